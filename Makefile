@@ -1,0 +1,45 @@
+# Every target sets itself up: the first one makes .venv from the exact versions in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Folders that exist: mypy fails on one that does not.
+CODE := $(wildcard tabvision tests datamodules benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format check surface clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+# The build backend comes first, pinned like the rest, so that the editable install fetches nothing unpinned.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## train on real table data, then show what came out
+	$(BIN)/tabvision demo tabular
+
+test: $(VENV)/.installed  ## tests and doctests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## formatting, ruff, mypy --strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(CODE)
+
+format: $(VENV)/.installed  ## rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test  ## what CI runs
+
+surface: $(VENV)/.installed  ## accept a change of public names or options
+	$(BIN)/python tests/test_surface.py --write
+
+clean:  ## remove the environment, caches and runs
+	rm -rf $(VENV) build dist runs lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

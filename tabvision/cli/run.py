@@ -1,0 +1,163 @@
+"""One training run from the command line: a folder, a recipe, a fit, a table of measures, predictions."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from tabvision.callbacks import OneCycle
+from tabvision.cli.defaults import default_batch_size, default_epochs
+from tabvision.data import TabularDataModule
+from tabvision.data.writing import write_frame
+from tabvision.errors import BadValueError
+from tabvision.inference import gather
+from tabvision.inference.answers import answer_frame
+from tabvision.modules import TabularModule
+
+WHO = "tabvision train"
+FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml")
+
+
+def new_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
+    """The folder of a run, made if it is not there.
+
+    Raises:
+        BadValueError: It holds a run already.
+    """
+    folder = Path(out) if out else Path("runs") / Path(data).name.split(".")[0]
+    if rank_zero_only.rank != 0:  # started by the first process of this very run, which has looked already
+        return folder
+    held = [name for name in FILES if (folder / name).exists()]
+    if held and not overwrite:
+        problem = f"{folder} holds a run already ({', '.join(held)})"
+        raise BadValueError(WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
+    if folder.exists() and not folder.is_dir():
+        raise BadValueError(WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
+    for name in held:
+        (folder / name).unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def train_table(arguments: argparse.Namespace, folder: Path) -> None:
+    """Trains on a table and writes everything into the folder."""
+    settings = data_settings(arguments)
+    pl.seed_everything(arguments.seed, workers=True, verbose=False)
+    data = TabularDataModule(**settings)
+    num_rows = len(data.parts["train"].rows)
+    data.batch_size = settings["batch_size"] = arguments.batch_size or default_batch_size(num_rows)
+    model_settings = {} if arguments.lr is None else {"lr": arguments.lr}
+    model = TabularModule(data.schema, **model_settings)
+    epochs = arguments.epochs or default_epochs(num_rows, data.batch_size)
+    trainer_settings = {"max_epochs": epochs, "accelerator": arguments.accelerator, "devices": arguments.devices}
+    recipe = recipe_of(arguments.seed, settings, model_settings, trainer_settings)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
+    trainer = pl.Trainer(
+        **trainer_settings,
+        logger=CSVLogger(folder, name="", version=""),
+        callbacks=[OneCycle(), best],
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # the folder was checked and holds the recipe; Lightning's own remarks on it say nothing new
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(model, data)
+        measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
+        outputs = trainer.predict(model, data.val_dataloader(), weights_only=True)
+    if not trainer.is_global_zero:
+        return
+    write_validation(data, gather(outputs), folder)
+    print(metrics_table(measured, data.baseline()))
+    print_files(folder)
+
+
+def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The datamodule's settings, as in a recipe; what was not asked for is left out."""
+    target = arguments.target[0] if len(arguments.target) == 1 else arguments.target
+    settings = {
+        "source": arguments.data,
+        "target": target,
+        "categorical": arguments.categorical,
+        "continuous": arguments.continuous,
+        "dates": arguments.dates,
+        "ignore": arguments.ignore,
+        "weight": arguments.weight,
+        "task": arguments.task,
+        "separator": arguments.separator,
+        "split": arguments.validation,
+        "seed": arguments.seed,
+        "encoding": arguments.encoding,
+        "missing_target": "drop" if arguments.drop_missing_target else None,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def recipe_of(
+    seed: int, data: Mapping[str, Any], model: Mapping[str, Any], trainer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
+    best = {"filename": "best", "monitor": "val/loss"}
+    callbacks = [
+        {"class_path": "tabvision.callbacks.OneCycle"},
+        {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": best},
+    ]
+    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "runs"}}
+    return {
+        "seed_everything": seed,
+        "trainer": {**trainer, "logger": logger, "callbacks": callbacks, "enable_model_summary": False},
+        "model": {"class_path": "tabvision.modules.TabularModule", "init_args": dict(model)},
+        "data": {"class_path": "tabvision.data.TabularDataModule", "init_args": dict(data)},
+    }
+
+
+def write_validation(data: TabularDataModule, gathered: Mapping[str, Any], folder: Path) -> None:
+    """Writes the validation rows' own target beside what the best checkpoint answers."""
+    rows = gathered["index"].numpy()
+    answers = answer_frame(data.schema, gathered["predictions"].numpy())
+    truth = data.frame.iloc[rows][list(data.schema.target.columns)].reset_index(drop=True)
+    table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
+    write_frame(table, folder / "predictions.csv", who=WHO, overwrite=True)
+
+
+def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    """The validation metrics beside those of a prediction that looks at no column.
+
+    Example:
+        >>> print(metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
+        validation      model   naive
+        accuracy       0.9000  0.6000
+        loss           0.5000
+    """
+    lines = [f"{'validation':<12}{'model':>9}{'naive':>8}"]
+    for name, value in sorted(measured.items()):
+        naive = baseline.get(name)
+        beside = "" if naive is None else f"{naive:>8.4f}"
+        lines.append(f"{name.removeprefix('val/'):<12}{value:>9.4f}{beside}")
+    return "\n".join(lines)
+
+
+def print_files(folder: Path) -> None:
+    """Says where everything is, and what to do with it."""
+    width = min(100, shutil.get_terminal_size().columns)
+    print("-" * min(width, 60))
+    texts = {
+        "best.ckpt": "the network with the lowest validation loss; all that `tabvision predict` needs",
+        "metrics.csv": "loss and metrics of each epoch",
+        "predictions.csv": "the validation rows: target, label, probabilities",
+        "recipe.yaml": "this run; `tabvision fit --config` repeats it",
+    }
+    for name, text in texts.items():
+        print(f"{folder / name}  {text}")

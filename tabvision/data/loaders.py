@@ -1,0 +1,191 @@
+"""The loader: whole batches by slicing prepared tensors, in an order that is a function of seed and epoch.
+
+Every rank computes the same plan and takes its own share of each step, so ranks never need to talk: each row is seen
+exactly once an epoch, every rank makes the same number of steps, and no rank trains on a batch of one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tabvision.batch import Batch
+from tabvision.errors import BadTypeError, BadValueError, count
+
+
+def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
+    """The rows of each step, all ranks together, as (start, stop).
+
+    Args:
+        num_rows: Rows in all.
+        batch_size: Rows a rank takes in one step.
+        world_size: Ranks that share a step.
+        least: Rows each rank must get. A tail too short for that joins the step before it.
+
+    Example:
+        >>> plan_steps(9, batch_size=4, least=2)
+        [(0, 4), (4, 9)]
+    """
+    step_rows = batch_size * world_size
+    starts = list(range(0, num_rows, step_rows))
+    if len(starts) > 1 and num_rows - starts[-1] < least * world_size:
+        del starts[-1]
+    return list(zip(starts, [*starts[1:], num_rows], strict=True))
+
+
+def share_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
+    """The rows of one step that a rank takes: shares differ by one row at most and together are the whole.
+
+    Example:
+        >>> [share_of(0, 7, rank, 3) for rank in range(3)]
+        [(0, 2), (2, 4), (4, 7)]
+    """
+    rows = stop - start
+    return start + rows * rank // world_size, start + rows * (rank + 1) // world_size
+
+
+@final
+class RowOrder:
+    """The order in which rows are visited: a function of seed and epoch alone.
+
+    Args:
+        rows: (R,) int64 row numbers.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Together with the epoch decides the order.
+
+    Example:
+        >>> order = RowOrder(torch.arange(5), shuffle=True, seed=0)
+        >>> sorted(order.of_epoch(3).tolist()), bool((order.of_epoch(3) == order.of_epoch(3)).all())
+        ([0, 1, 2, 3, 4], True)
+    """
+
+    def __init__(self, rows: Tensor, *, shuffle: bool, seed: int) -> None:
+        self.rows = rows
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch of the next pass; a Trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def of_epoch(self, epoch: int) -> Tensor:
+        """The row numbers in that epoch's order, (R,) int64."""
+        if not self.shuffle:
+            return self.rows
+        key = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
+        generator = torch.Generator().manual_seed(key)
+        return self.rows[torch.randperm(len(self.rows), generator=generator)]
+
+
+@final
+class BatchPlan:
+    """The batches of one rank, as row numbers.
+
+    Args:
+        sampler: The order of the rows. A Trainer finds it under this name and sets its epoch.
+        batch_size: Rows a rank takes in one step.
+        rank: This rank, from 0.
+        world_size: Ranks in all.
+        least: Rows each rank must get in a step.
+    """
+
+    def __init__(self, sampler: RowOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, least: int = 1) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        steps = plan_steps(len(sampler.rows), batch_size, world_size, least=least)
+        self.shares = [share_of(start, stop, rank, world_size) for start, stop in steps]
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = self.sampler.of_epoch(self.sampler.epoch)
+        self.sampler.epoch += 1  # without a Trainer, the next pass is the next epoch
+        for start, stop in self.shares:
+            yield order[start:stop]
+
+
+@final
+class TensorLoader:
+    """Batches cut from prepared tensors, with no work per row.
+
+    Args:
+        tensors: What a batch holds: tensors that share their first dimension.
+        rows: (R,) int64 row numbers to visit; None visits all in order.
+        batch_size: Rows a rank takes in one step, at least 1.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Decides the order together with the epoch.
+        rank: This rank, from 0.
+        world_size: Ranks in all.
+
+    Raises:
+        BadTypeError: `batch_size` is no whole number.
+        BadValueError: `batch_size` below 1, or fewer rows to shuffle than ranks.
+
+    Example:
+        >>> loader = TensorLoader({"target": torch.arange(5)}, batch_size=2)
+        >>> [batch["index"].tolist() for batch in loader]
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        rows: Tensor | None = None,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        batch_size = check_batch_size("TensorLoader", batch_size)
+        rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
+        if shuffle and len(rows) < world_size:
+            problem = f"{world_size} ranks cannot share {count(len(rows), 'training row')}"
+            raise BadValueError("TensorLoader", problem, "Use fewer devices")
+        self.tensors = tensors
+        self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
+        order = RowOrder(rows, shuffle=shuffle, seed=seed)
+        # two rows at least in training: BatchNorm has no spread over one
+        least = 2 if shuffle else 1
+        self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=least)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.batch_sampler:
+            yield self.batch_of(rows)
+
+    def batch_of(self, rows: Tensor) -> Batch:
+        """The batch with those row numbers, (B,) int64."""
+        batch = {name: self._take(tensor, rows) for name, tensor in self.tensors.items()}
+        if "categorical" in batch:
+            batch["categorical"] = batch["categorical"].long()  # kept small in memory, looked up as int64
+        return cast("Batch", {**batch, "index": rows})
+
+    def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
+        if self.is_whole and len(rows):
+            return tensor[int(rows[0]) : int(rows[-1]) + 1]  # neighbours: a view, no copy
+        return tensor.index_select(0, rows)
+
+
+def check_batch_size(who: str, batch_size: object) -> int:
+    """`batch_size` if it is a whole number above 0, else a sentence.
+
+    Example:
+        >>> check_batch_size("demo", 64)
+        64
+    """
+    remedy = "Pass a whole number such as 64"
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise BadTypeError(who, f"batch_size must be a whole number, got {batch_size!r}", remedy)
+    if batch_size < 1:
+        raise BadValueError(who, f"batch_size must be at least 1, got {batch_size}", remedy)
+    return batch_size

@@ -1,0 +1,269 @@
+"""The target: what kind it is, its classes, and its rows as numbers and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data import labels
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.schema import Label, Target
+from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+
+MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless the user says otherwise
+SINGLE_ROW_SHARE = 0.9  # texts with more distinct values than this share of the rows name rows, not classes
+
+
+def infer_task(
+    frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None, *, who: str = "infer_task"
+) -> tuple[Task, str]:
+    """The task that suits a target, and a sentence that says what was chosen and how to override it.
+
+    Args:
+        frame: The rows; those with a missing target are not looked at.
+        columns: The target: one column, or several.
+        separator: What parts the labels in one column of text, or None.
+        who: Who speaks in an error.
+
+    Raises:
+        MissingColumnsError: No such column.
+        BadValueError: One value only, or texts that nearly all differ.
+        BadTypeError: A kind of value that cannot be predicted.
+
+    Example:
+        >>> infer_task(pd.DataFrame({"late": ["no", "yes", "no"]}), ["late"])[1]
+        "target 'late': binary (2 values: no, yes). Override with task='multiclass'."
+    """
+    check_columns(frame, columns, who)
+    if separator is not None:
+        sentence = f"target {columns[0]!r}: multilabel (labels parted by {separator!r})."
+        return Multilabel(), sentence + " Leave the separator out for one class a row."
+    if len(columns) > 1:
+        return _infer_several(frame, columns, who)
+    return _infer_one(frame[columns[0]].dropna(), columns[0], who)
+
+
+def fit_target(
+    frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None = None, *, who: str = "fit_target"
+) -> Target:
+    """The facts of a target: its classes, and the task fitted to it.
+
+    Args:
+        frame: The training rows.
+        columns: The target: one column, or several.
+        task: As stated or inferred.
+        separator: What parts the labels in one column of text, or None.
+        who: Who speaks in an error.
+
+    Raises:
+        MissingColumnsError: No such column.
+        BadValueError: Missing values, one class only, infinities, or data that contradict the task.
+        BadTypeError: A kind of value that the task cannot predict.
+
+    Example:
+        >>> fit_target(pd.DataFrame({"size": ["s", "l", "s"]}), ["size"], Binary()).classes
+        ('l', 's')
+    """
+    check_columns(frame, columns, who)
+    _check_shape(columns, task, separator, who)
+    check_missing(frame, columns, separator, who)
+    classes = _fit_classes(frame, columns, task, separator, who)
+    target = Target(columns=tuple(columns), task=task, classes=classes, separator=separator)
+    encoded = _numbers(frame, target, who) if isinstance(task, Regression) else encode_target(frame, target, who=who)
+    return dataclasses.replace(target, task=task.fit(encoded, len(classes)))
+
+
+def encode_target(frame: pd.DataFrame, target: Target, *, who: str = "encode_target") -> NDArray[Any]:
+    """The target of each row, as batches hold it.
+
+    Shape:
+        - returns: (N,) int64 class codes; (N, C) float32 zeros and ones for labels; (N, T) float32 numbers
+
+    Raises:
+        MissingColumnsError: No such column.
+        BadValueError: Missing values, a class that training lacks, infinities.
+        BadTypeError: A kind of value that the task cannot predict.
+
+    Example:
+        >>> target = Target(columns=("size",), task=Binary(), classes=("l", "s"))
+        >>> encode_target(pd.DataFrame({"size": ["s", "l"]}), target).tolist()
+        [1, 0]
+    """
+    check_columns(frame, target.columns, who)
+    check_missing(frame, target.columns, target.separator, who)
+    name = target.columns[0]
+    if isinstance(target.task, Regression):
+        return _numbers(frame, target, who).astype(np.float32)
+    if target.separator is not None:
+        return labels.multi_hot(frame[name], target.separator, cast("tuple[str, ...]", target.classes), name, who)
+    if isinstance(target.task, Multilabel):
+        return np.stack([labels.as_flags(frame[column], column, who) for column in target.columns], axis=1)
+    return labels.class_codes(frame[name], target.classes, name, who)
+
+
+def decode_labels(target: Target, codes: NDArray[Any]) -> NDArray[Any]:
+    """What a user reads, from what `Task.decode` answers.
+
+    Args:
+        target: The fitted target.
+        codes: (N,) class codes, (N, C) flags, or (N, T) numbers.
+
+    Shape:
+        - returns: (N,) labels, labels joined by the separator; (N, C) flags of a list of columns; (N, T) numbers
+
+    Example:
+        >>> decode_labels(Target(columns=("size",), task=Binary(), classes=("l", "s")), np.array([1, 0])).tolist()
+        ['s', 'l']
+    """
+    if isinstance(target.task, Regression):
+        return codes
+    if target.separator is not None:
+        return labels.joined(codes.astype(bool), cast("tuple[str, ...]", target.classes), target.separator)
+    if isinstance(target.task, Multilabel):
+        return codes.astype(bool)
+    return np.asarray(labels.as_array(target.classes)[codes])
+
+
+def stratify_codes(frame: pd.DataFrame, columns: Sequence[str], task: Task) -> NDArray[np.int64] | None:
+    """Class codes to divide rows by before the target is fitted, or None where rows have no single class."""
+    if isinstance(task, Regression | Multilabel) or len(columns) != 1:
+        return None
+    values = frame[columns[0]]
+    codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Which rows lack a value in some target column."""
+    return np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
+
+
+def check_columns(frame: pd.DataFrame, columns: Sequence[str], who: str) -> None:
+    """Refuses a target that the frame does not have, or that is named twice."""
+    if not columns:
+        raise BadValueError(who, "no target column is named", f"Columns are {listed([*frame.columns])}")
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise MissingColumnsError(
+            who, missing, frame.columns, f"The target is one of the columns {listed([*frame.columns])}"
+        )
+    if len(set(columns)) < len(columns):
+        raise BadValueError(who, f"a target column is named twice in {list(columns)}", "Name each once")
+
+
+def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None, who: str) -> None:
+    """Refuses rows without a target."""
+    missing = int(missing_target(frame, columns).sum())
+    if not missing:
+        return
+    problem = f"the target {_named(columns)} is missing in {missing:,} of {count(len(frame), 'row')}"
+    remedy = f'Leave them out: missing_target="drop", or frame.dropna(subset={list(columns)!r})'
+    if separator is not None:
+        remedy += f', or if they have no label, frame[{columns[0]!r}].fillna("")'
+    raise BadValueError(who, problem, remedy)
+
+
+def _named(columns: Sequence[str]) -> str:
+    return listed([repr(name) for name in columns])
+
+
+def _check_shape(columns: Sequence[str], task: Task, separator: str | None, who: str) -> None:
+    kind = type(task).__name__
+    if separator is not None and (not isinstance(task, Multilabel) or len(columns) > 1 or not separator):
+        problem = f"a separator needs one multilabel column, got {separator!r} with {kind} and {_named(columns)}"
+        raise BadValueError(who, problem, "Leave the separator out, or name one column and task='multilabel'")
+    if isinstance(task, Binary | Multiclass) and len(columns) > 1:
+        problem = f"{kind} predicts one column, got {len(columns)}: {_named(columns)}"
+        raise BadValueError(
+            who, problem, "Name one column, or use Multilabel (columns of 0 and 1) or Regression (numbers)"
+        )
+
+
+def _fit_classes(
+    frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None, who: str
+) -> tuple[Label, ...]:
+    name = columns[0]
+    if isinstance(task, Regression):
+        return ()
+    if separator is not None:
+        return labels.tags(frame[name], separator, name, who)
+    if isinstance(task, Multilabel):
+        if len(columns) == 1 and not labels.are_flags(frame[name]):
+            problem = (
+                f"Multilabel needs columns of 0 and 1, or one column of text with a separator; {name!r} is neither"
+            )
+            raise BadValueError(who, problem, 'Pass a separator such as "|", or use Multiclass')
+        return tuple(columns)
+    classes = labels.classes_of(frame[name], name, who)
+    if len(classes) == 1:
+        raise _one_value(classes[0], len(frame), name, who)
+    _check_class_count(classes, task, name, who)
+    return classes
+
+
+def _check_class_count(classes: Sequence[Label], task: Task, name: str, who: str) -> None:
+    if isinstance(task, Binary) and len(classes) != 2:
+        problem = f"Binary needs a target with 2 classes, {name!r} has {len(classes):,}: {listed(classes)}"
+        raise BadValueError(who, problem, "Use Multiclass, or Regression for a quantity")
+    fractions = sum(isinstance(label, float) and not label.is_integer() for label in classes)
+    if len(classes) > MAX_INTEGER_CLASSES and fractions:
+        problem = f"{type(task).__name__} needs classes, {name!r} holds {len(classes):,} distinct numbers"
+        raise BadValueError(who, problem, "Use Regression, or cut the numbers into bins with pd.cut")
+
+
+def _numbers(frame: pd.DataFrame, target: Target, who: str) -> NDArray[np.float64]:
+    return np.stack([labels.as_numbers(frame[name], name, who) for name in target.columns], axis=1)
+
+
+def _one_value(value: object, num_rows: int, name: str, who: str) -> BadValueError:
+    problem = f"the target {name!r} holds one value, {value!r}, in all {count(num_rows, 'row')}"
+    return BadValueError(who, problem, "There is nothing to learn; choose another target or more varied rows")
+
+
+def _infer_several(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tuple[Task, str]:
+    several = f"targets {_named(columns)}"
+    if all(labels.are_flags(frame[name].dropna()) for name in columns):
+        return Multilabel(), f"{several}: multilabel (columns of 0 and 1). Override with task='regression'."
+    if all(labels.are_numbers(frame[name]) for name in columns):
+        return Regression(), f"{several}: regression ({len(columns)} numbers a row)."
+    others = [f"{name!r} ({frame[name].dtype})" for name in columns if not labels.are_numbers(frame[name])]
+    problem = f"several target columns must all be numbers, or all 0 and 1; not so {listed(others)}"
+    raise BadTypeError(who, problem, "Name one column, or for labels in one column pass a separator")
+
+
+def _infer_one(values: pd.Series, name: str, who: str) -> tuple[Task, str]:
+    if values.empty:
+        problem = f"the target {name!r} is missing in every row"
+        raise BadValueError(who, problem, "Choose another target")
+    labels.check_kind(values, name, who)
+    few = labels.few_distinct(values, MAX_INTEGER_CLASSES)
+    if few is not None and len(few) == 1:
+        raise _one_value(few[0], len(values), name, who)
+    target = f"target {name!r}"
+    numeric = labels.are_numbers(values) and not labels.are_bools(values)
+    if few is not None and len(few) == 2:
+        others = "task='multiclass' or 'regression'" if numeric else "task='multiclass'"
+        return Binary(), f"{target}: binary (2 values: {listed(few)}). Override with {others}."
+    whole = not numeric or pd.api.types.is_integer_dtype(values)
+    if few is not None and whole:
+        override = " Override with task='regression'." if numeric else ""
+        return Multiclass(), f"{target}: multiclass ({len(few)} values: {listed(few)}).{override}"
+    if numeric:
+        return Regression(), f"{target}: regression (numbers). Override with task='multiclass'."
+    if values.dtype != "category" and labels.parse_as_numbers(values):
+        return Regression(), f"{target}: regression (numbers, held as text). Override with task='multiclass'."
+    return Multiclass(), f"{target}: multiclass ({_check_repeats(values, name, who):,} values)."
+
+
+def _check_repeats(values: pd.Series, name: str, who: str) -> int:
+    distinct = int(values.nunique())
+    if distinct > SINGLE_ROW_SHARE * len(values):
+        problem = (
+            f"the target {name!r} looks like an identifier or free text: {distinct:,} values in {len(values):,} rows"
+        )
+        raise BadValueError(who, problem, "Choose another target, or if each value is a class, pass task='multiclass'")
+    return distinct

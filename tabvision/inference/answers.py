@@ -1,0 +1,58 @@
+"""Predictions as a person reads them: the user's own labels, a probability for each class, numbers in the user's units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.schema import Label, Schema
+
+DEFAULT_SEPARATOR = " "  # between the labels of a row, where the target's own columns had none
+
+
+def answer_frame(schema: Schema, predictions: NDArray[Any], *, proba: bool = True) -> pd.DataFrame:
+    """Predictions as a frame.
+
+    Classes: `label`, then `probability_<class>` for each class. Multi-label: `label` joins all labels of a row. Numbers:
+    `prediction`, or `prediction_<target>` for several targets.
+
+    Args:
+        schema: Names the classes.
+        predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` gives.
+        proba: Whether to add the probabilities.
+
+    Example:
+        >>> from tabvision.schema import Target
+        >>> from tabvision.tasks import Binary
+        >>> schema = Schema(target=Target(columns=("paid",), task=Binary(), classes=("no", "yes")))
+        >>> answer_frame(schema, np.array([[0.2, 0.8]])).to_dict("records")
+        [{'label': 'yes', 'probability_no': 0.2, 'probability_yes': 0.8}]
+    """
+    task, target = schema.task, schema.target
+    decoded = task.decode(predictions)
+    if not task.is_classes:
+        several = len(target.columns) > 1
+        names = [f"prediction_{column}" if several else "prediction" for column in target.columns]
+        return pd.DataFrame(dict(zip(names, decoded.T, strict=True)))
+    if decoded.ndim == 2:  # any number of labels a row
+        labels: Any = _joined_labels(decoded, target.classes, target.separator or DEFAULT_SEPARATOR)
+    else:
+        labels = np.array(target.classes, dtype=_label_dtype(target.classes))[decoded]
+    columns = {"label": labels}
+    if proba:
+        columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
+    return pd.DataFrame(columns)
+
+
+def _label_dtype(classes: Sequence[Label]) -> Any:  # noqa: ANN401 - a dtype or None
+    """Mixed kinds stay Python objects: numpy would turn 1 and "a" both into text."""
+    return None if len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str) else object
+
+
+def _joined_labels(chosen: NDArray[Any], classes: Sequence[Label], separator: str) -> list[str]:
+    names = [str(label) for label in classes]
+    return [separator.join(name for name, is_on in zip(names, row, strict=True) if is_on) for row in chosen.tolist()]

@@ -1,0 +1,132 @@
+"""From layer groups to an optimizer: named param groups, rates spread over them, decay where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.nets.groups import LayerGroup
+from tabvision.schedules import Rates, spread_rates
+
+Decay = Literal["decoupled", "l2"]
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
+NO_DECAY = "no_decay"  # suffix of the param group that holds a layer group's norms and biases
+
+# fastai's Adam: mom .9, sqr_mom .99, eps 1e-5
+_ADAM = {"betas": (0.9, 0.99), "eps": 1e-5}
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - torch has no public name for "any BatchNorm"
+    nn.modules.instancenorm._InstanceNorm,  # noqa: SLF001
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+
+
+def check_optimizer(who: str, optimizer: object) -> None:
+    """Raises a sentence unless `optimizer` is a known name or can be called.
+
+    Raises:
+        UnknownNameError: No optimizer has that name.
+        BadTypeError: Neither a name nor callable.
+    """
+    if isinstance(optimizer, str):
+        if optimizer.lower() not in OPTIMIZERS:
+            raise UnknownNameError(who, "optimizer", optimizer, OPTIMIZERS)
+    elif not callable(optimizer):
+        remedy = f"Pass one of {', '.join(OPTIMIZERS)}, or a function from param groups to an optimizer"
+        raise BadTypeError(who, f"optimizer must be a name or a function, got {optimizer!r}", remedy)
+
+
+def check_decay(who: str, weight_decay: object, decay: object) -> None:
+    """Raises a sentence unless the decay is a number from 0 and of a known kind."""
+    if isinstance(weight_decay, bool) or not isinstance(weight_decay, int | float):
+        raise BadTypeError(who, f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
+    if not 0 <= weight_decay < float("inf"):
+        raise BadValueError(who, f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
+    if decay not in ("decoupled", "l2"):
+        raise UnknownNameError(who, "decay", decay, ["decoupled", "l2"])
+
+
+def param_groups(
+    who: str, layers: Sequence[LayerGroup], *, lr: Rates, weight_decay: float, decay_norms: bool
+) -> list[dict[str, Any]]:
+    """One named param group a layer group, and a second where it has norms and biases that do not decay.
+
+    Each carries `name`, `layer_group` (its number, input side first), `lr` and `initial_lr` (the rate that schedules scale).
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        >>> groups = param_groups("demo", [LayerGroup("body", (net,))], lr=1e-3, weight_decay=0.1, decay_norms=False)
+        >>> [(group["name"], group["weight_decay"], len(group["params"])) for group in groups]
+        [('body', 0.1, 1), ('body/no_decay', 0.0, 3)]
+    """
+    groups = []
+    for number, (layer, rate) in enumerate(zip(layers, spread_rates(who, lr, len(layers)), strict=True)):
+        spared = set() if decay_norms else _norms_and_biases(layer)
+        decayed = [parameter for parameter in layer.parameters() if id(parameter) not in spared]
+        rest = [parameter for parameter in layer.parameters() if id(parameter) in spared]
+        common = {"lr": rate, "initial_lr": rate, "layer_group": number}
+        for name, params, decay in ((layer.name, decayed, weight_decay), (f"{layer.name}/{NO_DECAY}", rest, 0.0)):
+            if params:
+                groups.append({"params": params, "name": name, "weight_decay": decay, **common})
+    return groups
+
+
+def make_optimizer(
+    optimizer: str | OptimizerFactory, groups: list[dict[str, Any]], *, decay: Decay, momentum: float, fused: bool
+) -> Optimizer:
+    """The optimizer over those param groups.
+
+    Decoupled decay shrinks each weight by rate x decay beside the step (AdamW); L2 adds decay x weight to the gradient.
+
+    Args:
+        optimizer: One of `OPTIMIZERS`, or a function from param groups to an optimizer.
+        groups: From `param_groups`.
+        decay: The kind of weight decay; a function of the user's own decides that itself.
+        momentum: For SGD and RMSprop, in [0, 1).
+        fused: Whether to run Adam and SGD as one kernel.
+
+    Source:
+        Decoupled decay: Loshchilov and Hutter 2019.
+    """
+    if not isinstance(optimizer, str):
+        return optimizer(groups)
+    name = optimizer.lower()
+    if name in ("adam", "adamw"):
+        kind = AdamW if decay == "decoupled" else Adam
+        return kind(groups, fused=fused, **_ADAM)
+    if decay == "decoupled":
+        # torch's SGD and RMSprop know L2 only: their own decay is set to nought, ours runs before each step
+        for group in groups:
+            group["decoupled_decay"], group["weight_decay"] = group["weight_decay"], 0.0
+    made = SGD(groups, momentum=momentum, fused=fused) if name == "sgd" else RMSprop(groups, momentum=momentum)
+    if decay == "decoupled":
+        made.register_step_pre_hook(_decay_weights)
+    return made
+
+
+@torch.no_grad()
+def _decay_weights(optimizer: Optimizer, args: object, kwargs: object) -> None:
+    del args, kwargs  # a hook's signature
+    for group in optimizer.param_groups:
+        params = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if params and group["decoupled_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["decoupled_decay"])  # noqa: SLF001 - torch's own optimizers use it
+
+
+def _norms_and_biases(layer: LayerGroup) -> set[int]:
+    """The ids of parameters of norms, and of all biases."""
+    spared: set[int] = set()
+    for module in layer.modules:
+        for part in module.modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                if isinstance(part, _NORMS) or name == "bias":
+                    spared.add(id(parameter))
+    return cast("set[int]", spared)

@@ -1,0 +1,233 @@
+"""The four steps of a supervised module, written once for every kind of data."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch import Tensor
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from tabvision import __version__
+from tabvision.batch import Batch
+from tabvision.errors import BadValueError
+from tabvision.modules.optimizers import (
+    Decay,
+    OptimizerFactory,
+    check_decay,
+    check_optimizer,
+    make_optimizer,
+    param_groups,
+)
+from tabvision.modules.running_mean import RunningMean
+from tabvision.nets.groups import LayerGroup, check_groups
+from tabvision.plain import to_plain
+from tabvision.schedules import Rates, check_rates
+from tabvision.schema import Schema
+
+CHECKPOINT_FORMAT = 1
+CHECKPOINT_KEY = "tabvision"  # where a checkpoint says who wrote it
+_OWN_OPTIMIZER = "own"  # saved in place of a function, which is no plain data
+
+
+class SupervisedModule(pl.LightningModule, ABC):
+    """Training, validation, test and prediction of any network with a task.
+
+    A concrete module answers two questions, `forward` and `layer_groups`. Everything it is built from is saved as plain
+    data, so `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else.
+
+    Logged once an epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`. The
+    progress bar also shows `train/loss_step`, taken every `Trainer(log_every_n_steps=...)` batches.
+
+    Args:
+        schema: What the data is: `data.schema`, or the dict it was saved as.
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
+        optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
+        weight_decay: Strength of the decay of weights, at least 0.
+        decay: "decoupled" (AdamW) or "l2" (added to the gradient).
+        decay_norms: Whether norms and biases decay as well.
+        momentum: For SGD and RMSprop, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        schema: Schema | dict[str, Any],
+        *,
+        lr: Rates,
+        optimizer: str | OptimizerFactory,
+        weight_decay: float,
+        decay: Decay,
+        decay_norms: bool,
+        momentum: float,
+    ) -> None:
+        super().__init__()
+        who = type(self).__name__
+        check_optimizer(who, optimizer)
+        check_decay(who, weight_decay, decay)
+        check_rates(who, lr)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.task = self.schema.task
+        self.save_hyperparameters(ignore=["schema", "optimizer"])
+        for name, value in self.hparams.items():
+            self.hparams[name] = to_plain(value, who)
+        self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else _OWN_OPTIMIZER
+        self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
+        self._optimizer = optimizer
+        self._loss = {stage: RunningMean() for stage in ("train", "val", "test")}
+        self.metrics = torch.nn.ModuleDict({stage: self.task.metrics() for stage in ("val", "test")})
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of a batch, (B, num_outputs) float."""
+
+    @abstractmethod
+    def layer_groups(self) -> list[LayerGroup]:
+        """The network's parts, input side first, head last, every parameter once."""
+
+    @override
+    def setup(self, stage: str) -> None:
+        schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
+        if schema != self.schema:
+            problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
+            remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
+            raise BadValueError(type(self).__name__, problem, remedy)
+
+    @override
+    def configure_optimizers(self) -> Optimizer:
+        settings, who = self.hparams, type(self).__name__
+        layers = self.layer_groups()
+        check_groups(layers, self)
+        lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
+        groups = param_groups(who, layers, lr=lr, weight_decay=weight_decay, decay_norms=decay_norms)
+        return make_optimizer(
+            self._optimizer, groups, decay=settings["decay"], momentum=settings["momentum"], fused=self._may_fuse()
+        )
+
+    def _may_fuse(self) -> bool:
+        """Lightning refuses to clip gradients for a fused optimizer under mixed precision."""
+        trainer = self._trainer
+        if trainer is None or self.device.type not in ("cpu", "cuda"):
+            return False
+        return not (isinstance(trainer.precision_plugin, MixedPrecision) and trainer.gradient_clip_val)
+
+    @override
+    def on_fit_start(self) -> None:
+        if not torch.cuda.is_available():
+            # Lightning sets it to 1, and torch then looks for the GPU's driver in every optimizer step: 0.2 ms each
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._mean_loss(batch, self(batch), "train")
+        if batch_idx % self.trainer.log_every_n_steps == 0:  # a log at every step would cost a fifth of a small net's step
+            self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        return loss
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        self._loss["train"].reset()
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        loss = self._log_loss("train")
+        if not loss.isfinite():
+            message = f"{type(self).__name__}: the training loss is {loss.item()} in epoch {self.current_epoch}. Lower lr."
+            warnings.warn(message, stacklevel=1)
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        self._reset("val")
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    @override
+    def on_test_epoch_start(self) -> None:
+        self._reset("test")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Predictions of a batch with the row numbers they belong to.
+
+        Shape:
+            - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
+            - index: (B,) int64
+        """
+        return {"predictions": self.task.activate(self(batch).float()), "index": batch["index"]}
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
+        checkpoint[CHECKPOINT_KEY] = facts
+
+    def _mean_loss(self, batch: Batch, logits: Tensor, stage: str) -> Tensor:
+        losses = self.task.loss(logits.float(), batch["target"])
+        weights = batch.get("weight")
+        if weights is None:
+            loss = losses.mean()
+            self._loss[stage].update(loss, len(losses))
+        else:
+            loss = (losses * weights).sum() / weights.sum()
+            self._loss[stage].update(loss, weights.sum())
+        return loss
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        if len(batch["index"]) == 0:  # fewer rows than ranks: this one has none
+            return
+        logits = self(batch).float()
+        self._mean_loss(batch, logits, stage)
+        self.metrics[stage].update(self.task.activate(logits), batch["target"])
+
+    def _reset(self, stage: str) -> None:
+        self._loss[stage].reset()
+        self.metrics[stage].reset()
+
+    def _log_loss(self, stage: str) -> Tensor:
+        totals = self.trainer.strategy.reduce(self._loss[stage].totals().to(self.device), reduce_op="sum")
+        loss = (totals[0] / totals[1]).float()
+        self.log(f"{stage}/loss", loss, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+        return loss
+
+    def _log_evaluation(self, stage: str) -> None:
+        self._log_loss(stage)
+        values = {f"{stage}/{name}": value for name, value in self.metrics[stage].compute().items()}
+        self.log_dict(values, prog_bar=True, sync_dist=True)
+
+
+def _difference(one: Schema, other: Schema) -> str:
+    """The first column or fact in which two schemas differ."""
+    ours, theirs = one.to_dict(), other.to_dict()
+    for part in ours:
+        if ours[part] == theirs[part]:
+            continue
+        if isinstance(ours[part], Mapping):
+            return part
+        return f"{part} {_first_difference(ours[part], theirs[part])}"
+    return "nothing that is saved"
+
+
+def _first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
+    for mine, other in zip(ours, theirs, strict=False):
+        if mine != other:
+            return repr(mine["name"])
+    return f"({len(ours)} columns against {len(theirs)})"

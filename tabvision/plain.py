@@ -1,0 +1,65 @@
+"""From plain data back to dataclasses, checked, with a sentence where the data does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+
+Kind = TypeVar("Kind")
+
+
+def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], object] | None = None) -> Kind:
+    """The dataclass of that kind that plain data describes, every field checked against its annotation.
+
+    Args:
+        data: Dicts, lists, strings, numbers, booleans and None, such as JSON gives.
+        kind: A dataclass.
+        decode: Called with the annotation and the data of a field that is not plain.
+
+    Raises:
+        BadValueError: Facts are missing or of the wrong kind.
+
+    Example:
+        >>> from tabvision.schema import LeftOut
+        >>> from_plain({"name": "id", "reason": "every value differs"}, LeftOut)
+        LeftOut(name='id', reason='every value differs')
+    """
+    try:
+        return msgspec.convert(data, kind, dec_hook=decode)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, TabvisionError):  # a dataclass's own check, which says more
+            raise error.__cause__ from None
+        raise BadValueError(kind.__name__, f"the facts do not fit: {error}", "Pass what to_dict wrote") from error
+
+
+def to_plain(value: object, who: str) -> object:
+    """The value as plain Python data, which a checkpoint can hold and load safely.
+
+    numpy scalars and paths become their Python equals, tuples and lists and dicts are walked.
+
+    Raises:
+        BadTypeError: Anything else, such as an array, a function or an object.
+
+    Example:
+        >>> import numpy as np
+        >>> to_plain({"lr": np.float64(0.5), "widths": (np.int64(3),)}, "demo")
+        {'lr': 0.5, 'widths': (3,)}
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {to_plain(key, who): to_plain(item, who) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_plain(item, who) for item in value)
+    problem = f"settings must be plain data, got {type(value).__name__}: {value!r:.60}"
+    raise BadTypeError(who, problem, "Pass numbers, strings, lists or dicts")

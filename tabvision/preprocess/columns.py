@@ -1,0 +1,194 @@
+"""A raw pandas column of whatever dtype, read as one of four plain things: text, numbers, moments or levels.
+
+Every pandas storage ends here (numpy, nullable, pyarrow, categories, sparse, plain objects), so that nothing behind
+this file asks for a dtype. Reading copies nothing where the storage allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.errors import BadValueError
+from tabvision.preprocess.values import NO_DATE, as_float, common_family, microseconds, seconds, unreadable
+
+NumberKind = Literal["boolean", "integer", "float"]
+_DAY = 86_400_000_000  # microseconds
+_EARLIEST, _LATEST = -719_162, 2_932_896  # days from 1970 to year 1 and to the end of year 9999
+_PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
+
+
+@dataclass(frozen=True)
+class Text:
+    """Strings, missing ones null."""
+
+    values: pa.ChunkedArray  # or a pa.Array
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says)."""
+
+    values: NDArray[Any]
+    kind: NumberKind
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Dates and times: int64 microseconds since 1970 in UTC, missing ones `NO_DATE`."""
+
+    values: NDArray[np.int64]
+    zone: str = ""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A pandas category: for each row the place of its value, -1 where missing."""
+
+    codes: NDArray[Any]
+    values: Text | Numbers | Moments
+    ordered: bool
+
+
+Column: TypeAlias = Text | Numbers | Moments | Levels
+
+
+def read_column(column: pd.Series, name: str, who: str) -> Column:
+    """Reads a pandas column.
+
+    Raises:
+        BadTypeError: Mixed types, or values that no network reads (lists, complex numbers, bytes).
+        BadValueError: Dates outside the years 1 to 9999.
+
+    Example:
+        >>> read_column(pd.Series([1, None], dtype="Int64"), "x", "demo")
+        Numbers(values=array([ 1., nan]), kind='integer')
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = read_column(pd.Series(dtype.categories), name, who)
+        assert not isinstance(values, Levels), "categories are not themselves categories"
+        return Levels(column.cat.codes.to_numpy(), values, bool(dtype.ordered))
+    if isinstance(dtype, pd.SparseDtype):
+        return read_column(column.sparse.to_dense(), name, who)
+    if isinstance(dtype, pd.IntervalDtype):
+        return Text(pa.array([None if pd.isna(value) else str(value) for value in column], pa.large_string()))
+    if isinstance(dtype, pd.PeriodDtype):
+        return read_column(column.dt.to_timestamp(), name, who)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        moments = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name, who)
+        return Moments(moments.values, zone=str(dtype.tz))  # type: ignore[arg-type]  # a plain datetime reads as moments
+    if not isinstance(dtype, np.dtype):
+        return _read_arrow(column.array.__arrow_array__(), name, who)
+    return _read_numpy(column.to_numpy(), name, who)
+
+
+def _read_numpy(values: NDArray[Any], name: str, who: str) -> Column:
+    kind = values.dtype.kind
+    if kind == "O":
+        return _read_objects(values, name, who)
+    if kind in "biuf":
+        return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
+    if kind == "M":
+        return Moments(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name, who))
+    if kind == "m":
+        ticks = values.astype("timedelta64[us]").view(np.int64)
+        return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
+    raise unreadable(who, name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
+
+
+def _read_arrow(values: pa.ChunkedArray, name: str, who: str) -> Column:
+    values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
+    kind, types = values.type, pa.types
+    if types.is_dictionary(kind):
+        return _read_arrow(values.cast(kind.value_type), name, who)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return Text(values)
+    if types.is_string_view(kind):
+        return Text(values.cast(pa.large_string()))
+    if types.is_null(kind):
+        return Numbers(np.full(len(values), np.nan), "float")
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return _read_arrow_dates(values, name, who)
+    if types.is_duration(kind):
+        return _read_numpy(values.to_numpy(), name, who)
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return _read_arrow_numbers(values)
+    raise unreadable(who, name, f"pyarrow {kind}")
+
+
+def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
+    kind: NumberKind = "float"
+    if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
+        kind = "boolean" if pa.types.is_boolean(values.type) else "integer"
+    if values.null_count or pa.types.is_decimal(values.type):
+        return Numbers(values.cast(pa.float64(), safe=False).to_numpy(), kind)
+    return Numbers(values.to_numpy(), kind)
+
+
+def _read_arrow_dates(values: pa.ChunkedArray, name: str, who: str) -> Moments:
+    unit = "D" if pa.types.is_date(values.type) else values.type.unit
+    values = values.cast(pa.date32()) if pa.types.is_date64(values.type) else values
+    ticks = values.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64())
+    ticks = pc.fill_null(ticks, int(NO_DATE)).to_numpy()
+    zone = "" if unit == "D" else values.type.tz or ""
+    return Moments(_to_microseconds(ticks, unit, name, who), zone)
+
+
+def _read_objects(values: NDArray[Any], name: str, who: str) -> Column:
+    gaps = pd.isna(values)
+    has_gaps = bool(gaps.any())
+    present = values[~gaps] if has_gaps else values
+    family = common_family(present, name, who)
+    if family == "text":
+        return Text(_text_of_objects(values, gaps, name, who))
+    if family == "date":
+        moments = np.fromiter(map(microseconds, present), np.int64, len(present))
+        return Moments(_spread_out(moments, gaps, NO_DATE))
+    if family == "boolean":
+        return Numbers(_spread_out(present.astype(bool), gaps, np.nan), "boolean")
+    whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
+    if whole and not has_gaps and abs(max(present)) < 2**63 and abs(min(present)) < 2**63:
+        return Numbers(present.astype(np.int64), "integer")
+    numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
+    return Numbers(_spread_out(numbers, gaps, np.nan), "integer" if whole else "float")
+
+
+def _text_of_objects(values: NDArray[Any], gaps: NDArray[np.bool_], name: str, who: str) -> pa.Array:
+    if pd.Interval in set(map(type, values)):
+        return pa.array(
+            [None if gap else str(value) for value, gap in zip(values, gaps, strict=True)], pa.large_string()
+        )
+    try:
+        return pa.array(values, pa.large_string(), mask=gaps)
+    except UnicodeEncodeError as error:
+        problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
+        raise BadValueError(who, problem, "Read the file again with its own encoding") from error
+
+
+def _spread_out(present: NDArray[Any], gaps: NDArray[np.bool_], filler: float) -> NDArray[Any]:
+    """The values that are there at their places, `filler` at the gaps."""
+    if len(present) == len(gaps):
+        return present
+    full = np.full(len(gaps), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
+    full[~gaps] = present
+    return full
+
+
+def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str, who: str) -> NDArray[np.int64]:
+    gaps = ticks == NO_DATE
+    known = ticks[~gaps] if gaps.any() else ticks
+    per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
+    if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
+        problem = f"column {name!r} holds dates outside the years 1 to 9999"
+        raise BadValueError(who, problem, f"Correct them, or leave the column out with ignore=[{name!r}]")
+    if unit == "us":
+        return ticks
+    micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]
+    return np.where(gaps, NO_DATE, micros) if len(known) < len(ticks) else micros

@@ -1,0 +1,152 @@
+"""Forced kinds: a column read as text that is wanted as numbers or moments, and the sentences where that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count
+from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
+from tabvision.preprocess.values import NO_DATE, date_text, is_iso_date, parse_number
+
+MAX_SHOWN = 3  # offending values in a sentence
+Sentence: TypeAlias = Callable[[str], TabvisionError]
+
+
+def as_numbers(column: Column, name: str, who: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    """The column as numbers; text is parsed.
+
+    Raises:
+        BadTypeError: It holds dates.
+        BadValueError: Text does not read as a number (or the class that `wrong` names).
+
+    Example:
+        >>> as_numbers(Text(pa.array(["1", None, "2.5"])), "x", "demo").values
+        array([1. , nan, 2.5])
+    """
+    if isinstance(column, Numbers):
+        return column
+    if isinstance(column, Levels):
+        inner = as_numbers(column.values, name, who, wrong=wrong)
+        return Numbers(_at(inner.values.astype(np.float64), column.codes, np.nan), inner.kind)
+    if isinstance(column, Moments):
+        if (column.values == NO_DATE).all():
+            return Numbers(np.full(len(column.values), np.nan), "float")
+        remedy = f"Pass dates=[{name!r}] when fitting, or turn it into a number yourself"
+        raise BadTypeError(who, f"column {name!r} must hold numbers, got dates", remedy)
+    codes, labels = _distinct(column)
+    numbers = np.array([parse_number(label) for label in labels], dtype=np.float64)  # None becomes NaN
+    _check_all_read(~np.isnan(numbers), codes, labels, number_sentence(name, who, wrong))
+    return Numbers(_at(numbers, codes, np.nan), "float")
+
+
+def as_moments(column: Column, name: str, who: str) -> Moments:
+    """The column as moments; text is read as ISO dates.
+
+    Raises:
+        BadTypeError: It holds numbers.
+        BadValueError: Text is not an ISO date.
+
+    Example:
+        >>> as_moments(Text(pa.array(["1970-01-02"])), "x", "demo").values
+        array([86400000000])
+    """
+    if isinstance(column, Moments):
+        return column
+    if isinstance(column, Levels):
+        return Moments(_at(as_moments(column.values, name, who).values, column.codes, NO_DATE))
+    if isinstance(column, Numbers):
+        if not all_missing(column):
+            example = column.values[~np.isnan(column.values)][0].item()
+            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
+            raise BadTypeError(who, f"column {name!r} must hold dates, got numbers such as {example!r}", remedy)
+        return Moments(np.full(len(column.values), NO_DATE))
+    codes, labels = _distinct(column)
+    moments = _read_dates(labels)
+    _check_all_read(moments != NO_DATE, codes, labels, date_sentence(name, who))
+    return Moments(_at(moments, codes, NO_DATE))
+
+
+def as_labels(column: Column) -> Column:
+    """The column as text or numbers: moments become levels of text."""
+    if isinstance(column, Levels) and isinstance(column.values, Moments):
+        labels = pa.array([date_text(int(moment)) for moment in column.values.values], pa.large_string())
+        return Levels(column.codes, Text(labels), column.ordered)
+    if isinstance(column, Moments):
+        codes, moments = pd.factorize(column.values)
+        labels = pa.array(
+            [None if moment == NO_DATE else date_text(int(moment)) for moment in moments], pa.large_string()
+        )
+        return Levels(codes, Text(labels), ordered=False)
+    return column
+
+
+def all_missing(column: Column) -> bool:
+    """Whether no row has a value."""
+    if isinstance(column, Levels):
+        return bool((column.codes < 0).all())
+    if isinstance(column, Text):
+        return bool(column.values.null_count == len(column.values))
+    if isinstance(column, Moments):
+        return bool((column.values == NO_DATE).all())
+    values = column.values
+    return not len(values) or (values.dtype.kind == "f" and bool(np.isnan(values).all()))
+
+
+def number_sentence(name: str, who: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
+    """What to say of text that is not a number."""
+    remedy = f"Correct them, set them to missing, or pass categorical=[{name!r}] when fitting"
+    return lambda found: wrong(
+        who, f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
+    )
+
+
+def date_sentence(name: str, who: str) -> Sentence:
+    """What to say of text that is not a date."""
+    remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+    problem = f"column {name!r} must hold ISO dates (2024-12-31 or 2024-12-31 23:59), got text that is none"
+    return lambda found: BadValueError(who, f"{problem}: {found}", remedy)
+
+
+def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
+    """How many values offend, and the first of them with their rows.
+
+    Example:
+        >>> found_rows(2, [0, 7], ["n/a", "-"])
+        "2 values, first 'n/a' (row 0), '-' (row 7)"
+    """
+    shown = ", ".join(f"{value!r} (row {row})" for row, value in zip(rows, values, strict=True))
+    return f"{count(number, 'value')}, first {shown}"
+
+
+def _read_dates(labels: list[str]) -> NDArray[np.int64]:
+    iso = [label if is_iso_date(label) else None for label in labels]
+    dates = pd.to_datetime(pd.Series(iso, dtype="str"), format="ISO8601", utc=True, errors="coerce")
+    return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
+
+
+def _check_all_read(read: NDArray[np.bool_], codes: NDArray[Any], labels: list[str], sentence: Sentence) -> None:
+    if read.all():
+        return
+    bad = np.flatnonzero(np.append(~read, False)[codes])
+    first = bad[:MAX_SHOWN].tolist()
+    raise sentence(found_rows(len(bad), first, [labels[codes[row]] for row in first]))
+
+
+def _distinct(column: Text) -> tuple[NDArray[Any], list[str]]:
+    encoded = pc.dictionary_encode(column.values)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    if isinstance(encoded, pa.ChunkedArray):  # no rows at all
+        return np.empty(0, np.int32), []
+    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary.to_pylist()
+
+
+def _at(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:
+    """The value at each code, `filler` at code -1, which is the last place."""
+    return np.asarray(np.append(values, np.array([filler], dtype=values.dtype))[codes])

@@ -1,0 +1,101 @@
+"""Questions on a column's values that decide its kind: a sample answers most, and all rows only where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.preprocess.codes import distinct_numbers
+from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
+from tabvision.preprocess.values import NO_DATE, is_iso_date, parse_date, parse_number
+
+MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
+Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
+
+SAMPLE = 5_000  # rows looked at first
+
+
+def has_gaps(column: Column) -> bool:
+    """Whether any row has no value."""
+    if isinstance(column, Text):
+        return bool(column.values.null_count)
+    if isinstance(column, Levels):
+        return bool((column.codes < 0).any())
+    if isinstance(column, Moments):
+        return bool((column.values == NO_DATE).any())
+    return column.values.dtype.kind == "f" and bool(np.isnan(column.values).any())
+
+
+def is_constant(column: Column) -> bool:
+    """Whether every row has the same value; gaps beside one value still tell something.
+
+    Example:
+        >>> is_constant(Numbers(np.array([1, 1]), "integer")), is_constant(Numbers(np.array([1, np.nan]), "float"))
+        (True, False)
+    """
+    if isinstance(column, Text):
+        return _num_distinct_text(column, at_most=1) == 1 and not has_gaps(column)
+    values = column.codes if isinstance(column, Levels) else column.values
+    return bool((values == values[0]).all())
+
+
+def many_distinct(column: Numbers, limit: int) -> bool:
+    """Whether there are more distinct numbers than the limit."""
+    sample = distinct_numbers(_sample(column.values))
+    return len(sample) > limit or len(distinct_numbers(column.values)) > limit
+
+
+def all_distinct(column: Numbers | Text) -> bool:
+    """Whether every row has a value, and no two the same: an identifier.
+
+    Example:
+        >>> all_distinct(Numbers(np.array([3, 1, 2]), "integer")), all_distinct(Numbers(np.array([3, 1, 1]), "integer"))
+        (True, False)
+    """
+    if has_gaps(column) or len(column.values) < 2:
+        return False
+    if isinstance(column, Text):
+        return _num_distinct_text(column, at_most=len(column.values)) == len(column.values)
+    sample = _sample(column.values)
+    return len(distinct_numbers(sample)) == len(sample) and len(distinct_numbers(column.values)) == len(column.values)
+
+
+def reads_as_dates(column: Text) -> bool:
+    """Whether every value is an ISO date."""
+    return _all_labels(column, is_iso_date) and _all_labels(
+        column, lambda label: parse_date(label) is not None, whole=True
+    )
+
+
+def reads_as_numbers(column: Text) -> bool:
+    """Whether every value writes a number."""
+    return _all_labels(column, lambda label: parse_number(label) is not None, whole=True)
+
+
+def _all_labels(column: Text, test: Callable[[str], bool], *, whole: bool = False) -> bool:
+    """Whether a sample of the values passes, and then all of them."""
+    values = _sample(column.values)
+    if not all(test(label) for label in pc.unique(values).drop_null().to_pylist()):
+        return False
+    return not whole or all(test(label) for label in pc.unique(column.values).drop_null().to_pylist())
+
+
+def _num_distinct_text(column: Text, *, at_most: int) -> int:
+    """Distinct texts; a count that only holds for the sample is given once it settles the question."""
+    sample = _sample(column.values)
+    in_sample = pc.count_distinct(sample).as_py()
+    settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)
+    return int(in_sample if settled else pc.count_distinct(column.values).as_py())
+
+
+def _sample(values: Values) -> Values:
+    """At most `SAMPLE` rows, evenly spread, as the same kind of array."""
+    if len(values) <= SAMPLE:
+        return values
+    places: NDArray[np.int64] = np.linspace(0, len(values) - 1, SAMPLE).astype(np.int64)
+    return values.take(places)

@@ -1,0 +1,176 @@
+"""Single values: which family one belongs to, whether it is missing, and what text says as a number or a date."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from tabvision.errors import BadTypeError
+
+Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
+Family = Literal["text", "boolean", "duration", "date", "number"]
+
+NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
+_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
+_EPOCH = datetime(1970, 1, 1)
+_FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
+    ("text", (str, pd.Interval)),
+    ("boolean", (bool, np.bool_)),
+    ("duration", (timedelta, np.timedelta64)),
+    ("date", (date, np.datetime64, pd.Period)),
+    ("number", (int, float, Decimal, Fraction, np.integer, np.floating)),
+)
+
+
+@lru_cache(maxsize=256)
+def family_of(kind: Hashable) -> Family | None:
+    """The family of a Python type; None for one that no network reads, such as a list.
+
+    Example:
+        >>> family_of(bool), family_of(float), family_of(list)
+        ('boolean', 'number', None)
+    """
+    return next((family for family, kinds in _FAMILIES if isinstance(kind, type) and issubclass(kind, kinds)), None)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value stands for none: None, NaN, `pd.NA`, `pd.NaT`.
+
+    Example:
+        >>> is_missing(float("nan")), is_missing(pd.NaT), is_missing("")
+        (True, True, False)
+    """
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float | Decimal | np.generic) and bool(value != value)  # noqa: PLR0124 - NaN alone does
+
+
+def common_family(values: Iterable[object], name: str, who: str) -> Family | None:
+    """The one family of values none of which is missing; None where there are no values.
+
+    Raises:
+        BadTypeError: More than one family, or one that no network reads.
+    """
+    examples: dict[type, object] = {}
+    for value in values:
+        examples.setdefault(type(value), value)
+    families = {family_of(kind) for kind in examples}
+    if len(families) > 1:
+        shown = " and ".join(f"{kind.__name__} ({_short(value)})" for kind, value in examples.items())
+        remedy = (
+            f"Make it one kind, such as frame[{name!r}].astype(str), or leave the column out with ignore=[{name!r}]"
+        )
+        raise BadTypeError(who, f"column {name!r} must hold one kind of value, got {shown}", remedy)
+    for kind, value in examples.items():
+        if family_of(kind) is None:
+            raise unreadable(who, name, f"{kind.__name__} such as {_short(value)}")
+    return families.pop() if families else None
+
+
+def unreadable(who: str, name: str, what: str) -> BadTypeError:
+    """The error of a column that no network reads."""
+    problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
+    return BadTypeError(who, problem, f"Turn it into columns of those, or leave it out with ignore=[{name!r}]")
+
+
+def parse_number(text: str) -> float | None:
+    """The number that a text writes, or None; words such as "nan" and "inf" write none.
+
+    Example:
+        >>> parse_number(" 1e3 "), parse_number("1,000"), parse_number("nan")
+        (1000.0, None, None)
+    """
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def is_iso_date(text: str) -> bool:
+    """Whether a text is written as YYYY-MM-DD, with a time or without.
+
+    Example:
+        >>> is_iso_date("2020-01-31 09:30"), is_iso_date("31.1.2020")
+        (True, False)
+    """
+    return _DATE.fullmatch(text) is not None
+
+
+def parse_date(text: str) -> int | None:
+    """Microseconds since 1970 (UTC) of an ISO date with an optional time, or None.
+
+    Example:
+        >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
+        (True, None)
+    """
+    if not is_iso_date(text):
+        return None
+    try:
+        return microseconds(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # a 31st of June; a year 9999 pushed over by its zone
+        return None
+
+
+def microseconds(value: Raw) -> int:
+    """Microseconds since 1970 of a date or time; one with a zone is read in UTC, finer digits are dropped.
+
+    Example:
+        >>> microseconds(datetime(1970, 1, 1, 0, 0, 1)), microseconds(date(1970, 1, 2))
+        (1000000, 86400000000)
+    """
+    if isinstance(value, np.datetime64 | pd.Period):
+        value = pd.Timestamp(value) if isinstance(value, np.datetime64) else value.start_time
+    if isinstance(value, pd.Timestamp):
+        value = value.to_pydatetime(warn=False)
+    if not isinstance(value, datetime):
+        return int(value.toordinal() - _EPOCH.toordinal()) * 86_400_000_000
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return _whole_microseconds(value - _EPOCH)
+
+
+def seconds(value: Raw) -> float:
+    """Seconds of a duration, to the microsecond.
+
+    Example:
+        >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s"))
+        (60.0, 1.0)
+    """
+    return _whole_microseconds(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value) / 1e6
+
+
+def as_float(value: Raw) -> float:
+    """A number as a float; one too large for it is infinite, which the readers then refuse."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+
+
+def date_text(moment: int) -> str:
+    """How a date reads as a label.
+
+    Example:
+        >>> date_text(0)
+        '1970-01-01 00:00:00'
+    """
+    return str(_EPOCH + timedelta(microseconds=moment))
+
+
+def _whole_microseconds(span: Raw) -> int:
+    return int((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,161 @@
+"""Pure functions of the step: the one-cycle curve, rates spread over layer groups, and the position of a step in a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from tabvision.errors import BadTypeError, BadValueError
+
+Convention = Literal["fastai", "torch"]
+Rates = float | tuple[float | None, float] | list[float] | str
+"""A learning rate for every group, `(low, high)` for first to last, `(None, high)`, "low:high", or one rate a group."""
+
+
+class Setting(NamedTuple):
+    """What a schedule asks for at one step: a factor on the peak rate, and the momentum (None: leave it)."""
+
+    factor: float
+    momentum: float | None
+
+
+def anneal_cos(start: float, end: float, share: float) -> float:
+    """From `start` at share 0 to `end` at share 1 along half a cosine.
+
+    Example:
+        >>> anneal_cos(1.0, 3.0, 0.5)
+        2.0
+    """
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def one_cycle(
+    step: int,
+    total: int,
+    *,
+    pct_start: float = 0.25,
+    div: float = 25.0,
+    div_final: float = 1e5,
+    momentum: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+    convention: Convention = "fastai",
+) -> Setting:
+    """Rate factor and momentum of one cycle: up along a cosine, then down along another.
+
+    Args:
+        step: Optimizer steps done, in [0, total); later steps keep the last value.
+        total: Optimizer steps of the whole cycle, at least 1.
+        pct_start: Share of the cycle in which the rate rises, in (0, 1).
+        div: The first rate is the peak divided by this.
+        div_final: The last rate is the peak (fastai) or the first rate (torch) divided by this.
+        momentum: At the start, at the peak and at the end; None leaves momentum alone.
+        convention: "fastai" puts step i at i / total, "torch" at i / (total - 1), and each reads `div_final` its way.
+
+    Source:
+        fastai 2.8 `fit_one_cycle`; torch 2 `OneCycleLR` with `three_phase=False`.
+
+    Example:
+        >>> [round(one_cycle(step, 100).factor, 3) for step in (0, 25, 99)]
+        [0.04, 1.0, 0.0]
+    """
+    last = total if convention == "fastai" else max(1, total - 1)
+    peak = pct_start * total - (0 if convention == "fastai" else 1)
+    lowest = 1 / div_final if convention == "fastai" else 1 / (div * div_final)
+    step = min(step, last)
+    if step <= peak:
+        share = step / peak if peak > 0 else 1.0
+        start, end, moms = 1 / div, 1.0, momentum and momentum[:2]
+    else:
+        share = (step - peak) / (last - peak)
+        start, end, moms = 1.0, lowest, momentum and momentum[1:]
+    return Setting(anneal_cos(start, end, share), anneal_cos(moms[0], moms[1], share) if moms else None)
+
+
+def spread_rates(who: str, rates: Rates, num_groups: int, *, body_ratio: float = 10.0) -> list[float]:
+    """One rate for each layer group, input side first.
+
+    Args:
+        who: Who asks, for the sentence if the rates are wrong.
+        rates: A rate; `(low, high)` or "low:high" for equal multiples from first to last group; `(None, high)` or ":high"
+            for `high` on the last group and `high / body_ratio` on all others; a list with one rate a group.
+        num_groups: How many groups there are, at least 1.
+        body_ratio: How many times smaller the other groups' rate is, when only the last is given.
+
+    Raises:
+        BadTypeError: Not a rate at all.
+        BadValueError: A rate of zero or below, or a list of another length than there are groups.
+
+    Source:
+        fastai 2.8 `even_mults` and `slice`; the 2019 course divides by three (`body_ratio=3`).
+
+    Example:
+        >>> spread_rates("demo", (None, 1e-3), 3)
+        [0.0001, 0.0001, 0.001]
+    """
+    if isinstance(rates, str):
+        rates = _parse_rates(who, rates)
+    if isinstance(rates, list):
+        spread = [_checked_rate(who, rate) for rate in rates]
+        if len(spread) != num_groups:
+            remedy = "Pass one rate for all, a pair (first, last), or a list with one rate for each group"
+            raise BadValueError(who, f"{num_groups} layer groups need {num_groups} rates, got {len(spread)}", remedy)
+        return spread
+    if isinstance(rates, tuple):
+        if len(rates) != 2:
+            remedy = "Pass (first, last), or a list with one rate for each group"
+            raise BadValueError(who, f"a pair of rates has 2 numbers, got {rates!r}", remedy)
+        high = _checked_rate(who, rates[1])
+        if rates[0] is None:
+            return [high / body_ratio] * (num_groups - 1) + [high]
+        return even_multiples(_checked_rate(who, rates[0]), high, num_groups)
+    return [_checked_rate(who, rates)] * num_groups
+
+
+def check_rates(who: str, rates: Rates) -> None:
+    """Raises a sentence unless `rates` can be spread over some number of groups."""
+    spread_rates(who, rates, len(rates) if isinstance(rates, list) else 1)
+
+
+def even_multiples(low: float, high: float, number: int) -> list[float]:
+    """`number` values from `low` to `high`, each the same multiple of the one before; `high` alone where there is one.
+
+    Example:
+        >>> [round(value, 6) for value in even_multiples(1e-4, 1e-2, 3)]
+        [0.0001, 0.001, 0.01]
+    """
+    if number == 1:
+        return [high]
+    return [low * (high / low) ** (place / (number - 1)) for place in range(number)]
+
+
+def num_steps(batches_per_epoch: int, accumulate: Sequence[int]) -> int:
+    """Optimizer steps of a run: each epoch's batches over its accumulation, the last group of an epoch stepping too.
+
+    Args:
+        batches_per_epoch: Batches in one epoch.
+        accumulate: For each epoch, how many batches share a step.
+
+    Example:
+        >>> num_steps(10, accumulate=[1, 1, 4])
+        23
+    """
+    return sum(math.ceil(batches_per_epoch / every) for every in accumulate)
+
+
+def _parse_rates(who: str, text: str) -> float | tuple[float | None, float]:
+    low, colon, high = text.partition(":")
+    try:
+        if not colon:
+            return float(low)
+        return (float(low) if low.strip() else None, float(high))
+    except ValueError:
+        remedy = 'Write one rate as "1e-3", first and last as "1e-5:1e-3", or ":1e-3"'
+        raise BadValueError(who, f"rates must be numbers, got {text!r}", remedy) from None
+
+
+def _checked_rate(who: str, rate: object) -> float:
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise BadTypeError(who, f"a learning rate must be a number, got {rate!r}", "Pass a number such as 1e-3")
+    if not 0 < rate < math.inf:
+        raise BadValueError(who, f"a learning rate must be above zero, got {rate!r}", "Pass a number such as 1e-3")
+    return float(rate)

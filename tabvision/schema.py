@@ -1,0 +1,226 @@
+"""The schema: every fact that a fitted datamodule knows, as plain data.
+
+A module is built from it, saves it in its hyperparameters, and can therefore read raw rows and answer in the user's own
+labels from a checkpoint alone. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.plain import from_plain
+from tabvision.tasks import Task
+
+Label = str | int | float | bool
+DatePart = Literal[
+    "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
+    "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
+]  # fmt: skip
+MAX_PRINTED_COLUMNS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuous:
+    """A number that the network reads.
+
+    Args:
+        name: The prepared column.
+        source: The raw column it comes from; a date's part comes from the date.
+        mean: Over the training rows, after filling.
+        spread: Standard deviation over the training rows, after filling; 1 for a constant column.
+        fill: What a missing value becomes: the training median.
+        had_missing: Whether training rows had gaps; then a `…_missing` category marks them.
+        bins: Rising edges, in standardized units, that cut the training rows into equal shares.
+    """
+
+    name: str
+    source: str
+    mean: float
+    spread: float
+    fill: float
+    had_missing: bool = False
+    bins: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Categorical:
+    """A category that the network looks up.
+
+    Args:
+        name: The prepared column.
+        source: The raw column it comes from; a `…_missing` flag comes from a number, a month from a date.
+        vocabulary: The values, in order; the value at place i has code i + 1, code 0 is missing or unseen.
+        ordered: Whether the order is the user's own (an ordered pandas category).
+    """
+
+    name: str
+    source: str
+    vocabulary: tuple[Label, ...]
+    ordered: bool = False
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes, the one for missing or unseen counted."""
+        return len(self.vocabulary) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Date:
+    """A date column, cut into parts that are numbers or categories of their own.
+
+    Args:
+        name: The raw column; a part's column is named `{name}_{part}`.
+        parts: The parts that vary in training.
+    """
+
+    name: str
+    parts: tuple[DatePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A column that the network does not see, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is predicted.
+
+    Args:
+        columns: One column, or several for several numbers or labels.
+        task: What kind of target it is, fitted to the training rows.
+        classes: The user's labels in code order; empty for numbers.
+        separator: What parts the labels in one multi-label column, or None.
+    """
+
+    columns: tuple[str, ...]
+    task: Task
+    classes: tuple[Label, ...] = ()
+    separator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Everything a fitted datamodule knows of its data.
+
+    Args:
+        target: What is predicted.
+        continuous: Numbers the network reads, in the order of `batch["continuous"]`.
+        categorical: Categories the network looks up, in the order of `batch["categorical"]`.
+        dates: Date columns, cut into parts before anything else.
+        left_out: Columns not used, and why.
+
+    Example:
+        >>> from tabvision.tasks import Regression
+        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=38.0)
+        >>> schema = Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,))
+        >>> Schema.from_dict(schema.to_dict()) == schema
+        True
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    target: Target
+    continuous: tuple[Continuous, ...] = ()
+    categorical: tuple[Categorical, ...] = ()
+    dates: tuple[Date, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """The kind of target."""
+        return self.target.task
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The user's labels in code order; empty for numbers."""
+        return self.target.classes
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The raw columns a frame must have to be predicted, each once."""
+        columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
+        return tuple(dict.fromkeys(column.source for column in columns))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schema as plain JSON data."""
+        target = {**_shallow(self.target), "task": self.target.task.to_dict()}
+        columns = {name: [_shallow(column) for column in getattr(self, name)] for name in _COLUMN_LISTS}
+        return {"format": self.FORMAT, "target": target, **columns}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """The schema that `to_dict` wrote.
+
+        Raises:
+            BadTypeError: Not an object.
+            BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
+        """
+        if not isinstance(data, Mapping):
+            raise BadTypeError("Schema", f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
+        version = data.get("format")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise BadValueError("Schema", f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote")
+        if version > cls.FORMAT:
+            problem = f"format {version} is newer than {cls.FORMAT}, the newest that this version reads"
+            raise BadValueError("Schema", problem, "Update tabvision: pip install --upgrade tabvision")
+        facts = {key: value for key, value in data.items() if key != "format"}
+        return from_plain(facts, cls, _decode_task)
+
+    def __str__(self) -> str:
+        """A short table: one line a column."""
+        rows = [(", ".join(self.target.columns), "target", self._describe_target())]
+        parts_of = {date.name: f"parts: {', '.join(date.parts)}" for date in self.dates}
+        rows += [(name, "date", parts) for name, parts in parts_of.items()]
+        rows += [(column.name, "categorical", _describe_vocabulary(column)) for column in self.categorical]
+        rows += [(column.name, "continuous", _describe_number(column)) for column in self.continuous]
+        rows += [(column.name, "left out", column.reason) for column in self.left_out]
+        shown = rows[:MAX_PRINTED_COLUMNS]
+        name_width = min(32, max(len(row[0]) for row in shown))
+        lines = [f"{_cut(name, name_width):<{name_width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
+        if len(rows) > len(shown):
+            lines.append(f"… and {count(len(rows) - len(shown), 'more column')}")
+        return "\n".join(lines)
+
+    def _describe_target(self) -> str:
+        task = self.target.task
+        if task.is_classes:
+            labels = ", ".join(map(str, self.classes[:6])) + (", …" if len(self.classes) > 6 else "")
+            return f"{task.name}, {count(len(self.classes), 'class').replace('classs', 'classes')}: {labels}"
+        return f"{task.name}, {count(len(self.target.columns), 'number')}"
+
+
+_COLUMN_LISTS = ("continuous", "categorical", "dates", "left_out")
+
+
+def _shallow(column: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+    """A dataclass as a dict, tuples as lists; not recursive, since tasks write themselves."""
+    values = {field.name: getattr(column, field.name) for field in dataclasses.fields(column)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _decode_task(kind: type, data: object) -> object:
+    if kind is Task:
+        return Task.from_dict(cast("Mapping[str, Any]", data))
+    raise NotImplementedError(kind)
+
+
+def _describe_vocabulary(column: Categorical) -> str:
+    values = ", ".join(map(str, column.vocabulary[:4])) + (", …" if len(column.vocabulary) > 4 else "")
+    return f"{count(len(column.vocabulary), 'value')}{', in order' if column.ordered else ''}: {values}"
+
+
+def _describe_number(column: Continuous) -> str:
+    gaps = f", gaps filled with {column.fill:.4g}" if column.had_missing else ""
+    return f"mean {column.mean:.4g}, spread {column.spread:.4g}{gaps}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,44 @@
+"""Shared by all tests: a seed for every test, and a quiet Trainer on the CPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def quick_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
+    """Makes a Trainer for one epoch on the CPU that prints nothing and writes nothing outside `tmp_path`.
+
+    Any argument of `pl.Trainer` may be given, and wins.
+    """
+
+    def make(**overrides: Any) -> pl.Trainer:
+        quiet: dict[str, Any] = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": tmp_path,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "logger": False,
+            "max_epochs": 1,
+        }
+        return pl.Trainer(**(quiet | overrides))
+
+    return make

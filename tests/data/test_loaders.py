@@ -1,0 +1,117 @@
+"""The loader: every row once, on every number of ranks, in an order that seed and epoch decide."""
+
+import itertools
+
+import pytest
+import torch
+
+from tabvision.data.loaders import TensorLoader, plan_steps
+from tabvision.errors import BadTypeError, BadValueError
+
+
+def loaders(num_rows: int, batch_size: int, world_size: int, *, shuffle: bool, seed: int = 0) -> list[TensorLoader]:
+    tensors = {"target": torch.arange(num_rows)}
+    return [
+        TensorLoader(tensors, batch_size=batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+
+
+def rows_of(loader: TensorLoader) -> list[list[int]]:
+    return [batch["index"].tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(
+    ("num_rows", "batch_size", "world_size"),
+    [(rows, batch, world) for rows, batch, world in itertools.product([5, 7, 16, 33, 100], [1, 2, 4, 64], [1, 2, 3])],
+)
+def test_every_row_comes_once_and_ranks_take_as_many_steps(
+    num_rows: int, batch_size: int, world_size: int, shuffle: bool
+) -> None:
+    ranks = [rows_of(loader) for loader in loaders(num_rows, batch_size, world_size, shuffle=shuffle)]
+
+    assert sorted(row for batches in ranks for batch in batches for row in batch) == list(range(num_rows))
+    assert len({len(batches) for batches in ranks}) == 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num_rows", range(6, 40))
+def test_no_training_batch_has_one_row(num_rows: int, world_size: int) -> None:
+    for loader in loaders(num_rows, 4, world_size, shuffle=True):
+        assert min(len(batch) for batch in rows_of(loader)) >= 2
+        assert len(rows_of(loader)) == len(loader)
+
+
+def test_ranks_together_take_the_rows_of_one_process_with_the_joined_batch() -> None:
+    alone = rows_of(loaders(40, 8, 1, shuffle=True)[0])
+    ranks = [rows_of(loader) for loader in loaders(40, 4, 2, shuffle=True)]
+
+    assert [first + second for first, second in zip(*ranks, strict=True)] == alone
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    loader, twin = (loaders(50, 8, 1, shuffle=True, seed=3)[0] for _ in range(2))
+    other = loaders(50, 8, 1, shuffle=True, seed=4)[0]
+    first, second = rows_of(loader), rows_of(loader)  # without a Trainer each pass is the next epoch
+
+    twin.batch_sampler.sampler.set_epoch(1)
+
+    assert first != second == rows_of(twin)
+    assert rows_of(other) != first
+
+
+def test_the_order_does_not_touch_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    rows_of(loaders(50, 8, 1, shuffle=True)[0])
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_batch_holds_the_rows_that_its_index_names() -> None:
+    tensors = {"continuous": torch.randn(9, 2), "categorical": torch.arange(9, dtype=torch.int32)[:, None]}
+    loader = TensorLoader(tensors, torch.tensor([8, 1, 5, 2]), batch_size=3, shuffle=True, seed=1)
+
+    for batch in loader:
+        assert torch.equal(batch["continuous"], tensors["continuous"][batch["index"]])
+        assert torch.equal(batch["categorical"][:, 0], batch["index"])
+        assert batch["categorical"].dtype == torch.int64
+
+
+def test_rows_in_order_are_not_copied() -> None:
+    tensors = {"target": torch.arange(10.0)}
+
+    batch = next(iter(TensorLoader(tensors, batch_size=4)))
+
+    assert batch["target"].data_ptr() == tensors["target"].data_ptr()
+
+
+def test_fewer_rows_than_a_batch_make_one_batch() -> None:
+    assert rows_of(loaders(3, 64, 1, shuffle=False)[0]) == [[0, 1, 2]]
+
+
+def test_a_rank_without_rows_still_takes_its_step() -> None:
+    ranks = [rows_of(loader) for loader in loaders(1, 4, 2, shuffle=False)]
+
+    assert sorted(ranks) == [[[]], [[0]]]
+
+
+def test_no_rows_make_no_steps() -> None:
+    assert plan_steps(0, 4) == []
+
+
+def test_fewer_training_rows_than_ranks_are_refused() -> None:
+    with pytest.raises(BadValueError, match="3 ranks cannot share 2 training rows"):
+        TensorLoader({"target": torch.arange(2)}, batch_size=4, shuffle=True, world_size=3)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
+    with pytest.raises(BadValueError, match="batch_size must be at least 1"):
+        TensorLoader({"target": torch.arange(2)}, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [2.0, "2", True, None])
+def test_a_batch_size_that_is_no_whole_number_is_refused(batch_size: object) -> None:
+    with pytest.raises(BadTypeError, match="batch_size must be a whole number"):
+        TensorLoader({"target": torch.arange(2)}, batch_size=batch_size)  # type: ignore[arg-type]

@@ -1,0 +1,252 @@
+"""What each column is taken for, and the sentences where that cannot be told."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
+from tabvision.preprocess import Kinds, infer_kinds
+
+N = 60
+NUMBERS = np.arange(N) % 30
+FEW = np.arange(N) % 7
+
+
+def kind_of(values: Any, **choices: Any) -> str:
+    """The kind given to one column beside a plain number; of one left out, the reason."""
+    kinds = infer(values, **choices)
+    for kind in ("continuous", "categorical", "dates"):
+        if "x" in getattr(kinds, kind):
+            return kind
+    return kinds.left_out[0].reason
+
+
+def infer(values: Any, **choices: Any) -> Kinds:
+    frame = pd.DataFrame({"x": values, "other": np.arange(len(values)) / 7 + 0.5, "y": 1})
+    return infer_kinds(frame, target=["y"], who="Test", **choices)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        pytest.param(FEW / 2, "continuous", id="floats of few values"),
+        pytest.param((FEW / 2).astype(np.float16), "continuous", id="half floats"),
+        pytest.param(pd.array([0.5, None] * 30, dtype="Float64"), "continuous", id="nullable floats"),
+        pytest.param(pd.Series([0.5, None] * 30, dtype=pd.ArrowDtype(pa.float32())), "continuous", id="arrow floats"),
+        pytest.param([decimal.Decimal("1.50"), decimal.Decimal(2)] * 30, "continuous", id="decimals"),
+        pytest.param(pd.Series([decimal.Decimal(1), None] * 30, dtype=pd.ArrowDtype(pa.decimal128(9, 2))), "continuous"),
+        pytest.param(np.array([1, 2.5, None] * 20, dtype=object), "continuous", id="objects that mix int and float"),
+        pytest.param(pd.to_timedelta(NUMBERS, unit="h"), "continuous", id="durations"),
+        pytest.param([datetime.timedelta(hours=1), None] * 30, "continuous", id="durations as objects"),
+        pytest.param(pd.Series(pd.to_timedelta(FEW, unit="s")).astype("duration[ns][pyarrow]"), "continuous"),
+        pytest.param(pd.arrays.SparseArray(FEW / 2), "continuous", id="sparse floats"),
+        pytest.param(NUMBERS, "continuous", id="integers of many values"),
+        pytest.param(NUMBERS.astype(np.uint8), "continuous", id="small integers of many values"),
+        pytest.param(FEW, "categorical", id="integers of few values"),
+        pytest.param(pd.array([1, 2, None] * 20, dtype="Int64"), "categorical", id="nullable integers of few values"),
+        pytest.param(pd.Series([1, 2, None] * 20, dtype="int64[pyarrow]"), "categorical", id="arrow integers"),
+        pytest.param(np.array([1, 2] * 30, dtype=object), "categorical", id="integers as objects"),
+        pytest.param(FEW * 2**61 - 2**62, "categorical", id="few integers far apart"),
+        pytest.param(FEW > 3, "categorical", id="truth values"),
+        pytest.param(np.array([True, False, None] * 20, dtype=object), "categorical", id="truth values with gaps"),
+        pytest.param(pd.array([True, False, None] * 20, dtype="boolean"), "categorical", id="nullable truth values"),
+        pytest.param(["a", "b", None] * 20, "categorical", id="text"),
+        pytest.param(np.array(["a", "b", None] * 20, dtype=object), "categorical", id="text as objects"),
+        pytest.param(pd.Series(["a", None] * 30, dtype="string[python]"), "categorical", id="text kept by Python"),
+        pytest.param(pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.string_view())), "categorical"),
+        pytest.param(pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))), "categorical"),
+        pytest.param(pd.Categorical(["a", "b"] * 30), "categorical", id="category"),
+        pytest.param(pd.Categorical(NUMBERS / 2), "categorical", id="category of many floats"),
+        pytest.param(pd.cut(FEW, 3), "categorical", id="category of intervals"),
+        pytest.param(pd.arrays.IntervalArray(pd.cut(FEW, 3)), "categorical", id="intervals"),
+        pytest.param(np.array(list(pd.cut(FEW, 3)), dtype=object), "categorical", id="intervals as objects"),
+        pytest.param(pd.date_range("2020", periods=N, freq="h"), "dates", id="datetimes"),
+        pytest.param(pd.date_range("2020", periods=N, unit="s"), "dates", id="datetimes in seconds"),
+        pytest.param(pd.date_range("2020", periods=N, tz="Europe/Berlin"), "dates", id="datetimes with a zone"),
+        pytest.param(pd.period_range("2020-01", periods=N, freq="M"), "dates", id="periods"),
+        pytest.param([datetime.date(2020, 1, 1 + day % 28) for day in range(N)], "dates", id="dates as objects"),
+        pytest.param(pd.Series([datetime.date(2020, 1, 1), None] * 30, dtype="date32[pyarrow]"), "dates", id="arrow dates"),
+        pytest.param(pd.Series(pd.date_range("2020", periods=N)).astype("date64[pyarrow]"), "dates", id="arrow dates, ms"),
+        pytest.param(["2020-01-01", "2020-01-02 10:30", None] * 20, "dates", id="ISO text"),
+        pytest.param(["2020-01-01", "2020-02-30"] * 30, "categorical", id="text of which one is no date"),
+        pytest.param(["01/02/2020", "02/02/2020"] * 30, "categorical", id="dates not in ISO form stay text"),
+        pytest.param([f"{n:05}" for n in range(N)], "identifier: a different text in every row", id="text identifier"),
+        pytest.param(np.arange(N)[::-1], "identifier: a different whole number in every row", id="integer identifier"),
+        pytest.param([3] * N, "constant", id="constant integer"),
+        pytest.param([0.1] * N, "constant", id="constant float"),
+        pytest.param(["a"] * N, "constant", id="constant text"),
+        pytest.param(pd.Categorical(["a"] * N, ["a", "b"]), "constant", id="constant category"),
+        pytest.param([pd.Timestamp("2020-01-01")] * N, "constant", id="constant date"),
+        pytest.param([None] * N, "no value in any row", id="nothing but None"),
+        pytest.param([np.nan] * N, "no value in any row", id="nothing but NaN"),
+        pytest.param([pd.NaT] * N, "no value in any row", id="nothing but NaT"),
+        pytest.param(pd.Categorical([None] * N), "no value in any row", id="empty category"),
+        pytest.param(pd.Series([None] * N, dtype="str"), "no value in any row", id="text without any"),
+        pytest.param(pd.Series([None] * N, dtype=pd.ArrowDtype(pa.null())), "no value in any row", id="arrow null"),
+        pytest.param([1.0, *[None] * (N - 1)], "continuous", id="one value with gaps still tells something"),
+    ],
+)
+def test_a_column_is_told_by_its_dtype_and_values(values: Any, kind: str) -> None:
+    assert kind_of(values) == kind
+
+
+def test_integers_turn_continuous_above_twenty_distinct_values() -> None:
+    twenty, twenty_one = np.arange(210) % 20, np.arange(210) % 21
+
+    assert (kind_of(twenty), kind_of(twenty_one)) == ("categorical", "continuous")
+
+
+def test_a_repeat_that_the_sample_misses_still_clears_a_column_of_being_an_identifier() -> None:
+    numbers = np.arange(50_000)
+    numbers[12_345] = 12_344
+
+    assert (kind_of(numbers), kind_of(numbers.astype(str))) == ("continuous", "categorical")
+
+
+def test_a_value_that_the_sample_misses_still_counts_as_a_second_one() -> None:
+    text = np.array(["a"] * 50_000, dtype=object)
+    text[12_345] = "b"
+
+    assert kind_of(text) == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("choice", "values"),
+    [
+        ("categorical", FEW / 2),
+        ("categorical", np.arange(N)),
+        ("categorical", [1] * N),
+        ("categorical", pd.date_range("2020", periods=N)),
+        ("continuous", FEW),
+        ("continuous", ["1", "2.5", None] * 20),
+        ("continuous", FEW > 2),
+        ("continuous", pd.Categorical(FEW)),
+        ("continuous", [None] * N),
+        ("dates", ["2020-01-01"] * N),
+        ("dates", pd.Categorical(["2020-01-01", "2020-01-02"] * 30)),
+        ("dates", [None] * N),
+    ],
+)
+def test_a_named_column_is_what_the_user_says_and_the_others_are_still_told(choice: str, values: Any) -> None:
+    kinds = infer(values, **{choice: ["x"]})
+
+    assert "x" in getattr(kinds, choice)
+    assert "other" in kinds.continuous
+
+
+def test_an_ignored_column_is_not_even_read() -> None:
+    kinds = infer([[1], [2]] * 30, ignore=["x"])
+
+    assert kinds.left_out[0].reason == "ignored on request"
+
+
+def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note() -> None:
+    frame = pd.DataFrame({"zip": ["01", "2.5"] * 5, "day": ["2020-01-01", "2020-01-02"] * 5, "y": 1})
+    frame["when"] = pd.date_range("2020", periods=10, tz="Europe/Berlin")
+
+    notes = infer_kinds(frame, target=["y"]).notes
+
+    assert [note.split(" ")[0] for note in notes] == ["'zip'", "'day'", "'when'"]
+    assert "Pass continuous=['zip'] to use the numbers." in notes[0]
+    assert "Europe/Berlin" in notes[2]
+
+
+def test_no_feature_left_is_refused_with_every_reason() -> None:
+    frame = pd.DataFrame({"id": ["a", "b"], "one": 1, "y": 1})
+
+    with pytest.raises(BadValueError, match=r"Test: at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"):
+        infer_kinds(frame, target=["y"], who="Test")
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"continuous": ["X"]}, MissingColumnsError, r"lacks 1 column: 'X' \(did you mean 'x'\?\). Name columns of the fr"),
+        ({"ignore": ["gone"]}, MissingColumnsError, "lacks 1 column: 'gone'"),
+        ({"continuous": ["x"], "dates": ["x"]}, BadValueError, "'x' is named in both continuous and dates. Name it in one"),
+        ({"categorical": ["x"], "ignore": ["x"]}, BadValueError, "'x' is named in both categorical and ignore"),
+        ({"categorical": ["y"]}, BadValueError, "'y' is the target, and cannot be a feature as well. Take it out of categor"),
+        ({"categorical": "x"}, BadTypeError, "categorical must be a list of column names, got 'x'. Pass a list"),
+        ({"dates": [0]}, BadTypeError, r"dates must be a list of column names, got \[0\]"),
+        ({"dates": ["x"]}, BadTypeError, r"'x' must hold dates, got numbers such as 0. Convert it first, such as pd.to_date"),
+    ],
+)
+def test_a_choice_that_cannot_be_followed_is_refused(choices: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"^Test: .*{message}"):
+        infer(FEW, **choices)
+
+
+def test_a_target_that_is_not_there_is_refused() -> None:
+    with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'pay' \(did you mean 'Pay'\?\)"):
+        infer_kinds(pd.DataFrame({"Pay": [1]}), target=["pay"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, "a", 2.5] * 20, r"'x' must hold one kind of value, got int \(1\) and str \('a'\) and float \(2.5\).*astype\(str\)"),
+        ([True, "a"] * 30, r"got bool \(True\) and str \('a'\)"),
+        (pd.Categorical([1, "a"] * 30), "must hold one kind of value"),
+        ([[1], [2]] * 30, r"'x' must hold numbers, text, truth values or dates, got list such as \[1\].*ignore=\['x'\]"),
+        ([{"a": 1}] * N, "got dict such as"),
+        ([b"a", b"b"] * 30, "got bytes such as"),
+        ([1j, 2j] * 30, "got complex128 numbers"),
+        (np.array([1j, None] * 30, dtype=object), "got complex such as"),
+        (pd.Series([[1]] * N, dtype=pd.ArrowDtype(pa.list_(pa.int64()))), "got pyarrow list"),
+        ([datetime.time(10)] * N, "got time such as"),
+    ],
+)
+def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(BadTypeError, match=rf"^Test: column {message}|^Test: column 'x' .*{message}"):
+        infer(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "choice", "message"),
+    [
+        (["1", "n/a", "-", "n/a", "2", "?"] * 10, "continuous", r"got text that does not read as one: 40 values, first 'n/a' \(row 1\), '-' \(row 2\), 'n/a' \(row 3\). Correct"),
+        (["inf", "1"] * 30, "continuous", r"30 values, first 'inf' \(row 0\)"),
+        (["31/12/2020"] * N, "dates", r"must hold ISO dates .* 60 values, first '31/12/2020' \(row 0\).*dayfirst"),
+    ],
+)  # fmt: skip
+def test_text_that_does_not_parse_is_counted_and_shown(values: Any, choice: str, message: str) -> None:
+    with pytest.raises(BadValueError, match=message):
+        infer(values, **{choice: ["x"]})
+
+
+def test_dates_forced_to_be_numbers_are_refused() -> None:
+    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. Pass dates=\['x'\]"):
+        infer(pd.date_range("2020", periods=N), continuous=["x"])
+
+
+def test_dates_outside_the_calendar_are_refused() -> None:
+    values = np.array(["20000-01-01"] * N, dtype="datetime64[s]")
+
+    with pytest.raises(BadValueError, match="'x' holds dates outside the years 1 to 9999. Correct them"):
+        infer(values)
+
+
+def test_text_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(BadValueError, match="'x' holds text that is not valid Unicode"):
+        infer(np.array(["a", "\ud800"] * 30, dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "message"),
+    [
+        ({"x": [1]}, BadTypeError, "must be a pandas DataFrame, got dict. Convert it first"),
+        (pd.DataFrame([[1, 2, 3]], columns=["x", "x", "y"]), BadValueError, r"unique, got 'x' \(2 times\).*duplicated\(\)"),
+        (pd.DataFrame([[1, 2]], columns=["y", 7]), BadTypeError, r"column names must be text, got 7 \(int\).*columns=str"),
+        (pd.DataFrame({"x": [], "y": []}), BadValueError, "fitting needs at least one row, got 0 rows of 2 columns"),
+    ],
+)
+def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"^Test: .*{message}"):
+        infer_kinds(frame, target=["y"], who="Test")

@@ -1,0 +1,189 @@
+"""README.md is executed: its Python and shell blocks, in order, in a folder that looks like a checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CHECKOUT_FOLDERS = ("datamodules", "models", "benchmarks")  # what a reader in a clone has around them
+MAX_SECONDS = 300  # stops a block that hangs; says nothing about speed
+
+PYTHON = {"python"}
+SHELL = {"bash", "sh", "shell", "console"}
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^`]*$")
+NOT_RUN = re.compile(r"^<!-- not run:(?P<reason>.*)-->$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; `line` is that of its first line of code, `not_run` the reason why it is left out."""
+
+    language: str
+    code: str
+    line: int
+    not_run: str | None = None
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
+def test_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CHECKOUT_FOLDERS:
+        if (ROOT / name).is_dir():
+            (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+
+    blocks = [block for block in find_blocks(README.read_text(encoding="utf-8")) if block.not_run is None]
+
+    run_blocks(blocks)
+
+
+def find_blocks(text: str) -> list[Block]:
+    """The Python and shell blocks of a Markdown text, in order.
+
+    Raises:
+        ValueError: A fence is never closed, or a block is left out without a reason.
+    """
+    found: list[Block] = []
+    lines = text.splitlines()
+    place, not_run = 0, None
+    while place < len(lines):
+        line = lines[place]
+        place += 1
+        if mark := NOT_RUN.match(line.strip()):
+            not_run = _reason(mark["reason"], place)
+        elif fence := FENCE.match(line):
+            end = _closing(lines, place, fence["indent"])
+            if fence["language"] in PYTHON | SHELL:
+                code = "\n".join(line.removeprefix(fence["indent"]) for line in lines[place:end])
+                found.append(Block(fence["language"], code, place + 1, not_run))
+            place, not_run = end + 1, None
+        elif line.strip():
+            not_run = None  # the comment speaks of the block right after it
+    return found
+
+
+def _reason(text: str, line: int) -> str:
+    if not text.strip():
+        raise ValueError(f"README, line {line}: a block is left out without a reason. Write <!-- not run: why -->.")
+    return text.strip()
+
+
+def _closing(lines: list[str], start: int, indent: str) -> int:
+    for place in range(start, len(lines)):
+        if lines[place].rstrip() == f"{indent}```":
+            return place
+    raise ValueError(f"README, line {start}: the fence is never closed. Close it with ```.")
+
+
+def run_blocks(blocks: list[Block]) -> None:
+    """Runs blocks in the working directory; Python blocks share their names, as one script would."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks:
+        if block.language in PYTHON:
+            run_python(block, names)
+        else:
+            run_shell(block)
+
+
+def run_python(block: Block, names: dict[str, object]) -> None:
+    code = compile("\n" * (block.line - 1) + block.code, str(README), "exec")  # tracebacks show README's own lines
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # a reader's Python does not turn warnings into errors
+        exec(code, names)
+
+
+def run_shell(block: Block) -> None:
+    script = block.code
+    if block.language == "console":  # commands follow a prompt, the rest is what they print
+        script = "\n".join(line.removeprefix("$ ") for line in script.splitlines() if line.startswith("$ "))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=MAX_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"README, line {block.line}: the block failed.\n{script}\n{done.stdout[-4000:]}"
+
+
+# The extractor and the runners, held to what they promise.
+
+
+def test_blocks_come_in_order_with_their_lines() -> None:
+    text = "# Title\n```python\na = 1\n\nb = 2\n```\ntext\n```yaml\nkey: 1\n```\n```bash\necho hi\n```\n```\nplain\n```"
+
+    assert find_blocks(text) == [Block("python", "a = 1\n\nb = 2", 3), Block("bash", "echo hi", 12)]
+
+
+def test_a_block_in_a_list_loses_its_indent() -> None:
+    assert find_blocks("- item\n\n  ```python\n  if True:\n      x = 1\n  ```") == [
+        Block("python", "if True:\n    x = 1", 4)
+    ]
+
+
+def test_a_comment_leaves_out_the_block_right_after_it_only() -> None:
+    text = "<!-- not run: needs the network -->\n\n```bash\ncurl\n```\n```bash\ntrue\n```\n"
+
+    assert [block.not_run for block in find_blocks(text)] == ["needs the network", None]
+
+
+def test_a_comment_followed_by_text_leaves_out_nothing() -> None:
+    assert find_blocks("<!-- not run: old -->\ntext\n```bash\ntrue\n```")[0].not_run is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("<!-- not run: -->\n```bash\ntrue\n```", "line 1: a block is left out without a reason"),
+        ("text\n```python\na = 1", "line 2: the fence is never closed"),
+    ],
+)
+def test_a_malformed_readme_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        find_blocks(text)
+
+
+def test_blocks_share_names_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    run_blocks(
+        [
+            Block("python", "a = 1", 1),
+            Block("python", "from pathlib import Path\nPath('made').write_text(str(a + 1))", 2),
+            Block("console", "$ test -f made\noutput, not a command\n$ cp made copied", 3),
+        ]
+    )
+
+    assert (tmp_path / "copied").read_text() == "2"
+
+
+@pytest.mark.parametrize("script", ["false\ntrue", "echo $UNSET_NAME", "false | true"])
+def test_a_failing_shell_block_fails(script: str) -> None:
+    with pytest.raises(AssertionError, match="README, line 7: the block failed"):
+        run_shell(Block("bash", script, 7))
+
+
+def test_a_failing_python_block_names_its_line_in_the_readme() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_python(Block("python", "x = 1\n1 / 0", 40), {})
+
+    assert caught.traceback[-1].lineno == 40  # counted from zero: line 41
+
+
+def test_shell_blocks_use_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    run_shell(Block("sh", "command -v python > found", 1))
+
+    assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent

@@ -1,0 +1,105 @@
+"""Every recipe in models/ trains for one batch, and its card says what was measured."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/recipe.yaml"))
+NAMES = [folder.name for folder in FOLDERS]
+TOOL = ROOT / "benchmarks" / "measure_recipe.py"
+
+ONE_BATCH = ["--trainer.fast_dev_run=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_for_one_batch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = importlib.import_module("tabvision.cli")
+    monkeypatch.chdir(ROOT)  # where a user stands, so that class paths such as datamodules.adult resolve
+
+    status = cli.main(["fit", "--config", f"models/{name}/recipe.yaml", *ONE_BATCH, *own_data(name, tmp_path)])
+
+    assert status in (None, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_folder_is_complete(name: str) -> None:
+    found = {path.name for path in (ROOT / "models" / name).iterdir()}
+
+    assert {"recipe.yaml", "result.json", "card.md"} <= found
+
+
+@pytest.mark.skipif(not TOOL.exists(), reason="benchmarks/measure_recipe.py is not written yet")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_is_the_rendering_of_its_result(name: str) -> None:
+    folder = ROOT / "models" / name
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+
+    rendered = importlib.import_module("benchmarks.measure_recipe").render_card(name, result)
+
+    assert (folder / "card.md").read_text(encoding="utf-8") == rendered
+
+
+def test_a_folder_in_models_is_a_recipe() -> None:
+    folders = {path.name for path in (ROOT / "models").glob("*/") if not path.name.startswith(("_", "."))}
+
+    assert folders == set(NAMES)
+
+
+# Data that no package ships: the user's own file where ADULT_CSV names it, else rows of the same columns made here.
+
+
+ADULT: dict[str, Sequence[int] | Sequence[str]] = {
+    "age": range(17, 91),
+    "workclass": ["Private", "State-gov", "?"],
+    "fnlwgt": range(12_285, 1_484_706),
+    "education": ["Bachelors", "HS-grad", "11th"],
+    "education-num": range(1, 17),
+    "marital-status": ["Divorced", "Married-civ-spouse", "Never-married"],
+    "occupation": ["Adm-clerical", "Exec-managerial", "?"],
+    "relationship": ["Husband", "Not-in-family", "Wife"],
+    "race": ["Black", "White"],
+    "sex": ["Female", "Male"],
+    "capital-gain": range(100_000),
+    "capital-loss": range(4_357),
+    "hours-per-week": range(1, 100),
+    "native-country": ["United-States", "Cuba", "?"],
+    "salary": ["<=50K", ">50K"],
+    "split": ["train", "test"],
+}
+
+
+def own_data(name: str, folder: Path) -> list[str]:
+    """The arguments that point a recipe to its data, for recipes that need a file."""
+    if name != "adult":
+        return []
+    path = os.environ.get("ADULT_CSV") or write_adult(folder / "adult.csv")
+    return [f"--data.init_args.path={path}"]
+
+
+def write_adult(path: Path, num_rows: int = 400) -> Path:
+    """A file with the columns of the UCI census data, its kinds of gaps included, and made-up people."""
+    draw = random.Random(0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(ADULT)
+        for _ in range(num_rows):
+            writer.writerow([str(draw.choice(values)) for values in ADULT.values()])
+    return path
+
+
+def test_made_up_census_rows_have_every_column(tmp_path: Path) -> None:
+    with write_adult(tmp_path / "adult.csv", num_rows=50).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    assert len(rows) == 50
+    assert all(len(row) == 16 and all(row.values()) for row in rows)
+    assert {row["salary"] for row in rows} == {"<=50K", ">50K"}
