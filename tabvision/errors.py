@@ -44,7 +44,16 @@ class BadTypeError(TabvisionError, TypeError):
 class MissingFileError(TabvisionError, FileNotFoundError):
     """A file or folder that is not there."""
 
-    # OSError formats its own message from errno; ours is the sentence.
+    # OSError takes three arguments for errno, message and file name; ours are the parts of the sentence.
+
+    def __init__(self, who: str, problem: str, remedy: str) -> None:
+        super().__init__(who, problem, remedy)
+        self.args = (who, problem, remedy)
+
+    def __reduce__(self) -> tuple[type[MissingFileError], tuple[str, ...]]:
+        """Pickles by the same three arguments."""
+        return type(self), self.args
+
     __str__ = TabvisionError.__str__
 
 

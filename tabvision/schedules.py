@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
 from tabvision.errors import BadTypeError, BadValueError
@@ -11,6 +12,9 @@ from tabvision.errors import BadTypeError, BadValueError
 Convention = Literal["fastai", "torch"]
 Rates = float | tuple[float | None, float] | list[float] | str
 """A learning rate for every group, `(low, high)` for first to last, `(None, high)`, "low:high", or one rate a group."""
+
+Stages = tuple[tuple[int, int | None], ...]
+"""From which epoch on how many of the last layer groups train; None means all."""
 
 
 class Setting(NamedTuple):
@@ -71,6 +75,37 @@ def one_cycle(
     return Setting(anneal_cos(start, end, share), anneal_cos(moms[0], moms[1], share) if moms else None)
 
 
+def flat_cosine(step: int, total: int, *, pct_start: float = 0.75, div_final: float = 1e5) -> float:
+    """Rate factor that stays at 1, then falls along a cosine.
+
+    Source: fastai 2.8 `fit_flat_cos`.
+
+    Example:
+        >>> [round(flat_cosine(step, 100), 3) for step in (0, 75, 99)]
+        [1.0, 1.0, 0.004]
+    """
+    share = min(1.0, step / total)
+    return 1.0 if share <= pct_start else anneal_cos(1.0, 1 / div_final, (share - pct_start) / (1 - pct_start))
+
+
+def cosine_restarts(step: int, total: int, *, num_cycles: int, cycle_mult: int = 2) -> float:
+    """Rate factor of cycles that each fall from 1 to 0 along a cosine, each `cycle_mult` times as long as the last.
+
+    Source: fastai 2.8 `fit_sgdr`.
+
+    Example:
+        >>> [round(cosine_restarts(step, 30, num_cycles=2), 3) for step in (0, 5, 10, 20)]
+        [1.0, 0.5, 1.0, 0.5]
+    """
+    lengths = [cycle_mult**cycle for cycle in range(num_cycles)]
+    position = min(step / total, 1.0) * sum(lengths)
+    for length in lengths[:-1]:
+        if position < length:
+            return anneal_cos(1.0, 0.0, position / length)
+        position -= length
+    return anneal_cos(1.0, 0.0, position / lengths[-1])
+
+
 def spread_rates(who: str, rates: Rates, num_groups: int, *, body_ratio: float = 10.0) -> list[float]:
     """One rate for each layer group, input side first.
 
@@ -128,18 +163,18 @@ def even_multiples(low: float, high: float, number: int) -> list[float]:
     return [low * (high / low) ** (place / (number - 1)) for place in range(number)]
 
 
-def num_steps(batches_per_epoch: int, accumulate: Sequence[int]) -> int:
-    """Optimizer steps of a run: each epoch's batches over its accumulation, the last group of an epoch stepping too.
+def epoch_ends(batches_per_epoch: int, accumulate: Sequence[int]) -> list[int]:
+    """Optimizer steps done at the end of each epoch; the last batches of an epoch step too, however few they are.
 
     Args:
         batches_per_epoch: Batches in one epoch.
         accumulate: For each epoch, how many batches share a step.
 
     Example:
-        >>> num_steps(10, accumulate=[1, 1, 4])
-        23
+        >>> epoch_ends(10, accumulate=[1, 1, 4])
+        [10, 20, 23]
     """
-    return sum(math.ceil(batches_per_epoch / every) for every in accumulate)
+    return list(accumulated(math.ceil(batches_per_epoch / every) for every in accumulate))
 
 
 def _parse_rates(who: str, text: str) -> float | tuple[float | None, float]:
@@ -159,3 +194,50 @@ def _checked_rate(who: str, rate: object) -> float:
     if not 0 < rate < math.inf:
         raise BadValueError(who, f"a learning rate must be above zero, got {rate!r}", "Pass a number such as 1e-3")
     return float(rate)
+
+
+def as_stages(who: str, stages: object) -> Stages:
+    """Stages in order: from which epoch on how many of the last layer groups train (None: all).
+
+    Args:
+        who: Who asks, for the sentence if the stages are wrong.
+        stages: For how many epochs only the last group trains, or a mapping from epoch to a number or "all".
+
+    Raises:
+        BadTypeError: Neither a number nor a mapping of whole numbers.
+        BadValueError: A negative epoch, no stage for epoch 0, or a stage without a layer.
+
+    Example:
+        >>> as_stages("demo", 2), as_stages("demo", {0: 1, 3: "all"})
+        (((0, 1), (2, None)), ((0, 1), (3, None)))
+    """
+    remedy = 'Pass the number of frozen epochs, or such as {0: 1, 2: 2, 4: "all"}'
+    if isinstance(stages, int) and not isinstance(stages, bool):
+        stages = {0: 1, stages: "all"} if stages != 0 else {0: "all"}
+    if not isinstance(stages, Mapping):
+        raise BadTypeError(who, f"stages must be a whole number or a mapping, got {stages!r}", remedy)
+    found: list[tuple[int, int | None]] = []
+    for epoch, number in stages.items():
+        whole = isinstance(epoch, int) and (
+            number == "all" or (isinstance(number, int) and not isinstance(number, bool))
+        )
+        if not whole:
+            raise BadTypeError(who, f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
+        if epoch < 0 or (number != "all" and number < 1):
+            problem = f"a stage starts at an epoch from 0 and trains one group at least, got {epoch}: {number!r}"
+            raise BadValueError(who, problem, remedy)
+        found.append((epoch, None if number == "all" else number))
+    if not found or min(found, key=lambda stage: stage[0])[0] != 0:
+        raise BadValueError(who, f"stages must say what trains from epoch 0, got {stages!r}", remedy)
+    return tuple(sorted(found, key=lambda stage: stage[0]))
+
+
+def num_trainable(stages: Stages, epoch: int, num_groups: int) -> int:
+    """How many of the last layer groups train in an epoch; more than there are means all.
+
+    Example:
+        >>> [num_trainable(((0, 1), (2, None)), epoch, num_groups=3) for epoch in range(3)]
+        [1, 1, 3]
+    """
+    number = next(number for start, number in reversed(stages) if start <= epoch)
+    return num_groups if number is None else min(number, num_groups)

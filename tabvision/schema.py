@@ -164,10 +164,14 @@ class Schema:
             BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
         """
         if not isinstance(data, Mapping):
-            raise BadTypeError("Schema", f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
+            raise BadTypeError(
+                "Schema", f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote"
+            )
         version = data.get("format")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise BadValueError("Schema", f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote")
+            raise BadValueError(
+                "Schema", f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote"
+            )
         if version > cls.FORMAT:
             problem = f"format {version} is newer than {cls.FORMAT}, the newest that this version reads"
             raise BadValueError("Schema", problem, "Update tabvision: pip install --upgrade tabvision")

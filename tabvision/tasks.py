@@ -108,7 +108,9 @@ class Task(ABC):
             BadValueError: A fact is missing, unknown or out of range.
         """
         if not isinstance(data, Mapping):
-            raise BadTypeError("Task", f"a task must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
+            raise BadTypeError(
+                "Task", f"a task must be an object, got {type(data).__name__}", "Pass what to_dict wrote"
+            )
         facts = {key: value for key, value in data.items() if key != "name"}
         kind = type(task_named(data.get("name")))
         known = {field.name for field in dataclasses.fields(kind)}
@@ -165,8 +167,12 @@ class Binary(Task):
     @override
     def fit(self, target: NDArray[Any], num_classes: int) -> Binary:
         if num_classes != 2:
-            raise BadValueError("Binary", f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()")
-        return dataclasses.replace(self, class_weights=_fit_weights(self.class_weights, np.bincount(target, minlength=2)))
+            raise BadValueError(
+                "Binary", f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()"
+            )
+        return dataclasses.replace(
+            self, class_weights=_fit_weights(self.class_weights, np.bincount(target, minlength=2))
+        )
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -262,7 +268,8 @@ class Multiclass(Task):
 
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
-        return predictions.argmax(axis=1).astype(np.int64)
+        codes: NDArray[Any] = predictions.argmax(axis=1)
+        return codes
 
     @override
     def soften(self, target: Tensor) -> Tensor:
@@ -338,7 +345,8 @@ class Multilabel(Task):
 
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
-        return predictions > self.threshold
+        chosen: NDArray[Any] = predictions > self.threshold
+        return chosen
 
     @override
     def soften(self, target: Tensor) -> Tensor:
@@ -346,7 +354,8 @@ class Multilabel(Task):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(target, dtype=np.float32).mean(axis=0, keepdims=True)
+        shares: NDArray[Any] = np.asarray(target, dtype=np.float32).mean(axis=0, keepdims=True)
+        return shares
 
     @override
     def metrics(self) -> MetricCollection:
@@ -389,7 +398,9 @@ class Regression(Task):
             object.__setattr__(self, "y_range", _checked_range(self.y_range))
         finite = all(math.isfinite(value) for value in (*self.mean, *self.spread))
         if len(self.mean) != len(self.spread) or not finite or any(value <= 0 for value in self.spread):
-            problem = f"mean and spread must be finite, of one length, spread above 0, got {self.mean} and {self.spread}"
+            problem = (
+                f"mean and spread must be finite, of one length, spread above 0, got {self.mean} and {self.spread}"
+            )
             raise BadValueError("Regression", problem, "Leave both out; the datamodule fills them in")
 
     @property
@@ -447,7 +458,8 @@ class Regression(Task):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(target, dtype=np.float64).mean(axis=0, keepdims=True)
+        mean: NDArray[Any] = np.asarray(target, dtype=np.float64).mean(axis=0, keepdims=True)
+        return mean
 
     @override
     def metrics(self) -> MetricCollection:
@@ -468,12 +480,15 @@ def _one_hot(target: Tensor, num_classes: int) -> Tensor:
 
 def _class_shares(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
     counts = np.bincount(target, minlength=num_classes)
-    return (counts / max(1, counts.sum()))[None].astype(np.float32)
+    shares: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
+    return shares
 
 
 def _known(weights: ClassWeights) -> tuple[float, ...]:
     if weights is None or isinstance(weights, str):
-        raise BadValueError("Task", f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
+        raise BadValueError(
+            "Task", f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it"
+        )
     return weights
 
 
@@ -494,7 +509,9 @@ def _fitted_count(who: str, number: int | None) -> int:
 
 def _check_agrees(who: str, stated: int | None, found: int) -> None:
     if stated not in (None, found):
-        raise BadValueError(who, f"num_classes is {stated}, but the training target has {found} classes", "Leave it out")
+        raise BadValueError(
+            who, f"num_classes is {stated}, but the training target has {found} classes", "Leave it out"
+        )
 
 
 def _check_count(who: str, what: str, value: object, *, least: int, remedy: str) -> None:
@@ -515,7 +532,9 @@ def _check_share(who: str, what: str, value: object) -> None:
 
 def _check_smoothing(who: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1")
+        raise BadTypeError(
+            who, f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1"
+        )
     if not 0 <= value < 1:
         raise BadValueError(who, f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
 

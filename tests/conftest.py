@@ -12,6 +12,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+# Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.schedules import Rates, even_multiples, num_steps, one_cycle, spread_rates
+from tabvision.schedules import Rates, epoch_ends, even_multiples, one_cycle, spread_rates
 
 
 @pytest.mark.parametrize("total", [2, 3, 12, 137])
@@ -105,4 +105,4 @@ def test_what_is_no_rate_at_all_is_refused(rates: Rates) -> None:
 
 
 def test_steps_count_the_last_incomplete_accumulation() -> None:
-    assert num_steps(10, [1, 3, 10, 20]) == 10 + 4 + 1 + 1
+    assert epoch_ends(10, [1, 3, 10, 20]) == [10, 14, 15, 16]

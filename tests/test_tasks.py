@@ -47,7 +47,7 @@ class TestEveryTask:
         assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
 
     def test_it_pickles_and_is_frozen(self, task: Task) -> None:
-        assert pickle.loads(pickle.dumps(task)) == task  # noqa: S301 - our own bytes
+        assert pickle.loads(pickle.dumps(task)) == task
         with pytest.raises(dataclasses.FrozenInstanceError):
             task.name = "other"  # type: ignore[misc]
 
@@ -138,7 +138,9 @@ def test_multilabel_loss_is_torchs_mean_over_classes() -> None:
     torch.testing.assert_close(Multilabel(3).loss(logits, target), expected)
 
 
-@pytest.mark.parametrize(("error", "function"), [("mse", functional.mse_loss), ("mae", functional.l1_loss), ("huber", functional.huber_loss)])
+@pytest.mark.parametrize(
+    ("error", "function"), [("mse", functional.mse_loss), ("mae", functional.l1_loss), ("huber", functional.huber_loss)]
+)
 def test_regression_loss_is_torchs_on_the_standardized_target(error: Any, function: Any) -> None:
     task = Regression(mean=(5.0, -100.0), spread=(2.0, 50.0), error=error)
     logits, target = 3 * torch.randn(ROWS, 2), target_for(task)
@@ -192,7 +194,10 @@ def test_the_threshold_decides_what_is_answered() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Multiclass(1), "num_classes must be at least 2, got 1. For a yes-or-no target use tabvision.tasks.Bin"),
+        (
+            lambda: Multiclass(1),
+            "num_classes must be at least 2, got 1. For a yes-or-no target use tabvision.tasks.Bin",
+        ),
         (lambda: Multilabel(0), "num_classes must be at least 1, got 0"),
         (lambda: Binary(threshold=0.0), "threshold must lie in"),
         (lambda: Multilabel(2, threshold=1.5), "threshold must lie in"),

@@ -1,5 +1,8 @@
 """Callbacks, each the owner of one quantity; they serve any LightningModule."""
 
-from tabvision.callbacks.one_cycle import OneCycle
+from tabvision.callbacks.discriminative_lr import DiscriminativeLR
+from tabvision.callbacks.fine_tune import FineTune
+from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, OneCycle
+from tabvision.callbacks.unfreeze import Unfreeze
 
-__all__ = ["OneCycle"]
+__all__ = ["CosineRestarts", "DiscriminativeLR", "FineTune", "FlatCosine", "OneCycle", "Unfreeze"]

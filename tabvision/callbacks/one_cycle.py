@@ -1,21 +1,60 @@
-"""The one-cycle schedule: rate and momentum over the whole fit, as a function of the step alone."""
+"""Schedules over the whole fit: one cycle, flat then down, restarts."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from typing import final
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
-from torch.optim import Optimizer
 from typing_extensions import override
 
+from tabvision.callbacks.layer_groups import Groups
+from tabvision.callbacks.owners import Quantity
+from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.schedules import Convention, Rates, Setting, check_rates, num_steps, one_cycle, spread_rates
+from tabvision.schedules import (
+    Convention,
+    Rates,
+    Setting,
+    check_rates,
+    cosine_restarts,
+    flat_cosine,
+    one_cycle,
+    spread_rates,
+)
+
+
+class PeakSchedule(Schedule):
+    """A schedule that may also be told the peak rates.
+
+    Args:
+        max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one a layer group. None
+            takes the optimizer's own rates.
+        groups: For a module without `layer_groups()`, where groups have rates of their own.
+    """
+
+    def __init__(self, max_lr: Rates | None, groups: Groups | None) -> None:
+        super().__init__(groups)
+        if max_lr is not None:
+            check_rates(type(self).__name__, max_lr)
+        self.max_lr = max_lr
+
+    @property
+    @override
+    def owns(self) -> frozenset[Quantity]:
+        return super().owns if self.max_lr is None else super().owns | {"the base rates"}
+
+    @property
+    @override
+    def needs_groups(self) -> bool:
+        return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
+
+    @override
+    def peaks(self, num_groups: int) -> list[float] | None:
+        return None if self.max_lr is None else spread_rates(type(self).__name__, self.max_lr, num_groups)
 
 
 @final
-class OneCycle(Callback):
+class OneCycle(PeakSchedule):
     """One cycle over the whole fit: the rate rises, then falls; momentum does the reverse.
 
     Works on the optimizer of any LightningModule. Nothing is saved and nothing can be restored wrongly: the rate is a
@@ -29,6 +68,8 @@ class OneCycle(Callback):
         div_final: The last rate is the peak (fastai) or the first rate (torch) divided by this.
         momentum: At the start, at the peak and at the end, each in [0, 1); None leaves it alone.
         convention: "fastai" or "torch": whose `fit_one_cycle` or `OneCycleLR` the values equal.
+        groups: For a module without `layer_groups()`, where groups have rates of their own: a function from it to its
+            parts, input side first.
 
     Raises:
         BadValueError: A setting is out of range.
@@ -46,22 +87,21 @@ class OneCycle(Callback):
         div: float = 25.0,
         div_final: float = 1e5,
         momentum: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+        *,
         convention: Convention = "fastai",
+        groups: Groups | None = None,
     ) -> None:
-        if max_lr is not None:
-            check_rates("OneCycle", max_lr)
-        _check_numbers(pct_start, div, div_final)
+        super().__init__(max_lr, groups)
+        check_share("OneCycle", "pct_start", pct_start)
+        check_divisor("OneCycle", "div", div)
+        check_divisor("OneCycle", "div_final", div_final)
         if convention not in ("fastai", "torch"):
             raise UnknownNameError("OneCycle", "convention", convention, ["fastai", "torch"])
-        self.max_lr = max_lr
         self.pct_start = pct_start
         self.div = div
         self.div_final = div_final
         self.momentum = _checked_momentum(momentum)
         self.convention: Convention = convention
-        self._first_step = 0
-        self._total = 1
-        self._last_set = -1
 
     def at(self, step: int, total: int) -> Setting:
         """Factor on the peak rate, and momentum, at a step of a fit of that many steps."""
@@ -76,107 +116,101 @@ class OneCycle(Callback):
         )
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.lr_scheduler_configs:
-            problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
-            raise BadValueError("OneCycle", problem, "Return the optimizer alone, or leave this callback out")
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:  # saved with the optimizer, so a resumed fit has it again
-                group.setdefault("initial_lr", group["lr"])
-
-    @override
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        resumed = trainer.ckpt_path is not None
-        self._first_step = 0 if resumed else trainer.global_step  # a second fit has a cycle of its own
-        self._total = total_steps(trainer, "OneCycle") - self._first_step
-        if self.max_lr is not None:
-            for optimizer in trainer.optimizers:
-                _set_peak(optimizer, self.max_lr)
-        self._last_set = -1
-        self._apply(trainer)
-
-    @override
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        self._apply(trainer)  # for the next step: whoever looks when it starts finds the rate it will use
-
-    def _apply(self, trainer: pl.Trainer) -> None:
-        step = trainer.global_step - self._first_step
-        if step == self._last_set:  # gradients still accumulate
-            return
-        self._last_set = step
-        factor, momentum = self.at(step, self._total)
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-                if momentum is not None:
-                    _set_momentum(group, momentum)
+    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+        return self.at(step, length.total)
 
 
-def total_steps(trainer: pl.Trainer, who: str) -> int:
-    """Optimizer steps of the whole fit, from the trainer's own settings.
+@final
+class FlatCosine(PeakSchedule):
+    """The peak rate for a share of the fit, then down along a cosine: fastai's `fit_flat_cos`. Momentum stays.
 
-    Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.
+    Args:
+        max_lr: The peak, as for `OneCycle`; None takes the optimizer's own rates.
+        pct_start: Share of the fit at the peak, in (0, 1).
+        div_final: The last rate is the peak divided by this.
+        groups: For a module without `layer_groups()`, where groups have rates of their own.
 
-    Raises:
-        BadValueError: The length cannot be known: an unsized loader, or neither max_epochs nor max_steps.
+    Example:
+        >>> FlatCosine().setting(10, RunLength(100), place=0, num_groups=1).factor
+        1.0
     """
-    limit = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
-    batches = trainer.num_training_batches
-    epochs = trainer.max_epochs
-    if epochs is None or epochs < 0 or batches == math.inf:
-        if limit < math.inf:
-            return int(limit)
-        unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
-        remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
-        raise BadValueError(who, f"the length of the fit must be known, but {unknown}", remedy)
-    steps = num_steps(int(batches), [_accumulation(trainer, epoch) for epoch in range(epochs)])
-    return max(1, int(min(steps, limit)))
+
+    def __init__(
+        self,
+        max_lr: Rates | None = None,
+        pct_start: float = 0.75,
+        div_final: float = 1e5,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(max_lr, groups)
+        check_share("FlatCosine", "pct_start", pct_start)
+        check_divisor("FlatCosine", "div_final", div_final)
+        self.pct_start = pct_start
+        self.div_final = div_final
+
+    @override
+    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+        factor = flat_cosine(step, length.total, pct_start=self.pct_start, div_final=self.div_final)
+        return Setting(factor, None)
 
 
-def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.get_accumulate_grad_batches(epoch)
-    return trainer.accumulate_grad_batches
+@final
+class CosineRestarts(PeakSchedule):
+    """Cycles, each longer than the one before, each down to nought along a cosine: fastai's `fit_sgdr`. Momentum stays.
+
+    Args:
+        max_lr: The peak, as for `OneCycle`; None takes the optimizer's own rates.
+        num_cycles: How many cycles the fit has, at least 1.
+        cycle_mult: How many times longer each cycle is than the one before, at least 1.
+        groups: For a module without `layer_groups()`, where groups have rates of their own.
+
+    Example:
+        >>> restarts = CosineRestarts(num_cycles=2, cycle_mult=2)
+        >>> [restarts.setting(step, RunLength(30), place=0, num_groups=1).factor for step in (0, 10)]
+        [1.0, 1.0]
+    """
+
+    def __init__(
+        self, max_lr: Rates | None = None, num_cycles: int = 3, cycle_mult: int = 2, groups: Groups | None = None
+    ) -> None:
+        super().__init__(max_lr, groups)
+        for name, value in (("num_cycles", num_cycles), ("cycle_mult", cycle_mult)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                problem = f"{name} must be a whole number from 1, got {value!r}"
+                raise BadValueError("CosineRestarts", problem, "Pass a number such as 2")
+        self.num_cycles = num_cycles
+        self.cycle_mult = cycle_mult
+
+    @override
+    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+        factor = cosine_restarts(step, length.total, num_cycles=self.num_cycles, cycle_mult=self.cycle_mult)
+        return Setting(factor, None)
 
 
-def _set_peak(optimizer: Optimizer, rates: Rates) -> None:
-    """Sets `initial_lr` of each param group by its layer group; param groups without one count as groups themselves."""
-    groups = optimizer.param_groups
-    numbers = [group.get("layer_group", place) for place, group in enumerate(groups)]
-    spread = spread_rates("OneCycle", rates, max(numbers) + 1)
-    for number, group in zip(numbers, groups, strict=True):
-        group["initial_lr"] = spread[number]
+def check_share(who: str, name: str, value: object) -> None:
+    """Raises a sentence unless the value is a number in (0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+    if not 0 < value < 1:
+        raise BadValueError(who, f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
 
 
-def _set_momentum(group: dict[str, Any], momentum: float) -> None:
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    elif "momentum" in group and group["momentum"]:  # SGD without momentum stays so
-        group["momentum"] = momentum
-
-
-def _check_numbers(pct_start: object, div: object, div_final: object) -> None:
-    for name, value in (("pct_start", pct_start), ("div", div), ("div_final", div_final)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadTypeError("OneCycle", f"{name} must be a number, got {value!r}", "Leave it out for the default")
-        if name == "pct_start" and not 0 < value < 1:
-            raise BadValueError("OneCycle", f"pct_start must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
-        if name != "pct_start" and not 1 <= value < math.inf:
-            raise BadValueError("OneCycle", f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
+def check_divisor(who: str, name: str, value: object) -> None:
+    """Raises a sentence unless the value is a number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+    if not 1 <= value < math.inf:
+        raise BadValueError(who, f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
 
 
 def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:
     if momentum is None:
         return None
-    numbers = (
-        isinstance(momentum, tuple | list)
-        and len(momentum) == 3
-        and all(isinstance(value, int | float) and 0 <= value < 1 for value in momentum)
-    )
-    if not numbers:
-        problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
-        raise BadValueError("OneCycle", problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
-    return tuple(momentum)  # type: ignore[arg-type]  # three numbers, checked just before
+    if isinstance(momentum, tuple | list) and all(
+        isinstance(value, int | float) and 0 <= value < 1 for value in momentum
+    ):
+        match list(momentum):
+            case [start, peak, end]:
+                return (start, peak, end)
+    problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
+    raise BadValueError("OneCycle", problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")

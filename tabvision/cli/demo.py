@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tabvision.cli.arguments import whole
+
 DEMOS = ("tabular",)
 EPOCHS = 3
 
@@ -16,6 +18,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
     parser = commands.add_parser("demo", help="train on real data that a package ships, in under two minutes")
     parser.add_argument("kind", nargs="?", choices=DEMOS, default="tabular", help="tabular: will a flight be late?")
     parser.add_argument("--out", metavar="DIR", default="runs/demo-tabular", help="folder for everything written")
+    parser.add_argument("--rows", metavar="N", type=whole, help="flights to take (default: all 327,346)")
     parser.set_defaults(run=run)
 
 
@@ -27,7 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "flights.parquet"
-    flights().to_parquet(data)
+    frame = flights()
+    frame.head(arguments.rows or len(frame)).to_parquet(data)
     words = ["train", str(data), "--target", "late", "--categorical", ",".join(FLIGHTS_CATEGORICAL)]
     words += ["--epochs", str(EPOCHS), "--out", str(folder), "--overwrite"]
     print(f"Will a flight be late? The same as:\n  tabvision {' '.join(words)}\n")

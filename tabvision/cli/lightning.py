@@ -17,6 +17,13 @@ class SchemaCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
+    @override
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the recipe as it is: Lightning would put the checkpoint's settings, schema and all, over the model's.
+
+        A checkpoint of another schema is refused when the module is set up.
+        """
+
 
 def run_recipe(words: Sequence[str]) -> None:
     """`tabvision fit|validate|test --config recipe.yaml`, with any setting overridden on the command line."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import logging
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from tabvision.callbacks import OneCycle
 from tabvision.cli.defaults import default_batch_size, default_epochs
@@ -29,24 +30,21 @@ WHO = "tabvision train"
 FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml")
 
 
-def new_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
-    """The folder of a run, made if it is not there.
+def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
+    """The folder of a run; nothing is made or removed yet.
 
     Raises:
-        BadValueError: It holds a run already.
+        BadValueError: It holds a run already, or is a file.
     """
-    folder = Path(out) if out else Path("runs") / Path(data).name.split(".")[0]
-    if rank_zero_only.rank != 0:  # started by the first process of this very run, which has looked already
+    folder = Path(out).expanduser() if out else Path("runs") / Path(data).name.split(".")[0]
+    if _is_helper():
         return folder
+    if folder.exists() and not folder.is_dir():
+        raise BadValueError(WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
     held = [name for name in FILES if (folder / name).exists()]
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
         raise BadValueError(WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
-    if folder.exists() and not folder.is_dir():
-        raise BadValueError(WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
-    for name in held:
-        (folder / name).unlink()
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -60,28 +58,60 @@ def train_table(arguments: argparse.Namespace, folder: Path) -> None:
     model_settings = {} if arguments.lr is None else {"lr": arguments.lr}
     model = TabularModule(data.schema, **model_settings)
     epochs = arguments.epochs or default_epochs(num_rows, data.batch_size)
-    trainer_settings = {"max_epochs": epochs, "accelerator": arguments.accelerator, "devices": arguments.devices}
-    recipe = recipe_of(arguments.seed, settings, model_settings, trainer_settings)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    trainer_settings = {
+        "max_epochs": epochs,
+        "accelerator": arguments.accelerator,
+        "devices": arguments.devices,
+        "log_every_n_steps": max(1, min(50, num_rows // data.batch_size)),
+    }
+    write_recipe(recipe_of(arguments.seed, settings, model_settings, trainer_settings), folder)
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
-    trainer = pl.Trainer(
-        **trainer_settings,
-        logger=CSVLogger(folder, name="", version=""),
-        callbacks=[OneCycle(), best],
-        enable_model_summary=False,
-    )
-    with warnings.catch_warnings():
-        # the folder was checked and holds the recipe; Lightning's own remarks on it say nothing new
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            **trainer_settings,
+            logger=CSVLogger(folder, name="", version=""),
+            callbacks=[OneCycle(), best],
+            enable_model_summary=False,
+        )
         trainer.fit(model, data)
+        trainer.loggers = []  # what follows is no epoch of the fit
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
-        outputs = trainer.predict(model, data.val_dataloader(), weights_only=True)
-    if not trainer.is_global_zero:
+        gathered = gather(trainer.predict(model, data.val_dataloader(), weights_only=True))
+    if trainer.is_global_zero:
+        write_validation(data, gathered, folder)
+        print(metrics_table(measured, data.baseline()))
+        print_files(folder)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keeps to itself what Lightning would say of the machine, the folder and the loader: a newcomer can do nothing of it."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for remark in (".*exists and is not empty.*", ".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
+            warnings.filterwarnings("ignore", message=remark)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
+    """Writes the recipe into the folder, which is made, and freed of an older run."""
+    if _is_helper():
         return
-    write_validation(data, gather(outputs), folder)
-    print(metrics_table(measured, data.baseline()))
-    print_files(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+
+
+def _is_helper() -> bool:
+    """Whether the first process of this very run has started this one, and sees to the folder."""
+    return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
 def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -151,13 +181,12 @@ def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) 
 
 def print_files(folder: Path) -> None:
     """Says where everything is, and what to do with it."""
-    width = min(100, shutil.get_terminal_size().columns)
-    print("-" * min(width, 60))
     texts = {
         "best.ckpt": "the network with the lowest validation loss; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": "the validation rows: target, label, probabilities",
         "recipe.yaml": "this run; `tabvision fit --config` repeats it",
     }
+    width = max(len(str(folder / name)) for name in texts)
     for name, text in texts.items():
-        print(f"{folder / name}  {text}")
+        print(f"{folder / name!s:<{width}}  {text}")

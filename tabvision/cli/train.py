@@ -39,6 +39,6 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the recipe, trains it, and writes what it answers on the validation rows."""
-    from tabvision.cli.run import new_folder, train_table
+    from tabvision.cli.run import free_folder, train_table
 
-    train_table(arguments, new_folder(arguments.out, arguments.data, overwrite=arguments.overwrite))
+    train_table(arguments, free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
@@ -53,7 +55,11 @@ class TensorDataModule(pl.LightningDataModule):
 
     @override
     def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
-        return self.loader("val") if "val" in self.parts else []  # no validation part: Lightning skips it
+        if "val" in self.parts or (self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING):
+            return self.loader("val")
+        # no validation part, by choice: Lightning skips it, and need not ask whether that was the intention
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero", UserWarning)
+        return []
 
     @override
     def test_dataloader(self) -> TensorLoader:
@@ -77,7 +83,7 @@ class TensorDataModule(pl.LightningDataModule):
             raise BadValueError(who, f"there is no {part} part, only {', '.join(self.parts)}", remedy)
         tensors, rows = self.parts[part]
         trainer = self.trainer
-        shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)
+        shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)  # type: ignore[attr-defined]  # set by Lightning's connector
         return TensorLoader(
             tensors,
             rows,

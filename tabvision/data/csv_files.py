@@ -31,6 +31,7 @@ from tabvision.errors import BadValueError, count, listed
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
+_LONGEST_FIELD = 2**31 - 1
 
 
 def _open_zip(path: Path) -> IO[bytes]:
@@ -44,7 +45,7 @@ _OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".xz": cast("Callable[[Path], IO[bytes]]", lzma.open),
     ".zip": _open_zip,
 }
-_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error)
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 def without_compression(path: Path) -> Path:
@@ -81,7 +82,7 @@ def read_csv(path: Path, *, who: str, encoding: str | None) -> tuple[pd.DataFram
             who, f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew"
         ) from error
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
-        _check_no_short_row(path, who, encoding, delimiter)
+        _check_no_short_row(path, who, encoding, header, delimiter)
     return frame, _notes(path, header, delimiter)
 
 
@@ -122,6 +123,10 @@ def _open_bytes(path: Path) -> IO[bytes]:
     return opener(path) if opener else path.open("rb")
 
 
+def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(_open_bytes(path), encoding=encoding, newline="")
+
+
 def _check_text(path: Path, who: str, encoding: str) -> None:
     with _open_bytes(path) as file:
         head = file.read(_HEAD_BYTES)
@@ -136,16 +141,20 @@ def _check_text(path: Path, who: str, encoding: str) -> None:
 
 def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
     """Each record that is not blank, with the number of the line it ends on."""
-    with _open_bytes(path) as file:
-        reader = csv.reader(io.TextIOWrapper(file, encoding=encoding, newline=""), delimiter=delimiter)
-        for record in reader:
-            if len(record) > 1 or any(map(str.strip, record)):
-                yield reader.line_num, record
+    limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a text of 131,072 letters is an error
+    try:
+        with _open_text(path, encoding) as text:
+            reader = csv.reader(text, delimiter=delimiter)
+            for record in reader:
+                if len(record) > 1 or any(map(str.strip, record)):
+                    yield reader.line_num, record
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _read_header(path: Path, who: str, encoding: str) -> tuple[list[str], str]:
-    with _open_bytes(path) as file:
-        first_line = next(line for line in io.TextIOWrapper(file, encoding=encoding) if line.strip())
+    with _open_text(path, encoding) as text:
+        first_line = next(line for line in text if line.strip())
     is_tabbed = without_compression(path).suffix.lower() == ".tsv"
     delimiter = find_delimiter(first_line, "\t" if is_tabbed else ",")
     with closing(_records(path, encoding, delimiter)) as records:
@@ -187,29 +196,29 @@ def _ragged(path: Path, who: str, line: int, expected: int, seen: int) -> BadVal
     return BadValueError(who, problem, "Repair that line; a field that holds the delimiter must stand in double quotes")
 
 
-def _check_no_short_row(path: Path, who: str, encoding: str, delimiter: str) -> None:
+def _check_no_short_row(path: Path, who: str, encoding: str, header: list[str], delimiter: str) -> None:
     """Finds a row with too few fields, which pandas would fill up silently.
 
     pyarrow's parser refuses such rows and is quick; only where it refuses does the standard library look for the line.
     """
     try:
-        _parse_strictly(path, encoding, delimiter)
+        _parse_strictly(path, encoding, header, delimiter)
     except pa.ArrowInvalid:
         with closing(_records(path, encoding, delimiter)) as records:
-            _, header = next(records)
             for line, record in records:
                 if len(record) < len(header):
                     raise _ragged(path, who, line, len(header), len(record)) from None
 
 
-def _parse_strictly(path: Path, encoding: str, delimiter: str) -> None:
-    as_text = pa.csv.ConvertOptions(include_columns=[], check_utf8=False)
+def _parse_strictly(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
+    names = [str(place) for place in range(len(header))]
+    last = names[-1]
     with _open_bytes(path) as file:
         reader: Any = pa.csv.open_csv(
             file,
-            read_options=pa.csv.ReadOptions(encoding=encoding.removesuffix("-sig")),
+            read_options=pa.csv.ReadOptions(encoding=encoding.removesuffix("-sig"), column_names=names),
             parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=as_text,
+            convert_options=pa.csv.ConvertOptions(include_columns=[last], column_types={last: pa.binary()}),
         )
         for _ in reader:
             pass
@@ -232,10 +241,6 @@ def _undecodable(path: Path, who: str, encoding: str) -> BadValueError:
 
 def _notes(path: Path, header: list[str], delimiter: str) -> list[str]:
     usual = "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-    notes = (
-        [f"{path.name} is read with {delimiter!r} between fields."] if delimiter != usual and len(header) > 1 else []
-    )
-    nameless = [repr(name) for name, given in zip(_names(header), header, strict=True) if not given][: len(header)]
-    if nameless and not (len(nameless) == 1 and not header[0]):
-        notes.append(f"{path.name} has columns without a name, called {listed(nameless)}.")
-    return notes
+    if delimiter == usual or len(header) == 1:
+        return []
+    return [f"{path.name} is read with {delimiter!r} between fields."]

@@ -34,7 +34,7 @@ def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: in
     starts = list(range(0, num_rows, step_rows))
     if len(starts) > 1 and num_rows - starts[-1] < least * world_size:
         del starts[-1]
-    return list(zip(starts, [*starts[1:], num_rows], strict=True))
+    return list(zip(starts, [*starts[1:], num_rows][: len(starts)], strict=True))
 
 
 def share_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
@@ -94,7 +94,9 @@ class BatchPlan:
         least: Rows each rank must get in a step.
     """
 
-    def __init__(self, sampler: RowOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, least: int = 1) -> None:
+    def __init__(
+        self, sampler: RowOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, least: int = 1
+    ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
         steps = plan_steps(len(sampler.rows), batch_size, world_size, least=least)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,9 @@ def _read_file(source: str | Path, who: str, encoding: str | None) -> Table:
             who, problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them"
         )
     frame, index_notes = _without_saved_index(frame)
-    return Table(frame, (*notes, *index_notes))
+    nameless = [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]
+    names_notes = [f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}."] if nameless else []
+    return Table(frame, (*notes, *index_notes, *names_notes))
 
 
 def _check_file(path: Path, who: str) -> None:
@@ -140,9 +143,12 @@ def _read_feather(path: Path) -> pd.DataFrame:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    # Values stay what the file says: no dates guessed from a column's name, no numbers from text.
-    lines = path.suffix.lower() == ".jsonl"
-    return cast("pd.DataFrame", pd.read_json(path, lines=lines, convert_dates=False, dtype=False))
+    # Not by pandas, which guesses dates from a column's name and numbers from text.
+    text = path.read_text(encoding="utf-8")
+    is_lines = path.suffix.lower() == ".jsonl"
+    return pd.DataFrame(
+        [json.loads(line) for line in text.splitlines() if line.strip()] if is_lines else json.loads(text)
+    )
 
 
 _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {

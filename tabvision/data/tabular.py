@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from numpy.typing import NDArray
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from tabvision.data.base import Part, PartName, TensorDataModule
+from tabvision.data.given_splits import IndexSplit
 from tabvision.data.sources import Source, read_table
-from tabvision.data.splits import Split, as_split
+from tabvision.data.splits import Parts, Split, as_split
 from tabvision.data.targets import (
     check_columns,
     check_missing,
@@ -24,9 +25,10 @@ from tabvision.data.targets import (
     missing_target,
     stratify_codes,
 )
+from tabvision.data.telltales import telltales
 from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count
 from tabvision.preprocess import fit_features, infer_kinds, to_arrays
-from tabvision.schema import Schema
+from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, task_named
 
 WHO = "TabularDataModule"
@@ -68,7 +70,7 @@ class TabularDataModule(TensorDataModule):
         >>> frame = pd.DataFrame({"x": [0.5, 1.5] * 8, "job": ["a", "b", "b", "a"] * 4, "paid": ["no", "yes"] * 8})
         >>> data = TabularDataModule(frame, "paid", batch_size=4, verbose=False)
         >>> data.schema.task.name, len(data.train_dataloader()), next(iter(data.val_dataloader()))["continuous"].shape
-        ('binary', 3, torch.Size([4, 1]))
+        ('binary', 3, torch.Size([3, 1]))
     """
 
     def __init__(
@@ -99,45 +101,23 @@ class TabularDataModule(TensorDataModule):
         self.weight = weight
         self.missing_target = missing_target
         columns = (target,) if isinstance(target, str) else tuple(target)
-        own_split = split if isinstance(split, Split) else None
-        frame = self._read(source)
-        self.frame = frame if own_split is None else own_split.gather(frame, who=WHO, encoding=encoding)
+        self.frame = self._gather(source, split)
         check_columns(self.frame, columns, WHO)
         kept = self._rows_with_target(self.frame, columns)
         rows = self.frame if len(kept) == len(self.frame) else self.frame.iloc[kept]
-        task = schema.task if schema is not None else self._choose_task(rows, columns, task, separator)
+        task = self._choose_task(rows, columns, task, separator) if schema is None else schema.task
         codes = stratify_codes(rows, columns, task)
         divide = as_split(split, stratify=codes is not None)
-        divided = divide(rows, codes, seed=seed)
+        parts = _divide(divide, self.frame, kept, codes, seed)
         if schema is None:
-            training = rows.iloc[divided.train]
-            not_features = [*(ignore or ()), *divide.columns, *([weight] if weight else [])]
-            kinds = infer_kinds(
-                training,
-                target=columns,
-                categorical=categorical,
-                continuous=continuous,
-                dates=dates,
-                ignore=not_features,
-                who=WHO,
-            )
-            self._say(*kinds.notes)
-            features = fit_features(training, kinds, who=WHO)
+            unused = [*(ignore or ()), *divide.columns, *([weight] if weight else [])]
+            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": unused}
+            training = self.frame.iloc[parts.train]
             target_facts = fit_target(training, columns, task, separator, who=WHO)
-            schema = Schema(
-                target=target_facts,
-                continuous=features.continuous,
-                categorical=features.categorical,
-                dates=features.dates,
-                left_out=features.left_out,
-            )
+            schema = self._fit(training, target_facts, named)
         self.schema = schema
-        tensors = self._prepare(self.frame, kept)
-        places = {"train": divided.train, "val": divided.validation, "test": divided.test}
-        self.parts = {name: Part(tensors, torch.from_numpy(kept[place])) for name, place in places.items() if len(place)}
-        self._add_source("test", test)
-        self._add_source("predict", predict)
-        self._say(self.summary())
+        self._fill(parts, kept, {"test": test, "predict": predict})
+        self._say(self.summary(), *telltales(self.schema, self.parts["train"]))
 
     def summary(self) -> str:
         """What became of every column, and how many rows each part has."""
@@ -165,6 +145,36 @@ class TabularDataModule(TensorDataModule):
             for message in messages:
                 rank_zero_only(print)(message)
 
+    def _gather(self, source: Source, split: float | Split | None) -> pd.DataFrame:
+        frame = self._read(source)
+        return split.gather(frame, who=WHO, encoding=self.encoding) if isinstance(split, Split) else frame
+
+    def _fit(self, training: pd.DataFrame, target: Target, named: Mapping[str, Sequence[str] | None]) -> Schema:
+        """The facts of the training rows; `named` says which columns the user has named as what."""
+        kinds = infer_kinds(training, target=target.columns, who=WHO, **named)  # type: ignore[arg-type]  # its own names
+        self._say(*kinds.notes)
+        features = fit_features(training, kinds, who=WHO)
+        return Schema(
+            target=target,
+            continuous=features.continuous,
+            categorical=features.categorical,
+            dates=features.dates,
+            left_out=features.left_out,
+        )
+
+    def _fill(self, parts: Parts, kept: NDArray[np.int64], sources: Mapping[PartName, Source | None]) -> None:
+        """Prepares the tensors of every part."""
+        tensors = self._prepare(self.frame, kept)
+        places: dict[PartName, NDArray[np.int64]] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
+        for name, source in sources.items():
+            if source is not None:
+                frame = self._read(source)
+                everything = np.arange(len(frame), dtype=np.int64)
+                rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else everything
+                tensors = self._prepare(frame, rows, has_target=name == "test")
+                self.parts[name] = Part(tensors, torch.from_numpy(rows))
+
     def _read(self, source: Source) -> pd.DataFrame:
         table = read_table(source, who=WHO, encoding=self.encoding)
         self._say(*table.notes)
@@ -191,17 +201,8 @@ class TabularDataModule(TensorDataModule):
         self._say(sentence)
         return inferred
 
-    def _add_source(self, name: PartName, source: Source | None) -> None:
-        if source is not None:
-            frame = self._read(source)
-            rows = np.arange(len(frame), dtype=np.int64)
-            has_target = name == "test" or all(column in frame.columns for column in self.schema.target.columns)
-            rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else rows
-            tensors = self._prepare(frame, rows, has_target=has_target and name == "test")
-            self.parts[name] = Part(tensors, torch.from_numpy(rows))
-
     def _prepare(self, frame: pd.DataFrame, kept: NDArray[np.int64], *, has_target: bool = True) -> dict[str, Tensor]:
-        """The frame as tensors. Rows without a target stay, so that row numbers are those of the source; nothing visits them."""
+        """The frame as tensors. Rows without a target stay, so that numbers are the source's; nothing visits them."""
         continuous, categorical = to_arrays(self.schema, frame, who=WHO)
         tensors = {"continuous": torch.from_numpy(continuous), "categorical": torch.from_numpy(categorical)}
         if has_target:
@@ -213,6 +214,19 @@ class TabularDataModule(TensorDataModule):
             if self.weight is not None:
                 tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
         return tensors
+
+
+def _divide(
+    split: Split, frame: pd.DataFrame, kept: NDArray[np.int64], codes: NDArray[np.int64] | None, seed: int
+) -> Parts:
+    """The row numbers of each part, as in the frame; only rows that are kept belong to one."""
+    if len(kept) == len(frame):
+        return split(frame, codes, seed=seed)
+    if isinstance(split, IndexSplit):  # its numbers are those of the source
+        whole = split(frame, None, seed=seed)
+        return Parts(*(np.intersect1d(rows, kept) for rows in (whole.train, whole.validation, whole.test)))
+    some = split(frame.iloc[kept], codes, seed=seed)
+    return Parts(kept[some.train], kept[some.validation], kept[some.test])
 
 
 def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
@@ -228,7 +242,7 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     """
     if column not in frame.columns:
         raise MissingColumnsError(WHO, [column], frame.columns, "Name a column of weights")
-    weights = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
+    weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if wrong.any():
         problem = f"weights in {column!r} must be numbers from 0, but {count(int(wrong.sum()), 'row')} have none such"

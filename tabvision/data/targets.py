@@ -161,7 +161,7 @@ def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | 
     if not missing:
         return
     problem = f"the target {_named(columns)} is missing in {missing:,} of {count(len(frame), 'row')}"
-    remedy = f'Leave them out: missing_target="drop", or frame.dropna(subset={list(columns)!r})'
+    remedy = f'Leave them out: missing_target="drop" (--drop-missing-target), or frame.dropna(subset={list(columns)!r})'
     if separator is not None:
         remedy += f', or if they have no label, frame[{columns[0]!r}].fillna("")'
     raise BadValueError(who, problem, remedy)

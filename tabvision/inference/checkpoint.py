@@ -32,12 +32,16 @@ def load_module(path: str | Path, module_class: type[SupervisedModule] | None = 
     kind = module_class or _own_class(checkpoint[CHECKPOINT_KEY].get("module"))
     settings = checkpoint.get("hyper_parameters")
     if not isinstance(settings, Mapping):
-        raise BadValueError(WHO, f"{path} has no hyper_parameters to build a module from", "Save it with a Trainer again")
+        raise BadValueError(
+            WHO, f"{path} has no hyper_parameters to build a module from", "Save it with a Trainer again"
+        )
     module = kind(**{str(name): value for name, value in settings.items()})
     try:
         module.load_state_dict(checkpoint["state_dict"])
     except (RuntimeError, KeyError, AttributeError) as error:
-        raise BadValueError(WHO, f"the weights in {path} do not fit {kind.__name__}", "Save it with a Trainer again") from error
+        raise BadValueError(
+            WHO, f"the weights in {path} do not fit {kind.__name__}", "Save it with a Trainer again"
+        ) from error
     return module.eval()
 
 
@@ -45,7 +49,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The contents of a checkpoint, loaded with `weights_only=True`."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise MissingFileError(WHO, f"no checkpoint at {str(path)!r}", "Pass the path of a .ckpt file that a Trainer wrote")
+        raise MissingFileError(
+            WHO, f"no checkpoint at {str(path)!r}", "Pass the path of a .ckpt file that a Trainer wrote"
+        )
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from tabvision.preprocess import RowEncoder, to_arrays
 FEW_ROWS = 16  # up to here plain Python is quicker than a frame
 BATCH_SIZE = 4096
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not one row
-Rows = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
+Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
 
 
 @final
@@ -64,14 +64,16 @@ class Predictor:
         """
         if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
             source = [source]
-        if isinstance(source, Sequence) and not isinstance(source, str) and len(source) <= FEW_ROWS:
+        if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
             continuous, categorical = self._encoder(source)
             index: Any = None
         else:
-            frame = read_frame(source, who="Predictor")
+            frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who="Predictor")
             continuous, categorical = to_arrays(self.schema, frame, who="Predictor")
             index = frame.index
-        answers = answer_frame(self.schema, self._forward(continuous, categorical, batch_size or BATCH_SIZE), proba=proba)
+        answers = answer_frame(
+            self.schema, self._forward(continuous, categorical, batch_size or BATCH_SIZE), proba=proba
+        )
         if index is not None:
             answers.index = index
         return answers

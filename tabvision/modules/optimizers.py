@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 NO_DECAY = "no_decay"  # suffix of the param group that holds a layer group's norms and biases
 
 # fastai's Adam: mom .9, sqr_mom .99, eps 1e-5
-_ADAM = {"betas": (0.9, 0.99), "eps": 1e-5}
+_ADAM: dict[str, Any] = {"betas": (0.9, 0.99), "eps": 1e-5}
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - torch has no public name for "any BatchNorm"
     nn.modules.instancenorm._InstanceNorm,  # noqa: SLF001
@@ -52,6 +52,15 @@ def check_decay(who: str, weight_decay: object, decay: object) -> None:
         raise BadValueError(who, f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
     if decay not in ("decoupled", "l2"):
         raise UnknownNameError(who, "decay", decay, ["decoupled", "l2"])
+
+
+def check_momentum(who: str, momentum: object) -> None:
+    """Raises a sentence unless the momentum is a number in [0, 1)."""
+    remedy = "Pass a share such as 0.9"
+    if isinstance(momentum, bool) or not isinstance(momentum, int | float):
+        raise BadTypeError(who, f"momentum must be a number in [0, 1), got {momentum!r}", remedy)
+    if not 0 <= momentum < 1:
+        raise BadValueError(who, f"momentum must lie in [0, 1), got {momentum!r}", remedy)
 
 
 def param_groups(
@@ -118,7 +127,7 @@ def _decay_weights(optimizer: Optimizer, args: object, kwargs: object) -> None:
     for group in optimizer.param_groups:
         params = [parameter for parameter in group["params"] if parameter.grad is not None]
         if params and group["decoupled_decay"]:
-            torch._foreach_mul_(params, 1 - group["lr"] * group["decoupled_decay"])  # noqa: SLF001 - torch's own optimizers use it
+            torch._foreach_mul_(params, 1 - group["lr"] * group["decoupled_decay"])
 
 
 def _norms_and_biases(layer: LayerGroup) -> set[int]:
@@ -129,4 +138,4 @@ def _norms_and_biases(layer: LayerGroup) -> set[int]:
             for name, parameter in part.named_parameters(recurse=False):
                 if isinstance(part, _NORMS) or name == "bias":
                     spared.add(id(parameter))
-    return cast("set[int]", spared)
+    return spared

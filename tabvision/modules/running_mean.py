@@ -30,12 +30,17 @@ class RunningMean:
 
     def update(self, mean: Tensor, weight: Tensor | float) -> None:
         """Adds the mean of some rows and how much they weigh."""
-        # float64 where the device has it: a float32 sum over a long epoch loses digits
-        wide = mean.detach() if mean.device.type == "mps" else mean.detach().double()
-        self._sum = wide * weight if self._sum is None else self._sum + wide * weight
-        self._weight += weight
+        weight = _wide(weight) if isinstance(weight, Tensor) else weight
+        share = _wide(mean) * weight
+        self._sum = share if self._sum is None else self._sum + share
+        self._weight = self._weight + weight  # not in place: a tensor may be the caller's
 
     def totals(self) -> Tensor:
         """Sum and weight, (2,), to be added over ranks."""
         total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum
         return torch.stack([total, torch.as_tensor(self._weight).to(total)])
+
+
+def _wide(value: Tensor) -> Tensor:
+    """In float64 where the device has it: a float32 sum over a long epoch loses digits."""
+    return value.detach() if value.device.type == "mps" else value.detach().double()

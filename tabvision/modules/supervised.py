@@ -6,13 +6,14 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor
 from torch.optim import Optimizer
+from torchmetrics import MetricCollection
 from typing_extensions import override
 
 from tabvision import __version__
@@ -22,6 +23,7 @@ from tabvision.modules.optimizers import (
     Decay,
     OptimizerFactory,
     check_decay,
+    check_momentum,
     check_optimizer,
     make_optimizer,
     param_groups,
@@ -64,14 +66,16 @@ class SupervisedModule(pl.LightningModule, ABC):
         optimizer: str | OptimizerFactory,
         weight_decay: float,
         decay: Decay,
-        decay_norms: bool,
+        decay_norms: bool,  # noqa: ARG002 - saved with the settings, like all of them
         momentum: float,
     ) -> None:
         super().__init__()
         who = type(self).__name__
-        check_optimizer(who, optimizer)
-        check_decay(who, weight_decay, decay)
-        check_rates(who, lr)
+        if optimizer != _OWN_OPTIMIZER:  # a checkpoint's word; only training needs the function itself
+            check_optimizer(who, optimizer)
+        check_decay(who, to_plain(weight_decay, who), decay)
+        check_momentum(who, to_plain(momentum, who))
+        check_rates(who, cast("Rates", to_plain(lr, who)))
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer"])
@@ -81,7 +85,8 @@ class SupervisedModule(pl.LightningModule, ABC):
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer
         self._loss = {stage: RunningMean() for stage in ("train", "val", "test")}
-        self.metrics = torch.nn.ModuleDict({stage: self.task.metrics() for stage in ("val", "test")})
+        self.val_metrics = self.task.metrics()
+        self.test_metrics = self.task.metrics()
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
@@ -102,6 +107,9 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     def configure_optimizers(self) -> Optimizer:
         settings, who = self.hparams, type(self).__name__
+        if self._optimizer == _OWN_OPTIMIZER:
+            problem = "it was trained with an optimizer function of your own, which no checkpoint holds"
+            raise BadValueError(who, problem, "Pass it again: load_from_checkpoint(path, optimizer=...)")
         layers = self.layer_groups()
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
@@ -126,7 +134,8 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._mean_loss(batch, self(batch), "train")
-        if batch_idx % self.trainer.log_every_n_steps == 0:  # a log at every step would cost a fifth of a small net's step
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0: never, as in a barebones Trainer
+        if every and batch_idx % every == 0:  # a log at every step would cost a fifth of a small net's step
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
         return loss
 
@@ -138,7 +147,9 @@ class SupervisedModule(pl.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         loss = self._log_loss("train")
         if not loss.isfinite():
-            message = f"{type(self).__name__}: the training loss is {loss.item()} in epoch {self.current_epoch}. Lower lr."
+            message = (
+                f"{type(self).__name__}: the training loss is {loss.item()} in epoch {self.current_epoch}. Lower lr."
+            )
             warnings.warn(message, stacklevel=1)
 
     @override
@@ -181,37 +192,48 @@ class SupervisedModule(pl.LightningModule, ABC):
         checkpoint[CHECKPOINT_KEY] = facts
 
     def _mean_loss(self, batch: Batch, logits: Tensor, stage: str) -> Tensor:
-        losses = self.task.loss(logits.float(), batch["target"])
+        losses = self.task.loss(_at_least_float32(logits), batch["target"])
         weights = batch.get("weight")
         if weights is None:
             loss = losses.mean()
             self._loss[stage].update(loss, len(losses))
         else:
-            loss = (losses * weights).sum() / weights.sum()
-            self._loss[stage].update(loss, weights.sum())
+            weights = weights.to(losses.dtype)
+            total = weights.sum()
+            loss = (losses * weights).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)  # no weight at all: 0
+            self._loss[stage].update(loss, total)
         return loss
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
-        if len(batch["index"]) == 0:  # fewer rows than ranks: this one has none
-            return
-        logits = self(batch).float()
-        self._mean_loss(batch, logits, stage)
-        self.metrics[stage].update(self.task.activate(logits), batch["target"])
+        logits = _at_least_float32(self(batch))
+        if len(batch["index"]):  # none where there are fewer rows than ranks, and no rows have no mean
+            self._mean_loss(batch, logits, stage)
+        self._metrics(stage).update(self.task.activate(logits), batch["target"])
+
+    def _metrics(self, stage: str) -> MetricCollection:
+        return self.val_metrics if stage == "val" else self.test_metrics
 
     def _reset(self, stage: str) -> None:
         self._loss[stage].reset()
-        self.metrics[stage].reset()
+        self._metrics(stage).reset()
 
     def _log_loss(self, stage: str) -> Tensor:
         totals = self.trainer.strategy.reduce(self._loss[stage].totals().to(self.device), reduce_op="sum")
         loss = (totals[0] / totals[1]).float()
-        self.log(f"{stage}/loss", loss, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+        self._log({f"{stage}/loss": loss})
         return loss
 
     def _log_evaluation(self, stage: str) -> None:
         self._log_loss(stage)
-        values = {f"{stage}/{name}": value for name, value in self.metrics[stage].compute().items()}
-        self.log_dict(values, prog_bar=True, sync_dist=True)
+        self._log({f"{stage}/{name}": value for name, value in self._metrics(stage).compute().items()})
+
+    def _log(self, values: Mapping[str, Tensor]) -> None:
+        if not self.trainer.barebones:  # which warns at every log
+            self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.itemsize < 4 else logits
 
 
 def _difference(one: Schema, other: Schema) -> str:

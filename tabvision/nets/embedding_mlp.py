@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, final
 
@@ -9,78 +10,23 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, count
 from tabvision.nets.dropout import Dropout
+from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.norm import BatchNorm1d
-from tabvision.nets.numbers import PiecewiseNumbers
+from tabvision.nets.numbers import PiecewiseNumbers, PlainNumbers
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
-MAX_EMBEDDING_WIDTH = 600
-NUMBER_WIDTH = 16  # outputs for each piecewise-linear number
-
-
-def embedding_width(cardinality: int) -> int:
-    """Width of the embedding of a category with that many codes, the one for missing or unseen counted.
-
-    Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
-
-    Example:
-        >>> [embedding_width(cardinality) for cardinality in (2, 10, 100, 1_000_000)]
-        [2, 6, 21, 600]
-    """
-    return min(MAX_EMBEDDING_WIDTH, round(1.6 * cardinality**0.56))
-
-
-@final
-class TableInputs(nn.Module):
-    """The input side: embeddings and numbers side by side.
-
-    Shape:
-        - continuous: (B, N) float
-        - categorical: (B, K) int64
-        - returns: (B, width) float
-    """
-
-    def __init__(
-        self,
-        cardinalities: Sequence[int],
-        embedding_widths: Sequence[int],
-        numbers: nn.Module,
-        numbers_width: int,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        pairs = zip(cardinalities, embedding_widths, strict=True)
-        self.tables = nn.ModuleList(_table(cardinality, width) for cardinality, width in pairs)
-        self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        self.numbers = numbers
-        self.num_continuous = numbers_width
-        self.width = sum(embedding_widths) + numbers_width
-
-    @override
-    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        numbers = [self.numbers(continuous)] if self.num_continuous else []
-        if not len(self.tables):
-            return numbers[0]
-        found = [table(codes) for table, codes in zip(self.tables, categorical.unbind(1), strict=True)]
-        if isinstance(self.dropout, nn.Identity):
-            return torch.cat(found + numbers, dim=1)
-        return torch.cat([self.dropout(torch.cat(found, dim=1)), *numbers], dim=1)
-
-
-def _table(cardinality: int, width: int) -> nn.Embedding:
-    table = nn.Embedding(cardinality, width)
-    nn.init.normal_(table.weight, std=width**-0.5)
-    with torch.no_grad():
-        table.weight[0] = 0
-    return table
+HEAD_SCALE = 0.3  # of torch's initial spread
+WHO = "EmbeddingMLP"
 
 
 @final
 class EmbeddingMLP(nn.Module):
     """Embeddings of the categories beside the numbers, then blocks of Linear, activation, BatchNorm, Dropout.
 
-    Three parts train at rates of their own: `embeddings` (the input side), `layers`, `head`.
+    Three parts can train at rates of their own: `embeddings` (the input side), `layers`, `head`. Hidden layers begin
+    orthogonal and the head small, both measured: without a loud first guess to unlearn, a short training ends better.
 
     Args:
         cardinalities: Codes of each category, the one for missing or unseen (0) counted.
@@ -88,10 +34,12 @@ class EmbeddingMLP(nn.Module):
         num_outputs: Logits for each row.
         widths: Outputs of each hidden layer; none for a linear model.
         embedding_widths: Width of each embedding, or of some by place; the rest by `embedding_width`.
-        embedding_dropout: Share of embedding outputs dropped, in [0, 1).
+        embedding_dropout: Share of embedding outputs dropped in training, in [0, 1).
+        unknown_share: Share of codes that become 0 (missing or unseen) in training, in [0, 1).
         dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
-        continuous_norm: Whether BatchNorm is put on plain continuous inputs.
+        continuous_norm: Whether BatchNorm is put on plain numbers.
+        squash: Whether plain numbers are bounded smoothly at 3 standard deviations.
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain", or "piecewise" for a piecewise-linear encoding.
         bins: For "piecewise", the rising edges of each continuous column.
@@ -102,7 +50,7 @@ class EmbeddingMLP(nn.Module):
         - returns: (B, num_outputs) float
 
     Raises:
-        BadValueError: A number out of range, or lists whose lengths do not match.
+        BadValueError: A number out of range, no column at all, or lists whose lengths do not match.
         UnknownNameError: No such activation or encoding of numbers.
 
     Source: fastai `TabularModel`, whose order of layers this is.
@@ -122,28 +70,33 @@ class EmbeddingMLP(nn.Module):
         widths: Sequence[int] = (200, 100),
         embedding_widths: Sequence[int] | Mapping[int, int] | None = None,
         embedding_dropout: float = 0.0,
+        unknown_share: float = 0.01,
         dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = True,
         continuous_norm: bool = True,
+        squash: bool = True,
         activation: str = "relu",
         numbers: Literal["plain", "piecewise"] = "plain",
         bins: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise UnknownNameError("EmbeddingMLP", "activation", activation, ACTIVATIONS)
-        shares = [dropout] * len(widths) if isinstance(dropout, int | float) else list(dropout)
+        _check_counts(cardinalities, num_continuous, num_outputs, widths)
+        _check_names(activation, numbers)
+        for name, share in {"embedding_dropout": embedding_dropout, "unknown_share": unknown_share}.items():
+            _check_share(name, share)
+        shares = _dropout_shares(dropout, len(widths))
         table_widths = _table_widths(cardinalities, embedding_widths)
-        side, side_width = _number_side(num_continuous, numbers, bins, norm=continuous_norm)
-        self.embeddings = TableInputs(cardinalities, table_widths, side, side_width, embedding_dropout)
+        self.embeddings = TableInputs(
+            Embeddings(cardinalities, table_widths, unknown_share=unknown_share, dropout=embedding_dropout),
+            _piecewise(num_continuous, bins)
+            if numbers == "piecewise"
+            else PlainNumbers(num_continuous, norm=continuous_norm, squash=squash),
+        )
         sizes = [self.embeddings.width, *widths]
-        modules: list[nn.Module] = []
-        for size, width, share in zip(sizes, widths, shares, strict=False):
-            modules += [nn.Linear(size, width, bias=not batch_norm), ACTIVATIONS[activation]()]
-            modules += [BatchNorm1d(width)] if batch_norm else []
-            modules += [Dropout(share)] if share else []
-        self.layers = nn.Sequential(*modules)
-        self.head = nn.Linear(sizes[-1], num_outputs)
+        self.layers = nn.Sequential()
+        for (size, width), share in zip(itertools.pairwise(sizes), shares, strict=True):
+            self.layers.extend(_block(size, width, share, activation=activation, norm=batch_norm))
+        self.head = _head(sizes[-1], num_outputs)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
@@ -151,18 +104,109 @@ class EmbeddingMLP(nn.Module):
         return logits
 
 
+@final
+class TableInputs(nn.Module):
+    """The input side of a table network: embeddings and numbers side by side; either may have no columns.
+
+    Shape:
+        - continuous: (B, N) float
+        - categorical: (B, K) int64
+        - returns: (B, width) float
+    """
+
+    def __init__(self, categories: Embeddings, numbers: PlainNumbers | PiecewiseNumbers) -> None:
+        super().__init__()
+        self.categories = categories
+        self.numbers = numbers
+        self.width = categories.width + numbers.width
+
+    @property
+    def tables(self) -> nn.ModuleList:
+        """The embedding of each category."""
+        return self.categories.tables
+
+    @override
+    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        parts = [self.categories(categorical)] if self.categories.width else []
+        parts += [self.numbers(continuous)] if self.numbers.width else []
+        return torch.cat(parts, dim=1)
+
+
+def _head(size: int, num_outputs: int) -> nn.Linear:
+    head = nn.Linear(size, num_outputs)
+    with torch.no_grad():
+        head.weight *= HEAD_SCALE
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _block(size: int, width: int, dropout: float, *, activation: str, norm: bool) -> list[nn.Module]:
+    linear = nn.Linear(
+        size, width
+    )  # with a bias: the activation comes before BatchNorm, so nothing else shifts its kink
+    nn.init.orthogonal_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    after: list[nn.Module] = [BatchNorm1d(width)] if norm else []
+    after += [Dropout(dropout)] if dropout else []
+    return [linear, ACTIVATIONS[activation](), *after]
+
+
+def _piecewise(num_continuous: int, bins: Sequence[Sequence[float]]) -> PiecewiseNumbers | PlainNumbers:
+    if len(bins) != num_continuous:
+        problem = f"bins must have one list of edges for each of {count(num_continuous, 'number')}, got {len(bins)}"
+        raise BadValueError(WHO, problem, 'Take them from the schema\'s continuous columns, or pass numbers="plain"')
+    return PiecewiseNumbers(bins) if bins else PlainNumbers(0)
+
+
 def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
-    by_place = chosen if isinstance(chosen, Mapping) else dict(enumerate(chosen or ()))
-    unknown = sorted(place for place in by_place if not 0 <= place < len(cardinalities))
-    if unknown:
-        problem = f"embedding_widths names column {unknown[0]}, but there are {len(cardinalities)} categories"
-        raise BadValueError("EmbeddingMLP", problem, "Count categories from 0")
-    return [by_place.get(place, embedding_width(number)) for place, number in enumerate(cardinalities)]
+    remedy = "Pass one width for each category, or a dict from the category's place, counted from 0"
+    if not isinstance(chosen, Mapping):
+        if chosen is not None and len(chosen) != len(cardinalities):
+            problem = f"embedding_widths must have {len(cardinalities)} numbers, got {len(chosen)}"
+            raise BadValueError(WHO, problem, remedy)
+        chosen = dict(enumerate(chosen or ()))
+    for place, width in chosen.items():
+        if not 0 <= place < len(cardinalities):
+            problem = f"embedding_widths names category {place!r}, but there are {len(cardinalities)}"
+            raise BadValueError(WHO, problem, remedy)
+        if width < 1:
+            raise BadValueError(WHO, f"embedding_widths must be at least 1, got {width!r}", remedy)
+    return [chosen.get(place, embedding_width(number)) for place, number in enumerate(cardinalities)]
 
 
-def _number_side(num_continuous: int, numbers: str, bins: Sequence[Sequence[float]], *, norm: bool) -> tuple[nn.Module, int]:
+def _dropout_shares(dropout: float | Sequence[float], num_layers: int) -> list[float]:
+    shares = [dropout] * num_layers if isinstance(dropout, int | float) else list(dropout)
+    if len(shares) != num_layers:
+        problem = f"dropout must be one number or {num_layers} (one for each hidden layer), got {len(shares)}"
+        raise BadValueError(WHO, problem, "Make it as long as widths")
+    for share in shares:
+        _check_share("dropout", share)
+    return shares
+
+
+def _check_share(name: str, share: object) -> None:
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise BadValueError(WHO, f"{name} must lie in [0, 1), got {share!r}", "Pass a share such as 0.1")
+
+
+def _check_names(activation: str, numbers: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise UnknownNameError(WHO, "activation", activation, ACTIVATIONS)
     if numbers not in ("plain", "piecewise"):
-        raise UnknownNameError("EmbeddingMLP", "encoding of numbers", numbers, ["plain", "piecewise"])
-    if numbers == "piecewise" and num_continuous:
-        return PiecewiseNumbers(bins, NUMBER_WIDTH), num_continuous * NUMBER_WIDTH
-    return (BatchNorm1d(num_continuous) if norm and num_continuous else nn.Identity()), num_continuous
+        raise UnknownNameError(WHO, "encoding of numbers", numbers, ["plain", "piecewise"])
+
+
+def _check_counts(cardinalities: Sequence[int], num_continuous: int, num_outputs: int, widths: Sequence[int]) -> None:
+    _check_least("num_outputs", [num_outputs], 1)
+    _check_least("num_continuous", [num_continuous], 0)
+    _check_least("cardinalities", cardinalities, 1)
+    _check_least("widths", widths, 1)
+    if not len(cardinalities) and not num_continuous:
+        raise BadValueError(WHO, "a row must have a category or a number, got neither", "Pass at least one column")
+
+
+def _check_least(name: str, numbers: Sequence[int], least: int) -> None:
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            problem = f"{name} must be whole numbers, at least {least}, got {number!r}"
+            raise BadValueError(WHO, problem, "Check what was passed")

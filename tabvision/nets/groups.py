@@ -54,7 +54,7 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
     """Checks that every parameter of `module` is in one group, and in one only.
 
     Raises:
-        BadValueError: A parameter in no group or in several, a parameter that is not the module's, two groups of one name.
+        BadValueError: A parameter in no group or in several, one that is not the module's, two groups of one name.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
@@ -64,7 +64,7 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
     remedy = "Let layer_groups() return every parameter once, input side first, head last"
     repeated = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
     if repeated:
-        raise BadValueError(who, f"layer groups must have names of their own, got {listed(repeated)} twice", remedy)
+        raise BadValueError(who, f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy)
     times = Counter(id(parameter) for group in groups for parameter in group)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     problems = {

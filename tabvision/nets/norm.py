@@ -13,7 +13,7 @@ from typing_extensions import override
 class BatchNorm1d(nn.BatchNorm1d):
     """Like `torch.nn.BatchNorm1d`, but a training batch of one row is normalized with the running statistics.
 
-    One row has no spread; torch raises there. Running statistics are left as they are by such a batch, and gradients flow.
+    One row has no spread; torch raises there. Such a batch leaves the running statistics alone, and gradients flow.
 
     Shape:
         - input: (B, N) or (B, N, L) float

@@ -78,14 +78,14 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str, who: s
         >>> out.tolist()
         [2, 0, 0]
     """
-    column = as_labels(column)
     if not vocabulary or all_missing(column):
         return write_zeros
+    wants_text = family_of_vocabulary(vocabulary) == "text"
+    column = as_labels(column) if wants_text else column
     if isinstance(column, Levels):
         inner = np.zeros(_length(column.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name, who)(slice(0, len(inner)), inner)
         return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)
-    wants_text = family_of_vocabulary(vocabulary) == "text"
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
@@ -134,7 +134,7 @@ def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Write
     labels = labels.astype(np.int64) if labels.dtype.kind == "b" else labels
     places = np.argsort(labels, kind="stable")
     labels = labels[places]
-    small = labels.dtype.kind == "i" and labels[-1] - labels[0] < MAX_TABLE
+    small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
     if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
         table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for what lies beyond
         table[labels - labels[0] + 1] = places + 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
-from tabvision.preprocess.values import NO_DATE, date_text, is_iso_date, parse_number
+from tabvision.preprocess.values import DATE_PATTERN, NO_DATE, date_text, parse_number
 
 MAX_SHOWN = 3  # offending values in a sentence
 Sentence: TypeAlias = Callable[[str], TabvisionError]
@@ -41,7 +41,7 @@ def as_numbers(column: Column, name: str, who: str, *, wrong: type[TabvisionErro
         remedy = f"Pass dates=[{name!r}] when fitting, or turn it into a number yourself"
         raise BadTypeError(who, f"column {name!r} must hold numbers, got dates", remedy)
     codes, labels = _distinct(column)
-    numbers = np.array([parse_number(label) for label in labels], dtype=np.float64)  # None becomes NaN
+    numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
     _check_all_read(~np.isnan(numbers), codes, labels, number_sentence(name, who, wrong))
     return Numbers(_at(numbers, codes, np.nan), "float")
 
@@ -68,7 +68,7 @@ def as_moments(column: Column, name: str, who: str) -> Moments:
             raise BadTypeError(who, f"column {name!r} must hold dates, got numbers such as {example!r}", remedy)
         return Moments(np.full(len(column.values), NO_DATE))
     codes, labels = _distinct(column)
-    moments = _read_dates(labels)
+    moments = dates_of(labels)
     _check_all_read(moments != NO_DATE, codes, labels, date_sentence(name, who))
     return Moments(_at(moments, codes, NO_DATE))
 
@@ -101,7 +101,8 @@ def all_missing(column: Column) -> bool:
 
 def number_sentence(name: str, who: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
     """What to say of text that is not a number."""
-    remedy = f"Correct them, set them to missing, or pass categorical=[{name!r}] when fitting"
+    remedy = "Correct them, or set them to missing"
+    remedy += f"; or pass categorical=[{name!r}] when fitting" if wrong is BadValueError else ""
     return lambda found: wrong(
         who, f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
     )
@@ -125,26 +126,31 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
     return f"{count(number, 'value')}, first {shown}"
 
 
-def _read_dates(labels: list[str]) -> NDArray[np.int64]:
-    iso = [label if is_iso_date(label) else None for label in labels]
-    dates = pd.to_datetime(pd.Series(iso, dtype="str"), format="ISO8601", utc=True, errors="coerce")
+def dates_of(text: pa.Array) -> NDArray[np.int64]:
+    """The moments that text writes as ISO dates, `NO_DATE` for other text.
+
+    Example:
+        >>> dates_of(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
+        array([ True, False])
+    """
+    iso = pc.if_else(pc.match_substring_regex(text, f"^({DATE_PATTERN})$"), text, pa.scalar(None, text.type))
+    dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
     return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
 
 
-def _check_all_read(read: NDArray[np.bool_], codes: NDArray[Any], labels: list[str], sentence: Sentence) -> None:
+def _check_all_read(read: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array, sentence: Sentence) -> None:
     if read.all():
         return
     bad = np.flatnonzero(np.append(~read, False)[codes])
     first = bad[:MAX_SHOWN].tolist()
-    raise sentence(found_rows(len(bad), first, [labels[codes[row]] for row in first]))
+    raise sentence(found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first]))
 
 
-def _distinct(column: Text) -> tuple[NDArray[Any], list[str]]:
+def _distinct(column: Text) -> tuple[NDArray[Any], pa.Array]:
+    """For each row the place of its text among the distinct ones, -1 where missing."""
     encoded = pc.dictionary_encode(column.values)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    if isinstance(encoded, pa.ChunkedArray):  # no rows at all
-        return np.empty(0, np.int32), []
-    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary.to_pylist()
+    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
 
 
 def _at(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from tabvision.preprocess.codes import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
-from tabvision.preprocess.values import NO_DATE, is_iso_date, parse_date, parse_number
+from tabvision.preprocess.convert import dates_of
+from tabvision.preprocess.values import NO_DATE, parse_number
 
 MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
 Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
@@ -67,22 +67,20 @@ def all_distinct(column: Numbers | Text) -> bool:
 
 def reads_as_dates(column: Text) -> bool:
     """Whether every value is an ISO date."""
-    return _all_labels(column, is_iso_date) and _all_labels(
-        column, lambda label: parse_date(label) is not None, whole=True
-    )
+    return all(_reads_as_dates(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
 
 
 def reads_as_numbers(column: Text) -> bool:
     """Whether every value writes a number."""
-    return _all_labels(column, lambda label: parse_number(label) is not None, whole=True)
+    return all(_reads_as_numbers(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
 
 
-def _all_labels(column: Text, test: Callable[[str], bool], *, whole: bool = False) -> bool:
-    """Whether a sample of the values passes, and then all of them."""
-    values = _sample(column.values)
-    if not all(test(label) for label in pc.unique(values).drop_null().to_pylist()):
-        return False
-    return not whole or all(test(label) for label in pc.unique(column.values).drop_null().to_pylist())
+def _reads_as_dates(labels: pa.Array) -> bool:
+    return bool((dates_of(labels) != NO_DATE).all())
+
+
+def _reads_as_numbers(labels: pa.Array) -> bool:
+    return all(parse_number(label) is not None for label in labels.to_pylist())
 
 
 def _num_distinct_text(column: Text, *, at_most: int) -> int:

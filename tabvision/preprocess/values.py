@@ -20,10 +20,11 @@ Family = Literal["text", "boolean", "duration", "date", "number"]
 
 NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
-_DATE = re.compile(
+DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
+_DATE = re.compile(DATE_PATTERN)
 
 _EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
@@ -44,18 +45,6 @@ def family_of(kind: Hashable) -> Family | None:
         ('boolean', 'number', None)
     """
     return next((family for family, kinds in _FAMILIES if isinstance(kind, type) and issubclass(kind, kinds)), None)
-
-
-def is_missing(value: object) -> bool:
-    """Whether a value stands for none: None, NaN, `pd.NA`, `pd.NaT`.
-
-    Example:
-        >>> is_missing(float("nan")), is_missing(pd.NaT), is_missing("")
-        (True, True, False)
-    """
-    if value is None or value is pd.NA or value is pd.NaT:
-        return True
-    return isinstance(value, float | Decimal | np.generic) and bool(value != value)  # noqa: PLR0124 - NaN alone does
 
 
 def common_family(values: Iterable[object], name: str, who: str) -> Family | None:

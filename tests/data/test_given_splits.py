@@ -41,12 +41,16 @@ def test_own_words_may_be_given() -> None:
 
 
 def test_unknown_words_are_listed() -> None:
-    with pytest.raises(BadValueError, match=r"column 'part' holds values that name no part: 'holdout', 'x'\. Say what they mean"):
+    with pytest.raises(
+        BadValueError, match=r"column 'part' holds values that name no part: 'holdout', 'x'\. Say what they mean"
+    ):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "holdout", "x", "val"]}), None, seed=0)
 
 
 def test_a_column_that_names_no_validation_row_is_refused() -> None:
-    with pytest.raises(BadValueError, match=r"the validation part of 2 rows would be empty\. It says so for no row of column"):
+    with pytest.raises(
+        BadValueError, match=r"the validation part of 2 rows would be empty\. It says so for no row of column"
+    ):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "test"]}), None, seed=0)
 
 
@@ -98,7 +102,9 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
 
 
 def test_a_source_that_lacks_a_column_is_refused() -> None:
-    with pytest.raises(MissingColumnsError, match=r"here: the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"):
+    with pytest.raises(
+        MissingColumnsError, match=r"here: the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
+    ):
         SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR, who="here")
 
 

@@ -123,7 +123,9 @@ def test_an_address_is_to_be_downloaded_first() -> None:
 
 @pytest.mark.parametrize("source", [7, None, np.zeros((2, 2)), [1, 2]])
 def test_another_kind_of_source_is_refused(source: Any) -> None:
-    with pytest.raises(BadTypeError, match="here: the source must be a DataFrame, a dict of columns, a list of dicts or a"):
+    with pytest.raises(
+        BadTypeError, match="here: the source must be a DataFrame, a dict of columns, a list of dicts or a"
+    ):
         read_frame(source, who="here")
 
 

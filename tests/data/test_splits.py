@@ -95,6 +95,22 @@ def test_rare_classes_stay_in_training() -> None:
     assert 1 not in codes[parts.validation]
 
 
+def test_every_class_trains_even_where_the_shares_leave_it_less_than_a_row() -> None:
+    codes = np.repeat(np.arange(50), 3)
+
+    parts = StratifiedSplit(0.4, 0.5)(pd.DataFrame(index=range(150)), codes, seed=0)
+
+    assert set(codes[parts.train]) == set(range(50))
+
+
+def test_classes_of_one_row_take_no_place_from_others() -> None:
+    codes = np.concatenate([np.zeros(62, dtype=int), np.ones(63, dtype=int), np.arange(2, 42)])
+
+    parts = StratifiedSplit(0.6)(pd.DataFrame(index=range(165)), codes, seed=0)
+
+    assert np.bincount(codes[parts.validation]).tolist() == [38, 38]
+
+
 def test_many_classes_of_two_rows_still_give_the_share() -> None:
     codes = np.repeat(np.arange(1000), 2)
 
@@ -117,7 +133,9 @@ def test_stratifying_needs_a_class_for_every_row(codes: Any) -> None:
 
 @pytest.mark.parametrize("num_rows", [1, 2])
 def test_too_few_rows_for_a_validation_row_are_refused(num_rows: int) -> None:
-    with pytest.raises(BadValueError, match=r"the validation part of \d rows? would be empty \(share 0\.2\)\. Pass more rows"):
+    with pytest.raises(
+        BadValueError, match=r"the validation part of \d rows? would be empty \(share 0\.2\)\. Pass more rows"
+    ):
         RandomSplit(0.2)(pd.DataFrame(index=range(num_rows)), None, seed=0)
 
 
@@ -150,7 +168,9 @@ def test_another_short_form_is_refused(value: Any) -> None:
         as_split(value, stratify=False)
 
 
-@pytest.mark.parametrize("kind", [RandomSplit, StratifiedSplit, lambda *s: GroupSplit("g", *s), lambda *s: TimeSplit("t", *s)])
+@pytest.mark.parametrize(
+    "kind", [RandomSplit, StratifiedSplit, lambda *s: GroupSplit("g", *s), lambda *s: TimeSplit("t", *s)]
+)
 def test_shares_out_of_range_are_refused(kind: Any) -> None:
     for share in (0, 1, -0.1, 5, float("nan")):
         with pytest.raises(BadValueError, match=r"share must lie in \(0, 1\), got"):
@@ -159,7 +179,7 @@ def test_shares_out_of_range_are_refused(kind: Any) -> None:
         kind(0.2, 1)
     with pytest.raises(BadValueError, match=r"share 0\.6 and test_share 0\.4 leave no rows for training"):
         kind(0.6, 0.4)
-    with pytest.raises(BadTypeError, match="share must be a number, got '0.2'"):
+    with pytest.raises(BadTypeError, match=r"share must be a number, got '0\.2'"):
         kind("0.2")
 
 

@@ -62,15 +62,28 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) 
     path = tmp_path / "a.parquet"
     path.write_text("mine")
 
-    with pytest.raises(Exception, match="Conversion failed|object"):
+    with pytest.raises(Exception, match=r"Conversion failed|object"):
         write_frame(pd.DataFrame({"a": [object(), 1]}), path, overwrite=True)
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.parquet"]
     assert path.read_text() == "mine"
 
 
+def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_frame(FRAME, tmp_path / "a.csv")
+
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_suffix_is_refused() -> None:
-    with pytest.raises(BadValueError, match=r"'a\.xlsx' has no suffix to write a table as\. Use one of \.csv, \.parquet"):
+    with pytest.raises(
+        BadValueError, match=r"'a\.xlsx' has no suffix to write a table as\. Use one of \.csv, \.parquet"
+    ):
         check_destination("a.xlsx", who="here")
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from tables import mixed_table
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.preprocess import Categorify, Chain, Dates, FillMissing, Standardize, Step
+from tests.preprocess.tables import mixed_table
 
 MAKERS: dict[str, Callable[[], Step]] = {
     "Dates": lambda: Dates(["sold"]),
@@ -126,7 +126,7 @@ def test_fitting_on_no_rows_is_refused(step: Step) -> None:
 
 
 def test_columns_must_be_a_list_of_names() -> None:
-    with pytest.raises(BadTypeError, match="Standardize: columns must be a list of names, got 'size'. Pass a list"):
+    with pytest.raises(BadTypeError, match=r"Standardize: columns must be a list of names, got 'size'. Pass a list"):
         Standardize("size")
 
 
@@ -136,7 +136,7 @@ def test_a_chain_holds_steps_only() -> None:
 
 
 def test_a_step_that_does_not_exist_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="no step named 'Standardise'. Choices: Standardize, "):
+    with pytest.raises(UnknownNameError, match=r"no step named 'Standardise'. Choices: Standardize, "):
         Step.from_dict({"step": "Standardise"})
 
 
@@ -155,6 +155,15 @@ def test_facts_that_do_not_fit_are_refused(data: dict[str, object], message: str
 def test_a_step_must_be_an_object() -> None:
     with pytest.raises(BadTypeError, match="a step must be an object, got list"):
         Step.from_dict([])  # type: ignore[arg-type]  # what the test is about
+
+
+def test_a_chain_of_nothing_still_gives_a_frame_of_its_own() -> None:
+    frame = pd.DataFrame({"x": [1]})
+
+    result = Chain([]).fit(frame).transform(frame)
+    result["y"] = 2
+
+    assert list(frame) == ["x"]
 
 
 def test_a_chain_prints_what_it_does() -> None:

@@ -1,0 +1,71 @@
+"""A base rate for each layer group."""
+
+from __future__ import annotations
+
+from typing import final
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from typing_extensions import override
+
+from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
+from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.schedules import Rates, check_rates, spread_rates
+
+
+@final
+class DiscriminativeLR(Callback):
+    """Gives each layer group a base rate of its own; a schedule then scales it.
+
+    The optimizer's param groups are divided by layer group before a checkpoint is restored, so a resumed fit fits.
+
+    Args:
+        lr: One rate, `(first, last)` for equal multiples from the input side to the head, `(None, last)` for the last group
+            and `last / body_ratio` for all others, "first:last", or a list with one a group.
+        body_ratio: How many times smaller the others' rate is when only the last is given: 10 in fastai 2, 3 in its 2019
+            course.
+        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+
+    Raises:
+        BadValueError: A rate of zero or below, or as many rates as there are no groups.
+
+    Example:
+        >>> DiscriminativeLR((1e-5, 1e-3)).lr
+        (1e-05, 0.001)
+    """
+
+    def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
+        check_rates("DiscriminativeLR", lr)
+        self.lr = lr
+        self.body_ratio = body_ratio
+        self.groups = groups
+
+    @property
+    def owns(self) -> frozenset[Quantity]:
+        """What this callback sets."""
+        return frozenset({"the base rates"})
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            check_owners(trainer)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        found = layer_groups_of("DiscriminativeLR", pl_module, self.groups)
+        for optimizer in trainer.optimizers:
+            divide_optimizer("DiscriminativeLR", optimizer, found, pl_module)
+        self._set_rates(trainer, len(found))
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # once more: a resumed optimizer brings the rates it was saved with, and these may be new
+        self._set_rates(trainer, len(layer_groups_of("DiscriminativeLR", pl_module, self.groups)))
+
+    def _set_rates(self, trainer: pl.Trainer, num_groups: int) -> None:
+        rates = spread_rates("DiscriminativeLR", self.lr, num_groups, body_ratio=self.body_ratio)
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                rate = rates[group["layer_group"]]
+                group["lr"] *= rate / group["initial_lr"]  # where a schedule has set it already, it keeps its factor
+                group["initial_lr"] = rate

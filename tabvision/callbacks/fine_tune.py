@@ -1,0 +1,128 @@
+"""fastai's `fine_tune` on any Trainer: the head alone first, then every layer, a one-cycle each."""
+
+from __future__ import annotations
+
+from typing import final
+
+import pytorch_lightning as pl
+from typing_extensions import override
+
+from tabvision.callbacks.layer_groups import Groups
+from tabvision.callbacks.one_cycle import check_divisor, check_share
+from tabvision.callbacks.owners import Quantity
+from tabvision.callbacks.schedule import RunLength, Schedule
+from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
+from tabvision.errors import BadTypeError, BadValueError
+from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
+
+FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
+FROZEN_DIV = 25.0
+MOMENTUM = (0.95, 0.85, 0.95)
+
+
+@final
+class FineTune(Schedule):
+    """Two one-cycles with the thaw between: fastai's `fine_tune`, composed of `Unfreeze` and a schedule.
+
+    For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
+    and the first group `lr_mult` times slower. `Trainer(max_epochs=...)` is the whole length, the frozen epochs included.
+
+    Args:
+        freeze_epochs: Epochs in which the last group trains alone, from 0.
+        base_lr: The head's peak rate in the frozen epochs.
+        lr_mult: How many times slower the first group learns than the head after the thaw.
+        pct_start: Share of the second cycle in which the rate rises, in (0, 1).
+        div: The second cycle's first rate is its peak divided by this.
+        div_final: Each cycle's last rate is its peak divided by this.
+        batch_norm: What BatchNorm does in frozen layers: "eval" or, as fastai, "train".
+        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+
+    Raises:
+        BadValueError: A setting is out of range, or the fit is no longer than the frozen epochs.
+
+    Source: fastai 2.8 `Learner.fine_tune`.
+
+    Example:
+        >>> FineTune(freeze_epochs=1).unfreeze.num_trainable(epoch=0, num_groups=3)
+        1
+    """
+
+    def __init__(
+        self,
+        freeze_epochs: int = 1,
+        base_lr: float = 2e-3,
+        lr_mult: float = 100.0,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        *,
+        div_final: float = 1e5,
+        batch_norm: BatchNormPolicy = "eval",
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(groups)
+        if isinstance(freeze_epochs, bool) or not isinstance(freeze_epochs, int):
+            raise BadTypeError("FineTune", f"freeze_epochs must be a whole number, got {freeze_epochs!r}", "Pass 1")
+        if freeze_epochs < 0:
+            raise BadValueError("FineTune", f"freeze_epochs must be at least 0, got {freeze_epochs}", "Pass 1")
+        check_rates("FineTune", base_lr)
+        check_share("FineTune", "pct_start", pct_start)
+        for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
+            check_divisor("FineTune", name, value)
+        self.freeze_epochs = freeze_epochs
+        self.base_lr = base_lr
+        self.lr_mult = lr_mult
+        self.pct_start = pct_start
+        self.div = div
+        self.div_final = div_final
+        self.unfreeze = Unfreeze(freeze_epochs, batch_norm=batch_norm, groups=groups)
+
+    @property
+    @override
+    def owns(self) -> frozenset[Quantity]:
+        return super().owns | self.unfreeze.owns | {"the base rates"}
+
+    @property
+    @override
+    def needs_groups(self) -> bool:
+        return True
+
+    @override
+    def peaks(self, num_groups: int) -> list[float]:
+        """The rates after the thaw."""
+        high = self.base_lr / 2
+        return even_multiples(high / self.lr_mult, high, num_groups)
+
+    @override
+    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+        frozen = length.ends[self.freeze_epochs - 1] if self.freeze_epochs else 0
+        if step < frozen:
+            factor, momentum = one_cycle(
+                step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
+            )
+            peak = spread_rates("FineTune", (None, self.base_lr), num_groups)[place]
+            return Setting(factor * peak / self.peaks(num_groups)[place], momentum)
+        return one_cycle(
+            step - frozen,
+            length.total - frozen,
+            pct_start=self.pct_start,
+            div=self.div,
+            div_final=self.div_final,
+            momentum=MOMENTUM,
+        )
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self.unfreeze.setup(trainer, pl_module, stage)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            problem = "the length must be given in epochs, and max_epochs is not set"
+            raise BadValueError("FineTune", problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
+        super().on_train_start(trainer, pl_module)
+        self.unfreeze.on_train_start(trainer, pl_module)
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.unfreeze.on_train_epoch_start(trainer, pl_module)

@@ -1,0 +1,105 @@
+"""Layer groups of any LightningModule, and its optimizer divided by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+
+from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.nets.groups import LayerGroup
+
+Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Parameter]]]
+"""A function from a module to its layer groups, input side first, head last: modules, or lists of parameters."""
+
+
+def layer_groups_of(who: str, module: pl.LightningModule, groups: Groups | None) -> list[LayerGroup]:
+    """The layer groups of a module: what `groups` answers, or its own `layer_groups()`.
+
+    Raises:
+        BadTypeError: Neither is there, or a group is neither a module nor parameters.
+        BadValueError: No group at all, an empty one, or a parameter in two.
+    """
+    own = getattr(module, "layer_groups", None)
+    if groups is None and not callable(own):
+        problem = f"{type(module).__name__} has no layer_groups()"
+        remedy = "Pass groups=, a function from the module to a list of its parts, input side first, head last"
+        raise BadTypeError(who, problem, remedy)
+    found = [_as_group(who, part, place) for place, part in enumerate(groups(module) if groups else own())]  # type: ignore[misc]
+    remedy = "Let it answer the module's parts, input side first, head last, every parameter once"
+    if not found or any(len(group) == 0 for group in found):
+        raise BadValueError(who, "each layer group must have parameters, and there must be one at least", remedy)
+    seen = [id(parameter) for group in found for parameter in group]
+    if len(seen) > len(set(seen)):
+        raise BadValueError(
+            who, f"{count(len(seen) - len(set(seen)), 'parameter')} in more than one layer group", remedy
+        )
+    return found
+
+
+def divide_optimizer(who: str, optimizer: Optimizer, groups: Sequence[LayerGroup], module: nn.Module) -> None:
+    """Divides the optimizer's param groups, in place, so that each lies within one layer group.
+
+    Parameters are told apart by identity. Each new param group keeps the options of the one it came from, and has `name`,
+    `layer_group` (its number) and `initial_lr`. An optimizer that is divided already stays as it is.
+
+    Raises:
+        BadValueError: A parameter of the optimizer in no layer group, or of a layer group not in the optimizer.
+    """
+    if all("layer_group" in group for group in optimizer.param_groups):
+        return
+    place_of = {id(parameter): place for place, group in enumerate(groups) for parameter in group}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    _check_same(who, {id(parameter) for parameter in held}, set(place_of), names)
+    divided = []
+    for old in optimizer.param_groups:
+        options = {name: value for name, value in old.items() if name != "params"}
+        for place, layer in enumerate(groups):
+            params = [parameter for parameter in old["params"] if place_of[id(parameter)] == place]
+            if params:
+                own = {"params": params, "layer_group": place, "initial_lr": old.get("initial_lr", old["lr"])}
+                divided.append({**options, **own, "name": layer.name})
+    divided.sort(key=lambda group: group["layer_group"])
+    _tell_apart(divided)
+    optimizer.param_groups[:] = divided
+
+
+def _as_group(who: str, part: object, place: int) -> LayerGroup:
+    name = f"group_{place}"
+    if isinstance(part, LayerGroup):
+        return part
+    if isinstance(part, nn.Module):
+        return LayerGroup(name, (part,))
+    params = list(part) if isinstance(part, Iterable) and not isinstance(part, str) else []
+    if not params or not all(isinstance(parameter, nn.Parameter) for parameter in params):
+        problem = f"a layer group must be a module or a list of parameters, got {type(part).__name__}"
+        raise BadTypeError(who, problem, "Answer modules such as [net.body, net.head]")
+    return LayerGroup(name, (nn.ParameterList(params),))
+
+
+def _check_same(who: str, in_optimizer: set[int], in_groups: set[int], names: dict[int, str]) -> None:
+    for some, others, problem in (
+        (in_optimizer, in_groups, "of the optimizer in no layer group"),
+        (in_groups, in_optimizer, "of the layer groups not in the optimizer"),
+    ):
+        if extra := some - others:
+            wrong = listed(
+                [
+                    names.get(key, "one that is not the module's")
+                    for key in sorted(extra, key=lambda key: names.get(key, ""))
+                ]
+            )
+            remedy = "Give the optimizer every parameter, frozen ones too, and let the layer groups hold each once"
+            raise BadValueError(who, f"{count(len(extra), 'parameter')} {problem}: {wrong}", remedy)
+
+
+def _tell_apart(groups: list[dict[str, Any]]) -> None:
+    """Numbers the names of param groups that came from one layer group, so that logs can show each."""
+    names = [group["name"] for group in groups]
+    for place, group in enumerate(groups):
+        if names.count(names[place]) > 1:
+            group["name"] = f"{names[place]}/{names[:place].count(names[place])}"

@@ -1,0 +1,179 @@
+"""What every schedule shares: rates and momentum set from the step alone, on the optimizer of any LightningModule."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_utilities.core.rank_zero import rank_zero_info
+from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
+from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.errors import BadValueError, count
+from tabvision.schedules import Setting, epoch_ends
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a fit is.
+
+    Args:
+        total: Optimizer steps in all.
+        ends: Optimizer steps done at the end of each epoch; empty where the fit is counted in steps alone.
+    """
+
+    total: int
+    ends: tuple[int, ...] = ()
+
+
+class Schedule(Callback, ABC):
+    """Rate and momentum over time, for every param group.
+
+    The rate is set for the step to come as soon as a step is done, from the step's number alone. Nothing needs saving; the
+    length is saved only to say so when a resumed fit is longer or shorter.
+
+    Args:
+        groups: For a module without `layer_groups()`, where groups have rates of their own: a function from it to its
+            parts, input side first.
+    """
+
+    def __init__(self, groups: Groups | None = None) -> None:
+        self.groups = groups
+        self._first_step = 0
+        self._length = RunLength(total=1)
+        self._saved_total: int | None = None
+        self._last_set = -1
+
+    @property
+    def owns(self) -> frozenset[Quantity]:
+        """What this callback sets."""
+        return frozenset({"the rate over time"})
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether layer groups have rates of their own, so that the optimizer must be divided by them."""
+        return False
+
+    def peaks(self, num_groups: int) -> list[float] | None:
+        """The rate of each group that the factors scale; None for the optimizer's own."""
+        del num_groups
+        return None
+
+    @abstractmethod
+    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+        """Factor on the rate of the layer group at that place, and momentum, at a step of the fit."""
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            check_owners(trainer)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        who = type(self).__name__
+        if trainer.lr_scheduler_configs:
+            problem = (
+                "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
+            )
+            raise BadValueError(who, problem, "Return the optimizer alone, or leave this callback out")
+        for optimizer in trainer.optimizers:
+            if self.needs_groups:
+                divide_optimizer(who, optimizer, layer_groups_of(who, pl_module, self.groups), pl_module)
+            for group in optimizer.param_groups:  # saved with the optimizer, so a resumed fit has it again
+                group.setdefault("initial_lr", group["lr"])
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        resumed = trainer.ckpt_path is not None
+        self._first_step = 0 if resumed else trainer.global_step  # a second fit has a schedule of its own
+        self._length = run_length(trainer, type(self).__name__, self._first_step)
+        if self._saved_total not in (None, self._length.total):
+            lengths = f"{count(self._saved_total or 0, 'step')} when saved, {self._length.total:,} now"
+            rank_zero_info(
+                f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length."
+            )
+        for optimizer in trainer.optimizers:
+            peaks = self.peaks(_num_groups(optimizer))
+            if peaks is not None:
+                for place, group in _places(optimizer):
+                    group["initial_lr"] = peaks[place]
+        self._last_set = -1
+        self._apply(trainer)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        self._apply(trainer)  # for the next step: whoever looks when it starts finds the rate it will use
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self._length.total}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved_total = state_dict.get("total") if isinstance(state_dict, Mapping) else None
+
+    def _apply(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step - self._first_step
+        if step == self._last_set:  # gradients still accumulate
+            return
+        self._last_set = step
+        for optimizer in trainer.optimizers:
+            num_groups = _num_groups(optimizer)
+            for place, group in _places(optimizer):
+                factor, momentum = self.setting(step, self._length, place, num_groups)
+                group["lr"] = group["initial_lr"] * factor
+                if momentum is not None:
+                    _set_momentum(group, momentum)
+
+
+def run_length(trainer: pl.Trainer, who: str, first_step: int = 0) -> RunLength:
+    """How long the fit is from `first_step` on, from the trainer's own settings.
+
+    Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.
+
+    Raises:
+        BadValueError: The length cannot be known: an unsized loader, or neither max_epochs nor max_steps.
+    """
+    limit = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if epochs is None or epochs < 0 or batches == math.inf:
+        if limit < math.inf:
+            return RunLength(max(1, int(limit) - first_step))
+        unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
+        remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
+        raise BadValueError(who, f"the length of the fit must be known, but {unknown}", remedy)
+    ends = epoch_ends(int(batches), [_accumulation(trainer, epoch) for epoch in range(epochs)])
+    ends = [int(min(end, limit)) - first_step for end in ends]
+    return RunLength(max(1, ends[-1] if ends else 1), tuple(end for end in ends if end > 0))
+
+
+def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(epoch)
+    return trainer.accumulate_grad_batches
+
+
+def _places(optimizer: Optimizer) -> list[tuple[int, dict[str, Any]]]:
+    """Param groups with the layer group each belongs to; a param group without one counts as a group itself."""
+    return [(group.get("layer_group", place), group) for place, group in enumerate(optimizer.param_groups)]
+
+
+def _num_groups(optimizer: Optimizer) -> int:
+    return max(place for place, _ in _places(optimizer)) + 1
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    elif group.get("momentum"):  # SGD without momentum stays so
+        group["momentum"] = momentum

@@ -1,0 +1,128 @@
+"""Which layers train from which epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, final
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+from typing_extensions import override
+
+from tabvision.callbacks.layer_groups import Groups, layer_groups_of
+from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.callbacks.rewrap import check_strategy, wrap_again
+from tabvision.errors import UnknownNameError
+from tabvision.nets.groups import LayerGroup
+from tabvision.schedules import Stages, as_stages, num_trainable
+
+BatchNormPolicy = Literal["eval", "train"]
+
+
+@final
+class Unfreeze(Callback):
+    """Trains the last layer groups first, and more of them from later epochs on.
+
+    The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
+    keep their place in the optimizer, which skips them, weight decay included. Under DDP the model is wrapped again when the
+    stage changes, so that every rank stays equal to the bit.
+
+    Args:
+        stages: For how many epochs all groups but the last are frozen; or from which epoch on how many of the last groups
+            train, such as `{0: 1, 2: 2, 4: "all"}`.
+        batch_norm: What BatchNorm does in frozen layers: "eval" keeps its statistics, "train" lets them follow the data and
+            its weights learn, as fastai does.
+        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+
+    Raises:
+        BadTypeError: `stages` is neither a number nor a mapping of numbers.
+        BadValueError: A stage from a negative epoch, no stage for epoch 0, or a stage without a layer.
+        UnknownNameError: No such BatchNorm policy.
+
+    Example:
+        >>> [Unfreeze({0: 1, 2: "all"}).num_trainable(epoch, num_groups=3) for epoch in range(4)]
+        [1, 1, 3, 3]
+    """
+
+    def __init__(
+        self,
+        stages: int | Mapping[int, int | Literal["all"]] = 1,
+        *,
+        batch_norm: BatchNormPolicy = "eval",
+        groups: Groups | None = None,
+    ) -> None:
+        if batch_norm not in ("eval", "train"):
+            raise UnknownNameError("Unfreeze", "batch_norm", batch_norm, ["eval", "train"])
+        self.stages: Stages = as_stages("Unfreeze", stages)
+        self.batch_norm = batch_norm
+        self.groups = groups
+
+    @property
+    def owns(self) -> frozenset[Quantity]:
+        """What this callback sets."""
+        return frozenset({"which layers train"})
+
+    def num_trainable(self, epoch: int, num_groups: int) -> int:
+        """How many of the last layer groups train in an epoch."""
+        return num_trainable(self.stages, epoch, num_groups)
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            check_owners(trainer)
+            check_strategy("Unfreeze", trainer)
+            self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right already
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter(trainer, pl_module)  # resumed runs know their epoch only here, and may skip the epoch's own start
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter(trainer, pl_module)
+
+    def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.apply(pl_module, trainer.current_epoch):
+            wrap_again(trainer)
+        for group, trains in self._parts(pl_module, trainer.current_epoch):
+            for norm in norms_of(group.modules):
+                norm.train(trains or self.batch_norm == "train")
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for group in layer_groups_of("Unfreeze", pl_module, self.groups):
+            for norm in norms_of(group.modules):
+                norm.train(pl_module.training)  # the module is whole again, for whatever comes next
+
+    def apply(self, module: pl.LightningModule, epoch: int) -> bool:
+        """Freezes and thaws as the epoch asks; whether anything changed."""
+        parts = self._parts(module, epoch)
+        changed = [set_trainable(group, trains=trains, batch_norm=self.batch_norm) for group, trains in parts]
+        return any(changed)  # a list first: every group must be set
+
+    def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
+        """Each layer group with whether it trains in an epoch."""
+        found = layer_groups_of("Unfreeze", module, self.groups)
+        first = len(found) - self.num_trainable(epoch, len(found))
+        return [(group, place >= first) for place, group in enumerate(found)]
+
+
+def set_trainable(group: LayerGroup, *, trains: bool, batch_norm: BatchNormPolicy) -> bool:
+    """Freezes or thaws a layer group; whether a parameter changed."""
+    spared = [] if trains or batch_norm == "eval" else norms_of(group.modules)
+    learns_on = {id(parameter) for norm in spared for parameter in norm.parameters()}
+    changed = False
+    for parameter in group:
+        wanted = trains or id(parameter) in learns_on
+        changed |= parameter.requires_grad != wanted
+        parameter.requires_grad_(wanted)
+        if not wanted:
+            parameter.grad = None  # the optimizer skips it, decay included
+    return changed
+
+
+def norms_of(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """The BatchNorms within modules."""
+    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public name for "any BatchNorm"
+    return [part for module in modules for part in module.modules() if isinstance(part, kind)]

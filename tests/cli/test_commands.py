@@ -1,0 +1,181 @@
+"""The commands as a user types them, in a folder of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tabvision.cli import main
+
+TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "2", "--accelerator", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a table in it."""
+    monkeypatch.chdir(tmp_path)
+    people(240).to_csv("people.csv", index=False)
+    return tmp_path
+
+
+def people(rows: int) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    job = random.choice(["cook", "nurse", "pilot"], rows)
+    age = random.integers(20, 65, rows).astype(float)
+    paid = np.where(age + 20 * (job == "pilot") > 45, "well", "badly")
+    age[::10] = np.nan
+    return pd.DataFrame({"job": job, "age": age, "paid": paid})
+
+
+def test_train_writes_everything_and_compares_with_a_naive_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+
+    written = {path.name for path in Path("runs/people").iterdir()}
+    assert {"best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml"} <= written
+    out = capsys.readouterr().out
+    assert "target 'paid': binary (2 values: badly, well)" in out
+    assert "age_missing" in out
+    assert "naive" in out
+    assert "runs/people/best.ckpt" in out
+
+
+def test_predictions_hold_the_users_labels_and_probabilities() -> None:
+    main(TRAIN)
+
+    table = pd.read_csv("runs/people/predictions.csv")
+    source = people(240)
+
+    assert len(table) == 48
+    assert list(table) == ["row", "paid", "label", "probability_badly", "probability_well"]
+    assert (table["paid"] == source["paid"].iloc[table["row"]].to_numpy()).all()
+    assert (table["label"] == np.where(table["probability_well"] > 0.5, "well", "badly")).all()
+    np.testing.assert_allclose(table["probability_badly"] + table["probability_well"], 1, atol=1e-6)
+
+
+def test_metrics_of_the_fit_are_one_row_an_epoch_each_for_training_and_validation() -> None:
+    main(TRAIN)
+
+    metrics = pd.read_csv("runs/people/metrics.csv")
+
+    assert metrics["val/loss"].notna().sum() == metrics["train/loss"].notna().sum() == 2
+
+
+def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
+    main(TRAIN)
+    recipe = yaml.safe_load(Path("runs/people/recipe.yaml").read_text())
+    recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
+    Path("again.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+    first, again = (pd.read_csv(f"runs/{name}/metrics.csv").groupby("epoch").max() for name in ("people", "again"))
+    assert first.shape == again.shape
+    pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
+
+
+def test_a_checkpoint_alone_answers_a_raw_file_as_the_run_did() -> None:
+    main(TRAIN)
+    Path("moved.ckpt").write_bytes(Path("runs/people/best.ckpt").read_bytes())
+    validated = pd.read_csv("runs/people/predictions.csv")
+
+    assert main(["predict", "moved.ckpt", "people.csv", "--out", "answers.csv", "--device", "cpu"]) == 0
+
+    answers = pd.read_csv("answers.csv").iloc[validated["row"]].reset_index(drop=True)
+    assert (answers["label"] == validated["label"]).all()
+    np.testing.assert_allclose(answers["probability_well"], validated["probability_well"], atol=1e-5)
+
+
+def test_predict_says_which_columns_it_did_not_use(capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+    main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.parquet", "--no-proba"])
+
+    assert "Not used: paid" in capsys.readouterr().out
+    assert list(pd.read_parquet("answers.parquet")) == ["label"]
+
+
+def test_regression_answers_in_the_users_units() -> None:
+    frame = people(240).assign(price=lambda table: 1000 + 10 * table["age"].fillna(40))
+    frame.to_csv("prices.csv", index=False)
+
+    main(["train", "prices.csv", "--target", "price", "--ignore", "paid", "--epochs", "2", "--lr", "1e-3:1e-2"])
+
+    table = pd.read_csv("runs/prices/predictions.csv")
+    assert list(table) == ["row", "price", "prediction"]
+    assert table["prediction"].between(1000, 2000).all()
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # true, and of no matter to a validation
+def test_validate_measures_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+
+    assert main(["validate", "--config", "runs/people/recipe.yaml", "--ckpt_path", "runs/people/best.ckpt"]) == 0
+    assert "val/accuracy" in capsys.readouterr().out
+
+
+def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "tabular", "--rows", "3000"]) == 0
+
+    assert Path("runs/demo-tabular/best.ckpt").exists()
+    assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "poeple.csv", "--target", "paid"], "no file 'poeple.csv'"),
+        (["train", "people.csv", "--target", "payd"], "did you mean 'paid'"),
+        (["train", "people.csv", "--target", "paid", "--lr", "0"], "a learning rate must be above zero"),
+        (["train", "people.csv", "--target", "paid", "--lr", "fast"], "rates must be numbers"),
+        (["train", "people.csv", "--target", "paid", "--categorical", "jobb"], "did you mean 'job'"),
+        (["train", "people.csv", "--target", "paid", "--out", "people.csv"], "is a file, and a folder is needed"),
+        (["predict", "best.ckpt", "people.csv", "--out", "a.csv"], "no checkpoint at 'best.ckpt'"),
+        (["predict", "people.csv", "people.csv", "--out", "a.csv"], "people.csv"),
+        (["predict", "people.csv", "people.csv", "--out", "people.csv"], "people.csv"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_leaves_nothing_behind(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert [path.name for path in Path().iterdir()] == ["people.csv"]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+    before = Path("runs/people/best.ckpt").read_bytes()
+
+    assert main([*TRAIN, "--seed", "1"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert Path("runs/people/best.ckpt").read_bytes() == before
+
+    assert main([*TRAIN, "--seed", "1", "--overwrite"]) == 0
+    assert Path("runs/people/best.ckpt").read_bytes() != before
+
+
+def test_rows_without_a_target_are_refused_or_dropped_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = people(240)
+    frame.loc[[3, 5], "paid"] = None
+    frame.to_csv("gaps.csv", index=False)
+    words = ["train", "gaps.csv", "--target", "paid", "--epochs", "1"]
+
+    assert main(words) == 2
+    assert "'paid' is missing in 2 of 240 rows" in capsys.readouterr().err
+    assert main([*words, "--drop-missing-target"]) == 0
+    assert "2 rows without a target left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "people.csv"], ["bake"], ["train", "people.csv", "--target", "paid", "--epochs", "0"]]
+)
+def test_unusable_words_exit_with_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""Single target columns: classes, codes, flags, numbers, labels parted by a separator."""
+
+import itertools
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data import labels
+from tabvision.errors import BadTypeError, BadValueError
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["b", "a", "b"], ("a", "b")),
+        ([True, False], (False, True)),
+        ([3, 1, 2], (1, 2, 3)),
+        ([1.0, 0.0], (0.0, 1.0)),
+        (pd.array([2, 1], dtype="Int64"), (1, 2)),
+        (np.array([True, False], dtype=object), (False, True)),
+        (pd.Categorical(["b", "a"]), ("a", "b")),
+        (pd.Categorical(["b", "a"], categories=["b", "c", "a"], ordered=True), ("b", "a")),
+    ],
+)
+def test_classes_are_plain_values_in_order_and_codes_follow(values: Any, classes: tuple[Any, ...]) -> None:
+    column = pd.Series(values)
+
+    found = labels.classes_of(column, "y", "here")
+    codes = labels.class_codes(column, found, "y", "here")
+
+    assert found == classes
+    assert [type(label) for label in found] == [type(label) for label in classes]
+    assert codes.dtype == np.int64
+    assert labels.as_array(found)[codes].tolist() == column.tolist()
+
+
+def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
+    assert labels.class_codes(pd.Series([1, 0]), (0.0, 1.0), "y", "here").tolist() == [1, 0]
+    assert labels.class_codes(pd.Series(pd.Categorical(["b"])), ("a", "b"), "y", "here").tolist() == [1]
+    assert labels.class_codes(pd.Series(["b"], dtype=object), ("a", "b"), "y", "here").tolist() == [1]
+
+
+@pytest.mark.parametrize("kind", ["str", "category", "object"])
+def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
+    values = pd.Series(["owl", "a", "owl", "bat"]).astype(kind)
+
+    sentence = (
+        r"here: the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
+    )
+    with pytest.raises(BadValueError, match=sentence):
+        labels.class_codes(values, ("a", "b"), "y", "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (pd.to_datetime(["2020-01-01"]), r"holds datetime64\[.*\] values, expected classes or numbers.*\.dt\.year"),
+        (pd.to_timedelta([1], unit="s"), "holds timedelta64"),
+        ([["a"], ["b"]], r"holds lists, expected a value or text in each cell.*pass separator='\|'"),
+        ([1, "a", "b"], r"mixes kinds of values: str \(2\), int \(1\)\. Try"),
+        ([b"x", b"y"], r"holds bytes values, expected text, numbers or bools\. Turn them into text"),
+        (pd.period_range("2020", periods=2, freq="Y"), "holds Period values"),
+    ],
+)
+def test_values_that_are_no_classes_are_refused(values: Any, sentence: str) -> None:
+    with pytest.raises(BadTypeError, match=sentence):
+        labels.classes_of(pd.Series(values), "y", "here")
+
+
+def test_infinity_is_no_class() -> None:
+    with pytest.raises(BadValueError, match="holds infinities, which are no class"):
+        labels.classes_of(pd.Series([1.0, np.inf]), "y", "here")
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2], [1.0, 2.0], ["1", " 2 "], pd.Categorical(["1", "2"]), [Decimal(1), Decimal(2)], pd.array([1, 2])]
+)
+def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
+    numbers = labels.as_numbers(pd.Series(values), "y", "here")
+
+    assert numbers.tolist() == [1.0, 2.0]
+    assert numbers.dtype == np.float64
+
+
+def test_text_that_is_no_number_is_counted_and_shown() -> None:
+    with pytest.raises(BadTypeError, match=r"Regression needs numbers; 2 of 4 values of 'y' cannot be read: 'x', 'z'"):
+        labels.as_numbers(pd.Series(["1", "x", "2", "z"]), "y", "here")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
+def test_numbers_beyond_float32_are_refused(value: float) -> None:
+    with pytest.raises(BadValueError, match=r"the target 'y' holds 1 number infinite or beyond 3\.4e\+38"):
+        labels.as_numbers(pd.Series([1.0, value]), "y", "here")
+
+
+def test_numbers_too_close_for_float32_are_refused() -> None:
+    with pytest.raises(
+        BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can hold\. Subtract"
+    ):
+        labels.as_numbers(pd.Series(1.6e9 + np.arange(4)), "y", "here")
+
+
+def test_years_are_not_too_close() -> None:
+    assert labels.as_numbers(pd.Series([2019, 2020]), "y", "here").tolist() == [2019, 2020]
+
+
+def test_flags_that_are_none_are_shown() -> None:
+    with pytest.raises(BadValueError, match="a column of labels must hold 0 and 1, or False and True; 'y' holds 0, 2"):
+        labels.as_flags(pd.Series([0, 2, 2]), "y", "here")
+
+
+@pytest.mark.parametrize("kind", ["str", "object", "category"])
+@pytest.mark.parametrize("separator", ["|", ",", " and "])
+def test_labels_are_parted_stripped_and_sorted(kind: str, separator: str) -> None:
+    column = pd.Series([f"b{separator} a", "", f"{separator}b{separator}"]).astype(kind)
+
+    classes = labels.tags(column, separator, "y", "here")
+
+    assert classes == ("a", "b")
+    assert labels.multi_hot(column, separator, classes, "y", "here").tolist() == [[1, 1], [0, 0], [0, 1]]
+
+
+def test_a_label_that_training_lacks_is_named_and_counted() -> None:
+    with pytest.raises(BadValueError, match=r"holds 1 label that no training row has: 'c' \(2 rows\)"):
+        labels.multi_hot(pd.Series(["a|c", "c"]), "|", ["a"], "y", "here")
+
+
+def test_a_separator_needs_text() -> None:
+    with pytest.raises(BadTypeError, match="a separator parts text, the target 'y' holds int64 values"):
+        labels.tags(pd.Series([1, 2]), "|", "y", "here")
+
+
+def test_no_label_at_all_is_refused() -> None:
+    with pytest.raises(BadValueError, match="the target 'y' holds no label in any row"):
+        labels.tags(pd.Series(["", " | "]), "|", "y", "here")
+
+
+@pytest.mark.parametrize("num_classes", [1, 3, 31, 32, 100])
+def test_joining_undoes_parting(num_classes: int) -> None:
+    classes = [f"c{place:03d}" for place in range(num_classes)]
+    flags = np.random.default_rng(0).random((200, num_classes)) < 0.3
+    flags[7:9] = False
+
+    joined = labels.joined(flags, classes, "|")
+
+    assert joined.tolist() == ["|".join(itertools.compress(classes, row)) for row in flags]
+    assert (labels.multi_hot(pd.Series(joined, dtype="str"), "|", classes, "y", "here") == flags).all()
+
+
+def test_joining_no_rows_gives_none() -> None:
+    assert labels.joined(np.zeros((0, 3), dtype=bool), ["a", "b", "c"], "|").shape == (0,)

@@ -1,0 +1,92 @@
+"""The schema: plain data, refused in a sentence where it does not fit, readable when printed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tabvision.errors import TabvisionError
+from tabvision.schema import Categorical, Continuous, Date, LeftOut, Schema, Target
+from tabvision.tasks import Binary, Multiclass, Regression
+
+SCHEMA = Schema(
+    target=Target(columns=("paid",), task=Multiclass(3), classes=("no", 1, True)),
+    continuous=(
+        Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=38.0, had_missing=True, bins=(-1.0, 1.0)),
+        Continuous(name="sold_elapsed", source="sold", mean=1e9, spread=1e7, fill=1e9),
+    ),
+    categorical=(
+        Categorical(name="job", source="job", vocabulary=("cook", "nurse"), ordered=True),
+        Categorical(name="size", source="size", vocabulary=(1, 2.5, True)),
+        Categorical(name="age_missing", source="age", vocabulary=(False, True)),
+    ),
+    dates=(Date(name="sold", parts=("elapsed",)),),
+    left_out=(LeftOut(name="id", reason="every value differs"),),
+)
+
+
+def test_a_schema_goes_to_json_and_back() -> None:
+    assert Schema.from_dict(json.loads(json.dumps(SCHEMA.to_dict()))) == SCHEMA
+
+
+def test_vocabularies_keep_the_kind_of_each_value() -> None:
+    back = Schema.from_dict(json.loads(json.dumps(SCHEMA.to_dict())))
+
+    assert [type(value) for value in back.categorical[1].vocabulary] == [int, float, bool]
+
+
+def test_inputs_are_the_raw_columns_each_once() -> None:
+    assert SCHEMA.inputs == ("age", "sold", "job", "size")
+
+
+def test_a_category_has_one_more_code_than_values() -> None:
+    assert SCHEMA.categorical[0].cardinality == 3
+
+
+def test_it_prints_one_line_a_column() -> None:
+    lines = str(SCHEMA).splitlines()
+
+    assert len(lines) == 1 + len(SCHEMA.dates) + len(SCHEMA.categorical) + len(SCHEMA.continuous) + 1
+    assert "multiclass, 3 classes: no, 1, True" in lines[0]
+    assert any("gaps filled with 38" in line for line in lines)
+
+
+def test_a_wide_table_prints_short() -> None:
+    columns = tuple(Continuous(name=f"x{i}", source=f"x{i}", mean=0.0, spread=1.0, fill=0.0) for i in range(1000))
+    wide = Schema(target=Target(columns=("y",), task=Regression(mean=(0.0,), spread=(1.0,))), continuous=columns)
+
+    assert len(str(wide).splitlines()) < 50
+    assert "961 more columns" in str(wide)
+
+
+def test_an_unknown_newer_format_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"format 2 is newer than 1.*Update tabvision"):
+        Schema.from_dict({**SCHEMA.to_dict(), "format": 2})
+
+
+def _changed(**changes: Any) -> dict[str, Any]:
+    return {**json.loads(json.dumps(SCHEMA.to_dict())), **changes}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"format": 1},
+        _changed(format="1"),
+        _changed(format=True),
+        _changed(format=0),
+        _changed(target=None),
+        _changed(target={"columns": ["y"], "task": {"name": "unheard of"}}),
+        _changed(target={"columns": "y", "task": Binary().to_dict()}),
+        _changed(continuous=[{"name": 3}]),
+        _changed(continuous={"age": 1}),
+        _changed(categorical=[{"name": "a", "source": "a", "vocabulary": [["nested"]]}]),
+        _changed(dates=[{"name": "d", "parts": ["century"]}]),
+    ],
+)
+def test_facts_that_do_not_fit_are_a_tabvision_error(data: Any) -> None:
+    with pytest.raises(TabvisionError):
+        Schema.from_dict(data)
