@@ -62,6 +62,10 @@ class DiscriminativeLR(Callback):
         # once more: a resumed optimizer brings the rates it was saved with, and these may be new
         self._set_rates(trainer, len(layer_groups_of("DiscriminativeLR", pl_module, self.groups)))
 
+    def for_sweep(self) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
+
     def _set_rates(self, trainer: pl.Trainer, num_groups: int) -> None:
         rates = spread_rates("DiscriminativeLR", self.lr, num_groups, body_ratio=self.body_ratio)
         for optimizer in trainer.optimizers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups
@@ -109,6 +110,10 @@ class FineTune(Schedule):
             div_final=self.div_final,
             momentum=MOMENTUM,
         )
+
+    def for_sweep(self) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: frozen layers stay frozen."""
+        return self.unfreeze.for_sweep()
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

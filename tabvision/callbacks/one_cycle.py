@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import final
 
+from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.owners import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
@@ -47,6 +49,12 @@ class PeakSchedule(Schedule):
     @override
     def needs_groups(self) -> bool:
         return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
+
+    def for_sweep(self) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        return (
+            [DiscriminativeLR(self.max_lr, groups=self.groups)] if self.max_lr is not None and self.needs_groups else []
+        )
 
     @override
     def peaks(self, num_groups: int) -> list[float] | None:

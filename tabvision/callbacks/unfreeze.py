@@ -95,6 +95,16 @@ class Unfreeze(Callback):
             for norm in norms_of(group.modules):
                 norm.train(pl_module.training)  # the module is whole again, for whatever comes next
 
+    def for_sweep(self) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: frozen layers stay frozen."""
+        return [
+            Unfreeze(
+                {epoch: number or "all" for epoch, number in self.stages},
+                batch_norm=self.batch_norm,
+                groups=self.groups,
+            )
+        ]
+
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
         """Freezes and thaws as the epoch asks; whether anything changed."""
         parts = self._parts(module, epoch)

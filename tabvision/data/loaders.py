@@ -101,15 +101,43 @@ class BatchPlan:
         self.batch_size = batch_size
         steps = plan_steps(len(sampler.rows), batch_size, world_size, least=least)
         self.shares = [share_of(start, stop, rank, world_size) for start, stop in steps]
+        self._step_rows = batch_size * world_size
+        self._epoch, self._done = 0, 0  # of the pass that is under way
+        self._resume: Mapping[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.shares)
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = self.sampler.of_epoch(self.sampler.epoch)
+        self._epoch = self.sampler.epoch
+        order = self.sampler.of_epoch(self._epoch)
         self.sampler.epoch += 1  # without a Trainer, the next pass is the next epoch
-        for start, stop in self.shares:
+        self._done = self._steps_to_skip()
+        for start, stop in self.shares[self._done :]:
+            self._done += 1
             yield order[start:stop]
+
+    def state_dict(self) -> dict[str, int]:
+        """Where in which epoch the pass is; the same on every rank."""
+        return {"epoch": self._epoch, "done": self._done, "steps": len(self), "step_rows": self._step_rows}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Lets the next pass go on there, if it is of the same epoch."""
+        self._resume = state
+
+    def _steps_to_skip(self) -> int:
+        state, self._resume = self._resume, None  # once: the pass after is a whole one
+        if state is None or state["epoch"] != self._epoch or state["done"] >= state["steps"]:
+            return 0
+        if (state["steps"], state["step_rows"]) != (len(self), self._step_rows):
+            was, now = (
+                f"{rows:,} rows in {steps:,} steps"
+                for rows, steps in ((state["step_rows"], state["steps"]), (self._step_rows, len(self)))
+            )
+            problem = f"the epoch was left after step {state['done']:,} with {was} (batch size times ranks), now {now}"
+            remedy = "Resume with the same batch size and ranks, or from a checkpoint saved at the end of an epoch"
+            raise BadValueError("TensorLoader", problem, remedy)
+        return state["done"]
 
 
 @final
@@ -164,6 +192,14 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.batch_sampler:
             yield self.batch_of(rows)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the pass is; a Trainer saves it, so that a fit can go on within an epoch."""
+        return self.batch_sampler.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Lets the next pass go on where that one was."""
+        self.batch_sampler.load_state_dict(state_dict)
 
     def batch_of(self, rows: Tensor) -> Batch:
         """The batch with those row numbers, (B,) int64."""

@@ -242,7 +242,9 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     """
     if column not in frame.columns:
         raise MissingColumnsError(WHO, [column], frame.columns, "Name a column of weights")
-    weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
+    weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(
+        dtype=np.float32, na_value=np.nan
+    )
     wrong = ~np.isfinite(weights) | (weights < 0)
     if wrong.any():
         problem = f"weights in {column!r} must be numbers from 0, but {count(int(wrong.sum()), 'row')} have none such"

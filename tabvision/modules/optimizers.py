@@ -112,22 +112,41 @@ def make_optimizer(
         kind = AdamW if decay == "decoupled" else Adam
         return kind(groups, fused=fused, **_ADAM)
     if decay == "decoupled":
-        # torch's SGD and RMSprop know L2 only: their own decay is set to nought, ours runs before each step
+        # torch's SGD and RMSprop know L2 only: their own decay is set to nought, ours runs within each step
         for group in groups:
             group["decoupled_decay"], group["weight_decay"] = group["weight_decay"], 0.0
     made = SGD(groups, momentum=momentum, fused=fused) if name == "sgd" else RMSprop(groups, momentum=momentum)
     if decay == "decoupled":
-        made.register_step_pre_hook(_decay_weights)
+        made.register_step_pre_hook(_decay_in_step)
     return made
 
 
+def _decay_in_step(
+    optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Decays as AdamW does: after the gradients are there, before they are applied.
+
+    A Trainer computes them inside the step, in its closure, so the closure must come first.
+    """
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        _decay_weights(optimizer)
+        return None
+
+    def closure_then_decay() -> Any:  # noqa: ANN401 - whatever the closure returns
+        result = closure()
+        _decay_weights(optimizer)
+        return result
+
+    return args[:1], {**kwargs, "closure": closure_then_decay}
+
+
 @torch.no_grad()
-def _decay_weights(optimizer: Optimizer, args: object, kwargs: object) -> None:
-    del args, kwargs  # a hook's signature
+def _decay_weights(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         params = [parameter for parameter in group["params"] if parameter.grad is not None]
         if params and group["decoupled_decay"]:
-            torch._foreach_mul_(params, 1 - group["lr"] * group["decoupled_decay"])
+            torch._foreach_mul_(params, 1 - group["lr"] * group["decoupled_decay"])  # noqa: SLF001 - torch's own optimizers use it
 
 
 def _norms_and_biases(layer: LayerGroup) -> set[int]:

@@ -35,6 +35,10 @@ class RunningMean:
         self._sum = share if self._sum is None else self._sum + share
         self._weight = self._weight + weight  # not in place: a tensor may be the caller's
 
+    def load(self, totals: Tensor) -> None:
+        """Takes back what `totals` gave."""
+        self._sum, self._weight = totals[0], totals[1]
+
     def totals(self) -> Tensor:
         """Sum and weight, (2,), to be added over ranks."""
         total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum

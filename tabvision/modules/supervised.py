@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
@@ -145,6 +145,7 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     @override
     def on_train_epoch_end(self) -> None:
+        self._share_buffers()
         loss = self._log_loss("train")
         if not loss.isfinite():
             message = (
@@ -190,6 +191,20 @@ class SupervisedModule(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         checkpoint[CHECKPOINT_KEY] = facts
+
+    def resume_state(self) -> dict[str, Any]:
+        """What is summed within an epoch, for a fit that goes on inside it."""
+        return {"train": self._loss["train"].totals()}
+
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+        self._loss["train"].load(state["train"].to(self.device))
+
+    def _share_buffers(self) -> None:
+        """Gives every rank the first one's running statistics, which DDP does before a step, but not after the last."""
+        if distributed.is_available() and distributed.is_initialized():
+            for buffer in self.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def _mean_loss(self, batch: Batch, logits: Tensor, stage: str) -> Tensor:
         losses = self.task.loss(_at_least_float32(logits), batch["target"])

@@ -27,6 +27,7 @@ class TabularModule(SupervisedModule):
         widths: Outputs of each hidden layer; none for a linear model.
         embedding_widths: Width of some columns' embeddings by name; the rest by `min(600, round(1.6 * n**0.56))`.
         embedding_dropout: Share of embedding outputs dropped in training, in [0, 1).
+        unknown_share: Share of categories hidden in training, so that missing and unseen ones are learned, in [0, 1).
         dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
         continuous_norm: Whether BatchNorm is put on the numbers.
@@ -59,6 +60,7 @@ class TabularModule(SupervisedModule):
         widths: Sequence[int] = (200, 100),
         embedding_widths: Mapping[str, int] | None = None,
         embedding_dropout: float = 0.0,
+        unknown_share: float = 0.01,
         dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = True,
         continuous_norm: bool = True,
@@ -88,6 +90,7 @@ class TabularModule(SupervisedModule):
             widths=widths,
             embedding_widths=_by_place(embedding_widths or {}, [column.name for column in columns]),
             embedding_dropout=embedding_dropout,
+            unknown_share=unknown_share,
             dropout=dropout,
             batch_norm=batch_norm,
             continuous_norm=continuous_norm,

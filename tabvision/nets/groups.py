@@ -64,7 +64,9 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
     remedy = "Let layer_groups() return every parameter once, input side first, head last"
     repeated = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
     if repeated:
-        raise BadValueError(who, f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy)
+        raise BadValueError(
+            who, f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy
+        )
     times = Counter(id(parameter) for group in groups for parameter in group)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     problems = {

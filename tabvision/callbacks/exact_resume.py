@@ -1,0 +1,99 @@
+"""A resumed fit that ends bit for bit where the uninterrupted one does."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, final, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback
+from torch import distributed
+from typing_extensions import override
+
+from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+from tabvision.errors import BadValueError
+from tabvision.random_state import random_state, set_random_state
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A module that keeps something within an epoch, beside its weights."""
+
+    def resume_state(self) -> dict[str, Any]:
+        """What it keeps, as tensors and plain data."""
+
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+
+
+@final
+class ExactResume(Callback):
+    """Saves with each checkpoint what Lightning leaves out, so that a resumed fit repeats the uninterrupted one.
+
+    That is each rank's random state, and what a module sums within an epoch. Which rows come next is known to tabvision's
+    loaders, whose order is a function of seed and epoch and which go on within an epoch; a loader of your own should have
+    `state_dict` and `load_state_dict`, or be saved at the ends of epochs only. Checkpoints are written beside their place
+    and moved there when whole, so a process killed while writing leaves the one before.
+
+    Raises:
+        BadValueError: The fit is resumed on another number of ranks inside an epoch.
+    """
+
+    def __init__(self) -> None:
+        self._saved: list[dict[str, Any]] = []
+        self._module: pl.LightningModule | None = None
+        self._inside_epoch = False
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._module = pl_module
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        kept: dict[str, Any] = self._module.resume_state() if isinstance(self._module, Resumable) else {}
+        return {"ranks": _of_every_rank({"random": random_state(), "module": kept})}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved = list(state_dict.get("ranks", []))
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._saved:
+            return
+        loop = trainer.fit_loop  # after an epoch's last step, Lightning still calls it the middle
+        self._inside_epoch = loop.restarted_mid_epoch and not loop.epoch_loop.batch_progress.is_last_batch
+        if len(self._saved) != trainer.world_size:
+            problem = f"the checkpoint was saved by {len(self._saved)} ranks, and {trainer.world_size} resume it"
+            if self._inside_epoch:
+                remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
+                raise BadValueError("ExactResume", f"{problem}, inside an epoch", remedy)
+            pl.utilities.rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
+            self._saved = []
+            return
+        self._restore(trainer, pl_module)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        if self._saved and self._inside_epoch:  # making the loader's iterator may have drawn random numbers
+            set_random_state(self._saved[trainer.global_rank]["random"])
+        self._saved = []
+
+    def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        mine = self._saved[trainer.global_rank]
+        set_random_state(mine["random"])
+        if self._inside_epoch and isinstance(pl_module, Resumable):
+            pl_module.load_resume_state(mine["module"])
+
+
+def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [state]
+    states: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(states, state)
+    return states

@@ -1,0 +1,183 @@
+"""The learning-rate finder: a sweep of rates on a copy of the model, without a trace."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.callbacks import Callback
+from typing_extensions import override
+
+from tabvision.errors import BadValueError, count
+from tabvision.random_state import same_random_state
+from tabvision.tuning import suggestions
+
+WHO = "lr_find"
+SMOOTHING = 0.98  # of the loss, debiased: fastai
+LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
+
+
+@dataclass(frozen=True)
+class LRFinding:
+    """A sweep and what it suggests.
+
+    Args:
+        lrs: The last layer group's rate at each step; the others keep their ratio to it.
+        losses: The smoothed training loss there, averaged over ranks.
+        valley: Halfway down the longest fall. The suggestion to start from.
+        steep: Where the loss falls fastest.
+        minimum: A tenth of where it is lowest.
+        slide: Where a window from the right finds both ends equally steep.
+    """
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    valley: float
+    steep: float
+    minimum: float
+    slide: float
+
+    @property
+    def suggestion(self) -> float:
+        """The rate to train with."""
+        return self.valley
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """A callback that a sweep must take account of."""
+
+    def for_sweep(self) -> list[Callback]:
+        """Callbacks that keep for the sweep what this one would set."""
+
+
+def lr_find(
+    trainer: pl.Trainer,
+    model: pl.LightningModule,
+    data: Any,  # noqa: ANN401 - whatever Trainer.fit takes
+    *,
+    start: float = 1e-7,
+    end: float = 10.0,
+    num_steps: int = 100,
+    stop_factor: float = 4.0,
+) -> LRFinding:
+    """Trains a copy of the model for some steps at rising rates, and reads a good one off the losses.
+
+    The model, its optimizer, the trainer, all random states and files are as if it had never run. One factor is put on the
+    rate of every layer group, so ratios are kept, and layers that the trainer's callbacks freeze stay frozen.
+
+    Args:
+        trainer: The trainer that will train; its accelerator, devices, strategy, precision and clipping are used.
+        model: The module that will be trained.
+        data: A datamodule or a training loader.
+        start: First rate of the last layer group.
+        end: Last rate of the last layer group.
+        num_steps: Steps from one to the other.
+        stop_factor: The sweep ends when the smoothed loss is this many times the lowest.
+
+    Raises:
+        BadValueError: A rate or number out of range, or a loss that is no number from the start.
+
+    Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
+    """
+    _check(start, end, num_steps)
+    sweep = _Sweep(start, end, num_steps, stop_factor)
+    kept = [part for callback in trainer.callbacks if isinstance(callback, Sweepable) for part in callback.for_sweep()]  # type: ignore[attr-defined]
+    with same_random_state():
+        twin = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - a module holds its trainer; no copy of that
+        owner = getattr(data, "trainer", None)
+        try:
+            _sweeper(trainer, [*kept, sweep], num_steps).fit(twin, data)
+        finally:
+            if isinstance(data, pl.LightningDataModule):
+                data.trainer = owner
+    lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, num_steps)
+    if len(losses) < 2:
+        problem = f"the loss must be a number for more than {count(len(sweep.losses), 'step')}"
+        raise BadValueError(WHO, problem, "Start at a smaller rate, or look at the data and the loss")
+    found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
+    return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
+
+
+def sweep_rate(step: int, num_steps: int, start: float, end: float) -> float:
+    """The rate of a step: equal multiples from `start` to `end`.
+
+    Example:
+        >>> round(sweep_rate(50, 100, 1e-4, 1.0), 6)
+        0.01
+    """
+    return start * math.pow(end / start, step / num_steps)
+
+
+class _Sweep(Callback):
+    """Sets the rate before each step and notes the loss after it."""
+
+    def __init__(self, start: float, end: float, num_steps: int, stop_factor: float) -> None:
+        self.start, self.end, self.num_steps, self.stop_factor = start, end, num_steps, stop_factor
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self._mean = 0.0
+        self._base: list[list[float]] = []
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._base = [[group["lr"] for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        rate = sweep_rate(len(self.lrs), self.num_steps, self.start, self.end)
+        self.lrs.append(rate)
+        for optimizer, base in zip(trainer.optimizers, self._base, strict=True):
+            for group, own in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = rate * own / base[-1]
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        mean = float(trainer.strategy.reduce(loss.detach().float(), reduce_op="mean"))
+        self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * mean
+        self.losses.append(self._mean / (1 - SMOOTHING ** (len(self.losses) + 1)))
+        last = self.losses[-1]
+        if not math.isfinite(last) or last > self.stop_factor * min(self.losses):
+            trainer.should_stop = True
+
+
+def _sweeper(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> pl.Trainer:
+    """A trainer like the user's that leaves nothing behind."""
+    name = getattr(trainer.strategy, "strategy_name", "auto")
+    on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
+    return pl.Trainer(
+        accelerator=trainer.accelerator,
+        devices=trainer.device_ids if on_cuda else trainer.num_devices,
+        num_nodes=trainer.num_nodes,
+        strategy="auto" if trainer.world_size == 1 else name,
+        precision=trainer.precision,
+        gradient_clip_val=trainer.gradient_clip_val,
+        gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+        max_steps=num_steps,
+        max_epochs=-1,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        callbacks=callbacks,
+    )
+
+
+def _check(start: float, end: float, num_steps: int) -> None:
+    if not 0 < start < end < math.inf:
+        problem = f"rates must rise from above zero, got start={start!r} and end={end!r}"
+        raise BadValueError(WHO, problem, "Leave both out for 1e-7 to 10")
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < LEAST_STEPS:
+        problem = f"num_steps must be a whole number from {LEAST_STEPS}, got {num_steps!r}"
+        raise BadValueError(WHO, problem, "Leave it out for 100")
