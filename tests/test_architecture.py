@@ -18,7 +18,8 @@ LIBRARY = "tabvision"
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
     {"batch", "errors"},
-    {"plain", "metrics"},  # plain data to dataclasses; the metrics that tasks hand out
+    # plain data to dataclasses; the metrics that tasks hand out; the random generators of a process
+    {"plain", "metrics", "random_state"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol, final, runtime_checkable
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 from torch import distributed

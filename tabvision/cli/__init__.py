@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabvision import __version__
-from tabvision.cli import demo, predict, train
+from tabvision.cli import demo, lr_find, predict, train
 from tabvision.errors import TabvisionError
 
 LIGHTNING_COMMANDS = {
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, predict, demo):
+    for command in (train, predict, lr_find, demo):
         command.add_parser(commands)
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text}: tabvision {name} --config recipe.yaml", add_help=False)

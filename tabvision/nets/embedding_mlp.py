@@ -39,7 +39,7 @@ class EmbeddingMLP(nn.Module):
         dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
         continuous_norm: Whether BatchNorm is put on plain numbers.
-        squash: Whether plain numbers are bounded smoothly at 3 standard deviations.
+        squash: Whether plain numbers are first bounded smoothly at 3 standard deviations.
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain", or "piecewise" for a piecewise-linear encoding.
         bins: For "piecewise", the rising edges of each continuous column.

@@ -22,7 +22,7 @@ PIECEWISE_WIDTH = 16  # outputs for each number; a layer this narrow is cheap, a
 
 @final
 class PlainNumbers(nn.Module):
-    """Numbers as they are, BatchNorm on them, far-out ones squashed.
+    """Numbers as they are, far-out ones squashed, BatchNorm on them.
 
     Args:
         num_columns: How many; none is fine.
@@ -49,9 +49,12 @@ class PlainNumbers(nn.Module):
 
     @override
     def forward(self, continuous: Tensor) -> Tensor:
-        numbers: Tensor = self.norm(continuous)
-        # The same function without a square, which overflows.
-        return (numbers / LIMIT).atan().sin() * LIMIT if self.squash else numbers
+        if self.squash:  # before the norm: one wild value in a batch would shake the statistics of its column
+            continuous = (
+                continuous / LIMIT
+            ).atan().sin() * LIMIT  # the formula above without a square, which overflows
+        normed: Tensor = self.norm(continuous)
+        return normed
 
 
 @final

@@ -1,0 +1,38 @@
+"""`tabvision lr-find`: a good rate for a recipe, before it is trained."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Adds the command."""
+    parser = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
+    parser.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
+    parser.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
+    parser.add_argument("--overwrite", action="store_true", help="replace the drawing if it is there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Sweeps the rate on a copy of the recipe's model and prints what it suggests."""
+    from pathlib import Path
+
+    from tabvision.cli.lightning import make_cli
+    from tabvision.errors import BadValueError
+    from tabvision.tuning import lr_find
+
+    if arguments.plot and Path(arguments.plot).exists() and not arguments.overwrite:
+        problem = f"{arguments.plot} is there already"
+        raise BadValueError("tabvision lr-find", problem, "Choose another --plot, or replace it with --overwrite")
+    cli = make_cli(["--config", arguments.config], run=False)
+    finding = lr_find(cli.trainer, cli.model, cli.datamodule)
+    for way in ("valley", "steep", "minimum", "slide"):
+        print(f"{way:<8}{getattr(finding, way):>10.2e}")
+    print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={finding.suggestion:.2e}")
+    if arguments.plot:
+        from tabvision.plots import lr_curve
+
+        lr_curve(finding).savefig(arguments.plot)
+        print(arguments.plot)

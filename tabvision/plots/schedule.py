@@ -1,0 +1,85 @@
+"""A schedule before any training: rate and momentum of every layer group over the steps, frozen spans shaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tabvision.callbacks.schedule import RunLength, Schedule
+from tabvision.callbacks.unfreeze import Unfreeze
+from tabvision.errors import BadValueError
+from tabvision.schedules import epoch_ends
+
+POINTS = 500  # drawn at the most; a longer run is drawn at every n-th step
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A schedule that also freezes, such as FineTune."""
+
+    unfreeze: Unfreeze
+
+
+def schedule(
+    callback: Schedule,
+    *,
+    num_epochs: int,
+    batches_per_epoch: int,
+    groups: Sequence[str] = ("body", "head"),
+    lr: float = 1.0,
+    unfreeze: Unfreeze | None = None,
+) -> Figure:
+    """Draws what a schedule will do.
+
+    Args:
+        callback: OneCycle, FineTune or another schedule.
+        num_epochs: The Trainer's `max_epochs`.
+        batches_per_epoch: Optimizer steps in an epoch.
+        groups: Names of the layer groups, input side first.
+        lr: The optimizer's own rate, for a schedule that has no peak of its own.
+        unfreeze: What freezes which layers, if it is a callback of its own.
+
+    Raises:
+        BadValueError: No epoch, no batch or no group.
+
+    Example:
+        >>> from tabvision.callbacks import FineTune
+        >>> figure = schedule(FineTune(freeze_epochs=1), num_epochs=3, batches_per_epoch=10)
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['learning rate', 'momentum']
+    """
+    if num_epochs < 1 or batches_per_epoch < 1 or not groups:
+        problem = f"there must be an epoch, a batch and a group, got {num_epochs}, {batches_per_epoch}, {list(groups)}"
+        raise BadValueError("plots.schedule", problem, "Pass what the Trainer will have")
+    ends = epoch_ends(batches_per_epoch, [1] * num_epochs)
+    length = RunLength(ends[-1], tuple(ends))
+    steps = range(0, length.total, max(1, length.total // POINTS))
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    peaks = callback.peaks(len(groups)) or [lr] * len(groups)
+    for place, (name, peak) in enumerate(zip(groups, peaks, strict=True)):
+        settings = [callback.setting(step, length, place, len(groups)) for step in steps]
+        top.plot(steps, [peak * setting.factor for setting in settings], label=name)
+        if place == 0 and all(setting.momentum is not None for setting in settings):
+            bottom.plot(steps, [setting.momentum or 0.0 for setting in settings], color="gray")
+    stages = unfreeze or (callback.unfreeze if isinstance(callback, Staged) else None)
+    if stages is not None:
+        _shade(top, stages, ends, groups)
+    top.set(ylabel="learning rate", title=type(callback).__name__, yscale="log" if len(set(peaks)) > 1 else "linear")
+    bottom.set(ylabel="momentum", xlabel="step")
+    top.legend()
+    return figure
+
+
+def _shade(axes: Axes, unfreeze: Unfreeze, ends: Sequence[int], groups: Sequence[str]) -> None:
+    """Shades the epochs in which some groups are frozen, and names them."""
+    starts = [0, *ends[:-1]]
+    for epoch, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        frozen = groups[: len(groups) - unfreeze.num_trainable(epoch, len(groups))]
+        if frozen:
+            axes.axvspan(start, end, color="tab:blue", alpha=0.12, linewidth=0)
+            label = f"{', '.join(frozen)}\nfrozen"
+            axes.annotate(label, ((start + end) / 2, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
