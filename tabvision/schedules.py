@@ -151,6 +151,22 @@ def check_rates(who: str, rates: Rates) -> None:
     spread_rates(who, rates, len(rates) if isinstance(rates, list) else 1)
 
 
+def check_share(who: str, name: str, value: object) -> None:
+    """Raises a sentence unless the value is a number in (0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+    if not 0 < value < 1:
+        raise BadValueError(who, f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
+
+
+def check_divisor(who: str, name: str, value: object) -> None:
+    """Raises a sentence unless the value is a number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+    if not 1 <= value < math.inf:
+        raise BadValueError(who, f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
+
+
 def even_multiples(low: float, high: float, number: int) -> list[float]:
     """`number` values from `low` to `high`, each the same multiple of the one before; `high` alone where there is one.
 

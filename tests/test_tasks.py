@@ -59,7 +59,7 @@ class TestEveryTask:
         logits = torch.randn(rows, task.num_outputs).to(dtype).requires_grad_()
 
         loss = task.loss(logits, target_for(task, rows))
-        loss.float().mean().backward()
+        loss.float().mean().backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
         assert loss.shape == (rows,)
         assert logits.grad is not None
@@ -221,8 +221,14 @@ def test_a_wrong_value_is_a_sentence(make: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Multiclass("3"), lambda: Multiclass(True), lambda: Binary(threshold="a"), lambda: Binary(label_smoothing=None)]  # type: ignore[arg-type]
-)  # fmt: skip
+    "make",
+    [
+        lambda: Multiclass("3"),  # type: ignore[arg-type]
+        lambda: Multiclass(True),
+        lambda: Binary(threshold="a"),  # type: ignore[arg-type]
+        lambda: Binary(label_smoothing=None),  # type: ignore[arg-type]
+    ],
+)
 def test_a_wrong_kind_is_a_sentence(make: Any) -> None:
     with pytest.raises(BadTypeError):
         make()

@@ -9,8 +9,8 @@ from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_owners
-from tabvision.schedules import Rates, check_rates, spread_rates
+from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
+from tabvision.schedules import Rates, check_divisor, check_rates, spread_rates
 
 
 @final
@@ -27,7 +27,8 @@ class DiscriminativeLR(Callback):
         groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
 
     Raises:
-        BadValueError: A rate of zero or below, or as many rates as there are no groups.
+        BadTypeError: A rate or `body_ratio` is no number.
+        BadValueError: A rate of zero or below, another number of rates than of groups, or `body_ratio` below 1.
 
     Example:
         >>> DiscriminativeLR((1e-5, 1e-3)).lr
@@ -36,6 +37,7 @@ class DiscriminativeLR(Callback):
 
     def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
         check_rates("DiscriminativeLR", lr)
+        check_divisor("DiscriminativeLR", "body_ratio", body_ratio)
         self.lr = lr
         self.body_ratio = body_ratio
         self.groups = groups
@@ -52,6 +54,7 @@ class DiscriminativeLR(Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_no_scheduler("DiscriminativeLR", trainer)
         found = layer_groups_of("DiscriminativeLR", pl_module, self.groups)
         for optimizer in trainer.optimizers:
             divide_optimizer("DiscriminativeLR", optimizer, found, pl_module)
@@ -62,8 +65,9 @@ class DiscriminativeLR(Callback):
         # once more: a resumed optimizer brings the rates it was saved with, and these may be new
         self._set_rates(trainer, len(layer_groups_of("DiscriminativeLR", pl_module, self.groups)))
 
-    def for_sweep(self) -> list[Callback]:
+    def for_sweep(self, epoch: int) -> list[Callback]:
         """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 
     def _set_rates(self, trainer: pl.Trainer, num_groups: int) -> None:

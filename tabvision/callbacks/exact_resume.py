@@ -63,8 +63,13 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._saved:
             return
-        loop = trainer.fit_loop  # after an epoch's last step, Lightning still calls it the middle
-        self._inside_epoch = loop.restarted_mid_epoch and not loop.epoch_loop.batch_progress.is_last_batch
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        # after an epoch's last step, Lightning still calls it the middle
+        self._inside_epoch = trainer.fit_loop.restarted_mid_epoch and not batches.is_last_batch
+        if (
+            batches.is_last_batch
+        ):  # of that epoch; Lightning asks the number, which more and smaller batches would exceed
+            batches.current.completed = max(batches.current.completed, int(trainer.num_training_batches))
         if len(self._saved) != trainer.world_size:
             problem = f"the checkpoint was saved by {len(self._saved)} ranks, and {trainer.world_size} resume it"
             if self._inside_epoch:
@@ -86,7 +91,9 @@ class ExactResume(Callback):
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         mine = self._saved[trainer.global_rank]
         set_random_state(mine["random"])
-        if self._inside_epoch and isinstance(pl_module, Resumable):
+        epoch = trainer.fit_loop.epoch_loop  # saved after the last validation, it ends once more, and logs its sums
+        over = epoch.batch_progress.is_last_batch and epoch.restarted_on_train_batch_end
+        if trainer.fit_loop.restarted_mid_epoch and not over and isinstance(pl_module, Resumable):
             pl_module.load_resume_state(mine["module"])
 
 

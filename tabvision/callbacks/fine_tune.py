@@ -9,12 +9,19 @@ from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups
-from tabvision.callbacks.one_cycle import check_divisor, check_share
 from tabvision.callbacks.owners import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
-from tabvision.errors import BadTypeError, BadValueError
-from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
+from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.schedules import (
+    Setting,
+    check_divisor,
+    check_rates,
+    check_share,
+    even_multiples,
+    one_cycle,
+    spread_rates,
+)
 
 FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
 FROZEN_DIV = 25.0
@@ -95,7 +102,7 @@ class FineTune(Schedule):
 
     @override
     def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
-        frozen = length.ends[self.freeze_epochs - 1] if self.freeze_epochs else 0
+        frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs: a fast_dev_run
         if step < frozen:
             factor, momentum = one_cycle(
                 step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
@@ -111,9 +118,9 @@ class FineTune(Schedule):
             momentum=MOMENTUM,
         )
 
-    def for_sweep(self) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: frozen layers stay frozen."""
-        return self.unfreeze.for_sweep()
+    def for_sweep(self, epoch: int) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: layers frozen in that epoch, however long it sweeps."""
+        return self.unfreeze.for_sweep(epoch)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -125,6 +132,10 @@ class FineTune(Schedule):
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             problem = "the length must be given in epochs, and max_epochs is not set"
             raise BadValueError("FineTune", problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
+        if trainer.max_epochs <= self.freeze_epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            frozen = count(self.freeze_epochs, "frozen epoch")
+            problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"
+            raise BadValueError("FineTune", problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
         super().on_train_start(trainer, pl_module)
         self.unfreeze.on_train_start(trainer, pl_module)
 

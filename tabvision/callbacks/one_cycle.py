@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 from pytorch_lightning.callbacks import Callback
@@ -12,12 +11,14 @@ from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.owners import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.schedules import (
     Convention,
     Rates,
     Setting,
+    check_divisor,
     check_rates,
+    check_share,
     cosine_restarts,
     flat_cosine,
     one_cycle,
@@ -50,8 +51,9 @@ class PeakSchedule(Schedule):
     def needs_groups(self) -> bool:
         return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
 
-    def for_sweep(self) -> list[Callback]:
+    def for_sweep(self, epoch: int) -> list[Callback]:
         """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        del epoch
         return (
             [DiscriminativeLR(self.max_lr, groups=self.groups)] if self.max_lr is not None and self.needs_groups else []
         )
@@ -193,22 +195,6 @@ class CosineRestarts(PeakSchedule):
     def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
         factor = cosine_restarts(step, length.total, num_cycles=self.num_cycles, cycle_mult=self.cycle_mult)
         return Setting(factor, None)
-
-
-def check_share(who: str, name: str, value: object) -> None:
-    """Raises a sentence unless the value is a number in (0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
-    if not 0 < value < 1:
-        raise BadValueError(who, f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
-
-
-def check_divisor(who: str, name: str, value: object) -> None:
-    """Raises a sentence unless the value is a number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
-    if not 1 <= value < math.inf:
-        raise BadValueError(who, f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
 
 
 def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:

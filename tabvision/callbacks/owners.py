@@ -34,3 +34,14 @@ def check_owners(trainer: pl.Trainer) -> None:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(name, problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
+
+
+def check_no_scheduler(who: str, trainer: pl.Trainer) -> None:
+    """Refuses a scheduler that the module's own `configure_optimizers` returned.
+
+    Raises:
+        BadValueError: There is one.
+    """
+    if trainer.lr_scheduler_configs:
+        problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
+        raise BadValueError(who, problem, "Return the optimizer alone, or leave this callback out")

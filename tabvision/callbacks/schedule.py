@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count
 from tabvision.schedules import Setting, epoch_ends
 
@@ -26,7 +26,8 @@ class RunLength:
 
     Args:
         total: Optimizer steps in all.
-        ends: Optimizer steps done at the end of each epoch; empty where the fit is counted in steps alone.
+        ends: Optimizer steps done at the end of each epoch, 0 for epochs before this fit; empty where the fit is counted in
+            steps alone.
     """
 
     total: int
@@ -36,8 +37,8 @@ class RunLength:
 class Schedule(Callback, ABC):
     """Rate and momentum over time, for every param group.
 
-    The rate is set for the step to come as soon as a step is done, from the step's number alone. Nothing needs saving; the
-    length is saved only to say so when a resumed fit is longer or shorter.
+    The rate is set for the step to come as soon as a step is done, from the step's number alone. Saved are only the step at
+    which the schedule began (a second fit has one of its own), and the length, to say so when a resumed fit has another.
 
     Args:
         groups: For a module without `layer_groups()`, where groups have rates of their own: a function from it to its
@@ -48,7 +49,7 @@ class Schedule(Callback, ABC):
         self.groups = groups
         self._first_step = 0
         self._length = RunLength(total=1)
-        self._saved_total: int | None = None
+        self._saved: Mapping[str, int] = {}
         self._last_set = -1
 
     @property
@@ -78,11 +79,14 @@ class Schedule(Callback, ABC):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         who = type(self).__name__
-        if trainer.lr_scheduler_configs:
+        check_no_scheduler(who, trainer)
+        if len(trainer.optimizers) > 1:
             problem = (
-                "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
+                f"one optimizer is scheduled, got {len(trainer.optimizers)}, whose steps Lightning counts together"
             )
-            raise BadValueError(who, problem, "Return the optimizer alone, or leave this callback out")
+            raise BadValueError(
+                who, problem, "Join them into one with several param groups, or leave this callback out"
+            )
         for optimizer in trainer.optimizers:
             if self.needs_groups:
                 divide_optimizer(who, optimizer, layer_groups_of(who, pl_module, self.groups), pl_module)
@@ -92,14 +96,16 @@ class Schedule(Callback, ABC):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
-        self._first_step = 0 if resumed else trainer.global_step  # a second fit has a schedule of its own
+        self._first_step = self._saved.get("first_step", 0) if resumed else trainer.global_step
         self._length = run_length(trainer, type(self).__name__, self._first_step)
-        if self._saved_total not in (None, self._length.total):
-            lengths = f"{count(self._saved_total or 0, 'step')} when saved, {self._length.total:,} now"
+        if resumed and self._saved.get("total", self._length.total) != self._length.total:
+            lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
             rank_zero_info(
                 f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length."
             )
         for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:  # a checkpoint of a fit without a schedule has taken it away again
+                group.setdefault("initial_lr", group["lr"])
             peaks = self.peaks(_num_groups(optimizer))
             if peaks is not None:
                 for place, group in _places(optimizer):
@@ -115,11 +121,11 @@ class Schedule(Callback, ABC):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"total": self._length.total}
+        return {"total": self._length.total, "first_step": self._first_step}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._saved_total = state_dict.get("total") if isinstance(state_dict, Mapping) else None
+        self._saved = state_dict
 
     def _apply(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step - self._first_step
@@ -152,8 +158,8 @@ def run_length(trainer: pl.Trainer, who: str, first_step: int = 0) -> RunLength:
         remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
         raise BadValueError(who, f"the length of the fit must be known, but {unknown}", remedy)
     ends = epoch_ends(int(batches), [_accumulation(trainer, epoch) for epoch in range(epochs)])
-    ends = [int(min(end, limit)) - first_step for end in ends]
-    return RunLength(max(1, ends[-1] if ends else 1), tuple(end for end in ends if end > 0))
+    ends = [max(0, int(min(end, limit)) - first_step) for end in ends]
+    return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
 
 
 def _accumulation(trainer: pl.Trainer, epoch: int) -> int:

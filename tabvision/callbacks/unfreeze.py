@@ -86,29 +86,27 @@ class Unfreeze(Callback):
         if self.apply(pl_module, trainer.current_epoch):
             wrap_again(trainer)
         for group, trains in self._parts(pl_module, trainer.current_epoch):
-            for norm in norms_of(group.modules):
+            for norm in norms_in(group, pl_module):
                 norm.train(trains or self.batch_norm == "train")
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for group in layer_groups_of("Unfreeze", pl_module, self.groups):
-            for norm in norms_of(group.modules):
+            for norm in norms_in(group, pl_module):
                 norm.train(pl_module.training)  # the module is whole again, for whatever comes next
 
-    def for_sweep(self) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: frozen layers stay frozen."""
-        return [
-            Unfreeze(
-                {epoch: number or "all" for epoch, number in self.stages},
-                batch_norm=self.batch_norm,
-                groups=self.groups,
-            )
-        ]
+    def for_sweep(self, epoch: int) -> list[Callback]:
+        """What a learning-rate sweep takes over from this callback: layers frozen in that epoch, however long it sweeps."""
+        number = next(number for start, number in reversed(self.stages) if start <= epoch)
+        return [Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
         """Freezes and thaws as the epoch asks; whether anything changed."""
         parts = self._parts(module, epoch)
-        changed = [set_trainable(group, trains=trains, batch_norm=self.batch_norm) for group, trains in parts]
+        changed = [
+            set_trainable(group, trains=trains, spared=norms_in(group, module) if self.batch_norm == "train" else [])
+            for group, trains in parts
+        ]
         return any(changed)  # a list first: every group must be set
 
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
@@ -118,9 +116,8 @@ class Unfreeze(Callback):
         return [(group, place >= first) for place, group in enumerate(found)]
 
 
-def set_trainable(group: LayerGroup, *, trains: bool, batch_norm: BatchNormPolicy) -> bool:
-    """Freezes or thaws a layer group; whether a parameter changed."""
-    spared = [] if trains or batch_norm == "eval" else norms_of(group.modules)
+def set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Module] = ()) -> bool:
+    """Freezes or thaws a layer group, but for the modules that are spared; whether a parameter changed."""
     learns_on = {id(parameter) for norm in spared for parameter in norm.parameters()}
     changed = False
     for parameter in group:
@@ -132,7 +129,10 @@ def set_trainable(group: LayerGroup, *, trains: bool, batch_norm: BatchNormPolic
     return changed
 
 
-def norms_of(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    """The BatchNorms within modules."""
+def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
+    """The BatchNorms of a layer group, which may be a list of a module's parameters."""
     kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public name for "any BatchNorm"
-    return [part for module in modules for part in module.modules() if isinstance(part, kind)]
+    held = {id(parameter) for parameter in group}
+    parts = [part for module in group.modules for part in module.modules()]
+    owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
+    return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, kind)))

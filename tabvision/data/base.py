@@ -13,12 +13,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.data.loaders import TensorLoader, check_batch_size
+from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
-EVAL_FACTOR = 4  # evaluation keeps no gradients, so its batches may be larger
+# Rows evaluated at once, whatever the training batch: measured, a CPU's caches hold 2,048; an accelerator wants more
+CPU_EVAL_BATCH_SIZE = 2048
+ACCELERATOR_EVAL_BATCH_SIZE = 16_384
 
 
 class Part(NamedTuple):
@@ -38,7 +40,7 @@ class TensorDataModule(pl.LightningDataModule):
 
     Args:
         batch_size: Rows a rank takes in one training step, at least 1.
-        seed: Decides the order of training rows, together with the epoch.
+        seed: Decides the order of training rows, together with the epoch; from 0.
     """
 
     schema: Schema
@@ -46,7 +48,7 @@ class TensorDataModule(pl.LightningDataModule):
     def __init__(self, *, batch_size: int, seed: int) -> None:
         super().__init__()
         self.batch_size = check_batch_size(type(self).__name__, batch_size)
-        self.seed = seed
+        self.seed = check_seed(type(self).__name__, seed)
         self.parts: dict[PartName, Part] = {}
 
     @override
@@ -87,7 +89,7 @@ class TensorDataModule(pl.LightningDataModule):
         return TensorLoader(
             tensors,
             rows,
-            batch_size=self.batch_size * (1 if part == "train" else EVAL_FACTOR),
+            batch_size=self.batch_size if part == "train" else _eval_batch_size(trainer),
             shuffle=shuffle,
             seed=self.seed,
             rank=0 if trainer is None else trainer.global_rank,
@@ -100,3 +102,8 @@ class TensorDataModule(pl.LightningDataModule):
             return batch
         moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return moved
+
+
+def _eval_batch_size(trainer: pl.Trainer | None) -> int:
+    on_cpu = trainer is None or trainer.strategy.root_device.type == "cpu"
+    return CPU_EVAL_BATCH_SIZE if on_cpu else ACCELERATOR_EVAL_BATCH_SIZE

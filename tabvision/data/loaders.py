@@ -227,3 +227,18 @@ def check_batch_size(who: str, batch_size: object) -> int:
     if batch_size < 1:
         raise BadValueError(who, f"batch_size must be at least 1, got {batch_size}", remedy)
     return batch_size
+
+
+def check_seed(who: str, seed: object) -> int:
+    """`seed` if it is a whole number from 0, else a sentence.
+
+    Example:
+        >>> check_seed("demo", 0)
+        0
+    """
+    remedy = "Pass a whole number such as 0"
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise BadTypeError(who, f"seed must be a whole number, got {seed!r}", remedy)
+    if seed < 0:
+        raise BadValueError(who, f"seed must be at least 0, got {seed}", remedy)
+    return seed

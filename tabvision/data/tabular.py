@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.data.base import Part, PartName, TensorDataModule
-from tabvision.data.given_splits import IndexSplit
+from tabvision.data.given_splits import PART_COLUMN, IndexSplit
 from tabvision.data.sources import Source, read_table
 from tabvision.data.splits import Parts, Split, as_split
 from tabvision.data.targets import (
@@ -26,7 +26,7 @@ from tabvision.data.targets import (
     stratify_codes,
 )
 from tabvision.data.telltales import telltales
-from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
 from tabvision.preprocess import fit_features, infer_kinds, to_arrays
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, task_named
@@ -100,7 +100,7 @@ class TabularDataModule(TensorDataModule):
         self.verbose = verbose
         self.weight = weight
         self.missing_target = missing_target
-        columns = (target,) if isinstance(target, str) else tuple(target)
+        columns = _target_columns(target, schema)
         self.frame = self._gather(source, split)
         check_columns(self.frame, columns, WHO)
         kept = self._rows_with_target(self.frame, columns)
@@ -110,9 +110,10 @@ class TabularDataModule(TensorDataModule):
         divide = as_split(split, stratify=codes is not None)
         parts = _divide(divide, self.frame, kept, codes, seed)
         if schema is None:
-            unused = [*(ignore or ()), *divide.columns, *([weight] if weight else [])]
+            others = {*divide.columns, *([weight] if weight else [])} - {PART_COLUMN}
+            unused = [*(ignore or ()), *sorted(others.difference(ignore or ()))]
             named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": unused}
-            training = self.frame.iloc[parts.train]
+            training = self.frame.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
             target_facts = fit_target(training, columns, task, separator, who=WHO)
             schema = self._fit(training, target_facts, named)
         self.schema = schema
@@ -170,10 +171,16 @@ class TabularDataModule(TensorDataModule):
         for name, source in sources.items():
             if source is not None:
                 frame = self._read(source)
+                if name == "test":
+                    check_columns(frame, self.schema.target.columns, WHO)
                 everything = np.arange(len(frame), dtype=np.int64)
                 rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else everything
                 tensors = self._prepare(frame, rows, has_target=name == "test")
                 self.parts[name] = Part(tensors, torch.from_numpy(rows))
+        for name, part in self.parts.items():
+            if "weight" in part.tensors and not part.tensors["weight"][part.rows].any():
+                problem = f"the weights of all {len(part.rows):,} {name} rows are 0"
+                raise BadValueError(WHO, problem, "Give some rows a weight above 0, or leave weight out")
 
     def _read(self, source: Source) -> pd.DataFrame:
         table = read_table(source, who=WHO, encoding=self.encoding)
@@ -212,7 +219,7 @@ class TabularDataModule(TensorDataModule):
             target[kept] = encoded
             tensors["target"] = torch.from_numpy(target)
             if self.weight is not None:
-                tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
+                tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, kept))
         return tensors
 
 
@@ -229,8 +236,28 @@ def _divide(
     return Parts(kept[some.train], kept[some.validation], kept[some.test])
 
 
-def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
+def _target_columns(target: str | Sequence[str], schema: Schema | None) -> tuple[str, ...]:
+    """The target as a tuple, which a schema that is used again must agree with."""
+    if not isinstance(target, str) and not (
+        isinstance(target, Sequence) and all(isinstance(name, str) for name in target)
+    ):
+        problem = f"target must be a column name or a list of them, got {target!r}"
+        raise BadTypeError(WHO, problem, "Name the column to predict")
+    columns = (target,) if isinstance(target, str) else tuple(target)
+    if schema is not None and schema.target.columns != columns:
+        known, other = (listed([repr(name) for name in names]) for names in (schema.target.columns, columns))
+        problem = f"the schema predicts {known}, not {other}"
+        raise BadValueError(WHO, problem, f"Pass target={known}, or leave schema out to fit a new one")
+    return columns
+
+
+def row_weights(frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """The weight of each row in the loss.
+
+    Args:
+        frame: The table.
+        column: Which of its columns.
+        rows: Row numbers that count; others weigh 0, whatever stands there. None: all count.
 
     Raises:
         MissingColumnsError: No such column.
@@ -245,8 +272,11 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(
         dtype=np.float32, na_value=np.nan
     )
+    if rows is not None and len(rows) < len(frame):
+        weights[np.setdiff1d(np.arange(len(frame)), rows)] = 0
     wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        problem = f"weights in {column!r} must be numbers from 0, but {count(int(wrong.sum()), 'row')} have none such"
+    if num_wrong := int(wrong.sum()):
+        have = "has none such" if num_wrong == 1 else "have none such"
+        problem = f"weights in {column!r} must be numbers from 0, but {count(num_wrong, 'row')} {have}"
         raise BadValueError(WHO, f"{problem}, first row {int(wrong.argmax())}", "Fill them in, or leave the rows out")
     return weights

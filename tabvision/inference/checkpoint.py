@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import torch
 
 from tabvision import modules
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
 
 WHO = "Predictor"
+SAVE_AGAIN = "Save it with a Trainer again"
 
 
 def load_module(path: str | Path, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
@@ -25,23 +27,19 @@ def load_module(path: str | Path, module_class: type[SupervisedModule] | None = 
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: Not a checkpoint, a damaged one, one that would run code, or one of a newer format.
-        UnknownNameError: It names a class outside tabvision, and no `module_class` was passed.
+        BadValueError: Not a checkpoint, a damaged one, one that would run code, one of a newer format, or one of a
+            class outside tabvision when no `module_class` was passed.
     """
     checkpoint = read_checkpoint(path)
-    kind = module_class or _own_class(checkpoint[CHECKPOINT_KEY].get("module"))
-    settings = checkpoint.get("hyper_parameters")
-    if not isinstance(settings, Mapping):
-        raise BadValueError(
-            WHO, f"{path} has no hyper_parameters to build a module from", "Save it with a Trainer again"
-        )
-    module = kind(**{str(name): value for name, value in settings.items()})
+    kind = _own_class(checkpoint[CHECKPOINT_KEY].get("module"), path) if module_class is None else module_class
+    if not (isinstance(kind, type) and issubclass(kind, SupervisedModule)):
+        problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
+        raise BadTypeError(WHO, problem, "Pass the class that was trained")
+    module = _build(kind, checkpoint.get("hyper_parameters"), path)
     try:
         module.load_state_dict(checkpoint["state_dict"])
-    except (RuntimeError, KeyError, AttributeError) as error:
-        raise BadValueError(
-            WHO, f"the weights in {path} do not fit {kind.__name__}", "Save it with a Trainer again"
-        ) from error
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise BadValueError(WHO, f"the weights in {path} do not fit {kind.__name__}", SAVE_AGAIN) from error
     return module.eval()
 
 
@@ -64,6 +62,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint  # type: ignore[no-any-return]  # a dict, checked just before
 
 
+def _build(kind: type[SupervisedModule], settings: object, path: str | Path) -> SupervisedModule:
+    """The module from its saved settings; those of a base class or of a command line that it does not take are left out."""
+    if not isinstance(settings, Mapping):
+        raise BadValueError(WHO, f"{path} has no hyper_parameters to build a module from", SAVE_AGAIN)
+    parameters = inspect.signature(kind).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = {parameter.name for parameter in parameters}
+    known = {name for name in settings if name in named or (takes_any and not str(name).startswith("_"))}
+    try:
+        return kind(**{name: settings[name] for name in known})
+    except TabvisionError:
+        raise
+    except (TypeError, ValueError) as error:
+        problem = f"the settings in {path} do not build a {kind.__name__} ({error})"
+        raise BadValueError(WHO, problem, SAVE_AGAIN) from error
+
+
 def _check_written_by_us(checkpoint: object, path: str | Path) -> None:
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
@@ -74,9 +89,9 @@ def _check_written_by_us(checkpoint: object, path: str | Path) -> None:
         raise BadValueError(WHO, problem, "Update tabvision: pip install --upgrade tabvision")
 
 
-def _own_class(name: object) -> type[SupervisedModule]:
-    own = {kind: getattr(modules, kind) for kind in modules.__all__ if kind != SupervisedModule.__name__}
-    if name not in own:
-        raise UnknownNameError(WHO, "tabvision module", name, own)
-    found: type[SupervisedModule] = own[str(name)]
+def _own_class(name: object, path: str | Path) -> type[SupervisedModule]:
+    if name not in modules.__all__ or name == SupervisedModule.__name__:
+        problem = f"{path} holds a {name}, which is no module of tabvision"
+        raise BadValueError(WHO, problem, f"Pass its class: Predictor(path, module_class={name})")
+    found: type[SupervisedModule] = getattr(modules, str(name))
     return found

@@ -31,6 +31,7 @@ class TabularModule(SupervisedModule):
         dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
         continuous_norm: Whether BatchNorm is put on the numbers.
+        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm.
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain", or "piecewise" for a piecewise-linear encoding of each number.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
@@ -60,13 +61,14 @@ class TabularModule(SupervisedModule):
         widths: Sequence[int] = (200, 100),
         embedding_widths: Mapping[str, int] | None = None,
         embedding_dropout: float = 0.0,
-        unknown_share: float = 0.01,
+        unknown_share: float = 0.003,
         dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = True,
         continuous_norm: bool = True,
+        squash: bool = True,
         activation: str = "relu",
         numbers: Literal["plain", "piecewise"] = "plain",
-        lr: Rates = 1e-2,
+        lr: Rates = 2e-2,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.01,
         decay: Decay = "decoupled",
@@ -94,6 +96,7 @@ class TabularModule(SupervisedModule):
             dropout=dropout,
             batch_norm=batch_norm,
             continuous_norm=continuous_norm,
+            squash=squash,
             activation=activation,
             numbers=numbers,
             bins=[column.bins for column in self.schema.continuous],

@@ -68,8 +68,8 @@ class Embeddings(nn.Module):
     """The embeddings of a row's categories, side by side.
 
     In training a small share of codes becomes 0, so that row 0 learns what to answer when the value is not known.
-    A row 0 that never trained answers unseen values with noise: on diamonds without one of their colors in training,
-    an error of 0.46 for such rows against 0.11 with a share of 0.01, which costs the other rows nothing measurable.
+    Measured on diamonds with one color kept out of training, RMSE of that color's rows: 0.46 with an untrained random row
+    0 (2 seeds), 0.145 with zeros, 0.116 with a share of 0.003 (4 seeds). On all rows the share cost nothing beyond noise.
 
     Args:
         cardinalities: Codes of each column, the one for missing or unseen (0) counted.

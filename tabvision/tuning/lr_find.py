@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
@@ -51,8 +54,8 @@ class LRFinding:
 class Sweepable(Protocol):
     """A callback that a sweep must take account of."""
 
-    def for_sweep(self) -> list[Callback]:
-        """Callbacks that keep for the sweep what this one would set."""
+    def for_sweep(self, epoch: int) -> list[Callback]:
+        """Callbacks that keep for the sweep what this one would set in that epoch."""
 
 
 def lr_find(
@@ -86,8 +89,9 @@ def lr_find(
     """
     _check(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
-    kept = [part for callback in trainer.callbacks if isinstance(callback, Sweepable) for part in callback.for_sweep()]  # type: ignore[attr-defined]
-    with same_random_state():
+    sweepable = [callback for callback in trainer.callbacks if isinstance(callback, Sweepable)]  # type: ignore[attr-defined]
+    kept = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
+    with same_random_state(), _same_generators(data):
         twin = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - a module holds its trainer; no copy of that
         owner = getattr(data, "trainer", None)
         try:
@@ -101,6 +105,19 @@ def lr_find(
         raise BadValueError(WHO, problem, "Start at a smaller rate, or look at the data and the loss")
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
+
+
+@contextmanager
+def _same_generators(data: object) -> Iterator[None]:
+    """Leaves the random generators of a loader as they were."""
+    owners = (data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    states = {generator: generator.get_state() for generator in found if isinstance(generator, torch.Generator)}
+    try:
+        yield
+    finally:
+        for generator, state in states.items():
+            generator.set_state(state)
 
 
 def sweep_rate(step: int, num_steps: int, start: float, end: float) -> float:

@@ -28,7 +28,7 @@ def valley(lrs: Sequence[float], losses: Sequence[float]) -> float:
 
     Example:
         >>> valley([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-        4.0
+        3.0
     """
     lengths = [1] * len(losses)
     best, start = 0, 0

@@ -1,0 +1,131 @@
+"""What the scripts share: facts about machine, versions and commit, summaries of runs, tables, whole files or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN_PACKAGES = ("tabvision", "torch", "pytorch-lightning", "torchmetrics", "pandas", "numpy", "pyarrow")
+MEASURED_FILES = ("models/*/result.json", "models/*/card.md", "benchmarks/results", "benchmarks/RESULTS.md")
+KIB_PER_MIB = 1024
+
+
+def spread_of(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (0 for one value), and the values themselves.
+
+    Example:
+        >>> spread_of([1.0, 3.0])["mean"], round(spread_of([1.0, 3.0])["spread"], 3)
+        (2.0, 1.414)
+    """
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "spread": spread, "values": list(values)}
+
+
+def versions(packages: Iterable[str] = OWN_PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The processor and how much of it was used; no name of the machine itself."""
+    return {"cpu": cpu_model(), "cores": available_cores(), "threads": threads, "system": platform.system()}
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_mib() -> float:
+    """The most memory this process has held so far, imports included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / KIB_PER_MIB**2 if sys.platform == "darwin" else peak / KIB_PER_MIB
+
+
+def commit() -> dict[str, Any] | None:
+    """The commit of this checkout, and whether files differ from it; what the tools themselves write does not count."""
+    revision = _git("rev-parse", "HEAD")
+    if revision is None:
+        return None
+    changed = _git("status", "--porcelain", "--", ".", *(f":(exclude,glob){name}" for name in MEASURED_FILES))
+    return {"revision": revision, "dirty": bool(changed)}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def describe_run(result: dict[str, Any]) -> str:
+    """One line about where and with what a result was measured."""
+    where, code = result["machine"], result["commit"]
+    revision = "no commit" if code is None else code["revision"][:10] + (", with changes" if code["dirty"] else "")
+    names = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    threads = f"{where['threads']} thread" + ("" if where["threads"] == 1 else "s")
+    return f"{where['cpu']}, {where['cores']} cores, {threads}, {where['system']}; {names}; commit {revision}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, first column left, the others right.
+
+    Example:
+        >>> print(table(["net", "rows/s"], [["mlp", "10"]]))
+        | net | rows/s |
+        |---|---:|
+        | mlp | 10 |
+    """
+    lines = [_row(headers), "|---|" + "---:|" * (len(headers) - 1), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Writes a result whole or not at all."""
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def last_json(text: str) -> dict[str, Any]:
+    """The JSON object on the last line of a process's output."""
+    found: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
+    return found

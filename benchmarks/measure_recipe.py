@@ -1,0 +1,207 @@
+"""Trains a recipe once for each seed and writes what was measured: result.json, and card.md rendered from it.
+
+    python benchmarks/measure_recipe.py models/flights
+    python benchmarks/measure_recipe.py models/adult --data.init_args.path=adult.csv --seeds 0,1,2
+    python benchmarks/measure_recipe.py models/flights --render        the card anew from result.json
+
+Each seed trains in a process of its own, so that peak memory and random state are its own. The seed also decides the
+order of the rows; which rows validate is the datamodule's affair. Words this script does not know go to the recipe, as
+on the command line of `tabvision fit`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+
+from benchmarks.cards import render_card
+from benchmarks.common import (
+    ROOT,
+    available_cores,
+    commit,
+    last_json,
+    machine,
+    peak_memory_mib,
+    spread_of,
+    versions,
+    write_json,
+    write_text,
+)
+
+__all__ = ["measure", "render_card"]
+FORMAT = 1
+DOC_SECTIONS = ("Source", "License", "Limits")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options, extra = parse(words)
+    if options.one_seed is not None:
+        sys.argv = sys.argv[:1]  # LightningCLI would take our own options for the recipe's
+        print(json.dumps(train_once(options.recipe, options.one_seed, options.threads, extra)))
+        return
+    folder = options.out or options.recipe
+    if not options.render:
+        write_json(folder / "result.json", measure(options.recipe, options.seeds, options.threads, extra))
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    write_text(folder / "card.md", render_card(options.recipe.resolve().name, result))
+    print(folder / "card.md")
+
+
+def parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Our own options, and the words that go to the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="a folder with recipe.yaml, such as models/flights")
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="parted by commas")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="of torch; all cores if not given")
+    parser.add_argument(
+        "--out", type=Path, help="where result.json and card.md go; the recipe's own folder if not given"
+    )
+    parser.add_argument("--render", action="store_true", help="only render card.md from result.json")
+    parser.add_argument("--one-seed", type=int, help=argparse.SUPPRESS)
+    options, extra = parser.parse_known_args(words)
+    if not (options.recipe / "recipe.yaml").is_file():
+        parser.error(f"there is no recipe.yaml in {options.recipe}; name a folder such as models/flights")
+    if wrong := [word for word in extra if not re.match(r"--[a-z_]+[.=]", word)]:
+        parser.error(f"not understood: {' '.join(wrong)}; write a recipe's setting as --data.init_args.path=FILE")
+    return options, extra
+
+
+def measure(recipe: Path, seeds: Sequence[int], threads: int, extra: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that result.json holds."""
+    code, settings = commit(), [_without_folders(word) for word in extra]
+    runs: list[dict[str, Any]] = []
+    for seed in seeds:
+        runs.append(_in_own_process(recipe, seed, threads, extra))
+        print(f"seed {seed}: {runs[-1]['metrics']}", file=sys.stderr)
+    first = runs[0]
+    return {
+        "format": FORMAT,
+        "command": _command(recipe, seeds, settings),
+        "settings": settings,
+        "seeds": list(seeds),
+        "data": first["data"],
+        "model": first["model"],
+        "epochs": first["epochs"],
+        "metrics": {name: spread_of([run["metrics"][name] for run in runs]) for name in first["metrics"]},
+        "baseline": first["baseline"],
+        "training_seconds": spread_of([run["training_seconds"] for run in runs]),
+        "training_rows_per_second": spread_of([run["training_rows_per_second"] for run in runs]),
+        "total_seconds": spread_of([run["total_seconds"] for run in runs]),
+        "peak_memory_mib": max(run["peak_memory_mib"] for run in runs),
+        "versions": versions(),
+        "commit": code,
+        "machine": machine(threads),
+    }
+
+
+def _in_own_process(recipe: Path, seed: int, threads: int, extra: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(recipe), "--one-seed", str(seed), "--threads", str(threads), *extra]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"seed {seed} failed; its message stands above")
+    return last_json(done.stdout)
+
+
+def train_once(recipe: Path, seed: int, threads: int, extra: Sequence[str]) -> dict[str, Any]:
+    """Trains the recipe in this process; the figures of the last epoch's weights."""
+    start = time.perf_counter()
+    import torch
+
+    from benchmarks.clock import TrainingClock
+    from tabvision.cli.lightning import make_cli
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        words = [f"--config={recipe / 'recipe.yaml'}", f"--seed_everything={seed}", f"--data.init_args.seed={seed}"]
+        words += [f"--trainer.default_root_dir={scratch}", "--data.init_args.verbose=false", *extra]
+        cli = make_cli(words, run=False)
+        trainer, data = cli.trainer, cli.datamodule
+        if trainer.logger is not None:
+            from pytorch_lightning.loggers import CSVLogger
+
+            trainer.logger = CSVLogger(scratch)
+        clock = TrainingClock()
+        trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+        trainer.fit(cli.model, data)
+        trainer.logger = None
+        metrics = dict(trainer.validate(cli.model, data, verbose=False)[0])
+        if "test" in data.parts:
+            metrics |= trainer.test(cli.model, data, verbose=False)[0]
+    seconds, rows = sum(clock.epoch_seconds), {name: len(part.rows) for name, part in data.parts.items()}
+    return {
+        "metrics": metrics,
+        "baseline": data.baseline(),
+        "epochs": len(clock.epoch_seconds),
+        "training_seconds": seconds,
+        "training_rows_per_second": rows["train"] * len(clock.epoch_seconds) / seconds,
+        "total_seconds": time.perf_counter() - start,
+        "peak_memory_mib": peak_memory_mib(),
+        "data": {**describe_data(data), "rows": rows, "batch_size": data.batch_size},
+        "model": {**_settings(recipe, "model"), "parameters": sum(weight.numel() for weight in cli.model.parameters())},
+    }
+
+
+def describe_data(data: object) -> dict[str, str]:
+    """What a datamodule's docstring says of the data: its summary, and the paragraphs Source, License and Limits.
+
+    Example:
+        >>> class Demo:
+        ...     '''What is it?
+        ...
+        ...     Source: made up,
+        ...     here
+        ...     '''
+        >>> describe_data(Demo())["source"]
+        'made up, here'
+    """
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.getdoc(type(data)) or "")]
+    found = {"class": f"{type(data).__module__}.{type(data).__qualname__}", "summary": paragraphs[0]}
+    for section in DOC_SECTIONS:
+        found |= {section.lower(): part.partition(": ")[2] for part in paragraphs if part.startswith(f"{section}: ")}
+    return found
+
+
+def _settings(recipe: Path, part: str) -> dict[str, Any]:
+    settings = yaml.safe_load((recipe / "recipe.yaml").read_text(encoding="utf-8"))[part]
+    return {"class": settings["class_path"], "settings": settings.get("init_args") or {}}
+
+
+def _command(recipe: Path, seeds: Sequence[int], settings: Sequence[str]) -> str:
+    """The command that repeats this."""
+    name = recipe.resolve().name
+    where = f"models/{name}" if recipe.resolve().parent == ROOT / "models" else name
+    return " ".join(["python benchmarks/measure_recipe.py", where, f"--seeds {','.join(map(str, seeds))}", *settings])
+
+
+def _without_folders(word: str) -> str:
+    """A setting with a file's name in place of this machine's path.
+
+    Example:
+        >>> _without_folders("--data.init_args.path=/home/me/adult.csv")
+        '--data.init_args.path=adult.csv'
+    """
+    option, equals, value = word.partition("=")
+    return f"{option}{equals}{Path(value).name}" if os.sep in value else word
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Renders benchmarks/RESULTS.md from the JSON that the scripts wrote to benchmarks/results/.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import peers, prediction_speed, quality, training_speed
+from benchmarks.common import table, write_text
+
+RESULTS = Path(__file__).resolve().parent / "results"
+REPORT = Path(__file__).resolve().parent / "RESULTS.md"
+
+
+def preprocessing(result: Mapping[str, Any]) -> str:
+    """The figures of preprocess.py as a table."""
+    rows = [
+        [
+            name,
+            f"{facts['rows_per_second'] / 1e6:.2f} M",
+            f"{facts['ours_times_as_fast']:.2f}",
+            f"{facts['extra_megabytes']:,.0f}",
+        ]
+        for name, facts in result["routes"].items()
+    ]
+    headers = [f"{result['rows']:,} rows", "rows/s", "ours is … times as fast", "extra MB"]
+    names = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    size = f"The frame holds {result['frame_megabytes']:,.0f} MB."
+    return f"{table(headers, rows)}\n\n{size} python {result['python']}, {names}."
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "training_speed": ("Training, beside the raw limit", training_speed.to_markdown),
+    "peers": ("Training, beside other libraries", peers.to_markdown),
+    "quality": ("Quality", quality.to_markdown),
+    "prediction_speed": ("Prediction", prediction_speed.to_markdown),
+    "preprocess": ("Preprocessing", preprocessing),
+}
+HEAD = """# Results
+
+Written by `python benchmarks/report.py` from the JSON in `results/`, which the scripts of this folder wrote. Absolute figures
+drift from machine to machine and from run to run: the ratios are of runs that took turns."""
+
+
+def main() -> None:
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    if not found:
+        raise SystemExit(f"there is no JSON in {RESULTS}; run a script of benchmarks/ with --out first")
+    write_text(REPORT, render(found))
+    print(REPORT)
+
+
+def render(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report of some results by name; a name may go on after a known one, such as `training_speed_threads_2`.
+
+    Raises:
+        ValueError: A name that begins with no script's.
+    """
+    parts = [HEAD]
+    for name, result in sorted(results.items(), key=lambda item: (list(SECTIONS).index(_section(item[0])), item[0])):
+        title, to_markdown = SECTIONS[_section(name)]
+        addition = name.removeprefix(_section(name)).replace("_", " ").strip()
+        parts += [f"## {title}" + (f" ({addition})" if addition else ""), to_markdown(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(name: str) -> str:
+    section = next((known for known in SECTIONS if name.startswith(known)), None)
+    if section is None:
+        raise ValueError(f"no script of benchmarks/ writes {name}.json; known are {', '.join(SECTIONS)}")
+    return section
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Training rows a second: a raw PyTorch loop beside tabvision under a normal Trainer, in turns, in one process.
+
+    python benchmarks/training_speed.py --threads 1 --out benchmarks/results/training_speed.json
+
+The raw loop runs the same net from torch's own layers over tensors prepared beforehand, with fused AdamW and the cycle
+set by hand. tabvision runs under a Trainer as users have it: CSVLogger, progress bar (into the void, but drawn),
+checkpoint after each epoch, OneCycle; validation is off in both. The first epoch of each run warms up
+and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from benchmarks.clock import TrainingClock
+from benchmarks.common import commit, describe_run, machine, table, versions, write_json
+from benchmarks.quiet import unheard
+from benchmarks.raw_loop import raw_epoch_seconds
+from benchmarks.tables import SETS
+from tabvision.callbacks import OneCycle
+from tabvision.data import TabularDataModule
+from tabvision.modules import TabularModule
+
+DROPOUTS = (0.0, 0.1)
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    torch.set_num_threads(options.threads)
+    result = {
+        "machine": machine(options.threads),
+        "versions": versions(),
+        "commit": commit(),
+        "clock": options.clock,
+        "sets": {name: measure(name, options.rounds, options.epochs, CLOCKS[options.clock]) for name in options.sets},
+    }
+    print(to_markdown(result))
+    if options.out:
+        write_json(options.out, result)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=3, help="of each run, the first not counted; at least 2")
+    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS))
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: steadier beside busy neighbours")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    return parser.parse_args(words)
+
+
+def measure(name: str, rounds: int, epochs: int, now: Callable[[], float]) -> dict[str, Any]:
+    """Rows a second of every round, and the ratios of runs that stood side by side."""
+    data = SETS[name].make(SETS[name].batch_size)
+    rows = len(data.parts["train"].rows)
+    pairs: dict[float, list[tuple[float, float]]] = {dropout: [] for dropout in DROPOUTS}
+    for number in range(rounds):
+        for dropout in DROPOUTS:
+            runs = [raw_epoch_seconds, tabvision_epoch_seconds]
+            order = runs if number % 2 == 0 else runs[::-1]  # who goes first changes, so that neither always follows
+            speeds = {
+                run: rows / statistics.median(run(data, epochs=epochs, dropout=dropout, now=now)[1:]) for run in order
+            }
+            pairs[dropout].append((speeds[raw_epoch_seconds], speeds[tabvision_epoch_seconds]))
+    return {
+        "batch_size": data.batch_size,
+        "rows": rows,
+        "rounds": rounds,
+        "dropout": {str(dropout): summary(found) for dropout, found in pairs.items()},
+    }
+
+
+def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Medians, and the median of the ratios round by round.
+
+    Example:
+        >>> summary([(100.0, 110.0), (50.0, 60.0), (80.0, 80.0)])["ratio"]
+        1.1
+    """
+    raw, ours = zip(*pairs, strict=True)
+    ratios = [own / bare for bare, own in pairs]
+    medians = {"raw": statistics.median(raw), "tabvision": statistics.median(ours), "ratio": statistics.median(ratios)}
+    return {**medians, "raw_rounds": list(raw), "tabvision_rounds": list(ours)}
+
+
+def tabvision_epoch_seconds(
+    data: TabularDataModule, *, epochs: int, dropout: float, now: Callable[[], float]
+) -> list[float]:
+    """Seconds of each epoch under a normal Trainer."""
+    clock = TrainingClock(now)
+    with tempfile.TemporaryDirectory() as scratch, unheard():
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            devices=1,
+            logger=CSVLogger(scratch),
+            callbacks=[clock, OneCycle(), TQDMProgressBar()],
+            limit_val_batches=0,
+        )
+        trainer.fit(TabularModule(data.schema, dropout=dropout), data)
+    return clock.epoch_seconds
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The figures as a table."""
+    rows = []
+    for name, facts in result["sets"].items():
+        for dropout, speeds in facts["dropout"].items():
+            label = f"{name}, batch {facts['batch_size']:,}, dropout {float(dropout):g}"
+            rows.append([label, f"{speeds['raw']:,.0f}", f"{speeds['tabvision']:,.0f}", f"{speeds['ratio']:.2f}"])
+    headers = ["training", "raw loop, rows/s", "tabvision, rows/s", "ratio"]
+    unit = "" if result["clock"] == "wall" else "Seconds of the processor, not of the wall clock.\n\n"
+    return f"{table(headers, rows)}\n\n{unit}{describe_run(dict(result))}."
+
+
+if __name__ == "__main__":
+    main()

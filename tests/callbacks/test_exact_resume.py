@@ -1,0 +1,270 @@
+"""A resumed fit against the uninterrupted one, from every one of its steps, to the bit; and checkpoints that are whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.plugins.io import AsyncCheckpointIO
+from typing_extensions import override
+
+from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
+from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+from tabvision.data import RandomSplit, TabularDataModule
+from tabvision.errors import BadValueError
+from tabvision.modules import TabularModule
+from tests.callbacks.small import Saver, different
+
+ROOT = Path(__file__).parents[2]
+MakeTrainer = Callable[..., pl.Trainer]
+EPOCHS, PER_EPOCH = 3, 4
+
+
+class Log(Logger):
+    """Everything that was logged, and after which step."""
+
+    name, version = "log", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[int | None, dict[str, float]]] = []
+
+    @override
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.steps.append((step, metrics))
+
+    @override
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class SaverOfEnds(Saver):
+    """A checkpoint after each step, each validation and each epoch."""
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"validation={trainer.global_step}.ckpt")
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"epoch={trainer.global_step}.ckpt")
+
+
+class Run:
+    """A fit of tables with dropout, BatchNorm, shuffling and three stages, whole or resumed."""
+
+    def __init__(
+        self,
+        ckpt_path: Path | None = None,
+        *,
+        save_to: Path | None = None,
+        batch_size: int = 12,
+        max_epochs: int = EPOCHS,
+        **settings: Any,
+    ) -> None:
+        # a process that resumes has random states of its own
+        pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
+        draw = np.random.default_rng(0)
+        frame = pd.DataFrame(
+            {"x": draw.normal(size=60), "job": draw.choice(list("abc"), 60), "y": draw.normal(size=60)}
+        )
+        data = TabularDataModule(frame, "y", split=RandomSplit(0.2), batch_size=batch_size, verbose=False)
+        module = TabularModule(data.schema, dropout=0.3, widths=[8, 4])
+        log = Log()
+        staged: list[pl.Callback] = [Unfreeze({0: 1, 1: 2, 2: "all"}), OneCycle((1e-3, 1e-2)), ExactResume()]
+        self.trainer = pl.Trainer(
+            accelerator="cpu",
+            callbacks=staged if save_to is None else [*staged, SaverOfEnds(save_to)],
+            devices=1,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            log_every_n_steps=1,
+            logger=log,
+            max_epochs=max_epochs,
+            num_sanity_val_steps=0,
+            **settings,
+        )
+        self.trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        self.state = module.state_dict()
+        self.logged = log.steps
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """The uninterrupted fit, and where it saved a checkpoint after each step."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Run(save_to=folder), folder
+
+
+@pytest.mark.parametrize("step", range(1, EPOCHS * PER_EPOCH))
+def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted_fit(
+    step: int, whole: tuple[Run, Path]
+) -> None:
+    uninterrupted, folder = whole
+
+    resumed = Run(folder / f"step={step}.ckpt")
+
+    assert resumed.trainer.global_step == EPOCHS * PER_EPOCH
+    assert not different(uninterrupted.state, resumed.state)
+    # Lightning takes an epoch for done after its last step: what that epoch logs at its end is not logged again
+    assert resumed.logged == [entry for entry in uninterrupted.logged if entry[0] is not None and entry[0] >= step]
+    assert {"train/loss", "val/loss"} <= set().union(*(values for _, values in resumed.logged))
+
+
+def test_without_the_callback_a_resumed_fit_differs(whole: tuple[Run, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    uninterrupted, folder = whole
+    monkeypatch.setattr(ExactResume, "load_state_dict", lambda *_: None)
+
+    assert different(uninterrupted.state, Run(folder / "step=5.ckpt").state)
+
+
+def test_validating_within_an_epoch_does_not_disturb_a_resumed_fit(tmp_path: Path) -> None:
+    uninterrupted = Run(save_to=tmp_path, val_check_interval=2, max_epochs=1)
+
+    resumed = Run(tmp_path / "step=3.ckpt", val_check_interval=2, max_epochs=1)
+
+    assert not different(uninterrupted.state, resumed.state)
+
+
+def test_another_batch_size_is_refused_inside_an_epoch(whole: tuple[Run, Path]) -> None:
+    sentence = (
+        r"the epoch was left after step 1 with 12 rows in 4 steps .*, now 16 rows in 3 steps. Resume with the same"
+    )
+
+    with pytest.raises(BadValueError, match=sentence):
+        Run(whole[1] / f"step={PER_EPOCH + 1}.ckpt", batch_size=16)
+
+
+@pytest.mark.parametrize("batch_size", [6, 8, 24, 48])
+@pytest.mark.parametrize("moment", ["step", "validation", "epoch"])
+def test_another_batch_size_goes_on_from_the_end_of_an_epoch_without_losing_a_batch(
+    moment: str, batch_size: int, whole: tuple[Run, Path]
+) -> None:
+    resumed = Run(whole[1] / f"{moment}={PER_EPOCH}.ckpt", batch_size=batch_size)
+
+    assert resumed.trainer.global_step == PER_EPOCH + (EPOCHS - 1) * 48 // batch_size
+    assert resumed.trainer.current_epoch == EPOCHS
+
+
+@pytest.mark.parametrize("moment", ["validation", "epoch"])
+def test_resumed_from_the_end_of_an_epoch_weights_and_logs_are_those_of_the_uninterrupted_fit(
+    moment: str, whole: tuple[Run, Path]
+) -> None:
+    uninterrupted, folder = whole
+
+    for step in (PER_EPOCH, 2 * PER_EPOCH):
+        resumed = Run(folder / f"{moment}={step}.ckpt")
+        assert not different(uninterrupted.state, resumed.state)
+        ended = [] if moment == "epoch" else [(step - 1, "train/loss")]  # val/loss was logged before the checkpoint
+        assert resumed.logged == [
+            (done, values)
+            for done, values in uninterrupted.logged
+            if done is not None and (done >= step or any((done, name) in ended for name in values))
+        ]
+
+
+@pytest.mark.parametrize("step", [2, 4, 7, 12])
+def test_more_epochs_on_resume_go_on_to_the_end_and_say_so(
+    step: int, whole: tuple[Run, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        resumed = Run(whole[1] / f"step={step}.ckpt", max_epochs=5)
+
+    assert (resumed.trainer.current_epoch, resumed.trainer.global_step) == (5, 5 * PER_EPOCH)
+    assert "OneCycle: the fit was 12 steps when saved, 20 now; the schedule is stretched over the new le" in caplog.text
+
+
+def test_an_uninterrupted_fit_says_nothing_of_lengths(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        Run(max_epochs=1)
+
+    assert "when saved" not in caplog.text
+
+
+def test_every_checkpoint_loads_with_weights_only_and_holds_plain_data(whole: tuple[Run, Path]) -> None:
+    paths = sorted(whole[1].glob("*.ckpt"))
+
+    assert len(paths) == EPOCHS * PER_EPOCH + 2 * EPOCHS
+    for path in paths:
+        loaded = torch.load(path, weights_only=True)
+        assert {"ExactResume", "OneCycle"} <= loaded["callbacks"].keys()
+        assert strange(loaded) == set()
+
+
+def strange(value: Any) -> set[str]:
+    """Kinds of values that are neither tensors nor plain Python."""
+    if isinstance(value, dict):
+        return set().union(*(strange(part) for part in (*value, *value.values())))
+    if type(value) in (list, tuple, set):
+        return set().union(*(strange(part) for part in value))
+    plain = (str, int, float, bool, type(None), torch.Size, torch.dtype)
+    return set() if isinstance(value, torch.Tensor) or type(value) in plain else {type(value).__name__}
+
+
+def test_a_checkpoint_io_of_the_users_own_stays(quick_trainer: MakeTrainer) -> None:
+    mine = AsyncCheckpointIO()
+    trainer = quick_trainer(plugins=[mine])
+
+    ExactResume().setup(trainer, pl.LightningModule(), "fit")
+
+    assert trainer.strategy.checkpoint_io is mine
+
+
+def test_checkpoints_are_written_whole_by_default(quick_trainer: MakeTrainer) -> None:
+    trainer = quick_trainer()
+    assert (
+        type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
+    )  # what Lightning takes, or the next line does nothing
+
+    ExactResume().setup(trainer, pl.LightningModule(), "fit")
+
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    with pytest.raises(Exception, match="pickle"):
+        AtomicCheckpointIO().save_checkpoint({"step": lambda: 2}, path)
+
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+WRITER = """
+import sys, torch
+from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+for step in range(10_000):
+    AtomicCheckpointIO().save_checkpoint({"step": step, "weights": torch.full((10_000_000,), float(step))}, sys.argv[1])
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
+def test_kill_9_while_writing_leaves_a_whole_checkpoint(delay: float, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    lines = [writer.stdout.readline(), writer.stdout.readline()]  # it has written twice, and writes again
+    time.sleep(delay)
+    writer.kill()
+    writer.wait()
+    lines += writer.stdout.readlines()
+    writer.stdout.close()
+
+    loaded = torch.load(path, weights_only=True)
+
+    assert loaded["step"] >= int(lines[-1])
+    assert bool((loaded["weights"] == loaded["step"]).all())

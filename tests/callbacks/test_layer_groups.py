@@ -1,0 +1,203 @@
+"""Dividing an optimizer by layer group: by identity, in place, with every option kept and every name its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from tabvision.callbacks import DiscriminativeLR, OneCycle
+from tabvision.callbacks.layer_groups import divide_optimizer, layer_groups_of
+from tabvision.errors import BadTypeError, BadValueError
+from tabvision.nets.groups import LayerGroup
+from tests.callbacks.small import UserModule, make_loader, make_module, three_groups, three_lists
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+def groups_of(module: UserModule) -> list[LayerGroup]:
+    return layer_groups_of("demo", module, three_groups)
+
+
+def held(optimizer: Optimizer) -> list[set[int]]:
+    return [{id(parameter) for parameter in group["params"]} for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("groups", [three_groups, three_lists])
+def test_each_param_group_lies_in_one_layer_group(groups: Any) -> None:
+    module = make_module()
+    optimizer = module.configure_optimizers()
+    layers = layer_groups_of("demo", module, groups)
+
+    divide_optimizer("demo", optimizer, layers, module)
+
+    assert held(optimizer) == [{id(parameter) for parameter in layer} for layer in layers]
+    assert [group["layer_group"] for group in optimizer.param_groups] == [0, 1, 2]
+
+
+def test_parameters_equal_in_value_are_told_apart_by_identity() -> None:
+    module = make_module(batch_norm=False)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    optimizer = module.configure_optimizers()
+
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+
+    assert held(optimizer) == [{id(parameter) for parameter in part.parameters()} for part in three_groups(module)]
+
+
+def test_options_of_several_own_param_groups_are_kept_and_names_are_unique() -> None:
+    module = make_module()
+    biases = [parameter for name, parameter in module.named_parameters() if name.endswith("bias")]
+    others = [parameter for name, parameter in module.named_parameters() if not name.endswith("bias")]
+    optimizer = torch.optim.AdamW(
+        [{"params": biases, "weight_decay": 0.0, "mine": "biases"}, {"params": others, "lr": 0.5, "betas": (0.7, 0.8)}],
+        lr=0.25,
+    )
+
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+
+    names = [group["name"] for group in optimizer.param_groups]
+    assert [group["layer_group"] for group in optimizer.param_groups] == [0, 0, 1, 1, 2, 2]
+    assert len(set(names)) == 6
+    for decay_free, decayed in zip(optimizer.param_groups[::2], optimizer.param_groups[1::2], strict=True):
+        assert (decay_free["mine"], decay_free["weight_decay"], decay_free["lr"]) == ("biases", 0.0, 0.25)
+        assert (decayed["betas"], decayed["weight_decay"], decayed["lr"]) == ((0.7, 0.8), 0.01, 0.5)
+    assert sum(len(params) for params in held(optimizer)) == 8
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> None:
+    module = make_module(kind)
+    optimizer = module.configure_optimizers()
+    module(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    state = dict(optimizer.state)
+
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+    optimizer.step()
+
+    assert optimizer.state.keys() == state.keys()
+    assert all(optimizer.state[parameter] is entry for parameter, entry in state.items())
+
+
+def test_an_optimizer_that_is_divided_already_stays_as_it_is() -> None:
+    module = make_module()
+    optimizer = module.configure_optimizers()
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+    before = [dict(group) for group in optimizer.param_groups]
+
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+
+    assert [dict(group) for group in optimizer.param_groups] == before
+
+
+def test_a_shared_parameter_counts_once() -> None:
+    module = make_module()
+    module.middle.append(module.middle[0])
+    optimizer = module.configure_optimizers()
+
+    divide_optimizer("demo", optimizer, groups_of(module), module)
+
+    assert [len(params) for params in held(optimizer)] == [4, 2, 2]
+
+
+def test_a_parameter_in_two_layer_groups_is_refused() -> None:
+    module = make_module()
+    module.head = module.body[0]  # type: ignore[assignment]
+
+    with pytest.raises(BadValueError, match="demo: 2 parameters in more than one layer group"):
+        groups_of(module)
+
+
+def test_parameters_in_no_layer_group_are_listed_by_name() -> None:
+    module = make_module()
+    layers = layer_groups_of("demo", module, lambda module: [module.body, module.head])
+
+    sentence = r"2 parameters of the optimizer in no layer group: .*middle\.0\.bias.*middle\.0\.weight"
+    with pytest.raises(BadValueError, match=sentence):
+        divide_optimizer("demo", module.configure_optimizers(), layers, module)
+
+
+def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
+    module = make_module()
+    optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
+
+    with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
+        divide_optimizer("demo", optimizer, groups_of(module), module)
+
+
+def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
+    module = make_module()
+    optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
+
+    with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
+        divide_optimizer("demo", optimizer, groups_of(module), module)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sentence"),
+    [
+        (lambda _: ["body", "head"], "must be a module or a list of parameters, got str"),
+        (lambda _: [3], "must be a module or a list of parameters, got int"),
+        (lambda _: [[]], "must be a module or a list of parameters, got list"),
+        (lambda _: [[torch.zeros(2)]], "must be a module or a list of parameters, got list"),
+    ],
+)
+def test_a_group_of_the_wrong_kind_is_refused(groups: Any, sentence: str) -> None:
+    with pytest.raises(BadTypeError, match=sentence):
+        layer_groups_of("demo", make_module(), groups)
+
+
+@pytest.mark.parametrize("groups", [lambda _: [], lambda module: [nn.ReLU(), module]])
+def test_an_empty_group_or_none_is_refused(groups: Any) -> None:
+    with pytest.raises(BadValueError, match="each layer group must have parameters"):
+        layer_groups_of("demo", make_module(), groups)
+
+
+def test_groups_that_are_passed_win_over_the_modules_own() -> None:
+    class WithGroups(UserModule):
+        def layer_groups(self) -> list[LayerGroup]:
+            return [LayerGroup("all", (self,))]
+
+    module = WithGroups()
+
+    assert [group.name for group in layer_groups_of("demo", module, None)] == ["all"]
+    assert len(layer_groups_of("demo", module, three_groups)) == 3
+
+
+class OwnOptimizer(UserModule):
+    """Two param groups with options of their own, in no order of layers."""
+
+    @override
+    def configure_optimizers(self) -> Optimizer:
+        late = [*self.head.parameters(), *self.body[0].parameters()]
+        early = [*self.middle.parameters(), *self.body[1].parameters()]
+        return torch.optim.SGD(
+            [{"params": late, "weight_decay": 0.0}, {"params": early, "nesterov": True}],
+            lr=0.2,
+            momentum=0.9,
+            weight_decay=0.5,
+        )
+
+
+def test_a_users_own_configure_optimizers_keeps_its_options_in_a_fit(quick_trainer: MakeTrainer) -> None:
+    trainer = quick_trainer(callbacks=[DiscriminativeLR((1e-4, 1e-2), groups=three_groups), OneCycle()])
+
+    trainer.fit(OwnOptimizer(), make_loader())
+
+    groups = trainer.optimizers[0].param_groups
+    assert [(group["layer_group"], group["weight_decay"], group["nesterov"]) for group in groups] == [
+        (0, 0.0, False),
+        (0, 0.5, True),
+        (1, 0.5, True),
+        (2, 0.0, False),
+    ]
+    assert [group["initial_lr"] for group in groups] == pytest.approx([1e-4, 1e-4, 1e-3, 1e-2])

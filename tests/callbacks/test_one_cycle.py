@@ -1,0 +1,378 @@
+"""OneCycle under a real Trainer, against torch's OneCycleLR and fastai's recorded rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import OneCycleLR, StepLR
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from typing_extensions import override
+
+from tabvision.callbacks import OneCycle
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.modules import TabularModule
+from tests.contracts.cases import tabular_data
+
+MakeTrainer = Callable[..., pl.Trainer]
+EPOCHS = 4
+
+# rates of fit_one_cycle(2, 1e-2) and momenta over the 14 steps of 2 epochs of 7 batches, as its recorder saw them
+# Source: fastai 2.8.12, shared/parity/fastai.json, "rec fit_one_cycle(2, 1e-2)"
+FASTAI_RATES = [
+    0.0004, 0.0022072491016616514, 0.006268100858539586, 0.009524650621643328, 0.009944154652622297,
+    0.009504849247544356, 0.008665272698974382, 0.007500024864862766, 0.0061126430221438615, 0.004626403757622209,
+    0.0031733628132046996, 0.0018826326880508407, 0.0008688973398991197, 0.0002222339993940385,
+]  # fmt: skip
+FASTAI_MOMENTA = [
+    0.95, 0.9311744885243578, 0.8888739493902126, 0.8549515560245486, 0.8505584590583676, 0.8549515570401268,
+    0.863347406484321, 0.8750000013513858, 0.8888739585181465, 0.9037364997887758, 0.9182670545384983,
+    0.9311744848643402, 0.9413119397204059, 0.9477786377924375,
+]  # fmt: skip
+
+
+class Own(pl.LightningModule):
+    """A user's own module, which knows nothing of tabvision."""
+
+    def __init__(self, make_optimizer: Callable[[Any], Any], num_groups: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 1) for _ in range(num_groups)])
+        self.make_optimizer = make_optimizer
+
+    @override
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return torch.stack([layer(batch[0]) for layer in self.layers]).square().mean()
+
+    @override
+    def configure_optimizers(self) -> Any:
+        if len(self.layers) == 1:
+            return self.make_optimizer(self.parameters())
+        return self.make_optimizer([{"params": list(layer.parameters())} for layer in self.layers])
+
+
+class Recorder(pl.Callback):
+    """The rates and momenta that each batch was trained with, one list a batch."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+        self.momenta: list[list[float]] = []
+
+    @override
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+        groups = optimizer.param_groups
+        self.rates.append([group["lr"] for group in groups])
+        self.momenta.append([group["betas"][0] if "betas" in group else group["momentum"] for group in groups])
+
+    def first(self, what: str) -> list[float]:
+        """Those of the first param group."""
+        return [step[0] for step in getattr(self, what)]
+
+
+class Unsized(IterableDataset[list[Tensor]]):
+    """Batches without end or length."""
+
+    @override
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        while True:
+            yield [torch.randn(4, 2)]
+
+
+def batches(number: int = 7) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(number * 4, 2)), batch_size=4)
+
+
+def sgd(params: Any) -> SGD:
+    return SGD(params, lr=0.1, momentum=0.9)
+
+
+def expected_of_torch(make: Callable[[Any], Optimizer], total: int, **settings: Any) -> Recorder:
+    """What OneCycleLR sets for each of `total` steps."""
+    recorder, parameter = Recorder(), nn.Parameter(torch.zeros(1))
+    optimizer = make([parameter])
+    schedule = OneCycleLR(optimizer, total_steps=total, **settings)
+    for step in range(total):
+        recorder.on_before_optimizer_step(None, None, optimizer)  # type: ignore[arg-type]
+        optimizer.step()
+        if step + 1 < total:
+            schedule.step()
+    return recorder
+
+
+# Against torch and fastai.
+
+
+@pytest.mark.parametrize("make", [sgd, lambda params: AdamW(params, lr=0.1)], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"pct_start": 0.3, "div": 25.0, "div_final": 1e4}, {}),
+        (
+            {"pct_start": 0.5, "div": 10.0, "div_final": 100.0, "momentum": (0.9, 0.7, 0.9)},
+            {
+                "pct_start": 0.5,
+                "div_factor": 10.0,
+                "final_div_factor": 100.0,
+                "base_momentum": 0.7,
+                "max_momentum": 0.9,
+            },
+        ),
+    ],
+    ids=["defaults", "others"],
+)
+def test_every_step_has_the_rate_and_momentum_of_torchs_one_cycle(
+    make: Callable[[Any], Optimizer], ours: dict[str, Any], theirs: dict[str, Any], quick_trainer: MakeTrainer
+) -> None:
+    recorder = Recorder()
+    cycle = OneCycle(convention="torch", **ours)
+
+    quick_trainer(max_epochs=EPOCHS, callbacks=[cycle, recorder]).fit(Own(make), batches())
+
+    expected = expected_of_torch(make, EPOCHS * 7, max_lr=0.1, **theirs)
+    assert recorder.first("rates") == pytest.approx(expected.first("rates"), rel=1e-9)
+    assert recorder.first("momenta") == pytest.approx(
+        [pytest.approx(value, rel=1e-9) for value in _momenta(expected, ours)]
+    )
+
+
+def _momenta(expected: Recorder, ours: dict[str, Any]) -> list[float]:
+    """What torch sets; its defaults are our defaults too."""
+    assert ours.get("momentum", (0.95, 0.85, 0.95))[0] == expected.first("momenta")[0]
+    return expected.first("momenta")
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_our_modules_have_the_rates_of_torchs_one_cycle_too(name: str, quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")  # three batches an epoch
+    recorder = Recorder()
+    cycle = OneCycle(max_lr=0.1, convention="torch", pct_start=0.3, div_final=1e4)
+
+    trainer = quick_trainer(max_epochs=EPOCHS, callbacks=[recorder, cycle])
+    trainer.fit(TabularModule(data.schema, widths=[4], optimizer=name), data)
+
+    expected = expected_of_torch(sgd, EPOCHS * 3, max_lr=0.1)
+    for rates, rate in zip(recorder.rates, expected.first("rates"), strict=True):
+        assert rates == pytest.approx([rate] * len(rates))
+    assert recorder.first("momenta") == pytest.approx(expected.first("momenta"))
+
+
+@pytest.mark.parametrize(
+    ("max_lr", "factors"),
+    [
+        (1e-2, [1.0, 1.0, 1.0]),
+        ((None, 1e-2), [0.1, 0.1, 1.0]),
+        (":1e-2", [0.1, 0.1, 1.0]),
+        ((1e-4, 1e-2), [0.01, 0.1, 1.0]),
+        ("1e-4:1e-2", [0.01, 0.1, 1.0]),
+        ([3e-3, 2e-3, 1e-2], [0.3, 0.2, 1.0]),
+    ],
+    ids=str,
+)
+def test_rates_and_momenta_are_fastais_in_every_group(
+    max_lr: Any, factors: list[float], quick_trainer: MakeTrainer
+) -> None:
+    recorder = Recorder()
+    cycle = OneCycle(max_lr=max_lr, groups=lambda module: list(module.layers))
+
+    quick_trainer(max_epochs=2, callbacks=[cycle, recorder]).fit(Own(sgd, num_groups=3), batches(7))
+
+    assert len(recorder.rates) == 14
+    for place, factor in enumerate(factors):
+        assert [step[place] for step in recorder.rates] == pytest.approx(
+            [factor * rate for rate in FASTAI_RATES], rel=1e-5
+        )
+        assert [step[place] for step in recorder.momenta] == pytest.approx(FASTAI_MOMENTA, rel=1e-5)
+
+
+def test_without_a_peak_each_group_keeps_its_own(quick_trainer: MakeTrainer) -> None:
+    module = Own(lambda groups: SGD([{**group, "lr": 10.0**place} for place, group in enumerate(groups)]), num_groups=2)
+    recorder = Recorder()
+
+    quick_trainer(callbacks=[OneCycle(), recorder]).fit(module, batches())
+
+    assert [rates[1] / rates[0] for rates in recorder.rates] == pytest.approx([10.0] * 7)
+
+
+def test_momentum_is_left_alone_when_asked_and_where_there_is_none(quick_trainer: MakeTrainer) -> None:
+    for make, settings, left in ((sgd, {"momentum": None}, 0.9), (lambda params: SGD(params, lr=0.1), {}, 0)):
+        recorder = Recorder()
+
+        quick_trainer(callbacks=[OneCycle(**settings), recorder]).fit(Own(make), batches())  # type: ignore[arg-type]
+
+        assert set(recorder.first("momenta")) == {left}
+
+
+# Where it stands.
+
+
+@pytest.mark.parametrize("monitor_first", [True, False])
+def test_the_learning_rate_monitor_shows_every_group_by_name_with_the_rate_in_use(
+    monitor_first: bool, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    data = tabular_data("binary")
+    recorder, logger = Recorder(), CSVLogger(tmp_path)
+    callbacks = [LearningRateMonitor("step"), OneCycle((1e-4, 1e-2)), recorder]
+    callbacks = callbacks if monitor_first else callbacks[::-1]
+
+    trainer = quick_trainer(max_epochs=2, callbacks=callbacks, logger=logger, log_every_n_steps=1)
+    trainer.fit(TabularModule(data.schema, widths=[4]), data)
+
+    written = pd.read_csv(Path(logger.log_dir) / "metrics.csv").filter(like="lr-").dropna()
+    names = [group["name"] for group in trainer.optimizers[0].param_groups]
+    assert [column.rpartition("lr-AdamW/")[2] for column in written.columns] == sorted(names)
+    for place, name in enumerate(names):
+        assert written[f"lr-AdamW/{name}"].tolist() == pytest.approx([step[place] for step in recorder.rates])
+
+
+def test_accumulated_gradients_count_as_one_step(quick_trainer: MakeTrainer) -> None:
+    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
+
+    trainer = quick_trainer(max_epochs=3, accumulate_grad_batches=3, callbacks=[cycle, recorder])
+    trainer.fit(Own(sgd), batches(7))
+
+    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 9, max_lr=0.1).first("rates"))
+
+
+def test_an_accumulation_schedule_is_counted_epoch_by_epoch(quick_trainer: MakeTrainer) -> None:
+    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
+    schedule = GradientAccumulationScheduler({0: 7, 1: 2})
+
+    quick_trainer(max_epochs=3, callbacks=[schedule, cycle, recorder]).fit(Own(sgd), batches(7))
+
+    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 1 + 4 + 4, max_lr=0.1).first("rates"))
+
+
+def test_max_steps_ends_the_cycle(quick_trainer: MakeTrainer) -> None:
+    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
+
+    quick_trainer(max_epochs=-1, max_steps=10, callbacks=[cycle, recorder]).fit(Own(sgd), batches(7))
+
+    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 10, max_lr=0.1).first("rates"))
+
+
+def test_a_loader_without_length_needs_max_steps(quick_trainer: MakeTrainer) -> None:
+    loader = DataLoader(Unsized(), batch_size=None)
+
+    with pytest.raises(
+        BadValueError,
+        match=r"OneCycle: the length of the fit must be known, but the loader has no length. Pass Trainer\(max_steps=",
+    ):
+        quick_trainer(callbacks=[OneCycle()]).fit(Own(sgd), loader)
+
+    recorder = Recorder()
+    quick_trainer(max_epochs=-1, max_steps=5, callbacks=[OneCycle(), recorder]).fit(Own(sgd), loader)
+    assert len(recorder.rates) == 5
+
+
+def test_a_fit_without_end_is_refused(quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match="length of the fit must be known, but max_epochs is not set"):
+        quick_trainer(max_epochs=-1, callbacks=[OneCycle()]).fit(Own(sgd), batches())
+
+
+def test_a_second_fit_has_a_cycle_of_its_own(quick_trainer: MakeTrainer) -> None:
+    recorder, module = Recorder(), Own(sgd)
+    trainer = quick_trainer(max_epochs=2, callbacks=[OneCycle(), recorder])
+    trainer.fit(module, batches(7))
+    trainer.fit_loop.max_epochs = 4
+
+    trainer.fit(module, batches(7))
+
+    assert recorder.first("rates")[14:] == pytest.approx(recorder.first("rates")[:14])
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_resumed_fit_has_the_rates_of_the_uninterrupted_one(
+    epoch: int, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    whole, rest = Recorder(), Recorder()
+    quick_trainer(max_epochs=4, callbacks=[OneCycle(), whole]).fit(Own(sgd), batches(7))
+    first = quick_trainer(max_epochs=epoch, callbacks=[OneCycle()])
+    first.fit(Own(sgd), batches(7))
+    first.save_checkpoint(tmp_path / "part.ckpt")
+
+    resumed = quick_trainer(max_epochs=4, callbacks=[OneCycle(), rest])
+    resumed.fit(Own(sgd), batches(7), ckpt_path=tmp_path / "part.ckpt", weights_only=True)
+
+    assert rest.first("rates") == pytest.approx(whole.first("rates")[7 * epoch :])
+    assert rest.first("momenta") == pytest.approx(whole.first("momenta")[7 * epoch :])
+
+
+def test_a_fit_that_began_without_the_callback_goes_on_with_it(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    first = quick_trainer(max_epochs=1)
+    first.fit(Own(sgd), batches(7))
+    first.save_checkpoint(tmp_path / "plain.ckpt")
+    recorder = Recorder()
+
+    resumed = quick_trainer(max_epochs=2, callbacks=[OneCycle(), recorder])
+    resumed.fit(Own(sgd), batches(7), ckpt_path=tmp_path / "plain.ckpt", weights_only=True)
+
+    assert recorder.first("rates") == pytest.approx([10 * rate for rate in FASTAI_RATES[7:]], rel=1e-5)
+
+
+def test_its_settings_can_be_asked_without_a_trainer() -> None:
+    cycle = OneCycle(pct_start=0.25)
+
+    assert cycle.at(step=25, total=100).factor == pytest.approx(1.0)
+    assert cycle.at(step=25, total=100).momentum == pytest.approx(0.85)
+    assert cycle.at(step=1_000, total=100) == cycle.at(step=100, total=100)
+
+
+# Refused in a sentence.
+
+
+def test_a_scheduler_of_the_modules_own_is_refused(quick_trainer: MakeTrainer) -> None:
+    def with_schedule(params: Any) -> Any:
+        optimizer = sgd(params)
+        return {"optimizer": optimizer, "lr_scheduler": StepLR(optimizer, 1)}
+
+    with pytest.raises(
+        BadValueError, match=r"OneCycle: the module's configure_optimizers returns a scheduler of its own"
+    ):
+        quick_trainer(callbacks=[OneCycle()]).fit(Own(with_schedule), batches())
+
+
+def test_several_optimizers_are_refused(quick_trainer: MakeTrainer) -> None:
+    class Two(Own):
+        automatic_optimization = False
+
+    module = Two(lambda params: [sgd(list(params)[:1]), sgd(list(params)[1:])])
+    module.make_optimizer = lambda _: [sgd([parameter]) for parameter in module.parameters()]
+
+    with pytest.raises(BadValueError, match="OneCycle: one optimizer is scheduled, got 2, whose steps"):
+        quick_trainer(callbacks=[OneCycle()]).fit(module, batches())
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"max_lr": 0},
+            BadValueError,
+            "OneCycle: a learning rate must be above zero, got 0. Pass a number such as 1e-3.",
+        ),
+        ({"max_lr": "1e-3:fast"}, BadValueError, "rates must be numbers, got '1e-3:fast'"),
+        ({"max_lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
+        ({"max_lr": {"a": 1}}, BadTypeError, "a learning rate must be a number, got {'a': 1}"),
+        ({"pct_start": 0}, BadValueError, r"pct_start must lie in \(0, 1\), got 0. Pass a share such as 0.25"),
+        ({"pct_start": 1.0}, BadValueError, r"pct_start must lie in \(0, 1\), got 1.0"),
+        ({"pct_start": "0.3"}, BadTypeError, "pct_start must be a number, got '0.3'"),
+        ({"div": 0.5}, BadValueError, "div must be at least 1, got 0.5"),
+        ({"div_final": float("inf")}, BadValueError, "div_final must be at least 1, got inf"),
+        ({"div": True}, BadTypeError, "div must be a number, got True"),
+        ({"momentum": 0.9}, BadValueError, r"momentum must be three numbers in \[0, 1\), got 0.9. Pass \(start, peak"),
+        ({"momentum": (0.9, 0.8)}, BadValueError, "momentum must be three numbers"),
+        ({"momentum": (0.9, 1.0, 0.9)}, BadValueError, "momentum must be three numbers"),
+        ({"convention": "pytorch"}, UnknownNameError, "no convention named 'pytorch'. Choices: torch, fastai"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        OneCycle(**settings)

@@ -1,0 +1,124 @@
+"""What the sweeps run over: every concrete module, found in `tabvision.modules`, with every kind of target."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tabvision import modules
+from tabvision.data import TabularDataModule
+from tabvision.data.base import TensorDataModule
+from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
+
+ROWS = 48
+
+
+def make_frame(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
+    """Numbers and categories with gaps, and a column for every kind of target that hangs on them."""
+    draw = np.random.default_rng(seed)
+    x, z = draw.normal(size=rows), 100 + 50 * draw.normal(size=rows)
+    job, size = draw.choice(["cook", "nurse", "pilot"], rows), draw.choice(["s", "m", "l"], rows)
+    signal = x + (job == "pilot") + 0.1 * draw.normal(size=rows)
+    frame = pd.DataFrame({"x": x, "z": z, "job": job, "size": size})
+    frame.loc[1::7, "z"], frame.loc[2::9, "job"] = np.nan, None
+    order = signal.argsort().argsort()  # shares of classes that no split can empty
+    flags = {"a": order % 2 == 0, "b": order < rows // 2, "c": order % 3 == 0}
+    frame["paid"] = np.where(order < rows // 2, "no", "yes")
+    frame["kind"] = np.array(["high", "low", "mid"])[order * 3 // rows]
+    frame["tags"] = [" ".join(name for name in flags if flags[name][row]) for row in range(rows)]
+    for name, flag in flags.items():
+        frame[name] = flag.astype(int)
+    frame["pay"], frame["cost"], frame["stars"] = 1e4 + 1e3 * signal, -5 * signal + x, 1 + 4 * order / rows
+    return frame
+
+
+class Case(NamedTuple):
+    """A kind of target: its columns, and how the datamodule is told of it."""
+
+    target: str | list[str]
+    settings: dict[str, Any]
+
+
+TARGETS = {
+    "binary": Case("paid", {}),
+    "binary_weighted": Case("paid", {"task": Binary(threshold=0.4, label_smoothing=0.1, class_weights="balanced")}),
+    "multiclass": Case("kind", {}),
+    "multiclass_weighted": Case("kind", {"task": Multiclass(label_smoothing=0.1, class_weights="balanced")}),
+    "multilabel_text": Case("tags", {"separator": " "}),
+    "multilabel_columns": Case(["a", "b", "c"], {"task": Multilabel()}),
+    "regression": Case("pay", {}),
+    "regression_several": Case(["pay", "cost"], {"task": Regression(error="huber")}),
+    "regression_range": Case("stars", {"task": Regression(y_range=(0.5, 5.5), error="mae")}),
+}
+FEATURES = ("x", "z", "job", "size")
+ALL_TARGETS = ("paid", "kind", "tags", "a", "b", "c", "pay", "cost", "stars")
+PREDICTED = [name for name in TARGETS if "_weighted" not in name]  # where the loss plays no part
+
+
+def tabular_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> TabularDataModule:
+    """The frame with one of its targets; the others are no features."""
+    case = TARGETS[name]
+    columns = [case.target] if isinstance(case.target, str) else case.target
+    settings: dict[str, Any] = {
+        "batch_size": 16,
+        "ignore": [column for column in ALL_TARGETS if column not in columns],
+        "verbose": False,
+    }
+    frame = make_frame() if frame is None else frame
+    return TabularDataModule(frame, case.target, **(settings | case.settings | overrides))
+
+
+MODULES: list[type[SupervisedModule]] = [
+    kind
+    for kind in (getattr(modules, name) for name in modules.__all__)
+    if inspect.isclass(kind) and issubclass(kind, SupervisedModule) and not inspect.isabstract(kind)
+]
+# How each module gets data, and settings that make it small. A new module is swept as soon as it stands here.
+DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {TabularModule: tabular_data}
+SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
+    TabularModule: {"widths": [8, 4], "lr": 0.01, "unknown_share": 0.0}  # nothing random in a step
+}
+
+
+class Pair(NamedTuple):
+    """A module class and the name of a target."""
+
+    kind: type[SupervisedModule]
+    target: str
+
+    def data(self, frame: pd.DataFrame | None = None, **overrides: Any) -> Any:
+        """A datamodule with that target."""
+        return DATA[self.kind](self.target, frame, **overrides)
+
+    def module(self, schema: Any, **overrides: Any) -> SupervisedModule:
+        """A small module; every one of the same weights."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return self.kind(schema, **(SMALL[self.kind] | overrides))
+
+
+every_module_and_target = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
+        for kind in MODULES
+        if kind in DATA
+        for target in TARGETS
+    ],
+)
+every_module = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
+        for kind in MODULES
+        if kind in DATA
+        for target in ("binary", "regression_several")
+    ],
+)

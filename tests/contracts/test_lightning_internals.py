@@ -1,0 +1,184 @@
+"""What we lean on within Lightning, and torch, beyond what they promise: a release that moves it fails here, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+class Loops(pl.Callback):
+    """What the loops say when training starts, at each batch and at the first validation."""
+
+    def __init__(self) -> None:
+        self.start: dict[str, Any] = {}
+        self.last: list[bool] = []
+        self.epochs: list[int] = []
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loop = trainer.fit_loop
+        self.start = {
+            "fit_loop.restarted_mid_epoch": loop.restarted_mid_epoch,
+            "epoch_loop.restarted_on_train_batch_end": loop.epoch_loop.restarted_on_train_batch_end,
+            "batch_progress.is_last_batch": loop.epoch_loop.batch_progress.is_last_batch,
+            "batch_progress.current.completed": loop.epoch_loop.batch_progress.current.completed,
+            "trainer.num_training_batches": trainer.num_training_batches,
+            "trainer.current_epoch": trainer.current_epoch,
+        }
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.last.append(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+        self.epochs.append(trainer.current_epoch)
+
+
+@pytest.fixture
+def saved(quick_trainer: MakeTrainer, tmp_path: Path) -> tuple[Path, Loops]:
+    """A checkpoint after each step of a fit of two epochs, and what its loops said."""
+    loops = Loops()
+    quick_trainer(max_epochs=2, callbacks=[loops, Saver(tmp_path)]).fit(make_module(), make_loader())
+    return tmp_path, loops
+
+
+def resumed(step: int, folder: Path, quick_trainer: MakeTrainer, loader: Any = None) -> Loops:
+    loops = Loops()
+    quick_trainer(max_epochs=2, callbacks=[loops]).fit(
+        make_module(), loader or make_loader(), ckpt_path=folder / f"step={step}.ckpt", weights_only=True
+    )
+    return loops
+
+
+def test_strategy_configure_ddp_wraps_what_strategy_model_holds() -> None:
+    source = inspect.getsource(DDPStrategy.configure_ddp)
+
+    assert "self.model = self._setup_model(self.model)" in source
+
+
+def test_strategy_pl_static_graph_delay_done_guards_what_is_done_once_for_each_wrap() -> None:
+    assert DDPStrategy()._pl_static_graph_delay_done is False
+    assert "if self._pl_static_graph_delay_done" in inspect.getsource(DDPStrategy.pre_backward)
+
+
+def test_strategy_ddp_comm_state_is_where_a_hooks_state_is() -> None:
+    state = object()
+
+    assert DDPStrategy(ddp_comm_state=state)._ddp_comm_state is state
+
+
+def test_fit_loop_restarted_mid_epoch_says_where_a_checkpoint_was_saved(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    name = "fit_loop.restarted_mid_epoch"
+
+    assert saved[1].start[name] is False
+    assert resumed(2, saved[0], quick_trainer).start[name] is True
+    assert resumed(STEPS, saved[0], quick_trainer).start[name] is True  # an epoch's last step counts as its middle
+
+
+def test_epoch_loop_restarted_on_train_batch_end_says_that_the_step_is_not_counted_yet(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    name = "epoch_loop.restarted_on_train_batch_end"
+
+    assert saved[1].start[name] is False
+    assert resumed(2, saved[0], quick_trainer).start[name] is True
+
+
+def test_batch_progress_is_last_batch_is_kept_in_a_checkpoint(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    name = "batch_progress.is_last_batch"
+
+    assert saved[1].last == ([False] * (STEPS - 1) + [True]) * 2
+    assert [resumed(step, saved[0], quick_trainer).start[name] for step in (2, STEPS)] == [False, True]
+
+
+def test_batch_progress_current_completed_decides_whether_an_epoch_is_over(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    at_border = resumed(STEPS, saved[0], quick_trainer)
+
+    assert at_border.start["batch_progress.current.completed"] == STEPS - 1
+    assert "self.batch_progress.current.completed >= self.trainer.num_training_batches" in inspect.getsource(
+        _TrainingEpochLoop.reset
+    )
+
+
+def test_trainer_num_training_batches_and_current_epoch_are_right_at_train_start(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    starts = [saved[1].start, *(resumed(step, saved[0], quick_trainer).start for step in (2, STEPS, STEPS + 1))]
+
+    assert [start["trainer.num_training_batches"] for start in starts] == [STEPS] * 4
+    assert [start["trainer.current_epoch"] for start in starts] == [0, 0, 1, 1]
+
+
+def test_the_trainer_saves_and_loads_a_loader_with_state_dict_and_load_state_dict(
+    saved: tuple[Path, Loops], quick_trainer: MakeTrainer
+) -> None:
+    loader = make_loader()
+    states: list[Any] = []
+    load = loader.load_state_dict
+    loader.load_state_dict = lambda state: (states.append(dict(state)), load(state))[1]  # type: ignore[method-assign, func-returns-value]
+
+    loops = resumed(2, saved[0], quick_trainer, loader)
+
+    assert [(state["epoch"], state["done"]) for state in states] == [(0, 2)]
+    assert loops.epochs == [0] * (STEPS - 2) + [1] * STEPS
+
+
+def test_the_trainer_finds_batch_sampler_sampler_and_sets_its_epoch(quick_trainer: MakeTrainer) -> None:
+    loader, epochs = make_loader(), []
+    set_epoch = loader.batch_sampler.sampler.set_epoch
+    loader.batch_sampler.sampler.set_epoch = lambda epoch: (epochs.append(epoch), set_epoch(epoch))[1]  # type: ignore[method-assign, func-returns-value]
+
+    quick_trainer(max_epochs=3).fit(make_module(), loader)
+
+    assert sorted(set(epochs)) == [0, 1, 2]
+
+
+def test_module_trainer_is_none_before_a_fit_and_the_trainer_after(quick_trainer: MakeTrainer) -> None:
+    module, trainer = UserModule(), quick_trainer()
+    assert module._trainer is None
+
+    trainer.fit(module, make_loader())
+
+    assert module._trainer is trainer
+
+
+def test_strategy_checkpoint_io_is_torch_checkpoint_io_unless_the_user_chose(quick_trainer: MakeTrainer) -> None:
+    assert type(quick_trainer().strategy.checkpoint_io) is TorchCheckpointIO
+
+
+def test_every_batch_norm_of_torch_is_a_batch_norm_underscore() -> None:
+    kind = nn.modules.batchnorm._BatchNorm
+
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LazyBatchNorm1d)
+
+    assert all(issubclass(norm, kind) for norm in kinds)
+    assert not issubclass(nn.LayerNorm, kind)
+
+
+def test_data_loader_generator_is_where_its_random_state_is() -> None:
+    import torch
+
+    generator = torch.Generator()
+    loader = DataLoader(list(range(4)), shuffle=True, generator=generator)
+
+    assert loader.generator is generator
+    assert getattr(loader.sampler, "generator", None) is generator

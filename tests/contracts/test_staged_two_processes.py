@@ -1,0 +1,128 @@
+"""Stages on two gloo processes: both equal to the bit across every border, and equal to one process within rounding."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tabvision.errors import BadValueError
+from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, fit, resume
+
+ROOT = Path(__file__).parents[2]
+Seen = tuple[dict[str, Any], dict[str, Any]]
+PER_EPOCH = 3  # steps of the tables' fit
+HEAD = ["head.weight", "head.bias"]
+MIDDLE = ["middle.0.weight", "middle.0.bias"]
+BODY = ["body.0.weight", "body.0.bias"]
+NUMBERS = {"body": 40, "middle": 72, "head": 9}  # parameters in each part
+
+
+def run(folder: Path, strategy: str) -> None:
+    """Two processes, started by Lightning."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.contracts.staged_processes", str(folder), strategy]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes wrote what they saw, and their checkpoints."""
+    folder = tmp_path_factory.mktemp("staged")
+    run(folder, "ddp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path) -> Seen:
+    """What each of two processes saw."""
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+def unequal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_replicas_are_equal_to_the_bit_after_every_epoch_across_every_border(seen: Seen, name: str) -> None:
+    first, second = (process[name]["states"] for process in seen)
+
+    assert len(first) == len(second) == EPOCHS
+    assert [unequal(*states) for states in zip(first, second, strict=True)] == [[]] * EPOCHS
+
+
+@pytest.mark.parametrize("name", set(FITS) - {"norms"})
+def test_two_processes_equal_one_on_the_joined_batches(seen: Seen, name: str, tmp_path: Path) -> None:
+    alone = fit(name, tmp_path, world_size=1)
+
+    for ours, one in zip(seen[0][name]["states"], alone["states"], strict=True):
+        assert ours.keys() == one.keys()
+        for key, value in ours.items():
+            torch.testing.assert_close(value, one[key], rtol=0, atol=1e-12, msg=key)
+
+
+def test_the_moments_of_a_thawed_layer_are_there_and_compared(seen: Seen) -> None:
+    states = seen[0]["adamw"]["states"]
+
+    assert "exp_avg body.0.weight" not in states[1]
+    assert states[2]["exp_avg body.0.weight"].abs().max() > 0
+    assert states[2]["step body.0.weight"] == 4  # steps in one epoch
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("adamw", [HEAD, MIDDLE + HEAD, BODY + MIDDLE + HEAD, BODY + MIDDLE + HEAD]),
+        ("frozen again", [BODY + MIDDLE + HEAD, HEAD, MIDDLE + HEAD, BODY + MIDDLE + HEAD]),
+        ("fine_tune", [HEAD, HEAD, BODY + MIDDLE + HEAD, BODY + MIDDLE + HEAD]),
+    ],
+)
+def test_frozen_gradients_are_neither_computed_nor_reduced(seen: Seen, name: str, expected: list[list[str]]) -> None:
+    sizes = [sum(NUMBERS[part] for part in {key.split(".")[0] for key in names}) for names in expected]
+
+    for process in seen:
+        assert process[name]["trains"] == process[name]["grads"] == expected
+        assert process[name]["reduced"] == sizes
+
+
+def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> None:
+    first, second = (process["resume"] for process in seen)
+
+    assert first["steps"] == 3 * PER_EPOCH
+    assert not unequal(first["whole"], second["whole"])
+    for step in RESUMED_STEPS:
+        assert not unequal(first["resumed"][step], first["whole"]), f"resumed at step {step}"
+        assert not unequal(first["resumed"][step], second["resumed"][step]), f"resumed at step {step}"
+
+
+@pytest.mark.usefixtures("seen")
+def test_another_number_of_processes_is_refused_inside_an_epoch(folder: Path, tmp_path: Path) -> None:
+    sentence = "saved by 2 ranks, and 1 resume it, inside an epoch. Resume on as many ranks, or from a checkpoint"
+
+    with pytest.raises(BadValueError, match=sentence):
+        resume(tmp_path, folder / "step=2.ckpt")
+
+
+@pytest.mark.usefixtures("seen")
+def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_so(folder: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="saved by 2 ranks, and 1 resume it. The fit goes on, with other random numb"):
+        _, trainer = resume(tmp_path, folder / "step=6.ckpt")
+
+    assert trainer.current_epoch == 3
+    assert trainer.global_step == 6 + 6  # batches of one process are half as large
+
+
+def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:
+    run(tmp_path, "ddp_spawn")
+
+    for rank in (0, 1):
+        spawned = torch.load(tmp_path / f"spawned{rank}.pt", weights_only=True)
+        assert spawned["trains"] == seen[rank]["adamw"]["trains"]
+        for ours, theirs in zip(spawned["states"], seen[rank]["adamw"]["states"], strict=True):
+            assert not unequal(ours, theirs)

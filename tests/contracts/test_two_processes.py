@@ -1,0 +1,102 @@
+"""Two gloo processes against one: the same rows, the same weights on both, the same numbers as one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tabvision.callbacks import OneCycle
+from tabvision.inference import gather
+from tests.contracts.two_processes import SCENARIOS, make_trainer
+
+ROOT = Path(__file__).parents[2]
+Records = tuple[dict[str, Any], dict[str, Any]]
+VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation is not None]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """What each of two processes wrote down, by scenario."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    command = [sys.executable, "-m", "tests.contracts.two_processes", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_processes_hold_the_same_bits_after_training(records: Records, name: str) -> None:
+    first, second = (record[name]["state"] for record in records)
+
+    different = [key for key in first if not torch.equal(first[key], second[key])]
+
+    assert not different
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_each_epoch_trains_on_every_row_once_in_as_many_steps(records: Records, name: str) -> None:
+    _, data = SCENARIOS[name].build()
+    first, second = (record[name] for record in records)
+
+    assert first["steps"] == second["steps"]
+    assert len(first["seen"]) == 2
+    for ours, theirs in zip(first["seen"], second["seen"], strict=True):
+        rows = [row for batch in ours + theirs for row in batch]
+        assert sorted(rows) == data.parts["train"].rows.tolist()
+        assert min(len(batch) for batch in ours + theirs) >= 2
+    assert first["seen"][0] != first["seen"][1]
+
+
+@pytest.mark.parametrize("name", VALIDATED)
+def test_validation_gives_what_one_process_gives(records: Records, name: str, tmp_path: Path) -> None:
+    module, data = SCENARIOS[name].build()
+    module.load_state_dict(records[0][name]["state"])
+
+    (alone,) = make_trainer(tmp_path, devices=1).validate(module, data, verbose=False)
+
+    for record in records:
+        assert record[name]["validated"] == pytest.approx(alone, rel=1e-6, nan_ok=True)
+        logged = {key: value for key, value in record[name]["logged"].items() if key.startswith("val/")}
+        assert logged == pytest.approx(alone, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_processes_log_the_same_training_loss(records: Records, name: str) -> None:
+    first, second = (record[name]["logged"]["train/loss"] for record in records)
+
+    assert np.isfinite(first)
+    assert first == second
+
+
+@pytest.mark.parametrize("name", VALIDATED)
+def test_gathered_predictions_are_those_of_one_process(records: Records, name: str, tmp_path: Path) -> None:
+    module, data = SCENARIOS[name].build()
+    module.load_state_dict(records[0][name]["state"])
+
+    alone = gather(make_trainer(tmp_path, devices=1).predict(module, data))
+
+    for record in records:
+        assert torch.equal(record[name]["gathered"]["index"], data.parts["val"].rows)
+        torch.testing.assert_close(record[name]["gathered"]["predictions"], alone["predictions"])
+    shares = [record[name]["own_rows"] for record in records]
+    assert sorted(shares[0] + shares[1]) == data.parts["val"].rows.tolist()
+
+
+def test_two_processes_train_as_one_with_the_joined_batch_does(records: Records, tmp_path: Path) -> None:
+    module, data = SCENARIOS["no norms"].build(batch_size=16)
+    trainer = make_trainer(tmp_path, devices=1, callbacks=[OneCycle()])
+
+    trainer.fit(module, data)
+
+    record = records[0]["no norms"]
+    assert trainer.global_step == record["steps"]
+    for key, tensor in module.state_dict().items():
+        torch.testing.assert_close(record["state"][key], tensor, rtol=1e-5, atol=1e-6)
+    assert record["logged"]["train/loss"] == pytest.approx(float(trainer.callback_metrics["train/loss"]), rel=1e-5)

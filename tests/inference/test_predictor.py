@@ -1,0 +1,269 @@
+"""Predictor: a checkpoint alone answers as the Trainer does, whatever form the rows come in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from pandas.testing import assert_frame_equal
+
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
+from tabvision.inference import Predictor, gather
+from tests.contracts.cases import PREDICTED, make_frame
+from tests.inference.trained import trained
+
+MakeTrainer = Callable[..., pl.Trainer]
+INPUTS = ["x", "z", "job", "size"]
+
+
+def predictor(target: str = "binary") -> Predictor:
+    return Predictor(trained(target)[0], device="cpu")
+
+
+def raw(rows: int = 40) -> pd.DataFrame:
+    """Rows never seen, with gaps and a category that training lacks."""
+    frame = make_frame(rows, seed=5)[INPUTS]
+    frame.loc[3, "job"] = "astronaut"
+    return frame
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = frame.to_dict("records")
+    return found
+
+
+# What it answers.
+
+
+@pytest.mark.parametrize("target", PREDICTED)
+def test_answers_are_those_of_the_trainer(target: str, quick_trainer: MakeTrainer) -> None:
+    _, data, module = trained(target)
+    expected = gather(quick_trainer().predict(module, data))
+
+    answers = predictor(target).predict(data.frame.iloc[expected["index"]])
+
+    numbers = answers.select_dtypes("number").to_numpy()[:, -expected["predictions"].shape[1] :]
+    np.testing.assert_allclose(numbers, expected["predictions"].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_classes_are_answered_by_label_with_a_probability_each() -> None:
+    answers = predictor("multiclass").predict(raw())
+
+    assert answers.columns.tolist() == ["label", "probability_high", "probability_low", "probability_mid"]
+    probabilities = answers.drop(columns="label")
+    assert probabilities.sum(axis=1).to_numpy() == pytest.approx(np.ones(40), abs=1e-6)
+    assert answers["label"].tolist() == probabilities.idxmax(axis=1).str.removeprefix("probability_").tolist()
+
+
+def test_yes_or_no_is_answered_by_label() -> None:
+    answers = predictor("binary").predict(raw())
+
+    assert answers.columns.tolist() == ["label", "probability_no", "probability_yes"]
+    assert answers["label"].tolist() == np.where(answers["probability_yes"] > 0.5, "yes", "no").tolist()
+
+
+@pytest.mark.parametrize("target", ["multilabel_text", "multilabel_columns"])
+def test_labels_are_joined(target: str) -> None:
+    answers = predictor(target).predict(raw())
+
+    assert answers.columns.tolist() == ["label", "probability_a", "probability_b", "probability_c"]
+    for row in answers.itertuples():
+        chosen = [name for name in "abc" if getattr(row, f"probability_{name}") > 0.5]
+        assert row.label == " ".join(chosen)
+
+
+def test_numbers_are_answered_in_the_users_units() -> None:
+    answers = predictor("regression").predict(raw())
+
+    assert answers.columns.tolist() == ["prediction"]
+    assert answers["prediction"].between(0, 2e4).all()
+
+
+def test_several_numbers_are_named_by_their_target() -> None:
+    assert predictor("regression_several").predict(raw()).columns.tolist() == ["prediction_pay", "prediction_cost"]
+
+
+def test_a_range_holds() -> None:
+    assert predictor("regression_range").predict(raw())["prediction"].between(0.5, 5.5).all()
+
+
+def test_probabilities_can_be_left_out() -> None:
+    assert predictor("multiclass").predict(raw(), proba=False).columns.tolist() == ["label"]
+
+
+# In whatever form the rows come.
+
+
+def test_the_order_and_index_of_a_frame_are_kept() -> None:
+    frame = raw()
+    shuffled = frame.sample(frac=1, random_state=0)
+    shuffled.index = pd.Index([f"row {number}" for number in shuffled.index])
+
+    answers = predictor().predict(shuffled)
+
+    expected = predictor().predict(frame)
+    assert answers.index.tolist() == shuffled.index.tolist()
+    for name, row in answers.iterrows():
+        assert row["probability_yes"] == pytest.approx(expected["probability_yes"][int(str(name).split()[1])])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 16, 17, 40])
+@pytest.mark.parametrize("target", ["binary", "regression_several"])
+def test_rows_as_dicts_are_answered_as_a_frame_is(rows: int, target: str) -> None:
+    frame = raw().iloc[:rows]
+
+    assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
+
+
+def test_one_row_may_be_a_dict() -> None:
+    frame = raw()
+
+    answers = predictor().predict(records(frame)[3])
+
+    assert_frame_equal(answers, predictor().predict(frame.iloc[[3]].reset_index(drop=True)), rtol=1e-4)
+
+
+def test_a_dict_of_columns_is_a_table() -> None:
+    frame = raw()
+
+    assert_frame_equal(predictor().predict(frame.to_dict("list")), predictor().predict(frame))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("rows.csv", lambda frame, path: frame.to_csv(path, index=False)),
+        ("rows.parquet", lambda frame, path: frame.to_parquet(path)),
+        ("rows.feather", lambda frame, path: frame.to_feather(path)),
+    ],
+)
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_file_is_read(name: str, write: Any, as_text: bool, tmp_path: Path) -> None:
+    path = tmp_path / name
+    write(raw(), path)
+
+    answers = predictor().predict(str(path) if as_text else path)
+
+    assert_frame_equal(answers, predictor().predict(raw()))
+
+
+def test_extra_columns_are_ignored_and_columns_may_stand_in_any_order() -> None:
+    frame = raw()
+    wider = frame[INPUTS[::-1]].assign(paid="who knows", other=[[1]] * len(frame))
+
+    assert_frame_equal(predictor().predict(wider), predictor().predict(frame))
+
+
+@pytest.mark.parametrize("source", [raw().iloc[:0], []], ids=["frame", "list"])
+@pytest.mark.parametrize("target", ["binary", "multilabel_text", "regression_several"])
+def test_no_rows_have_no_answers_in_the_same_columns(source: Any, target: str) -> None:
+    answers = predictor(target).predict(source)
+
+    assert len(answers) == 0
+    assert answers.columns.tolist() == predictor(target).predict(raw()).columns.tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 40, 1000])
+def test_the_batch_size_changes_no_answer(batch_size: int) -> None:
+    assert_frame_equal(predictor().predict(raw(), batch_size=batch_size), predictor().predict(raw()), rtol=1e-5)
+
+
+def test_nothing_is_changed_by_predicting() -> None:
+    asked, frame = predictor(), raw()
+    before, state = frame.copy(), {name: tensor.clone() for name, tensor in asked.module.state_dict().items()}
+    generator = torch.get_rng_state()
+
+    first, second = asked.predict(frame), asked.predict(frame)
+
+    assert_frame_equal(first, second)
+    assert_frame_equal(frame, before)
+    assert all(torch.equal(state[name], tensor) for name, tensor in asked.module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not asked.module.training
+
+
+def test_eight_threads_have_the_same_answers() -> None:
+    asked, frame = predictor(), raw()
+    expected, one = asked.predict(frame), asked.predict(records(frame)[0])
+
+    with ThreadPoolExecutor(8) as pool:
+        frames = list(pool.map(lambda _: asked.predict(frame), range(40)))
+        singles = list(pool.map(lambda _: asked.predict(records(frame)[0]), range(40)))
+
+    for answers in frames:
+        assert_frame_equal(answers, expected)
+    for answers in singles:
+        assert_frame_equal(answers, one)
+
+
+def test_loading_and_asking_warns_of_nothing() -> None:
+    path = trained("binary")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Predictor(path, device="auto").predict(raw())
+
+
+# Refused in a sentence.
+
+
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_a_missing_column_is_named_with_the_close_one(as_rows: bool) -> None:
+    frame = raw().rename(columns={"job": "Job"})
+
+    with pytest.raises(
+        MissingColumnsError, match=r"Predictor: the frame lacks 1 column: 'job' \(did you mean 'Job'\?\)."
+    ):
+        predictor().predict(records(frame)[:2] if as_rows else frame)
+
+
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_text_where_numbers_were_is_refused(as_rows: bool) -> None:
+    frame = raw().astype({"x": object})
+    frame.loc[1, "x"] = "much"
+
+    with pytest.raises(TabvisionError, match=r"Predictor: .*'x' must hold .*'much'"):
+        predictor().predict(records(frame)[:4] if as_rows else frame.assign(x=frame["x"].astype(str)))
+
+
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_an_infinity_is_refused(as_rows: bool) -> None:
+    frame = raw()
+    frame.loc[1, "x"] = np.inf
+
+    with pytest.raises(BadValueError, match=r"Predictor: .*'x' must hold finite numbers"):
+        predictor().predict(records(frame)[:4] if as_rows else frame)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        (3, BadTypeError),
+        (None, BadTypeError),
+        (["rows.csv"], BadTypeError),
+        (np.zeros((2, 4)), BadTypeError),
+        ("nowhere.csv", MissingFileError),
+    ],
+)
+def test_what_is_no_table_is_refused(source: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="Predictor: "):
+        predictor().predict(source)
+
+
+@pytest.mark.parametrize(("batch_size", "error"), [(0, BadValueError), (-1, BadValueError), (2.5, BadTypeError)])
+def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="Predictor: batch_size must be"):
+        predictor().predict(raw(), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", 3.5])
+def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
+    with pytest.raises(BadValueError, match=r"Predictor: there is no device .* here.*Pass \"auto\""):
+        Predictor(trained("binary")[0], device=device)

@@ -1,0 +1,45 @@
+"""A trained checkpoint for each kind of target, made once a session."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from tabvision.data import TabularDataModule
+from tabvision.modules import TabularModule
+from tests.contracts.cases import tabular_data
+
+
+@functools.cache
+def folder() -> Path:
+    """Where checkpoints lie until the tests are over."""
+    path = Path(tempfile.mkdtemp(prefix="tabvision-tests-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
+    """The checkpoint of a module trained on that target, its data and the module."""
+    torch.manual_seed(0)
+    data = tabular_data(target)
+    module = TabularModule(data.schema, widths=[8])
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=folder(),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        logger=False,
+        max_epochs=2,
+    )
+    trainer.fit(module, data)
+    trainer.save_checkpoint(folder() / f"{target}.ckpt")
+    return folder() / f"{target}.ckpt", data, module.eval()

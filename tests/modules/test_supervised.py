@@ -1,0 +1,480 @@
+"""The four steps: what is logged is what was computed by hand, settings are plain, wrong ones are sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import CSVLogger
+from sklearn import metrics
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD
+from typing_extensions import override
+
+from tabvision.batch import Batch
+from tabvision.data import TabularDataModule, base
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.inference import Predictor, gather
+from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.nets.groups import LayerGroup
+from tabvision.schema import Schema
+from tests.contracts.cases import make_frame, tabular_data
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+class Linear(SupervisedModule):
+    """A user's own module: one layer over the numbers."""
+
+    def __init__(self, schema: Schema | dict[str, Any], scale: float = 1.0, *, lr: Any = 0.1) -> None:
+        super().__init__(
+            schema,
+            lr=lr,
+            optimizer="sgd",
+            weight_decay=0.0,
+            decay="decoupled",
+            decay_norms=False,
+            momentum=0.0,
+        )
+        self.scale = scale
+        self.layer = nn.Linear(len(self.schema.continuous), self.task.num_outputs)
+
+    @override
+    def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.layer(batch["continuous"]) * self.scale
+        return logits
+
+    @override
+    def layer_groups(self) -> list[LayerGroup]:
+        return [LayerGroup("layer", (self.layer,))]
+
+
+class HalfGrouped(Linear):
+    """Forgets its bias."""
+
+    @override
+    def layer_groups(self) -> list[LayerGroup]:
+        return [LayerGroup("layer", (nn.ParameterList([self.layer.weight]),))]
+
+
+def small(data: TabularDataModule, **settings: Any) -> TabularModule:
+    chosen: dict[str, Any] = {"widths": [8], "unknown_share": 0.0}
+    return TabularModule(data.schema, **(chosen | settings))
+
+
+def answers_of(module: SupervisedModule, data: TabularDataModule, part: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, predictions and targets of all rows of a part."""
+    tensors, rows = data.parts[part]
+    batch = {name: tensor[rows] for name, tensor in tensors.items()}
+    batch["categorical"] = batch["categorical"].long()
+    module.eval()
+    with torch.no_grad():
+        logits = module(batch)
+    return logits, module.task.activate(logits), batch["target"]
+
+
+# What is logged.
+
+
+@pytest.fixture
+def _several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation rows come in several batches, the last a smaller one."""
+    monkeypatch.setattr(base, "CPU_EVAL_BATCH_SIZE", 7)
+
+
+@pytest.mark.usefixtures("_several_batches")
+def test_binary_validation_metrics_are_scikit_learns(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(90))
+    module = small(data)
+    (logged,) = quick_trainer().validate(module, data, verbose=False)
+
+    logits, predictions, target = answers_of(module, data, "val")
+
+    answered = predictions[:, 1] > 0.5
+    assert logged == pytest.approx(
+        {
+            "val/loss": functional.binary_cross_entropy_with_logits(logits[:, 0], target.float()).item(),
+            "val/accuracy": metrics.accuracy_score(target, answered),
+            "val/auroc": metrics.roc_auc_score(target, predictions[:, 1]),
+            "val/f1": metrics.f1_score(target, answered),
+        }
+    )
+
+
+@pytest.mark.usefixtures("_several_batches")
+def test_multiclass_validation_metrics_are_scikit_learns(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("multiclass", make_frame(90))
+    module = small(data)
+    (logged,) = quick_trainer().validate(module, data, verbose=False)
+
+    logits, predictions, target = answers_of(module, data, "val")
+
+    answered = predictions.argmax(1)
+    assert logged == pytest.approx(
+        {
+            "val/loss": functional.cross_entropy(logits, target).item(),
+            "val/accuracy": metrics.accuracy_score(target, answered),
+            "val/f1": metrics.f1_score(target, answered, average="macro"),
+        }
+    )
+
+
+@pytest.mark.usefixtures("_several_batches")
+def test_multilabel_validation_metrics_are_scikit_learns(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("multilabel_text", make_frame(90))
+    module = small(data)
+    (logged,) = quick_trainer().validate(module, data, verbose=False)
+
+    logits, predictions, target = answers_of(module, data, "val")
+
+    answered = predictions > 0.5
+    assert logged == pytest.approx(
+        {
+            "val/loss": functional.binary_cross_entropy_with_logits(logits, target).item(),
+            "val/accuracy": (answered == (target > 0)).float().mean().item(),
+            "val/f1": metrics.f1_score(target, answered, average="macro"),
+        }
+    )
+
+
+@pytest.mark.usefixtures("_several_batches")
+def test_regression_validation_metrics_are_scikit_learns_in_the_users_units(quick_trainer: MakeTrainer) -> None:
+    frame = make_frame(90)
+    data = tabular_data("regression", frame)
+    module = small(data)
+    (logged,) = quick_trainer().validate(module, data, verbose=False)
+
+    logits, predictions, target = answers_of(module, data, "val")
+
+    training = frame["pay"].to_numpy()[data.parts["train"].rows]
+    standardized = (target - training.mean()) / training.std()
+    assert logged == pytest.approx(
+        {
+            "val/loss": functional.mse_loss(logits, standardized).item(),
+            "val/mae": metrics.mean_absolute_error(target, predictions),
+            "val/rmse": metrics.root_mean_squared_error(target, predictions),
+            "val/r2": metrics.r2_score(target, predictions),
+        },
+        rel=1e-4,
+    )
+
+
+class Losses(pl.Callback):
+    """The loss and the number of rows of each training batch."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, int]] = []
+
+    @override
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append((float(outputs["loss"]), len(batch["index"])))
+
+
+def test_the_training_loss_weighs_rows_alike_in_a_smaller_last_batch(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(48), batch_size=16)  # 38 rows train: 16, 16, 6
+    losses = Losses()
+    trainer = quick_trainer(max_epochs=2, callbacks=[losses])
+
+    trainer.fit(small(data), data)
+
+    means, rows = np.array(losses.steps[3:]).T  # of the second epoch: the first is forgotten
+    assert rows.tolist() == [16, 16, 6]
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx((means * rows).sum() / rows.sum())
+
+
+def test_each_metric_is_logged_once_an_epoch(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data = tabular_data("binary")
+    logger = CSVLogger(tmp_path)
+
+    quick_trainer(max_epochs=3, logger=logger, log_every_n_steps=1).fit(small(data), data)
+
+    written = pd.read_csv(Path(logger.log_dir) / "metrics.csv")
+    assert len(written) == 6  # three of validation, three of training
+    for name in ("train/loss", "val/loss", "val/accuracy", "val/auroc", "val/f1"):
+        assert written["epoch"][written[name].notna()].tolist() == [0, 1, 2]
+    assert "train/loss_step" not in written.columns
+
+
+@pytest.mark.parametrize("monitor", ["train/loss", "val/loss"])
+def test_what_is_logged_can_be_monitored(monitor: str, quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+
+    trainer = quick_trainer(max_epochs=3, callbacks=[EarlyStopping(monitor, stopping_threshold=100.0)])
+    trainer.fit(small(data), data)
+
+    assert trainer.current_epoch == 1
+
+
+def test_the_sanity_check_leaves_no_trace_in_the_metrics(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+    seen = []
+    for num_sanity_val_steps in (0, 2):
+        torch.manual_seed(0)
+        trainer = quick_trainer(num_sanity_val_steps=num_sanity_val_steps)
+        trainer.fit(small(data), data)
+        seen.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    assert seen[0] == seen[1]
+
+
+# Weights of rows.
+
+
+def weighted_frame() -> Any:
+    frame = make_frame(60)
+    frame["weight"] = np.arange(60) % 5 / 2.0
+    return frame
+
+
+@pytest.mark.usefixtures("_several_batches")
+def test_the_loss_is_the_weighted_mean_of_the_rows(quick_trainer: MakeTrainer) -> None:
+    frame = weighted_frame()
+    data = tabular_data("binary", frame, weight="weight")
+    module = small(data)
+
+    (logged,) = quick_trainer().validate(module, data, verbose=False)
+
+    logits, _, target = answers_of(module, data, "val")
+    losses = functional.binary_cross_entropy_with_logits(logits[:, 0], target.float(), reduction="none")
+    weights = frame["weight"].to_numpy()[data.parts["val"].rows]
+    assert logged["val/loss"] == pytest.approx(np.average(losses.numpy(), weights=weights))
+
+
+def test_a_row_that_weighs_nothing_teaches_nothing() -> None:
+    frame = weighted_frame()
+    data = tabular_data("binary", frame, weight="weight")
+    module = small(data, batch_norm=False, continuous_norm=False)
+    batch = next(iter(data.train_dataloader()))
+    changed = dict(batch)
+    changed["target"] = torch.where(batch["weight"] == 0, 1 - batch["target"], batch["target"])
+
+    losses = [module._mean_loss(each, module(each), "train").item() for each in (batch, changed)]  # type: ignore[arg-type]
+
+    assert (batch["weight"] == 0).any()
+    assert losses[0] == losses[1]
+
+
+def test_a_batch_of_rows_that_all_weigh_nothing_changes_nothing(quick_trainer: MakeTrainer) -> None:
+    frame = make_frame(40).assign(weight=1.0)
+    frame.loc[frame.index[:30], "weight"] = 0.0  # so that some batches of two weigh nothing
+    data = tabular_data("regression", frame, weight="weight", batch_size=2)
+    module = small(data)
+    trainer = quick_trainer()
+
+    trainer.fit(module, data)
+
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert math.isfinite(trainer.callback_metrics["train/loss"])
+
+
+# Settings.
+
+
+def test_a_rate_may_be_a_numpy_number_and_is_saved_as_pythons(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data = tabular_data("binary")
+    module = small(
+        data,
+        lr=(np.float32(0.25), np.float64(0.5)),
+        weight_decay=np.float32(0.5),
+        momentum=np.float64(0.5),
+        dropout=np.float64(0.0),
+    )
+    trainer = quick_trainer()
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+
+    settings = TabularModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).hparams
+
+    assert settings["lr"] == (0.25, 0.5)
+    assert [type(value) for value in settings["lr"]] == [float, float]
+    assert {name: type(settings[name]) for name in ("weight_decay", "momentum", "dropout")} == {
+        "weight_decay": float,
+        "momentum": float,
+        "dropout": float,
+    }
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
+def test_every_optimizer_has_the_three_groups_by_name(name: str, quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+    trainer = quick_trainer()
+
+    trainer.fit(small(data, optimizer=name, lr=(1e-4, 1e-2)), data)
+
+    rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
+    assert rates == pytest.approx(
+        {
+            "embeddings": 1e-4,
+            "embeddings/no_decay": 1e-4,
+            "layers": 1e-3,
+            "layers/no_decay": 1e-3,
+            "head": 1e-2,
+            "head/no_decay": 1e-2,
+        }
+    )
+
+
+def test_an_optimizer_of_ones_own_trains_and_its_checkpoint_answers(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data = tabular_data("binary")
+    module = small(data, optimizer=lambda groups: SGD(groups, momentum=0.5))
+    trainer = quick_trainer()
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+
+    loaded = TabularModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True)
+    answers = Predictor(tmp_path / "module.ckpt", device="cpu").predict(data.frame)
+
+    assert trainer.optimizers[0].defaults["momentum"] == 0.5
+    assert len(answers) == len(data.frame)
+    with pytest.raises(
+        BadValueError, match=r"an optimizer function of your own.*load_from_checkpoint\(path, optimizer="
+    ):
+        quick_trainer().fit(loaded, data)
+
+
+def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data = tabular_data("binary")
+    trainer = quick_trainer()
+    trainer.fit(small(data, optimizer=SGD), data)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+
+    loaded = TabularModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True, optimizer="adam")
+
+    quick_trainer().fit(loaded, data)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"lr": 0},
+            BadValueError,
+            "TabularModule: a learning rate must be above zero, got 0. Pass a number such as 1e-3",
+        ),
+        ({"lr": -1e-3}, BadValueError, "a learning rate must be above zero, got -0.001"),
+        ({"lr": float("nan")}, BadValueError, "a learning rate must be above zero, got nan"),
+        ({"lr": (1e-3, 0.0)}, BadValueError, "a learning rate must be above zero, got 0.0"),
+        ({"lr": "fast"}, BadValueError, "rates must be numbers, got 'fast'"),
+        ({"lr": None}, BadTypeError, "a learning rate must be a number, got None"),
+        ({"optimizer": "adamww"}, UnknownNameError, "no optimizer named 'adamww'. Choices: adamw, adam, rmsprop, sgd"),
+        ({"optimizer": 3}, BadTypeError, "optimizer must be a name or a function, got 3"),
+        ({"weight_decay": -1}, BadValueError, "weight_decay must be a number from 0, got -1"),
+        ({"decay": "both"}, UnknownNameError, "no decay named 'both'"),
+        ({"momentum": 1.5}, BadValueError, r"momentum must lie in \[0, 1\), got 1.5"),
+        ({"momentum": None}, BadTypeError, r"momentum must be a number in \[0, 1\), got None"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence_when_the_module_is_built(
+    settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    schema = tabular_data("binary").schema
+
+    with pytest.raises(error, match=message):
+        TabularModule(schema, **settings)
+
+
+def test_a_list_of_rates_of_another_length_is_refused_before_training(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+
+    with pytest.raises(BadValueError, match="3 layer groups need 3 rates, got 2"):
+        quick_trainer().fit(small(data, lr=[0.1, 0.2]), data)
+
+
+def test_a_setting_that_is_no_plain_data_is_refused() -> None:
+    class Odd(Linear):
+        def __init__(self, schema: Schema, hook: Any) -> None:
+            super().__init__(schema)
+            self.hook = hook
+
+    with pytest.raises(BadTypeError, match=r"Odd: settings must be plain data, got function.*Pass numbers, strings"):
+        Odd(tabular_data("binary").schema, hook=lambda value: value)
+
+
+def test_the_schema_may_be_the_dict_it_was_saved_as() -> None:
+    schema = tabular_data("binary").schema
+
+    module = TabularModule(schema.to_dict())
+
+    assert module.schema == schema
+    assert module.task == schema.task
+
+
+def test_another_schema_than_the_datas_names_the_column_that_differs(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+    frame = make_frame()
+    frame["z"] = frame["z"] * 2
+    other = tabular_data("binary", frame)
+
+    with pytest.raises(
+        BadValueError,
+        match=r"TabularModule: the data was prepared for another schema; what differs: continuous 'z'. Pass",
+    ):
+        quick_trainer().validate(small(data), other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "difference"),
+    [("binary", "multiclass", "target"), ("binary", "binary_weighted", "target")],
+)
+def test_another_target_is_a_difference(one: str, other: str, difference: str, quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match=f"what differs: {difference}"):
+        quick_trainer().fit(small(tabular_data(one)), tabular_data(other))
+
+
+def test_a_loss_that_is_no_number_warns(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("regression")
+    module = small(data, lr=1e30, optimizer="sgd", batch_norm=False, continuous_norm=False)
+
+    with pytest.warns(UserWarning, match=r"TabularModule: the training loss is (nan|inf) in epoch 0. Lower lr."):
+        quick_trainer().fit(module, data)
+
+
+# A module of the user's own.
+
+
+def test_a_users_own_module_trains_and_answers(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data = tabular_data("binary")
+    module = Linear(data.schema, scale=2.0)
+    trainer = quick_trainer()
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    loaded = Linear.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True)
+    answers = Predictor(tmp_path / "own.ckpt", device="cpu", module_class=Linear).predict(data.frame)
+
+    assert loaded.scale == 2.0
+    predicted = gather(trainer.predict(module, data))
+    np.testing.assert_allclose(
+        answers[["probability_no", "probability_yes"]].to_numpy()[predicted["index"]],
+        predicted["predictions"].numpy(),
+        rtol=1e-6,
+    )
+
+
+def test_a_parameter_that_no_layer_group_holds_is_named(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary")
+
+    with pytest.raises(BadValueError, match=r"HalfGrouped: 1 parameter in no layer group: layer.bias"):
+        quick_trainer().fit(HalfGrouped(data.schema), data)
+
+
+def test_a_module_that_answers_neither_question_cannot_be_built() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        SupervisedModule(  # type: ignore[abstract]
+            tabular_data("binary").schema,
+            lr=1.0,
+            optimizer="sgd",
+            weight_decay=0.0,
+            decay="l2",
+            decay_norms=False,
+            momentum=0.0,
+        )

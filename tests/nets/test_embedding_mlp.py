@@ -1,0 +1,206 @@
+"""The table network: every choice trains, exports and repeats; bad arguments are answered in a sentence."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.nets.dropout import Dropout
+from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
+from tabvision.nets.groups import LayerGroup, check_groups
+
+CARDINALITIES = [3, 10]
+BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0)]
+CHOICES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "linear": {"widths": ()},
+    "three layers": {"widths": (16, 8, 4), "dropout": (0.1, 0.2, 0.0)},
+    "dropout": {"dropout": 0.2, "embedding_dropout": 0.1},
+    "no norm": {"batch_norm": False, "continuous_norm": False, "squash": False},
+    "gelu": {"activation": "gelu"},
+    "widths by place": {"embedding_widths": {1: 5}},
+    "piecewise": {"numbers": "piecewise", "bins": BINS},
+}
+
+
+def batch(rows: int = 8, numbers: int = 2, categories: int = 2) -> tuple[Tensor, Tensor]:
+    return torch.randn(rows, numbers), torch.randint(3, (rows, categories))
+
+
+@pytest.fixture(params=list(CHOICES.values()), ids=list(CHOICES))
+def net(request: pytest.FixtureRequest) -> EmbeddingMLP:
+    torch.manual_seed(0)
+    return EmbeddingMLP(CARDINALITIES, 2, 3, **request.param)
+
+
+def test_every_parameter_gets_a_finite_gradient(net: EmbeddingMLP) -> None:
+    logits = net(*batch(64))
+    logits.square().sum().backward()
+
+    assert logits.shape == (64, 3)
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+def test_three_groups_hold_every_parameter_once(net: EmbeddingMLP) -> None:
+    parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
+
+    check_groups([LayerGroup(name, (part,)) for name, part in parts.items()], net)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_few_rows_are_answered_in_evaluation(net: EmbeddingMLP, rows: int) -> None:
+    assert net.eval()(*batch(rows)).shape == (rows, 3)
+
+
+def test_one_row_trains(net: EmbeddingMLP) -> None:
+    net(*batch(1)).sum().backward()
+
+    assert net.head.weight.grad is not None
+
+
+def test_a_row_is_answered_alike_alone_and_among_others(net: EmbeddingMLP) -> None:
+    numbers, codes = batch(8)
+    net.eval()
+
+    torch.testing.assert_close(net(numbers, codes)[3:4], net(numbers[3:4], codes[3:4]))
+
+
+def test_state_and_pickle_repeat_the_answers(net: EmbeddingMLP) -> None:
+    inputs, copied = batch(), pickle.loads(pickle.dumps(net))
+    fresh = copy.deepcopy(net)
+    for parameter in fresh.parameters():
+        nn.init.zeros_(parameter)
+    fresh.load_state_dict(net.state_dict())
+
+    expected = net.eval()(*inputs)
+
+    assert torch.equal(copied.eval()(*inputs), expected)
+    assert torch.equal(fresh.eval()(*inputs), expected)
+
+
+def test_an_exported_program_answers_alike_for_any_number_of_rows(net: EmbeddingMLP) -> None:
+    rows = torch.export.Dim("rows", min=2)
+    program = torch.export.export(net.eval(), batch(8), dynamic_shapes=({0: rows}, {0: rows}))
+    inputs = batch(5)
+
+    torch.testing.assert_close(program.module()(*inputs), net(*inputs))
+
+
+def test_bfloat16_autocast_is_near_float32(net: EmbeddingMLP) -> None:
+    inputs = batch()
+    net.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = net(*inputs)
+
+    torch.testing.assert_close(low.float(), net(*inputs), atol=0.05, rtol=0.05)
+
+
+def test_a_seed_repeats_the_start() -> None:
+    torch.manual_seed(0)
+    first = EmbeddingMLP(CARDINALITIES, 2, 3)
+    torch.manual_seed(0)
+    second = EmbeddingMLP(CARDINALITIES, 2, 3)
+
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("numbers", ["plain", "piecewise"])
+def test_categories_alone_are_enough(numbers: Any) -> None:
+    assert EmbeddingMLP([3], 0, 1, numbers=numbers)(*batch(4, numbers=0, categories=1)).shape == (4, 1)
+
+
+def test_numbers_alone_are_enough() -> None:
+    assert EmbeddingMLP([], 2, 1)(*batch(4, categories=0)).shape == (4, 1)
+
+
+def test_layers_follow_fastais_order() -> None:
+    net = EmbeddingMLP([], 2, 1, widths=(8,), dropout=0.1)
+
+    assert [type(layer).__name__ for layer in net.layers] == ["Linear", "ReLU", "BatchNorm1d", "Dropout"]
+
+
+def test_each_layer_may_have_its_own_dropout() -> None:
+    net = EmbeddingMLP([], 2, 1, widths=(8, 8, 8), dropout=[0.1, 0.0, 0.3])
+
+    assert [layer.p for layer in net.layers if isinstance(layer, Dropout)] == [0.1, 0.3]
+
+
+def test_a_training_step_without_dropout_or_unknown_codes_repeats() -> None:
+    net, inputs = EmbeddingMLP(CARDINALITIES, 2, 1, unknown_share=0.0), batch()
+
+    assert torch.equal(net(*inputs), net(*inputs))
+
+
+@pytest.mark.parametrize("widths", [[4, 7], {0: 4, 1: 7}])
+def test_embedding_widths_may_be_chosen(widths: Any) -> None:
+    net = EmbeddingMLP(CARDINALITIES, 0, 1, embedding_widths=widths)
+
+    assert [table.embedding_dim for table in net.embeddings.tables] == [4, 7]
+
+
+def test_the_network_learns_an_interaction_of_a_category_and_a_number() -> None:
+    torch.manual_seed(0)
+    numbers, codes = torch.randn(512, 1), torch.randint(1, 3, (512, 1))
+    target = numbers * (codes * 2 - 3)
+    net = EmbeddingMLP([3], 1, 1, widths=(32,))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
+
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss: Tensor = nn.functional.mse_loss(net(numbers, codes), target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    assert nn.functional.mse_loss(net.eval()(numbers, codes), target).item() < 0.05
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no columns": ({"cardinalities": [], "num_continuous": 0}, "a row must have a category or a number, got neither"),
+    "no codes": ({"cardinalities": [3, 0]}, "cardinalities must be whole numbers, at least 1, got 0"),
+    "negative numbers": ({"num_continuous": -1}, "num_continuous must be whole numbers, at least 0, got -1"),
+    "no outputs": ({"num_outputs": 0}, "num_outputs must be whole numbers, at least 1, got 0"),
+    "no width": ({"widths": (8, 0)}, "widths must be whole numbers, at least 1, got 0"),
+    "half a width": ({"widths": (8.5,)}, r"widths must be whole numbers, at least 1, got 8\.5"),
+    "few embedding widths": ({"embedding_widths": [4]}, "embedding_widths must have 2 numbers, got 1"),
+    "unknown place": ({"embedding_widths": {2: 4}}, "embedding_widths names category 2, but there are 2"),
+    "no embedding width": ({"embedding_widths": {0: 0}}, "embedding_widths must be at least 1, got 0"),
+    "dropout of one": ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1\.0"),
+    "few dropouts": ({"dropout": [0.1]}, r"dropout must be one number or 2 \(one for each hidden layer\), got 1"),
+    "embedding dropout": ({"embedding_dropout": -0.1}, r"embedding_dropout must lie in \[0, 1\), got -0\.1"),
+    "unknown share": ({"unknown_share": "all"}, r"unknown_share must lie in \[0, 1\), got 'all'"),
+    "few bins": (
+        {"numbers": "piecewise", "bins": [(0.0, 1.0)]},
+        "bins must have one list of edges for each of 2 numbers, got 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_arguments_are_answered_in_a_sentence(arguments: dict[str, Any], message: str) -> None:
+    given = {"cardinalities": CARDINALITIES, "num_continuous": 2, "num_outputs": 1, **arguments}
+
+    with pytest.raises(BadValueError, match=f"EmbeddingMLP: {message}. [A-Z]"):
+        EmbeddingMLP(**given)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"activation": "rellu"}, "no activation named 'rellu'. Choices: relu"),
+    ({"numbers": "plains"}, "no encoding of numbers named 'plains'. Choices: plain"),
+])  # fmt: skip
+def test_unknown_names_list_the_choices(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"EmbeddingMLP: {message}"):
+        EmbeddingMLP([3], 1, 1, **arguments)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_builds(activation: str) -> None:
+    assert EmbeddingMLP([3], 1, 1, activation=activation)(*batch(4, 1, 1)).shape == (4, 1)

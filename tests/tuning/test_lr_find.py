@@ -1,0 +1,252 @@
+"""The finder leaves no trace, keeps ratios and frozen layers, and suggests a rate that trains."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from typing_extensions import override
+
+from tabvision.callbacks import DiscriminativeLR, FineTune, OneCycle, Unfreeze
+from tabvision.data import TabularDataModule
+from tabvision.errors import BadValueError
+from tabvision.modules import TabularModule
+from tabvision.random_state import random_state
+from tabvision.tuning import lr_find
+from tests.callbacks.small import UserModule, different, make_loader, make_module, three_groups, weights
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+def make_tables() -> tuple[TabularModule, TabularDataModule]:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": draw.normal(size=60), "job": draw.choice(list("abc"), 60), "y": draw.normal(size=60)})
+    data = TabularDataModule(frame, "y", batch_size=12, verbose=False)
+    return TabularModule(data.schema, dropout=0.3, widths=[8, 4]), data
+
+
+def test_a_fit_after_the_finder_is_the_one_without_it_to_the_bit(quick_trainer: MakeTrainer) -> None:
+    def fitted(*, finds: bool) -> tuple[dict[str, Tensor], dict[str, Any], float]:
+        pl.seed_everything(5, verbose=False)
+        module, data = make_tables()
+        trainer = quick_trainer(max_epochs=2, callbacks=[OneCycle()])
+        if finds:
+            lr_find(trainer, module, data, num_steps=20)
+        trainer.fit(module, data)
+        moments = trainer.optimizers[0].state_dict()["state"]
+        flat = {f"{key} {name}": value for key, state in moments.items() for name, value in state.items()}
+        return module.state_dict() | flat, flat, float(trainer.callback_metrics["val/loss"])
+
+    without, moments, loss = fitted(finds=False)
+    after, _, loss_after = fitted(finds=True)
+
+    assert moments
+    assert not different(without, after)
+    assert loss_after == loss
+
+
+def test_the_finder_leaves_weights_gradients_modes_and_random_states_alone(quick_trainer: MakeTrainer) -> None:
+    module, data = make_tables()
+    trainer = quick_trainer(callbacks=[Unfreeze(1), OneCycle()])
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    before = random_state()
+
+    lr_find(trainer, module, data, num_steps=20)
+
+    after = random_state()
+    assert not different(state, module.state_dict())
+    assert torch.equal(before["torch"], after["torch"])
+    assert before["python"] == after["python"]
+    assert torch.equal(before["numpy"][1], after["numpy"][1])
+    assert before["numpy"][2] == after["numpy"][2]
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
+    assert all(part.training for part in module.modules())
+    assert module._trainer is None
+    assert data.trainer is None
+    assert (trainer.global_step, trainer.current_epoch, trainer.model) == (0, 0, None)
+
+
+def test_the_finder_leaves_no_files(
+    quick_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    lr_find(quick_trainer(), *make_tables(), num_steps=20)
+
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_after_a_fit_the_finder_leaves_the_module_with_its_trainer(quick_trainer: MakeTrainer) -> None:
+    module, data = make_tables()
+    trainer = quick_trainer()
+    trainer.fit(module, data)
+    state, step = {name: tensor.clone() for name, tensor in module.state_dict().items()}, trainer.global_step
+
+    lr_find(trainer, module, data, num_steps=20)
+
+    assert module.trainer is data.trainer is trainer
+    assert not different(state, module.state_dict())
+    assert trainer.global_step == step
+
+
+def test_a_loader_with_a_generator_of_its_own_shuffles_as_without_the_finder(quick_trainer: MakeTrainer) -> None:
+    rows = torch.arange(24.0)
+    batches = TensorDataset(rows.repeat(3, 1).T.contiguous(), rows)
+    generator = torch.Generator().manual_seed(4)
+    loader = DataLoader(batches, 4, shuffle=True, generator=generator)
+    before = generator.get_state()
+
+    class Pairs(UserModule):
+        @override
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step({"x": batch[0], "y": batch[1]}, batch_idx)
+
+    lr_find(quick_trainer(), Pairs(), loader, num_steps=20)
+
+    assert torch.equal(generator.get_state(), before)
+
+
+class Watched(UserModule):
+    """Notes the rates of its param groups, and what moved, at each step of whoever trains it or a copy of it."""
+
+    seen: list[tuple[list[float], dict[str, Tensor]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).seen = []
+
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        groups = self.trainer.optimizers[0].param_groups
+        self.seen.append(([group["lr"] for group in groups], weights(self)))
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [DiscriminativeLR((1e-5, 1e-3), groups=three_groups)],
+        [DiscriminativeLR((1e-5, 1e-3), groups=three_groups), OneCycle()],
+        [OneCycle("1e-5:1e-3", groups=three_groups)],
+    ],
+)
+def test_ratios_between_groups_are_kept_at_every_step(callbacks: list[pl.Callback], quick_trainer: MakeTrainer) -> None:
+    found = lr_find(quick_trainer(callbacks=callbacks), Watched(), make_loader(), num_steps=20, end=1e-2)
+
+    assert len(Watched.seen) == len(found.lrs) == 20
+    for (rates, _), rate in zip(Watched.seen, found.lrs, strict=True):
+        assert rates == pytest.approx([rate / 100, rate / 10, rate])
+    assert found.lrs[0] == 1e-7
+    assert found.lrs[10] == pytest.approx((1e-7 * 1e-2) ** 0.5)
+
+
+@pytest.mark.parametrize("callback", [FineTune(groups=three_groups), Unfreeze(2, groups=three_groups)])
+def test_frozen_groups_stay_frozen_in_the_sweep(callback: pl.Callback, quick_trainer: MakeTrainer) -> None:
+    lr_find(quick_trainer(max_epochs=3, callbacks=[callback]), Watched(), make_loader(), num_steps=20)
+
+    first, last = Watched.seen[0][1], Watched.seen[-1][1]
+    assert different(first, last) == ["head.weight", "head.bias"]
+
+
+def test_a_sweep_ends_when_the_loss_diverges(quick_trainer: MakeTrainer) -> None:
+    found = lr_find(quick_trainer(), make_module("sgd"), make_loader(), end=1e6)
+
+    assert 20 < len(found.lrs) == len(found.losses) < 100
+    assert found.losses[-1] > 4 * min(found.losses) or not np.isfinite(found.losses[-1])
+    assert found.suggestion == found.valley < found.lrs[-1]
+
+
+def test_the_same_sweep_gives_the_same_answer(quick_trainer: MakeTrainer) -> None:
+    module, data = make_tables()
+
+    first, second = (lr_find(quick_trainer(), module, data, num_steps=20) for _ in range(2))
+
+    assert first == second
+
+
+class WithoutNumbers(UserModule):
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * torch.nan
+
+
+def test_a_loss_that_is_no_number_is_named(quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match="lr_find: the loss must be a number for more than 1 step"):
+        lr_find(quick_trainer(), WithoutNumbers(), make_loader())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"start": 0.0}, "rates must rise from above zero, got start=0.0 and end=10.0"),
+        ({"start": 1.0, "end": 0.1}, "rates must rise from above zero, got start=1.0 and end=0.1"),
+        ({"num_steps": 9}, "num_steps must be a whole number from 10, got 9"),
+        ({"num_steps": True}, "num_steps must be a whole number from 10, got True"),
+        ({"num_steps": 50.0}, "num_steps must be a whole number from 10, got 50.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], sentence: str, quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match=sentence):
+        lr_find(quick_trainer(), make_module(), make_loader(), **settings)
+
+
+class Digits(pl.LightningModule):
+    """A small convolutional network of a user's own."""
+
+    def __init__(self, optimizer: str) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(128, 10),
+        )  # fmt: skip
+
+    @override
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(self.parameters(), lr=1e-2, momentum=0.9)
+        return torch.optim.AdamW(self.parameters())
+
+
+def digits_accuracies(optimizer: str, seed: int, quick_trainer: MakeTrainer) -> list[float]:
+    """Accuracy on a fifth of the digits after three epochs at the rate of each way."""
+    images, labels = load_digits(return_X_y=True)
+    x, y = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16, torch.tensor(labels)
+    torch.manual_seed(seed)
+    order = torch.randperm(len(y))
+    train, test = order[360:], order[:360]
+    module, loader = Digits(optimizer), DataLoader(TensorDataset(x[train], y[train]), 64, shuffle=True)
+    found = lr_find(quick_trainer(), module, loader)
+    accuracies = []
+    for rate in (found.steep, found.valley):
+        trained = copy.deepcopy(module)
+        quick_trainer(max_epochs=3, callbacks=[OneCycle(rate)]).fit(trained, loader)
+        with torch.no_grad():
+            accuracies.append(float((trained.eval().net(x[test]).argmax(1) == y[test]).float().mean()))
+    return accuracies
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_three_epochs_at_a_found_rate_read_digits(optimizer: str, quick_trainer: MakeTrainer) -> None:
+    seeds = [digits_accuracies(optimizer, seed, quick_trainer) for seed in range(3)]
+
+    steep, valley = (statistics.median(accuracies) for accuracies in zip(*seeds, strict=True))
+
+    assert steep >= 0.95
+    assert valley >= 0.85  # Lightning's own finder: 0.10
