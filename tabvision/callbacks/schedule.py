@@ -134,8 +134,9 @@ class Schedule(Callback, ABC):
         self._last_set = step
         for optimizer in trainer.optimizers:
             num_groups = _num_groups(optimizer)
+            settings = [self.setting(step, self._length, place, num_groups) for place in range(num_groups)]
             for place, group in _places(optimizer):
-                factor, momentum = self.setting(step, self._length, place, num_groups)
+                factor, momentum = settings[place]
                 group["lr"] = group["initial_lr"] * factor
                 if momentum is not None:
                     _set_momentum(group, momentum)

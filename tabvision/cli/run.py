@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.callbacks import OneCycle
@@ -58,11 +58,12 @@ def train_table(arguments: argparse.Namespace, folder: Path) -> None:
     model_settings = {} if arguments.lr is None else {"lr": arguments.lr}
     model = TabularModule(data.schema, **model_settings)
     epochs = arguments.epochs or default_epochs(num_rows, data.batch_size)
+    every = max(1, min(10, num_rows // data.batch_size))  # steps between two looks at the loss
     trainer_settings = {
         "max_epochs": epochs,
         "accelerator": arguments.accelerator,
         "devices": arguments.devices,
-        "log_every_n_steps": max(1, min(50, num_rows // data.batch_size)),
+        "log_every_n_steps": every,
     }
     write_recipe(recipe_of(arguments.seed, settings, model_settings, trainer_settings), folder)
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
@@ -70,7 +71,7 @@ def train_table(arguments: argparse.Namespace, folder: Path) -> None:
         trainer = pl.Trainer(
             **trainer_settings,
             logger=CSVLogger(folder, name="", version=""),
-            callbacks=[OneCycle(), best],
+            callbacks=[OneCycle(), best, TQDMProgressBar(refresh_rate=every)],
             enable_model_summary=False,
         )
         trainer.fit(model, data)

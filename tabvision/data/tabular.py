@@ -56,7 +56,8 @@ class TabularDataModule(TensorDataModule):
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows a rank takes in one training step.
         seed: Decides the split and, together with the epoch, the order of training rows.
-        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module.
+        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module. Kinds of columns, task and
+            separator are then the schema's.
         encoding: Of a text file that is not UTF-8, such as "latin-1".
         missing_target: "error" to refuse rows without a target, "drop" to leave them out and say how many.
         verbose: Whether to print the schema and what was inferred.

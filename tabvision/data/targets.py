@@ -173,7 +173,9 @@ def _named(columns: Sequence[str]) -> str:
 
 def _check_shape(columns: Sequence[str], task: Task, separator: str | None, who: str) -> None:
     kind = type(task).__name__
-    if separator is not None and (not isinstance(task, Multilabel) or len(columns) > 1 or not separator):
+    if separator is not None and (
+        not isinstance(task, Multilabel) or len(columns) > 1 or not isinstance(separator, str) or not separator
+    ):
         problem = f"a separator needs one multilabel column, got {separator!r} with {kind} and {_named(columns)}"
         raise BadValueError(who, problem, "Leave the separator out, or name one column and task='multilabel'")
     if isinstance(task, Binary | Multiclass) and len(columns) > 1:

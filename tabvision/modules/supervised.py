@@ -62,12 +62,12 @@ class SupervisedModule(pl.LightningModule, ABC):
         self,
         schema: Schema | dict[str, Any],
         *,
-        lr: Rates,
-        optimizer: str | OptimizerFactory,
-        weight_decay: float,
-        decay: Decay,
-        decay_norms: bool,  # noqa: ARG002 - saved with the settings, like all of them
-        momentum: float,
+        lr: Rates = 2e-2,
+        optimizer: str | OptimizerFactory = "adamw",
+        weight_decay: float = 0.01,
+        decay: Decay = "decoupled",
+        decay_norms: bool = False,  # noqa: ARG002 - saved with the settings, like all of them
+        momentum: float = 0.9,
     ) -> None:
         super().__init__()
         who = type(self).__name__

@@ -294,7 +294,7 @@ def test_thawing_tells_equal_parameters_apart(quick_trainer: MakeTrainer) -> Non
     module, seen = make_module(batch_norm=False), Epochs()
     with torch.no_grad():
         for part in (module.body[0], module.middle[0], module.head):
-            part.bias.fill_(0.25)  # type: ignore[union-attr, operator]
+            part.bias.fill_(0.25)  # type: ignore[operator]
     start = weights(module)
 
     quick_trainer(max_epochs=2, callbacks=[Unfreeze(1, groups=three_groups), seen]).fit(module, make_loader())

@@ -45,7 +45,8 @@ class Net(pl.LightningModule):
     @override
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        return (self.head(self.middle(self.body(x)))[:, 0] - y).square().mean()
+        loss: Tensor = (self.head(self.middle(self.body(x)))[:, 0] - y).square().mean()
+        return loss
 
     @override
     def configure_optimizers(self) -> Optimizer:
@@ -89,7 +90,8 @@ class Record(pl.Callback):
         self.trains.append([name for name, parameter in pl_module.named_parameters() if parameter.requires_grad])
         model = trainer.strategy.model
         if isinstance(model, DistributedDataParallel):
-            self.reduced.append(model._get_ddp_logging_data()["total_parameter_size_bytes"] // 8)
+            logged = model._get_ddp_logging_data()  # type: ignore[no-untyped-call]
+            self.reduced.append(logged["total_parameter_size_bytes"] // 8)
 
     def plain(self) -> dict[str, Any]:
         """What was seen, as plain data."""
@@ -122,7 +124,7 @@ class Data(pl.LightningDataModule):
         rows = TensorDataset(x, x.sum(1) + x[:, 0] ** 2)
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        order = DistributedSampler(rows, world_size, rank, shuffle=False)
+        order: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(rows, world_size, rank, shuffle=False)
         return DataLoader(rows, batch_size=8 // world_size, sampler=order)
 
 

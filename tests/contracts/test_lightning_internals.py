@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
@@ -71,7 +72,7 @@ def test_strategy_configure_ddp_wraps_what_strategy_model_holds() -> None:
 
 def test_strategy_pl_static_graph_delay_done_guards_what_is_done_once_for_each_wrap() -> None:
     assert DDPStrategy()._pl_static_graph_delay_done is False
-    assert "if self._pl_static_graph_delay_done" in inspect.getsource(DDPStrategy.pre_backward)
+    assert "if self._pl_static_graph_delay_done:" in inspect.getsource(DDPStrategy)
 
 
 def test_strategy_ddp_comm_state_is_where_a_hooks_state_is() -> None:
@@ -131,11 +132,14 @@ def test_trainer_num_training_batches_and_current_epoch_are_right_at_train_start
 def test_the_trainer_saves_and_loads_a_loader_with_state_dict_and_load_state_dict(
     saved: tuple[Path, Loops], quick_trainer: MakeTrainer
 ) -> None:
-    loader = make_loader()
-    states: list[Any] = []
+    loader, states = make_loader(), []
     load = loader.load_state_dict
-    loader.load_state_dict = lambda state: (states.append(dict(state)), load(state))[1]  # type: ignore[method-assign, func-returns-value]
 
+    def note(state_dict: Mapping[str, int]) -> None:
+        states.append(dict(state_dict))
+        load(state_dict)
+
+    loader.load_state_dict = note  # type: ignore[method-assign]
     loops = resumed(2, saved[0], quick_trainer, loader)
 
     assert [(state["epoch"], state["done"]) for state in states] == [(0, 2)]
@@ -143,13 +147,18 @@ def test_the_trainer_saves_and_loads_a_loader_with_state_dict_and_load_state_dic
 
 
 def test_the_trainer_finds_batch_sampler_sampler_and_sets_its_epoch(quick_trainer: MakeTrainer) -> None:
-    loader, epochs = make_loader(), []
+    loader, epochs = make_loader(), set()
     set_epoch = loader.batch_sampler.sampler.set_epoch
-    loader.batch_sampler.sampler.set_epoch = lambda epoch: (epochs.append(epoch), set_epoch(epoch))[1]  # type: ignore[method-assign, func-returns-value]
+
+    def note(epoch: int) -> None:
+        epochs.add(epoch)
+        set_epoch(epoch)
+
+    loader.batch_sampler.sampler.set_epoch = note  # type: ignore[method-assign]
 
     quick_trainer(max_epochs=3).fit(make_module(), loader)
 
-    assert sorted(set(epochs)) == [0, 1, 2]
+    assert epochs == {0, 1, 2}
 
 
 def test_module_trainer_is_none_before_a_fit_and_the_trainer_after(quick_trainer: MakeTrainer) -> None:
@@ -175,10 +184,8 @@ def test_every_batch_norm_of_torch_is_a_batch_norm_underscore() -> None:
 
 
 def test_data_loader_generator_is_where_its_random_state_is() -> None:
-    import torch
-
-    generator = torch.Generator()
-    loader = DataLoader(list(range(4)), shuffle=True, generator=generator)
+    generator, rows = torch.Generator(), TensorDataset(torch.arange(4))
+    loader = DataLoader(rows, shuffle=True, generator=generator)
 
     assert loader.generator is generator
     assert getattr(loader.sampler, "generator", None) is generator
