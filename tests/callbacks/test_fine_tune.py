@@ -68,13 +68,16 @@ def test_even_multiples_equal_fastai_even_mults() -> None:
 
 
 def test_frozen_groups_do_not_move_and_all_do_after(quick_trainer: MakeTrainer) -> None:
-    seen = Epochs()
-    trainer = quick_trainer(max_epochs=4, callbacks=[FineTune(2, groups=three_groups), seen])
+    seen, rates = Epochs(), Rates()
+    trainer = quick_trainer(max_epochs=4, callbacks=[FineTune(2, groups=three_groups), seen, rates])
 
     trainer.fit(make_module("sgd"), make_loader())
 
     assert seen.trains == seen.moved == seen.grads == marks([1, 1, 3, 3])
     assert [buffers["body.1.num_batches_tracked"] for buffers in seen.buffers] == [0, 0, STEPS, 2 * STEPS]
+    heads = [lr[-1] for lr in rates.lr]
+    assert heads[: 2 * STEPS] == sorted(heads[: 2 * STEPS])  # the frozen cycle only rises
+    assert heads[2 * STEPS] == pytest.approx(1e-3 / 5)
 
 
 def test_nothing_frozen_is_one_cycle_over_all(quick_trainer: MakeTrainer) -> None:

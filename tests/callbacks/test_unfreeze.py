@@ -76,6 +76,23 @@ def test_frozen_parameters_do_not_move_by_a_bit_and_all_others_do(
     assert seen.moved == seen.grads == marks([3, 1, 2, 3])
 
 
+class ZeroedGradients(UserModule):
+    """Keeps gradients as zeros, which an optimizer with momentum or weight decay steps upon."""
+
+    @override
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=False)
+
+
+def test_frozen_again_parameters_stay_where_gradients_are_kept_as_zeros(quick_trainer: MakeTrainer) -> None:
+    seen = Epochs()
+    callbacks = [Unfreeze({0: "all", 1: 1}, groups=three_groups), seen]
+
+    quick_trainer(max_epochs=2, callbacks=callbacks).fit(ZeroedGradients("sgd"), make_loader())
+
+    assert seen.moved == seen.grads == marks([3, 1])
+
+
 @pytest.mark.parametrize(
     "settings",
     [
