@@ -164,7 +164,7 @@ def test_a_sweep_ends_when_the_loss_diverges(quick_trainer: MakeTrainer) -> None
 
     assert 20 < len(found.lrs) == len(found.losses) < 100
     assert found.losses[-1] > 4 * min(found.losses) or not np.isfinite(found.losses[-1])
-    assert found.suggestion == found.valley < found.lrs[-1]
+    assert found.suggestion == found.steep < found.lrs[-1]
 
 
 def test_the_same_sweep_gives_the_same_answer(quick_trainer: MakeTrainer) -> None:

@@ -1,0 +1,109 @@
+"""Yes or no."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from tabvision.errors import BadValueError
+from tabvision.tasks.base import Task
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_share,
+    check_smoothing,
+    check_weights,
+    class_shares,
+    fit_weights,
+    known,
+    one_hot,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+
+@final
+@dataclass(frozen=True)
+class Binary(Task):
+    """Yes or no: one logit, the second class in sorted order is "yes".
+
+    Args:
+        threshold: Probability of the second class above which it is answered, in (0, 1).
+        label_smoothing: Share of certainty taken from each target, in [0, 1).
+        class_weights: Weight of each of the two classes in the loss, "balanced" to weigh them by 1 / share, or None.
+
+    Example:
+        >>> import torch
+        >>> Binary().activate(torch.zeros(1, 1)).tolist()
+        [[0.5, 0.5]]
+    """
+
+    name: ClassVar[str] = "binary"
+    threshold: float = 0.5
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = None
+
+    def __post_init__(self) -> None:
+        """Checks the facts."""
+        check_share("Binary", "threshold", self.threshold)
+        check_smoothing("Binary", self.label_smoothing)
+        check_weights("Binary", self.class_weights, 2)
+
+    @property
+    @override
+    def num_outputs(self) -> int:
+        return 1
+
+    @override
+    def fit(self, target: NDArray[Any], num_classes: int) -> Binary:
+        if num_classes != 2:
+            raise BadValueError(
+                "Binary", f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()"
+            )
+        return dataclasses.replace(
+            self, class_weights=fit_weights(self.class_weights, np.bincount(target, minlength=2))
+        )
+
+    @override
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional
+
+        positive = target[:, 1] if target.ndim == 2 else target
+        positive = positive.to(logits.dtype)
+        smooth = positive * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else positive
+        loss = functional.binary_cross_entropy_with_logits(logits[:, 0], smooth, reduction="none")
+        if self.class_weights is None:
+            return loss
+        negative_weight, positive_weight = known(self.class_weights)
+        return loss * (negative_weight + (positive_weight - negative_weight) * positive)
+
+    @override
+    def activate(self, logits: Tensor) -> Tensor:
+        import torch
+
+        # sigmoid(-z) rather than 1 - sigmoid(z): exact for very sure answers as well
+        return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
+
+    @override
+    def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
+        return (predictions[:, 1] > self.threshold).astype(np.int64)
+
+    @override
+    def soften(self, target: Tensor) -> Tensor:
+        return one_hot(target, 2)
+
+    @override
+    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
+        return class_shares(target, 2)
+
+    @override
+    def metrics(self) -> MetricCollection:
+        from tabvision.metrics import binary_metrics
+
+        return binary_metrics(self.threshold)

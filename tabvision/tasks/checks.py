@@ -1,0 +1,119 @@
+"""Checks of a task's facts, each a sentence where they are wrong, and facts drawn from a target."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tabvision.errors import BadTypeError, BadValueError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+ClassWeights = tuple[float, ...] | Literal["balanced"] | None
+
+
+def one_hot(target: Tensor, num_classes: int) -> Tensor:
+    """Class codes (B,) as (B, C) float32; softened targets as they are."""
+    from torch.nn import functional
+
+    return target if target.ndim == 2 else functional.one_hot(target, num_classes).float()
+
+
+def class_shares(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
+    """The share of each class, (1, C) float32."""
+    counts = np.bincount(target, minlength=num_classes)
+    shares: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
+    return shares
+
+
+def known(weights: ClassWeights) -> tuple[float, ...]:
+    """The weights as numbers; a task that is not fitted yet has none for "balanced"."""
+    if weights is None or isinstance(weights, str):
+        raise BadValueError(
+            "Task", f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it"
+        )
+    return weights
+
+
+def fit_weights(weights: ClassWeights, counts: NDArray[Any]) -> ClassWeights:
+    """Numbers for "balanced": 1 / share of each class, scaled so that the average training row weighs 1."""
+    if weights != "balanced":
+        return weights
+    inverse = counts.sum() / np.maximum(counts, 1)
+    return tuple((inverse * counts.sum() / (inverse * counts).sum()).tolist())
+
+
+def fitted_count(who: str, number: int | None) -> int:
+    """The number of outputs, once it is known."""
+    if number is None:
+        problem = "the number of outputs is not known before the data is"
+        raise BadValueError(who, problem, "Take the task from data.schema.task, or state the number")
+    return number
+
+
+def check_agrees(who: str, stated: int | None, found: int) -> None:
+    """Refuses a stated number of classes that the data contradicts."""
+    if stated not in (None, found):
+        raise BadValueError(
+            who, f"num_classes is {stated}, but the training target has {found} classes", "Leave it out"
+        )
+
+
+def check_count(who: str, what: str, value: object, *, least: int, remedy: str) -> None:
+    """Refuses what is no whole number from `least`; None is left to the data."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadTypeError(who, f"{what} must be a whole number, got {value!r}", remedy)
+    if value < least:
+        raise BadValueError(who, f"{what} must be at least {least}, got {value}", remedy)
+
+
+def check_share(who: str, what: str, value: object) -> None:
+    """Refuses what is no number in (0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(who, f"{what} must be a number in (0, 1), got {value!r}", "Pass a share such as 0.5")
+    if not 0 < value < 1:
+        raise BadValueError(who, f"{what} must lie in (0, 1), got {value!r}", "Pass a share such as 0.5")
+
+
+def check_smoothing(who: str, value: object) -> None:
+    """Refuses what is no number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError(
+            who, f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1"
+        )
+    if not 0 <= value < 1:
+        raise BadValueError(who, f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
+
+
+def check_weights(who: str, weights: object, num_classes: int | None) -> None:
+    """Refuses what is neither one positive number a class, "balanced" nor None."""
+    if weights is None or weights == "balanced":
+        return
+    remedy = 'Pass a tuple of one positive number a class, "balanced" or None'
+    numbers = isinstance(weights, tuple) and all(
+        isinstance(weight, int | float) and math.isfinite(weight) and weight > 0 for weight in weights
+    )
+    if not numbers:
+        raise BadValueError(who, f"class_weights must be positive numbers, got {weights!r}", remedy)
+    if num_classes is not None and len(weights) != num_classes:  # type: ignore[arg-type]  # a tuple, checked above
+        problem = f"class_weights must have {num_classes} numbers, got {len(weights)}"  # type: ignore[arg-type]
+        raise BadValueError(who, problem, remedy)
+
+
+def checked_range(y_range: object) -> tuple[float, float]:
+    """The range as two rising numbers."""
+    remedy = "Pass (lowest, highest), such as (0, 5.5)"
+    numbers = (
+        isinstance(y_range, tuple | list)
+        and len(y_range) == 2
+        and all(isinstance(end, int | float) and math.isfinite(end) for end in y_range)
+    )
+    if not numbers or y_range[0] >= y_range[1]:  # type: ignore[index]  # two numbers, checked just before
+        raise BadValueError("Regression", f"y_range must be two rising numbers, got {y_range!r}", remedy)
+    return (float(y_range[0]), float(y_range[1]))  # type: ignore[index]

@@ -1,0 +1,102 @@
+"""One of several classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from tabvision.tasks.base import Task
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_agrees,
+    check_count,
+    check_smoothing,
+    check_weights,
+    class_shares,
+    fit_weights,
+    fitted_count,
+    known,
+    one_hot,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+
+@final
+@dataclass(frozen=True)
+class Multiclass(Task):
+    """One of several classes.
+
+    Args:
+        num_classes: How many, at least 2; None until the data says.
+        label_smoothing: Share of certainty spread over all classes, in [0, 1).
+        class_weights: Weight of each class in the loss, "balanced" to weigh them by 1 / share, or None.
+
+    Example:
+        >>> import torch
+        >>> Multiclass(4).activate(torch.zeros(1, 4)).sum().item()
+        1.0
+    """
+
+    name: ClassVar[str] = "multiclass"
+    num_classes: int | None = None
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = None
+
+    def __post_init__(self) -> None:
+        """Checks the facts."""
+        remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
+        check_count("Multiclass", "num_classes", self.num_classes, least=2, remedy=remedy)
+        check_smoothing("Multiclass", self.label_smoothing)
+        check_weights("Multiclass", self.class_weights, self.num_classes)
+
+    @property
+    @override
+    def num_outputs(self) -> int:
+        return fitted_count("Multiclass", self.num_classes)
+
+    @override
+    def fit(self, target: NDArray[Any], num_classes: int) -> Multiclass:
+        check_agrees("Multiclass", self.num_classes, num_classes)
+        check_weights("Multiclass", self.class_weights, num_classes)
+        weights = fit_weights(self.class_weights, np.bincount(target, minlength=num_classes))
+        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
+
+    @override
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional
+
+        weights = None if self.class_weights is None else logits.new_tensor(known(self.class_weights))
+        target = target.to(logits.dtype) if target.ndim == 2 else target
+        smoothing = self.label_smoothing
+        return functional.cross_entropy(logits, target, weight=weights, reduction="none", label_smoothing=smoothing)
+
+    @override
+    def activate(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=1)
+
+    @override
+    def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
+        codes: NDArray[Any] = predictions.argmax(axis=1)
+        return codes
+
+    @override
+    def soften(self, target: Tensor) -> Tensor:
+        return one_hot(target, self.num_outputs)
+
+    @override
+    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
+        return class_shares(target, self.num_outputs)
+
+    @override
+    def metrics(self) -> MetricCollection:
+        from tabvision.metrics import multiclass_metrics
+
+        return multiclass_metrics(self.num_outputs)

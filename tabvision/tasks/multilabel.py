@@ -1,0 +1,106 @@
+"""Any number of classes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from tabvision.tasks.base import Task
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_agrees,
+    check_count,
+    check_share,
+    check_smoothing,
+    check_weights,
+    fit_weights,
+    fitted_count,
+    known,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+
+@final
+@dataclass(frozen=True)
+class Multilabel(Task):
+    """Any number of the classes at once: one yes-or-no logit for each.
+
+    Args:
+        num_classes: How many, at least 1; None until the data says.
+        threshold: Probability above which a class is answered, in (0, 1).
+        label_smoothing: Share of certainty taken from each target, in [0, 1).
+        class_weights: Weight of each class in the loss, "balanced" to weigh the rare ones up, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> Multilabel(3, threshold=0.4).decode(np.array([[0.1, 0.5, 0.9]])).tolist()
+        [[False, True, True]]
+    """
+
+    name: ClassVar[str] = "multilabel"
+    num_classes: int | None = None
+    threshold: float = 0.5
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = None
+
+    def __post_init__(self) -> None:
+        """Checks the facts."""
+        remedy = "Pass the number of labels, or leave it out and let the data say"
+        check_count("Multilabel", "num_classes", self.num_classes, least=1, remedy=remedy)
+        check_share("Multilabel", "threshold", self.threshold)
+        check_smoothing("Multilabel", self.label_smoothing)
+        check_weights("Multilabel", self.class_weights, self.num_classes)
+
+    @property
+    @override
+    def num_outputs(self) -> int:
+        return fitted_count("Multilabel", self.num_classes)
+
+    @override
+    def fit(self, target: NDArray[Any], num_classes: int) -> Multilabel:
+        check_agrees("Multilabel", self.num_classes, num_classes)
+        check_weights("Multilabel", self.class_weights, num_classes)
+        weights = fit_weights(self.class_weights, target.sum(axis=0))
+        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
+
+    @override
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional
+
+        target = target.to(logits.dtype)
+        smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else target
+        weights = None if self.class_weights is None else logits.new_tensor(known(self.class_weights))
+        loss = functional.binary_cross_entropy_with_logits(logits, smooth, weight=weights, reduction="none")
+        return loss.mean(dim=1)
+
+    @override
+    def activate(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    @override
+    def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
+        chosen: NDArray[Any] = predictions > self.threshold
+        return chosen
+
+    @override
+    def soften(self, target: Tensor) -> Tensor:
+        return target.float()
+
+    @override
+    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
+        shares: NDArray[Any] = np.asarray(target, dtype=np.float32).mean(axis=0, keepdims=True)
+        return shares
+
+    @override
+    def metrics(self) -> MetricCollection:
+        from tabvision.metrics import multilabel_metrics
+
+        return multilabel_metrics(self.num_outputs, self.threshold)

@@ -1,0 +1,22 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+from tabvision.errors import UnknownNameError
+from tabvision.tasks.binary import Binary
+from tabvision.tasks.multiclass import Multiclass
+from tabvision.tasks.multilabel import Multilabel
+from tabvision.tasks.regression import Regression
+
+
+def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression:
+    """A fresh task of that name: binary, multiclass, multilabel or regression.
+
+    Example:
+        >>> task_named("binary")
+        Binary(threshold=0.5, label_smoothing=0.0, class_weights=None)
+    """
+    for task in (Binary, Multiclass, Multilabel, Regression):
+        if task.name == name:
+            return task()
+    raise UnknownNameError("Task", "task", name, [task.name for task in (Binary, Multiclass, Multilabel, Regression)])
