@@ -29,12 +29,13 @@ from benchmarks.common import commit, describe_run, machine, table, versions, wr
 from benchmarks.quiet import unheard
 from benchmarks.tables import SETS
 from tabvision.data import TabularDataModule
+from tabvision.data.base import CPU_EVAL_BATCH_SIZE
 from tabvision.data.loaders import TensorLoader
 from tabvision.inference import Predictor, gather
 from tabvision.modules import TabularModule
 
 RAW_ROWS = 100_000
-EVAL_BATCH = 16_384  # four training batches, as the datamodule's own loaders take
+EVAL_BATCH = CPU_EVAL_BATCH_SIZE  # as the datamodule's own loaders take
 WARM_UP = 50  # single rows answered before any counts
 
 
