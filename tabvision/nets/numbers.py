@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -87,6 +86,8 @@ class PiecewiseNumbers(nn.Module):
             _check_edges(place, edges)
         self.width = len(bins) * width
         tensors = [torch.tensor(tuple(edges) or (0.0, 1.0), dtype=torch.float32) for edges in bins]
+        from rtdl_num_embeddings import PiecewiseLinearEmbeddings  # imports scikit-learn if it is there: a second
+
         with warnings.catch_warnings():  # a column of two values has one bin, and that is right
             warnings.filterwarnings("ignore", "The .*-th feature has just two bin edges", UserWarning)
             self.encoding = PiecewiseLinearEmbeddings(tensors, width, activation=False, version="B")
