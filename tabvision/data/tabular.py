@@ -26,8 +26,16 @@ from tabvision.data.targets import (
     stratify_codes,
 )
 from tabvision.data.telltales import telltales
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
-from tabvision.preprocess import fit_features, infer_kinds, to_arrays
+from tabvision.errors import (
+    BadTypeError,
+    BadValueError,
+    MissingColumnsError,
+    TabvisionError,
+    UnknownNameError,
+    count,
+    listed,
+)
+from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, task_named
 
@@ -153,9 +161,12 @@ class TabularDataModule(TensorDataModule):
 
     def _fit(self, training: pd.DataFrame, target: Target, named: Mapping[str, Sequence[str] | None]) -> Schema:
         """The facts of the training rows; `named` says which columns the user has named as what."""
-        kinds = infer_kinds(training, target=target.columns, who=WHO, **named)  # type: ignore[arg-type]  # its own names
+        try:
+            kinds, features = _fit_columns(training, target.columns, named)
+        except TabvisionError:
+            _fit_columns(self.frame, target.columns, named)  # the same complaint, with row numbers of the source
+            raise
         self._say(*kinds.notes)
-        features = fit_features(training, kinds, who=WHO)
         return Schema(
             target=target,
             continuous=features.continuous,
@@ -222,6 +233,14 @@ class TabularDataModule(TensorDataModule):
             if self.weight is not None:
                 tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, kept))
         return tensors
+
+
+def _fit_columns(
+    frame: pd.DataFrame, target: Sequence[str], named: Mapping[str, Sequence[str] | None]
+) -> tuple[Kinds, Features]:
+    """What each column is, and its facts over the rows of the frame."""
+    kinds = infer_kinds(frame, target=target, who=WHO, **named)  # type: ignore[arg-type]  # its own names
+    return kinds, fit_features(frame, kinds, who=WHO)
 
 
 def _divide(

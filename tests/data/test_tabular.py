@@ -307,11 +307,12 @@ def test_a_target_of_one_value_is_refused(values: Any) -> None:
         quiet(table(paid=values))
 
 
-def test_infinities_are_refused() -> None:
+@pytest.mark.parametrize("row", [0, 3, 11])
+def test_infinities_are_refused_with_their_row_in_the_source(row: int) -> None:
     frame = table()
-    frame.loc[3, "x"] = np.inf
+    frame.loc[row, "x"] = np.inf
 
-    with pytest.raises(BadValueError, match=r"TabularDataModule: column 'x' must hold finite numbers"):
+    with pytest.raises(BadValueError, match=rf"TabularDataModule: column 'x' must hold finite numbers.* \(row {row}\)"):
         quiet(frame)
 
 
