@@ -16,6 +16,7 @@ from benchmarks.peer_runs.protocol import main
 def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
     import pandas as pd
     import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import TQDMProgressBar
     from pytorch_lightning.loggers import CSVLogger
 
     from benchmarks.clock import TrainingClock
@@ -43,7 +44,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
             accelerator="cpu",
             devices=1,
             logger=CSVLogger(scratch),
-            callbacks=[clock, OneCycle()],
+            callbacks=[clock, OneCycle(), TQDMProgressBar(refresh_rate=10)],
             enable_model_summary=False,
         )
         model = TabularModule(data.schema)
