@@ -3,9 +3,9 @@
     python benchmarks/training_speed.py --threads 1 --out benchmarks/results/training_speed.json
 
 The raw loop runs the same net from torch's own layers over tensors prepared beforehand, with fused AdamW and the cycle
-set by hand. tabvision runs under a Trainer as users have it: CSVLogger, progress bar (into the void, but drawn every 10 steps),
-checkpoint after each epoch, OneCycle; validation is off in both. The first epoch of each run warms up
-and does not count.
+set by hand. tabvision runs under a Trainer as users have it: CSVLogger, a progress bar (into the void, but drawn every 10
+steps), a checkpoint after each epoch, OneCycle; validation is off in both. The first epoch of each run warms up and does
+not count.
 """
 
 from __future__ import annotations
