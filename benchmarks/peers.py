@@ -65,6 +65,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="the set's own if not given")
     parser.add_argument("--fastai-lr", type=float, default=FASTAI_LR)
     parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--dropout", type=float, default=0.0, help="after each hidden layer, in all alike (default 0)")
     parser.add_argument("--rows", type=int, help="only the first rows, to try things")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
@@ -86,6 +87,7 @@ def measure(name: str, pythons: Mapping[str, str], options: argparse.Namespace) 
             "epochs": options.epochs or chosen.epochs,
             "batch_size": chosen.batch_size,
             "threads": options.threads,
+            "dropout": options.dropout,
             "lr": options.lr,
             "fastai_lr": options.fastai_lr,
         }
@@ -94,7 +96,7 @@ def measure(name: str, pythons: Mapping[str, str], options: argparse.Namespace) 
             for peer, runs in found.items():
                 runs.append(run_peer(peer, pythons[peer], {**spec, "seed": seed}, truth, Path(scratch)))
                 print(name, peer, json.dumps(runs[-1]), file=sys.stderr)
-    kept = ("metric", "epochs", "batch_size", "lr", "fastai_lr")
+    kept = ("metric", "epochs", "batch_size", "dropout", "lr", "fastai_lr")
     return {**{key: spec[key] for key in kept}, "peers": {peer: summary(runs) for peer, runs in found.items()}}
 
 
@@ -161,7 +163,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table for each set."""
     parts = []
     for name, facts in result["sets"].items():
-        title = f"{name}, batch {facts['batch_size']:,}, {facts['epochs']} epochs"
+        dropout = f", dropout {facts['dropout']}" if facts.get("dropout") else ""
+        title = f"{name}, batch {facts['batch_size']:,}, {facts['epochs']} epochs{dropout}"
         headers = [title, "rows/s", "ours is … times as fast", facts["metric"], "spread"]
         ours = facts["peers"].get("tabvision", {})
         parts.append(table(headers, [_row(peer, found, ours) for peer, found in facts["peers"].items()]))

@@ -34,7 +34,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
         splits=(list(range(len(training))), list(range(len(training), len(training) + len(validation)))),
     )
     loaders = table.dataloaders(bs=spec["batch_size"])
-    learner = fastai.tabular_learner(loaders, layers=[200, 100])
+    learner = fastai.tabular_learner(loaders, layers=[200, 100], config=fastai.tabular_config(ps=spec["dropout"]))
     clock = _clock(fastai)
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(spec["epochs"], spec["fastai_lr"], cbs=[clock])

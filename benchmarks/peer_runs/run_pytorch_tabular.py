@@ -42,6 +42,7 @@ def _settings(spec: dict[str, Any], num_rows: int) -> dict[str, Any]:
             task="classification" if spec["metric"] == "auroc" else "regression",
             layers="200-100",
             use_batch_norm=True,
+            dropout=spec["dropout"],
             learning_rate=spec["lr"],
             seed=spec["seed"],
         ),

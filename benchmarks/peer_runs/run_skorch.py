@@ -29,7 +29,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
         torch.optim.lr_scheduler.OneCycleLR, step_every="batch", max_lr=spec["lr"], total_steps=steps + 1
     )
     net = skorch.NeuralNet(
-        _net(cardinalities, len(spec["continuous"])),
+        _net(cardinalities, len(spec["continuous"]), spec["dropout"]),
         torch.nn.BCEWithLogitsLoss if is_classes else torch.nn.MSELoss,
         optimizer=torch.optim.AdamW,
         lr=spec["lr"],
@@ -65,7 +65,7 @@ def _encoded(spec: dict[str, Any]) -> tuple[dict[str, Any], Any, list[int]]:
     return inputs, target.to_numpy(np.float32)[:, None], [len(found) + 1 for found in encoder.categories_]
 
 
-def _net(cardinalities: list[int], num_continuous: int) -> Any:  # noqa: ANN401 - torch is imported late
+def _net(cardinalities: list[int], num_continuous: int, dropout: float) -> Any:  # noqa: ANN401 - torch is imported late
     import torch
     from torch import nn
 
@@ -82,7 +82,7 @@ def _net(cardinalities: list[int], num_continuous: int) -> Any:  # noqa: ANN401 
             sizes = [sum(widths) + num_continuous, 200, 100]
             blocks: list[nn.Module] = []
             for size, width in itertools.pairwise(sizes):
-                blocks += [nn.Linear(size, width, bias=False), nn.ReLU(), nn.BatchNorm1d(width)]
+                blocks += [nn.Linear(size, width, bias=False), nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout)]
             self.layers = nn.Sequential(*blocks, nn.Linear(sizes[-1], 1))
 
         def forward(self, continuous: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
