@@ -20,8 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.installed  ## train on real table data, then show what came out
+demo: $(VENV)/.installed  ## train on real tables, photos and ratings, then show what came out
 	$(BIN)/tabvision demo tabular
+	$(BIN)/tabvision demo vision
+	$(BIN)/tabvision demo collab
 
 test: $(VENV)/.installed  ## tests and doctests
 	$(BIN)/python -m pytest

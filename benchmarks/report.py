@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import peers, prediction_speed, quality, training_speed
+from benchmarks import elastic, found_rates, frozen_stage, peers, prediction_speed, quality, training_speed
 from benchmarks.common import table, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -43,6 +43,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "quality": ("Quality", quality.to_markdown),
     "prediction_speed": ("Prediction", prediction_speed.to_markdown),
     "preprocess": ("Preprocessing", preprocessing),
+    "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
+    "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),
+    "elastic": ("A killed process", elastic.to_markdown),
 }
 HEAD = """# Results
 

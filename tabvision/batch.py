@@ -14,7 +14,7 @@ class Batch(TypedDict, total=False):
     Shape:
         - continuous: (B, N) float32, standardized
         - categorical: (B, K) int64, code 0 = missing or unseen
-        - image: (B, 3, H, W) float32, normalized
+        - image: (B, 3, H, W) float32, normalized, as a module in a Trainer gets it; uint8 as a loader yields it
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or softened classes, (B, T) float32 for numbers
         - weight: (B,) float32, the row's weight in the loss
         - index: (B,) int64, the row's number in the source

@@ -32,7 +32,7 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
     """
     try:
         return msgspec.convert(data, kind, dec_hook=decode)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         if isinstance(error.__cause__, TabvisionError):  # a dataclass's own check, which says more
             raise error.__cause__ from None
         raise BadValueError(kind.__name__, f"the facts do not fit: {error}", "Pass what to_dict wrote") from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 
 Convention = Literal["fastai", "torch"]
 Rates = float | tuple[float | None, float] | list[float] | str
@@ -106,7 +106,9 @@ def cosine_restarts(step: int, total: int, *, num_cycles: int, cycle_mult: int =
     return anneal_cos(1.0, 0.0, position / lengths[-1])
 
 
-def spread_rates(who: str, rates: Rates, num_groups: int, *, body_ratio: float = 10.0) -> list[float]:
+def spread_rates(
+    who: str, rates: Rates, num_groups: int, *, body_ratio: float = 10.0, sizes: Mapping[str, int] | None = None
+) -> list[float]:
     """One rate for each layer group, input side first.
 
     Args:
@@ -115,6 +117,7 @@ def spread_rates(who: str, rates: Rates, num_groups: int, *, body_ratio: float =
             for `high` on the last group and `high / body_ratio` on all others; a list with one rate a group.
         num_groups: How many groups there are, at least 1.
         body_ratio: How many times smaller the other groups' rate is, when only the last is given.
+        sizes: Names of the groups and how many parameters each has, for the sentence if the rates are wrong.
 
     Raises:
         BadTypeError: Not a rate at all.
@@ -129,26 +132,53 @@ def spread_rates(who: str, rates: Rates, num_groups: int, *, body_ratio: float =
     """
     if isinstance(rates, str):
         rates = _parse_rates(who, rates)
+    groups = _in_words(sizes)
     if isinstance(rates, list):
-        spread = [_checked_rate(who, rate) for rate in rates]
+        spread = [_checked_rate(who, rate, groups) for rate in rates]
         if len(spread) != num_groups:
             remedy = "Pass one rate for all, a pair (first, last), or a list with one rate for each group"
-            raise BadValueError(who, f"{num_groups} layer groups need {num_groups} rates, got {len(spread)}", remedy)
+            problem = f"{num_groups} layer groups need {num_groups} rates, got {len(spread)}{groups}"
+            raise BadValueError(who, problem, remedy)
         return spread
     if isinstance(rates, tuple):
         if len(rates) != 2:
             remedy = "Pass (first, last), or a list with one rate for each group"
-            raise BadValueError(who, f"a pair of rates has 2 numbers, got {rates!r}", remedy)
-        high = _checked_rate(who, rates[1])
+            raise BadValueError(who, f"a pair of rates has 2 numbers, got {rates!r}{groups}", remedy)
+        high = _checked_rate(who, rates[1], groups)
         if rates[0] is None:
             return [high / body_ratio] * (num_groups - 1) + [high]
-        return even_multiples(_checked_rate(who, rates[0]), high, num_groups)
-    return [_checked_rate(who, rates)] * num_groups
+        return even_multiples(_checked_rate(who, rates[0], groups), high, num_groups)
+    return [_checked_rate(who, rates, groups)] * num_groups
 
 
-def check_rates(who: str, rates: Rates) -> None:
-    """Raises a sentence unless `rates` can be spread over some number of groups."""
+def rates_like(rates: Sequence[float], last: float | None) -> list[float]:
+    """The rates in the same ratios, with `last` for the last of them; as they are where it is None.
+
+    Example:
+        >>> rates_like([0.5, 1.0], last=4.0)
+        [2.0, 4.0]
+    """
+    return list(rates) if last is None else [last * (rate / rates[-1]) for rate in rates]
+
+
+def check_rates(who: str, rates: Rates, *, groups_known: bool = True) -> None:
+    """Raises a sentence unless `rates` can be spread over some number of groups.
+
+    Args:
+        who: Who asks, for the sentence.
+        rates: As for `spread_rates`.
+        groups_known: False lets a rate of zero or below among several pass: who learns of the groups later refuses it then,
+            and names them.
+    """
+    if not groups_known and isinstance(rates, list):
+        rates = [1.0 if _is_number(rate) else rate for rate in rates]  # the signs wait, the kinds do not
+    elif not groups_known and isinstance(rates, tuple) and len(rates) == 2:
+        rates = (1.0 if _is_number(rates[0]) else rates[0], 1.0 if _is_number(rates[1]) else rates[1])
     spread_rates(who, rates, len(rates) if isinstance(rates, list) else 1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_share(who: str, name: str, value: object) -> None:
@@ -200,16 +230,26 @@ def _parse_rates(who: str, text: str) -> float | tuple[float | None, float]:
             return float(low)
         return (float(low) if low.strip() else None, float(high))
     except ValueError:
-        remedy = 'Write one rate as "1e-3", first and last as "1e-5:1e-3", or ":1e-3"'
+        remedy = 'Write one rate as "1e-3", first and last as "1e-5:1e-3", or ":1e-3"; FindLR() finds one'
         raise BadValueError(who, f"rates must be numbers, got {text!r}", remedy) from None
 
 
-def _checked_rate(who: str, rate: object) -> float:
+def _checked_rate(who: str, rate: object, groups: str = "") -> float:
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise BadTypeError(who, f"a learning rate must be a number, got {rate!r}", "Pass a number such as 1e-3")
+        raise BadTypeError(who, f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
     if not 0 < rate < math.inf:
-        raise BadValueError(who, f"a learning rate must be above zero, got {rate!r}", "Pass a number such as 1e-3")
+        problem = f"a learning rate must be above zero, got {rate!r}{groups}"
+        raise BadValueError(who, problem, "Pass a number such as 1e-3")
     return float(rate)
+
+
+def _in_words(sizes: Mapping[str, int] | None) -> str:
+    """The layer groups with their sizes, as the tail of a sentence about rates."""
+    if not sizes:
+        return ""
+    first, *rest = sizes.items()
+    named = [f"{first[0]} ({count(first[1], 'parameter')})", *(f"{name} ({size:,})" for name, size in rest)]
+    return f"; the layer groups, input side first: {listed(named)}"
 
 
 def as_stages(who: str, stages: object) -> Stages:

@@ -7,7 +7,7 @@ labels from a checkpoint alone. Nothing here needs torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -20,6 +20,7 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
+Resize = Literal["crop", "squish", "pad"]
 MAX_PRINTED_COLUMNS = 40
 
 
@@ -55,12 +56,14 @@ class Categorical:
         source: The raw column it comes from; a `…_missing` flag comes from a number, a month from a date.
         vocabulary: The values, in order; the value at place i has code i + 1, code 0 is missing or unseen.
         ordered: Whether the order is the user's own (an ordered pandas category).
+        titles: Readable names in the order of the vocabulary, such as a film's; empty where there are none.
     """
 
     name: str
     source: str
     vocabulary: tuple[Label, ...]
     ordered: bool = False
+    titles: tuple[str, ...] = ()
 
     @property
     def cardinality(self) -> int:
@@ -79,6 +82,26 @@ class Date:
 
     name: str
     parts: tuple[DatePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """The picture that the network looks at.
+
+    Args:
+        name: The raw column that holds the file's path; "image" where there is a folder and no table.
+        size: (height, width) in pixels, as the network gets it.
+        resize: How a picture of another shape is brought to that size for an answer: "crop" scales the shorter side and
+            takes the center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
+        mean: Of each channel, of values in [0, 1]; empty where a network's weights are to decide.
+        spread: Standard deviation of each channel, likewise.
+    """
+
+    name: str = "image"
+    size: tuple[int, int]
+    resize: Resize = "crop"
+    mean: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +139,7 @@ class Schema:
         categorical: Categories the network looks up, in the order of `batch["categorical"]`.
         dates: Date columns, cut into parts before anything else.
         left_out: Columns not used, and why.
+        image: The picture of each row, or None.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -132,6 +156,7 @@ class Schema:
     categorical: tuple[Categorical, ...] = ()
     dates: tuple[Date, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    image: Image | None = None
 
     @property
     def task(self) -> Task:
@@ -147,13 +172,22 @@ class Schema:
     def inputs(self) -> tuple[str, ...]:
         """The raw columns a frame must have to be predicted, each once."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        return tuple(dict.fromkeys(column.source for column in columns))
+        picture = () if self.image is None else (self.image.name,)
+        return (*dict.fromkeys(column.source for column in columns), *picture)
+
+    def with_statistics(self, mean: Sequence[float], spread: Sequence[float]) -> Schema:
+        """The schema with the picture's mean and spread filled in where they are left to the weights."""
+        if self.image is None or self.image.mean:
+            return self
+        image = dataclasses.replace(self.image, mean=tuple(mean), spread=tuple(spread))
+        return dataclasses.replace(self, image=image)
 
     def to_dict(self) -> dict[str, Any]:
         """The schema as plain JSON data."""
         target = {**_shallow(self.target), "task": self.target.task.to_dict()}
         columns = {name: [_shallow(column) for column in getattr(self, name)] for name in _COLUMN_LISTS}
-        return {"format": self.FORMAT, "target": target, **columns}
+        image = {} if self.image is None else {"image": _shallow(self.image)}
+        return {"format": self.FORMAT, "target": target, **columns, **image}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
@@ -185,6 +219,7 @@ class Schema:
         rows += [(name, "date", parts) for name, parts in parts_of.items()]
         rows += [(column.name, "categorical", _describe_vocabulary(column)) for column in self.categorical]
         rows += [(column.name, "continuous", _describe_number(column)) for column in self.continuous]
+        rows += [] if self.image is None else [(self.image.name, "image", _describe_image(self.image))]
         rows += [(column.name, "left out", column.reason) for column in self.left_out]
         shown = rows[:MAX_PRINTED_COLUMNS]
         name_width = min(32, max(len(row[0]) for row in shown))
@@ -207,6 +242,8 @@ _COLUMN_LISTS = ("continuous", "categorical", "dates", "left_out")
 def _shallow(column: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
     """A dataclass as a dict, tuples as lists; not recursive, since tasks write themselves."""
     values = {field.name: getattr(column, field.name) for field in dataclasses.fields(column)}
+    if not values.get("titles", True):
+        del values["titles"]  # most columns have none
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -224,6 +261,11 @@ def _describe_vocabulary(column: Categorical) -> str:
 def _describe_number(column: Continuous) -> str:
     gaps = f", gaps filled with {column.fill:.4g}" if column.had_missing else ""
     return f"mean {column.mean:.4g}, spread {column.spread:.4g}{gaps}"
+
+
+def _describe_image(image: Image) -> str:
+    height, width = image.size
+    return f"{height} x {width} pixels, {image.resize}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -17,7 +17,7 @@ LIBRARY = "tabvision"
 
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
-    {"batch", "errors"},
+    {"batch", "errors", "lazy"},
     # plain data to dataclasses; the metrics that tasks hand out; the random generators of a process
     {"plain", "metrics", "random_state"},
     {"schema", "tasks", "schedules"},
@@ -26,6 +26,7 @@ RANKS = (
     {"callbacks", "tuning", "inference", "interpret"},
     {"plots"},
     {"report"},
+    {"serving"},
     {"cli"},
     {"__main__"},
 )
@@ -42,7 +43,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "lightning_fabric": LIGHTNING_PARTS,
     "matplotlib": ("plots",),
     "jinja2": ("report",),
-    "sklearn": (),
+    "onnx": ("inference.exporting",),
+    "onnxruntime": ("inference.onnx_predictor", "inference.exporting"),
+    "starlette": ("serving",),
+    "uvicorn": ("serving",),
+    "fastapi": (),  # serving checks requests against the schema itself
+    "sklearn": ("data.example_images",),  # the digits of a demo
     "fastai": (),
     # the library's users, never its parts
     "datamodules": (),
@@ -243,6 +249,8 @@ HEAVY = ("torch", "pandas", "pytorch_lightning", "pyarrow")
         ("import tabvision", HEAVY),
         ("import tabvision.schema, tabvision.tasks", ("torch", "pandas", "pytorch_lightning")),
         ("import tabvision.preprocess", ("torch", "pytorch_lightning")),
+        ("import tabvision.data.sources, tabvision.data.writing", ("torch", "pytorch_lightning")),
+        ("from tabvision.inference import OnnxPredictor", ("torch", "pytorch_lightning")),
     ],
 )
 def test_importing_a_light_part_loads_nothing_heavy(statement: str, absent: tuple[str, ...]) -> None:

@@ -1,14 +1,16 @@
 """The schema: plain data, refused in a sentence where it does not fit, readable when printed."""
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from tabvision.errors import TabvisionError
-from tabvision.schema import Categorical, Continuous, Date, LeftOut, Schema, Target
+from tabvision.schema import Categorical, Continuous, Date, Image, LeftOut, Schema, Target
 from tabvision.tasks import Binary, Multiclass, Regression
 
+HALF = (0.5, 0.5, 0.5)
 SCHEMA = Schema(
     target=Target(columns=("paid",), task=Multiclass(3), classes=("no", 1, True)),
     continuous=(
@@ -27,6 +29,23 @@ SCHEMA = Schema(
 
 def test_a_schema_goes_to_json_and_back() -> None:
     assert Schema.from_dict(json.loads(json.dumps(SCHEMA.to_dict()))) == SCHEMA
+
+
+def test_a_picture_goes_to_json_and_back_and_stands_for_its_column() -> None:
+    schema = dataclasses.replace(SCHEMA, image=Image(name="photo", size=(32, 48), mean=HALF, spread=HALF))
+
+    assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert schema.inputs == (*SCHEMA.inputs, "photo")
+
+
+def test_statistics_fill_in_what_is_left_to_the_weights_and_nothing_else() -> None:
+    open_, closed = (
+        dataclasses.replace(SCHEMA, image=Image(size=(32, 32), mean=mean, spread=mean)) for mean in ((), HALF)
+    )
+
+    assert open_.with_statistics(list(HALF), list(HALF)) == closed
+    assert closed.with_statistics((0.0,) * 3, (1.0,) * 3) == closed
+    assert SCHEMA.with_statistics(HALF, HALF) == SCHEMA
 
 
 def test_vocabularies_keep_the_kind_of_each_value() -> None:

@@ -18,10 +18,13 @@ ROWS = 12
 FITTED: list[Task] = [
     Binary(),
     Binary(threshold=0.3, label_smoothing=0.1, class_weights=(1.0, 3.0)),
+    Binary(class_weights=(1.0, 3.0), focal_gamma=1.5),
     Multiclass(4),
     Multiclass(4, label_smoothing=0.1, class_weights=(1.0, 2.0, 3.0, 4.0)),
+    Multiclass(4, label_smoothing=0.1, class_weights=(1.0, 2.0, 3.0, 4.0), focal_gamma=2.0),
     Multilabel(3),
     Multilabel(3, label_smoothing=0.2, class_weights=(1.0, 2.0, 0.5)),
+    Multilabel(3, class_weights=(1.0, 2.0, 0.5), focal_gamma=2.0),
     Regression(mean=(5.0,), spread=(2.0,)),
     Regression(mean=(5.0, -100.0), spread=(2.0, 50.0), error="huber"),
     Regression(mean=(2.5,), spread=(1.0,), y_range=(0.0, 5.0), error="mae"),

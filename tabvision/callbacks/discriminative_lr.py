@@ -8,9 +8,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
-from tabvision.schedules import Rates, check_divisor, check_rates, spread_rates
+from tabvision.nets.groups import LayerGroup
+from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
 
 
 @final
@@ -36,11 +37,12 @@ class DiscriminativeLR(Callback):
     """
 
     def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
-        check_rates("DiscriminativeLR", lr)
+        check_rates("DiscriminativeLR", lr, groups_known=False)
         check_divisor("DiscriminativeLR", "body_ratio", body_ratio)
         self.lr = lr
         self.body_ratio = body_ratio
         self.groups = groups
+        self._last: float | None = None
 
     @property
     def owns(self) -> frozenset[Quantity]:
@@ -58,20 +60,26 @@ class DiscriminativeLR(Callback):
         found = layer_groups_of("DiscriminativeLR", pl_module, self.groups)
         for optimizer in trainer.optimizers:
             divide_optimizer("DiscriminativeLR", optimizer, found, pl_module)
-        self._set_rates(trainer, len(found))
+        self._set_rates(trainer, found)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # once more: a resumed optimizer brings the rates it was saved with, and these may be new
-        self._set_rates(trainer, len(layer_groups_of("DiscriminativeLR", pl_module, self.groups)))
+        self._set_rates(trainer, layer_groups_of("DiscriminativeLR", pl_module, self.groups))
+
+    def take_rate(self, rate: float) -> None:
+        """Trains the last layer group at that rate, found by a sweep, and the others at their ratios to it."""
+        self._last = rate
 
     def for_sweep(self, epoch: int) -> list[Callback]:
         """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
         del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 
-    def _set_rates(self, trainer: pl.Trainer, num_groups: int) -> None:
-        rates = spread_rates("DiscriminativeLR", self.lr, num_groups, body_ratio=self.body_ratio)
+    def _set_rates(self, trainer: pl.Trainer, found: list[LayerGroup]) -> None:
+        sizes = group_sizes(found)
+        rates = spread_rates("DiscriminativeLR", self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
+        rates = rates_like(rates, self._last)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 rate = rates[group["layer_group"]]

@@ -11,6 +11,7 @@ from torch import distributed
 from typing_extensions import override
 
 from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+from tabvision.callbacks.last_step import go_on_from_last_step, skip_training
 from tabvision.errors import BadValueError
 from tabvision.random_state import random_state, set_random_state
 
@@ -32,8 +33,9 @@ class ExactResume(Callback):
 
     That is each rank's random state, and what a module sums within an epoch. Which rows come next is known to tabvision's
     loaders, whose order is a function of seed and epoch and which go on within an epoch; a loader of your own should have
-    `state_dict` and `load_state_dict`, or be saved at the ends of epochs only. Checkpoints are written beside their place
-    and moved there when whole, so a process killed while writing leaves the one before.
+    `state_dict` and `load_state_dict`, or be saved at the ends of epochs only. A fit resumed from an epoch's last step
+    validates and ends that epoch, which Lightning takes for done. Checkpoints are written beside their place and moved
+    there when whole, so a process killed while writing leaves the one before.
 
     Raises:
         BadValueError: The fit is resumed on another number of ranks inside an epoch.
@@ -43,6 +45,7 @@ class ExactResume(Callback):
         self._saved: list[dict[str, Any]] = []
         self._module: pl.LightningModule | None = None
         self._inside_epoch = False
+        self._ends_epoch = False
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -60,7 +63,23 @@ class ExactResume(Callback):
         self._saved = list(state_dict.get("ranks", []))
 
     @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        ranks = checkpoint["callbacks"].get(self.state_key, {}).get("ranks", [])
+        if len(ranks) == trainer.world_size:  # others cannot take over what each summed: the epoch then counts as done
+            self._ends_epoch = go_on_from_last_step(checkpoint["loops"]["fit_loop"])
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if len(self._saved) == trainer.world_size:  # making the loader's iterator draws what the uninterrupted fit drew
+            set_random_state(self._saved[trainer.global_rank]["random"])
+
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._ends_epoch:
+            skip_training(trainer.fit_loop)
+        self._ends_epoch = False
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
@@ -70,15 +89,14 @@ class ExactResume(Callback):
             batches.is_last_batch
         ):  # of that epoch; Lightning asks the number, which more and smaller batches would exceed
             batches.current.completed = max(batches.current.completed, int(trainer.num_training_batches))
-        if len(self._saved) != trainer.world_size:
-            problem = f"the checkpoint was saved by {len(self._saved)} ranks, and {trainer.world_size} resume it"
-            if self._inside_epoch:
-                remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
-                raise BadValueError("ExactResume", f"{problem}, inside an epoch", remedy)
-            pl.utilities.rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
-            self._saved = []
-            return
-        self._restore(trainer, pl_module)
+        if len(self._saved) == trainer.world_size:
+            self._restore(trainer, pl_module)
+        else:
+            self._go_on_with_other_ranks(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.fit_loop.restarting = False  # else Lightning leaves out this epoch's step of the user's own scheduler
 
     @override
     def on_train_batch_start(
@@ -89,12 +107,20 @@ class ExactResume(Callback):
         self._saved = []
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.fit_loop.restarted_mid_epoch:
+            return
         mine = self._saved[trainer.global_rank]
-        set_random_state(mine["random"])
-        epoch = trainer.fit_loop.epoch_loop  # saved after the last validation, it ends once more, and logs its sums
-        over = epoch.batch_progress.is_last_batch and epoch.restarted_on_train_batch_end
-        if trainer.fit_loop.restarted_mid_epoch and not over and isinstance(pl_module, Resumable):
+        set_random_state(mine["random"])  # the iterator that was made just now was there when it was saved
+        if isinstance(pl_module, Resumable):
             pl_module.load_resume_state(mine["module"])
+
+    def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:
+        problem = f"the checkpoint was saved by {len(self._saved)} ranks, and {trainer.world_size} resume it"
+        if self._inside_epoch:
+            remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
+            raise BadValueError("ExactResume", f"{problem}, inside an epoch", remedy)
+        pl.utilities.rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
+        self._saved = []
 
 
 def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.owners import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
@@ -42,7 +43,8 @@ class FineTune(Schedule):
         pct_start: Share of the second cycle in which the rate rises, in (0, 1).
         div: The second cycle's first rate is its peak divided by this.
         div_final: Each cycle's last rate is its peak divided by this.
-        batch_norm: What BatchNorm does in frozen layers: "eval" or, as fastai, "train".
+        batch_norm: What BatchNorm does in layers that are frozen at first: "keep", "eval" or, as fastai, "train"; see
+            `Unfreeze`.
         groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
 
     Raises:
@@ -64,7 +66,7 @@ class FineTune(Schedule):
         div: float = 5.0,
         *,
         div_final: float = 1e5,
-        batch_norm: BatchNormPolicy = "eval",
+        batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
         super().__init__(groups)
@@ -78,6 +80,7 @@ class FineTune(Schedule):
             check_divisor("FineTune", name, value)
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
+        self._last: float | None = None
         self.lr_mult = lr_mult
         self.pct_start = pct_start
         self.div = div
@@ -94,10 +97,18 @@ class FineTune(Schedule):
     def needs_groups(self) -> bool:
         return True
 
+    @property
+    def _head_rate(self) -> float:
+        return self._last or self.base_lr
+
+    def take_rate(self, rate: float) -> None:
+        """Takes a rate found by a sweep for `base_lr`."""
+        self._last = rate
+
     @override
     def peaks(self, num_groups: int) -> list[float]:
         """The rates after the thaw."""
-        high = self.base_lr / 2
+        high = self._head_rate / 2
         return even_multiples(high / self.lr_mult, high, num_groups)
 
     @override
@@ -107,7 +118,7 @@ class FineTune(Schedule):
             factor, momentum = one_cycle(
                 step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
             )
-            peak = spread_rates("FineTune", (None, self.base_lr), num_groups)[place]
+            peak = spread_rates("FineTune", (None, self._head_rate), num_groups)[place]
             return Setting(factor * peak / self.peaks(num_groups)[place], momentum)
         return one_cycle(
             step - frozen,
@@ -119,8 +130,22 @@ class FineTune(Schedule):
         )
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: layers frozen in that epoch, however long it sweeps."""
-        return self.unfreeze.for_sweep(epoch)
+        """What a learning-rate sweep takes over from this callback: the layers frozen in that epoch, and the ratios."""
+        frozen = epoch < self.freeze_epochs
+        rates = (None, self.base_lr) if frozen else (self.base_lr / self.lr_mult, self.base_lr)
+        return [*self.unfreeze.for_sweep(epoch), DiscriminativeLR(rates, groups=self.groups)]
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.unfreeze.on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.unfreeze.on_load_checkpoint(trainer, pl_module, checkpoint)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -142,3 +167,8 @@ class FineTune(Schedule):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.unfreeze.on_train_epoch_start(trainer, pl_module)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.unfreeze.on_train_end(trainer, pl_module)

@@ -40,6 +40,11 @@ def layer_groups_of(who: str, module: pl.LightningModule, groups: Groups | None)
     return found
 
 
+def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
+    """How many numbers each layer group learns, by its name."""
+    return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
+
+
 def divide_optimizer(who: str, optimizer: Optimizer, groups: Sequence[LayerGroup], module: nn.Module) -> None:
     """Divides the optimizer's param groups, in place, so that each lies within one layer group.
 

@@ -22,6 +22,7 @@ from tabvision.schedules import (
     cosine_restarts,
     flat_cosine,
     one_cycle,
+    rates_like,
     spread_rates,
 )
 
@@ -38,8 +39,9 @@ class PeakSchedule(Schedule):
     def __init__(self, max_lr: Rates | None, groups: Groups | None) -> None:
         super().__init__(groups)
         if max_lr is not None:
-            check_rates(type(self).__name__, max_lr)
+            check_rates(type(self).__name__, max_lr, groups_known=False)
         self.max_lr = max_lr
+        self._last: float | None = None
 
     @property
     @override
@@ -51,6 +53,10 @@ class PeakSchedule(Schedule):
     def needs_groups(self) -> bool:
         return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
 
+    def take_rate(self, rate: float) -> None:
+        """Gives the last layer group that peak, found by a sweep, and the others their ratios to it."""
+        self._last = rate
+
     def for_sweep(self, epoch: int) -> list[Callback]:
         """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
         del epoch
@@ -60,7 +66,9 @@ class PeakSchedule(Schedule):
 
     @override
     def peaks(self, num_groups: int) -> list[float] | None:
-        return None if self.max_lr is None else spread_rates(type(self).__name__, self.max_lr, num_groups)
+        if self.max_lr is None:
+            return None
+        return rates_like(spread_rates(type(self).__name__, self.max_lr, num_groups, sizes=self.sizes), self._last)
 
 
 @final

@@ -8,7 +8,9 @@ import pytorch_lightning as pl
 
 from tabvision.errors import BadValueError
 
-Quantity = Literal["which layers train", "the base rates", "the rate over time"]
+Quantity = Literal[
+    "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the size of pictures"
+]  # fmt: skip
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ synchronized, and the replicas silently drift apart. Wrapping anew costs some 0.
 from __future__ import annotations
 
 import pytorch_lightning as pl
-from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from tabvision.errors import BadValueError
 
@@ -16,10 +16,10 @@ def check_strategy(who: str, trainer: pl.Trainer) -> None:
     """Refuses what cannot be staged.
 
     Raises:
-        BadValueError: DeepSpeed, FSDP, or a gradient hook with a state of its own.
+        BadValueError: DeepSpeed, FSDP, model parallelism, or a gradient hook with a state of its own.
     """
     strategy = trainer.strategy
-    if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy):
+    if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
         problem = (
             f"layers cannot be thawed in stages under {type(strategy).__name__}, which shards what trains at the start"
         )

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from tabvision.callbacks.layer_groups import Groups, divide_optimizer, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count
 from tabvision.schedules import Setting, epoch_ends
@@ -47,6 +47,7 @@ class Schedule(Callback, ABC):
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
+        self.sizes: dict[str, int] = {}
         self._first_step = 0
         self._length = RunLength(total=1)
         self._saved: Mapping[str, int] = {}
@@ -89,7 +90,10 @@ class Schedule(Callback, ABC):
             )
         for optimizer in trainer.optimizers:
             if self.needs_groups:
-                divide_optimizer(who, optimizer, layer_groups_of(who, pl_module, self.groups), pl_module)
+                found = layer_groups_of(who, pl_module, self.groups)
+                divide_optimizer(who, optimizer, found, pl_module)
+                self.sizes = group_sizes(found)
+                self.peaks(len(found))  # wrong rates are refused before anything trains
             for group in optimizer.param_groups:  # saved with the optimizer, so a resumed fit has it again
                 group.setdefault("initial_lr", group["lr"])
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final, get_args
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 from typing_extensions import override
@@ -17,7 +18,11 @@ from tabvision.errors import UnknownNameError
 from tabvision.nets.groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
-BatchNormPolicy = Literal["eval", "train"]
+BatchNormPolicy = Literal["keep", "eval", "train"]
+POLICIES = get_args(BatchNormPolicy)
+CHECKPOINT_KEY = (
+    "tabvision_unfreeze"  # not `state_dict`, which two of a kind may not share: two are refused in a sentence
+)
 
 
 @final
@@ -31,8 +36,9 @@ class Unfreeze(Callback):
     Args:
         stages: For how many epochs all groups but the last are frozen; or from which epoch on how many of the last groups
             train, such as `{0: 1, 2: 2, 4: "all"}`.
-        batch_norm: What BatchNorm does in frozen layers: "eval" keeps its statistics, "train" lets them follow the data and
-            its weights learn, as fastai does.
+        batch_norm: What BatchNorm does in layers that are frozen at first: "keep" keeps the statistics it came with, after
+            the thaw too, unless it came with none; "eval" keeps them while its layer is frozen; "train" lets them follow the
+            data all along and its weights learn, as fastai does.
         groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
 
     Raises:
@@ -49,14 +55,16 @@ class Unfreeze(Callback):
         self,
         stages: int | Mapping[int, int | Literal["all"]] = 1,
         *,
-        batch_norm: BatchNormPolicy = "eval",
+        batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
-        if batch_norm not in ("eval", "train"):
-            raise UnknownNameError("Unfreeze", "batch_norm", batch_norm, ["eval", "train"])
+        if batch_norm not in POLICIES:
+            raise UnknownNameError("Unfreeze", "batch_norm", batch_norm, POLICIES)
         self.stages: Stages = as_stages("Unfreeze", stages)
         self.batch_norm = batch_norm
         self.groups = groups
+        self._first_stages = self.stages  # decides which layers "keep" is for; a sweep's are those of the fit around it
+        self._kept: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
 
     @property
     def owns(self) -> frozenset[Quantity]:
@@ -72,6 +80,8 @@ class Unfreeze(Callback):
         if stage == "fit":
             check_owners(trainer)
             check_strategy("Unfreeze", trainer)
+            if self._kept is None or self._first_stages is self.stages:
+                self._kept = self._with_statistics(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right already
 
     @override
@@ -85,9 +95,33 @@ class Unfreeze(Callback):
     def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
             wrap_again(trainer)
+        names = {id(part): plain_name(name) for name, part in pl_module.named_modules()}
         for group, trains in self._parts(pl_module, trainer.current_epoch):
             for norm in norms_in(group, pl_module):
-                norm.train(trains or self.batch_norm == "train")
+                keeps = names[id(norm)] in (self._kept or ())
+                norm.train(self.batch_norm == "train" or (trains and not keeps))
+
+    def _with_statistics(self, module: pl.LightningModule) -> frozenset[str]:
+        """The BatchNorms of layers frozen at first that "keep" is for: fresh ones have no statistics to keep."""
+        if self.batch_norm != "keep":
+            return frozenset()
+        found = layer_groups_of("Unfreeze", module, self.groups)
+        frozen = found[: len(found) - num_trainable(self._first_stages, 0, len(found))]
+        norms = {id(norm) for group in frozen for norm in norms_in(group, module) if not is_fresh(norm)}
+        return frozenset(plain_name(name) for name, part in module.named_modules() if id(part) in norms)
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CHECKPOINT_KEY] = {"kept": sorted(self._kept or ())}
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if CHECKPOINT_KEY in checkpoint:  # what was fresh when the fit began is not when it goes on
+            self._kept = frozenset(checkpoint[CHECKPOINT_KEY]["kept"])
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -98,7 +132,9 @@ class Unfreeze(Callback):
     def for_sweep(self, epoch: int) -> list[Callback]:
         """What a learning-rate sweep takes over from this callback: layers frozen in that epoch, however long it sweeps."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
-        return [Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)]
+        sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
+        sweep._first_stages, sweep._kept = self._first_stages, self._kept
+        return [sweep]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
         """Freezes and thaws as the epoch asks; whether anything changed."""
@@ -136,3 +172,28 @@ def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
     parts = [part for module in group.modules for part in module.modules()]
     owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
     return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, kind)))
+
+
+def is_fresh(norm: nn.Module) -> bool:
+    """Whether a BatchNorm has no statistics: none are tracked, or they are those it was made with.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> _ = norm(torch.rand(4, 2))
+        >>> is_fresh(nn.BatchNorm1d(2)), is_fresh(norm)
+        (True, False)
+    """
+    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
+    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
+        return True
+    return bool((mean == 0).all() and (variance == 1).all())
+
+
+def plain_name(name: str) -> str:
+    """A module's name without what `torch.compile` puts into it.
+
+    Example:
+        >>> plain_name("net._orig_mod.norm")
+        'net.norm'
+    """
+    return name.replace("_orig_mod.", "")

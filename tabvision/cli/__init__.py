@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabvision import __version__
-from tabvision.cli import demo, lr_find, predict, train
+from tabvision.cli import calibrate, check_images, demo, export, lr_find, predict, recommend, serve, train
 from tabvision.errors import TabvisionError
 
 LIGHTNING_COMMANDS = {
@@ -54,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="tabvision", description="Train on tables with PyTorch Lightning, and ask the trained model."
+        prog="tabvision",
+        description="Train on tables, photos and ratings with PyTorch Lightning, and ask the trained model.",
     )
     parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, predict, lr_find, demo):
+    for command in (train, predict, recommend, calibrate, export, serve, lr_find, check_images, demo):
         command.add_parser(commands)
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text}: tabvision {name} --config recipe.yaml", add_help=False)

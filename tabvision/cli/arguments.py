@@ -45,3 +45,19 @@ def share(text: str) -> float:
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"must be a share in (0, 1), got {text!r}")
     return number
+
+
+def size(text: str) -> int | tuple[int, int]:
+    """Pixels of a picture: of both sides, or height x width.
+
+    Example:
+        >>> size("224"), size("192x256")
+        (224, (192, 256))
+    """
+    try:
+        sides = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise argparse.ArgumentTypeError(f"must be pixels such as 224 or 192x256, got {text!r}")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

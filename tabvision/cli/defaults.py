@@ -30,3 +30,20 @@ def default_epochs(num_rows: int, batch_size: int) -> int:
     """
     steps = max(1, num_rows // batch_size)
     return min(MAX_EPOCHS, max(MIN_EPOCHS, round(MIN_STEPS / steps)))
+
+
+MIN_IMAGE_BATCH, MAX_IMAGE_BATCH = 8, 64
+IMAGE_STEPS_PER_EPOCH = 15  # a few hundred photos still take enough steps in the few epochs of a fine-tune
+
+
+def default_image_batch_size(num_images: int) -> int:
+    """A power of two that gives about `IMAGE_STEPS_PER_EPOCH` steps an epoch.
+
+    Example:
+        >>> [default_image_batch_size(images) for images in (20, 245, 7_000)]
+        [8, 16, 64]
+    """
+    batch_size = MIN_IMAGE_BATCH
+    while batch_size < MAX_IMAGE_BATCH and batch_size * 2 * IMAGE_STEPS_PER_EPOCH <= num_images + batch_size * 2:
+        batch_size *= 2
+    return batch_size

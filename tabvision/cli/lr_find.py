@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadValueError("tabvision lr-find", problem, "Choose another --plot, or replace it with --overwrite")
     cli = make_cli(["--config", arguments.config], run=False)
     finding = lr_find(cli.trainer, cli.model, cli.datamodule)
-    for way in ("valley", "steep", "minimum", "slide"):
+    for way in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{way:<8}{getattr(finding, way):>10.2e}")
     print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={finding.suggestion:.2e}")
     if arguments.plot:

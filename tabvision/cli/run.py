@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,12 @@ import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
-from tabvision.callbacks import OneCycle
-from tabvision.cli.defaults import default_batch_size, default_epochs
-from tabvision.data import TabularDataModule
+from tabvision.cli.jobs import Job
+from tabvision.data.base import TensorDataModule
 from tabvision.data.writing import write_frame
 from tabvision.errors import BadValueError
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
-from tabvision.modules import TabularModule
 
 WHO = "tabvision train"
 FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml")
@@ -48,30 +46,19 @@ def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
     return folder
 
 
-def train_table(arguments: argparse.Namespace, folder: Path) -> None:
-    """Trains on a table and writes everything into the folder."""
-    settings = data_settings(arguments)
-    pl.seed_everything(arguments.seed, workers=True, verbose=False)
-    data = TabularDataModule(**settings)
-    num_rows = len(data.parts["train"].rows)
-    data.batch_size = settings["batch_size"] = arguments.batch_size or default_batch_size(num_rows)
-    model_settings = {} if arguments.lr is None else {"lr": arguments.lr}
-    model = TabularModule(data.schema, **model_settings)
-    epochs = arguments.epochs or default_epochs(num_rows, data.batch_size)
-    every = max(1, min(10, num_rows // data.batch_size))  # steps between two looks at the loss
-    trainer_settings = {
-        "max_epochs": epochs,
-        "accelerator": arguments.accelerator,
-        "devices": arguments.devices,
-        "log_every_n_steps": every,
-    }
-    write_recipe(recipe_of(arguments.seed, settings, model_settings, trainer_settings), folder)
+def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None) -> None:
+    """Trains and writes everything into the folder."""
+    data, model = job.datamodule, job.model.build(job.datamodule.schema)
+    every = job.trainer["log_every_n_steps"]
+    machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
+    job = replace(job, trainer={**job.trainer, **machine})
+    write_recipe(job.to_recipe(), folder)
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
     with quiet_lightning():
         trainer = pl.Trainer(
-            **trainer_settings,
+            **job.trainer,
             logger=CSVLogger(folder, name="", version=""),
-            callbacks=[OneCycle(), best, TQDMProgressBar(refresh_rate=every)],
+            callbacks=[*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)],
             enable_model_summary=False,
         )
         trainer.fit(model, data)
@@ -79,7 +66,7 @@ def train_table(arguments: argparse.Namespace, folder: Path) -> None:
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
         gathered = gather(trainer.predict(model, data.val_dataloader(), weights_only=True))
     if trainer.is_global_zero:
-        write_validation(data, gathered, folder)
+        write_validation(data, gathered, folder, shown=job.shown)
         print(metrics_table(measured, data.baseline()))
         print_files(folder)
 
@@ -115,50 +102,14 @@ def _is_helper() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
-def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The datamodule's settings, as in a recipe; what was not asked for is left out."""
-    target = arguments.target[0] if len(arguments.target) == 1 else arguments.target
-    settings = {
-        "source": arguments.data,
-        "target": target,
-        "categorical": arguments.categorical,
-        "continuous": arguments.continuous,
-        "dates": arguments.dates,
-        "ignore": arguments.ignore,
-        "weight": arguments.weight,
-        "task": arguments.task,
-        "separator": arguments.separator,
-        "split": arguments.validation,
-        "seed": arguments.seed,
-        "encoding": arguments.encoding,
-        "missing_target": "drop" if arguments.drop_missing_target else None,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def recipe_of(
-    seed: int, data: Mapping[str, Any], model: Mapping[str, Any], trainer: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-    best = {"filename": "best", "monitor": "val/loss"}
-    callbacks = [
-        {"class_path": "tabvision.callbacks.OneCycle"},
-        {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": best},
-    ]
-    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "runs"}}
-    return {
-        "seed_everything": seed,
-        "trainer": {**trainer, "logger": logger, "callbacks": callbacks, "enable_model_summary": False},
-        "model": {"class_path": "tabvision.modules.TabularModule", "init_args": dict(model)},
-        "data": {"class_path": "tabvision.data.TabularDataModule", "init_args": dict(data)},
-    }
-
-
-def write_validation(data: TabularDataModule, gathered: Mapping[str, Any], folder: Path) -> None:
+def write_validation(
+    data: TensorDataModule, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()
+) -> None:
     """Writes the validation rows' own target beside what the best checkpoint answers."""
     rows = gathered["index"].numpy()
     answers = answer_frame(data.schema, gathered["predictions"].numpy())
-    truth = data.frame.iloc[rows][list(data.schema.target.columns)].reset_index(drop=True)
+    truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
+    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers})
     table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
     write_frame(table, folder / "predictions.csv", who=WHO, overwrite=True)
 

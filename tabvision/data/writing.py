@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from tabvision.errors import BadValueError, MissingFileError
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 # A spreadsheet runs a text cell that starts so as a formula; a plain number such as -5 is harmless and stays.
 # Source: OWASP, "CSV Injection".
-_FORMULA = r"^(?:[=@\t\r]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"
+_FORMULA = r"^(?:[=@\t\r\n\uff1d\uff20\uff0b\uff0d]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"  # full-width ones as well
 
 
 def check_destination(path: str | Path, *, who: str, overwrite: bool = False) -> Path:
@@ -35,17 +36,26 @@ def check_destination(path: str | Path, *, who: str, overwrite: bool = False) ->
     return path
 
 
-def write_frame(frame: pd.DataFrame, path: str | Path, *, who: str = "write_frame", overwrite: bool = False) -> None:
+def write_frame(
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    who: str = "write_frame",
+    overwrite: bool = False,
+    neutralized: bool = True,
+) -> None:
     """Writes a frame, without its row index, in the format that the suffix names.
 
-    In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab or carriage return
-    and is no plain number) gets a leading apostrophe; Parquet and Feather hold every text as it is.
+    In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or carriage
+    return and is no plain number) gets a leading apostrophe. Numbers stay numbers. A program that reads such a text back
+    gets the apostrophe along; Parquet and Feather hold every text as it is, and so does `neutralized=False`.
 
     Args:
         frame: The rows.
         path: Ends in .csv, .parquet, .pq, .feather or .arrow.
         who: Who speaks in an error.
         overwrite: Whether a file that is there may be replaced.
+        neutralized: Whether formulas in a CSV file are kept from running.
 
     Raises:
         BadValueError: The suffix is none of the formats, or a file is there already.
@@ -54,7 +64,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, who: str = "write_fram
     path = check_destination(path, who=who, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        _write(frame, partial, path.suffix.lower())
+        _write(frame, partial, path.suffix.lower(), neutralized=neutralized)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -70,25 +80,25 @@ def neutralize(text: pd.Series) -> pd.Series:
     return text.where(~text.str.match(_FORMULA).fillna(False).astype(bool), "'" + text)
 
 
-def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:
+def _write(frame: pd.DataFrame, path: Path, suffix: str, *, neutralized: bool) -> None:
     if suffix == ".csv":
-        _write_csv(frame, path)
+        _write_csv(frame, path, neutralize if neutralized else lambda text: text)
     elif suffix in (".parquet", ".pq"):
         frame.to_parquet(path, index=False)
     else:
         frame.reset_index(drop=True).to_feather(path)
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    columns = [pa.array(_cells(frame.iloc[:, place]), from_pandas=True) for place in range(frame.shape[1])]
-    table = pa.table(columns, names=neutralize(pd.Series(map(str, frame.columns), dtype="str")).tolist())
+def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.Series]) -> None:
+    columns = [pa.array(_cells(frame.iloc[:, place], treat), from_pandas=True) for place in range(frame.shape[1])]
+    table = pa.table(columns, names=treat(pd.Series(map(str, frame.columns), dtype="str")).tolist())
     try:  # pyarrow is about six times as quick as pandas here
         pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
     except pa.ArrowInvalid:  # some text holds a comma, a quote or a line break: quote every text
         pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
 
 
-def _cells(values: pd.Series) -> pd.Series:
+def _cells(values: pd.Series, treat: Callable[[pd.Series], pd.Series]) -> pd.Series:
     """Numbers as they are, all else as text: True stays `True`, a date is written as pandas prints it."""
     is_plain = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return values if is_plain else neutralize(values.astype("str"))
+    return values if is_plain else treat(values.astype("str"))

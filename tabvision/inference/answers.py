@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.inference.calibration import Calibration
 from tabvision.schema import Label, Schema
 
+UNCALIBRATED = Calibration()
 DEFAULT_SEPARATOR = " "  # between the labels of a row, where the target's own columns had none
 
 
-def answer_frame(schema: Schema, predictions: NDArray[Any], *, proba: bool = True) -> pd.DataFrame:
+def answer_frame(
+    schema: Schema, predictions: NDArray[Any], *, proba: bool = True, calibration: Calibration = UNCALIBRATED
+) -> pd.DataFrame:
     """Predictions as a frame.
 
     Classes: `label`, then `probability_<class>` for each class. Multi-label: `label` joins all labels of a row. Numbers:
-    `prediction`, or `prediction_<target>` for several targets.
+    `prediction`, or `prediction_<target>` for several targets; where intervals were calibrated also `interval_low` and
+    `interval_high`, likewise.
 
     Args:
         schema: Names the classes.
         predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` gives.
-        proba: Whether to add the probabilities.
+        proba: Whether to add the probabilities, or the intervals.
+        calibration: Its thresholds and intervals are used; temperatures belong before the activation.
 
     Example:
         >>> from tabvision.schema import Target
@@ -33,11 +39,11 @@ def answer_frame(schema: Schema, predictions: NDArray[Any], *, proba: bool = Tru
         [{'label': 'yes', 'probability_no': 0.2, 'probability_yes': 0.8}]
     """
     task, target = schema.task, schema.target
-    decoded = task.decode(predictions)
+    decoded = calibration.decode(task, predictions)
     if not task.is_classes:
-        several = len(target.columns) > 1
-        names = [f"prediction_{column}" if several else "prediction" for column in target.columns]
-        return pd.DataFrame(dict(zip(names, decoded.T, strict=True)))
+        endings = [f"_{column}" for column in target.columns] if len(target.columns) > 1 else [""]
+        numbers = {f"prediction{ending}": decoded[:, place] for place, ending in enumerate(endings)}
+        return pd.DataFrame(numbers | calibration.intervals(endings, decoded) if proba else numbers)
     if decoded.ndim == 2:  # any number of labels a row
         labels: Any = _joined_labels(decoded, target.classes, target.separator or DEFAULT_SEPARATOR)
     else:
@@ -46,6 +52,24 @@ def answer_frame(schema: Schema, predictions: NDArray[Any], *, proba: bool = Tru
     if proba:
         columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
     return pd.DataFrame(columns)
+
+
+def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
+    """Answers with a last column `error` that says why a row has none; unchanged where all rows have one.
+
+    Example:
+        >>> with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "no picture"}).to_dict("list")
+        {'label': ['cat', None], 'error': [nan, 'no picture']}
+    """
+    if not errors:
+        return answers
+    bad = list(errors)
+    if "label" in answers:
+        answers["label"] = answers["label"].astype(object)
+    for name in answers:
+        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
+    reasons = [errors.get(row) for row in range(len(answers))]
+    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))
 
 
 def _label_dtype(classes: Sequence[Label]) -> Any:  # noqa: ANN401 - a dtype or None

@@ -1,97 +1,158 @@
-"""Opening a checkpoint as plain data: nothing in it can run."""
+"""Opening a checkpoint as plain data: nothing in it can run, and nothing in it can take more than its own size."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import pickle
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tabvision import modules
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.inference.archive import check_archive, check_plain
+from tabvision.inference.budget import Budget, BudgetExceededError
+from tabvision.inference.calibration import Calibration
+from tabvision.inference.fetch import Origin, name_of, read_bytes
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
 
 WHO = "Predictor"
 SAVE_AGAIN = "Save it with a Trainer again"
+CALIBRATION = "calibration"  # its place beside the format
+OLDEST_FORMAT = 1
+_TABLES = (".csv", ".parquet", ".feather", ".json")
 
 
-def load_module(path: str | Path, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
-    """The module that a checkpoint holds, rebuilt from plain data, in evaluation mode on the CPU.
+@dataclass(frozen=True)
+class Opened:
+    """What a checkpoint holds.
 
     Args:
-        path: A checkpoint that a Trainer wrote.
+        module: In evaluation mode, on the CPU.
+        calibration: How its answers are corrected; plain where nobody calibrated it.
+        facts: The format, the version of tabvision and the module's name, as they were saved.
+    """
+
+    module: SupervisedModule
+    calibration: Calibration
+    facts: Mapping[str, Any]
+
+
+def load_module(origin: Origin, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
+    """The module that a checkpoint holds, without its calibration; see `open_checkpoint`."""
+    return open_checkpoint(origin, module_class).module
+
+
+def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None = None) -> Opened:
+    """The module that a checkpoint holds, rebuilt from plain data, and its calibration.
+
+    Args:
+        origin: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes.
         module_class: The class to build, for a module of the user's own; else the checkpoint names one of tabvision's.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: Not a checkpoint, a damaged one, one that would run code, one of a newer format, or one of a
-            class outside tabvision when no `module_class` was passed.
+        BadValueError: Not a checkpoint, a damaged one, one that would run code or fill the memory, one of another
+            format, or one of a class outside tabvision when no `module_class` was passed.
     """
-    checkpoint = read_checkpoint(path)
-    kind = _own_class(checkpoint[CHECKPOINT_KEY].get("module"), path) if module_class is None else module_class
+    checkpoint, name = read_checkpoint(origin), name_of(origin)
+    facts = checkpoint[CHECKPOINT_KEY]
+    kind = _own_class(facts.get("module"), name) if module_class is None else module_class
     if not (isinstance(kind, type) and issubclass(kind, SupervisedModule)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(WHO, problem, "Pass the class that was trained")
-    module = _build(kind, checkpoint.get("hyper_parameters"), path)
+    weights = checkpoint.get("state_dict")
+    module = _build(kind, checkpoint.get("hyper_parameters"), _num_elements(weights), name)
     try:
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(weights)  # type: ignore[arg-type]  # anything at all, and torch refuses what is no dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise BadValueError(WHO, f"the weights in {path} do not fit {kind.__name__}", SAVE_AGAIN) from error
-    return module.eval()
+        raise BadValueError(WHO, f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
+    calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
+    return Opened(module.eval(), calibration, facts)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, loaded with `weights_only=True`."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise MissingFileError(
-            WHO, f"no checkpoint at {str(path)!r}", "Pass the path of a .ckpt file that a Trainer wrote"
-        )
+def read_checkpoint(origin: Origin) -> dict[str, Any]:
+    """The contents of a checkpoint, loaded with `weights_only=True` once its archive is known to be an honest one."""
+    content, name = read_bytes(origin, who=WHO), name_of(origin)
+    _check_kind(content, name)
+    check_archive(content, name, WHO)
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        problem = f"{path} holds more than plain data, or is no checkpoint, and was not opened"
+        problem = f"{name} holds more than plain data, or is no checkpoint, and was not opened"
         raise BadValueError(WHO, problem, "Save it again with tabvision, or pass another file") from error
     except Exception as error:  # torch raises whatever the damaged bytes lead to
-        problem = f"{path} is damaged or no checkpoint ({type(error).__name__})"
+        problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
         raise BadValueError(WHO, problem, "Copy the file again, or pass another one") from error
-    _check_written_by_us(checkpoint, path)
+    _check_written_by_us(checkpoint, name)
+    parts = {part: checkpoint.get(part) for part in (CHECKPOINT_KEY, "hyper_parameters", "state_dict")}
+    check_plain(parts, len(content), name, WHO)
     return checkpoint  # type: ignore[no-any-return]  # a dict, checked just before
 
 
-def _build(kind: type[SupervisedModule], settings: object, path: str | Path) -> SupervisedModule:
+def _check_kind(content: bytes, name: str) -> None:
+    """Tells files apart that are easily taken for a checkpoint; none of them is opened."""
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    if suffix in (".yaml", ".yml"):
+        remedy = f"Train it first: tabvision fit --config {name}; then pass the .ckpt file that it writes"
+        raise BadValueError(WHO, f"{name} is a recipe, not a checkpoint, and was not opened", remedy)
+    if suffix in _TABLES:
+        raise BadValueError(WHO, f"{name} is a table, not a checkpoint", "Pass the .ckpt file first, then the table")
+    if suffix == ".onnx" and not content.startswith(b"PK"):
+        remedy = "Ask it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
+        raise BadValueError(WHO, f"{name} is an exported model, not a checkpoint", remedy)
+
+
+def _num_elements(weights: object) -> int:
+    tensors = weights.values() if isinstance(weights, Mapping) else ()
+    return sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+
+def _build(kind: type[SupervisedModule], settings: object, num_elements: int, name: str) -> SupervisedModule:
     """The module from its saved settings; those of a base class or of a command line that it does not take are left out."""
     if not isinstance(settings, Mapping):
-        raise BadValueError(WHO, f"{path} has no hyper_parameters to build a module from", SAVE_AGAIN)
+        raise BadValueError(WHO, f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
     parameters = inspect.signature(kind).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     named = {parameter.name for parameter in parameters}
-    known = {name for name in settings if name in named or (takes_any and not str(name).startswith("_"))}
+    known = {key for key in settings if key in named or (takes_any and not str(key).startswith("_"))}
     try:
-        return kind(**{name: settings[name] for name in known})
+        with Budget(num_elements):
+            return kind(**{str(key): settings[key] for key in known})
     except TabvisionError:
         raise
-    except (TypeError, ValueError) as error:
-        problem = f"the settings in {path} do not build a {kind.__name__} ({error})"
+    except BudgetExceededError as error:
+        problem = f"the settings in {name} ask for a far larger {kind.__name__} than its weights are for"
+        raise BadValueError(WHO, problem, "Do not use it; ask for the original checkpoint") from error
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        problem = f"the settings in {name} do not build a {kind.__name__} ({_first_line(error)})"
         raise BadValueError(WHO, problem, SAVE_AGAIN) from error
 
 
-def _check_written_by_us(checkpoint: object, path: str | Path) -> None:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _check_written_by_us(checkpoint: object, name: str) -> None:
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
-        raise BadTypeError(WHO, f"{path} was not written by a tabvision module", "Pass a checkpoint of one")
-    version = facts.get("format")
-    if not isinstance(version, int) or version > CHECKPOINT_FORMAT:
-        problem = f"{path} has format {version!r}, and {CHECKPOINT_FORMAT} is the newest that this version reads"
+        raise BadTypeError(WHO, f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
+    found, newest = facts.get("format"), CHECKPOINT_FORMAT
+    if not isinstance(found, int) or isinstance(found, bool) or found > newest:
+        problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
         raise BadValueError(WHO, problem, "Update tabvision: pip install --upgrade tabvision")
+    if found < OLDEST_FORMAT:
+        problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
+        remedy = f"Open it with tabvision {facts.get('version')}, which wrote it, or train again"
+        raise BadValueError(WHO, problem, remedy)
 
 
-def _own_class(name: object, path: str | Path) -> type[SupervisedModule]:
-    if name not in modules.__all__ or name == SupervisedModule.__name__:
-        problem = f"{path} holds a {name}, which is no module of tabvision"
-        raise BadValueError(WHO, problem, f"Pass its class: Predictor(path, module_class={name})")
-    found: type[SupervisedModule] = getattr(modules, str(name))
+def _own_class(kind: object, name: str) -> type[SupervisedModule]:
+    if kind not in modules.__all__ or kind == SupervisedModule.__name__:
+        problem = f"{name} holds a {kind}, which is no module of tabvision"
+        raise BadValueError(WHO, problem, f"Pass its class: Predictor(path, module_class={kind})")
+    found: type[SupervisedModule] = getattr(modules, str(kind))
     return found

@@ -78,7 +78,9 @@ def param_groups(
         [('body', 0.1, 1), ('body/no_decay', 0.0, 3)]
     """
     groups = []
-    for number, (layer, rate) in enumerate(zip(layers, spread_rates(who, lr, len(layers)), strict=True)):
+    sizes = {layer.name: sum(parameter.numel() for parameter in layer) for layer in layers}
+    rates = spread_rates(who, lr, len(layers), sizes=sizes)
+    for number, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
         spared = set() if decay_norms else _norms_and_biases(layer)
         decayed = [parameter for parameter in layer.parameters() if id(parameter) not in spared]
         rest = [parameter for parameter in layer.parameters() if id(parameter) in spared]

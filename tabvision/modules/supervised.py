@@ -107,6 +107,8 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
+        if image := self.schema.image:  # the data may leave the statistics to the weights
+            schema = schema.with_statistics(image.mean, image.spread)
         if schema != self.schema:
             problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
             remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
@@ -198,7 +200,8 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
-        checkpoint[CHECKPOINT_KEY] = facts
+        datamodule = getattr(self._trainer, "datamodule", None)
+        checkpoint[CHECKPOINT_KEY] = {**facts, **getattr(datamodule, "checkpoint_facts", dict)()}
 
     def resume_state(self) -> dict[str, Any]:
         """What is summed within an epoch, for a fit that goes on inside it."""
@@ -262,10 +265,10 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 def _difference(one: Schema, other: Schema) -> str:
     """The first column or fact in which two schemas differ."""
     ours, theirs = one.to_dict(), other.to_dict()
-    for part in ours:
-        if ours[part] == theirs[part]:
+    for part in ours | theirs:
+        if ours.get(part) == theirs.get(part):
             continue
-        if isinstance(ours[part], Mapping):
+        if isinstance(ours.get(part, theirs.get(part)), Mapping):
             return part
         return f"{part} {_first_difference(ours[part], theirs[part])}"
     return "nothing that is saved"

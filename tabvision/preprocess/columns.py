@@ -142,7 +142,10 @@ def _read_arrow_dates(values: pa.ChunkedArray, name: str, who: str) -> Moments:
 
 
 def _read_objects(values: NDArray[Any], name: str, who: str) -> Column:
-    gaps = pd.isna(values)
+    try:
+        gaps = pd.isna(values)
+    except ArithmeticError as error:
+        raise unreadable(who, name, "a signaling NaN") from error
     has_gaps = bool(gaps.any())
     present = values[~gaps] if has_gaps else values
     family = common_family(present, name, who)

@@ -13,6 +13,7 @@ from tabvision.errors import BadValueError
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import (
     ClassWeights,
+    check_gamma,
     check_share,
     check_smoothing,
     check_weights,
@@ -21,6 +22,7 @@ from tabvision.tasks.checks import (
     known,
     one_hot,
 )
+from tabvision.tasks.losses import binary_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +39,7 @@ class Binary(Task):
         threshold: Probability of the second class above which it is answered, in (0, 1).
         label_smoothing: Share of certainty taken from each target, in [0, 1).
         class_weights: Weight of each of the two classes in the loss, "balanced" to weigh them by 1 / share, or None.
+        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
 
     Example:
         >>> import torch
@@ -48,11 +51,13 @@ class Binary(Task):
     threshold: float = 0.5
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
+    focal_gamma: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the facts."""
         check_share("Binary", "threshold", self.threshold)
         check_smoothing("Binary", self.label_smoothing)
+        check_gamma("Binary", self.focal_gamma)
         check_weights("Binary", self.class_weights, 2)
 
     @property
@@ -72,12 +77,10 @@ class Binary(Task):
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        from torch.nn import functional
-
         positive = target[:, 1] if target.ndim == 2 else target
         positive = positive.to(logits.dtype)
         smooth = positive * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else positive
-        loss = functional.binary_cross_entropy_with_logits(logits[:, 0], smooth, reduction="none")
+        loss = binary_losses(logits[:, 0], smooth, self.focal_gamma)
         if self.class_weights is None:
             return loss
         negative_weight, positive_weight = known(self.class_weights)

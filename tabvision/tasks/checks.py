@@ -91,6 +91,14 @@ def check_smoothing(who: str, value: object) -> None:
         raise BadValueError(who, f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
 
 
+def check_gamma(who: str, value: object) -> None:
+    """Refuses what is no finite number from 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]  # a number, by then
+        problem = f"focal_gamma must be a finite number from 0, got {value!r}"
+        raise (BadValueError if number else BadTypeError)(who, problem, "Pass 2 for the usual focal loss, 0 for none")
+
+
 def check_weights(who: str, weights: object, num_classes: int | None) -> None:
     """Refuses what is neither one positive number a class, "balanced" nor None."""
     if weights is None or weights == "balanced":

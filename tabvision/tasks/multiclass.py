@@ -14,6 +14,7 @@ from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
+    check_gamma,
     check_smoothing,
     check_weights,
     class_shares,
@@ -22,6 +23,7 @@ from tabvision.tasks.checks import (
     known,
     one_hot,
 )
+from tabvision.tasks.losses import class_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +40,7 @@ class Multiclass(Task):
         num_classes: How many, at least 2; None until the data says.
         label_smoothing: Share of certainty spread over all classes, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" to weigh them by 1 / share, or None.
+        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
 
     Example:
         >>> import torch
@@ -49,12 +52,14 @@ class Multiclass(Task):
     num_classes: int | None = None
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
+    focal_gamma: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the facts."""
         remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
         check_count("Multiclass", "num_classes", self.num_classes, least=2, remedy=remedy)
         check_smoothing("Multiclass", self.label_smoothing)
+        check_gamma("Multiclass", self.focal_gamma)
         check_weights("Multiclass", self.class_weights, self.num_classes)
 
     @property
@@ -74,8 +79,12 @@ class Multiclass(Task):
         from torch.nn import functional
 
         weights = None if self.class_weights is None else logits.new_tensor(known(self.class_weights))
-        target = target.to(logits.dtype) if target.ndim == 2 else target
         smoothing = self.label_smoothing
+        if self.focal_gamma:
+            wanted = self.soften(target).to(logits.dtype) * (1 - smoothing) + smoothing / self.num_outputs
+            losses = class_losses(logits, wanted, self.focal_gamma)
+            return (losses if weights is None else losses * weights).sum(dim=1)
+        target = target.to(logits.dtype) if target.ndim == 2 else target
         return functional.cross_entropy(logits, target, weight=weights, reduction="none", label_smoothing=smoothing)
 
     @override

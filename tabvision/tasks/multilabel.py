@@ -14,6 +14,7 @@ from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
+    check_gamma,
     check_share,
     check_smoothing,
     check_weights,
@@ -21,6 +22,7 @@ from tabvision.tasks.checks import (
     fitted_count,
     known,
 )
+from tabvision.tasks.losses import binary_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +40,7 @@ class Multilabel(Task):
         threshold: Probability above which a class is answered, in (0, 1).
         label_smoothing: Share of certainty taken from each target, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" to weigh the rare ones up, or None.
+        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
 
     Example:
         >>> import numpy as np
@@ -50,6 +53,7 @@ class Multilabel(Task):
     threshold: float = 0.5
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
+    focal_gamma: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the facts."""
@@ -57,6 +61,7 @@ class Multilabel(Task):
         check_count("Multilabel", "num_classes", self.num_classes, least=1, remedy=remedy)
         check_share("Multilabel", "threshold", self.threshold)
         check_smoothing("Multilabel", self.label_smoothing)
+        check_gamma("Multilabel", self.focal_gamma)
         check_weights("Multilabel", self.class_weights, self.num_classes)
 
     @property
@@ -73,13 +78,12 @@ class Multilabel(Task):
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        from torch.nn import functional
-
         target = target.to(logits.dtype)
         smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else target
-        weights = None if self.class_weights is None else logits.new_tensor(known(self.class_weights))
-        loss = functional.binary_cross_entropy_with_logits(logits, smooth, weight=weights, reduction="none")
-        return loss.mean(dim=1)
+        losses = binary_losses(logits, smooth, self.focal_gamma)
+        if self.class_weights is not None:
+            losses = losses * logits.new_tensor(known(self.class_weights))
+        return losses.mean(dim=1)
 
     @override
     def activate(self, logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression:
 
     Example:
         >>> task_named("binary")
-        Binary(threshold=0.5, label_smoothing=0.0, class_weights=None)
+        Binary(threshold=0.5, label_smoothing=0.0, class_weights=None, focal_gamma=0.0)
     """
     for task in (Binary, Multiclass, Multilabel, Regression):
         if task.name == name:

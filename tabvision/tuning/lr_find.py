@@ -13,6 +13,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from tabvision.errors import BadValueError, count
@@ -21,6 +24,7 @@ from tabvision.tuning import suggestions
 
 WHO = "lr_find"
 SMOOTHING = 0.98  # of the loss, debiased: fastai
+COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
 
 
@@ -32,9 +36,10 @@ class LRFinding:
         lrs: The last layer group's rate at each step; the others keep their ratio to it.
         losses: The smoothed training loss there, averaged over ranks.
         valley: Halfway down the longest fall: fastai's choice, a careful one.
-        steep: Where the loss falls fastest: the suggestion.
+        steep: Where the loss falls fastest.
         minimum: A tenth of where it is lowest.
         slide: Where a window from the right finds both ends equally steep.
+        lowest: Where the loss is lowest, once smoothed without lag: the suggestion.
     """
 
     lrs: tuple[float, ...]
@@ -43,14 +48,12 @@ class LRFinding:
     steep: float
     minimum: float
     slide: float
+    lowest: float = math.nan
 
     @property
     def suggestion(self) -> float:
-        """The rate to train with.
-
-        The steepest: on a small network for digits, three epochs at it read 98.6 % right, at the valley 92.5 % (AdamW).
-        """
-        return self.steep
+        """The rate to train with, as the peak of a one-cycle; `benchmarks/found_rates.py` compares the ways."""
+        return self.lowest
 
 
 @runtime_checkable
@@ -90,24 +93,43 @@ def lr_find(
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
-    _check(start, end, num_steps)
+    check_sweep(WHO, start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
     sweepable = [callback for callback in trainer.callbacks if isinstance(callback, Sweepable)]  # type: ignore[attr-defined]
     kept = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
-        twin = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - a module holds its trainer; no copy of that
+        twin = _twin_of(model)
         owner = getattr(data, "trainer", None)
         try:
-            _sweeper(trainer, [*kept, sweep], num_steps).fit(twin, data)
+            # a sweep validates nothing; an empty list keeps Lightning from saying so
+            is_loader = data is not None and not isinstance(data, pl.LightningDataModule)
+            unvalidated: list[Any] | None = [] if is_loader and is_overridden("validation_step", model) else None
+            _sweeper(trainer, [*kept, sweep], num_steps).fit(twin, data, unvalidated)
         finally:
             if isinstance(data, pl.LightningDataModule):
                 data.trainer = owner
-    lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, num_steps)
+    return _read(sweep)
+
+
+def _read(sweep: _Sweep) -> LRFinding:
+    lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, sweep.num_steps)
     if len(losses) < 2:
         problem = f"the loss must be a number for more than {count(len(sweep.losses), 'step')}"
         raise BadValueError(WHO, problem, "Start at a smaller rate, or look at the data and the loss")
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
+    found["lowest"] = suggestions.lowest(*suggestions.usable(sweep.lrs, sweep.raw_losses, sweep.num_steps))
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
+
+
+def _twin_of(model: pl.LightningModule) -> pl.LightningModule:
+    """A copy that shares nothing with the model."""
+    model = getattr(model, "_orig_mod", model)  # of what torch.compile answers
+    twin = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - a module holds its trainer; no copy of that
+    if getattr(twin, "_compiler_ctx", None):  # its compiled steps still compute with the weights of the model itself
+        twin._compiler_ctx = None  # noqa: SLF001 - a test guards it
+        for step in COMPILED_STEPS:
+            vars(twin).pop(step, None)
+    return twin
 
 
 @contextmanager
@@ -140,6 +162,7 @@ class _Sweep(Callback):
         self.start, self.end, self.num_steps, self.stop_factor = start, end, num_steps, stop_factor
         self.lrs: list[float] = []
         self.losses: list[float] = []
+        self.raw_losses: list[float] = []
         self._mean = 0.0
         self._base: list[list[float]] = []
 
@@ -163,22 +186,23 @@ class _Sweep(Callback):
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         mean = float(trainer.strategy.reduce(loss.detach().float(), reduce_op="mean"))
+        self.raw_losses.append(mean)
         self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * mean
         self.losses.append(self._mean / (1 - SMOOTHING ** (len(self.losses) + 1)))
         last = self.losses[-1]
-        if not math.isfinite(last) or last > self.stop_factor * min(self.losses):
+        read = self.losses[suggestions.first_read(self.num_steps) :]  # those before differ as the batches do
+        if not math.isfinite(last) or (read and last > self.stop_factor * min(read)):
             trainer.should_stop = True
 
 
 def _sweeper(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> pl.Trainer:
     """A trainer like the user's that leaves nothing behind."""
-    name = getattr(trainer.strategy, "strategy_name", "auto")
     on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
-    return pl.Trainer(
+    sweeper = pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.device_ids if on_cuda else trainer.num_devices,
         num_nodes=trainer.num_nodes,
-        strategy="auto" if trainer.world_size == 1 else name,
+        strategy=_strategy_like(trainer),
         precision=trainer.precision,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
@@ -192,12 +216,27 @@ def _sweeper(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> 
         enable_progress_bar=False,
         callbacks=callbacks,
     )
+    if trainer.state.status == TrainerStatus.RUNNING:  # its processes are there already
+        sweeper.strategy._launcher = None  # noqa: SLF001 - a test guards it
+    return sweeper
 
 
-def _check(start: float, end: float, num_steps: int) -> None:
+def _strategy_like(trainer: pl.Trainer) -> Strategy | str:
+    strategy = trainer.strategy
+    if trainer.world_size == 1:
+        return "auto"
+    if not isinstance(strategy, DDPStrategy):
+        return getattr(strategy, "strategy_name", "auto")
+    settings = strategy._ddp_kwargs  # noqa: SLF001 - find_unused_parameters and the like; a test guards it
+    start_method = strategy._start_method  # noqa: SLF001
+    return DDPStrategy(process_group_backend=strategy.process_group_backend, start_method=start_method, **settings)
+
+
+def check_sweep(who: str, start: float, end: float, num_steps: int) -> None:
+    """Raises a sentence unless the rates rise and there are steps enough to read."""
     if not 0 < start < end < math.inf:
         problem = f"rates must rise from above zero, got start={start!r} and end={end!r}"
-        raise BadValueError(WHO, problem, "Leave both out for 1e-7 to 10")
+        raise BadValueError(who, problem, "Leave both out for 1e-7 to 10")
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < LEAST_STEPS:
         problem = f"num_steps must be a whole number from {LEAST_STEPS}, got {num_steps!r}"
-        raise BadValueError(WHO, problem, "Leave it out for 100")
+        raise BadValueError(who, problem, "Leave it out for 100")

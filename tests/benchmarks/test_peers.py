@@ -18,6 +18,7 @@ SPEC = {
     "metric": "auroc",
     "epochs": 1,
     "batch_size": 16,
+    "dropout": 0.0,
     "threads": 1,
     "seed": 0,
 }

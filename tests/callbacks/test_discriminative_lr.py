@@ -26,6 +26,7 @@ from tests.callbacks.small import (
 )
 
 MakeTrainer = Callable[..., pl.Trainer]
+GROUPS = r"the layer groups, input side first: group_0 \(36 parameters\), group_1 \(42\), group_2 \(7\)"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,21 @@ def test_a_second_fit_has_the_same_rates(quick_trainer: MakeTrainer) -> None:
     "callback", [DiscriminativeLR([1e-3, 1e-2], groups=three_groups), OneCycle([1e-3, 1e-2], groups=three_groups)]
 )
 def test_another_number_of_rates_than_groups_is_refused(callback: pl.Callback, quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="3 layer groups need 3 rates, got 2"):
+    sentence = f"3 layer groups need 3 rates, got 2; {GROUPS}. Pass one rate for all"
+    with pytest.raises(BadValueError, match=sentence):
+        quick_trainer(callbacks=[callback]).fit(make_module(), make_loader())
+
+
+@pytest.mark.parametrize("kind", [DiscriminativeLR, OneCycle])
+@pytest.mark.parametrize(("lr", "wrong"), [((1e-3, -1.0), "-1.0"), ((0, 1e-3), "0"), ([1e-3, 0.0, 1e-2], "0.0")])
+def test_a_rate_of_zero_or_below_is_refused_with_the_groups_and_their_sizes(
+    kind: Any, lr: Any, wrong: str, quick_trainer: MakeTrainer
+) -> None:
+    callback = kind(lr, groups=three_groups)
+
+    with pytest.raises(
+        BadValueError, match=f"{kind.__name__}: a learning rate must be above zero, got {wrong}; {GROUPS}"
+    ):
         quick_trainer(callbacks=[callback]).fit(make_module(), make_loader())
 
 
@@ -139,7 +154,7 @@ def test_another_number_of_rates_than_groups_is_refused(callback: pl.Callback, q
     ("settings", "kind", "sentence"),
     [
         ({"lr": 0}, BadValueError, "DiscriminativeLR: a learning rate must be above zero, got 0"),
-        ({"lr": (1e-3, -1.0)}, BadValueError, "must be above zero, got -1.0"),
+        ({"lr": [1e-3, "1e-2"]}, BadTypeError, "must be a number, got '1e-2'"),
         ({"lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
         ({"lr": None}, BadTypeError, "must be a number, got None"),
         ({"lr": (None, 1e-3), "body_ratio": 0}, BadValueError, "body_ratio must be at least 1, got 0"),

@@ -24,7 +24,7 @@ from tabvision.callbacks.atomic_io import AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
-from tests.callbacks.small import Saver, different
+from tests.callbacks.small import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
 
 ROOT = Path(__file__).parents[2]
 MakeTrainer = Callable[..., pl.Trainer]
@@ -108,7 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return Run(save_to=folder), folder
 
 
-@pytest.mark.parametrize("step", range(1, EPOCHS * PER_EPOCH))
+@pytest.mark.parametrize("step", range(1, EPOCHS * PER_EPOCH + 1))
 def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted_fit(
     step: int, whole: tuple[Run, Path]
 ) -> None:
@@ -118,9 +118,17 @@ def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted
 
     assert resumed.trainer.global_step == EPOCHS * PER_EPOCH
     assert not different(uninterrupted.state, resumed.state)
-    # Lightning takes an epoch for done after its last step: what that epoch logs at its end is not logged again
-    assert resumed.logged == [entry for entry in uninterrupted.logged if entry[0] is not None and entry[0] >= step]
+    assert resumed.logged == logged_from(step, uninterrupted)
     assert {"train/loss", "val/loss"} <= set().union(*(values for _, values in resumed.logged))
+
+
+def logged_from(step: int, run: Run) -> list[tuple[int | None, dict[str, float]]]:
+    """What a fit logs after that many steps, what the epoch logs at its end included."""
+    last = step - 1 if step % PER_EPOCH == 0 else step  # the end of an epoch is logged under its last step's number
+    at_end = {"train/loss", "val/loss"}
+    return [
+        (at, seen) for at, seen in run.logged if at is not None and (at >= step or (at == last and at_end & {*seen}))
+    ]
 
 
 def test_without_the_callback_a_resumed_fit_differs(whole: tuple[Run, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +144,59 @@ def test_validating_within_an_epoch_does_not_disturb_a_resumed_fit(tmp_path: Pat
     resumed = Run(tmp_path / "step=3.ckpt", val_check_interval=2, max_epochs=1)
 
     assert not different(uninterrupted.state, resumed.state)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}, {"val_check_interval": 2}]
+)
+@pytest.mark.parametrize("step", [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH])
+def test_resumed_from_an_epochs_last_step_it_is_ended_as_the_trainer_says(
+    step: int, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    uninterrupted = Run(save_to=tmp_path, **settings)
+
+    resumed = Run(tmp_path / f"step={step}.ckpt", **settings)
+
+    assert resumed.trainer.global_step == EPOCHS * PER_EPOCH
+    assert not different(uninterrupted.state, resumed.state)
+    assert resumed.logged == logged_from(step, uninterrupted)
+
+
+class Decaying(UserModule):
+    """Halves its rate after each epoch by a scheduler of its own."""
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.05)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+
+@pytest.mark.parametrize("step", [2, STEPS, STEPS + 1])
+def test_a_scheduler_of_the_users_own_steps_after_a_resumed_epoch(
+    step: int, tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    def rates(ckpt_path: Path | None = None) -> list[list[float]]:
+        seen = Rates()
+        trainer = quick_trainer(
+            max_epochs=3, callbacks=[ExactResume(), seen, *([] if ckpt_path else [Saver(tmp_path)])]
+        )
+        trainer.fit(Decaying(), make_loader(), ckpt_path=ckpt_path, weights_only=True)
+        return seen.lr
+
+    whole = rates()
+
+    assert rates(tmp_path / f"step={step}.ckpt") == whole[step:]
+
+
+def test_a_checkpoint_of_a_fit_without_the_callback_resumes_as_it_would(
+    tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    quick_trainer(callbacks=[Saver(tmp_path)]).fit(make_module(), make_loader())
+    trainer = quick_trainer(max_epochs=2, callbacks=[ExactResume()])
+
+    trainer.fit(make_module(), make_loader(), ckpt_path=tmp_path / f"step={STEPS}.ckpt", weights_only=True)
+
+    assert trainer.global_step == 2 * STEPS
 
 
 def test_another_batch_size_is_refused_inside_an_epoch(whole: tuple[Run, Path]) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import pytest
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import GradientAccumulationScheduler, LearningRateMonitor
-from pytorch_lightning.loggers import CSVLogger
-from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR, StepLR
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
-from typing_extensions import override
 
 from tabvision.callbacks import OneCycle
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import TabularModule
+from tests.callbacks.own_module import Own, Recorder, batches, expected_of_torch, sgd
 from tests.contracts.cases import tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
@@ -38,76 +30,6 @@ FASTAI_MOMENTA = [
     0.863347406484321, 0.8750000013513858, 0.8888739585181465, 0.9037364997887758, 0.9182670545384983,
     0.9311744848643402, 0.9413119397204059, 0.9477786377924375,
 ]  # fmt: skip
-
-
-class Own(pl.LightningModule):
-    """A user's own module, which knows nothing of tabvision."""
-
-    def __init__(self, make_optimizer: Callable[[Any], Any], num_groups: int = 1) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(2, 1) for _ in range(num_groups)])
-        self.make_optimizer = make_optimizer
-
-    @override
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return torch.stack([layer(batch[0]) for layer in self.layers]).square().mean()
-
-    @override
-    def configure_optimizers(self) -> Any:
-        if len(self.layers) == 1:
-            return self.make_optimizer(self.parameters())
-        return self.make_optimizer([{"params": list(layer.parameters())} for layer in self.layers])
-
-
-class Recorder(pl.Callback):
-    """The rates and momenta that each batch was trained with, one list a batch."""
-
-    def __init__(self) -> None:
-        self.rates: list[list[float]] = []
-        self.momenta: list[list[float]] = []
-
-    @override
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
-        groups = optimizer.param_groups
-        self.rates.append([group["lr"] for group in groups])
-        self.momenta.append([group["betas"][0] if "betas" in group else group["momentum"] for group in groups])
-
-    def first(self, what: str) -> list[float]:
-        """Those of the first param group."""
-        return [step[0] for step in getattr(self, what)]
-
-
-class Unsized(IterableDataset[list[Tensor]]):
-    """Batches without end or length."""
-
-    @override
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        while True:
-            yield [torch.randn(4, 2)]
-
-
-def batches(number: int = 7) -> DataLoader[Any]:
-    return DataLoader(TensorDataset(torch.randn(number * 4, 2)), batch_size=4)
-
-
-def sgd(params: Any) -> SGD:
-    return SGD(params, lr=0.1, momentum=0.9)
-
-
-def expected_of_torch(make: Callable[[Any], Optimizer], total: int, **settings: Any) -> Recorder:
-    """What OneCycleLR sets for each of `total` steps."""
-    recorder, parameter = Recorder(), nn.Parameter(torch.zeros(1))
-    optimizer = make([parameter])
-    schedule = OneCycleLR(optimizer, total_steps=total, **settings)
-    for step in range(total):
-        recorder.on_before_optimizer_step(None, None, optimizer)  # type: ignore[arg-type]
-        optimizer.step()
-        if step + 1 < total:
-            schedule.step()
-    return recorder
-
-
-# Against torch and fastai.
 
 
 @pytest.mark.parametrize("make", [sgd, lambda params: AdamW(params, lr=0.1)], ids=["sgd", "adamw"])
@@ -210,144 +132,12 @@ def test_momentum_is_left_alone_when_asked_and_where_there_is_none(quick_trainer
         assert set(recorder.first("momenta")) == {left}
 
 
-# Where it stands.
-
-
-@pytest.mark.parametrize("monitor_first", [True, False])
-def test_the_learning_rate_monitor_shows_every_group_by_name_with_the_rate_in_use(
-    monitor_first: bool, quick_trainer: MakeTrainer, tmp_path: Path
-) -> None:
-    data = tabular_data("binary")
-    recorder, logger = Recorder(), CSVLogger(tmp_path)
-    callbacks = [LearningRateMonitor("step"), OneCycle((1e-4, 1e-2)), recorder]
-    callbacks = callbacks if monitor_first else callbacks[::-1]
-
-    trainer = quick_trainer(max_epochs=2, callbacks=callbacks, logger=logger, log_every_n_steps=1)
-    trainer.fit(TabularModule(data.schema, widths=[4]), data)
-
-    written = pd.read_csv(Path(logger.log_dir) / "metrics.csv").filter(like="lr-").dropna()
-    names = [group["name"] for group in trainer.optimizers[0].param_groups]
-    assert [column.rpartition("lr-AdamW/")[2] for column in written.columns] == sorted(names)
-    for place, name in enumerate(names):
-        assert written[f"lr-AdamW/{name}"].tolist() == pytest.approx([step[place] for step in recorder.rates])
-
-
-def test_accumulated_gradients_count_as_one_step(quick_trainer: MakeTrainer) -> None:
-    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
-
-    trainer = quick_trainer(max_epochs=3, accumulate_grad_batches=3, callbacks=[cycle, recorder])
-    trainer.fit(Own(sgd), batches(7))
-
-    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 9, max_lr=0.1).first("rates"))
-
-
-def test_an_accumulation_schedule_is_counted_epoch_by_epoch(quick_trainer: MakeTrainer) -> None:
-    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
-    schedule = GradientAccumulationScheduler({0: 7, 1: 2})
-
-    quick_trainer(max_epochs=3, callbacks=[schedule, cycle, recorder]).fit(Own(sgd), batches(7))
-
-    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 1 + 4 + 4, max_lr=0.1).first("rates"))
-
-
-def test_max_steps_ends_the_cycle(quick_trainer: MakeTrainer) -> None:
-    recorder, cycle = Recorder(), OneCycle(convention="torch", pct_start=0.3, div_final=1e4)
-
-    quick_trainer(max_epochs=-1, max_steps=10, callbacks=[cycle, recorder]).fit(Own(sgd), batches(7))
-
-    assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 10, max_lr=0.1).first("rates"))
-
-
-def test_a_loader_without_length_needs_max_steps(quick_trainer: MakeTrainer) -> None:
-    loader = DataLoader(Unsized(), batch_size=None)
-
-    with pytest.raises(
-        BadValueError,
-        match=r"OneCycle: the length of the fit must be known, but the loader has no length. Pass Trainer\(max_steps=",
-    ):
-        quick_trainer(callbacks=[OneCycle()]).fit(Own(sgd), loader)
-
-    recorder = Recorder()
-    quick_trainer(max_epochs=-1, max_steps=5, callbacks=[OneCycle(), recorder]).fit(Own(sgd), loader)
-    assert len(recorder.rates) == 5
-
-
-def test_a_fit_without_end_is_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="length of the fit must be known, but max_epochs is not set"):
-        quick_trainer(max_epochs=-1, callbacks=[OneCycle()]).fit(Own(sgd), batches())
-
-
-def test_a_second_fit_has_a_cycle_of_its_own(quick_trainer: MakeTrainer) -> None:
-    recorder, module = Recorder(), Own(sgd)
-    trainer = quick_trainer(max_epochs=2, callbacks=[OneCycle(), recorder])
-    trainer.fit(module, batches(7))
-    trainer.fit_loop.max_epochs = 4
-
-    trainer.fit(module, batches(7))
-
-    assert recorder.first("rates")[14:] == pytest.approx(recorder.first("rates")[:14])
-
-
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_resumed_fit_has_the_rates_of_the_uninterrupted_one(
-    epoch: int, quick_trainer: MakeTrainer, tmp_path: Path
-) -> None:
-    whole, rest = Recorder(), Recorder()
-    quick_trainer(max_epochs=4, callbacks=[OneCycle(), whole]).fit(Own(sgd), batches(7))
-    first = quick_trainer(max_epochs=epoch, callbacks=[OneCycle()])
-    first.fit(Own(sgd), batches(7))
-    first.save_checkpoint(tmp_path / "part.ckpt")
-
-    resumed = quick_trainer(max_epochs=4, callbacks=[OneCycle(), rest])
-    resumed.fit(Own(sgd), batches(7), ckpt_path=tmp_path / "part.ckpt", weights_only=True)
-
-    assert rest.first("rates") == pytest.approx(whole.first("rates")[7 * epoch :])
-    assert rest.first("momenta") == pytest.approx(whole.first("momenta")[7 * epoch :])
-
-
-def test_a_fit_that_began_without_the_callback_goes_on_with_it(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
-    first = quick_trainer(max_epochs=1)
-    first.fit(Own(sgd), batches(7))
-    first.save_checkpoint(tmp_path / "plain.ckpt")
-    recorder = Recorder()
-
-    resumed = quick_trainer(max_epochs=2, callbacks=[OneCycle(), recorder])
-    resumed.fit(Own(sgd), batches(7), ckpt_path=tmp_path / "plain.ckpt", weights_only=True)
-
-    assert recorder.first("rates") == pytest.approx([10 * rate for rate in FASTAI_RATES[7:]], rel=1e-5)
-
-
 def test_its_settings_can_be_asked_without_a_trainer() -> None:
     cycle = OneCycle(pct_start=0.25)
 
     assert cycle.at(step=25, total=100).factor == pytest.approx(1.0)
     assert cycle.at(step=25, total=100).momentum == pytest.approx(0.85)
     assert cycle.at(step=1_000, total=100) == cycle.at(step=100, total=100)
-
-
-# Refused in a sentence.
-
-
-def test_a_scheduler_of_the_modules_own_is_refused(quick_trainer: MakeTrainer) -> None:
-    def with_schedule(params: Any) -> Any:
-        optimizer = sgd(params)
-        return {"optimizer": optimizer, "lr_scheduler": StepLR(optimizer, 1)}
-
-    with pytest.raises(
-        BadValueError, match=r"OneCycle: the module's configure_optimizers returns a scheduler of its own"
-    ):
-        quick_trainer(callbacks=[OneCycle()]).fit(Own(with_schedule), batches())
-
-
-def test_several_optimizers_are_refused(quick_trainer: MakeTrainer) -> None:
-    class Two(Own):
-        automatic_optimization = False
-
-    module = Two(lambda params: [sgd(list(params)[:1]), sgd(list(params)[1:])])
-    module.make_optimizer = lambda _: [sgd([parameter]) for parameter in module.parameters()]
-
-    with pytest.raises(BadValueError, match="OneCycle: one optimizer is scheduled, got 2, whose steps"):
-        quick_trainer(callbacks=[OneCycle()]).fit(module, batches())
 
 
 @pytest.mark.parametrize(

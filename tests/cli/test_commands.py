@@ -170,12 +170,27 @@ def test_rows_without_a_target_are_refused_or_dropped_on_request(capsys: pytest.
     assert "2 rows without a target left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "words", [["train", "people.csv"], ["bake"], ["train", "people.csv", "--target", "paid", "--epochs", "0"]]
-)
+@pytest.mark.parametrize("words", [["train"], ["bake"], ["train", "people.csv", "--target", "paid", "--epochs", "0"]])
 def test_unusable_words_exit_with_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(words)
 
     assert stop.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "a table needs --target, the column to predict"),
+        (["--target", "paid", "--body", "resnet18"], "--body is for images, and people.csv is taken as a table"),
+        (["--target", "paid", "--factors", "9"], "--factors is for ratings, and people.csv is taken as a table"),
+        (["--image", "job", "--dates", "age"], "--dates is for a table, and people.csv is taken as images"),
+    ],
+)
+def test_an_option_of_another_kind_of_data_is_refused(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "people.csv", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from tabvision import modules
-from tabvision.data import TabularDataModule
+from tabvision.data import CollabDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
+from tests.contracts.pictures import PictureTensors
 
 ROWS = 48
 
@@ -75,16 +76,48 @@ def tabular_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any)
     return TabularDataModule(frame, case.target, **(settings | case.settings | overrides))
 
 
+def picture_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> PictureTensors:
+    """The same rows as pictures."""
+    schema = overrides.pop("schema", None)
+    return PictureTensors(tabular_data(name, frame, **overrides), schema)
+
+
+def collab_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> CollabDataModule:
+    """The same rows as ratings: who has a job rates a size."""
+    case = TARGETS[name]
+    settings: dict[str, Any] = {"batch_size": 16, "duplicates": "keep", "missing": "drop", "verbose": False}
+    frame = make_frame() if frame is None else frame
+    settings |= {"user": "job", "item": "size", "rating": case.target}
+    overrides.pop("ignore", None)  # only what is named is read
+    return CollabDataModule(frame, **(settings | case.settings | overrides))
+
+
 MODULES: list[type[SupervisedModule]] = [
     kind
     for kind in (getattr(modules, name) for name in modules.__all__)
     if inspect.isclass(kind) and issubclass(kind, SupervisedModule) and not inspect.isabstract(kind)
 ]
 # How each module gets data, and settings that make it small. A new module is swept as soon as it stands here.
-DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {TabularModule: tabular_data}
-SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
-    TabularModule: {"widths": [8, 4], "lr": 0.01, "unknown_share": 0.0}  # nothing random in a step
+DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {
+    CollabModule: collab_data,
+    TabularModule: tabular_data,
+    VisionModule: picture_data,
 }
+SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
+    CollabModule: {"factors": 4, "lr": 0.05},
+    TabularModule: {"widths": [8, 4], "lr": 0.01, "unknown_share": 0.0},  # nothing random in a step
+    VisionModule: {"body": "test_resnet", "weights": None, "head_widths": [8], "dropout": 0.0, "lr": 0.01},
+}
+# Modules that do not predict every kind of target, and what they predict.
+PREDICTS: dict[type[SupervisedModule], Sequence[str]] = {
+    CollabModule: ("binary", "binary_weighted", "regression", "regression_range")
+}
+TABLES: list[type[SupervisedModule]] = [CollabModule, TabularModule]  # modules that read the frame's own rows
+
+
+def targets_of(kind: type[SupervisedModule], wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted kinds of target that a module predicts."""
+    return [target for target in wanted if target in PREDICTS.get(kind, TARGETS)]
 
 
 class Pair(NamedTuple):
@@ -110,7 +143,15 @@ every_module_and_target = pytest.mark.parametrize(
         pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
         for kind in MODULES
         if kind in DATA
-        for target in TARGETS
+        for target in targets_of(kind, list(TARGETS))
+    ],
+)
+every_table_and_target = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
+        for kind in TABLES
+        for target in targets_of(kind, list(TARGETS))
     ],
 )
 every_module = pytest.mark.parametrize(
@@ -119,6 +160,6 @@ every_module = pytest.mark.parametrize(
         pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
         for kind in MODULES
         if kind in DATA
-        for target in ("binary", "regression_several")
+        for target in targets_of(kind, ("binary", "regression_several"))
     ],
 )

@@ -22,10 +22,12 @@ from typing_extensions import override
 from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
+from tabvision.tuning import FindLR, lr_find
 
 EPOCHS = 4
 STAGES = {0: 1, 1: 2, 2: "all"}
 ROWS = 32  # even shares of even batches, so that two processes see what one sees
+SWEEP = 30  # steps
 RESUMED_STEPS = (2, 3, 5, 6, 8)  # inside epochs of three steps, and at both borders
 
 
@@ -137,6 +139,7 @@ FITS: dict[str, tuple[dict[str, Any], list[pl.Callback], dict[str, Any]]] = {
     "fine_tune": ({"optimizer": "adamw"}, [FineTune(2, base_lr=0.05, lr_mult=2, groups=parts)], {}),
     "norms": ({"optimizer": "adamw", "batch_norm": True}, staged(), {}),
     "static graph": ({"optimizer": "adamw"}, staged(), {"static_graph": True}),
+    "found": ({"optimizer": "adamw"}, [*staged(), FindLR(num_steps=SWEEP)], {}),
 }
 
 
@@ -153,6 +156,12 @@ def fit(name: str, folder: Path, *, world_size: int, **settings: Any) -> dict[st
     trainer = make_trainer(folder, **more, **settings, devices=world_size, callbacks=[*callbacks, record])
     trainer.fit(Net(**net), Data())
     return record.plain()
+
+
+def sweep(folder: Path, **settings: Any) -> dict[str, Any]:
+    """A sweep of rates outside any fit."""
+    found = lr_find(make_trainer(folder, callbacks=staged(), **settings), Net("adamw"), Data(), num_steps=SWEEP)
+    return {"losses": list(found.losses), "suggestion": found.suggestion}
 
 
 def make_tables() -> tuple[TabularModule, TabularDataModule]:
@@ -202,10 +211,11 @@ def main(folder: Path, strategy: str) -> None:
     torch.set_num_threads(1)
     if strategy == "ddp_spawn":
         record = Record()
-        callbacks = [*staged(), record, Write(folder, record)]
+        callbacks = [*FITS["found"][1], record, Write(folder, record)]
         trainer = make_trainer(folder, devices=2, strategy="ddp_spawn", callbacks=callbacks)
         trainer.fit(Net("adamw"), Data())
         return
+    swept = sweep(folder, devices=2, strategy="ddp")  # first of all: it is the sweep that starts the other process
     seen: dict[str, Any] = {
         name: fit(name, folder, world_size=2, **({} if name == "static graph" else {"strategy": "ddp"}))
         for name in FITS
@@ -214,6 +224,7 @@ def main(folder: Path, strategy: str) -> None:
     resumed = {
         step: resume(folder, folder / f"step={step}.ckpt", devices=2, strategy="ddp")[0] for step in RESUMED_STEPS
     }
+    seen["sweep"] = swept
     seen["resume"] = {"whole": whole, "resumed": resumed, "steps": trainer.global_step}
     torch.save(seen, folder / f"rank{trainer.global_rank}.pt")
 

@@ -12,11 +12,13 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
+from tabvision.callbacks.last_step import go_on_from_last_step
+from tabvision.tuning.lr_find import COMPILED_STEPS
 from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
 
 MakeTrainer = Callable[..., pl.Trainer]
@@ -172,6 +174,54 @@ def test_module_trainer_is_none_before_a_fit_and_the_trainer_after(quick_trainer
 
 def test_strategy_checkpoint_io_is_torch_checkpoint_io_unless_the_user_chose(quick_trainer: MakeTrainer) -> None:
     assert type(quick_trainer().strategy.checkpoint_io) is TorchCheckpointIO
+
+
+def test_fsdp_does_not_train_on_a_cpu(quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(ValueError, match="`fsdp` requires a GPU"):  # else we would stage it there, and test it
+        quick_trainer(strategy=FSDPStrategy(process_group_backend="gloo"))
+
+
+def test_fit_loop_data_source_instance_is_what_a_fit_was_given(quick_trainer: MakeTrainer) -> None:
+    loader, module, trainer = make_loader(), make_module(), quick_trainer()
+
+    trainer.fit(module, loader)
+
+    assert trainer.fit_loop._data_source.instance is loader
+
+
+def test_strategy_ddp_kwargs_start_method_and_launcher_are_where_a_sweep_looks() -> None:
+    strategy = DDPStrategy(find_unused_parameters=True, start_method="fork")
+
+    assert strategy._ddp_kwargs == {"find_unused_parameters": True}
+    assert strategy._start_method == "fork"
+    assert strategy._launcher is None
+
+
+def test_a_compiled_module_keeps_compiled_steps_in_its_own_dict(quick_trainer: MakeTrainer) -> None:
+    module = make_module()
+
+    quick_trainer().fit(torch.compile(module, backend="eager"), make_loader())  # type: ignore[arg-type]
+
+    assert module._compiler_ctx
+    assert {name for name, value in vars(module).items() if callable(value)} >= {"forward", "training_step"}
+    assert {name for name in module._compiler_ctx if name.startswith("original_")} == {
+        f"original_{step}" for step in COMPILED_STEPS
+    }
+
+
+def test_loops_count_what_has_begun_and_what_has_ended_as_a_resume_from_an_epochs_last_step_needs(
+    saved: tuple[Path, Loops],
+) -> None:
+    loops = [
+        torch.load(saved[0] / f"step={step}.ckpt", weights_only=True)["loops"]["fit_loop"]
+        for step in (STEPS - 1, STEPS)
+    ]
+
+    assert [go_on_from_last_step(loop) for loop in loops] == [False, True]
+    assert "not self.restarting or self.val_loop._has_run" in inspect.getsource(_TrainingEpochLoop)
+    assert "if self.val_loop.restarted_mid_evaluation:" in inspect.getsource(_TrainingEpochLoop.advance)
+    assert {"_should_check_val_fx", "on_save_checkpoint"} <= vars(_TrainingEpochLoop).keys()
+    assert "_batches_that_stepped" in loops[0]["epoch_loop.state_dict"]
 
 
 def test_every_batch_norm_of_torch_is_a_batch_norm_underscore() -> None:

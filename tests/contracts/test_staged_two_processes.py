@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tabvision.errors import BadValueError
-from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, fit, resume
+from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
 
 ROOT = Path(__file__).parents[2]
 Seen = tuple[dict[str, Any], dict[str, Any]]
@@ -101,6 +101,17 @@ def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> N
         assert not unequal(first["resumed"][step], second["resumed"][step]), f"resumed at step {step}"
 
 
+def test_a_sweep_averages_its_losses_over_both_processes(seen: Seen, tmp_path: Path) -> None:
+    first, second = (process["sweep"] for process in seen)
+
+    alone = sweep(tmp_path)
+
+    assert len(first["losses"]) == SWEEP
+    assert first == second
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+    assert first["suggestion"] == alone["suggestion"]
+
+
 @pytest.mark.usefixtures("seen")
 def test_another_number_of_processes_is_refused_inside_an_epoch(folder: Path, tmp_path: Path) -> None:
     sentence = "saved by 2 ranks, and 1 resume it, inside an epoch. Resume on as many ranks, or from a checkpoint"
@@ -123,6 +134,6 @@ def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: 
 
     for rank in (0, 1):
         spawned = torch.load(tmp_path / f"spawned{rank}.pt", weights_only=True)
-        assert spawned["trains"] == seen[rank]["adamw"]["trains"]
-        for ours, theirs in zip(spawned["states"], seen[rank]["adamw"]["states"], strict=True):
+        assert spawned["trains"] == seen[rank]["found"]["trains"]
+        for ours, theirs in zip(spawned["states"], seen[rank]["found"]["states"], strict=True):
             assert not unequal(ours, theirs)

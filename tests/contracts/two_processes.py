@@ -17,8 +17,8 @@ from typing_extensions import override
 from tabvision.callbacks import OneCycle
 from tabvision.data import IndexSplit, base
 from tabvision.inference import gather
-from tabvision.modules import SupervisedModule
-from tests.contracts.cases import ALL_TARGETS, MODULES, TARGETS, Pair, make_frame
+from tabvision.modules import SupervisedModule, TabularModule
+from tests.contracts.cases import ALL_TARGETS, TARGETS, Pair, make_frame
 
 
 class Scenario(NamedTuple):
@@ -32,7 +32,7 @@ class Scenario(NamedTuple):
 
     def build(self, **overrides: Any) -> tuple[SupervisedModule, Any]:
         """The module and its data, the same in every process."""
-        pair = Pair(MODULES[0], self.target)
+        pair = Pair(TabularModule, self.target)
         frame = make_frame(self.rows).assign(weight=[row % 4 + 0.5 for row in range(self.rows)])
         # rows of every class are in both parts, since the draws of a frame come in no order
         split = None if self.validation is None else IndexSplit(range(0, 5 * self.validation, 5))

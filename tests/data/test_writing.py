@@ -28,7 +28,10 @@ def test_plain_text_is_written_without_quotes(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == "kind,day,any\ncat,2020-01-02,1\n,2020-01-02,x\n"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+SUM(A1)", "-A1", "-", "@x", "\tx", "\rx", "--1", "+1+1"])
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+SUM(A1)", "-A1", "-", "@x", "\tx", "\rx", "--1", "+1+1", "\n=1", "\uff1d1+1", "=cmd|' /C calc'!A0"],
+)
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
     assert neutralize(pd.Series([text])).tolist() == ["'" + text]
 
@@ -44,6 +47,25 @@ def test_categories_and_column_names_are_neutralized_and_numbers_are_not(tmp_pat
     write_frame(frame, tmp_path / "a.csv")
 
     assert (tmp_path / "a.csv").read_text() == "'=a,n\n'=x,-1\n,-2\n"
+
+
+@pytest.mark.parametrize("neutralized", [True, False])
+def test_formulas_come_back_with_an_apostrophe_or_as_they_were(neutralized: bool, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["=1+1", "plain"], "n": [-1.5, 2.0]})
+
+    write_frame(frame, tmp_path / "a.csv", neutralized=neutralized)
+
+    back = read_frame(tmp_path / "a.csv", who="here")
+    assert back["text"].tolist() == ["'=1+1" if neutralized else "=1+1", "plain"]
+    assert back["n"].tolist() == [-1.5, 2.0]
+
+
+def test_answers_with_formulas_for_labels_are_written_safely(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": pd.Series(["=HYPERLINK(1)", "@x"], dtype=object), "probability_=x": [0.5, 0.25]})
+
+    write_frame(frame, tmp_path / "a.csv")
+
+    assert (tmp_path / "a.csv").read_text() == "label,probability_=x\n'=HYPERLINK(1),0.5\n'@x,0.25\n"
 
 
 def test_a_file_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
 
     with pytest.raises(
-        BadValueError, match=r"Predictor: .*cut.ckpt (is damaged or no checkpoint|holds more than plain)"
+        BadValueError, match=r"Predictor: .*cut.ckpt (is empty|is damaged or no checkpoint|holds more than plain)"
     ):
         Predictor(path)
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_with_a_part_missing_is_refused(changes: dict[str, Any], me
         Predictor(changed(tmp_path / "part.ckpt", **changes))
 
 
-@pytest.mark.parametrize("path", ["nowhere.ckpt", ".", "https://example.org/model.ckpt"])
+@pytest.mark.parametrize("path", ["nowhere.ckpt", ".", "", "file:///etc/passwd", "a\0b"])
 def test_a_path_without_a_file_is_refused(path: str) -> None:
     with pytest.raises(MissingFileError, match=r"Predictor: no checkpoint at .*Pass the path of a .ckpt file"):
         Predictor(path)

@@ -8,12 +8,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 
 from tabvision.data import TabularDataModule
+from tabvision.inference import export
 from tabvision.modules import TabularModule
-from tests.contracts.cases import tabular_data
+from tests.contracts.cases import make_frame, tabular_data
 
 
 @functools.cache
@@ -43,3 +45,16 @@ def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
     trainer.fit(module, data)
     trainer.save_checkpoint(folder() / f"{target}.ckpt")
     return folder() / f"{target}.ckpt", data, module.eval()
+
+
+@functools.cache
+def exported(target: str) -> Path:
+    """The same as an ONNX file."""
+    return export(trained(target)[0], folder() / f"{target}.onnx").path
+
+
+def raw(rows: int = 40) -> pd.DataFrame:
+    """Rows never seen, with gaps and a category that training lacks."""
+    frame = make_frame(rows, seed=5)[["x", "z", "job", "size"]]
+    frame.loc[3, "job"] = "astronaut"
+    return frame

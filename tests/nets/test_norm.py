@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tabvision.nets.norm import BatchNorm1d
+from tabvision.nets.norm import BatchNorm1d, resting_norms
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (2, 3), (4, 3, 5), (1, 3, 5)])
@@ -44,3 +44,38 @@ def test_one_training_row_sends_gradients_to_the_input_and_the_parameters() -> N
 def test_without_running_statistics_one_row_is_refused_as_by_torch() -> None:
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         BatchNorm1d(3, track_running_stats=False)(torch.zeros(1, 3))
+
+
+def test_a_net_s_own_norms_rest_only_where_a_channel_has_one_value() -> None:
+    wide, pool, narrow = nn.BatchNorm2d(3), nn.AvgPool2d(4), nn.BatchNorm2d(3)
+    net = nn.Sequential(wide, pool, narrow)
+    net(torch.randn(8, 3, 4, 4) * 2 + 5)
+    kept_wide, kept_narrow, picture = copy.deepcopy(wide), copy.deepcopy(narrow), torch.randn(1, 3, 4, 4)
+
+    with resting_norms(net):
+        found = net(picture)
+
+    assert torch.equal(found, kept_narrow.eval()(pool(kept_wide(picture))))
+    for ours, theirs in ((wide, kept_wide), (narrow, kept_narrow)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
+    found.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in narrow.parameters())
+
+
+def test_a_resting_norm_is_as_it_was_afterwards_even_if_the_net_failed() -> None:
+    frozen, norm = nn.BatchNorm2d(3).eval(), nn.BatchNorm2d(3)
+    one = torch.zeros(1, 3, 1, 1)
+
+    with pytest.raises(RuntimeError, match="expected input"), resting_norms(nn.Sequential(frozen, norm)):
+        nn.Conv2d(5, 1, 1)(norm(one))
+
+    assert (frozen.training, norm.training) == (False, True)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        norm(one)
+
+
+def test_a_norm_that_joins_the_ranks_is_left_alone() -> None:
+    norm = nn.SyncBatchNorm(3)
+
+    with resting_norms(norm):
+        assert not norm._forward_pre_hooks

@@ -39,9 +39,10 @@ def test_a_schedule_of_nothing_is_refused() -> None:
 def test_a_sweep_draws_its_curve_and_marks_the_suggestions_on_it() -> None:
     lrs, losses = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 0.8, 0.5, 4.0)
 
-    axes = lr_curve(LRFinding(lrs, losses, valley=1e-3, steep=1e-2, minimum=1e-3, slide=1e-2)).axes[0]
+    axes = lr_curve(LRFinding(lrs, losses, lowest=1e-2, valley=1e-3, steep=1e-2, minimum=1e-3, slide=1e-2)).axes[0]
 
-    curve, valley, *_ = axes.get_lines()
+    curve, lowest, valley, *_ = axes.get_lines()
     assert list(curve.get_ydata()) == list(losses)  # type: ignore[arg-type]
+    assert (lowest.get_xdata()[0], lowest.get_ydata()[0]) == (1e-2, 0.5)  # type: ignore[index]
     assert (valley.get_xdata()[0], valley.get_ydata()[0]) == (1e-3, 0.8)  # type: ignore[index]
     assert axes.get_ylim()[1] < 4.0  # the divergence at the end does not hide the rest

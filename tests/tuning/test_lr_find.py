@@ -164,7 +164,7 @@ def test_a_sweep_ends_when_the_loss_diverges(quick_trainer: MakeTrainer) -> None
 
     assert 20 < len(found.lrs) == len(found.losses) < 100
     assert found.losses[-1] > 4 * min(found.losses) or not np.isfinite(found.losses[-1])
-    assert found.suggestion == found.steep < found.lrs[-1]
+    assert found.suggestion == found.lowest < found.lrs[-1]
 
 
 def test_the_same_sweep_gives_the_same_answer(quick_trainer: MakeTrainer) -> None:
@@ -224,29 +224,40 @@ class Digits(pl.LightningModule):
         return torch.optim.AdamW(self.parameters())
 
 
-def digits_accuracies(optimizer: str, seed: int, quick_trainer: MakeTrainer) -> list[float]:
-    """Accuracy on a fifth of the digits after three epochs at the rate of each way."""
+def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: MakeTrainer) -> float:
+    """Accuracy on a fifth of the digits after three epochs at the suggested rate."""
     images, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16, torch.tensor(labels)
     torch.manual_seed(seed)
     order = torch.randperm(len(y))
     train, test = order[360:], order[:360]
-    module, loader = Digits(optimizer), DataLoader(TensorDataset(x[train], y[train]), 64, shuffle=True)
-    found = lr_find(quick_trainer(), module, loader)
-    accuracies = []
-    for rate in (found.steep, found.valley):
-        trained = copy.deepcopy(module)
-        quick_trainer(max_epochs=3, callbacks=[OneCycle(rate)]).fit(trained, loader)
-        with torch.no_grad():
-            accuracies.append(float((trained.eval().net(x[test]).argmax(1) == y[test]).float().mean()))
-    return accuracies
+    module, loader = Digits(optimizer), DataLoader(TensorDataset(x[train], y[train]), batch_size, shuffle=True)
+    rate = lr_find(quick_trainer(), module, loader).suggestion
+    quick_trainer(max_epochs=3, callbacks=[OneCycle(rate)]).fit(module, loader)
+    with torch.no_grad():
+        return float((module.eval().net(x[test]).argmax(1) == y[test]).float().mean())
 
 
+@pytest.mark.parametrize("batch_size", [32, 64])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_three_epochs_at_a_found_rate_read_digits(optimizer: str, quick_trainer: MakeTrainer) -> None:
-    seeds = [digits_accuracies(optimizer, seed, quick_trainer) for seed in range(3)]
+def test_three_epochs_at_the_suggested_rate_read_digits(
+    optimizer: str, batch_size: int, quick_trainer: MakeTrainer
+) -> None:
+    seeds = [digits_accuracy(optimizer, batch_size, seed, quick_trainer) for seed in range(3)]
 
-    steep, valley = (statistics.median(accuracies) for accuracies in zip(*seeds, strict=True))
+    assert statistics.median(seeds) >= 0.96  # benchmarks/found_rates.py has it above 0.98; Lightning's own finder: 0.10
 
-    assert steep >= 0.95
-    assert valley >= 0.85  # Lightning's own finder: 0.10
+
+def test_a_compiled_module_is_left_alone_too(quick_trainer: MakeTrainer) -> None:
+    module = make_module()
+    quick_trainer().fit(torch.compile(module, backend="eager"), make_loader())  # type: ignore[arg-type]
+    state = weights(module)
+    plain = lr_find(quick_trainer(), copy.deepcopy(module), make_loader(), num_steps=20)
+    for parameter in module.parameters():
+        parameter.grad = None
+
+    found = lr_find(quick_trainer(), module, make_loader(), num_steps=20)
+
+    assert found == plain
+    assert not different(state, weights(module))
+    assert all(parameter.grad is None for parameter in module.parameters())

@@ -17,6 +17,7 @@ WAYS = {
     "minimum": suggestions.minimum,
     "slide": suggestions.slide,
 }
+EVERY_WAY = WAYS | {"lowest": suggestions.lowest}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -54,9 +55,29 @@ def test_valley_lies_in_the_longest_fall_and_not_in_a_deeper_short_one() -> None
     assert 2 <= suggestions.valley([float(place) for place in range(14)], losses) <= 13
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EVERY_WAY)
 @pytest.mark.parametrize("losses", [[1.0, 1.0], [1.0, 2.0, 3.0], [3.0] * 20])
 def test_a_curve_that_never_falls_still_has_an_answer(way: str, losses: list[float]) -> None:
     lrs = [10.0 ** (place - 9) for place in range(len(losses))]
 
-    assert lrs[0] / 10 <= WAYS[way](lrs, losses) <= lrs[-1]
+    assert lrs[0] / 10 <= EVERY_WAY[way](lrs, losses) <= lrs[-1]
+
+
+def test_lowest_sees_no_lag_where_the_smoothed_minimum_does() -> None:
+    lrs = [10 ** (place / 10 - 7) for place in range(80)]
+    raw = [2.0 if place < 30 else abs(place - 50) / 10 for place in range(80)]
+
+    assert suggestions.lowest(lrs, raw) == pytest.approx(lrs[50])
+
+
+def test_lowest_is_not_misled_by_one_lucky_batch() -> None:
+    losses = [3.0 - place / 20 for place in range(40)] + [1.0 + place / 5 for place in range(20)]
+    losses[15] = 1.0
+
+    assert 37 <= suggestions.lowest([float(place) for place in range(60)], losses) <= 41
+
+
+def test_lowest_takes_losses_above_the_first_ones_for_those() -> None:
+    losses = [2.0] * 10 + [1.0] * 5 + [1e30] * 5
+
+    assert 10 <= suggestions.lowest([float(place) for place in range(20)], losses) <= 14

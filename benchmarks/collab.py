@@ -1,0 +1,220 @@
+"""tabvision beside fastai on MovieLens 100k: the same rows, factors, batch, epochs, decay and threads, in turns.
+
+    python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
+    python benchmarks/collab.py --peers-python peers/bin/python --out benchmarks/results/collab.json
+    python benchmarks/collab.py --simulate 1000000       memory and step time with as many users and items
+
+80 % of the rows train and the rest validates, by `RandomState(42).permutation`; 5 epochs of one-cycle at 5e-3, decay 0.1,
+one thread. Each run is a process of its own; a round is one run of each library for each batch size, and ratios are taken
+within a round. Seconds are those of an epoch's training, validation left out, the median of all epochs but the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import commit, describe_run, last_json, machine, peak_memory_mib, spread_of, table, versions
+from benchmarks.common import write_json as write
+
+COLUMNS = ("user", "film", "rating")
+EPOCHS, LR, DECAY, FACTORS = 5, 5e-3, 0.1, 50
+TRAIN_SHARE = 0.8
+SIMULATED_STEPS, SIMULATED_PAIRS = 20, 200_000
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    if options.run:
+        print(json.dumps(RUNS[options.run](options.csv, options.batch_sizes[0], options.seed)))
+    elif options.simulate:
+        print(json.dumps(simulate(options.simulate)))
+    else:
+        result = {"machine": machine(1), "versions": versions(), "commit": commit(), "rounds": measure(options)}
+        print(to_markdown(result))
+        if options.out:
+            write(options.out, result)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers-python", default=sys.executable, help="the Python of fastai's environment")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-sizes", type=_numbers, default=[64, 1024], help="parted by commas")
+    parser.add_argument("--out", type=Path, help="where the figures go as JSON")
+    parser.add_argument("--simulate", type=int, metavar="N", help="measure N users and N items instead")
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--csv", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(words)
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One entry a round and batch size: what each library did."""
+    from tabvision.data.examples import ratings
+
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        csv = Path(folder) / "ratings.csv"
+        ratings()[list(COLUMNS)].to_csv(csv, index=False)
+        for seed in range(options.rounds):
+            for batch_size in options.batch_sizes:
+                pythons = {"fastai": options.peers_python, "tabvision": sys.executable}
+                found = {name: in_process(python, name, csv, batch_size, seed) for name, python in pythons.items()}
+                rounds.append({"batch_size": batch_size, "seed": seed, **found})
+                print(rounds[-1], file=sys.stderr)
+    return rounds
+
+
+def in_process(python: str, name: str, csv: Path, batch_size: int, seed: int) -> dict[str, Any]:
+    words = ["--run", name, "--csv", str(csv), "--batch-sizes", str(batch_size), "--seed", str(seed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [python, "-W", "ignore", __file__, *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{name} failed; its message stands above")
+    return last_json(done.stdout)
+
+
+def run_tabvision(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
+    """One fit of tabvision under a normal Trainer, with its defaults."""
+    import pytorch_lightning as pl
+    import torch
+
+    from benchmarks.clock import TrainingClock
+    from datamodules.splits import benchmark_split
+    from tabvision.callbacks import OneCycle
+    from tabvision.data import CollabDataModule
+    from tabvision.data.sources import read_frame
+    from tabvision.modules import CollabModule
+
+    torch.set_num_threads(1)
+    pl.seed_everything(seed, verbose=False)
+    frame = read_frame(csv, who="benchmark")
+    data = CollabDataModule(
+        frame,
+        user="user",
+        item="film",
+        rating="rating",
+        split=benchmark_split(len(frame)),
+        batch_size=batch_size,
+        seed=seed,
+        verbose=False,
+    )
+    clock = TrainingClock()
+    module = CollabModule(data.schema, factors=FACTORS, lr=LR, weight_decay=DECAY)
+    trainer = pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, logger=False, callbacks=[clock, OneCycle()],
+                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    trainer.fit(module, data)
+    return _answer(float(trainer.callback_metrics["val/rmse"]), clock.epoch_seconds, len(data.parts["train"].rows))
+
+
+def run_fastai(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
+    """One fit of fastai's `collab_learner` as its book has it; its loader leaves out the last, shorter batch."""
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    collab: Any = importlib.import_module("fastai.collab")
+    fastai: Any = importlib.import_module("fastai.tabular.all")
+    torch.set_num_threads(1)
+    fastai.set_seed(seed)
+    frame = pd.read_csv(csv)
+    order = np.random.RandomState(42).permutation(len(frame))
+    cut = int(TRAIN_SHARE * len(frame))
+    kinds = {"y_names": ["rating"], "y_block": fastai.TransformBlock()}
+    splits = (order[:cut].tolist(), order[cut:].tolist())
+    rows = collab.TabularCollab(frame, [fastai.Categorify], ["user", "film"], splits=splits, **kinds)
+    loaders = collab.CollabDataLoaders(*rows.dataloaders(bs=batch_size).loaders)
+    loaders.classes = rows.classes
+    learner = collab.collab_learner(loaders, n_factors=FACTORS, y_range=(0, 5.5))
+    seconds: list[float] = []
+    with learner.no_bar(), learner.no_logging():
+        learner.fit_one_cycle(EPOCHS, LR, wd=DECAY, cbs=[_clock(fastai.Callback, seconds)])
+        predicted, wanted = learner.get_preds(dl=loaders.valid)
+    rmse = (predicted.view(-1) - wanted.view(-1)).square().mean().sqrt().item()
+    return _answer(rmse, seconds, len(loaders.train) * batch_size)
+
+
+def _clock(base: type, seconds: list[float]) -> Any:  # noqa: ANN401 - a library without types
+    """A callback that times each epoch's training."""
+
+    class Clock(base):  # type: ignore[misc]  # known at run time
+        def before_train(self) -> None:
+            self.started = time.perf_counter()
+
+        def after_train(self) -> None:
+            seconds.append(time.perf_counter() - self.started)
+
+    return Clock()
+
+
+def simulate(num: int) -> dict[str, Any]:
+    """Memory and step time of so many users and so many items, from pairs drawn at random."""
+    import torch
+
+    from tabvision.modules import CollabModule
+    from tabvision.schema import Categorical, Schema, Target
+    from tabvision.tasks import Regression
+
+    torch.set_num_threads(1)
+    before = peak_memory_mib()
+    columns = tuple(Categorical(name=name, source=name, vocabulary=tuple(range(num))) for name in COLUMNS[:2])
+    task = Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,))
+    module = CollabModule(Schema(target=Target(columns=("rating",), task=task), categorical=columns), factors=FACTORS)
+    optimizer = module.configure_optimizers()
+    pairs, stars = torch.randint(1, num + 1, (SIMULATED_PAIRS, 2)), torch.rand(SIMULATED_PAIRS, 1) * 4 + 1
+    seconds = []
+    for step in range(SIMULATED_STEPS):
+        start, rows = time.perf_counter(), slice(1024 * step, 1024 * (step + 1))
+        loss = task.loss(module({"categorical": pairs[rows]}), stars[rows]).mean()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    held = sum(weight.numel() for weight in module.parameters()) * 4 / 2**20
+    memory = {"weights_mib": held, "peak_mib": peak_memory_mib(), "before_mib": before}
+    return {"users": num, "items": num, "step_seconds": statistics.median(seconds[2:]), **memory}
+
+
+def _answer(rmse: float, seconds: list[float], rows: int) -> dict[str, Any]:
+    epoch = statistics.median(seconds[1:])
+    return {"rmse": rmse, "epoch_seconds": epoch, "rows_per_second": rows / epoch, "all_epochs": seconds}
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """One line a batch size: errors, seconds an epoch, and how many times as fast."""
+    lines = []
+    for size in sorted({entry["batch_size"] for entry in result["rounds"]}):
+        rounds = [entry for entry in result["rounds"] if entry["batch_size"] == size]
+        ratios = spread_of([entry["fastai"]["epoch_seconds"] / entry["tabvision"]["epoch_seconds"] for entry in rounds])
+        cells = [f"{size:,}"]
+        for name in ("fastai", "tabvision"):
+            cells.append(f"{statistics.fmean(entry[name]['rmse'] for entry in rounds):.4f}")
+            cells.append(f"{statistics.median(entry[name]['epoch_seconds'] for entry in rounds):.2f}")
+        lines.append([*cells, f"{ratios['mean']:.1f} ({min(ratios['values']):.1f} to {max(ratios['values']):.1f})"])
+    names = ["batch", "fastai RMSE", "s an epoch", "tabvision RMSE", "s an epoch", "times as fast"]
+    return f"{table(names, lines)}\n\n{describe_run(result)}."
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+RUNS: dict[str, Callable[[str, int, int], dict[str, Any]]] = {"fastai": run_fastai, "tabvision": run_tabvision}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Fashion-MNIST: which of ten pieces of clothing is it?"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from tabvision.augment.settings import Augmentation
+from tabvision.data import ImageDataModule, IndexSplit
+from tabvision.errors import BadValueError, MissingFileError
+from tabvision.schema import Schema
+
+WHO = "FashionMNISTDataModule"
+NAMES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"
+)  # fmt: skip
+FILES = {
+    part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+    for part, prefix in (("train", "train"), ("test", "t10k"))
+}
+_DIMENSIONS = {0x0801: 1, 0x0803: 3}  # the first four bytes of an idx file: unsigned bytes, so many dimensions
+
+
+@final
+class FashionMNISTDataModule(ImageDataModule):
+    """Grey pictures of clothes, 28 x 28 pixels: the first training pictures train, the first test pictures validate.
+
+    60,000 and 10,000 pictures of ten classes. They come as idx files, by Debian's package `dataset-fashion-mnist` (in
+    /usr/share/datasets/fashion-mnist or similar) or by download, and are written as PNG files once.
+
+    Source: Han Xiao and others 2017, https://github.com/zalandoresearch/fashion-mnist
+
+    License: MIT
+
+    Limits: pictures of one shop, centered on black; a network that knows photos gains little here.
+
+    Args:
+        folder: Holds the four idx files, with or without .gz.
+        pictures: Where the PNG files are, or are to be written; a hundred megabytes.
+        download: Whether to fetch the files to `folder` with torchvision, if they are not there.
+        num_train: How many training pictures to use.
+        num_test: How many test pictures to validate on.
+        size: Side of the network's input in pixels.
+        augment: As for ImageDataModule.
+        batch_size: Pictures in one training step.
+        seed: Decides order and augmentation.
+        cache: As for ImageDataModule.
+        schema: Facts to use in place of fitting new ones.
+        verbose: Whether to print what was found.
+
+    Raises:
+        MissingFileError: The idx files are not there.
+        BadValueError: They are not what they should be.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        pictures: str | Path,
+        *,
+        download: bool = False,
+        num_train: int = 60_000,
+        num_test: int = 10_000,
+        size: int = 64,
+        augment: str | Augmentation | Mapping[str, Any] | None = "light",
+        batch_size: int = 64,
+        seed: int = 0,
+        cache: str | Path | None = "auto",
+        schema: Schema | None = None,
+        verbose: bool = True,
+    ) -> None:
+        source = _downloaded(folder) if download else Path(folder).expanduser()
+        wanted = {"train": num_train, "test": num_test}
+        frames = [written(source, Path(pictures).expanduser(), part, num) for part, num in wanted.items()]
+        frame = pd.concat(frames, ignore_index=True)
+        super().__init__(
+            frame,
+            "label",
+            path="image",
+            size=size,
+            augment=augment,
+            batch_size=batch_size,
+            split=IndexSplit(range(len(frames[0]), len(frame))),
+            seed=seed,
+            cache=cache,
+            schema=schema,
+            verbose=verbose,
+        )
+
+
+def written(source: Path, pictures: Path, part: str, num: int) -> pd.DataFrame:
+    """The first pictures of a part as PNG files, written if they are not there yet: their paths and labels.
+
+    Args:
+        source: Holds the idx files.
+        pictures: Where the PNG files go.
+        part: "train" or "test".
+        num: How many.
+    """
+    images, labels = (read_idx(source / name)[:num] for name in FILES[part])
+    if images.ndim != 3 or labels.shape != (len(images),) or labels.max(initial=0) >= len(NAMES):
+        raise BadValueError(WHO, f"{str(source)!r} holds other data than Fashion-MNIST", "Pass the folder of its files")
+    folder = pictures / f"{part}-{len(images)}"
+    files = [folder / f"{place:05}.png" for place in range(len(images))]
+    if not folder.is_dir():
+        _write(images, [file.name for file in files], folder)
+    names = np.array(NAMES, dtype=object)[labels]
+    return pd.DataFrame({"image": pd.array([str(file) for file in files], dtype="str"), "label": names})
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An idx file, with or without .gz.
+
+    Raises:
+        MissingFileError: It is not there.
+        BadValueError: It is no idx file of bytes.
+    """
+    packed = path.with_name(f"{path.name}.gz")
+    found = next((file for file in (path, packed) if file.is_file()), None)
+    if found is None:
+        remedy = "Install Debian's package dataset-fashion-mnist and pass its folder, or pass download=True"
+        raise MissingFileError(WHO, f"no file {str(path)!r}, nor one with .gz", remedy)
+    data = gzip.decompress(found.read_bytes()) if found is packed else found.read_bytes()
+    num_dimensions = _DIMENSIONS.get(int.from_bytes(data[:4], "big"), 0)
+    shape = np.frombuffer(data[4 : 4 + 4 * num_dimensions], ">u4").astype(np.int64)
+    start = 4 + 4 * num_dimensions
+    if not num_dimensions or len(data) != start + shape.prod():
+        raise BadValueError(WHO, f"{str(found)!r} is no idx file of bytes, or not whole", "Fetch it again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _write(images: NDArray[np.uint8], names: list[str], folder: Path) -> None:
+    """Writes the files, all or none."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        for image, name in zip(images, names, strict=True):
+            Image.fromarray(image).save(partial / name)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _downloaded(folder: str | Path) -> Path:
+    """The folder of the idx files, fetched by torchvision where they are not there."""
+    from torchvision.datasets import FashionMNIST
+
+    root = Path(folder).expanduser()
+    FashionMNIST(str(root), download=True)
+    return root / "FashionMNIST" / "raw"

@@ -1,0 +1,240 @@
+"""Where each pixel of the network's input comes from: crop, flip, turn, zoom, slant and perspective as one matrix a row.
+
+A matrix maps homogeneous coordinates (x, y, 1) of an output pixel's center to those of the source. Whole numbers are pixel
+centers, so a picture of width w spans -0.5 to w - 0.5. In between, everything happens in the unit frame: -1 to 1 from edge
+to edge, both ways.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.augment.draws import stretched
+from tabvision.augment.settings import Augmentation
+from tabvision.errors import UnknownNameError
+
+Matrices = NDArray[np.float64]
+Entry = NDArray[np.float64] | float
+RESIZES = ("crop", "squish", "pad")
+NUM_TRIES = 10  # fastai's and torchvision's: draws of a crop's shape before the whole picture is taken
+NUM_DRAWS = 19 + 2 * NUM_TRIES
+
+
+def training_matrices(
+    settings: Augmentation,
+    draws: NDArray[np.float64],
+    source_sizes: NDArray[np.int64],
+    size: tuple[int, int],
+    resize: str,
+) -> Matrices:
+    """One matrix a row that brings its picture to the network's size, varied as the settings say.
+
+    Args:
+        settings: How strongly.
+        draws: Numbers in [0, 1), `NUM_DRAWS` a row.
+        source_sizes: (height, width) of each picture.
+        size: (height, width) of the output.
+        resize: "crop", "squish" or "pad".
+
+    Shape:
+        - draws: (B, NUM_DRAWS) float64
+        - source_sizes: (B, 2)
+        - returns: (B, 3, 3) float64, output pixel to source pixel
+
+    Source:
+        fastai 2.8: `Resize` at a random place, then `aug_transforms` with its random crop (`RandomResizedCropGPU`), drawn
+        from the same distributions. One interpolation instead of three, crops not rounded to whole pixels, and the unit
+        frame from edge to edge where fastai takes the outer pixels' centers.
+
+    Example:
+        >>> from tabvision.augment.settings import augmentation_named
+        >>> draws = np.full((1, NUM_DRAWS), 0.5)
+        >>> training_matrices(augmentation_named("none"), draws, np.array([[8, 8]]), (8, 8), "crop")[0].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    height, width = size
+    region = _region(resize, source_sizes, size, place=draws[:, 0:2])
+    turned = _laid(settings, draws[:, 2:5]) @ _rotation(settings, draws[:, 5:7]) @ _shear(settings, draws[:, 7:9])
+    turned[:, 0, 1] *= height / width  # turns and slants are true in pixels, not in the unit frame
+    turned[:, 1, 0] *= width / height
+    zoomed = turned @ _zoom(settings, draws[:, 9:13])
+    frame = _perspective(settings, draws[:, 13:17]) @ zoomed @ _crop(settings, draws[:, 17:])
+    return region @ frame @ _from_output(size)
+
+
+def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
+    """One matrix a row that brings its picture to the network's size, the center kept.
+
+    Args:
+        resize: "crop" scales the picture until it covers the size, "pad" until the size covers it (the rest mirrored),
+            "squish" scales both sides.
+        source_sizes: (height, width) of each picture.
+        size: (height, width) of the output.
+
+    Shape:
+        - source_sizes: (B, 2)
+        - returns: (B, 3, 3) float64, output pixel to source pixel
+
+    Example:
+        >>> evaluation_matrices("crop", np.array([[10, 20]]), (10, 10))[0, :2, 2].tolist()
+        [5.0, 0.0]
+    """
+    center = np.full((len(source_sizes), 2), 0.5)
+    return _region(resize, source_sizes, size, place=center) @ _from_output(size)
+
+
+def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
+    """Source pixels per output pixel where and in the direction in which there are fewest.
+
+    A source made smaller by no more than this loses nothing that the output could show.
+
+    Args:
+        matrix: Output pixel to source pixel, (3, 3).
+        size: (height, width) of the output.
+
+    Example:
+        >>> shrink_of(np.diag([3.0, 4.0, 1.0]), (8, 8))
+        3.0
+    """
+    height, width = size
+    corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
+    return min(_least_stretch(jacobian(matrix, x, y)) for x, y in corners)
+
+
+def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
+    """How source coordinates change with output coordinates at one output point.
+
+    Shape:
+        - matrices: (..., 3, 3)
+        - returns: (..., 2, 2)
+
+    Example:
+        >>> jacobian(np.diag([3.0, 4.0, 1.0]), 0, 0).tolist()
+        [[3.0, 0.0], [0.0, 4.0]]
+    """
+    point = matrices @ np.array([x, y, 1.0])
+    depth = point[..., 2, None, None]
+    change: Matrices = (matrices[..., :2, :2] - point[..., :2, None] / depth * matrices[..., 2:, :2]) / depth
+    return change
+
+
+def _least_stretch(change: Matrices) -> float:
+    """The smaller singular value of a (2, 2) matrix."""
+    squares, area = float((change**2).sum()), float(change[0, 0] * change[1, 1] - change[0, 1] * change[1, 0])
+    gap = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
+    return math.sqrt(max(squares - gap, 0.0) / 2)
+
+
+def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
+    """The matrix for the same picture stored at another scale.
+
+    Args:
+        matrix: Output pixel to source pixel, (..., 3, 3).
+        factor: Stored pixels per source pixel, such as 0.5 for a JPEG decoded at half its size; two for (height, width).
+
+    Example:
+        >>> rescaled(np.eye(3), 0.5)[0].tolist()
+        [0.5, 0.0, -0.25]
+    """
+    down, across = factor if isinstance(factor, tuple) else (factor, factor)
+    # the picture's edge, at -0.5, stays where it is
+    scale = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
+    scaled: Matrices = scale @ matrix
+    return scaled
+
+
+def _region(
+    resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int], place: NDArray[np.float64]
+) -> Matrices:
+    """Unit frame to source pixel: the part of each source that is looked at; `place` says where it lies in the rest."""
+    if resize not in RESIZES:
+        raise UnknownNameError("Image", "resize", resize, RESIZES)
+    sides = np.asarray(source_sizes, dtype=np.float64)
+    ratios = sides / np.array(size, dtype=np.float64)  # source pixels per output pixel, (height, width)
+    if resize == "crop":
+        ratios = ratios.min(axis=1, keepdims=True)
+    elif resize == "pad":
+        ratios = ratios.max(axis=1, keepdims=True)
+    taken = ratios * np.array(size, dtype=np.float64)
+    first = place * (sides - taken) - 0.5
+    return _scale_and_shift(taken[:, ::-1] / 2, first[:, ::-1] + taken[:, ::-1] / 2)
+
+
+def _from_output(size: tuple[int, int]) -> Matrices:
+    """Output pixel to unit frame."""
+    height, width = size
+    return np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
+
+
+def _scale_and_shift(scales: NDArray[np.float64], shifts: NDArray[np.float64]) -> Matrices:
+    """Matrices from (B, 2) scales and shifts, x before y."""
+    matrices = np.zeros((len(scales), 3, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1] = scales[:, 0], scales[:, 1]
+    matrices[:, 0, 2], matrices[:, 1, 2] = shifts[:, 0], shifts[:, 1]
+    matrices[:, 2, 2] = 1
+    return matrices
+
+
+def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
+    """Matrices that send (x, y) to (a x + b y, c x + d y)."""
+    matrices = np.zeros((num, 3, 3))
+    matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1] = a, b, c, d
+    matrices[:, 2, 2] = 1
+    return matrices
+
+
+def _laid(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    """Flips, and rows for columns."""
+    across = np.where(draws[:, 0] < settings.flip, -1.0, 1.0)
+    down = np.where(draws[:, 1] < settings.flip_vertical, -1.0, 1.0)
+    swap = draws[:, 2] < settings.transpose
+    return _linear(across * ~swap, across * swap, down * swap, down * ~swap, len(draws))
+
+
+def _drawn(draws: NDArray[np.float64], share: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
+    """A number in [low, high) with probability `share`, else the neutral one; from two draws, the first decides."""
+    return np.where(draws[:, 0] < share, stretched(draws[:, 1], low, high), neutral)
+
+
+def _rotation(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    angles = np.deg2rad(_drawn(draws, settings.affine_share, -settings.rotate, settings.rotate, 0))
+    return _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), len(draws))
+
+
+def _shear(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    angles = np.deg2rad(_drawn(draws, settings.affine_share, -settings.shear, settings.shear, 0))
+    return _linear(1, np.tan(angles), 0, 1, len(draws))
+
+
+def _zoom(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    """Magnified about a point that stays inside, as fastai's `zoom_mat`."""
+    shares = (1 / _drawn(draws, settings.affine_share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
+    return _scale_and_shift(shares, (1 - shares) * (2 * draws[:, 2:4] - 1))
+
+
+def _perspective(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    """The inverse of what moves the corners: the solution of the eight equations that fastai's `Warp` solves."""
+    x = _drawn(draws[:, 0:2], settings.affine_share, -settings.warp, settings.warp, 0)
+    y = _drawn(draws[:, 2:4], settings.affine_share, -settings.warp, settings.warp, 0)
+    one = np.ones_like(x)
+    moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, one]])
+    inverse: Matrices = np.linalg.inv(moved.transpose(2, 0, 1))
+    return inverse
+
+
+def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    """A part of the frame at a random place; of several shapes drawn, the first that fits."""
+    tries = draws[:, 2:].reshape(len(draws), 2, NUM_TRIES)
+    areas = stretched(tries[:, 0], settings.min_scale, 1)
+    roots = np.exp(stretched(tries[:, 1], *np.log(settings.ratio)) / 2)
+    sides = np.stack([np.sqrt(areas) * roots, np.sqrt(areas) / roots], axis=2)
+    fits = np.all(sides <= 1, axis=2)
+    first = sides[np.arange(len(draws)), fits.argmax(axis=1)]
+    ratio = np.clip(1, *settings.ratio)
+    widest = np.array([min(ratio, 1), min(1 / ratio, 1)])  # where none fits, the largest of the nearest shape, centered
+    found = np.any(fits, axis=1, keepdims=True)
+    chosen, place = np.where(found, first, widest), np.where(found, draws[:, 0:2], 0.5)
+    return _scale_and_shift(chosen, (1 - chosen) * (2 * place - 1))

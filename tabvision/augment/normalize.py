@@ -1,0 +1,45 @@
+"""Pixels as a network wants them: float32, mean taken off, divided by the spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tabvision.errors import BadTypeError
+
+
+def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) -> Tensor:
+    """Pictures with mean 0 and spread 1 in each channel, in channels-last memory where they came in it.
+
+    Args:
+        images: uint8 in [0, 255], or float in [0, 1].
+        mean: Of each channel, of values in [0, 1].
+        spread: Standard deviation of each channel, likewise.
+
+    Shape:
+        - images: (B, C, H, W) uint8 or float
+        - returns: (B, C, H, W) float32
+
+    Raises:
+        BadTypeError: Another kind of number.
+
+    Example:
+        >>> normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), (0.5, 0.5, 0.5), (0.5, 0.25, 0.25)).flatten()
+        tensor([1.0000, 2.0000, 2.0000])
+    """
+    if not images.is_floating_point() and images.dtype != torch.uint8:
+        problem = f"pictures must be uint8 or float, got {images.dtype}"
+        raise BadTypeError("normalize", problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
+    top = 255 if images.dtype == torch.uint8 else 1
+    scale = torch.tensor([1 / (top * value) for value in spread], device=images.device)
+    shift = torch.tensor([-center / value for center, value in zip(mean, spread, strict=True)], device=images.device)
+    values = images.to(torch.float32, copy=True)
+    if images.requires_grad or not values.is_contiguous(memory_format=torch.channels_last):
+        return values.mul_(scale[:, None, None]).add_(shift[:, None, None])
+    # Broadcasting over the innermost three numbers is slow: a whole row of pixels is taken as one long vector.
+    channels, width = values.shape[1], values.shape[3]
+    rows = values.permute(0, 2, 3, 1).view(-1, width * channels)
+    torch.addcmul(shift.repeat(width), rows, scale.repeat(width), out=rows)
+    return values

@@ -1,0 +1,174 @@
+"""How strongly pictures are varied in training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.plain import from_plain
+
+_SHARES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
+# name: (lowest, highest, whether the highest itself is allowed)
+_RANGES = {
+    "rotate": (0, 180, True),
+    "shear": (0, 90, False),
+    "warp": (0, 0.5, False),  # at 0.5 two corners of the picture would meet
+    "brightness": (0, 1, False),
+    "contrast": (0, 1, False),
+    "zoom": (1, math.inf, False),
+    "erase_area": (0, 1, True),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How pictures are varied in training; every strength 0 (`zoom`, `min_scale` 1) leaves them as they are.
+
+    Each row draws its own numbers. The geometry is one warp, whatever it is made of.
+
+    Args:
+        flip: Probability of left for right.
+        flip_vertical: Probability of up for down; for pictures from above, such as satellites'.
+        transpose: Probability of rows for columns; with both flips at 0.5, all eight ways to lay the picture down.
+        rotate: Largest turn to either side, in degrees, in [0, 180].
+        zoom: Largest magnification about a random point, from 1.
+        warp: Largest change of perspective, as the share of half the picture that a corner moves, in [0, 0.5).
+        shear: Largest slant to either side, in degrees, in [0, 90).
+        affine_share: Probability of each: turn, zoom, slant, change of perspective left-right and up-down.
+        brightness: Largest change: mid-grey becomes `0.5 * (1 - brightness)` to `0.5 * (1 + brightness)`, in [0, 1).
+        contrast: Largest change: contrast is divided or multiplied by `1 - contrast` at most, in [0, 1).
+        lighting_share: Probability of each: brightness, contrast.
+        min_scale: Least share of the picture's area that a random crop keeps, in (0, 1].
+        ratio: Least and largest width to height of that crop, where 1 is the shape of the network's input.
+        erase: Probability that a box is covered with noise.
+        erase_area: Largest share of the area that the box covers, in [0, 1].
+
+    Raises:
+        BadTypeError: A strength is no number.
+        BadValueError: A strength out of range.
+
+    Source:
+        Defaults of fastai 2.8 `aug_transforms`, and `min_scale=0.75` as its course presizes.
+
+    Example:
+        >>> Augmentation.from_dict(Augmentation(rotate=20).to_dict()).rotate
+        20.0
+    """
+
+    flip: float = 0.5
+    flip_vertical: float = 0.0
+    transpose: float = 0.0
+    rotate: float = 10.0
+    zoom: float = 1.1
+    warp: float = 0.2
+    shear: float = 0.0
+    affine_share: float = 0.75
+    brightness: float = 0.2
+    contrast: float = 0.2
+    lighting_share: float = 0.75
+    min_scale: float = 0.75
+    ratio: tuple[float, float] = (1.0, 1.0)
+    erase: float = 0.0
+    erase_area: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Checks every strength."""
+        for field in dataclasses.fields(self):
+            if field.name != "ratio":
+                number = _checked_number(field.name, getattr(self, field.name))
+                object.__setattr__(self, field.name, number)
+        for name in _SHARES:
+            _check_range(name, getattr(self, name), 0, 1, closed=True)
+        for name, (low, high, closed) in _RANGES.items():
+            _check_range(name, getattr(self, name), low, high, closed=closed)
+        if not 0 < self.min_scale <= 1:
+            problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
+            raise BadValueError("Augmentation", problem, "Pass the least share of the area to keep, such as 0.75")
+        object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        return {**dataclasses.asdict(self), "ratio": list(self.ratio)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Augmentation:
+        """The settings that `to_dict` wrote, or some of them; the others are the preset's, "default" if none is named.
+
+        Raises:
+            BadValueError: A setting of the wrong kind or out of range.
+            UnknownNameError: No such setting or preset.
+        """
+        preset = augmentation_named(data.get("preset", "default"))
+        changes = {name: value for name, value in data.items() if name != "preset"}
+        for name in changes:
+            if name not in preset.to_dict():
+                raise UnknownNameError("Augmentation", "setting", name, [*preset.to_dict(), "preset"])
+        return from_plain({**preset.to_dict(), **changes}, cls)
+
+
+def _checked_number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadTypeError("Augmentation", f"{name} must be a number, got {value!r}", "Leave it out for the default")
+    return float(value)
+
+
+def _check_range(name: str, value: float, low: float, high: float, *, closed: bool) -> None:
+    if not (low <= value < high or (closed and value == high)):
+        interval = f"lie in [{low:g}, {high:g}{']' if closed else ')'}" if high < math.inf else f"be at least {low:g}"
+        remedy = "Leave it out for the default"
+        raise BadValueError("Augmentation", f"{name} must {interval}, got {value!r}", remedy)
+
+
+def _checked_ratio(ratio: object) -> tuple[float, float]:
+    numbers = (
+        isinstance(ratio, tuple | list)
+        and len(ratio) == 2
+        and all(isinstance(end, int | float) and 0 < end < math.inf for end in ratio)
+    )
+    if not numbers or ratio[0] > ratio[1]:  # type: ignore[index]  # two numbers, checked just before
+        problem = f"ratio must be two positive numbers, the smaller first, got {ratio!r}"
+        raise BadValueError("Augmentation", problem, "Pass such as (3 / 4, 4 / 3)")
+    return (float(ratio[0]), float(ratio[1]))  # type: ignore[index]
+
+
+PRESETS = {
+    "default": Augmentation(),
+    "none": Augmentation(
+        flip=0, rotate=0, zoom=1, warp=0, affine_share=0, brightness=0, contrast=0, lighting_share=0, min_scale=1
+    ),
+    "light": Augmentation(rotate=0, zoom=1, warp=0, brightness=0, contrast=0, min_scale=0.9),
+    "strong": Augmentation(
+        rotate=20, zoom=1.2, warp=0.3, brightness=0.4, contrast=0.4, min_scale=0.35, ratio=(3 / 4, 4 / 3), erase=0.25
+    ),
+}
+
+
+def augmentation_named(value: str | Augmentation | Mapping[str, Any] | None) -> Augmentation:
+    """The settings that a preset's name, a mapping of changes or None (no augmentation) stands for.
+
+    Raises:
+        BadTypeError: None of these.
+        BadValueError: A setting of the wrong kind or out of range.
+        UnknownNameError: No such preset or setting.
+
+    Example:
+        >>> augmentation_named({"preset": "light", "rotate": 5}).rotate, augmentation_named("light").rotate
+        (5.0, 0.0)
+    """
+    if isinstance(value, Augmentation):
+        return value
+    if value is None:
+        return PRESETS["none"]
+    if isinstance(value, Mapping):
+        return Augmentation.from_dict(value)
+    if not isinstance(value, str):
+        remedy = f"Pass one of {', '.join(PRESETS)}, or tabvision.augment.Augmentation(rotate=20)"
+        raise BadTypeError("Augmentation", f"augment must be a name, settings or a mapping, got {value!r}", remedy)
+    if value not in PRESETS:
+        raise UnknownNameError("Augmentation", "preset", value, PRESETS)
+    return PRESETS[value]

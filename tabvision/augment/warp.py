@@ -1,0 +1,178 @@
+"""Pictures brought to another geometry in one interpolation: one picture on a processor, or a batch on any device.
+
+Both take the same matrices and agree within a grey level. Where a picture shrinks by two or more, its pixels are averaged
+in blocks first, so that fine patterns turn grey rather than into coarse ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.augment.geometry import Matrices, jacobian, rescaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pad = Literal["reflect", "zeros", "border"]
+_CV2_PADS = {"reflect": cv2.BORDER_REFLECT, "zeros": cv2.BORDER_CONSTANT, "border": cv2.BORDER_REPLICATE}
+_TORCH_PADS = {"reflect": "reflection", "zeros": "zeros", "border": "border"}
+_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_ROUNDING = 1e-9  # a shrink by exactly two must not become one block by a rounding error
+_NEAR_AFFINE = 1e-12  # of the last row: moves no pixel of any picture
+
+
+def warp_image(
+    source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.uint8], *, pad: Pad = "reflect"
+) -> None:
+    """Fills `out` with the source seen through a matrix.
+
+    Args:
+        source: The picture.
+        matrix: Output pixel to source pixel, as `geometry` makes them.
+        out: Where the result is written.
+        pad: What lies outside the source: its mirror image, black, or its outermost pixels.
+
+    Shape:
+        - source: (h, w, C) uint8
+        - matrix: (3, 3) float64
+        - out: (H, W, C) uint8, pixels side by side; rows may be apart
+
+    Example:
+        >>> source, out = np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.empty((2, 2, 3), np.uint8)
+        >>> warp_image(source, np.eye(3), out)
+        >>> bool((out == source).all())
+        True
+    """
+    height, width = out.shape[:2]
+    block = _blocks(matrix[None], (height, width), source.shape[:2])[0]
+    if block != (1, 1):
+        source, matrix = _averaged(source, matrix, block, (height, width))
+    border = _CV2_PADS[pad]
+    if np.abs(matrix[2, :2]).max() < _NEAR_AFFINE * abs(matrix[2, 2]):
+        cv2.warpAffine(source, matrix[:2] / matrix[2, 2], (width, height), out, _FLAGS, border)
+    else:
+        cv2.warpPerspective(source, matrix, (width, height), out, _FLAGS, border)
+
+
+def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: Pad = "reflect") -> Tensor:
+    """A batch of pictures of one size, each seen through its own matrix.
+
+    Args:
+        images: The pictures, on any device.
+        matrices: Output pixel to source pixel; best on the processor, where they are looked at first.
+        size: (height, width) of the output.
+        pad: What lies outside the source: its mirror image, black, or its outermost pixels.
+
+    Shape:
+        - images: (B, C, h, w) uint8 in [0, 255], or float
+        - matrices: (B, 3, 3)
+        - returns: (B, C, H, W) float32, in the memory layout that came; in [0, 1] where uint8 came, else in the input's units
+
+    Example:
+        >>> import torch
+        >>> pictures = torch.rand(1, 3, 4, 4)
+        >>> torch.allclose(warp_batch(pictures, torch.eye(3)[None], (4, 4)), pictures, atol=1e-6)
+        True
+    """
+    import torch
+
+    known = matrices.detach().cpu().double().numpy()
+    blocks = _blocks(known, size, images.shape[-2:])
+    values = images.float()
+    kinds = sorted(set(blocks))
+    if len(kinds) == 1:
+        result = _sampled(values, known, kinds[0], size, pad)
+    else:
+        result = values.new_empty((len(values), values.shape[1], *size))
+        for kind in kinds:
+            rows = [row for row, block in enumerate(blocks) if block == kind]
+            result[rows] = _sampled(values[rows], known[rows], kind, size, pad)
+    layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    result = result.contiguous(memory_format=layout)
+    return result.div_(255) if images.dtype == torch.uint8 else result
+
+
+def _blocks(matrices: Matrices, size: tuple[int, int], source_size: Sequence[int]) -> list[tuple[int, int]]:
+    """(height, width) of the blocks of source pixels to average: whole pixels that fit into one of the output.
+
+    Taken at the output's center, along the source's axes.
+    """
+    height, width = size
+    steps = np.linalg.norm(jacobian(matrices, (width - 1) / 2, (height - 1) / 2), axis=-1)[:, ::-1]
+    whole = np.clip(np.floor(steps + _ROUNDING), 1, source_size)
+    return [(int(down), int(across)) for down, across in whole]
+
+
+def _averaged(
+    source: NDArray[np.uint8], matrix: Matrices, block: tuple[int, int], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], Matrices]:
+    """The part of the source that is looked at, blocks averaged, and the matrix into it."""
+    down, across = block
+    top, bottom, left, right = _looked_at(matrix, size, source.shape, block)
+    part = source[top:bottom, left:right]
+    shape = ((right - left) // across, (bottom - top) // down)
+    if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # two by two is much the quickest, so it goes first
+        part = _area(part, ((right - left) // 2, (bottom - top) // 2))
+    small = _area(part, shape)
+    shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+    return small, rescaled(shift @ matrix, (1 / down, 1 / across))
+
+
+def _area(picture: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _looked_at(
+    matrix: Matrices, size: tuple[int, int], source_size: Sequence[int], block: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of the source that the output shows, in whole blocks counted from the source's corner."""
+    height, width = size
+    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    ends: list[int] = []
+    for place, side, step in ((1, source_size[0], block[0]), (0, source_size[1], block[1])):
+        seen = corners[place] / corners[2]
+        low, high = seen.min(), seen.max()
+        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # what lies outside shows the mirror image
+        num = side // step
+        first = min(max(math.floor(low / step) - 2, 0), num - 1)
+        last = min(max(math.ceil(high / step) + 2, first + 1), num)
+        ends += [first * step, last * step]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int], pad: Pad) -> Tensor:
+    """Pictures whose blocks have one size, averaged and interpolated."""
+    import torch
+    from torch.nn import functional
+
+    down, across = block
+    if block != (1, 1):
+        values = functional.avg_pool2d(values, block)
+        matrices = rescaled(matrices, (1 / down, 1 / across))
+    height, width = values.shape[-2:]
+    in_frame = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
+    grid = _grid(torch.from_numpy(in_frame @ matrices).to(values.device, torch.float32), size)
+    return functional.grid_sample(values, grid, "bilinear", _TORCH_PADS[pad], align_corners=False)
+
+
+def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where each output pixel looks, in the unit frame, (B, H, W, 2).
+
+    What a column adds and what a row adds are multiplied out first, and only then spread over all pixels.
+    """
+    import torch
+
+    height, width = size
+    x = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
+    y = torch.arange(height, device=matrices.device, dtype=matrices.dtype)
+    across = matrices[:, :, 0, None] * x
+    down = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
+    points = across[:, :, None, :] + down[:, :, :, None]
+    grid = matrices.new_empty(len(matrices), height, width, 2)  # written at once, in the order that sampling reads
+    return torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)

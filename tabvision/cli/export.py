@@ -1,0 +1,26 @@
+"""`tabvision export`: a checkpoint as one file that runs without torch, or with torch alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Adds the command."""
+    parser = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    parser.add_argument("--out", metavar="FILE", required=True, help="model.onnx, or model.pt2 for torch.export's own")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Writes the file once it answers as the checkpoint does."""
+    from tabvision.inference import export
+
+    done = export(arguments.checkpoint, arguments.out, overwrite=arguments.overwrite)
+    agreement = f"its answers differ from the checkpoint's by {done.largest_error:.1g} at most"
+    print(f"{done.num_bytes:,} bytes written, {agreement}: {done.path}")
+    if done.path.suffix == ".onnx":
+        print(f"Ask it without torch: tabvision.inference.OnnxPredictor({str(done.path)!r}).predict(rows)")

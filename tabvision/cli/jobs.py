@@ -1,0 +1,106 @@
+"""What one training run is made of, as a recipe names it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+
+@final
+@dataclass(frozen=True)
+class Part:
+    """A class and its settings.
+
+    Args:
+        class_path: Where it is imported from.
+        init_args: Its settings; whatever is left out has its default.
+    """
+
+    class_path: str
+    init_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the class is
+        """The object."""
+        module, _, name = self.class_path.rpartition(".")
+        return getattr(importlib.import_module(module), name)(*arguments, **self.init_args)
+
+    def to_recipe(self) -> dict[str, Any]:
+        """Itself in a recipe.
+
+        Example:
+            >>> Part("tabvision.callbacks.OneCycle").to_recipe()
+            {'class_path': 'tabvision.callbacks.OneCycle'}
+        """
+        settings = {"init_args": dict(self.init_args)} if self.init_args else {}
+        return {"class_path": self.class_path, **settings}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run.
+
+    Args:
+        seed: Of weights, split and order.
+        data: The datamodule.
+        datamodule: The object that `data` describes, built already: its rows decide batch size and epochs.
+        model: The module, which also gets the datamodule's schema.
+        callbacks: In any order.
+        trainer: Settings of the Trainer that a recipe names too.
+        shown: Columns that stand beside the target in predictions.csv.
+    """
+
+    seed: int
+    data: Part
+    datamodule: Any
+    model: Part
+    callbacks: Sequence[Part]
+    trainer: Mapping[str, Any]
+    shown: Sequence[str] = ()
+
+    def to_recipe(self) -> dict[str, Any]:
+        """The run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
+        best = Part("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": "val/loss"})
+        logger = Part("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
+        trainer = {
+            **self.trainer,
+            "logger": logger.to_recipe(),
+            "callbacks": [part.to_recipe() for part in (*self.callbacks, best)],
+            "enable_model_summary": False,
+        }
+        return {
+            "seed_everything": self.seed,
+            "trainer": trainer,
+            "model": {"class_path": self.model.class_path, "init_args": dict(self.model.init_args)},
+            "data": {"class_path": self.data.class_path, "init_args": dict(self.data.init_args)},
+        }
+
+
+def without_nones(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Only what was asked for.
+
+    Example:
+        >>> without_nones({"size": 128, "task": None})
+        {'size': 128}
+    """
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+AUTO = "auto"  # the word for a rate that is found before training
+
+
+def given_rate(lr: str | None) -> str | None:
+    """The rate that was asked for, unless it is to be found."""
+    return None if lr == AUTO else lr
+
+
+def finder(lr: str | None) -> list[Part]:
+    """What finds the rate before training, if it is to be found.
+
+    Example:
+        >>> finder("1e-3"), [part.class_path for part in finder("auto")]
+        ([], ['tabvision.tuning.FindLR'])
+    """
+    return [Part("tabvision.tuning.FindLR")] if lr == AUTO else []

@@ -1,0 +1,54 @@
+"""`tabvision recommend`: what a user should like next, from a checkpoint alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tabvision.cli.arguments import whole
+
+WHO = "tabvision recommend"
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Adds the command."""
+    parser = commands.add_parser("recommend", help="name the items that a user should like, with a checkpoint alone")
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file that was trained on ratings")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--user", metavar="ID", help="items for this user")
+    which.add_argument("--similar-to", metavar="ID", help="items like this item")
+    parser.add_argument("-k", metavar="N", type=whole, default=10, help="how many (default 10)")
+    parser.add_argument("--include-seen", action="store_true", help="also what the user has rated already")
+    parser.add_argument("--out", metavar="FILE", help="write them here as well: .csv, .parquet or .feather")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the items, best first, and writes them if asked."""
+    import warnings
+
+    from tabvision.data.writing import check_destination, write_frame
+    from tabvision.errors import BadTypeError
+    from tabvision.inference.checkpoint import load_module
+    from tabvision.interpret import recommend, similar_items
+    from tabvision.modules import CollabModule
+
+    if arguments.out:
+        check_destination(arguments.out, who=WHO, overwrite=arguments.overwrite)
+    module = load_module(arguments.checkpoint)
+    if not isinstance(module, CollabModule):
+        problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
+        raise BadTypeError(WHO, problem, "Train on ratings: tabvision train DATA --user COL --item COL")
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        if arguments.user is None:
+            found = similar_items(module, arguments.similar_to, arguments.k)
+        else:
+            found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen)
+    for remark in remarks:
+        print(remark.message)
+    print(found.to_string(index=False) if len(found) else "Nothing is left: the user has seen every item.")
+    if arguments.out:
+        write_frame(found, arguments.out, who=WHO, overwrite=arguments.overwrite)
+        print(arguments.out)

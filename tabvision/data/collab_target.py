@@ -1,0 +1,104 @@
+"""What ratings are to be predicted: numbers within a range, or yes and no."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data import labels
+from tabvision.data.targets import fit_target, infer_task
+from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.schema import Target
+from tabvision.tasks import Binary, Regression, Task, task_named
+
+IMPLICIT_TARGET = Target(columns=("interaction",), task=Binary(), classes=("no", "yes"))
+"""What is predicted where no rating stands in the data: whether a user takes an item."""
+
+
+def ratings_target(
+    frame: pd.DataFrame,
+    rating: str,
+    task: Task | str | None,
+    y_range: tuple[float, float] | None,
+    scale: pd.Series,
+    who: str,
+) -> tuple[Target, str]:
+    """The target of explicit ratings, and a sentence that says what was chosen.
+
+    Args:
+        frame: The training rows.
+        rating: The column to predict.
+        task: Stated, or None: numbers are a regression, two values of another kind yes and no.
+        y_range: Lowest and highest answer; None for `scale` widened by half a step.
+        scale: Every rating there is: the steps and ends of the scale are known before anyone rates.
+        who: Who speaks in an error.
+
+    Raises:
+        BadTypeError: A task that is neither one number nor yes and no.
+        BadValueError: Ratings outside the range, or ratings that do not vary.
+
+    Example:
+        >>> frame = pd.DataFrame({"stars": [1, 2, 5]})
+        >>> target, _ = ratings_target(frame, "stars", None, None, frame["stars"], "here")
+        >>> target.task.y_range
+        (0.5, 5.5)
+    """
+    task = _choose(frame, rating, task, who)
+    if isinstance(task, Regression):
+        if y_range is not None:
+            task = dataclasses.replace(task, y_range=y_range)
+        elif task.y_range is None:
+            task = dataclasses.replace(task, y_range=default_range(labels.as_numbers(scale, rating, who)))
+    elif y_range is not None:
+        raise BadValueError(who, f"y_range is for numbers, and {rating!r} is {task.name}", "Leave y_range out")
+    target = fit_target(frame, [rating], task, who=who)
+    if isinstance(task, Regression) and task.y_range is not None:
+        low, high = task.y_range
+        return target, f"ratings {rating!r}: numbers, answered between {low:g} and {high:g}. Override with y_range."
+    return target, f"ratings {rating!r}: {task.name}, {target.classes[1]!r} is yes."
+
+
+def default_range(ratings: NDArray[np.float64]) -> tuple[float, float]:
+    """Lowest and highest rating, widened by half the smallest step between ratings, so that a sigmoid reaches both.
+
+    Example:
+        >>> default_range(np.array([0.5, 5.0, 4.5]))
+        (0.25, 5.25)
+    """
+    distinct = np.unique(ratings)
+    half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
+    return float(distinct[0]) - half, float(distinct[-1]) + half
+
+
+def out_of_range(frame: pd.DataFrame, target: Target, part: str, who: str) -> list[str]:
+    """A sentence where rows that do not train lie outside what can be answered; such rows are only measured.
+
+    Example:
+        >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
+        >>> out_of_range(pd.DataFrame({"stars": [3, 6]}), target, "validation", "here")
+        ['Note: 1 validation row outside 0.5 to 5.5, which no answer reaches. Widen y_range.']
+    """
+    task = target.task
+    if not isinstance(task, Regression) or task.y_range is None:
+        return []
+    ratings = labels.as_numbers(frame[target.columns[0]], target.columns[0], who)
+    low, high = task.y_range
+    outside = int(((ratings < low) | (ratings > high)).sum())
+    where = f"outside {low:g} to {high:g}, which no answer reaches. Widen y_range."
+    return [f"Note: {count(outside, f'{part} row')} {where}"] if outside else []
+
+
+def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str) -> Task:
+    values = frame[rating]
+    if task is None:
+        is_number = labels.are_numbers(values) and not labels.are_bools(values)
+        chosen = Regression() if is_number else infer_task(frame, [rating], who=who)[0]
+    else:
+        chosen = task if isinstance(task, Task) else task_named(task)
+    if isinstance(chosen, Binary | Regression):
+        return chosen
+    problem = f"ratings must be numbers, or yes and no, got {chosen.name} in column {rating!r}"
+    raise BadTypeError(who, problem, "Map them to numbers, or leave rating out if each row means a yes")

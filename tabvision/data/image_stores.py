@@ -1,0 +1,153 @@
+"""Pictures by row number: from files, from a list, or presized and kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from tabvision.data.decode import (
+    ArrayPicture,
+    Picture,
+    PictureSource,
+    UnreadableImageError,
+    open_picture,
+    unreadable,
+)
+from tabvision.data.image_cache import PictureCache
+from tabvision.data.image_drawing import Presize
+from tabvision.data.image_files import PictureTable
+from tabvision.errors import BadTypeError, BadValueError, count, listed
+
+Opened = Picture | UnreadableImageError
+"""A picture, or why there is none."""
+
+
+class PictureStore(ABC):
+    """Pictures by row number."""
+
+    @abstractmethod
+    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
+        """The pictures of some rows, or what is wrong with them; called from several threads at once."""
+
+
+@final
+class SourceStore(PictureStore):
+    """Pictures of a list: paths, bytes, PIL images, arrays.
+
+    Args:
+        sources: One a row.
+    """
+
+    def __init__(self, sources: Sequence[PictureSource]) -> None:
+        self.sources = sources
+
+    @override
+    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
+        return [_tried(lambda row=row: open_picture(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
+
+
+@final
+class FileStore(PictureStore):
+    """Pictures of a table, presized and kept if wished.
+
+    Args:
+        table: Where the files are.
+        bad: Files known to be unreadable, which are not tried again.
+        presize: To what size they are brought first, or None.
+        cache: Where presized ones are kept, or None.
+    """
+
+    def __init__(
+        self,
+        table: PictureTable,
+        bad: BadFiles,
+        presize: Presize | None = None,
+        cache: PictureCache | None = None,
+    ) -> None:
+        self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
+
+    @override
+    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
+        files = self.table.files(rows)
+        return [
+            _tried(lambda row=row, file=file: self._open(row, file))  # type: ignore[misc]
+            for row, file in zip(rows.tolist(), files, strict=True)
+        ]
+
+    def _open(self, row: int, file: str) -> Picture:
+        if file in self.bad.reasons:
+            raise unreadable(self.bad.reasons[file])
+        if self.presize is None or self.cache is None:
+            return open_picture(file)
+        try:
+            stamp = self.cache.stamp(file)
+        except OSError as error:
+            raise unreadable(f"cannot be read: {error.strerror or error}") from error
+        pixels = self.cache.get(row, stamp)
+        if pixels is None:
+            pixels = self.presize(open_picture(file))
+            self.cache.put(row, stamp, pixels)
+        return ArrayPicture(pixels)
+
+
+@final
+class BadFiles:
+    """Files found to be unreadable, and how many are too many.
+
+    Args:
+        most_share: The largest share of them that is borne, in [0, 1].
+
+    Raises:
+        BadTypeError: The share is no number.
+        BadValueError: It is out of range.
+    """
+
+    def __init__(self, most_share: float) -> None:
+        if isinstance(most_share, bool) or not isinstance(most_share, int | float):
+            raise BadTypeError(
+                "ImageDataModule", f"bad_share must be a number, got {most_share!r}", "Pass such as 0.01"
+            )
+        if not 0 <= most_share <= 1:
+            problem = f"bad_share must lie in [0, 1], got {most_share!r}"
+            raise BadValueError(
+                "ImageDataModule", problem, "Pass the share of files that may be unreadable, such as 0.01"
+            )
+        self.num_files, self.most_share = 0, most_share
+        self.reasons: dict[str, str] = {}
+
+    def add(self, file: str, reason: str) -> None:
+        """Writes one down; several threads may at once."""
+        self.reasons[file] = reason
+
+    def check(self) -> None:
+        """Refuses to go on with too many.
+
+        Raises:
+            BadValueError: They are more than the share that is borne.
+        """
+        if len(self.reasons) <= self.most_share * self.num_files:
+            return
+        shown = listed([f"{file!r} ({reason})" for file, reason in self.reasons.items()])
+        problem = f"{len(self.reasons):,} of {count(self.num_files, 'picture')} cannot be read so far, more than "
+        problem += f"bad_share={self.most_share:g} allows: {shown}"
+        remedy = "Replace or remove them (tabvision check-images lists them all), or pass a larger bad_share"
+        raise BadValueError("ImageDataModule", problem, remedy)
+
+    def frame(self) -> pd.DataFrame:
+        """Columns `image` and `reason`, sorted by file."""
+        found = sorted(self.reasons.items())
+        columns = {"image": [file for file, _ in found], "reason": [reason for _, reason in found]}
+        return pd.DataFrame(columns, dtype="str")
+
+
+def _tried(open_one: Callable[[], Picture]) -> Opened:
+    try:
+        return open_one()
+    except UnreadableImageError as error:
+        return error

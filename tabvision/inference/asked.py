@@ -1,0 +1,91 @@
+"""What somebody asks about: rows of a table or pictures, batch by batch as a module reads them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from tabvision.batch import Batch
+from tabvision.inference.inputs import Inputs
+
+BATCH_SIZE = 2048  # measured on CPUs: more rows of a table no longer fit their caches
+
+
+class Asked(ABC):
+    """Rows to be answered.
+
+    Args:
+        num_rows: How many.
+        index: What the answers are indexed by; None for 0, 1, 2 and so on.
+        shown: Columns that stand before the answers.
+        frame: The rows as a table, where there is one.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        *,
+        index: pd.Index | None = None,
+        shown: Mapping[str, Any] | None = None,
+        frame: pd.DataFrame | None = None,
+    ) -> None:
+        self.num_rows, self.index, self.frame = num_rows, index, frame
+        self.shown = dict(shown or {})
+        self.errors: dict[int, str] = {}  # why a row has no answer
+
+    @property
+    @abstractmethod
+    def default_batch_size(self) -> int:
+        """Rows that go through the network at once."""
+
+    @abstractmethod
+    def batches(self, batch_size: int, look: int = 0) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """The rows in order, as row numbers and what a module reads.
+
+        Args:
+            batch_size: Rows at once.
+            look: 0 for rows as they are; from 1 for varied ones, another way for each number.
+        """
+
+
+@final
+class AskedRows(Asked):
+    """Rows of a table.
+
+    Args:
+        inputs: What the network reads of them.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs.num_rows, index=inputs.index)
+        self.inputs = inputs
+
+    @property
+    @override
+    def default_batch_size(self) -> int:
+        return BATCH_SIZE
+
+    @override
+    def batches(self, batch_size: int, look: int = 0) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        import torch  # where there is a module to be asked: an exported model's pictures come this way as well
+
+        for start in range(0, self.num_rows, batch_size):
+            rows = np.arange(start, min(start + batch_size, self.num_rows))
+            part = self.inputs.part(start, start + batch_size)
+            yield (
+                rows,
+                {
+                    "continuous": torch.from_numpy(part["continuous"])
+                    if "continuous" in part
+                    else torch.zeros(len(rows), 0),
+                    "categorical": torch.from_numpy(part["categorical"]).long()
+                    if "categorical" in part
+                    else torch.zeros(len(rows), 0, dtype=torch.int64),
+                },
+            )

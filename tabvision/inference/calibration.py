@@ -1,0 +1,123 @@
+"""How answers are corrected after training, as plain data: a temperature, thresholds, the width of intervals. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+
+import numpy as np
+
+from tabvision.errors import BadValueError
+from tabvision.plain import from_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tabvision.tasks import Task
+
+Logits = TypeVar("Logits")  # a tensor or an array
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The corrections of one model; each is empty where it was not asked for.
+
+    Args:
+        temperatures: What logits are divided by before they become probabilities, above 0: one, or one a label.
+        thresholds: Probability above which "yes" is answered, in (0, 1): one for two classes, or one a label.
+        coverage: Share of rows whose truth an interval is to hold, in (0, 1); None without intervals.
+        half_widths: Half the width of an interval around each predicted number, in the user's units.
+
+    Example:
+        >>> calibration = Calibration(temperatures=(2.0,))
+        >>> calibration.scale(np.array([[1.0, -4.0]])).tolist()
+        [[0.5, -2.0]]
+    """
+
+    temperatures: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    coverage: float | None = None
+    half_widths: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: object, task: Task) -> Calibration:
+        """What `to_dict` wrote, checked against the task.
+
+        Raises:
+            BadValueError: Facts that are missing, unknown, out of range, or too many or few for the task.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
+            raise BadValueError("Calibration", f"unknown facts {unknown}", f"Known are {sorted(known)}")
+        found = from_plain(data, cls)
+        _check(found, task)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self.temperatures or self.thresholds or self.half_widths)
+
+    def scale(self, logits: Logits) -> Logits:
+        """Logits divided by the temperature; tensors and arrays alike."""
+        if not self.temperatures:
+            return logits
+        values, divisor = cast("Any", logits), cast("Any", self.temperatures)
+        is_tensor = hasattr(values, "new_tensor")
+        return cast("Logits", values / (values.new_tensor(divisor) if is_tensor else np.array(divisor)))
+
+    def decode(self, task: Task, predictions: NDArray[Any]) -> NDArray[Any]:
+        """What the predictions say, as `task.decode` has it, by the thresholds where there are some."""
+        if not self.thresholds:
+            return task.decode(predictions)
+        # as float64: numpy would round a plain float to the predictions' float32, onto the next row's probability
+        limits = np.array(self.thresholds, dtype=np.float64)
+        flags: NDArray[Any] = predictions[:, -len(limits) :] > limits
+        of_each_label = predictions.shape[1] == len(limits)
+        return flags if of_each_label else flags[:, 0].astype(np.int64)
+
+    def intervals(self, names: Sequence[str], predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The ends of each interval as named columns; none where there are no intervals.
+
+        Args:
+            names: What each column's name ends in, one a predicted number.
+            predictions: (N, T) numbers in the user's units.
+        """
+        columns = {}
+        for place, (name, half) in enumerate(zip(names, self.half_widths, strict=False)):
+            columns[f"interval_low{name}"] = predictions[:, place] - half
+            columns[f"interval_high{name}"] = predictions[:, place] + half
+        return columns
+
+
+def _check(calibration: Calibration, task: Task) -> None:
+    labels = task.num_outputs
+    _check_numbers("temperatures", calibration.temperatures, (0, 1, labels) if task.is_classes else (0,))
+    _check_numbers("thresholds", calibration.thresholds, (0, labels) if hasattr(task, "threshold") else (0,))
+    _check_numbers("half_widths", calibration.half_widths, (0,) if task.is_classes else (0, labels), least=0.0)
+    if any(limit >= 1 for limit in calibration.thresholds):
+        raise _wrong(f"thresholds must lie in (0, 1), got {calibration.thresholds}")
+    if calibration.coverage is not None and not 0 < calibration.coverage < 1:
+        raise _wrong(f"coverage must lie in (0, 1), got {calibration.coverage!r}")
+    if bool(calibration.half_widths) != (calibration.coverage is not None):
+        raise _wrong("coverage and half_widths belong together, got one without the other")
+
+
+def _check_numbers(what: str, values: tuple[float, ...], counts: tuple[int, ...], *, least: float = 5e-324) -> None:
+    if len(values) not in counts:
+        raise _wrong(f"{what} must be {' or '.join(map(str, dict.fromkeys(counts)))} numbers, got {len(values)}")
+    if not all(math.isfinite(value) and value >= least for value in values):
+        raise _wrong(f"{what} must be finite and above 0, got {values}")
+
+
+def _wrong(problem: str) -> BadValueError:
+    return BadValueError("Calibration", problem, "Calibrate again: tabvision calibrate CKPT DATA --out NEW.ckpt")

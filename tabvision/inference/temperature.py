@@ -1,0 +1,139 @@
+"""Temperature scaling: one number that makes probabilities as sure as they are right. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tabvision.errors import BadValueError
+from tabvision.tasks import Multiclass, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them the rows say nothing, or answers are no better than chance
+NUM_BINS = 15
+_STEPS = 200
+WHO = "calibrate"
+
+
+def fit_temperatures(
+    task: Task, logits: NDArray[Any], target: NDArray[Any], *, per_label: bool = False
+) -> tuple[float, ...]:
+    """The temperature with the least cross-entropy on these rows; logits are divided by it.
+
+    Args:
+        task: What the logits mean; they are those of classes.
+        logits: As the network gives them.
+        target: Class codes, or zeros and ones for labels.
+        per_label: For labels, whether each has a temperature of its own.
+
+    Shape:
+        - logits: (N, num_outputs)
+        - target: (N,) int64, or (N, C) of zeros and ones
+
+    Raises:
+        BadValueError: The rows are all answered right, or no better than by chance, so that none is best.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
+
+    Example:
+        >>> from tabvision.tasks import Binary
+        >>> logits, target = np.array([[2.0], [2.0], [2.0], [-2.0]]), np.array([1, 1, 0, 0])
+        >>> round(fit_temperatures(Binary(), logits, target)[0], 9)  # three of four are right: 2 / log(3)
+        1.820478453
+    """
+    if isinstance(task, Multiclass):
+        return (_fit(logits, target),)
+    flags = target.reshape(logits.shape).astype(np.int64)  # two classes, or labels: logits of "yes"
+    if per_label:
+        return tuple(_fit(_two_classes(logits[:, place]), flags[:, place]) for place in range(logits.shape[1]))
+    return (_fit(_two_classes(logits.ravel()), flags.ravel()),)
+
+
+def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], num_bins: int = NUM_BINS) -> float:
+    """The average gap between how sure and how right answers are, over bins of equally sure answers.
+
+    Several classes: the probability of the class that is answered, and how often it is right. Yes or no, and labels: the
+    probability of "yes", and how often it is so.
+
+    Args:
+        predictions: Probabilities; two columns are those of no and yes.
+        target: Class codes, or zeros and ones for labels.
+        num_bins: Bins of equal width on [0, 1].
+
+    Shape:
+        - predictions: (N, C)
+        - target: (N,) int64, or (N, C) of zeros and ones
+
+    Example:
+        >>> expected_calibration_error(np.array([[0.25, 0.75]] * 4), np.array([1, 1, 1, 0]))
+        0.0
+    """
+    if target.ndim == 2:
+        sure, right = predictions.ravel(), target.ravel()
+    elif predictions.shape[1] == 2:
+        sure, right = predictions[:, 1], target
+    else:
+        sure, right = predictions.max(axis=1), predictions.argmax(axis=1) == target
+    bins = np.minimum((sure.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
+    gaps = np.bincount(bins, weights=sure.astype(np.float64) - right, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(sure))
+
+
+def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
+    """The mean negative logarithm of the probability that the truth was given.
+
+    Example:
+        >>> bool(cross_entropy(np.array([[0.5, 0.5]]), np.array([1])) == np.log(2))
+        True
+    """
+    chances = predictions.astype(np.float64)
+    given = (
+        np.where(target > 0, chances, 1 - chances)
+        if target.ndim == 2
+        else np.take_along_axis(chances, target[:, None], axis=1)
+    )
+    return float(-np.log(np.maximum(given, np.finfo(np.float64).tiny)).mean())
+
+
+def _two_classes(logits: NDArray[Any]) -> NDArray[np.float64]:
+    return np.stack([np.zeros(len(logits)), logits.astype(np.float64)], axis=1)
+
+
+def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
+    """Newton's method on the inverse temperature, in which the loss is convex, kept inside a bracket that shrinks."""
+    values = logits.astype(np.float64)
+    values = values - np.take_along_axis(values, codes[:, None], axis=1)  # against the true class: its own is 0
+    low, high = 1 / HIGHEST, 1 / LOWEST
+    _check_bracket(_slope(values, low)[0], _slope(values, high)[0])
+    inverse = 1.0
+    for _ in range(_STEPS):
+        slope, curve = _slope(values, inverse)
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        wanted = inverse - slope / curve if curve > 0 else low
+        following = wanted if low < wanted < high else (low + high) / 2
+        if abs(following - inverse) <= 1e-15 * inverse:
+            break
+        inverse = following
+    return float(1 / inverse)
+
+
+def _slope(values: NDArray[np.float64], inverse: float) -> tuple[float, float]:
+    """First and second derivative of the mean cross-entropy by the inverse temperature."""
+    scaled = inverse * values
+    chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    mean = (chances * values).sum(axis=1)
+    spread = (chances * values**2).sum(axis=1) - mean**2
+    return float(mean.mean()), float(spread.mean())
+
+
+def _check_bracket(at_low: float, at_high: float) -> None:
+    if at_high <= 0:
+        problem = "the rows are all answered right and surely, so no temperature is best"
+        raise BadValueError(WHO, problem, "Pass rows that the training did not see, and more of them")
+    if at_low >= 0:
+        problem = "the answers are no better than chance on these rows, so no temperature is best"
+        raise BadValueError(WHO, problem, "Check that the target column belongs to these rows, or train longer")

@@ -1,0 +1,97 @@
+"""The probability above which to answer "yes", chosen by a metric on rows with a known answer. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tabvision.errors import BadValueError, UnknownNameError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Counts: TypeAlias = "NDArray[np.float64]"  # one a threshold
+WHO = "calibrate"
+
+
+def _ratio(above: Counts, below: Counts) -> Counts:
+    """0 where there is nothing to divide by."""
+    quotient: Counts = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return quotient
+
+
+def _f_score(beta: float) -> Callable[[Counts, Counts, Counts, Counts], Counts]:
+    weight = beta**2
+    return lambda tp, fp, fn, tn: _ratio((1 + weight) * tp, (1 + weight) * tp + weight * fn + fp)  # noqa: ARG005
+
+
+def _rates(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+    return _ratio(tp, tp + fn) + _ratio(tn, tn + fp)
+
+
+# Of true and false positives, false and true negatives.
+METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
+    "f1": _f_score(1),
+    "f2": _f_score(2),
+    "accuracy": lambda tp, fp, fn, tn: _ratio(tp + tn, tp + fp + fn + tn),
+    "balanced_accuracy": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) / 2,
+    "youden": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) - 1,
+}
+
+
+def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: str = "f1") -> tuple[float, float]:
+    """The threshold with the best score on these rows, and the score. "Yes" is answered above it.
+
+    It lies halfway between two probabilities that occur; of equally good ones the one nearest to 0.5 is taken.
+
+    Args:
+        probabilities: Of "yes".
+        is_yes: Whether it was.
+        metric: "f1", "f2", "accuracy", "balanced_accuracy" or "youden" (sensitivity + specificity - 1).
+
+    Shape:
+        - probabilities: (N,)
+        - is_yes: (N,) of zeros and ones
+
+    Raises:
+        UnknownNameError: No such metric.
+        BadValueError: All rows are yes, or all are no.
+
+    Example:
+        >>> best_threshold(np.array([0.1, 0.2, 0.4, 0.9]), np.array([0, 0, 1, 1]), "accuracy")
+        (0.30000000000000004, 1.0)
+    """
+    check_metric(metric)
+    chances, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(is_yes).astype(bool)
+    if not truth.any() or truth.all():
+        problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
+        raise BadValueError(WHO, problem, "Pass more rows")
+    limits, scores = score_thresholds(chances, truth, metric)
+    best = np.flatnonzero(scores >= scores.max() - 1e-12)
+    chosen = best[np.abs(limits[best] - 0.5).argmin()]
+    return float(limits[chosen]), float(scores[chosen])
+
+
+def score_thresholds(
+    chances: NDArray[np.float64], truth: NDArray[np.bool_], metric: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Every threshold that tells rows apart, rising, and its score."""
+    order = np.argsort(chances)
+    values, first = np.unique(chances[order], return_index=True)
+    edges = np.concatenate([[0.0], values, [1.0]])
+    limits = (edges[:-1] + edges[1:]) / 2
+    yes_below = np.concatenate([[0], np.cumsum(truth[order])])[np.append(first, len(truth))].astype(np.float64)
+    below = np.append(first, len(truth)).astype(np.float64)
+    num_yes, num_no = float(truth.sum()), float((~truth).sum())
+    no_below = below - yes_below
+    scores = METRICS[metric](num_yes - yes_below, num_no - no_below, yes_below, no_below)
+    inside = (limits > 0) & (limits < 1)
+    return limits[inside], scores[inside]
+
+
+def check_metric(metric: object) -> None:
+    """Refuses a name that is none of the metrics."""
+    if metric not in METRICS:
+        raise UnknownNameError(WHO, "metric", metric, METRICS)

@@ -1,0 +1,200 @@
+"""Predictions of sets too large to gather: each rank writes its own Parquet shard, and a merge counts the rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
+from typing_extensions import override
+
+from tabvision.data.writing import check_destination
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
+from tabvision.inference.answers import answer_frame
+from tabvision.modules import SupervisedModule
+
+WHO = "PredictionWriter"
+MERGE = "merge_predictions"
+MERGE_ROWS = 1_000_000  # held in memory at once
+INDEX = "row"
+_FACTS = b"tabvision"  # key of a shard's own facts
+
+
+@final
+class PredictionWriter(Callback):
+    """Writes the answers of `trainer.predict` as Parquet, one file a rank, batch by batch; nothing is gathered.
+
+    Lightning's own `BasePredictionWriter` asks the sampler which rows a batch has; here the batch itself says so.
+
+    Run `trainer.predict(..., return_predictions=False)`, and afterwards `merge_predictions(folder, out)`. A shard has the
+    suffix `.partial` until its rank is through. Columns: `row` (the number in the source), then those of `Predictor`.
+
+    Args:
+        folder: Where the shards go; created if it is not there, and empty of other shards.
+        proba: Whether to write the probabilities.
+
+    Raises:
+        BadValueError: The folder holds shards already.
+    """
+
+    def __init__(self, folder: str | Path, *, proba: bool = True) -> None:
+        self.folder = Path(folder).expanduser()
+        self.proba = proba
+        self._writer: Any = None
+        self._num_rows = 0
+        self._total: int | None = None
+
+    @override
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not isinstance(pl_module, SupervisedModule):
+            problem = f"it writes the answers of a tabvision module, got {type(pl_module).__name__}"
+            raise BadTypeError(WHO, problem, "Write a callback of your own, or pass such a module")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if there := sorted(path.name for path in self.folder.glob("rank-*")):
+            raise BadValueError(WHO, f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
+        trainer.strategy.barrier()  # before a quicker rank writes its own
+        self._writer, self._num_rows, self._total = None, 0, _num_expected(trainer)
+
+    @override
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, SupervisedModule)  # checked at the start
+        rows = outputs["index"].cpu().numpy()
+        frame = answer_frame(pl_module.schema, outputs["predictions"].cpu().numpy(), proba=self.proba)
+        frame.insert(0, INDEX, rows)
+        if not len(frame):
+            return
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._writer is None:
+            self._writer = pa.parquet.ParquetWriter(self._partial(trainer), table.schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+        self._num_rows += len(frame)
+
+    @override
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SupervisedModule)
+        if self._writer is None:  # a rank without rows: an empty shard says that it was there
+            frame = answer_frame(pl_module.schema, _no_rows(pl_module), proba=self.proba)
+            frame.insert(0, INDEX, np.empty(0, dtype=np.int64))
+            self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
+        facts: dict[str, int | None] = {
+            "rank": trainer.global_rank,
+            "ranks": trainer.world_size,
+            "rows": self._num_rows,
+        }
+        facts["total"] = self._total
+        self._writer.add_key_value_metadata({_FACTS: json.dumps(facts).encode()})
+        self._writer.close()
+        self._writer = None
+        partial = self._partial(trainer)
+        partial.replace(partial.with_suffix(""))
+        trainer.strategy.barrier()
+
+    def _partial(self, trainer: pl.Trainer) -> Path:
+        return self.folder / f"rank-{trainer.global_rank:05}.parquet.partial"
+
+
+def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None = None, overwrite: bool = False) -> int:
+    """Joins the shards of all ranks to one Parquet file in the order of the source, and gives the number of rows.
+
+    A million rows are held in memory at a time.
+
+    Args:
+        folder: What `PredictionWriter` wrote to.
+        out: A .parquet file.
+        rows: How many were predicted; None takes what the loader held, as the shards tell.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        MissingFileError: No shards.
+        BadValueError: A rank is missing or not through, or some row is missing or came twice.
+    """
+    path = check_destination(out, who=MERGE, overwrite=overwrite)
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        raise BadValueError(MERGE, f"{path.name!r} is not Parquet", "End it in .parquet")
+    shards = _checked_shards(Path(folder).expanduser())
+    numbers = _row_numbers(shards, rows)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _write_in_order(shards, partial, numbers)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(numbers)
+
+
+def _no_rows(module: SupervisedModule) -> NDArray[np.float32]:
+    width = len(module.schema.classes) or module.task.num_outputs
+    return np.empty((0, width), dtype=np.float32)
+
+
+def _checked_shards(folder: Path) -> list[Path]:
+    if unfinished := sorted(path.name for path in folder.glob("rank-*.partial")):
+        problem = f"{listed(unfinished)} in {str(folder)!r} is not finished"
+        raise BadValueError(MERGE, problem, "Predict again; a rank was interrupted")
+    shards = sorted(folder.glob("rank-*.parquet"))
+    if not shards:
+        raise MissingFileError(MERGE, f"no shards in {str(folder)!r}", "Pass the folder of a PredictionWriter")
+    facts = [_facts(shard) for shard in shards]
+    ranks = {fact["ranks"] for fact in facts}
+    if len(ranks) > 1 or [fact["rank"] for fact in facts] != list(range(max(ranks))):
+        problem = f"{str(folder)!r} holds {count(len(shards), 'shard')} of a run of {listed(sorted(ranks))}"
+        raise BadValueError(MERGE, problem, "Copy the shards of all ranks of one run into one folder")
+    return shards
+
+
+def _facts(shard: Path) -> dict[str, Any]:
+    try:
+        metadata = pa.parquet.read_metadata(shard)
+        facts: dict[str, Any] = json.loads(metadata.metadata[_FACTS])
+        if facts["rows"] == metadata.num_rows:
+            return facts
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        problem = f"{str(shard)!r} is damaged or no shard ({type(error).__name__})"
+        raise BadValueError(MERGE, problem, "Predict again") from error
+    raise BadValueError(MERGE, f"{str(shard)!r} lacks rows that its rank wrote", "Predict again")
+
+
+def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
+    """The row numbers, rising, each there once and as many as there should be."""
+    parts = [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
+    found: NDArray[np.int64] = np.sort(np.concatenate(parts))
+    if twice := int((np.diff(found) == 0).sum()):
+        raise BadValueError(MERGE, f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
+    total = _facts(shards[0])["total"] if expected is None else expected
+    if total is not None and len(found) != total:
+        problem = f"{count(total, 'row')} were to be predicted, the shards hold {len(found):,}"
+        remedy = "Predict again; or if pictures could not be read and were left out, say how many rows there are: rows="
+        raise BadValueError(MERGE, problem, remedy)
+    return found
+
+
+def _write_in_order(shards: list[Path], path: Path, numbers: NDArray[np.int64]) -> None:
+    source = pa.dataset.dataset([str(shard) for shard in shards], format="parquet")
+    row = pa.dataset.field(INDEX)
+    with pa.parquet.ParquetWriter(path, source.schema.remove_metadata()) as writer:
+        for start in range(0, len(numbers), MERGE_ROWS):
+            block = numbers[start : start + MERGE_ROWS]
+            part = source.to_table(filter=(row >= int(block[0])) & (row <= int(block[-1]))).sort_by(INDEX)
+            writer.write_table(part.replace_schema_metadata(None))
+
+
+def _num_expected(trainer: pl.Trainer) -> int | None:
+    """Rows of the loader over all ranks, where it is one of ours."""
+    sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
+    rows = getattr(sampler, "rows", None)
+    return None if rows is None else len(rows)

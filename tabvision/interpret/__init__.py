@@ -1,0 +1,24 @@
+"""Trained modules, read: what their embeddings say, what they recommend. Numbers only; pictures are in `plots`."""
+
+from tabvision.interpret.embeddings import (
+    embedding_frame,
+    item_bias,
+    item_factors,
+    pca,
+    user_bias,
+    user_factors,
+)
+from tabvision.interpret.ranking import ranking_metrics
+from tabvision.interpret.recommend import recommend, similar_items
+
+__all__ = [
+    "embedding_frame",
+    "item_bias",
+    "item_factors",
+    "pca",
+    "ranking_metrics",
+    "recommend",
+    "similar_items",
+    "user_bias",
+    "user_factors",
+]

@@ -1,0 +1,197 @@
+"""Embeddings as frames with the user's own labels: factors, biases, and the axes along which they differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed
+from tabvision.modules import CollabModule, SupervisedModule, TabularModule
+from tabvision.nets.dot_bias import DotBias
+from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.schema import Categorical
+
+TITLE = "title"
+NUM_PAIRS = "num_pairs"
+FACTOR = "factor_"
+AXIS = "axis_"
+SEEDED = "Pass what item_factors, user_factors or embedding_frame gave"
+
+
+def item_bias(module: CollabModule) -> pd.DataFrame:
+    """What each item is worth whatever the user's taste, best first.
+
+    Args:
+        module: A trained module of kind "dot".
+
+    Returns:
+        The item's id under its own column name, `title` where there are titles, `bias`, and `num_pairs`: how many pairs
+        of the data it is in. The bias of an item with few of them is held near 0 by weight decay.
+
+    Raises:
+        BadValueError: A module of another kind.
+    """
+    return _biases(module, 1)
+
+
+def user_bias(module: CollabModule) -> pd.DataFrame:
+    """How generous each user is, whatever the item, most generous first; see `item_bias`."""
+    return _biases(module, 0)
+
+
+def item_factors(module: CollabModule) -> pd.DataFrame:
+    """The latent factors of each item, in the order of the vocabulary.
+
+    Returns:
+        The item's id under its own column name, `title` where there are titles, `num_pairs`, then `factor_1` and so on.
+    """
+    return _factors(module, 1)
+
+
+def user_factors(module: CollabModule) -> pd.DataFrame:
+    """The latent factors of each user, in the order of the vocabulary; see `item_factors`."""
+    return _factors(module, 0)
+
+
+def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
+    """The embedding of each value of a categorical column, in the order of the vocabulary.
+
+    Args:
+        module: A TabularModule or CollabModule.
+        column: The category's name in the schema.
+
+    Returns:
+        The value under the column's own name, `title` where there are titles, then `factor_1` and so on.
+
+    Raises:
+        BadTypeError: A module without embeddings.
+        UnknownNameError: No such category.
+
+    Example:
+        >>> from tabvision.schema import Schema, Target
+        >>> from tabvision.tasks import Binary
+        >>> job = Categorical(name="job", source="job", vocabulary=("cook", "nurse"))
+        >>> module = TabularModule(Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,)))
+        >>> embedding_frame(module, "job").columns.tolist()
+        ['job', 'factor_1', 'factor_2', 'factor_3']
+    """
+    columns = module.schema.categorical
+    names = [category.name for category in columns]
+    if column not in names:
+        raise UnknownNameError("embedding_frame", "category", column, names)
+    place = names.index(column)
+    return pd.concat([labels_frame(columns[place]), _numbered(factor_rows(module, place), FACTOR)], axis=1)
+
+
+def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
+    """Factors on the axes along which the rows differ most; the labels stay beside them.
+
+    Args:
+        factors: What `item_factors`, `user_factors` or `embedding_frame` gave, or some of its rows.
+        k: Axes, at least 1 and at most as many as there are factors or rows.
+
+    Returns:
+        The labels, then `axis_1` and so on; `attrs["shares"]` holds each axis's share of the variance.
+
+    Raises:
+        BadTypeError: A frame without factors.
+        BadValueError: Too many axes or too few.
+
+    Source: fastai `Tensor.pca`, centered and projected; here an axis points to where its largest weight is positive.
+
+    Example:
+        >>> frame = pd.DataFrame({"film": ["a", "b"], "factor_1": [0.0, 3.0], "factor_2": [0.0, 4.0]})
+        >>> pca(frame, 1)["axis_1"].round(6).tolist()
+        [-2.5, 2.5]
+    """
+    names = [name for name in factors.columns if str(name).startswith(FACTOR)]
+    if not names:
+        raise BadTypeError("pca", f"the frame has no factors, only {listed(list(factors.columns))}", SEEDED)
+    values = factors[names].to_numpy(dtype=np.float64)
+    most = min(values.shape)
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
+        problem = f"k must be a whole number from 1 to {most}, got {k!r}"
+        raise BadValueError("pca", problem, "Pass fewer axes, or more rows and factors")
+    scores, shares = principal_axes(values, k)
+    labels = factors.drop(columns=names).reset_index(drop=True)
+    frame = pd.concat([labels, _numbered(scores, AXIS)], axis=1)
+    frame.attrs["shares"] = shares.tolist()
+    return frame
+
+
+def principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows projected on their first principal axes, and each axis's share of the variance.
+
+    Shape:
+        - values: (N, F)
+        - returns: (N, k) scores and (k,) shares
+
+    Example:
+        >>> scores, shares = principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
+        >>> shares.tolist()
+        [1.0]
+    """
+    centered = values - values.mean(axis=0)
+    _, spreads, axes = np.linalg.svd(centered, full_matrices=False)
+    axes = axes[:k] * np.sign(axes[np.arange(k), np.abs(axes[:k]).argmax(axis=1)])[:, None]
+    total = np.square(spreads).sum()
+    shares = np.square(spreads[:k]) / total if total else np.zeros(k)
+    return centered @ axes.T, np.round(shares, 12)
+
+
+def labels_frame(column: Categorical) -> pd.DataFrame:
+    """The values of a category, and their titles where there are any."""
+    labels = pd.Series(list(column.vocabulary), name=column.source)
+    return pd.DataFrame({column.source: labels, **({TITLE: list(column.titles)} if column.titles else {})})
+
+
+def pair_counts(module: CollabModule, place: int) -> NDArray[np.int64]:
+    """How many pairs of the data each user (place 0) or item (place 1) is in, in the order of the vocabulary."""
+    cardinality = module.schema.categorical[place].cardinality
+    return np.bincount(module.seen[place].numpy(), minlength=cardinality)[1:]
+
+
+def counted_labels(module: CollabModule, place: int) -> pd.DataFrame:
+    """The labels of users or items, and in how many pairs of the data each is."""
+    return labels_frame(module.schema.categorical[place]).assign(**{NUM_PAIRS: pair_counts(module, place)})
+
+
+def factor_rows(module: SupervisedModule, place: int) -> NDArray[np.float32]:
+    """The embedding of each value of a category, in the order of the vocabulary and without any bias, (V, F)."""
+    table = _table(module, place).detach().float().cpu().numpy()
+    return np.asarray(table[1:])
+
+
+def _table(module: SupervisedModule, place: int) -> Tensor:
+    net: Any = module.net if isinstance(module, CollabModule | TabularModule) else None
+    if isinstance(net, DotBias):
+        return (net.users, net.items)[place].factors
+    if isinstance(net, EmbeddingMLP):
+        table: Any = net.embeddings.tables[place]
+        return table.weight  # type: ignore[no-any-return]  # a parameter
+    problem = f"a module with embeddings is needed, got {type(module).__name__}"
+    raise BadTypeError("embedding_frame", problem, "Pass a TabularModule or CollabModule")
+
+
+def _biases(module: CollabModule, place: int) -> pd.DataFrame:
+    net = module.net
+    if not isinstance(net, DotBias):
+        problem = "only a module of kind 'dot' has a bias for each user and item"
+        raise BadValueError("item_bias" if place else "user_bias", problem, "Train with kind='dot'")
+    biases = (net.users, net.items)[place].biases.detach().float().cpu().numpy()[1:]
+    frame = counted_labels(module, place).assign(bias=biases)
+    return frame.sort_values("bias", ascending=False, kind="stable", ignore_index=True)
+
+
+def _factors(module: CollabModule, place: int) -> pd.DataFrame:
+    return pd.concat([counted_labels(module, place), _numbered(factor_rows(module, place), FACTOR)], axis=1)
+
+
+def _numbered(values: NDArray[Any], prefix: str) -> pd.DataFrame:
+    names: Sequence[str] = [f"{prefix}{number}" for number in range(1, values.shape[1] + 1)]
+    return pd.DataFrame(values, columns=list(names))

@@ -1,0 +1,92 @@
+"""How well held-out items are ranked among all that a user has not taken."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
+
+from tabvision.data.base import PartName
+from tabvision.errors import BadValueError
+from tabvision.interpret.recommend import check_count, item_scores, seen_items
+from tabvision.modules import CollabModule
+from tabvision.modules.collab import sorted_pairs
+
+
+class HoldsPairs(Protocol):
+    """A datamodule of pairs, such as CollabDataModule."""
+
+    def training_pairs(self) -> Tensor:
+        """(2, P) codes of user and item."""
+
+    def held_out_pairs(self, part: PartName = "val") -> Tensor:
+        """(2, P) codes of user and item."""
+
+
+def ranking_metrics(
+    module: CollabModule,
+    data: HoldsPairs,
+    k: int = 10,
+    *,
+    part: PartName = "val",
+    max_users: int | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Recall and NDCG of held-out items in the first `k` of all items that the user had not taken in training.
+
+    Every item is ranked, none are sampled, so figures may be compared between models and data of one size. Users and
+    items that training lacks are left out: nothing can rank them.
+
+    Args:
+        module: A trained module.
+        data: Its data.
+        k: Places that count, at least 1.
+        part: "val" or "test".
+        max_users: Users to measure at most, drawn at random; None for all.
+        seed: Decides which.
+
+    Returns:
+        `recall@k`, `ndcg@k`, and `recall@k_popular`, `ndcg@k_popular` of the same ranking for everyone, by how many
+        users took each item.
+
+    Raises:
+        BadValueError: `k` or `max_users` below 1, or no held-out pair of known users and items.
+    """
+    check_count("ranking_metrics", "k", k)
+    pairs = data.held_out_pairs(part)
+    held_out, training = sorted_pairs(pairs[:, (pairs > 0).all(dim=0)]), sorted_pairs(data.training_pairs())
+    users = np.unique(held_out[0].numpy())
+    if not len(users):
+        raise BadValueError(
+            "ranking_metrics", f"no {part} pair has a known user and item", "Pass another part or split"
+        )
+    if max_users is not None:
+        check_count("ranking_metrics", "max_users", max_users)
+        users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
+    popular = np.bincount(training[1].numpy(), minlength=module.item.cardinality)[1:].astype(np.float32)
+    found = []
+    for user in users.tolist():
+        wanted, known = seen_items(held_out, user), seen_items(training, user)
+        scores = item_scores(module, user)
+        found.append([*_of_user(scores, wanted, known, k), *_of_user(popular.copy(), wanted, known, k)])
+    names = (f"recall@{k}", f"ndcg@{k}", f"recall@{k}_popular", f"ndcg@{k}_popular")
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def _of_user(
+    scores: NDArray[np.float32], wanted: NDArray[np.int64], known: NDArray[np.int64], k: int
+) -> tuple[float, float]:
+    """Recall and NDCG of one user's ranking; what is known from training is ranked last."""
+    target = np.zeros(len(scores), dtype=bool)
+    target[wanted - 1] = True
+    scores[np.setdiff1d(known, wanted) - 1] = -np.inf
+    ranked, relevant = torch.from_numpy(scores), torch.from_numpy(target)
+    places = min(k, len(scores))
+    return (
+        float(retrieval_recall(ranked, relevant, top_k=places)),
+        float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=places)),
+    )

@@ -1,0 +1,145 @@
+"""What a user might like next, and what is like an item."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tabvision.batch import Batch
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, closest_first
+from tabvision.interpret.embeddings import NUM_PAIRS, counted_labels, factor_rows, pair_counts
+from tabvision.modules import CollabModule
+from tabvision.preprocess import encode_rows
+from tabvision.schema import Label
+
+BATCH_SIZE = 65_536  # items scored at once
+
+
+def recommend(module: CollabModule, user: Label, k: int = 10, *, exclude_seen: bool = True) -> pd.DataFrame:
+    """The items that a user should like best, best first.
+
+    A user that training lacks, of whom a warning tells, gets what is good whatever one's taste.
+
+    Args:
+        module: A trained module.
+        user: The user's id.
+        k: Items to name, at least 1; fewer are named where fewer are left.
+        exclude_seen: Whether to leave out what the user has rated in the data, held-out rows included.
+
+    Returns:
+        The item's id under its own column name, `title` where there are titles, and `prediction` in the user's units, or
+        for yes and no its `probability`.
+
+    Raises:
+        BadValueError: `k` below 1, or nobody noted what users had seen.
+    """
+    check_count("recommend", "k", k)
+    code = code_of(module, 0, user)
+    if exclude_seen and not module.seen.shape[1]:
+        problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
+        raise BadValueError("recommend", problem, "Pass exclude_seen=False")
+    if not code:
+        message = f"recommend: user {user!r} is not in the training rows: these are the items for an average user."
+        warnings.warn(message, stacklevel=2)
+    scores = item_scores(module, code)
+    if exclude_seen:
+        scores[seen_items(module.seen, code) - 1] = -np.inf
+    best = _best(scores, k)
+    name = "probability" if module.task.is_classes else "prediction"
+    labels = counted_labels(module, 1).drop(columns=NUM_PAIRS).iloc[best]
+    return labels.assign(**{name: scores[best]}).reset_index(drop=True)
+
+
+def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: int = 10) -> pd.DataFrame:
+    """The items whose factors point most nearly the same way: liked by the same users, whatever each is worth.
+
+    Args:
+        module: A trained module.
+        item: The item's id.
+        k: Items to name, at least 1.
+        min_pairs: Items in fewer pairs of the data are left out, since nobody can know what they are like.
+
+    Returns:
+        The item's id under its own column name, `title` where there are titles, `num_pairs`, and `similarity`, the cosine
+        in [-1, 1].
+
+    Raises:
+        UnknownNameError: No such item in the training rows.
+        BadValueError: `k` below 1, or `min_pairs` below 0.
+    """
+    check_count("similar_items", "k", k)
+    check_count("similar_items", "min_pairs", min_pairs, least=0)
+    place = code_of(module, 1, item) - 1
+    if place < 0:
+        labels = [str(label) for label in module.item.vocabulary]
+        raise UnknownNameError("similar_items", module.item.source, item, closest_first(str(item), labels)[:1000])
+    rows = factor_rows(module, 1)
+    lengths = np.linalg.norm(rows, axis=1)
+    cosine = rows @ rows[place] / np.maximum(lengths * lengths[place], np.finfo(np.float32).tiny)
+    cosine[pair_counts(module, 1) < min_pairs] = -np.inf
+    cosine[place] = -np.inf
+    best = _best(cosine, k)
+    return counted_labels(module, 1).iloc[best].assign(similarity=cosine[best]).reset_index(drop=True)
+
+
+def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
+    """What a user should think of every item: a number in the user's units, or the probability of yes.
+
+    Shape:
+        - returns: (V,) in the order of the items' vocabulary
+    """
+    device = next(module.parameters()).device
+    was_training = module.training
+    module.eval()
+    with torch.inference_mode():
+        items = torch.arange(1, module.item.cardinality, device=device)
+        chunks = [_answers(module, user_code, part) for part in items.split(BATCH_SIZE)]  # type: ignore[no-untyped-call]
+    module.train(was_training)
+    return torch.cat(chunks).cpu().numpy()
+
+
+def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
+    """Codes of the items that a user is paired with.
+
+    Args:
+        seen: (2, P) pairs sorted by user.
+        user_code: The user's code.
+
+    Example:
+        >>> seen_items(torch.tensor([[1, 2, 2], [7, 3, 5]]), 2).tolist()
+        [3, 5]
+    """
+    start, stop = torch.searchsorted(seen[0].contiguous(), torch.tensor([user_code, user_code + 1], dtype=seen.dtype))
+    return seen[1, int(start) : int(stop)].long().numpy()
+
+
+def code_of(module: CollabModule, place: int, label: Label) -> int:
+    """The code of a user (place 0) or item (place 1); 0 for one that training lacks."""
+    columns = module.schema.categorical
+    row = {column.source: None for column in columns} | {columns[place].source: label}
+    return int(encode_rows(module.schema, [row], who="recommend")[1][0, place])
+
+
+def check_count(who: str, name: str, number: object, *, least: int = 1) -> None:
+    """Refuses what is no whole number from `least` on."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadTypeError(who, f"{name} must be a whole number, got {number!r}", "Pass one such as 10")
+    if number < least:
+        raise BadValueError(who, f"{name} must be at least {least}, got {number}", "Pass a number such as 10")
+
+
+def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:
+    users = torch.full_like(items, user_code)
+    batch: Batch = {"categorical": torch.stack([users, items], dim=1)}
+    return module.task.activate(module(batch).float())[:, -1]
+
+
+def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Places of the highest scores, highest first; what is ruled out stays out."""
+    order = np.argsort(-scores, kind="stable")[:k]
+    return np.asarray(order[np.isfinite(scores[order])])

@@ -1,0 +1,206 @@
+"""A LightningModule for ratings: which user likes which item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision.batch import Batch
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.modules.optimizers import Decay, OptimizerFactory
+from tabvision.modules.row_adamw import RowAdamW
+from tabvision.modules.supervised import SupervisedModule
+from tabvision.nets.dot_bias import DotBias
+from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.groups import LayerGroup
+from tabvision.schedules import Rates
+from tabvision.schema import Categorical, Schema
+from tabvision.tasks import Binary, Regression
+
+WHO = "CollabModule"
+
+
+@runtime_checkable
+class KnowsPairs(Protocol):
+    """A datamodule that tells which pairs it holds."""
+
+    def known_pairs(self) -> Tensor:
+        """(2, P) int32: the user's code and the item's code of each pair."""
+
+
+@final
+class CollabModule(SupervisedModule):
+    """What a user will think of an item, from latent factors that training finds.
+
+    "dot" multiplies the user's factors with the item's and adds a bias for each, as the course does; "neural" puts
+    the factors of both through fully connected layers. It learns ratings by heart unless much is dropped: MovieLens 100k,
+    RMSE 0.948 without dropout, 0.890 with half; "dot" reaches 0.875.
+
+    The pairs of the data that it was trained on are kept beside the weights, so that `tabvision.interpret.recommend` can
+    leave out what a user knows already.
+
+    Args:
+        schema: What the data is: `data.schema`, or the dict it was saved as; user and item are its two categories.
+        factors: Latent factors of each user and item.
+        kind: "dot" or "neural".
+        rowwise: Whether a step updates only the users and items of its batch, for "dot" with AdamW: for tables of millions of
+            rows, where that is many times as fast. It wants a rate of 1e-2.
+        widths: Outputs of each hidden layer, for "neural".
+        unknown_share: Share of users and items hidden in training, so that unseen ones are learned, for "neural".
+        dropout: Share dropped after each hidden layer, in [0, 1), for "neural".
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
+        optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
+        weight_decay: Strength of the decay of weights, at least 0.
+        decay: "decoupled" (AdamW) or "l2" (added to the gradient).
+        decay_norms: Whether norms and biases of layers decay as well; factors and biases of users and items always do.
+        momentum: For SGD and RMSprop, in [0, 1).
+
+    Raises:
+        BadValueError: The schema is not one of ratings, or a setting is out of range.
+
+    Source: 50 factors, rate 5e-3 and decay 0.1: fastai's book, chapter 8.
+
+    Example:
+        >>> from tabvision.schema import Target
+        >>> users, films = (Categorical(name=name, source=name, vocabulary=(1, 2)) for name in ("user", "film"))
+        >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
+        >>> module = CollabModule(Schema(target=target, categorical=(users, films)))
+        >>> [group.name for group in module.layer_groups()]
+        ['embeddings', 'offset']
+    """
+
+    seen: Tensor
+
+    def __init__(
+        self,
+        schema: Schema | dict[str, Any],
+        *,
+        factors: int = 50,
+        kind: Literal["dot", "neural"] = "dot",
+        rowwise: bool = False,
+        widths: Sequence[int] = (100,),
+        unknown_share: float = 0.003,
+        dropout: float | Sequence[float] = 0.5,
+        lr: Rates = 5e-3,
+        optimizer: str | OptimizerFactory = "adamw",
+        weight_decay: float = 0.1,
+        decay: Decay = "decoupled",
+        decay_norms: bool = False,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__(
+            schema,
+            lr=lr,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            decay=decay,
+            decay_norms=decay_norms,
+            momentum=momentum,
+        )
+        _check_schema(self.schema)
+        cardinalities = [column.cardinality for column in self.schema.categorical]
+        if kind == "dot":
+            self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
+        elif kind == "neural":
+            self.net = EmbeddingMLP(
+                cardinalities,
+                0,
+                self.task.num_outputs,
+                widths=widths,
+                embedding_widths=[factors, factors],
+                unknown_share=unknown_share,
+                dropout=dropout,
+            )
+        else:
+            raise UnknownNameError(WHO, "kind", kind, ["dot", "neural"])
+        if rowwise:
+            _check_rowwise(kind, optimizer, decay)
+            self._optimizer = RowAdamW
+        self.seen = torch.empty(2, 0, dtype=torch.int32)
+
+    @property
+    def user(self) -> Categorical:
+        """The users."""
+        return self.schema.categorical[0]
+
+    @property
+    def item(self) -> Categorical:
+        """The items."""
+        return self.schema.categorical[1]
+
+    @override
+    def forward(self, batch: Batch) -> Tensor:
+        categorical = batch["categorical"]
+        if isinstance(self.net, DotBias):
+            logits: Tensor = self.net(categorical)
+        else:
+            logits = self.net(categorical.new_empty((len(categorical), 0), dtype=torch.float32), categorical)
+        return logits
+
+    @override
+    def layer_groups(self) -> list[LayerGroup]:
+        net = self.net
+        if isinstance(net, DotBias):
+            return [LayerGroup("embeddings", (net.users, net.items)), LayerGroup("offset", (net.offset,))]
+        parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
+        return [LayerGroup(name, (part,)) for name, part in parts.items() if any(True for _ in part.parameters())]
+
+    @override
+    def on_train_start(self) -> None:
+        """Notes the pairs of the data; those of an earlier fit stay."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, KnowsPairs):
+            self.seen = sorted_pairs(torch.cat([self.seen, data.known_pairs()], dim=1))
+
+    # As extra state rather than a buffer: its size is the data's, and DDP would send a buffer round at every step.
+
+    @override
+    def get_extra_state(self) -> Tensor:
+        return self.seen
+
+    @override
+    def set_extra_state(self, state: Tensor) -> None:
+        if not isinstance(state, Tensor) or state.ndim != 2 or len(state) != 2:
+            raise BadTypeError(WHO, "the pairs seen in training must be a tensor (2, P)", "Save the checkpoint again")
+        self.seen = state.cpu()
+
+
+def sorted_pairs(pairs: Tensor) -> Tensor:
+    """Pairs by user, then item, each once.
+
+    Shape:
+        - pairs: (2, P) int32
+        - returns: (2, Q) int32
+
+    Example:
+        >>> sorted_pairs(torch.tensor([[2, 1, 2], [5, 7, 5]], dtype=torch.int32)).tolist()
+        [[1, 2], [7, 5]]
+    """
+    if not pairs.shape[1]:
+        return pairs
+    num_items = int(pairs[1].max()) + 1
+    keys = torch.unique(pairs[0].long() * num_items + pairs[1])
+    return torch.stack([keys // num_items, keys % num_items]).to(torch.int32)
+
+
+def _check_rowwise(kind: str, optimizer: object, decay: str) -> None:
+    if kind != "dot" or optimizer != "adamw" or decay != "decoupled":
+        problem = (
+            f"rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay, got {kind!r}, {optimizer!r}"
+        )
+        raise BadValueError(WHO, f"{problem} and {decay!r}", "Leave rowwise out")
+
+
+def _check_schema(schema: Schema) -> None:
+    remedy = "Build it from the schema of a CollabDataModule"
+    kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
+    if len(schema.categorical) != 2 or schema.continuous:
+        raise BadValueError(WHO, f"the schema must have two categories, user and item, got {kinds}", remedy)
+    task = schema.task
+    if not isinstance(task, Binary | Regression) or task.num_outputs != 1:
+        problem = f"the target must be one number or yes and no, got {task.name} with {task.num_outputs} outputs"
+        raise BadValueError(WHO, problem, remedy)

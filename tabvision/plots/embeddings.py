@@ -1,0 +1,185 @@
+"""Embeddings as pictures: a map along two axes, and the highest and lowest biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from tabvision.errors import BadTypeError, BadValueError
+
+LONGEST = 34  # characters of a label
+ENDS = 4  # rows named at either end of an axis
+DOT = 3  # pixels from the middle of a dot that no label may cover
+GAP = 3  # points between a dot and its label
+# where a label may stand: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
+_PLACES = (
+    (1, 0, "left", "center"),
+    (-1, 0, "right", "center"),
+    (0, 1, "center", "bottom"),
+    (0, -1, "center", "top"),
+    (1, 1, "left", "bottom"),
+    (-1, 1, "right", "bottom"),
+    (1, -1, "left", "top"),
+    (-1, -1, "right", "top"),
+)
+
+
+def embedding_map(
+    frame: pd.DataFrame, *, axes: tuple[int, int] = (1, 2), max_labels: int = 60, title: str = ""
+) -> Figure:
+    """Draws rows where two principal axes put them, as many named as there is room for without overlap.
+
+    The rows at both ends of either axis are named first, for they tell what the axis means.
+
+    Args:
+        frame: What `interpret.pca` gave, rows that matter most first: those are named next.
+        axes: Which two axes, counted from 1.
+        max_labels: Names at the most; 0 for none.
+        title: Above the picture.
+
+    Raises:
+        BadTypeError: The frame lacks an axis.
+        BadValueError: `max_labels` below 0.
+
+    Example:
+        >>> frame = pd.DataFrame({"film": ["Heat", "Fargo"], "axis_1": [0.0, 1.0], "axis_2": [1.0, 0.0]})
+        >>> sorted(text.get_text() for text in embedding_map(frame).axes[0].texts)
+        ['Fargo', 'Heat']
+    """
+    names = [f"axis_{number}" for number in axes]
+    if missing := [name for name in names if name not in frame.columns]:
+        problem = f"the frame lacks {', '.join(missing)}"
+        raise BadTypeError("embedding_map", problem, "Pass what tabvision.interpret.pca gave, with enough axes")
+    if max_labels < 0:
+        raise BadValueError("embedding_map", f"max_labels must be at least 0, got {max_labels}", "Pass 0 for none")
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    plane = figure.subplots()
+    points = frame[names].to_numpy(dtype=float)
+    plane.scatter(points[:, 0], points[:, 1], s=9, alpha=0.3, linewidths=0)
+    plane.set(title=title, **_axis_labels(frame, axes))
+    plane.margins(0.08)
+    canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
+    figure.set_layout_engine("none")
+    rows = first_named(points)[:max_labels]
+    named = [rows[place] for place in place_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
+    plane.scatter(points[named, 0], points[named, 1], s=14, color="tab:blue", linewidths=0)
+    return figure
+
+
+def first_named(points: NDArray[np.floating]) -> list[int]:
+    """Row numbers in the order in which rows are named: the ends of each axis, then as they come.
+
+    Example:
+        >>> first_named(np.array([[0, 0], [1, 5], [2, -5], [9, 0], [-9, 0]]))[:4]
+        [4, 3, 2, 1]
+    """
+    orders = points.argsort(axis=0, kind="stable")
+    ends = [
+        orders[place, axis]
+        for number in range(ENDS)
+        for axis in (0, 1)
+        for place in (number, -1 - number)
+        if number < len(points)
+    ]
+    return list(dict.fromkeys([*map(int, ends), *range(len(points))]))
+
+
+def place_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str]) -> list[int]:
+    """Writes labels beside their points, but none that would cover another or a named point, or leave the plane.
+
+    Args:
+        plane: Axes whose limits are final.
+        points: (N, 2) in the units of the axes, those that matter most first.
+        labels: One for each point.
+
+    Returns:
+        The places of the points that were named.
+    """
+    taken, named = list[Bbox](), []
+    for number, (point, label) in enumerate(zip(points, labels, strict=True)):
+        dot = Bbox(plane.transData.transform(point) + np.array([[-DOT], [DOT]]))
+        if any(dot.overlaps(other) for other in taken):
+            continue
+        box = _annotate(plane, point, label, taken)
+        if box is not None:
+            taken += [box, dot]
+            named.append(number)
+    return named
+
+
+def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
+    """Draws the highest and the lowest biases as bars.
+
+    Args:
+        frame: What `interpret.item_bias` or `user_bias` gave, in any order.
+        k: Bars at either end, at least 1; fewer where there are fewer rows.
+        title: Above the picture.
+
+    Raises:
+        BadTypeError: The frame has no biases.
+        BadValueError: `k` below 1.
+
+    Example:
+        >>> figure = bias_bars(pd.DataFrame({"film": ["Heat", "Fargo"], "bias": [0.5, -0.5]}))
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['Fargo', 'Heat']
+    """
+    if "bias" not in frame.columns:
+        raise BadTypeError("bias_bars", "the frame has no column 'bias'", "Pass what interpret.item_bias gave")
+    if k < 1:
+        raise BadValueError("bias_bars", f"k must be at least 1, got {k}", "Pass a number such as 10")
+    ordered = frame.sort_values("bias", kind="stable")
+    ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
+    figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")
+    plane = figure.subplots()
+    places = np.arange(len(ends)) + (np.arange(len(ends)) >= k) * (
+        len(ends) < len(ordered)
+    )  # a gap for what is left out
+    plane.barh(places, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
+    plane.set_yticks(places, _short_labels(ends), fontsize=8)
+    plane.margins(y=0.01)
+    plane.axvline(0, color="gray", linewidth=0.8)
+    plane.set(xlabel="bias", title=title)
+    return figure
+
+
+def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:
+    """Writes the label at the first place around the point where it fits; where it stands, or None."""
+    inside = plane.get_window_extent()
+    for right, up, horizontal, vertical in _PLACES:
+        style = {"ha": horizontal, "va": vertical, "fontsize": 8}
+        offset = (GAP * right, GAP * up)
+        text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
+        box = text.get_window_extent()
+        if _fits(box, inside, taken):
+            return box
+        text.remove()
+    return None
+
+
+def _fits(box: Bbox, inside: Bbox, taken: Sequence[Bbox]) -> bool:
+    within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+    return within and not any(box.overlaps(other) for other in taken)
+
+
+def _short_labels(frame: pd.DataFrame) -> list[str]:
+    """Titles, or where there are none the first column; without what matplotlib would read as mathematics."""
+    texts = frame["title" if "title" in frame.columns else frame.columns[0]].astype("str")
+    cut = [text if len(text) <= LONGEST else text[: LONGEST - 1] + "…" for text in texts]
+    return [text.replace("$", r"\$") for text in cut]
+
+
+def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:
+    shares = frame.attrs.get("shares", [])
+    known = [f" ({shares[axis - 1]:.0%} of the variance)" if axis <= len(shares) else "" for axis in axes]
+    return {
+        f"{name}label": f"principal axis {axis}{share}" for name, axis, share in zip("xy", axes, known, strict=True)
+    }

@@ -1,0 +1,255 @@
+"""The web application: what is asked where, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import pandas as pd
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tabvision import __version__
+from tabvision.errors import TabvisionError
+from tabvision.schema import Schema
+from tabvision.serving.batcher import Answer, MicroBatcher
+from tabvision.serving.limits import Limits
+from tabvision.serving.page import page
+from tabvision.serving.requests import (
+    BAD_REQUEST,
+    TOO_LARGE,
+    WRONG_KIND,
+    WRONG_VALUES,
+    RequestError,
+    check_images,
+    rows_of_json,
+)
+
+TIMED_OUT, FORBIDDEN, FAILED = 408, 403, 500
+_LOG = logging.getLogger("tabvision.serving")
+
+
+class Answerer(Protocol):
+    """What is served: a `Predictor` or an `OnnxPredictor`."""
+
+    @property
+    def schema(self) -> Schema:
+        """What it reads and answers."""
+
+    def predict(self, source: Any, /) -> pd.DataFrame:  # noqa: ANN401 - a list of rows, or of images as bytes
+        """One row of answers for each row."""
+
+
+def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence[str] = ()) -> Starlette:
+    """The application for one model.
+
+    `GET /` is a page to try it by hand, `POST /predict` answers, `GET /health` and `GET /schema` tell.
+
+    Args:
+        model: A `Predictor` or an `OnnxPredictor`.
+        limits: How much a request may ask for; None takes the usual.
+        hosts: Names under which it may be asked; none allows all. A page elsewhere that points its own name at this
+            machine then gets no answer.
+    """
+    service = Service(model, limits or Limits())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await service.batcher.close()
+
+    routes = [
+        Route("/", service.index),
+        Route("/predict", service.predict, methods=["POST"]),
+        Route("/health", service.health),
+        Route("/schema", service.schema),
+    ]
+    handlers: Any = {
+        RequestError: lambda _, error: failure(error.status, error.sentence),
+        TabvisionError: lambda _, error: failure(WRONG_VALUES, str(error)),
+        HTTPException: _refused,
+    }
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.add_middleware(KnownHosts, hosts=hosts)
+    app.state.service = service
+    return app
+
+
+class Service:
+    """The endpoints of one model."""
+
+    def __init__(self, model: Answerer, limits: Limits) -> None:
+        self.model, self.limits = model, limits
+        self.batcher = MicroBatcher(self._answer, batch_rows=limits.batch_rows, max_waiting=limits.max_waiting)
+
+    async def index(self, _: Request) -> Response:
+        """The page."""
+        nonce = secrets.token_urlsafe(16)
+        policy = f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'"
+        policy += "; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        return HTMLResponse(page(self.model.schema, nonce), headers={"Content-Security-Policy": policy} | _SAFE)
+
+    async def predict(self, request: Request) -> Response:
+        """The answers to rows or images; one row as an object is answered with an object."""
+        try:
+            return await self._predict(request)
+        except (RequestError, TabvisionError, HTTPException):
+            raise  # each has its handler
+        except Exception:  # a bug of ours, or of the model: the client learns that, and the log the rest
+            _LOG.exception("A request failed.")
+            return failure(FAILED, "The server failed on this request. Its log says more.")
+
+    async def _predict(self, request: Request) -> Response:
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind == "multipart/form-data" and self.model.schema.image is not None:
+            return reply(await self.batcher.ask(await self._images(request)))
+        if kind != "application/json":
+            raise RequestError(WRONG_KIND, self._wanted_kind(kind))
+        body = await read_body(request, self.limits)
+        rows, is_one = rows_of_json(body, self.model.schema, self.limits)
+        answers = await self.batcher.ask(rows)
+        return reply(answers[0] if is_one else answers)
+
+    async def health(self, _: Request) -> Response:
+        """That it runs, and what."""
+        return reply({"status": "ok", "task": self.model.schema.task.name, "version": __version__})
+
+    async def schema(self, _: Request) -> Response:
+        """All that is known of the data."""
+        return reply(self.model.schema.to_dict())
+
+    def _answer(self, rows: list[Any]) -> list[Answer]:
+        return [_without_gaps(answer) for answer in self.model.predict(rows).to_dict("records")]
+
+    def _wanted_kind(self, kind: str) -> str:
+        wanted = "multipart/form-data with images" if self.model.schema.image is not None else "application/json"
+        return f"The body must be {wanted}, got {kind or 'no Content-Type'!r}."
+
+    async def _images(self, request: Request) -> list[bytes]:
+        body = await read_body(request, self.limits)
+        files = self.limits.max_rows + 1  # one more is told with its count
+        async with Request(request.scope, _replay(body)).form(
+            max_files=files, max_fields=16, max_part_size=self.limits.max_bytes
+        ) as form:
+            values = [value for _, value in form.multi_items()]
+            if any(isinstance(value, str) for value in values):
+                sentence = "A field holds text, and no path or URL is opened. Upload the image's file itself."
+                raise RequestError(WRONG_VALUES, sentence)
+            images = [await value.read() for value in values if isinstance(value, UploadFile)]
+        await asyncio.to_thread(check_images, images, self.limits)
+        return images
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body.
+
+    Raises:
+        RequestError: Longer than is taken, or too slow.
+    """
+    too_long = RequestError(TOO_LARGE, f"The body must have {limits.max_bytes:,} bytes at most.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limits.max_bytes:
+        raise too_long
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.read_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limits.max_bytes:
+                    raise too_long
+    except TimeoutError as error:
+        raise RequestError(TIMED_OUT, f"The body did not arrive within {limits.read_seconds:g} seconds.") from error
+    except ClientDisconnect as error:
+        raise RequestError(BAD_REQUEST, "The client has gone.") from error
+    return bytes(body)
+
+
+def reply(content: object, status: int = 200) -> Response:
+    """JSON, strictly: a model that answers NaN has failed."""
+    try:
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=_plain)
+    except ValueError:
+        return failure(FAILED, "The model's answer is not a finite number. Look at its weights and its training.")
+    return Response(text.encode(), status, media_type="application/json", headers=_SAFE)
+
+
+def failure(status: int, sentence: str) -> Response:
+    """An error as JSON."""
+    return reply({"error": sentence}, status)
+
+
+_SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+class KnownHosts:
+    """Refuses requests that came under another name than those that are allowed.
+
+    Args:
+        app: What answers the others.
+        hosts: The names; none allows all.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
+        self.app, self.hosts = app, frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or hands on."""
+        if self.hosts and scope["type"] == "http":
+            named = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
+            if _host_name(named) not in self.hosts:
+                sentence = f"This server is not known as {named!r}. Ask it as {', '.join(sorted(self.hosts))}."
+                await failure(FORBIDDEN, sentence)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _host_name(header: str) -> str:
+    """Without the port; an IPv6 address keeps its brackets."""
+    name = header.partition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0]
+    return name.lower()
+
+
+def _without_gaps(answer: Answer) -> Answer:
+    """Where a picture could not be read, that alone; else the answer without its empty `error`."""
+    reason = answer.pop("error", None)
+    return {"error": reason} if isinstance(reason, str) else answer
+
+
+def _plain(value: object) -> object:
+    number = getattr(value, "item", None)  # a numpy scalar
+    if callable(number):
+        return _finite(number())
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def _replay(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: "There is nothing here. Ask /, /predict, /health or /schema.",
+        405: "Ask /predict with POST, the rest with GET.",
+    }
+    return failure(error.status_code, sentences.get(error.status_code, str(error.detail)))

@@ -1,0 +1,136 @@
+"""Running the application: a socket, signals, a clean end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tabvision.errors import BadTypeError, BadValueError
+from tabvision.serving.limits import Limits
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+    from tabvision.serving.app import Answerer
+
+WHO = "serve"
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+MAX_CONNECTIONS = 2_000
+STOP_SECONDS = 10  # for requests that are under way
+
+
+def serve(
+    path: str | Path, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", limits: Limits | None = None
+) -> None:
+    """Serves a checkpoint or an exported .onnx file until it is interrupted.
+
+    Args:
+        path: A checkpoint, or a file that `tabvision export` wrote.
+        host: The address to listen at; the usual one is reached from this machine alone.
+        port: 0 takes one that is free.
+        device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
+        limits: How much a request may ask for; None takes the usual.
+
+    Raises:
+        MissingFileError: No such file.
+        BadValueError: The file cannot be served, or the address cannot be listened at.
+    """
+    _check_installed()
+    listening = listen(host, port)
+    try:
+        model = load(path, device)
+        from tabvision.serving.app import create_app
+
+        address, number = listening.getsockname()[:2]
+        hosts = LOOPBACK if address in ("127.0.0.1", "::1") else ()
+        shown = f"[{address}]" if ":" in address else address
+        print(f"Serving {path} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
+        with _quiet_signals():
+            make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
+    finally:
+        listening.close()
+    print("Stopped.", flush=True)
+
+
+def load(path: str | Path, device: str = "auto") -> Answerer:
+    """The model of a file, by its suffix."""
+    from tabvision.inference import OnnxPredictor, Predictor
+
+    if str(path).lower().endswith(".onnx"):
+        return OnnxPredictor(path)
+    return Predictor(path, device=device)
+
+
+def make_server(app: Starlette) -> uvicorn.Server:
+    """Uvicorn with bounds on connections and on the time that stopping takes."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to that address.
+
+    Raises:
+        BadTypeError: A port that is no number.
+        BadValueError: No such port or address, or one that is taken.
+    """
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise BadTypeError(WHO, f"port must be a whole number, got {port!r}", "Pass such as 8000")
+    if not 0 <= port <= 65_535:
+        raise BadValueError(WHO, f"port must lie in 0 to 65535, got {port}", "Pass such as 8000")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise BadValueError(WHO, f"{host!r} is no address here ({error.strerror})", "Pass such as 127.0.0.1") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()  # another program that listens there is told of only by this
+    except OSError as error:
+        listening.close()
+        problem = f"port {port} at {host} cannot be listened at ({error.strerror})"
+        raise BadValueError(WHO, problem, "Stop what listens there, or pass another port: --port 0") from error
+    return listening
+
+
+def _check_installed() -> None:
+    try:
+        import python_multipart  # noqa: F401 - reads uploads
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        problem = f"serving needs {error.name}, which is not installed"
+        raise BadValueError(WHO, problem, "Install it: pip install 'tabvision[serve]'") from error
+
+
+@contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """Uvicorn stops cleanly at a signal, then raises it again for whoever was before it: nobody, here."""
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Takes the signal; the server has stopped already."""

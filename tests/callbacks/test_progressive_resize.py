@@ -1,0 +1,245 @@
+"""The size of pictures is a function of the epoch, in training, validation and a resumed fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+from typing_extensions import override
+
+from tabvision.callbacks import ExactResume, ProgressiveResize
+from tabvision.callbacks.progressive_resize import as_sizes
+from tabvision.data.loaders import TensorLoader
+from tabvision.errors import BadTypeError, BadValueError
+from tabvision.schema import Image, Schema, Target
+from tabvision.tasks import Multiclass
+from tests.callbacks.small import Saver, different, make_module
+
+MakeTrainer = Callable[..., pl.Trainer]
+EPOCHS, PER_EPOCH = 4, 2
+SIZES: dict[int, int | tuple[int, int]] = {0: 4, 1: (6, 8), 3: 12}
+
+
+class SizedLoader:
+    """Pictures scaled to the size that the data has when a pass begins; a fit can resume within an epoch."""
+
+    def __init__(self, data: SizedData, *, shuffle: bool) -> None:
+        generator = torch.Generator().manual_seed(3)
+        images, targets = torch.randn(16, 3, 12, 12, generator=generator), torch.arange(16) % 3
+        self.rows = TensorLoader({"image": images, "target": targets}, batch_size=8, shuffle=shuffle)
+        self.batch_sampler = self.rows.batch_sampler
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        size = self.data.size
+        for batch in self.rows:
+            yield {"image": nn.functional.interpolate(batch["image"], size), "target": batch["target"]}
+
+    def state_dict(self) -> dict[str, int]:
+        return self.rows.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        self.rows.load_state_dict(state_dict)
+
+
+class SizedData(pl.LightningDataModule):
+    """A user's own datamodule that can change the size of its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = (12, 12)
+
+    def set_size(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    @override
+    def train_dataloader(self) -> SizedLoader:
+        return SizedLoader(self, shuffle=True)
+
+    @override
+    def val_dataloader(self) -> SizedLoader:
+        return SizedLoader(self, shuffle=False)
+
+
+class WithSchema(SizedData):
+    """One that knows its pictures' size, or that it has none."""
+
+    def __init__(self, image: Image | None) -> None:
+        super().__init__()
+        self.schema = Schema(target=Target(columns=("y",), task=Multiclass(3), classes=(0, 1, 2)), image=image)
+
+
+class Looker(pl.LightningModule):
+    """Notes the sizes it trains and validates on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Dropout(0.3))
+        self.head = nn.Linear(4, 3)
+        self.trained: list[tuple[int, ...]] = []
+        self.validated: list[tuple[int, ...]] = []
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(self.head(self.body(batch["image"]).mean(dim=(2, 3))), batch["target"])
+
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.trained.append(tuple(batch["image"].shape[2:]))
+        return self.loss(batch)
+
+    @override
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.validated.append(tuple(batch["image"].shape[2:]))
+        self.log("val/loss", self.loss(batch))
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def fit(
+    make: MakeTrainer, data: pl.LightningDataModule, *more: pl.Callback, ckpt_path: Path | None = None, **settings: Any
+) -> Looker:
+    torch.manual_seed(1 if ckpt_path is None else 99)
+    module = Looker()
+    callbacks = [ProgressiveResize(SIZES), ExactResume(), *more]
+    trainer = make(callbacks=callbacks, **({"max_epochs": EPOCHS} | settings))
+    trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+def of_epochs(*sizes: tuple[int, int], steps: int = PER_EPOCH) -> list[tuple[int, int]]:
+    return [size for size in sizes for _ in range(steps)]
+
+
+def test_each_epoch_trains_and_validates_at_its_size(quick_trainer: MakeTrainer) -> None:
+    data = SizedData()
+
+    module = fit(quick_trainer, data)
+
+    assert module.trained == of_epochs((4, 4), (6, 8), (6, 8), (12, 12))
+    assert module.validated == of_epochs((4, 4), (4, 4), (6, 8), (6, 8), (12, 12)), "the first is the sanity check"
+    assert data.size == (12, 12)
+
+
+def test_a_fit_resumed_at_any_step_has_the_right_size_and_ends_bit_for_bit(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    whole = fit(quick_trainer, SizedData(), Saver(tmp_path))
+
+    for step in range(1, EPOCHS * PER_EPOCH):
+        resumed = fit(quick_trainer, SizedData(), ckpt_path=tmp_path / f"step={step}.ckpt")
+        assert resumed.trained == whole.trained[step:]
+        assert not different(whole.state_dict(), resumed.state_dict())
+
+
+def test_a_fit_that_breaks_off_leaves_the_last_size(quick_trainer: MakeTrainer) -> None:
+    class Broken(pl.Callback):
+        @override
+        def on_train_batch_end(self, *args: Any) -> None:
+            raise RuntimeError("out of paper")
+
+    data = SizedData()
+    with pytest.raises(RuntimeError, match="out of paper"):
+        fit(quick_trainer, data, Broken())
+
+    assert data.size == (12, 12)
+
+
+def test_validating_after_the_fit_uses_the_last_size(quick_trainer: MakeTrainer) -> None:
+    data, module = SizedData(), Looker()
+    trainer = quick_trainer(callbacks=[ProgressiveResize(SIZES)], max_epochs=EPOCHS, num_sanity_val_steps=0)
+    trainer.fit(module, data)
+    module.validated.clear()
+
+    trainer.validate(module, data, verbose=False)
+
+    assert module.validated == of_epochs((12, 12))
+
+
+def test_the_size_that_the_schema_names_may_be_the_last(quick_trainer: MakeTrainer) -> None:
+    module = fit(quick_trainer, WithSchema(Image(size=(12, 12))))
+
+    assert module.trained[-1] == (12, 12)
+
+
+def test_a_fast_dev_run_needs_no_last_stage(quick_trainer: MakeTrainer) -> None:
+    data = SizedData()
+
+    module = fit(quick_trainer, data, fast_dev_run=1)
+
+    assert module.trained == [(4, 4)]
+    assert data.size == (12, 12), "whatever ends a fit, the data has its last size again"
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (
+            Image(size=(24, 24)),
+            "the last size must be the data's, 24 x 24, got 12 x 12. Build the data with size=12, or",
+        ),
+        (None, "the data has no pictures. Leave it out, or pass an ImageDataModule"),
+    ],
+)
+def test_a_last_size_that_is_not_the_datas_is_refused(
+    image: Image | None, sentence: str, quick_trainer: MakeTrainer
+) -> None:
+    with pytest.raises(BadValueError, match=sentence.replace(".", r"\.")):
+        fit(quick_trainer, WithSchema(image))
+
+
+def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match=r"the last size comes in epoch 3, and max_epochs=3 ends before\. Train f"):
+        fit(quick_trainer, SizedData(), max_epochs=3)
+
+
+def test_data_that_cannot_change_size_is_refused_with_what_to_write(quick_trainer: MakeTrainer) -> None:
+    data = pl.LightningDataModule.from_datasets(TensorDataset(torch.zeros(4, 3)))
+    trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
+
+    with pytest.raises(BadTypeError, match=r"LightningDataModule has no set_size\. Give it `def set_size\(self, size"):
+        trainer.fit(make_module(), data)
+
+
+def test_loaders_alone_are_refused(quick_trainer: MakeTrainer) -> None:
+    trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
+
+    with pytest.raises(BadTypeError, match="it needs a datamodule, got loaders alone"):
+        trainer.fit(make_module(), SizedData().train_dataloader())
+
+
+def test_two_that_set_the_size_are_refused(quick_trainer: MakeTrainer) -> None:
+    with pytest.raises(BadValueError, match="the size of pictures has one owner, and both ProgressiveResize and Pro"):
+        fit(quick_trainer, SizedData(), ProgressiveResize({0: 12}))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "sentence"),
+    [
+        (128, BadTypeError, "sizes must be a mapping from epoch to size, got 128"),
+        ({0: "128"}, BadTypeError, "sizes are whole numbers, got 0: '128'"),
+        ({0: True}, BadTypeError, "sizes are whole numbers, got 0: True"),
+        ({"0": 128}, BadTypeError, "sizes are whole numbers, got '0': 128"),
+        ({0: (1, 2, 3)}, BadTypeError, r"sizes are whole numbers, got 0: \(1, 2, 3\)"),
+        ({0: 0}, BadValueError, "epochs count from 0 and sides from 1, got 0: 0"),
+        ({-1: 8}, BadValueError, "epochs count from 0 and sides from 1, got -1: 8"),
+        ({2: 8}, BadValueError, "sizes must say what epoch 0 has, got {2: 8}"),
+        ({}, BadValueError, "sizes must say what epoch 0 has, got {}"),
+    ],
+)
+def test_sizes_that_make_no_sense_are_refused(sizes: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=f"ProgressiveResize: {sentence}"):
+        as_sizes(sizes)

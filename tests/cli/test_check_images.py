@@ -1,0 +1,44 @@
+"""`tabvision check-images` lists what training would leave out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tabvision.cli import check_images
+from tabvision.errors import BadValueError
+from tests.data.pictures import write_folder
+
+
+def run(*words: str) -> None:
+    parser = argparse.ArgumentParser()
+    check_images.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["check-images", *words])
+    arguments.run(arguments)
+
+
+def test_damaged_pictures_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folder(tmp_path / "photos", {"a": 25})
+    for file in sorted((root / "a").iterdir())[:22]:
+        file.write_bytes(b"")
+
+    run(str(root), "--out", str(tmp_path / "bad.csv"), "--workers", "2")
+
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{root}/a/a_000.jpg: 0 bytes"
+    assert printed[20:] == [
+        "… and 2 more files",
+        "25 pictures decoded, 22 of them cannot be read.",
+        f"Listed in {tmp_path}/bad.csv",
+    ]
+    assert len(pd.read_csv(tmp_path / "bad.csv")) == 22
+    with pytest.raises(ValueError, match=r"bad\.csv"):
+        run(str(root), "--out", str(tmp_path / "bad.csv"))
+
+
+def test_a_folder_without_pictures_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match="holds no pictures"):
+        run(str(tmp_path))

@@ -1,0 +1,91 @@
+"""Photos by command: trained, evaluated beside the naive answer, asked again from the checkpoint alone."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tabvision.cli import main
+from tests.data.pictures import write_folder
+
+SMALL = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "2", "--accelerator", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with photos in it."""
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "photos", {"cat": 12, "dog": 18})
+    return tmp_path
+
+
+def test_train_writes_everything_and_predict_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "photos", *SMALL]) == 0
+
+    out = capsys.readouterr().out
+    assert "cat 10, dog 14" in out or "dog 14, cat 10" in out
+    assert "naive" in out
+    written = {path.name for path in Path("runs/photos").iterdir()}
+    assert {"best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml"} <= written
+    during = pd.read_csv("runs/photos/predictions.csv")
+    assert list(during) == ["row", "image", "true_label", "label", "probability_cat", "probability_dog"]
+    assert (during["true_label"] == during["image"].str.split("/").str[1]).all()
+
+    files = during["image"].tolist()
+    assert main(["predict", "runs/photos/best.ckpt", *files, "--out", "again.csv"]) == 0
+    again = pd.read_csv("again.csv")
+    assert again["image"].tolist() == files
+    pd.testing.assert_frame_equal(again.iloc[:, 1:], during.iloc[:, 3:], atol=1e-5)
+
+
+def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
+    main(["train", "photos", *SMALL])
+    recipe = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
+    recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
+    Path("again.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+    first, again = (pd.read_csv(f"runs/{name}/metrics.csv").groupby("epoch").max() for name in ("photos", "again"))
+    pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
+
+
+def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> None:
+    names = [f"photos/{path.parent.name}/{path.name}" for path in sorted(Path("photos").glob("*/*"))]
+    tags = ["pet cat" if "cat" in name else "pet dog" for name in names]
+    tags[0], tags[-1] = "cat", "dog"
+    pd.DataFrame({"file": names, "tags": tags}).to_csv("tags.csv", index=False)
+    words = ["train", "tags.csv", "--image", "file", "--target", "tags", "--separator", " "]
+
+    assert main([*words, *SMALL]) == 0
+    assert main(["predict", "runs/tags/best.ckpt", "tags.csv", "--out", "out.csv", "--tta", "2"]) == 0
+
+    answers = pd.read_csv("out.csv")
+    assert answers["file"].tolist() == names
+    assert {"probability_pet", "probability_cat", "probability_dog"} <= set(answers)
+
+
+def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "photos", *SMALL])
+    Path("broken.jpg").write_bytes(b"no picture")
+
+    assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
+
+    answers = pd.read_csv("out.csv")
+    assert answers["error"].isna().tolist() == [False, True]
+    assert "1 photo could not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["photos", "--body", "resnet3"], "no network named 'resnet3'"),
+        (["photos", "--lr", "fast"], "--lr must be one number"),
+        (["photos", "--augment", "strange"], "'strange'"),
+        (["nowhere/", "--image", "file"], "nowhere"),
+    ],
+)
+def test_a_wrong_word_is_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *words]) == 2
+    assert sentence in capsys.readouterr().err

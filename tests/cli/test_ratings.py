@@ -1,0 +1,117 @@
+"""Ratings by command: train, predict, recommend, and what is said of a wrong word."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tabvision.cli import main
+from tabvision.cli.ratings import bias_table, draw, show_films
+from tabvision.inference.checkpoint import load_module
+from tests.ratings import made_ratings, made_titles
+
+TRAIN = ["train", "ratings.csv", "--user", "who", "--item", "film", "--epochs", "2", "--accelerator", "cpu"]
+RUN = Path("runs/ratings")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with ratings in it."""
+    monkeypatch.chdir(tmp_path)
+    made_ratings().to_csv("ratings.csv", index=False)
+    made_titles().to_csv("films.csv", index=False)
+    return tmp_path
+
+
+def test_ratings_are_trained_and_pairs_are_predicted() -> None:
+    assert main([*TRAIN, "--target", "stars", "--titles", "films.csv"]) == 0
+
+    pd.DataFrame({"who": [100, 101, -1], "film": [1, 2, 3]}).to_csv("pairs.csv", index=False)
+    assert main(["predict", str(RUN / "best.ckpt"), "pairs.csv", "--out", "answers.csv"]) == 0
+
+    written = pd.read_csv(RUN / "predictions.csv")
+    answers = pd.read_csv("answers.csv")["prediction"]
+    assert list(written) == ["row", "who", "film", "stars", "prediction"]
+    assert answers.between(0.75, 5.25).all()
+
+
+def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
+    main([*TRAIN, "--target", "stars", "--factors", "4", "--lr", "1e-2"])
+    recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())
+    recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
+    Path("again.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+    first, again = (pd.read_csv(f"runs/{name}/metrics.csv").groupby("epoch").max() for name in ("ratings", "again"))
+    assert recipe["model"]["init_args"] == {"factors": 4, "lr": "1e-2"}
+    pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
+
+
+def test_takings_without_a_rating_are_trained_too() -> None:
+    assert main([*TRAIN[:6], "--epochs", "1", "--accelerator", "cpu"]) == 0
+
+    written = pd.read_csv(RUN / "predictions.csv")
+    recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())
+    assert set(written["interaction"]) == {"no", "yes"}
+    assert {"probability_no", "probability_yes"} <= set(written)
+    assert recipe["model"]["init_args"] == {"lr": 0.01}
+
+
+def test_the_best_and_the_worst_are_printed_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TRAIN, "--target", "stars", "--titles", "films.csv"])
+    capsys.readouterr()
+
+    show_films(RUN)
+
+    out = capsys.readouterr().out
+    assert out.count(" ratings  Film No. ") == 16
+    assert (RUN / "factors.png").stat().st_size > 10_000
+    assert (RUN / "biases.png").stat().st_size > 10_000
+
+
+def test_pictures_need_no_titles() -> None:
+    main([*TRAIN, "--target", "stars"])
+
+    draw(load_module(RUN / "best.ckpt"), RUN)
+
+    assert (RUN / "factors.png").exists()
+
+
+def test_a_line_without_a_title_names_the_id() -> None:
+    frame = pd.DataFrame({"film": [7], "num_pairs": [np.int64(1_000)], "bias": [-0.5]})
+
+    assert bias_table(frame) == "  -0.500  1,000 ratings  7"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--user", "who"], "ratings need --item, the column of items"),
+        (["--item", "film"], "ratings need --user, the column of users"),
+        (
+            ["--user", "who", "--item", "film", "--target", "stars,when"],
+            "ratings have one --target, got 2: stars, when",
+        ),
+        (["--user", "who", "--item", "who"], "user and item are the same column"),
+    ],
+)
+def test_wrong_words_are_answered_in_a_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "ratings.csv", *words]) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_line_has_what_the_job_reads() -> None:
+    from tabvision.cli.train import add_parser
+
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_parser(commands)
+    parsed = commands.choices["train"].parse_args(["ratings.csv"])
+
+    assert {"user", "item", "target", "titles", "factors", "lr", "epochs", "batch_size"} <= vars(parsed).keys()

@@ -1,0 +1,83 @@
+"""`tabvision recommend` from a checkpoint alone."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tabvision.cli import main, recommend
+from tabvision.errors import BadTypeError, BadValueError
+from tests.ratings import made_ratings, made_titles
+
+CHECKPOINT = "runs/ratings/best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained run."""
+    place = tmp_path_factory.mktemp("recommend")
+    made_ratings().to_csv(place / "ratings.csv", index=False)
+    made_titles().to_csv(place / "films.csv", index=False)
+    words = ["train", str(place / "ratings.csv"), "--user", "who", "--item", "film", "--target", "stars"]
+    words += ["--titles", str(place / "films.csv"), "--epochs", "2", "--accelerator", "cpu"]
+    assert main([*words, "--out", str(place / "runs/ratings")]) == 0
+    return place
+
+
+def run(*words: str) -> None:
+    parser = argparse.ArgumentParser()
+    recommend.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["recommend", *words])
+    arguments.run(arguments)
+
+
+def test_items_that_the_user_has_not_rated_are_printed_and_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+
+    run(CHECKPOINT, "--user", "105", "-k", "3", "--out", "next.csv", "--overwrite")
+
+    known = set(made_ratings().query("who == 105")["film"])
+    written = pd.read_csv("next.csv")
+    assert list(written) == ["film", "title", "prediction"]
+    assert len(written) == 3
+    assert not known & set(written["film"])
+    out = capsys.readouterr().out
+    assert all(title in out for title in written["title"])
+
+
+def test_items_that_were_rated_may_be_included(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(str(folder / CHECKPOINT), "--user", "105", "-k", "20", "--include-seen")
+
+    assert capsys.readouterr().out.count("Film No.") == 20
+
+
+def test_an_unknown_user_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(str(folder / CHECKPOINT), "--user", "5")
+
+    assert "user '5' is not in the training rows" in capsys.readouterr().out
+
+
+def test_items_like_an_item_are_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(str(folder / CHECKPOINT), "--similar-to", "3", "-k", "2")
+
+    assert "similarity" in capsys.readouterr().out
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(folder: Path) -> None:
+    (folder / "there.csv").write_text("mine")
+
+    with pytest.raises(BadValueError, match="there"):
+        run(str(folder / CHECKPOINT), "--user", "105", "--out", str(folder / "there.csv"))
+
+
+def test_a_checkpoint_of_a_table_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5] * 10, "paid": ["no", "yes"] * 20})
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    words = ["train", str(tmp_path / "people.csv"), "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+
+    with pytest.raises(BadTypeError, match="holds a TabularModule, which knows no users and items"):
+        run(str(tmp_path / "run/best.ckpt"), "--user", "1")

@@ -1,0 +1,323 @@
+"""CollabDataModule: ratings and plain takings, from frame or file, with titles, splits and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
+from tabvision.schema import Schema
+from tabvision.tasks import Binary, Multiclass, Regression
+from tests.ratings import made_ratings, made_titles, ratings_data
+
+
+def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
+    frame = made_ratings()
+    data = ratings_data(frame)
+
+    batch = next(iter(data.train_dataloader()))
+
+    users, items = data.schema.categorical
+    rows = frame.iloc[batch["index"].numpy()]
+    assert np.array(users.vocabulary)[batch["categorical"][:, 0] - 1].tolist() == rows["who"].tolist()
+    assert np.array(items.vocabulary)[batch["categorical"][:, 1] - 1].tolist() == rows["film"].tolist()
+    assert batch["target"][:, 0].tolist() == rows["stars"].tolist()
+    assert batch["categorical"].dtype == torch.int64
+
+
+def test_the_schema_is_one_of_two_categories_and_a_number_within_the_scale() -> None:
+    schema = ratings_data().schema
+
+    assert [column.name for column in schema.categorical] == ["who", "film"]
+    assert not schema.continuous
+    assert isinstance(schema.task, Regression)
+    assert schema.task.y_range == (0.75, 5.25)
+    assert Schema.from_dict(schema.to_dict()) == schema
+
+
+def test_a_file_is_read_like_its_frame(tmp_path: Path) -> None:
+    made_ratings().to_csv(tmp_path / "ratings.csv", index=False)
+
+    data: Any = ratings_data(tmp_path / "ratings.csv")
+
+    assert data.schema == ratings_data().schema
+
+
+def test_users_and_items_are_those_of_the_training_rows() -> None:
+    frame = made_ratings()
+    unseen = frame["film"] == 7
+
+    data = ratings_data(frame, split=IndexSplit(np.flatnonzero(unseen).tolist()))
+
+    assert 7 not in data.schema.categorical[1].vocabulary
+    assert not data.parts["val"].tensors["categorical"][data.parts["val"].rows, 1].any()
+
+
+def test_held_out_rows_of_unknown_items_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_ratings()
+    unseen = np.flatnonzero(frame["film"] == 7).tolist()
+
+    ratings_data(frame, split=IndexSplit([*unseen, 0]), verbose=True)
+
+    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item that training lacks, answered as for an average one."
+    assert told in capsys.readouterr().out
+
+
+def test_known_pairs_are_those_of_every_part_whose_codes_are_known() -> None:
+    frame = made_ratings()
+    unseen = np.flatnonzero(frame["film"] == 7).tolist()
+
+    data = ratings_data(frame, split=IndexSplit([*unseen[:3], 0, 1]))
+
+    assert data.known_pairs().shape == (2, len(frame))
+    assert ratings_data(frame, split=IndexSplit(unseen)).known_pairs().shape == (2, len(frame) - len(unseen))
+
+
+def test_training_and_held_out_pairs_are_told_apart() -> None:
+    data = ratings_data()
+
+    assert data.training_pairs().shape[1] == len(data.parts["train"].rows)
+    assert data.held_out_pairs().shape[1] == len(data.parts["val"].rows)
+
+
+def test_the_baseline_is_the_mean_rating() -> None:
+    data = ratings_data()
+    train, val = (data.frame["stars"].iloc[data.parts[name].rows.numpy()] for name in ("train", "val"))
+
+    assert data.baseline()["val/mae"] == pytest.approx((val - train.mean()).abs().mean(), rel=1e-5)
+    assert ratings_data(rating=None).baseline() == {}
+
+
+def test_yes_and_no_are_ratings_too() -> None:
+    frame = made_ratings()
+    frame["liked"] = np.where(frame["stars"] > 3, "yes", "no")
+
+    data = ratings_data(frame, rating="liked")
+
+    assert isinstance(data.schema.task, Binary)
+    assert data.schema.classes == ("no", "yes")
+
+
+@pytest.mark.parametrize("split", ["last", "time"])
+def test_a_word_splits_by_time(split: str) -> None:
+    data = ratings_data(split=split, timestamp="when")
+
+    rows = data.frame.iloc[data.parts["val"].rows.numpy()]
+    training = data.frame.iloc[data.parts["train"].rows.numpy()]
+    if split == "time":
+        assert rows["when"].min() > training["when"].max()
+    else:
+        assert (rows.set_index("who")["when"] > training.groupby("who")["when"].max().loc[rows["who"]]).all()
+
+
+def test_splits_that_bring_columns_or_sources_of_their_own_work() -> None:
+    frame = made_ratings()
+    marked = frame.assign(part=np.where(np.arange(len(frame)) % 4 == 0, "valid", "train"))
+
+    by_column = ratings_data(marked, split=ColumnSplit("part"))
+    by_source = ratings_data(frame.iloc[50:], split=SourceSplit(frame.iloc[:50]))
+
+    assert len(by_column.parts["val"].rows) == -(-len(frame) // 4)
+    assert len(by_source.parts["val"].rows) == 50
+
+
+def test_everything_may_train() -> None:
+    assert set(ratings_data(split=None).parts) == {"train"}
+
+
+def test_test_and_predict_rows_come_from_sources_of_their_own() -> None:
+    fresh = made_ratings(seed=1).head(40)
+    pairs = pd.DataFrame({"who": [100, None], "film": [3, 4]})
+
+    data = ratings_data(test=fresh, predict=pairs)
+
+    assert next(iter(data.test_dataloader()))["target"][:, 0].tolist() == fresh["stars"].tolist()
+    assert next(iter(data.predict_dataloader()))["categorical"][1, 0] == 0
+
+
+def test_a_schema_is_used_again() -> None:
+    schema = ratings_data().schema
+
+    assert ratings_data(made_ratings().head(60), schema=schema).schema is schema
+
+
+def test_titles_come_from_a_second_table_or_from_the_ratings() -> None:
+    frame = made_ratings().merge(made_titles(), on="film")
+
+    second = ratings_data(titles=made_titles())
+    own = ratings_data(frame, title="title")
+
+    expected = tuple(f"Film No. {label}" for label in second.schema.categorical[1].vocabulary)
+    assert second.schema.categorical[1].titles == own.schema.categorical[1].titles == expected
+    assert Schema.from_dict(second.schema.to_dict()) == second.schema
+
+
+def test_a_category_without_titles_is_saved_as_before() -> None:
+    (users, _) = ratings_data().schema.to_dict()["categorical"]
+
+    assert "titles" not in users
+
+
+# Without ratings: taken pairs, and drawn ones beside them.
+
+
+def test_without_a_rating_negatives_stand_beside_each_pair() -> None:
+    data = ratings_data(rating=None, negatives=3)
+
+    batch = next(iter(data.train_dataloader()))
+
+    assert data.schema.classes == ("no", "yes")
+    assert len(batch["target"]) == 4 * 32
+    assert batch["target"].sum() == 32
+
+
+def test_negatives_are_no_training_pairs_and_change_from_epoch_to_epoch() -> None:
+    data = ratings_data(rating=None, batch_size=1000)
+    loader = data.train_dataloader()
+    taken = set(map(tuple, data.training_pairs().T.tolist()))
+
+    epochs = [next(iter(loader)) for _ in range(2)]
+
+    drawn = [set(map(tuple, batch["categorical"][batch["target"] == 0].tolist())) for batch in epochs]
+    assert not drawn[0] & taken
+    assert drawn[0] != drawn[1]
+    again = next(iter(ratings_data(rating=None, batch_size=1000).train_dataloader()))
+    assert torch.equal(again["categorical"], epochs[0]["categorical"])
+
+
+def test_validation_negatives_never_change_and_are_rows_of_the_frame() -> None:
+    frame = made_ratings()
+    data = ratings_data(frame, rating=None, negatives=2)
+    part = data.parts["val"]
+
+    loader: Any = data.val_dataloader()
+    first, second = (next(iter(loader)) for _ in range(2))
+    rows = data.frame.iloc[first["index"].numpy()]
+
+    assert torch.equal(first["categorical"], second["categorical"])
+    assert len(part.rows) == 3 * round(0.2 * len(frame))
+    assert (rows["interaction"] == np.where(first["target"] == 1, "yes", "no")).all()
+    items = np.array(data.schema.categorical[1].vocabulary)
+    assert items[first["categorical"][:, 1] - 1].tolist() == rows["film"].tolist()
+    drawn = rows[rows["interaction"] == "no"].merge(frame, on=["who", "film"])
+    assert drawn.empty
+
+
+def test_held_out_pairs_without_ratings_are_the_taken_ones() -> None:
+    frame = made_ratings()
+    data = ratings_data(frame, rating=None, test=made_ratings(seed=1).head(10))
+
+    assert data.held_out_pairs().shape[1] == round(0.2 * len(frame))
+    assert data.held_out_pairs("test").shape[1] == 10
+
+
+# What is refused, or said.
+
+
+def test_repeated_pairs_are_refused_or_decided_upon(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_ratings()
+    twice = pd.concat([frame, frame.head(3).assign(stars=1.0)], ignore_index=True)
+
+    with pytest.raises(BadValueError, match="3 rows repeat a pair of 'who' and 'film', such as"):
+        ratings_data(twice)
+    last = ratings_data(twice, duplicates="last", split=None, verbose=True)
+
+    assert len(last.parts["train"].rows) == len(frame)
+    assert not set(last.parts["train"].rows.tolist()) & {0, 1, 2}
+    assert "3 rows left out for a later one of the same user and item." in capsys.readouterr().out
+    assert len(ratings_data(twice, duplicates="keep", split=None).parts["train"].rows) == len(twice)
+
+
+def test_the_last_of_a_repeated_pair_is_the_latest_in_time() -> None:
+    frame = made_ratings()
+    twice = pd.concat([frame, frame.head(1).assign(when=0)], ignore_index=True)
+
+    data = ratings_data(twice, duplicates="last", timestamp="when", split=None)
+
+    assert 0 in data.parts["train"].rows
+    assert len(frame) not in data.parts["train"].rows
+
+
+def test_ratings_outside_the_range_are_refused_in_training_and_said_elsewhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    frame = made_ratings()
+    high = np.flatnonzero(frame["stars"] > 4.5).tolist()
+
+    with pytest.raises(BadValueError, match=r"y_range is 0\.5 to 4\.5, but .* training targets lie outside"):
+        ratings_data(frame, y_range=(0.5, 4.5))
+    ratings_data(frame, y_range=(0.5, 4.5), split=IndexSplit(high), verbose=True)
+
+    assert f"Note: {len(high)} validation rows outside 0.5 to 4.5" in capsys.readouterr().out
+
+
+def test_missing_ids_and_ratings_are_refused_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_ratings()
+    frame.loc[2, "who"], frame.loc[5, "stars"] = np.nan, np.nan
+
+    with pytest.raises(BadValueError, match=rf"2 rows of {len(frame)} without 'who' or 'stars', first row 2"):
+        ratings_data(frame)
+    data = ratings_data(frame, missing="drop", verbose=True)
+
+    assert sum(len(part.rows) for part in data.parts.values()) == len(frame) - 2
+    assert "2 rows without 'who' or 'stars' left out." in capsys.readouterr().out
+
+
+def test_ids_as_whole_floats_are_taken_as_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    data = ratings_data(made_ratings().astype({"film": float}), verbose=True)
+
+    assert data.schema == ratings_data().schema
+    assert "Column 'film' holds floats that are all whole" in capsys.readouterr().out
+
+
+def test_ids_with_fractions_are_refused() -> None:
+    with pytest.raises(BadTypeError, match=r"column 'stars' must hold ids, got the number \d\.5"):
+        ratings_data(user="stars", rating=None)
+
+
+@pytest.mark.parametrize(("column", "role"), [("who", "user"), ("film", "item")])
+def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
+    with pytest.raises(BadValueError, match=f"there must be at least two {role}s, got one, 1, in column '{column}'"):
+        ratings_data(made_ratings().drop_duplicates("film" if column == "who" else "who").assign(**{column: 1}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"user": "Who"}, MissingColumnsError, r"'Who' \(did you mean 'who'\?\)"),
+        ({"rating": "points"}, MissingColumnsError, "lacks 1 column: 'points'"),
+        ({"timestamp": "time"}, MissingColumnsError, "lacks 1 column: 'time'"),
+        ({"item": "who"}, BadValueError, "user and item are the same column, 'who'"),
+        ({"rating": "film"}, BadValueError, "item and rating are the same column, 'film'"),
+        ({"user": 3}, BadTypeError, "user must be a column name, got 3"),
+        ({"rating": None, "negatives": 0}, BadValueError, "negatives must be at least 1, got 0"),
+        ({"negatives": 1.5}, BadTypeError, "negatives must be a whole number, got 1.5"),
+        ({"rating": None, "y_range": (1, 5)}, BadValueError, "without a rating each row means yes"),
+        ({"split": "later"}, BadValueError, "split 'later' is not known"),
+        ({"split": "time"}, BadValueError, "needs the column of times"),
+        ({"task": Multiclass()}, BadTypeError, "must be numbers, or yes and no, got multiclass in column 'stars'"),
+        ({"titles": made_titles().assign(film=-1).head(1)}, BadValueError, "the titles match no item of the ratings"),
+        ({"titles": made_titles(), "title": "name"}, MissingColumnsError, "lacks 1 column: 'name'"),
+        ({"duplicates": "first"}, UnknownNameError, "no way with duplicates named 'first'"),
+        ({"missing": "fill"}, UnknownNameError, "no way with gaps named 'fill'"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ratings_data(**settings)
+
+
+def test_a_schema_of_other_columns_is_refused() -> None:
+    schema = ratings_data().schema
+
+    with pytest.raises(BadValueError, match=r"the schema is of \['who', 'film', 'stars'\], not of"):
+        ratings_data(rating=None, schema=schema)
+
+
+def test_a_test_source_needs_a_rating() -> None:
+    with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
+        ratings_data(test=made_ratings().drop(columns="stars"))

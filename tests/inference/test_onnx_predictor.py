@@ -1,0 +1,247 @@
+"""OnnxPredictor: the same answers as Predictor's in every form of input, without torch or Lightning."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
+from tabvision.inference import OnnxPredictor, Predictor, export
+from tabvision.modules import VisionModule
+from tests.contracts.cases import Pair
+from tests.inference.loopback import Page, serving
+from tests.inference.trained import exported, raw, trained
+
+ROOT = Path(__file__).parents[2]
+
+
+def asked(target: str = "binary") -> OnnxPredictor:
+    return OnnxPredictor(exported(target))
+
+
+FORMS: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "frame": lambda frame: frame,
+    "shuffled": lambda frame: frame.sample(frac=1, random_state=0),
+    "one row": lambda frame: frame.to_dict("records")[3],
+    "few rows": lambda frame: frame.head(5).to_dict("records"),
+    "many rows": lambda frame: frame.to_dict("records"),
+    "columns": lambda frame: frame.to_dict("list"),
+    "none": lambda frame: frame.iloc[:0],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("target", ["binary", "multilabel_text", "regression_several"])
+def test_every_form_of_rows_is_answered_as_the_predictor_does(form: str, target: str) -> None:
+    source = FORMS[form](raw())
+
+    answers = asked(target).predict(source)
+
+    assert_frame_equal(answers, Predictor(trained(target)[0], device="cpu").predict(source), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])
+def test_a_file_is_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows{suffix}"
+    write = {
+        ".csv": lambda: raw().to_csv(path, index=False),
+        ".parquet": lambda: raw().to_parquet(path),
+        ".feather": lambda: raw().to_feather(path),
+    }
+    write[suffix]()
+
+    assert_frame_equal(asked().predict(path), asked().predict(raw()))
+
+
+def test_probabilities_can_be_left_out() -> None:
+    assert asked("multiclass").predict(raw(), proba=False).columns.tolist() == ["label"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 40])
+def test_the_batch_size_changes_no_answer(batch_size: int) -> None:
+    assert_frame_equal(asked().predict(raw(), batch_size=batch_size), asked().predict(raw()), rtol=1e-5)
+
+
+def test_a_file_comes_from_an_address_or_from_memory() -> None:
+    content = exported("binary").read_bytes()
+    expected = asked().predict(raw())
+
+    with serving({"/model.onnx": Page(content)}) as address:
+        for origin in (content, f"{address}/model.onnx"):
+            assert_frame_equal(OnnxPredictor(origin, threads=1).predict(raw()), expected, rtol=1e-5)
+
+
+def test_eight_threads_have_the_same_answers() -> None:
+    one, frame = asked(), raw()
+    expected = one.predict(frame)
+
+    with ThreadPoolExecutor(8) as pool:
+        for answers in pool.map(lambda _: one.predict(frame), range(40)):
+            assert_frame_equal(answers, expected)
+
+
+LIGHT = """
+import sys
+from tabvision.inference import OnnxPredictor
+answers = OnnxPredictor(sys.argv[1]).predict(sys.argv[2])
+heavy = [name for name in ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics") if name in sys.modules]
+print(len(answers), heavy)
+"""
+
+
+def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
+    raw().to_csv(tmp_path / "rows.csv", index=False)
+
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(exported("binary")), str(tmp_path / "rows.csv")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stdout == "40 []\n", done.stderr
+
+
+# Pictures.
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint of a network for pictures, and its ONNX twin."""
+    import pytorch_lightning as pl
+
+    folder = tmp_path_factory.mktemp("pictures")
+    pair = Pair(VisionModule, "multiclass")
+    module = pair.module(pair.data().schema)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
+    )
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(folder / "net.ckpt")
+    return folder / "net.ckpt", export(folder / "net.ckpt", folder / "net.onnx").path
+
+
+def photos() -> list[Any]:
+    draw = np.random.default_rng(0)
+    return [draw.integers(0, 256, (40 + 9 * place, 70, 3), dtype=np.uint8) for place in range(4)]
+
+
+def test_pictures_are_answered_as_the_predictor_does(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    paths = []
+    for place, pixels in enumerate(photos()):
+        paths.append(tmp_path / f"{place}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    torch_one, onnx_one = Predictor(pictures[0], device="cpu"), OnnxPredictor(pictures[1])
+
+    sources: list[Any] = [photos(), paths, [path.read_bytes() for path in paths], str(tmp_path), str(paths[0])]
+    for source in sources:
+        assert_frame_equal(onnx_one.predict(source), torch_one.predict(source), rtol=1e-4, atol=1e-5)
+
+
+LIGHT_PICTURES = LIGHT.replace("sys.argv[2]", "[open(sys.argv[2], 'rb').read()]")
+
+
+def test_pictures_need_neither_torch_nor_lightning(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(photos()[0]).save(tmp_path / "a.png")
+
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT_PICTURES, str(pictures[1]), str(tmp_path / "a.png")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stdout == "1 []\n", done.stderr
+
+
+def test_a_picture_that_cannot_be_read_keeps_its_row(pictures: tuple[Path, Path]) -> None:
+    source = [photos()[0], b"no picture", photos()[1]]
+
+    answers = OnnxPredictor(pictures[1]).predict(source)
+
+    assert_frame_equal(answers, Predictor(pictures[0], device="cpu").predict(source), rtol=1e-4, atol=1e-5)
+    assert answers["error"].isna().tolist() == [True, False, True]
+
+
+# Refused in a sentence.
+
+
+def rewritten(path: Path, facts: dict[str, Any] | str | None) -> bytes:
+    """The file with other facts; None takes them away."""
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    if facts is not None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "tabvision", facts if isinstance(facts, str) else json.dumps(facts)
+    return bytes(model.SerializeToString())
+
+
+def facts() -> dict[str, Any]:
+    return dict(asked().facts)
+
+
+@pytest.mark.parametrize(
+    "broken", [None, "{", "[" * 100_000, "3", "{}", '{"schema": 3}'], ids=lambda value: str(value)[:8]
+)
+def test_a_model_of_other_origin_is_refused(broken: str | None) -> None:
+    with pytest.raises(BadTypeError, match=r"was not exported by tabvision: .*Export it again: tabvision export CKPT"):
+        OnnxPredictor(rewritten(exported("binary"), broken))
+
+
+@pytest.mark.parametrize("version", [2, "1", None, True])
+def test_a_newer_or_unknown_format_is_refused(version: object) -> None:
+    with pytest.raises(
+        BadValueError, match=rf"has format {version!r}, and 1 is the newest that this version reads. Up"
+    ):
+        OnnxPredictor(rewritten(exported("binary"), facts() | {"format": version}))
+
+
+def test_facts_of_another_model_are_refused() -> None:
+    other = asked("multiclass").facts | {"inputs": []}
+    with pytest.raises(BadValueError, match=r"the model answers in shape \(40, 2\), which is not what its schema says"):
+        OnnxPredictor(rewritten(exported("binary"), other)).predict(raw())
+
+    schema = facts()["schema"] | {"continuous": []}
+    with pytest.raises(BadValueError, match="takes continuous, categorical, which is not what its schema says"):
+        OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema}))
+
+
+def test_a_model_that_fails_says_so() -> None:
+    schema = facts()["schema"]
+    longer = [column | {"vocabulary": [*column["vocabulary"], "astronaut"]} for column in schema["categorical"]]
+    broken = OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema | {"categorical": longer}}))
+
+    with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\). Export it again"):
+        broken.predict(raw())
+
+
+def test_wrong_rows_are_refused() -> None:
+    with pytest.raises(MissingColumnsError, match=r"OnnxPredictor: the frame lacks 1 column: 'job'"):
+        asked().predict(raw().drop(columns="job"))
+    with pytest.raises(TabvisionError, match=r"OnnxPredictor: .*'x' must hold"):
+        asked().predict({**raw().to_dict("records")[0], "x": "much"})
+
+
+@pytest.mark.parametrize(("batch_size", "error"), [(0, BadValueError), (2.5, BadTypeError), (True, BadTypeError)])
+def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="OnnxPredictor: batch_size must be a whole number from 1, got"):
+        asked().predict(raw(), batch_size=batch_size)
+
+
+def test_a_missing_file_and_a_missing_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingFileError, match=r"no model at 'nowhere.onnx'. Pass the path of a .onnx file"):
+        OnnxPredictor("nowhere.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # how Python marks what cannot be imported
+    with pytest.raises(BadValueError, match=r"needs onnxruntime, which is not installed. Install it: pip install"):
+        asked()

@@ -1,0 +1,158 @@
+"""Shards of each rank and their merge: every row once, in order, or a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import pytorch_lightning as pl
+from pandas.testing import assert_frame_equal
+
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+from tabvision.inference import PredictionWriter, gather, merge_predictions
+from tabvision.inference import writer as under_test
+from tabvision.inference.answers import answer_frame
+from tests.inference.trained import trained
+
+
+def shard(
+    folder: Path, rank: int, ranks: int, rows: list[int], *, told: int | None = None, total: int | None = None
+) -> None:
+    """A shard as a rank writes it."""
+    table = pa.table({"row": pa.array(rows, pa.int64()), "prediction": pa.array([float(row) for row in rows])})
+    metadata = json.dumps(
+        {"rank": rank, "ranks": ranks, "rows": len(rows) if told is None else told, "total": total}
+    ).encode()
+    folder.mkdir(exist_ok=True)
+    pa.parquet.write_table(table.replace_schema_metadata({b"tabvision": metadata}), folder / f"rank-{rank:05}.parquet")
+
+
+@pytest.mark.parametrize("target", ["binary", "regression_several"])
+def test_what_is_written_and_merged_is_what_gather_gives(target: str, tmp_path: Path, quick_trainer: Any) -> None:
+    _, data, module = trained(target)
+    trainer = quick_trainer(callbacks=[PredictionWriter(tmp_path / "shards")])
+
+    outputs = trainer.predict(module, data)
+
+    rows = merge_predictions(tmp_path / "shards", tmp_path / "all.parquet")
+    found = pd.read_parquet(tmp_path / "all.parquet")
+    gathered = gather(outputs)
+    held = gathered["index"].numpy()
+    expected = answer_frame(module.schema, gathered["predictions"].numpy())
+    expected.insert(0, "row", held)
+    assert rows == len(held)
+    assert_frame_equal(found.reset_index(drop=True), expected, check_dtype=False)
+
+
+def test_probabilities_can_be_left_out(tmp_path: Path, quick_trainer: Any) -> None:
+    _, data, module = trained("binary")
+
+    quick_trainer(callbacks=[PredictionWriter(tmp_path, proba=False)]).predict(module, data, return_predictions=False)
+
+    assert pa.parquet.read_schema(tmp_path / "rank-00000.parquet").names == ["row", "label"]
+
+
+def test_shards_of_several_ranks_are_merged_in_the_order_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "MERGE_ROWS", 7)  # so that many blocks are merged
+    order = np.random.default_rng(0).permutation(50).tolist()
+    for rank in range(3):
+        shard(tmp_path / "s", rank, 3, order[rank::3])
+
+    assert merge_predictions(tmp_path / "s", tmp_path / "all.parquet", rows=50) == 50
+
+    found = pd.read_parquet(tmp_path / "all.parquet")
+    assert found["row"].tolist() == list(range(50))
+    assert found["prediction"].tolist() == list(range(50))
+
+
+def test_a_rank_without_rows_is_no_loss(tmp_path: Path) -> None:
+    shard(tmp_path / "s", 0, 2, [1, 0])
+    shard(tmp_path / "s", 1, 2, [])
+
+    assert merge_predictions(tmp_path / "s", tmp_path / "all.parquet") == 2
+
+
+@pytest.mark.parametrize(
+    ("ranks", "rows", "message"),
+    [
+        ([[0, 1], [2, 2]], None, "1 row came twice"),
+        ([[0, 1], [3]], 4, "4 rows were to be predicted, the shards hold 3. Predict again"),
+        ([[0, 1], [2]], 2, "2 rows were to be predicted, the shards hold 3"),
+    ],
+)
+def test_rows_that_are_missing_or_come_twice_are_told(
+    ranks: list[list[int]], rows: int | None, message: str, tmp_path: Path
+) -> None:
+    for rank, own in enumerate(ranks):
+        shard(tmp_path / "s", rank, len(ranks), own)
+
+    with pytest.raises(BadValueError, match=f"merge_predictions: {message}"):
+        merge_predictions(tmp_path / "s", tmp_path / "all.parquet", rows=rows)
+
+    assert not (tmp_path / "all.parquet").exists()
+
+
+def test_the_shards_say_how_many_rows_there_should_be(tmp_path: Path) -> None:
+    shard(tmp_path / "s", 0, 1, [4, 9], total=3)
+
+    with pytest.raises(BadValueError, match="3 rows were to be predicted, the shards hold 2"):
+        merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
+
+    assert merge_predictions(tmp_path / "s", tmp_path / "all.parquet", rows=2) == 2
+
+
+def test_a_missing_rank_is_told(tmp_path: Path) -> None:
+    shard(tmp_path / "s", 0, 3, [0])
+    shard(tmp_path / "s", 2, 3, [1])
+
+    with pytest.raises(BadValueError, match=r"holds 2 shards of a run of 3. Copy the shards of all ranks"):
+        merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
+
+
+def test_a_rank_that_is_not_through_is_told(tmp_path: Path) -> None:
+    shard(tmp_path / "s", 0, 2, [0])
+    (tmp_path / "s" / "rank-00001.parquet.partial").write_bytes(b"")
+
+    with pytest.raises(BadValueError, match=r"'?rank-00001.parquet.partial'? in .* is not finished. Predict again"):
+        merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
+
+
+def test_a_shard_that_lacks_rows_or_is_damaged_is_told(tmp_path: Path) -> None:
+    shard(tmp_path / "a", 0, 1, [0], told=2)
+    with pytest.raises(BadValueError, match="lacks rows that its rank wrote"):
+        merge_predictions(tmp_path / "a", tmp_path / "all.parquet")
+
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rank-00000.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(BadValueError, match="is damaged or no shard"):
+        merge_predictions(tmp_path / "b", tmp_path / "all.parquet")
+
+
+def test_an_empty_folder_and_another_suffix_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="merge_predictions: no shards in"):
+        merge_predictions(tmp_path, tmp_path / "all.parquet")
+    with pytest.raises(BadValueError, match=r"'all.csv' is not Parquet. End it in .parquet"):
+        merge_predictions(tmp_path, tmp_path / "all.csv")
+
+
+def test_a_folder_with_shards_is_not_written_to_again(tmp_path: Path, quick_trainer: Any) -> None:
+    _, data, module = trained("binary")
+    shard(tmp_path, 0, 1, [0])
+
+    with pytest.raises(BadValueError, match=r"PredictionWriter: .* holds rank-00000.parquet already. Name an empty"):
+        quick_trainer(callbacks=[PredictionWriter(tmp_path)]).predict(module, data)
+
+
+def test_a_module_of_another_library_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTypeError, match="it writes the answers of a tabvision module, got LightningModule"):
+        PredictionWriter(tmp_path).on_predict_start(
+            pl.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False), pl.LightningModule()
+        )

@@ -1,0 +1,115 @@
+"""Recommendations: what the module thinks best, without what the user knows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.inference import Predictor
+from tabvision.interpret import item_factors, recommend, similar_items
+from tabvision.modules import CollabModule
+from tests.ratings import made_ratings, made_titles, ratings_data
+
+
+def trained(trainer: pl.Trainer, **settings: Any) -> CollabModule:
+    data = ratings_data(titles=made_titles(), **settings)
+    module = CollabModule(data.schema, factors=3, lr=0.05)
+    trainer.fit(module, data)
+    return module
+
+
+@pytest.fixture
+def module(quick_trainer: Callable[..., pl.Trainer]) -> CollabModule:
+    return trained(quick_trainer(max_epochs=10))
+
+
+def test_nothing_is_recommended_that_the_user_has_rated(module: CollabModule) -> None:
+    known = set(made_ratings().query("who == 105")["film"])
+
+    found = recommend(module, 105, 100)
+
+    assert set(found["film"]) == set(module.item.vocabulary) - known
+
+
+def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: CollabModule, tmp_path: Path) -> None:
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+
+    found = recommend(module, 105, 5, exclude_seen=False)
+
+    pairs = pd.DataFrame({"who": 105, "film": range(1, 21)})
+    answers = Predictor(tmp_path / "module.ckpt", device="cpu").predict(pairs)["prediction"]
+    expected = pairs.assign(prediction=answers).nlargest(5, "prediction")
+    assert found["film"].tolist() == expected["film"].tolist()
+    np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-6)
+    assert found["title"].tolist() == [f"Film No. {film}" for film in found["film"]]
+
+
+def test_a_users_id_may_come_as_text(module: CollabModule) -> None:
+    pd.testing.assert_frame_equal(recommend(module, "105"), recommend(module, 105))
+
+
+def test_an_unknown_user_gets_what_is_good_for_all_and_is_told(module: CollabModule) -> None:
+    with pytest.warns(UserWarning, match="user -1 is not in the training rows"):
+        found = recommend(module, -1, 5)
+
+    assert found["film"].mean() < 10
+    assert len(found) == 5
+
+
+def test_without_ratings_items_have_a_probability(quick_trainer: Callable[..., pl.Trainer]) -> None:
+    found = recommend(trained(quick_trainer(), rating=None), 105, 3)
+
+    assert list(found) == ["film", "title", "probability"]
+    assert found["probability"].between(0, 1).all()
+
+
+def test_what_was_seen_must_be_known_to_be_left_out() -> None:
+    module = CollabModule(ratings_data().schema, factors=2)
+
+    with pytest.raises(BadValueError, match="does not know what users have seen"):
+        recommend(module, 105)
+    assert len(recommend(module, 105, 3, exclude_seen=False)) == 3
+
+
+def test_the_module_is_left_in_its_mode(module: CollabModule) -> None:
+    module.train()
+
+    recommend(module, 105)
+
+    assert module.training
+
+
+def test_similar_items_have_the_highest_cosine(module: CollabModule) -> None:
+    found = similar_items(module, 3, 4, min_pairs=0)
+
+    factors = item_factors(module).set_index("film").filter(like="factor_")
+    lengths = np.linalg.norm(factors, axis=1)
+    cosine = (factors @ factors.loc[3] / lengths / lengths[factors.index.get_loc(3)]).drop(3).nlargest(4)
+    assert found["film"].tolist() == cosine.index.tolist()
+    np.testing.assert_allclose(found["similarity"], cosine, rtol=1e-4)
+
+
+def test_items_of_few_pairs_are_like_none(module: CollabModule) -> None:
+    counts = made_ratings()["film"].value_counts()
+
+    found = similar_items(module, 3, 100, min_pairs=18)
+
+    assert set(found["film"]) == set(counts[counts >= 18].index) - {3}
+
+
+def test_an_unknown_item_is_refused(module: CollabModule) -> None:
+    with pytest.raises(UnknownNameError, match="no film named 99"):
+        similar_items(module, 99)
+
+
+@pytest.mark.parametrize(("k", "error"), [(0, BadValueError), (2.5, BadTypeError)])
+def test_a_number_of_items_that_is_none_is_refused(module: CollabModule, k: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="recommend: k must be"):
+        recommend(module, 105, k)

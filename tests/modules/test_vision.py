@@ -1,0 +1,356 @@
+"""VisionModule: real weights and their statistics, freezing without a graph, checkpoints that need no download."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from sklearn.datasets import load_sample_image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from tabvision.augment.normalize import normalize
+from tabvision.callbacks import Unfreeze
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.inference.checkpoint import load_module
+from tabvision.modules import VisionModule
+from tabvision.nets.body import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.nets.groups import check_groups
+from tabvision.schema import Image, Schema, Target
+from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+
+MakeTrainer = Callable[..., pl.Trainer]
+LITE0 = "efficientnet_lite0"
+HALF = (0.5, 0.5, 0.5)
+
+
+def schema_of(task: Task | None = None, side: int = 64, **picture: Any) -> Schema:
+    """The facts of square pictures with some target."""
+    task = Multiclass(2) if task is None else task
+    classes = (
+        tuple(f"class {place}" for place in range(getattr(task, "num_classes", 2) or 2)) if task.is_classes else ()
+    )
+    return Schema(
+        target=Target(columns=("label",), task=task, classes=classes), image=Image(size=(side, side), **picture)
+    )
+
+
+def own_body() -> nn.Sequential:
+    """A small network of a user's own."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2))
+
+
+def photos(num: int, side: int = 64) -> tuple[Tensor, Tensor]:
+    """Crops of scikit-learn's two photos, uint8 and channels last, with the number of the photo."""
+    crops, labels = [], torch.arange(num) % 2
+    for label in labels.tolist():
+        photo = torch.from_numpy(load_sample_image(("china.jpg", "flower.jpg")[label]).copy())
+        top, left = (int(torch.randint(0, size - side, ())) for size in photo.shape[:2])
+        crops.append(photo[top : top + side, left : left + side])
+    return torch.stack(crops).permute(0, 3, 1, 2), labels
+
+
+def loader(num: int = 32, side: int = 64) -> Any:
+    images, labels = photos(num, side)
+    rows = [torch.arange(start, start + 16) for start in range(0, num, 16)]
+    batches = [{"image": images[places], "target": labels[places], "index": places} for places in rows]
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a data set
+
+
+def freeze(module: VisionModule, num_groups: int) -> None:
+    for group in module.layer_groups()[:num_groups]:
+        for parameter in group:
+            parameter.requires_grad_(False)
+
+
+# Real weights.
+
+
+def test_a_frozen_real_body_learns_two_photos_from_a_few_crops(quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=LITE0)
+    trainer = quick_trainer(max_epochs=2, callbacks=[Unfreeze({0: 1})])
+
+    trainer.fit(module, loader(), loader())
+
+    assert trainer.callback_metrics["val/accuracy"] > 0.9
+
+
+def test_the_weights_normalization_travels_in_the_schema_and_is_saved() -> None:
+    schema = schema_of()
+
+    module = VisionModule(schema, body=LITE0)
+
+    assert schema.image is not None
+    assert schema.image.mean == ()
+    assert module.schema == schema.with_statistics(HALF, HALF)
+    assert module.hparams["schema"] == module.schema.to_dict()
+
+
+def test_statistics_that_the_data_was_given_win() -> None:
+    schema = schema_of(mean=(0.1, 0.2, 0.3), spread=(0.4, 0.5, 0.6))
+
+    assert VisionModule(schema, body=LITE0).schema == schema
+
+
+def test_random_weights_and_a_body_of_ones_own_get_imagenets_statistics() -> None:
+    expected = schema_of().with_statistics(IMAGENET_MEAN, IMAGENET_SPREAD)
+
+    assert VisionModule(schema_of(), body="resnet18", weights=None).schema == expected
+    assert VisionModule(schema_of(), body=own_body()).schema == expected
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_uint8_pictures_give_the_answers_of_normalized_ones(*, channels_last: bool) -> None:
+    module = VisionModule(schema_of(), body=LITE0, channels_last=channels_last).eval()
+    images, _ = photos(2)
+
+    raw = module({"image": images})
+
+    torch.testing.assert_close(raw, module({"image": normalize(images, HALF, HALF)}), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_last_changes_no_answer() -> None:
+    one = VisionModule(schema_of(), body=LITE0, channels_last=True).eval()
+    other = VisionModule(schema_of(), body=LITE0, channels_last=False).eval()
+    other.load_state_dict(one.state_dict())
+    images, _ = photos(2)
+
+    assert one.body.net.conv_stem.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(one({"image": images}), other({"image": images}), rtol=1e-3, atol=1e-3)
+
+
+def test_half_precision_takes_uint8_pictures() -> None:
+    module = VisionModule(schema_of(), body="resnet18", weights=None).to(torch.bfloat16).eval()
+
+    assert module({"image": photos(2)[0]}).dtype == torch.bfloat16
+
+
+# Targets.
+
+
+@pytest.mark.parametrize("head", ["concat", "mlp", "linear"])
+@pytest.mark.parametrize(
+    ("task", "target"),
+    [
+        (Binary(focal_gamma=2.0), torch.tensor([0, 1])),
+        (Multiclass(3, label_smoothing=0.1), torch.tensor([0, 2])),
+        (Multiclass(3, focal_gamma=2.0), torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])),
+        (Multilabel(3, class_weights=(1.0, 2.0, 3.0)), torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])),
+        (Regression(mean=(5.0,), spread=(2.0,), y_range=(0.0, 10.0)), torch.tensor([[3.0], [9.0]])),
+        (Regression(mean=(0.0,) * 4, spread=(1.0,) * 4, y_range=(-1.0, 1.0)), torch.rand(2, 4)),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_every_kind_of_target_trains_every_parameter(task: Task, target: Tensor, head: Any) -> None:
+    module = VisionModule(schema_of(task), body=own_body(), head=head)
+
+    losses = module.task.loss(module({"image": photos(2)[0]}), target)
+    torch.autograd.backward(losses.sum())
+
+    assert losses.shape == (2,)
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+# Layer groups and freezing.
+
+
+@pytest.mark.parametrize("body", ["resnet18", "test_vit", "test_convnext", LITE0, "own"])
+@pytest.mark.parametrize("num_groups", [2, 3])
+def test_groups_are_the_body_by_depth_and_the_head(body: str, num_groups: int) -> None:
+    made: Any = own_body() if body == "own" else body
+    module = VisionModule(schema_of(), body=made, weights=None, num_groups=num_groups)
+
+    groups = module.layer_groups()
+
+    check_groups(groups, module)
+    assert [group.name for group in groups] == {2: ["body", "head"], 3: ["early", "late", "head"]}[num_groups]
+
+
+def test_resnet18_has_fastais_groups() -> None:
+    module = VisionModule(schema_of(Multiclass(10)), body="resnet18", weights=None)
+
+    sizes = [sum(parameter.numel() for parameter in group) for group in module.layer_groups()]
+
+    assert sizes == [683_072, 10_493_440, 532_480]  # fastai 2.8, ten classes
+
+
+def test_a_frozen_body_builds_no_graph() -> None:
+    module = VisionModule(schema_of(), body=own_body())
+    freeze(module, 2)
+    images = normalize(photos(2)[0], HALF, HALF)
+
+    assert module.body(images).grad_fn is None
+    assert module({"image": images}).requires_grad
+
+
+def test_below_the_first_group_that_trains_nothing_is_kept_for_the_gradient() -> None:
+    module = VisionModule(schema_of(), body="resnet18", weights=None)
+    freeze(module, 1)
+    outputs: dict[str, Tensor] = {}
+    net: Any = module.body.net
+    for name in ("layer2", "layer3"):
+        net.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+
+    module({"image": photos(2)[0]})
+
+    assert not outputs["layer2"].requires_grad
+    assert outputs["layer3"].requires_grad
+
+
+def test_a_frozen_stage_keeps_the_body_and_its_statistics(quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=LITE0)
+    before = {name: tensor.clone() for name, tensor in module.body.state_dict().items()}
+    trainer = quick_trainer(max_epochs=1, callbacks=[Unfreeze({0: 1, 1: "all"})])
+
+    trainer.fit(module, loader(), loader())
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.body.state_dict().items())
+
+
+# Checkpoints.
+
+
+@pytest.mark.parametrize("body", [LITE0, "resnet18"])
+def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
+    body: str, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(VisionModule(schema_of(), body=body, weights=None).body.net.state_dict(), file)
+    module = VisionModule(schema_of(), body=body, weights=file)
+    trainer = quick_trainer()
+    trainer.fit(module, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+    file.unlink()
+
+    opened = load_module(tmp_path / "module.ckpt")
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).eval()
+
+    images, _ = photos(4)
+    expected = module.eval()({"image": images})
+    assert opened.schema == loaded.schema == module.schema
+    assert torch.equal(opened({"image": images}), expected)
+    assert torch.equal(loaded({"image": images}), expected)
+
+
+def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+    trainer = quick_trainer()
+    trainer.fit(module, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    with pytest.raises(
+        BadValueError, match=r"a body of your own, which no checkpoint holds. Pass it again: load_from_ch"
+    ):
+        load_module(tmp_path / "own.ckpt")
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
+
+    images, _ = photos(4)
+    assert torch.equal(loaded({"image": images}), module.eval()({"image": images}))
+
+
+def test_lightnings_own_callback_averages_weights(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    body, batches = own_body(), loader()
+
+    def trained(*callbacks: Callback) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        module = VisionModule(schema_of(), body=copy.deepcopy(body))
+        trainer = quick_trainer(max_epochs=2, callbacks=list(callbacks))
+        trainer.fit(module, batches, batches)
+        trainer.save_checkpoint(tmp_path / "ema.ckpt")
+        return module.state_dict()
+
+    plain, last = trained(), trained(EMAWeightAveraging(decay=0.0))
+    averaged = trained(EMAWeightAveraging(decay=0.9))
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "ema.ckpt", weights_only=True, body=own_body()).state_dict()
+
+    assert all(torch.equal(tensor, last[name]) for name, tensor in plain.items())
+    assert not torch.equal(plain["head.4.weight"], averaged["head.4.weight"])
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in averaged.items())
+
+
+# The data's schema.
+
+
+class Data(pl.LightningDataModule):
+    """A datamodule that has only what is asked here: a schema and batches."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def val_dataloader(self) -> Any:
+        return loader(16)
+
+
+def test_data_that_leaves_the_statistics_to_the_weights_is_the_same_data(quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+
+    quick_trainer().validate(module, Data(schema_of()), verbose=False)
+    quick_trainer().validate(module, Data(module.schema), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "difference"),
+    [
+        (schema_of(mean=HALF, spread=HALF), "image"),
+        (schema_of(side=32), "image"),
+        (Schema(target=schema_of().target), "image"),
+        (schema_of(Multiclass(3)), "target"),
+    ],
+)
+def test_other_data_is_refused(schema: Schema, difference: str, quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+
+    with pytest.raises(BadValueError, match=f"prepared for another schema; what differs: {difference}. "):
+        quick_trainer().validate(module, Data(schema), verbose=False)
+
+
+# Wrong input.
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"body": "resnet1"}, UnknownNameError, "no network named 'resnet1'. Choices: resnet18"),
+        ({"body": 18}, BadTypeError, "a body must be named by text, got int"),
+        (
+            {"body": "mixer_s32_224"},
+            BadValueError,
+            r"VisionModule: the body takes no pictures of 64 x 64 .*Pass size=224",
+        ),
+        ({"body": "resnet18", "num_groups": 1}, BadValueError, "num_groups must be at least 2, got 1. Pass 3"),
+        ({"body": "resnet18", "num_groups": 2.5}, BadTypeError, "num_groups must be a whole number, got 2.5"),
+        ({"body": nn.Conv2d(3, 4, 3)}, BadValueError, "but the body has 1 part to group. Pass num_groups=2 or fewer"),
+        (
+            {"body": nn.Linear(3, 4)},
+            BadValueError,
+            r"the body takes no pictures of 64 x 64 pixels \(.*Pass another size",
+        ),
+        ({"body": "resnet18", "head": "conact"}, UnknownNameError, "no head named 'conact'"),
+        ({"body": "resnet18", "dropout": 2}, BadValueError, "dropout must lie in"),
+        ({"body": "resnet18", "lr": -1.0}, BadValueError, "-1.0"),
+    ],
+)
+def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        VisionModule(schema_of(), **({"weights": None} | settings))
+
+
+def test_a_schema_without_a_picture_is_a_sentence() -> None:
+    with pytest.raises(
+        BadValueError, match=r"VisionModule: the schema has no picture. Build it from an ImageDataModule"
+    ):
+        VisionModule(Schema(target=schema_of().target))
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    torch.save(own_body().state_dict(), tmp_path / "own.pth")
+
+    with pytest.raises(BadValueError, match=r"own.pth do not fit the body, which has .* keys missing: "):
+        VisionModule(schema_of(), body="resnet18", weights=tmp_path / "own.pth")

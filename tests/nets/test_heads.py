@@ -1,0 +1,93 @@
+"""Heads: fastai's layers at fastai's places, and the simpler ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.nets.heads import ConcatPool, MeanPool, make_head
+from tabvision.nets.norm import BatchNorm1d
+
+# Of fastai 2.8's create_head(512, 10), and create_head(512, 10, lin_ftrs=[256, 128], ps=0.4)
+FASTAI_SHAPES = {"2.weight": (1024,), "4.weight": (512, 1024), "6.weight": (512,), "8.weight": (10, 512)}
+FASTAI_DROPOUTS = {(512,): [0.25, 0.5], (256, 128): [0.2, 0.2, 0.4]}
+
+
+def shapes(head: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in head.named_parameters() if name.endswith("weight")}
+
+
+def test_the_default_head_is_fastais() -> None:
+    head = make_head(512, 10)
+
+    assert shapes(head) == FASTAI_SHAPES
+    assert [name for name, _ in head.named_parameters() if name.endswith("bias")] == ["2.bias", "6.bias"]
+    kinds = [ConcatPool, nn.Identity, BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, BatchNorm1d, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in head] == kinds
+
+
+@pytest.mark.parametrize(("widths", "dropout"), [((512,), 0.5), ((256, 128), 0.4)])
+def test_half_the_dropout_stands_before_every_layer_but_the_last(widths: tuple[int, ...], dropout: float) -> None:
+    head = make_head(512, 10, widths=widths, dropout=dropout)
+
+    assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == FASTAI_DROPOUTS[widths]
+
+
+def test_it_begins_as_fastais() -> None:
+    head = make_head(512, 10)
+
+    weights = dict(head.named_parameters())
+    assert weights["4.weight"].std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.01)
+    assert weights["8.weight"].std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.05)
+    for name in ("2", "6"):
+        assert (weights[f"{name}.weight"] == 1).all()
+        assert (weights[f"{name}.bias"] == 1e-3).all()
+
+
+def test_concat_pooling_is_torchs_largest_value_and_mean() -> None:
+    maps = torch.randn(2, 5, 3, 4)
+    expected = [nn.AdaptiveMaxPool2d(1)(maps), nn.AdaptiveAvgPool2d(1)(maps)]
+
+    torch.testing.assert_close(ConcatPool()(maps), torch.cat(expected, dim=1).flatten(1))
+    torch.testing.assert_close(MeanPool()(maps), expected[1].flatten(1))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+@pytest.mark.parametrize("widths", [(), (8,), (8, 6)])
+@pytest.mark.parametrize("kind", ["concat", "mlp", "linear"])
+def test_every_head_gives_logits_and_gradients(kind: Any, widths: tuple[int, ...], rows: int, *, pooled: bool) -> None:
+    head = make_head(5, 3, kind=kind, widths=widths, pooled=pooled)
+    features: Tensor = torch.randn(rows, 5) if pooled else torch.randn(rows, 5, 4, 4)
+
+    if rows == 0:
+        head.eval()  # no row is no training
+    logits = head(features)
+    torch.autograd.backward(logits.sum())
+
+    assert logits.shape == (rows, 3)
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_a_head_over_pooled_features_takes_each_once() -> None:
+    assert shapes(make_head(5, 3, pooled=True))["4.weight"] == (512, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"kind": "conact"}, UnknownNameError, "make_head: no head named 'conact'. Choices: concat"),
+        ({"dropout": 1.0}, BadValueError, r"dropout must lie in \[0, 1\), got 1.0. Pass a share such as 0.5"),
+        ({"dropout": "0.5"}, BadValueError, r"dropout must lie in"),
+        ({"widths": (0,)}, BadValueError, r"head_widths must be whole numbers from 1, got \(0,\). Pass a list"),
+        ({"widths": 512}, BadValueError, "head_widths must be whole numbers from 1, got 512"),
+        ({"widths": (1.5,)}, BadValueError, "head_widths must be whole numbers"),
+    ],
+)
+def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_head(5, 3, **settings)

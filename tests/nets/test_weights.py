@@ -1,0 +1,151 @@
+"""Weights from files: read as plain data, matched by key, and every mismatch said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+from tabvision.nets.weights import is_file_name, load_weights, read_weights
+
+State = dict[str, Tensor]
+
+
+def small_net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("default", False),
+        ("IMAGENET1K_V2", False),
+        ("a1_in1k", False),
+        ("my.pth", True),
+        ("dir/my.safetensors", True),
+        (Path("weights"), True),
+    ],
+)
+def test_files_are_told_from_names(weights: str | Path, *, expected: bool) -> None:
+    assert is_file_name(weights) is expected
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": state},
+        lambda state: {"state_dict": {"model": state}},
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {"state_dict": {f"model.{key}": value for key, value in state.items()}},
+        lambda state: {"state_dict": {f"module.model.{key}": value for key, value in state.items()}},
+    ],
+)
+def test_nested_dicts_and_prefixes_are_understood(wrap: Callable[[State], Any], tmp_path: Path) -> None:
+    net, other = small_net(), small_net()
+    torch.save(wrap(net.state_dict()), tmp_path / "net.pth")
+
+    load_weights("test", other, read_weights("test", tmp_path / "net.pth"), source="net.pth")
+
+    assert all(torch.equal(tensor, net.state_dict()[key]) for key, tensor in other.state_dict().items())
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    state = {key: value.clone() for key, value in small_net().state_dict().items()}
+    save_file(state, tmp_path / "net.safetensors")
+
+    found = read_weights("test", str(tmp_path / "net.safetensors"))
+
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_a_checkpoint_of_a_whole_module_gives_its_body() -> None:
+    net, other = small_net(), small_net()
+    state = {f"body.net.{key}": value for key, value in net.state_dict().items()} | {"head.2.weight": torch.zeros(3)}
+
+    load_weights("test", other, state, source="best.ckpt")
+
+    assert torch.equal(other.state_dict()["0.weight"], net.state_dict()["0.weight"])
+
+
+def test_the_classifier_is_left_out_and_a_missing_counter_is_forgiven() -> None:
+    net = small_net()
+    state = {key: value for key, value in small_net().state_dict().items() if "num_batches" not in key}
+    state |= {"fc.weight": torch.zeros(2), "fc.bias": torch.zeros(2)}
+
+    load_weights("test", net, state, source="a file", left_out=["fc"])
+
+    assert torch.equal(net.state_dict()["0.weight"], state["0.weight"])
+
+
+def test_every_mismatch_is_listed_and_nothing_is_copied() -> None:
+    net = small_net()
+    before = net.state_dict()["0.weight"].clone()
+    state = small_net().state_dict()
+    state = {
+        "0.weight": torch.zeros(4, 3, 5, 5),
+        "fc.weight": torch.zeros(1),
+        **{k: state[k] for k in ("0.bias", "1.bias")},
+    }
+
+    with pytest.raises(BadValueError) as caught:
+        load_weights("make_body", net, state, source="other.pth")
+
+    assert str(caught.value) == (
+        "make_body: the weights in other.pth do not fit the body, which has 7 keys. "
+        "3 keys missing: 1.weight, 1.running_mean, 1.running_var; "
+        "1 key of another shape: 0.weight (4, 3, 5, 5) instead of (4, 3, 3, 3); "
+        "1 key unknown to the net: fc.weight. Pass weights that were trained with this architecture."
+    )
+    assert torch.equal(net.state_dict()["0.weight"], before)
+
+
+class Runs:
+    """Something that a file must not be able to do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("this code ran",)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ({"weight": Runs()}, BadValueError, "holds more than plain data, or is no file of weights, and was not opened"),
+        ({"epoch": 3}, BadTypeError, r"holds no tensors by key. Save the net's state_dict\(\)"),
+        ([torch.zeros(1)], BadTypeError, "holds no tensors by key"),
+    ],
+)
+def test_what_is_no_weights_is_refused(
+    content: Any, error: type[Exception], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "net.pth")
+
+    with pytest.raises(error, match=message):
+        read_weights("make_body", tmp_path / "net.pth")
+
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_damaged_file_is_a_sentence(name: str, tmp_path: Path) -> None:
+    torch.save(small_net().state_dict(), tmp_path / "whole.pth")
+    (tmp_path / name).write_bytes((tmp_path / "whole.pth").read_bytes()[:-500])
+
+    with pytest.raises(BadValueError, match=r"is damaged or no file of weights \(.*\). Copy the file again"):
+        read_weights("make_body", tmp_path / name)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "no.pth"
+
+    with pytest.raises(MissingFileError, match=re.escape(f"make_body: no weights at {str(path)!r}. Pass the path")):
+        read_weights("make_body", path)

@@ -1,0 +1,22 @@
+"""The grid shows the pictures that it is given."""
+
+import numpy as np
+import pytest
+
+from tabvision.errors import BadValueError
+from tabvision.plots import image_grid
+
+
+def test_a_grid_shows_each_picture_under_its_label() -> None:
+    pictures = [np.full((4, 5, 3), value, dtype=np.uint8) for value in range(5)]
+
+    figure = image_grid(pictures, list("abcde"), columns=2)
+
+    assert [axes.get_title() for axes in figure.axes] == list("abcde")
+    assert [int(axes.get_images()[0].get_array().max()) for axes in figure.axes] == list(range(5))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("num", "labels"), [(0, []), (2, ["a"])])
+def test_a_grid_of_nothing_or_with_too_few_labels_is_a_sentence(num: int, labels: list[str]) -> None:
+    with pytest.raises(BadValueError, match="there must be a picture, and a label for each or none"):
+        image_grid([np.zeros((4, 4, 3), dtype=np.uint8)] * num, labels)

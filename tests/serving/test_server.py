@@ -1,0 +1,111 @@
+"""Starting and stopping: a free port, a taken one, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+from tabvision.inference import OnnxPredictor, Predictor
+from tabvision.serving import serve
+from tabvision.serving.server import listen, load
+from tests.inference.trained import exported, trained
+
+ROOT = Path(__file__).parents[2]
+START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, "checkpoint"), (signal.SIGTERM, "onnx")])
+def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
+    path = exported("binary") if kind == "onnx" else trained("binary")[0]
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        (address,) = re.findall(r"at (http://127\.0\.0\.1:\d+) \(stop with Ctrl\+C\)", line)
+        assert wait_for(address)["status"] == "ok"
+    finally:
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert out == "Stopped.\n"
+    assert "Traceback" not in errors
+
+
+def wait_for(address: str) -> Any:
+    """The health of a server that has its socket already: the connection waits until it answers."""
+    return httpx.get(f"{address}/health", timeout=30).json()
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(BadValueError, match=rf"serve: port {port} at 127.0.0.1 cannot be listened at \(.*in use\)"):
+            serve(trained("binary")[0], port=port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "error", "message"),
+    [
+        ("127.0.0.1", -1, BadValueError, "port must lie in 0 to 65535, got -1"),
+        ("127.0.0.1", 70_000, BadValueError, "port must lie in 0 to 65535"),
+        ("127.0.0.1", "80", BadTypeError, "port must be a whole number, got '80'"),
+        ("127.0.0.1", True, BadTypeError, "port must be a whole number"),
+        ("no such host.invalid", 0, BadValueError, "is no address here"),
+        ("203.0.113.7", 0, BadValueError, "cannot be listened at"),
+    ],
+)
+def test_a_wrong_address_is_told(host: str, port: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"serve: .*{message}"):
+        listen(host, port)
+
+
+def test_what_is_no_model_is_told_and_the_socket_is_given_back() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    with pytest.raises(MissingFileError, match=r"no checkpoint at 'nowhere.ckpt'"):
+        serve("nowhere.ckpt", port=port)
+
+    listen("127.0.0.1", port).close()
+
+
+def test_a_recipe_constructs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"!!python/object/apply:os.mkdir ['{tmp_path / 'ran'}']\n")
+
+    with pytest.raises(BadValueError, match="is a recipe, not a checkpoint, and was not opened"):
+        serve(tmp_path / "recipe.yaml", port=0)
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_suffix_says_what_is_served() -> None:
+    assert isinstance(load(exported("binary")), OnnxPredictor)
+    assert isinstance(load(trained("binary")[0], "cpu"), Predictor)
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "starlette", "python_multipart"])
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # how Python marks what cannot be imported
+
+    with pytest.raises(
+        BadValueError, match=rf"serving needs {package}, which is not installed. Install it: pip install"
+    ):
+        serve(trained("binary")[0], port=0)

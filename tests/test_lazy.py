@@ -1,0 +1,30 @@
+"""Names that are imported when they are first asked for."""
+
+import importlib
+
+import pytest
+
+from tabvision.lazy import lazy_names
+
+PACKAGES = ("tabvision.data", "tabvision.inference", "tabvision.serving")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_found_and_nothing_else_is_listed(package: str) -> None:
+    module = importlib.import_module(package)
+
+    assert sorted(module._PLACES) == sorted(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name).__name__ == name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_takes_the_place_of_a_name_in_it(package: str) -> None:
+    module = importlib.import_module(package)
+
+    assert not set(module._PLACES) & set(module._PLACES.values())
+
+
+def test_a_name_that_is_not_there_is_told_as_python_does() -> None:
+    with pytest.raises(AttributeError, match="module 'tabvision' has no attribute 'nothing'"):
+        lazy_names("tabvision", {})("nothing")
