@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ def _answer(rmse: float, seconds: list[float], rows: int) -> dict[str, Any]:
     return {"rmse": rmse, "epoch_seconds": epoch, "rows_per_second": rows / epoch, "all_epochs": seconds}
 
 
-def to_markdown(result: dict[str, Any]) -> str:
+def to_markdown(result: Mapping[str, Any]) -> str:
     """One line a batch size: errors, seconds an epoch, and how many times as fast."""
     lines = []
     for size in sorted({entry["batch_size"] for entry in result["rounds"]}):
@@ -206,7 +206,7 @@ def to_markdown(result: dict[str, Any]) -> str:
             cells.append(f"{statistics.median(entry[name]['epoch_seconds'] for entry in rounds):.2f}")
         lines.append([*cells, f"{ratios['mean']:.1f} ({min(ratios['values']):.1f} to {max(ratios['values']):.1f})"])
     names = ["batch", "fastai RMSE", "s an epoch", "tabvision RMSE", "s an epoch", "times as fast"]
-    return f"{table(names, lines)}\n\n{describe_run(result)}."
+    return f"{table(names, lines)}\n\n{describe_run(dict(result))}."
 
 
 def _numbers(text: str) -> list[int]:

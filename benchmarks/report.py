@@ -13,7 +13,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import elastic, found_rates, frozen_stage, peers, prediction_speed, quality, training_speed
+from benchmarks import (
+    batch_norm,
+    collab,
+    elastic,
+    fine_tune,
+    found_rates,
+    frozen_stage,
+    image_loading,
+    peers,
+    prediction_speed,
+    quality,
+    training_speed,
+)
 from benchmarks.common import table, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -43,6 +55,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "quality": ("Quality", quality.to_markdown),
     "prediction_speed": ("Prediction", prediction_speed.to_markdown),
     "preprocess": ("Preprocessing", preprocessing),
+    "image_loading": ("Loading photos", image_loading.to_markdown),
+    "fine_tune": ("Fine-tuning on photos, beside fastai", fine_tune.to_markdown),
+    "batch_norm": ("BatchNorm in a short fine-tune", batch_norm.to_markdown),
+    "collab": ("Ratings, beside fastai", collab.to_markdown),
     "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
     "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),
     "elastic": ("A killed process", elastic.to_markdown),

@@ -7,10 +7,13 @@ import importlib
 import json
 import os
 import random
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.data.pictures import encoded, pixels, write_folder
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/recipe.yaml"))
@@ -78,11 +81,40 @@ ADULT: dict[str, Sequence[int] | Sequence[str]] = {
 
 
 def own_data(name: str, folder: Path) -> list[str]:
-    """The arguments that point a recipe to its data, for recipes that need a file."""
-    if name != "adult":
+    """The arguments that point a recipe to its data, for recipes that need files."""
+    if name == "adult":
+        path = os.environ.get("ADULT_CSV") or write_adult(folder / "adult.csv")
+        return [f"--data.init_args.path={path}"]
+    if name == "hymenoptera":
+        write_folder(folder, {f"{part}/{label}": 20 for part in ("train", "val") for label in ("ants", "bees")})
+    elif name == "planet":
+        write_planet(folder)
+    elif name == "fashion_mnist":
+        write_fashion(folder)
+        return [f"--data.init_args.folder={folder}", f"--data.init_args.pictures={folder / 'pictures'}"]
+    else:
         return []
-    path = os.environ.get("ADULT_CSV") or write_adult(folder / "adult.csv")
-    return [f"--data.init_args.path={path}"]
+    return [f"--data.init_args.folder={folder}"]
+
+
+def write_planet(folder: Path, num_rows: int = 40) -> None:
+    """Chips with several labels each."""
+    (folder / "train").mkdir()
+    for row in range(num_rows):
+        (folder / "train" / f"chip_{row}.jpg").write_bytes(encoded(pixels(seed=row)))
+    rows = [(f"chip_{row}", ["clear primary", "haze road", "clear road"][row % 3]) for row in range(num_rows)]
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image_name", "tags"), *rows])
+
+
+def write_fashion(folder: Path, num_rows: int = 80) -> None:
+    """Noise in the format of Fashion-MNIST's files."""
+    draw = random.Random(0)
+    for part in ("train", "t10k"):
+        images, labels = draw.randbytes(num_rows * 784), bytes(row % 10 for row in range(num_rows))
+        header = struct.pack(">IIII", 0x803, num_rows, 28, 28)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images)
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, num_rows) + labels)
 
 
 def write_adult(path: Path, num_rows: int = 400) -> Path:

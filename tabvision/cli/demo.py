@@ -63,7 +63,7 @@ def digits_words(folder: Path) -> list[str]:
 
     data = digits(folder / "digits")
     words = ["train", str(data), "--body", "efficientnet_lite0", "--size", "64", "--augment", "none"]
-    return [*words, "--batch-size", "32", "--epochs", "5"]
+    return [*words, "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]
 
 
 def films_words(folder: Path) -> list[str]:

@@ -143,11 +143,6 @@ class TensorDataModule(PartsDataModule[TensorLoader]):
     sources = "a table or file"
     frame: pd.DataFrame  # the source; `index` in a batch is the place of a row in it
 
-    def summary(self) -> str:
-        """What became of every column, and how many rows each part has."""
-        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
-        return f"{self.schema}\nrows: {sizes}"
-
     @override
     def make_loader(self, part: PartName, order: Order) -> TensorLoader:
         batch_size = self.batch_size if part == "train" else _eval_batch_size(self.trainer)

@@ -125,6 +125,11 @@ class CollabDataModule(TensorDataModule):
         self._fill(parts, {"test": test, "predict": predict})
         self._say(self.summary(), *self._remarks())
 
+    def summary(self) -> str:
+        """What user, item and rating are, and how many rows each part has."""
+        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
+        return f"{self.schema}\nrows: {sizes}"
+
     def known_pairs(self) -> Tensor:
         """Codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
         pairs = self._codes[self._own_rows]

@@ -184,9 +184,8 @@ class EvaluationView(View):
         return [Drawing(matrix) for matrix in matrices], {}
 
 
-@final
-class TrainingView(View):
-    """Pictures varied anew in each epoch, in one warp and one table of values each.
+class VariedView(View):
+    """Pictures varied anew in each epoch.
 
     Args:
         size: (height, width) of the network's input.
@@ -198,6 +197,11 @@ class TrainingView(View):
     def __init__(self, size: Size, resize: str, augment: Augmentation, seed: int) -> None:
         super().__init__(size, resize)
         self.augment, self.seed = augment, seed
+
+
+@final
+class TrainingView(VariedView):
+    """Pictures varied in one warp and one table of values each."""
 
     @override
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
@@ -211,19 +215,8 @@ class TrainingView(View):
 
 
 @final
-class DeviceView(View):
-    """The part of each picture that will be seen, for a device that varies whole batches faster.
-
-    Args:
-        size: (height, width) of the network's input.
-        resize: "crop", "squish" or "pad".
-        augment: How strongly.
-        seed: Decides what is drawn, together with epoch and row.
-    """
-
-    def __init__(self, size: Size, resize: str, augment: Augmentation, seed: int) -> None:
-        super().__init__(size, resize)
-        self.augment, self.seed = augment, seed
+class DeviceView(VariedView):
+    """The part of each picture that will be seen, for a device that varies whole batches faster."""
 
     @property
     @override

@@ -221,12 +221,7 @@ def check_batch_size(who: str, batch_size: object) -> int:
         >>> check_batch_size("demo", 64)
         64
     """
-    remedy = "Pass a whole number such as 64"
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(who, f"batch_size must be a whole number, got {batch_size!r}", remedy)
-    if batch_size < 1:
-        raise BadValueError(who, f"batch_size must be at least 1, got {batch_size}", remedy)
-    return batch_size
+    return _whole(who, "batch_size", batch_size, least=1, such_as=64)
 
 
 def check_seed(who: str, seed: object) -> int:
@@ -236,9 +231,13 @@ def check_seed(who: str, seed: object) -> int:
         >>> check_seed("demo", 0)
         0
     """
-    remedy = "Pass a whole number such as 0"
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise BadTypeError(who, f"seed must be a whole number, got {seed!r}", remedy)
-    if seed < 0:
-        raise BadValueError(who, f"seed must be at least 0, got {seed}", remedy)
-    return seed
+    return _whole(who, "seed", seed, least=0, such_as=0)
+
+
+def _whole(who: str, name: str, value: object, *, least: int, such_as: int) -> int:
+    remedy = f"Pass a whole number such as {such_as}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadTypeError(who, f"{name} must be a whole number, got {value!r}", remedy)
+    if value < least:
+        raise BadValueError(who, f"{name} must be at least {least}, got {value}", remedy)
+    return value

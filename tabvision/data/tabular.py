@@ -112,6 +112,11 @@ class TabularDataModule(TensorDataModule):
         self._fill(parts, kept, {"test": test, "predict": predict})
         self._say(self.summary(), *telltales(self.schema, self.parts["train"]))
 
+    def summary(self) -> str:
+        """What became of every column, and how many rows each part has."""
+        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
+        return f"{self.schema}\nrows: {sizes}"
+
     def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
         """Raw values of the first training rows, as the network's columns, target first."""
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()

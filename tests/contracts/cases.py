@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 import torch
 
 from tabvision import modules
-from tabvision.data import CollabDataModule, TabularDataModule
+from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
-from tests.contracts.pictures import PictureTensors
+from tests.contracts.pictures import SIDE, PictureTensors, with_files
 
 ROWS = 48
 
@@ -82,6 +83,13 @@ def picture_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any)
     return PictureTensors(tabular_data(name, frame, **overrides), schema)
 
 
+def file_data(name: str, frame: pd.DataFrame) -> ImageDataModule:
+    """The same rows as the files that the frame names."""
+    case = TARGETS[name]
+    settings: dict[str, Any] = {"augment": "none", "batch_size": 16, "num_workers": 1, "size": SIDE, "verbose": False}
+    return ImageDataModule(frame, case.target, path="file", **(settings | case.settings))
+
+
 def collab_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> CollabDataModule:
     """The same rows as ratings: who has a job rates a size."""
     case = TARGETS[name]
@@ -129,6 +137,15 @@ class Pair(NamedTuple):
     def data(self, frame: pd.DataFrame | None = None, **overrides: Any) -> Any:
         """A datamodule with that target."""
         return DATA[self.kind](self.target, frame, **overrides)
+
+    def raw(self, folder: Path, rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
+        """Rows as a user has them: for a module that reads pictures, with a file each."""
+        frame = make_frame(rows, seed)
+        return frame if self.kind in TABLES else with_files(frame, folder / f"pictures{seed}")
+
+    def raw_data(self, raw: pd.DataFrame) -> Any:
+        """A datamodule that reads such rows."""
+        return self.data(raw) if self.kind in TABLES else file_data(self.target, raw)
 
     def module(self, schema: Any, **overrides: Any) -> SupervisedModule:
         """A small module; every one of the same weights."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, final
 
 import pandas as pd
 import torch
+from PIL import Image as PilImage
 from torch import Tensor
 
 from tabvision.data import TabularDataModule
@@ -38,3 +40,15 @@ def draw(columns: Any) -> Tensor:
     pattern = torch.linspace(-1, 1, SIDE)[:, None] * torch.linspace(-1, 1, SIDE)
     values = 128 + 40 * brightness[:, :, None, None] + 30 * pattern
     return values.clamp(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)
+
+
+def with_files(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The frame with a column `file`: a picture of each row, written to the folder."""
+    numbers = frame[["x", "z"]].sub([0.0, 100.0]).div([1.0, 50.0]).fillna(0.0)
+    jobs = pd.Categorical(frame["job"], ["cook", "nurse", "pilot"]).codes + 1
+    columns = {"continuous": torch.tensor(numbers.to_numpy()), "categorical": torch.tensor(jobs)[:, None]}
+    folder.mkdir(exist_ok=True)
+    files = [folder / f"{row}.png" for row in range(len(frame))]
+    for file, pixels in zip(files, draw(columns).permute(0, 2, 3, 1), strict=True):
+        PilImage.fromarray(pixels.numpy()).save(file)
+    return frame.assign(file=[str(file) for file in files])

@@ -23,6 +23,7 @@ from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 from tabvision.tuning import FindLR, lr_find
+from tests.callbacks.small import Saver
 
 EPOCHS = 4
 STAGES = {0: 1, 1: 2, 2: "all"}
@@ -182,17 +183,6 @@ def resume(folder: Path, ckpt_path: Path | None, **settings: Any) -> tuple[dict[
     trainer = make_trainer(folder, **settings, max_epochs=3, callbacks=callbacks)
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}, trainer
-
-
-class Saver(pl.Callback):
-    """A checkpoint after each step."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @override
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
 
 
 class Write(pl.Callback):

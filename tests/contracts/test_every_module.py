@@ -190,11 +190,11 @@ def test_hyperparameters_are_plain_data_that_build_the_same_module(pair: Pair) -
     assert [parameter.shape for parameter in again.parameters()] == [each.shape for each in module.parameters()]
 
 
-@every_table_and_target
+@every_module_and_target
 def test_a_checkpoint_alone_answers_as_the_trained_module_does(
     pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    data = pair.data()
+    data = pair.raw_data(pair.raw(tmp_path))
     module = pair.module(data.schema)
     trainer = quick_trainer()
     trainer.fit(module, data)
@@ -286,14 +286,14 @@ def test_test_rows_have_metrics_of_their_own(pair: Pair, quick_trainer: MakeTrai
         assert value == pytest.approx(validated[name.replace("test/", "val/")])
 
 
-@every_table_and_target
+@every_module_and_target
 def test_the_order_of_columns_changes_no_answer(pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path) -> None:
-    data = pair.data()
+    data = pair.raw_data(pair.raw(tmp_path))
     trainer = quick_trainer()
     trainer.fit(pair.module(data.schema), data)
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     predictor = Predictor(tmp_path / "module.ckpt", device="cpu")
-    raw = make_frame(30, seed=1)
+    raw = pair.raw(tmp_path, rows=30, seed=1)
 
     reordered = raw[list(raw.columns[::-1])]
 

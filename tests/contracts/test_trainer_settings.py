@@ -19,6 +19,7 @@ from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule
 from tests.contracts.cases import Pair, every_module, every_module_and_target, make_frame
+from tests.contracts.two_processes import RowsSeen
 
 MakeTrainer = Callable[..., pl.Trainer]
 
@@ -34,21 +35,6 @@ def assert_same_weights(one: SupervisedModule, other: SupervisedModule) -> None:
     ours, theirs = one.state_dict(), other.state_dict()
     different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert not different
-
-
-class RowsSeen(pl.Callback):
-    """The row numbers of each training batch, epoch by epoch."""
-
-    def __init__(self) -> None:
-        self.epochs: list[list[list[int]]] = []
-
-    @override
-    def on_train_epoch_start(self, *args: Any) -> None:
-        self.epochs.append([])
-
-    @override
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.epochs[-1].append(batch["index"].tolist())
 
 
 @every_module_and_target

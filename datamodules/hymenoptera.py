@@ -1,0 +1,60 @@
+"""Ants and bees: 245 photos to learn from, the transfer-learning example of PyTorch's tutorials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from tabvision.augment.settings import Augmentation
+from tabvision.data import ImageDataModule
+from tabvision.schema import Schema
+
+
+@final
+class HymenopteraDataModule(ImageDataModule):
+    """Photos of ants and of bees, 245 to train on and 153 to validate.
+
+    Source: PyTorch's tutorial "Transfer Learning for Computer Vision", hymenoptera_data.zip
+
+    License: none stated; photos of ImageNet, whose owners keep their rights
+
+    Limits: one standard error of the accuracy on 153 photos is 2.6 points: compare means over seeds. The photos are among
+    those that ImageNet's weights were learned on or like them.
+
+    Args:
+        folder: Holds train/ants, train/bees, val/ants and val/bees.
+        size: Side of the network's input in pixels.
+        augment: As for ImageDataModule.
+        batch_size: Pictures in one training step.
+        seed: Decides order and augmentation.
+        cache: As for ImageDataModule.
+        schema: Facts to use in place of fitting new ones.
+        verbose: Whether to print what was found.
+
+    Raises:
+        MissingFileError: The folder is not there.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        size: int = 128,
+        augment: str | Augmentation | Mapping[str, Any] | None = "default",
+        batch_size: int = 16,
+        seed: int = 0,
+        cache: str | Path | None = "auto",
+        schema: Schema | None = None,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(
+            folder,
+            size=size,
+            augment=augment,
+            batch_size=batch_size,
+            seed=seed,
+            cache=cache,
+            schema=schema,
+            verbose=verbose,
+        )

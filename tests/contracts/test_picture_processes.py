@@ -1,0 +1,125 @@
+"""Pictures and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from tabvision.errors import BadValueError
+from tabvision.inference import Predictor, merge_predictions
+from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
+from tests.data.pictures import write_folder
+
+ROOT = Path(__file__).parents[2]
+Seen = tuple[dict[str, Any], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, and what two processes wrote down about them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_folder(folder / "pictures", PICTURES, size=(36, 40), kind="png")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.contracts.picture_processes", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path) -> Seen:
+    """What each of two processes saw."""
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+def unequal(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def test_replicas_are_equal_to_the_bit_after_every_epoch(seen: Seen) -> None:
+    first, second = (process["whole"] for process in seen)
+
+    assert first["steps"] == second["steps"] == EPOCHS * PER_EPOCH
+    assert [unequal(*states) for states in zip(first["epochs"], second["epochs"], strict=True)] == [[]] * EPOCHS
+    assert not unequal(first["state"], second["state"])
+
+
+def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> None:
+    frozen, thawed, _ = seen[0]["whole"]["epochs"]
+
+    convolutions = [name for name in thawed if name.startswith("weight body.") and thawed[name].ndim == 4]
+    assert convolutions
+    assert set(unequal({name: frozen[name] for name in convolutions}, {name: thawed[name] for name in convolutions}))
+
+
+def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
+    rows = make_pictures(folder)[1].parts["train"].rows.tolist()
+
+    first, second = (process["whole"]["trained"] for process in seen)
+
+    assert {epoch: sorted(first[epoch] + second[epoch]) for epoch in first} == dict.fromkeys(range(EPOCHS), rows)
+    assert first[0] != first[1]
+
+
+def test_each_row_is_validated_once_after_every_epoch(seen: Seen, folder: Path) -> None:
+    rows = make_pictures(folder)[1].parts["val"].rows.tolist()
+
+    first, second = (process["whole"]["validated"] for process in seen)
+
+    assert {epoch: sorted(first[epoch] + second[epoch]) for epoch in first} == dict.fromkeys(range(EPOCHS), rows)
+
+
+def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> None:
+    whole = seen[0]["whole"]["state"]
+
+    for process in seen:
+        assert {step: unequal(process["resumed"][step], whole) for step in RESUMED_STEPS} == {
+            step: [] for step in RESUMED_STEPS
+        }
+
+
+def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
+    seen: Seen, folder: Path, tmp_path: Path
+) -> None:
+    total = sum(PICTURES.values())
+
+    assert merge_predictions(folder / "shards", tmp_path / "all.parquet") == total
+
+    assert sorted(seen[0]["predicted"] + seen[1]["predicted"]) == list(range(total))
+    merged = pd.read_parquet(tmp_path / "all.parquet")
+    alone = Predictor(folder / f"step={EPOCHS * PER_EPOCH}.ckpt", device="cpu").predict(folder / "pictures")
+    assert merged["row"].tolist() == list(range(total))
+    shared = [name for name in merged.columns if name != "row"]
+    pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-5)
+
+
+def test_shards_that_lack_a_row_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match=r"38 rows were to be predicted, the shards hold 37. Predict again"):
+        merge_predictions(folder / "shards", tmp_path / "all.parquet", rows=38)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "rank-00000.parquet").write_bytes((folder / "shards" / "rank-00000.parquet").read_bytes())
+    with pytest.raises(BadValueError, match="holds 1 shard of a run of 2"):
+        merge_predictions(tmp_path / "half", tmp_path / "all.parquet")
+
+
+def test_each_process_blends_in_a_way_of_its_own(seen: Seen) -> None:
+    first, second = (process["blended"] for process in seen)
+
+    assert len(first) == len(second) == 3
+    assert not any(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", RATINGS)
+def test_factors_are_equal_to_the_bit_after_every_epoch(seen: Seen, name: str) -> None:
+    first, second = (process["ratings"][name] for process in seen)
+
+    assert [unequal(*states) for states in zip(first, second, strict=True)] == [[], []]
+    assert unequal(first[0], first[1])
