@@ -121,7 +121,8 @@ class Accuracies(pl.Callback):
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.values.append(float(trainer.callback_metrics["val/accuracy"]))
+        if not trainer.sanity_checking:
+            self.values.append(float(trainer.callback_metrics["val/accuracy"]))
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:

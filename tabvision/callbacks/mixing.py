@@ -113,9 +113,11 @@ class Mixing(Callback, ABC):
                 problem = f"the batch lacks {missing}, it has {sorted(map(str, batch))}"
                 raise BadValueError(who, problem, "Name its parts: inputs=[...], target=...")
             return inputs, target
-        if isinstance(batch, MutableSequence) and len(batch) > 1:
+        if isinstance(batch, MutableSequence) and len(batch) > 1 and isinstance(batch[0], Tensor):
             return self.inputs or (0,), 1 if self.target is None else self.target
-        problem = f"a batch must be a dict, or a list of input and target, got {type(batch).__name__}"
+        parts = ", ".join(type(part).__name__ for part in batch) if isinstance(batch, Sequence) else ""
+        found = f"a {type(batch).__name__} of {parts}" if parts else type(batch).__name__
+        problem = f"a batch must be a dict, or a list of input and target tensors, got {found}"
         raise BadTypeError(who, problem, "Let your loader's collate function return a dict")
 
     def _known_inputs(self, batch: MutableMapping[str, Any]) -> list[str]:

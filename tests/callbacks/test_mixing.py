@@ -408,9 +408,11 @@ def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
         MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
 
 
-@pytest.mark.parametrize("batch", [(torch.eye(2), torch.eye(2)), torch.eye(2), [torch.eye(2)]])
+@pytest.mark.parametrize(
+    "batch", [(torch.eye(2), torch.eye(2)), torch.eye(2), [torch.eye(2)], [{"x": torch.eye(2)}, torch.eye(2)]]
+)
 def test_a_batch_that_cannot_be_changed_is_refused(batch: Any) -> None:
-    with pytest.raises(BadTypeError, match="a batch must be a dict, or a list of input and target, got"):
+    with pytest.raises(BadTypeError, match="a batch must be a dict, or a list of input and target tensors, got"):
         MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
 
 
