@@ -21,7 +21,7 @@ from tabvision.data.jpeg_header import JpegHeader, is_whole, jpeg_header
 from tabvision.errors import BadValueError
 
 try:
-    import simplejpeg  # type: ignore[import-untyped]
+    import simplejpeg
 except ImportError:  # OpenCV serves as well, a tenth slower
     simplejpeg = None
 
