@@ -27,7 +27,7 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from benchmarks.common import commit, describe_run, machine, table, versions, write_json
+from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from datamodules.fashion_mnist import FashionMNISTDataModule
 from tabvision.callbacks import FineTune
 from tabvision.callbacks.unfreeze import POLICIES, BatchNormPolicy
@@ -47,22 +47,19 @@ def main(words: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         sets = data_sets(options, Path(scratch))
         found = {name: measure(name, make, options) for name, make in sets.items()}
-    facts = {"machine": machine(options.threads), "versions": versions(PACKAGES), "commit": commit()}
-    result = {**facts, "epochs": EPOCHS, "base_lr": options.base_lr, "sets": found}
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    settings = {"epochs": EPOCHS, "base_lr": options.base_lr}
+    result = {**run_facts(options.threads, PACKAGES), **settings, "sets": found}
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--photos", type=Path, help="a folder of class folders")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
     parser.add_argument("--policies", type=lambda text: text.split(","), default=list(POLICIES))
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
     parser.add_argument("--base-lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 

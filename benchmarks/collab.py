@@ -26,8 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import commit, describe_run, last_json, machine, peak_memory_mib, spread_of, table, versions
-from benchmarks.common import write_json as write
+from benchmarks.common import describe_run, last_json, make_parser, peak_memory_mib, run_facts, spread_of, table, tell
 
 COLUMNS = ("user", "film", "rating")
 EPOCHS, LR, DECAY, FACTORS = 5, 5e-3, 0.1, 50
@@ -42,18 +41,15 @@ def main(words: Sequence[str] | None = None) -> None:
     elif options.simulate:
         print(json.dumps(simulate(options.simulate)))
     else:
-        result = {"machine": machine(1), "versions": versions(), "commit": commit(), "rounds": measure(options)}
-        print(to_markdown(result))
-        if options.out:
-            write(options.out, result)
+        result = {**run_facts(threads=1), "rounds": measure(options)}
+        tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--peers-python", default=sys.executable, help="the Python of fastai's environment")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-sizes", type=_numbers, default=[64, 1024], help="parted by commas")
-    parser.add_argument("--out", type=Path, help="where the figures go as JSON")
     parser.add_argument("--simulate", type=int, metavar="N", help="measure N users and N items instead")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--csv", help=argparse.SUPPRESS)

@@ -1,7 +1,8 @@
-"""What the scripts share: facts about machine, versions and commit, summaries of runs, tables, whole files or none."""
+"""What the scripts share: options, facts about machine, versions and commit, summaries, tables, whole files or none."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,6 +19,25 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN_PACKAGES = ("tabvision", "torch", "pytorch-lightning", "torchmetrics", "pandas", "numpy", "pyarrow")
 MEASURED_FILES = ("models/*/result.json", "models/*/card.md", "benchmarks/results", "benchmarks/RESULTS.md")
 KIB_PER_MIB = 1024
+
+
+def make_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A script's options: its docstring is the help, and `--out` names a file for the figures."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    return parser
+
+
+def run_facts(threads: int, packages: Iterable[str] = OWN_PACKAGES) -> dict[str, Any]:
+    """Where and with what a script measures."""
+    return {"machine": machine(threads), "versions": versions(packages), "commit": commit()}
+
+
+def tell(result: dict[str, Any], text: str, out: Path | None) -> None:
+    """Prints a result as text, and writes it as JSON where a file is named."""
+    print(text)
+    if out:
+        write_json(out, result)
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:

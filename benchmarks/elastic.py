@@ -8,7 +8,6 @@ itself; both agents start theirs again, which go on from the last checkpoint. Co
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import ROOT, commit, describe_run, machine, versions, write_json
+from benchmarks.common import ROOT, describe_run, make_parser, run_facts, tell
 
 HOSTS = 2
 MAX_RESTARTS = 3
@@ -30,15 +29,11 @@ FRESH_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="a JSON file for what happened")
-    options = parser.parse_args(words)
+    options = make_parser(__doc__).parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder))
-        result = {"machine": machine(threads=1), "versions": versions(), "commit": commit(), **compare(Path(folder))}
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+        result = {**run_facts(threads=1), **compare(Path(folder))}
+    tell(result, to_markdown(result), options.out)
     if result["different"]:
         raise SystemExit(1)
 

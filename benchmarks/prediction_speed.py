@@ -25,7 +25,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 
-from benchmarks.common import commit, describe_run, machine, table, versions, write_json
+from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import unheard
 from benchmarks.tables import SETS
 from tabvision.data import TabularDataModule
@@ -43,24 +43,19 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
     torch.set_num_threads(options.threads)
     result = {
-        "machine": machine(options.threads),
-        "versions": versions(),
-        "commit": commit(),
+        **run_facts(options.threads),
         **measure(options.rounds, options.singles, options.raw_rows, options.batch_size),
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--singles", type=int, default=2_000, help="single rows to answer")
     parser.add_argument("--batch-size", type=int, default=EVAL_BATCH, help="of prepared rows")
     parser.add_argument("--raw-rows", type=int, default=RAW_ROWS, help="rows of the raw frame")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 

@@ -16,7 +16,7 @@ from typing import Any, final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import ROOT, available_cores, commit, describe_run, machine, table, versions, write_json
+from benchmarks.common import ROOT, available_cores, describe_run, make_parser, run_facts, table, tell
 from benchmarks.measure_recipe import measure
 
 
@@ -57,23 +57,18 @@ GOALS = {
 def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
     result = {
-        "machine": machine(options.threads),
-        "versions": versions(),
-        "commit": commit(),
+        **run_facts(options.threads),
         "seeds": options.seeds,
         "recipes": {name: reached(name, options.seeds, options.threads) for name in options.recipes},
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--seeds", type=lambda text: [int(word) for word in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--recipes", type=lambda text: text.split(","), default=list(GOALS))
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 

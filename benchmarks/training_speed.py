@@ -27,7 +27,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from benchmarks.clock import TrainingClock
-from benchmarks.common import commit, describe_run, machine, table, versions, write_json
+from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import unheard
 from benchmarks.raw_loop import raw_epoch_seconds
 from benchmarks.tables import SETS
@@ -43,25 +43,20 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
     torch.set_num_threads(options.threads)
     result = {
-        "machine": machine(options.threads),
-        "versions": versions(),
-        "commit": commit(),
+        **run_facts(options.threads),
         "clock": options.clock,
         "sets": {name: measure(name, options.rounds, options.epochs, CLOCKS[options.clock]) for name in options.sets},
     }
-    print(to_markdown(result))
-    if options.out:
-        write_json(options.out, result)
+    tell(result, to_markdown(result), options.out)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=3, help="of each run, the first not counted; at least 2")
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS))
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: steadier beside busy neighbours")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args(words)
 
 

@@ -17,6 +17,7 @@ class Batch(TypedDict, total=False):
         - image: (B, 3, H, W) float32, normalized, as a module in a Trainer gets it; uint8 as a loader yields it
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or softened classes, (B, T) float32 for numbers
         - weight: (B,) float32, the row's weight in the loss
+        - view: (B, 3, 3) float32, where points are the target: from the network's frame, -1 to 1, to pixels of the source
         - index: (B,) int64, the row's number in the source
     """
 
@@ -25,4 +26,5 @@ class Batch(TypedDict, total=False):
     image: Tensor
     target: Tensor
     weight: Tensor
+    view: Tensor
     index: Tensor

@@ -7,6 +7,7 @@ Every error derives from `TabvisionError` and from the built-in that Python user
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 
 MAX_LISTED = 8  # names listed in one sentence; more do not help a reader
@@ -18,7 +19,7 @@ class TabvisionError(Exception):
     Args:
         who: The class, function or command that speaks.
         problem: What was expected and what came, without a final full stop.
-        remedy: What the reader can do now, without a final full stop.
+        remedy: What the reader can do now, without a final full stop; a question keeps its mark.
 
     Example:
         >>> str(BadValueError("OneCycle", "pct_start must lie in (0, 1), got 2", "Pass a share such as 0.25"))
@@ -30,7 +31,7 @@ class TabvisionError(Exception):
 
     def __str__(self) -> str:
         who, problem, remedy = self.args
-        return f"{who}: {problem}. {remedy}."
+        return f"{who}: {problem}. {remedy}{'' if remedy.endswith('?') else '.'}"
 
 
 class BadValueError(TabvisionError, ValueError):
@@ -98,10 +99,10 @@ class MissingColumnsError(TabvisionError, ValueError):
 
     def __str__(self) -> str:
         who, missing, present, remedy = self.args
-        hints = []
-        for name in missing:
-            close = closest(name, present)
-            hints.append(f"{name!r} (did you mean {close!r}?)" if close else repr(name))
+        hints = list(map(repr, missing))
+        for place, name in enumerate(missing[:MAX_LISTED]):  # looking for close names takes long in a wide table
+            if close := closest(name, present):
+                hints[place] += f" (did you mean {close!r}?)"
         return f"{who}: the frame lacks {count(len(missing), 'column')}: {listed(hints)}. {remedy}."
 
 
@@ -117,6 +118,17 @@ def closest_first(name: str, choices: Iterable[str]) -> list[str]:
     rest = sorted(choices)
     close = difflib.get_close_matches(name, rest, n=MAX_LISTED)
     return close + [choice for choice in rest if choice not in close]
+
+
+def asking(option: str, column: str) -> str:
+    """How to name a column in an option, in Python and on the command line.
+
+    Example:
+        >>> asking("ignore", "age")
+        "ignore=['age'] (--ignore age)"
+    """
+    words = shlex.quote(column if "," not in column else f'"{column}"')
+    return f"{option}=[{column!r}] (--{option} {words})"
 
 
 def listed(items: Sequence[object]) -> str:

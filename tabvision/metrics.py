@@ -42,6 +42,11 @@ def regression_metrics(num_targets: int) -> MetricCollection:
     return _sharing(mae=MeanError(num_targets), r2=R2(num_targets), rmse=RootMeanSquare(num_targets))
 
 
+def point_metrics() -> MetricCollection:
+    """The mean distance of predicted points (B, 2 P) from the true ones that are there."""
+    return _sharing(distance=MeanDistance())
+
+
 def _sharing(**metrics: Metric) -> MetricCollection:
     """A collection whose members keep one state together, so that a step updates it once."""
     members = cast("dict[str, Metric | MetricCollection]", metrics)
@@ -259,6 +264,23 @@ class R2(_RegressionMetric):
         left = np.square(wanted - predicted).sum(axis=0)
         total = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
         return np.where(total > 0, 1 - left / np.where(total > 0, total, 1), np.nan)
+
+
+@final
+class MeanDistance(_RowMetric):
+    """The mean distance between points (x, y) in turns; those that are not a number do not count."""
+
+    higher_is_better = False
+
+    @override
+    def update(self, predictions: Tensor, target: Tensor) -> None:
+        self.keep(predictions, target)
+
+    @override
+    def score(self, predicted: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+        steps = (predicted.astype(np.float64) - wanted).reshape(-1, 2)
+        distances = np.hypot(*steps[np.isfinite(steps).all(axis=1)].T)
+        return float(distances.mean()) if len(distances) else float("nan")
 
 
 def auroc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:

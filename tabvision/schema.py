@@ -22,6 +22,7 @@ DatePart = Literal[
 ]  # fmt: skip
 Resize = Literal["crop", "squish", "pad"]
 MAX_PRINTED_COLUMNS = 40
+MAX_PRINTED_NAME, MAX_PRINTED_WIDTH = 32, 80  # letters of a column's name and of a line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,27 +214,35 @@ class Schema:
         return from_plain(facts, cls, _decode_task)
 
     def __str__(self) -> str:
-        """A short table: one line a column."""
-        rows = [(", ".join(self.target.columns), "target", self._describe_target())]
-        parts_of = {date.name: f"parts: {', '.join(date.parts)}" for date in self.dates}
-        rows += [(name, "date", parts) for name, parts in parts_of.items()]
-        rows += [(column.name, "categorical", _describe_vocabulary(column)) for column in self.categorical]
-        rows += [(column.name, "continuous", _describe_number(column)) for column in self.continuous]
-        rows += [] if self.image is None else [(self.image.name, "image", _describe_image(self.image))]
-        rows += [(column.name, "left out", column.reason) for column in self.left_out]
-        shown = rows[:MAX_PRINTED_COLUMNS]
-        name_width = min(32, max(len(row[0]) for row in shown))
-        lines = [f"{_cut(name, name_width):<{name_width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
-        if len(rows) > len(shown):
-            lines.append(f"… and {count(len(rows) - len(shown), 'more column')}")
-        return "\n".join(lines)
+        """A short table: one line a column of the user's; each kind of many columns is cut."""
+        dates = {date.name for date in self.dates}
+        lists = {
+            "target": [(", ".join(self.target.columns), self._describe_target())],
+            "date": [(date.name, self._describe_date(date.name)) for date in self.dates],
+            "categorical": [(it.name, _describe_vocabulary(it)) for it in self.categorical if it.source not in dates],
+            "continuous": [(it.name, _describe_number(it)) for it in self.continuous if it.source not in dates],
+            "image": [] if self.image is None else [(self.image.name, _describe_image(self.image))],
+            "left out": [(it.name, it.reason) for it in self.left_out],
+        }
+        is_long = sum(map(len, lists.values())) > MAX_PRINTED_COLUMNS
+        most = MAX_PRINTED_COLUMNS // 4 if is_long else MAX_PRINTED_COLUMNS
+        shown = [(name, kind, facts) for kind, rows in lists.items() for name, facts in _first(rows, most)]
+        width = min(MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
+        lines = [f"{_cut(_on_one_line(name), width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
+        return "\n".join(_cut(_on_one_line(line), MAX_PRINTED_WIDTH).rstrip() for line in lines)
 
     def _describe_target(self) -> str:
         task = self.target.task
         if task.is_classes:
-            labels = ", ".join(map(str, self.classes[:6])) + (", …" if len(self.classes) > 6 else "")
-            return f"{task.name}, {count(len(self.classes), 'class').replace('classs', 'classes')}: {labels}"
+            number = count(len(self.classes), "class").replace("classs", "classes")
+            return f"{task.name}, {number}: {_some_labels(self.classes, 6)}"
         return f"{task.name}, {count(len(self.target.columns), 'number')}"
+
+    def _describe_date(self, name: str) -> str:
+        """The columns that were made of a date."""
+        columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
+        made = [column.name for column in columns if column.source == name]
+        return f"{count(len(made), 'part')}: {', '.join(part.removeprefix(f'{name}_') for part in made)}"
 
 
 _COLUMN_LISTS = ("continuous", "categorical", "dates", "left_out")
@@ -254,8 +263,14 @@ def _decode_task(kind: type, data: object) -> object:
 
 
 def _describe_vocabulary(column: Categorical) -> str:
-    values = ", ".join(map(str, column.vocabulary[:4])) + (", …" if len(column.vocabulary) > 4 else "")
-    return f"{count(len(column.vocabulary), 'value')}{', in order' if column.ordered else ''}: {values}"
+    number = f"{count(len(column.vocabulary), 'value')}{', in order' if column.ordered else ''}"
+    return f"{number}: {_some_labels(column.vocabulary, 4)}"
+
+
+def _some_labels(labels: Sequence[Label], most: int) -> str:
+    """The first labels; those of which spaces or commas would mislead stand in quotes."""
+    shown = [repr(it) if isinstance(it, str) and (it != it.strip() or "," in it) else str(it) for it in labels[:most]]
+    return ", ".join(shown) + (", …" if len(labels) > most else "")
 
 
 def _describe_number(column: Continuous) -> str:
@@ -266,6 +281,16 @@ def _describe_number(column: Continuous) -> str:
 def _describe_image(image: Image) -> str:
     height, width = image.size
     return f"{height} x {width} pixels, {image.resize}"
+
+
+def _first(rows: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+    if len(rows) <= most:
+        return list(rows)
+    return [*rows[:most], ("…", f"and {count(len(rows) - most, 'more column')}")]
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _cut(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""README.md is executed: its Python and shell blocks, in order, in a folder that looks like a checkout."""
+"""README.md and the guides are executed: their Python and shell blocks, in order, in a folder that looks like a checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+
+from tests.ratings import made_ratings, made_titles
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -33,19 +38,56 @@ class Block:
     not_run: str | None = None
 
 
+def write_ratings() -> None:
+    """Ratings of films, their titles, and pairs to answer."""
+    columns = {"who": "user", "stars": "rating"}
+    made_ratings().assign(who=lambda table: table["who"] - 99).rename(columns=columns).to_csv(
+        "ratings.csv", index=False
+    )
+    made_titles().to_csv("films.csv", index=False)
+    pd.DataFrame({"user": [1, 2, 999], "film": [3, 4, 5]}).to_csv("pairs.csv", index=False)
+
+
+def write_people() -> None:
+    """A table of people."""
+    frame = pd.DataFrame({"age": range(20, 60), "job": ["cook", "nurse"] * 20, "paid": ["no", "yes", "yes", "no"] * 10})
+    frame.to_csv("people.csv", index=False)
+
+
+def write_photos() -> None:
+    """A folder of photos, one folder a class."""
+    for number in range(8):
+        folder = Path("photos", ("cat", "dog")[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        draw = np.random.default_rng(number)
+        Image.fromarray(draw.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
+
+
+GUIDES = {"docs/ratings.md": write_ratings, "docs/tables.md": write_people, "docs/images.md": write_photos}
+
+
 @pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
-def test_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["README.md", *GUIDES])
+def test_a_document_runs_as_it_stands(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_like_a_checkout(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    if name in GUIDES:
+        GUIDES[name]()
+
+    found = find_blocks((ROOT / name).read_text(encoding="utf-8"), name)
+    blocks = [block for block in found if block.not_run is None]
+
+    assert blocks
+    run_blocks(blocks, name)
+
+
+def look_like_a_checkout(folder: Path) -> None:
     for name in CHECKOUT_FOLDERS:
         if (ROOT / name).is_dir():
-            (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-
-    blocks = [block for block in find_blocks(README.read_text(encoding="utf-8")) if block.not_run is None]
-
-    run_blocks(blocks)
+            (folder / name).symlink_to(ROOT / name)
 
 
-def find_blocks(text: str) -> list[Block]:
+def find_blocks(text: str, document: str = "README") -> list[Block]:
     """The Python and shell blocks of a Markdown text, in order.
 
     Raises:
@@ -58,9 +100,9 @@ def find_blocks(text: str) -> list[Block]:
         line = lines[place]
         place += 1
         if mark := NOT_RUN.match(line.strip()):
-            not_run = _reason(mark["reason"], place)
+            not_run = _reason(mark["reason"], place, document)
         elif fence := FENCE.match(line):
-            end = _closing(lines, place, fence["indent"])
+            end = _closing(lines, place, fence["indent"], document)
             if fence["language"] in PYTHON | SHELL:
                 code = "\n".join(line.removeprefix(fence["indent"]) for line in lines[place:end])
                 found.append(Block(fence["language"], code, place + 1, not_run))
@@ -70,37 +112,37 @@ def find_blocks(text: str) -> list[Block]:
     return found
 
 
-def _reason(text: str, line: int) -> str:
+def _reason(text: str, line: int, document: str) -> str:
     if not text.strip():
-        raise ValueError(f"README, line {line}: a block is left out without a reason. Write <!-- not run: why -->.")
+        raise ValueError(f"{document}, line {line}: a block is left out without a reason. Write <!-- not run: why -->.")
     return text.strip()
 
 
-def _closing(lines: list[str], start: int, indent: str) -> int:
+def _closing(lines: list[str], start: int, indent: str, document: str) -> int:
     for place in range(start, len(lines)):
         if lines[place].rstrip() == f"{indent}```":
             return place
-    raise ValueError(f"README, line {start}: the fence is never closed. Close it with ```.")
+    raise ValueError(f"{document}, line {start}: the fence is never closed. Close it with ```.")
 
 
-def run_blocks(blocks: list[Block]) -> None:
+def run_blocks(blocks: list[Block], document: str = "README") -> None:
     """Runs blocks in the working directory; Python blocks share their names, as one script would."""
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
         if block.language in PYTHON:
-            run_python(block, names)
+            run_python(block, names, document)
         else:
-            run_shell(block)
+            run_shell(block, document)
 
 
-def run_python(block: Block, names: dict[str, object]) -> None:
-    code = compile("\n" * (block.line - 1) + block.code, str(README), "exec")  # tracebacks show README's own lines
+def run_python(block: Block, names: dict[str, object], document: str = "README") -> None:
+    code = compile("\n" * (block.line - 1) + block.code, document, "exec")  # tracebacks show the document's own lines
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # a reader's Python does not turn warnings into errors
         exec(code, names)
 
 
-def run_shell(block: Block) -> None:
+def run_shell(block: Block, document: str = "README") -> None:
     script = block.code
     if block.language == "console":  # commands follow a prompt, the rest is what they print
         script = "\n".join(line.removeprefix("$ ") for line in script.splitlines() if line.startswith("$ "))
@@ -114,7 +156,7 @@ def run_shell(block: Block) -> None:
         timeout=MAX_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"README, line {block.line}: the block failed.\n{script}\n{done.stdout[-4000:]}"
+    assert done.returncode == 0, f"{document}, line {block.line}: the block failed.\n{script}\n{done.stdout[-4000:]}"
 
 
 # The extractor and the runners, held to what they promise.

@@ -65,7 +65,8 @@ def test_a_category_has_one_more_code_than_values() -> None:
 def test_it_prints_one_line_a_column() -> None:
     lines = str(SCHEMA).splitlines()
 
-    assert len(lines) == 1 + len(SCHEMA.dates) + len(SCHEMA.categorical) + len(SCHEMA.continuous) + 1
+    assert [line.split()[0] for line in lines] == ["paid", "sold", "job", "size", "age_missing", "age", "id"]
+    assert "1 part: elapsed" in lines[1]
     assert "multiclass, 3 classes: no, 1, True" in lines[0]
     assert any("gaps filled with 38" in line for line in lines)
 
@@ -75,7 +76,29 @@ def test_a_wide_table_prints_short() -> None:
     wide = Schema(target=Target(columns=("y",), task=Regression(mean=(0.0,), spread=(1.0,))), continuous=columns)
 
     assert len(str(wide).splitlines()) < 50
-    assert "961 more columns" in str(wide)
+    assert "990 more columns" in str(wide)
+
+
+def test_what_is_left_out_of_a_wide_table_is_still_printed() -> None:
+    columns = tuple(Continuous(name=f"x{i}", source=f"x{i}", mean=0.0, spread=1.0, fill=0.0) for i in range(1000))
+    wide = dataclasses.replace(SCHEMA, continuous=columns)
+
+    assert "id           left out     every value differs" in str(wide).splitlines()
+
+
+def test_no_line_is_wider_than_a_terminal_and_none_is_broken_in_two() -> None:
+    long = Categorical(name="n" * 50, source="x", vocabulary=("one\nline\tand another", "a" * 90))
+    lines = str(dataclasses.replace(SCHEMA, categorical=(long,), dates=())).splitlines()
+
+    assert max(map(len, lines)) == 80
+    assert [line.split()[1] for line in lines][:2] == ["target", "categorical"]
+    assert r"one\nline\tand another" in lines[1]
+
+
+def test_labels_that_spaces_or_commas_would_hide_stand_in_quotes() -> None:
+    target = Target(columns=("paid",), task=Multiclass(4), classes=("well", "well ", "1,5", "so so"))
+
+    assert "4 classes: well, 'well ', '1,5', so so" in str(dataclasses.replace(SCHEMA, target=target))
 
 
 def test_an_unknown_newer_format_is_refused_with_what_to_do() -> None:

@@ -163,6 +163,17 @@ def _region(
     return _scale_and_shift(taken[:, ::-1] / 2, first[:, ::-1] + taken[:, ::-1] / 2)
 
 
+def to_output(size: tuple[int, int]) -> Matrices:
+    """The matrix from the output's frame, -1 to 1 from edge to edge, to its pixels.
+
+    Example:
+        >>> (to_output((4, 8)) @ [-1, 1, 1]).tolist()
+        [-0.5, 3.5, 1.0]
+    """
+    height, width = size
+    return np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
+
+
 def _from_output(size: tuple[int, int]) -> Matrices:
     """Output pixel to unit frame."""
     height, width = size

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.plain import from_plain
 
 _SHARES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
 # name: (lowest, highest, whether the highest itself is allowed)
@@ -108,7 +107,7 @@ class Augmentation:
         for name in changes:
             if name not in preset.to_dict():
                 raise UnknownNameError("Augmentation", "setting", name, [*preset.to_dict(), "preset"])
-        return from_plain({**preset.to_dict(), **changes}, cls)
+        return dataclasses.replace(preset, **changes)
 
 
 def _checked_number(name: str, value: object) -> float:

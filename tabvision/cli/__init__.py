@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = build_parser().parse_args(words)
             arguments.run(arguments)
     except TabvisionError as error:
-        print(f"tabvision: {error}", file=sys.stderr)
+        said = str(error)  # a command names itself, the library its class
+        print(said if said.startswith("tabvision ") else f"tabvision: {said}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("tabvision: stopped", file=sys.stderr)

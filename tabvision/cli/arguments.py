@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import csv
 
 
 def names(text: str) -> list[str]:
-    """Column names parted by commas.
+    """Column names parted by commas; a name that holds a comma or begins with a space stands in double quotes.
 
     Example:
-        >>> names("age, job")
-        ['age', 'job']
+        >>> names("age, job"), names('"last, first",age')
+        (['age', 'job'], ['last, first', 'age'])
     """
-    return [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        return [name for record in csv.reader([text], skipinitialspace=True) for name in record if name.strip()]
+    except csv.Error as error:
+        problem = f"must be column names such as a,b, got {text!r} ({error})"
+        raise argparse.ArgumentTypeError(problem) from error
 
 
-def whole(text: str) -> int:
-    """A whole number from 1.
+def whole(text: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number from 1, or within other bounds.
 
     Example:
         >>> whole("1_000")
         1000
     """
+    wanted = f"from {least}" + (f" to {most}" if most is not None else "")
     try:
         number = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}") from None
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text!r}") from None
+    if number < least or (most is not None and number > most):
+        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text!r}")
     return number
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2**32 - 1, which numpy takes as a seed.
+
+    Example:
+        >>> seed("0")
+        0
+    """
+    return whole(text, 0, 2**32 - 1)
 
 
 def share(text: str) -> float:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+WHO = "tabvision lr-find"
+DRAWINGS = (".png", ".svg", ".pdf")
+
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
     """Adds the command."""
@@ -17,22 +20,21 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Sweeps the rate on a copy of the recipe's model and prints what it suggests."""
-    from pathlib import Path
-
     from tabvision.cli.lightning import make_cli
-    from tabvision.errors import BadValueError
+    from tabvision.cli.quiet import quiet_lightning
+    from tabvision.data.writing import check_destination
     from tabvision.tuning import lr_find
 
-    if arguments.plot and Path(arguments.plot).exists() and not arguments.overwrite:
-        problem = f"{arguments.plot} is there already"
-        raise BadValueError("tabvision lr-find", problem, "Choose another --plot, or replace it with --overwrite")
-    cli = make_cli(["--config", arguments.config], run=False)
-    finding = lr_find(cli.trainer, cli.model, cli.datamodule)
+    if arguments.plot:  # asked before the long work
+        plot = check_destination(arguments.plot, who=WHO, suffixes=DRAWINGS, overwrite=arguments.overwrite)
+    with quiet_lightning():
+        cli = make_cli(["--config", arguments.config], run=False)
+        finding = lr_find(cli.trainer, cli.model, cli.datamodule)
     for way in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{way:<8}{getattr(finding, way):>10.2e}")
     print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={finding.suggestion:.2e}")
     if arguments.plot:
         from tabvision.plots import lr_curve
 
-        lr_curve(finding).savefig(arguments.plot)
-        print(arguments.plot)
+        lr_curve(finding).savefig(plot)
+        print(plot)

@@ -44,6 +44,7 @@ def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
             "label_pattern": arguments.label_pattern,
             "size": arguments.size,
             "augment": arguments.augment,
+            "bad_share": arguments.bad_share,
             "task": arguments.task,
             "separator": arguments.separator,
             "weight": arguments.weight,

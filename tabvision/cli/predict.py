@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.data.writing import check_destination, write_frame
     from tabvision.errors import count
     from tabvision.inference import Predictor
+    from tabvision.inference.unseen import unseen_sentences
 
     check_destination(arguments.out, who=WHO, overwrite=arguments.overwrite)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     answers = photo_answers(predictor, arguments) if reads_photos else row_answers(predictor, arguments)
     write_frame(answers, arguments.out, who=WHO, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'photo' if reads_photos else 'row')} answered: {arguments.out}")
+    for sentence in unseen_sentences(answers):
+        print(sentence)
     if "error" in answers:
         failed = int(answers["error"].notna().sum())
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
@@ -54,15 +57,18 @@ def run(arguments: argparse.Namespace) -> None:
 def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataFrame:
     """The answers to one table."""
     from tabvision.data.sources import read_frame
-    from tabvision.errors import BadValueError
+    from tabvision.errors import BadValueError, listed
+    from tabvision.inference.unseen import missing_sentences
 
     if len(arguments.data) > 1:
         problem = f"a table is answered one at a time, got {len(arguments.data)} files"
         raise BadValueError(WHO, problem, "Run the command once for each")
     frame = read_frame(arguments.data[0], who=WHO, encoding=arguments.encoding)
     answers = predictor.predict(frame, proba=not arguments.no_proba, tta=arguments.tta)
+    for sentence in missing_sentences(predictor.module, frame):
+        print(sentence)
     if extra := [name for name in frame.columns if name not in predictor.schema.inputs]:
-        print(f"Not used: {', '.join(map(str, extra))}")
+        print(f"Not used: {listed(extra)}")
     return answers
 
 

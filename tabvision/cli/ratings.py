@@ -20,6 +20,7 @@ EPOCHS = 5  # MovieLens 100k: more learn the training ratings by heart
 IMPLICIT_EPOCHS, IMPLICIT_LR = 20, 1e-2
 MAPPED = 1_000  # items on the map, those with most ratings
 SHOWN = 8
+DEFAULT_SHARE = 0.2  # of --validation
 
 
 def ratings_job(arguments: argparse.Namespace) -> Job:
@@ -56,15 +57,22 @@ def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if len(targets) > 1:
         problem = f"ratings have one --target, got {len(targets)}: {', '.join(targets)}"
         raise BadValueError(WHO, problem, "Name one column, or none where each row means yes")
+    if targets[0] is not None and arguments.negatives is not None:
+        raise BadValueError(WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
     return without_nones(
         {
             "source": arguments.data,
             "user": arguments.user,
             "item": arguments.item,
             "rating": targets[0],
+            "timestamp": arguments.timestamp,
             "titles": arguments.titles,
+            "title": arguments.title,
             "task": arguments.task,
-            "split": arguments.validation,
+            "y_range": None if arguments.y_range is None else tuple(arguments.y_range),
+            "split": chosen_split(arguments),
+            "duplicates": arguments.duplicates,
+            "negatives": arguments.negatives,
             "missing": "drop" if arguments.drop_missing_target else None,
             "seed": arguments.seed,
             "encoding": arguments.encoding,
@@ -72,10 +80,28 @@ def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def chosen_split(arguments: argparse.Namespace) -> str | float:
+    """A way to split by name, or else the share that validates.
+
+    Raises:
+        BadValueError: A share beside a way that has its own, or no column of times for it.
+    """
+    if arguments.split is None:
+        return float(arguments.validation)
+    if arguments.validation != DEFAULT_SHARE:
+        share = {"time": "the latest fifth", "last": "the last row of each user"}[arguments.split]
+        problem = f"--split {arguments.split} validates on {share}, so there is no --validation {arguments.validation}"
+        raise BadValueError(WHO, problem, "Leave one of the two out")
+    if arguments.timestamp is None:
+        problem = f"--split {arguments.split} needs to know when each row was rated"
+        raise BadValueError(WHO, problem, "Add --timestamp COL")
+    return str(arguments.split)
+
+
 def model_settings(arguments: argparse.Namespace, data: CollabDataModule) -> dict[str, Any]:
     """The module's settings; what was not asked for is left out."""
     lr = IMPLICIT_LR if arguments.lr is None and data.rating is None else given_rate(arguments.lr)
-    return without_nones({"factors": arguments.factors, "lr": lr})
+    return without_nones({"kind": arguments.kind, "factors": arguments.factors, "lr": lr})
 
 
 def show_films(folder: Path) -> None:

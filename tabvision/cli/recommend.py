@@ -19,6 +19,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
     which.add_argument("--similar-to", metavar="ID", help="items like this item")
     parser.add_argument("-k", metavar="N", type=whole, default=10, help="how many (default 10)")
     parser.add_argument("--include-seen", action="store_true", help="also what the user has rated already")
+    least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
+    parser.add_argument("--min-pairs", metavar="N", type=int, help=least)
     parser.add_argument("--out", metavar="FILE", help="write them here as well: .csv, .parquet or .feather")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=run)
@@ -42,13 +44,23 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadTypeError(WHO, problem, "Train on ratings: tabvision train DATA --user COL --item COL")
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
+        least = {} if arguments.min_pairs is None else {"min_pairs": arguments.min_pairs}
         if arguments.user is None:
-            found = similar_items(module, arguments.similar_to, arguments.k)
+            found = similar_items(module, arguments.similar_to, arguments.k, **least)
         else:
-            found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen)
+            found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen, **least)
     for remark in remarks:
         print(remark.message)
-    print(found.to_string(index=False) if len(found) else "Nothing is left: the user has seen every item.")
+    print(found.to_string(index=False) if len(found) else nothing_left(arguments))
     if arguments.out:
         write_frame(found, arguments.out, who=WHO, overwrite=arguments.overwrite)
         print(arguments.out)
+
+
+def nothing_left(arguments: argparse.Namespace) -> str:
+    """Why there is no item to name."""
+    if arguments.user is None:
+        return "No other item has enough ratings to tell what it is like. Ask for fewer: --min-pairs 1"
+    least = "has too few ratings (--min-pairs)" if arguments.min_pairs else ""
+    seen = "" if arguments.include_seen else "was rated by the user"
+    return f"Nothing is left: every item {' or '.join(filter(None, [seen, least]))}."

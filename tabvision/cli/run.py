@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.cli.jobs import Job
-from tabvision.data.base import TensorDataModule
+from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.data.writing import write_frame
 from tabvision.errors import BadValueError
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
 
 WHO = "tabvision train"
-FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml")
+FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
 
 
 def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
@@ -34,7 +32,8 @@ def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
     Raises:
         BadValueError: It holds a run already, or is a file.
     """
-    folder = Path(out).expanduser() if out else Path("runs") / Path(data).name.split(".")[0]
+    name = Path(data).expanduser().resolve().name.lstrip(".").split(".")[0]  # resolved: the folder "." has a name too
+    folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
     if _is_helper():
         return folder
     if folder.exists() and not folder.is_dir():
@@ -52,15 +51,14 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
     every = job.trainer["log_every_n_steps"]
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
     job = replace(job, trainer={**job.trainer, **machine})
-    write_recipe(job.to_recipe(), folder)
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
+    callbacks = [*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)]
+    logger = CSVLogger(folder, name="", version="")
     with quiet_lightning():
-        trainer = pl.Trainer(
-            **job.trainer,
-            logger=CSVLogger(folder, name="", version=""),
-            callbacks=[*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)],
-            enable_model_summary=False,
-        )
+        with built_in_a_sentence(WHO):  # before an older run in that folder is gone
+            own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
+            trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
+        write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
         trainer.loggers = []  # what follows is no epoch of the fit
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
@@ -69,21 +67,6 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
         write_validation(data, gathered, folder, shown=job.shown)
         print(metrics_table(measured, data.baseline()))
         print_files(folder)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keeps to itself what Lightning would say of the machine, the folder and the loader: a newcomer can do nothing of it."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for remark in (".*exists and is not empty.*", ".*does not have many workers.*", ".*LeafSpec.*deprecated.*"):
-            warnings.filterwarnings("ignore", message=remark)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
 
 
 def write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
@@ -102,14 +85,19 @@ def _is_helper() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
-def write_validation(
-    data: TensorDataModule, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()
-) -> None:
-    """Writes the validation rows' own target beside what the best checkpoint answers."""
+def write_validation(data: Any, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()) -> None:  # noqa: ANN401
+    """Writes the validation rows' own target beside what the best checkpoint answers.
+
+    Args:
+        data: A datamodule with `schema` and `frame`: its rows are those that `index` numbers.
+        gathered: What `gather` gives.
+        folder: Where predictions.csv goes.
+        shown: Columns that stand beside the target.
+    """
     rows = gathered["index"].numpy()
     answers = answer_frame(data.schema, gathered["predictions"].numpy())
     truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
-    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers})
+    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
     table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
     write_frame(table, folder / "predictions.csv", who=WHO, overwrite=True)
 
@@ -119,16 +107,23 @@ def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) 
 
     Example:
         >>> print(metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
-        validation      model   naive
-        accuracy       0.9000  0.6000
-        loss           0.5000
+        validation   model   naive
+        accuracy    0.9000  0.6000
+        loss        0.5000
     """
-    lines = [f"{'validation':<12}{'model':>9}{'naive':>8}"]
+    rows = [("validation", "model", "naive")]
     for name, value in sorted(measured.items()):
-        naive = baseline.get(name)
-        beside = "" if naive is None else f"{naive:>8.4f}"
-        lines.append(f"{name.removeprefix('val/'):<12}{value:>9.4f}{beside}")
-    return "\n".join(lines)
+        rows.append((name.removeprefix("val/"), _measure(value), _measure(baseline.get(name))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{name:<{widths[0]}}  {model:>{widths[1]}}  {naive:>{widths[2]}}" for name, model, naive in rows]
+    return "\n".join(map(str.rstrip, lines))
+
+
+def _measure(value: float | None) -> str:
+    """Four digits after the point where they say something, else four that count; nothing for what cannot be measured."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def print_files(folder: Path) -> None:

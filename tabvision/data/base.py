@@ -73,16 +73,29 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     def make_loader(self, part: PartName, order: Order) -> AnyLoader:
         """The batches of a part that is there, in that order."""
 
+    def summary(self) -> str:
+        """What became of every column, and how many rows each part has."""
+        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
+        return f"{self.schema}\nrows: {sizes}"
+
+    @override
+    def __str__(self) -> str:
+        return self.summary()
+
     def baseline(self) -> dict[str, float]:
         """Validation metrics of the best answer that looks at no input: class shares, or the mean of the training rows."""
         if "val" not in self.parts:
             return {}
         task = self.schema.task
-        targets = {name: self.parts[name].tensors["target"][self.parts[name].rows] for name in ("train", "val")}
+        targets = {name: self.targets_of(name) for name in ("train", "val")}
         constant = torch.from_numpy(task.constant(targets["train"].numpy()))
         metrics = task.metrics()
         metrics.update(constant.expand(len(targets["val"]), -1).float(), targets["val"])
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
+
+    def targets_of(self, part: PartName) -> Tensor:
+        """The targets of a part's rows, as a module meets them in evaluation."""
+        return self.parts[part].tensors["target"][self.parts[part].rows]
 
     @override
     def train_dataloader(self) -> AnyLoader:

@@ -12,12 +12,20 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.data.base import Part, PartName, TensorDataModule
-from tabvision.data.collab_checks import check_names, check_present, check_schema, check_settings, check_several
+from tabvision.data.collab_checks import (
+    check_names,
+    check_part,
+    check_present,
+    check_schema,
+    check_settings,
+    check_several,
+)
 from tabvision.data.collab_negatives import NegativeLoader, NegativeSampler, with_drawn_rows, with_negatives
 from tabvision.data.collab_rows import (
     Duplicates,
     Missing,
     complete_rows,
+    in_time,
     with_whole_ids,
     without_duplicates,
 )
@@ -49,7 +57,7 @@ class CollabDataModule(TensorDataModule):
         user: The column of users' ids.
         item: The column of items' ids.
         rating: The column of ratings; None where each row means that the user took the item.
-        timestamp: The column of times, for `split="time"` or "last".
+        timestamp: The column of times, for `split="time"` or "last" and `duplicates="last"`; as for `TimeSplit`.
         titles: A table or file with a column of item ids, named as in the ratings, and one of titles.
         title: The column of titles, in `titles` or else in the ratings themselves.
         task: What kind of rating it is: a task, its name, or None to infer it.
@@ -57,7 +65,8 @@ class CollabDataModule(TensorDataModule):
         split: Share of rows for validation in (0, 1), a split object, "time", "last", or None to train on everything.
         negatives: Items not taken that are drawn for each one taken, at least 1; without a rating only.
         duplicates: "error" to refuse rows of the same user and item, "last" to take the last of them, "keep" to take all.
-        missing: "error" to refuse rows without an id or rating, "drop" to leave them out and say how many.
+        missing: "error" to refuse rows without an id or rating, or without a time that decides something, "drop" to leave
+            them out and say how many.
         test: A table or file with test rows.
         predict: A table or file with pairs to predict; the rating may be missing.
         batch_size: Ratings a rank takes in one training step; negatives come on top.
@@ -104,7 +113,7 @@ class CollabDataModule(TensorDataModule):
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
-        check_names(user, item, rating, WHO)
+        check_names(user, item, rating, WHO, timestamp=timestamp, title=title)
         check_settings(rating, task, y_range, negatives, WHO)
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
         self.duplicates, self.missing = duplicates, missing
@@ -113,7 +122,7 @@ class CollabDataModule(TensorDataModule):
             ratings_split(split, user, timestamp, WHO) if isinstance(split, str) else as_split(split, stratify=False)
         )
         self.frame = self._whole(divide.gather(self._read(source), who=WHO, encoding=encoding), timestamp)
-        kept = self._kept(self.frame, timestamp)
+        kept = self._kept(self.frame, self._deciding(timestamp, split))
         check_several(self.frame.iloc[kept], user, item, WHO)
         parts = divide_kept(divide, self.frame, kept, seed=seed)
         if schema is None:
@@ -124,11 +133,6 @@ class CollabDataModule(TensorDataModule):
         self.schema = schema
         self._fill(parts, {"test": test, "predict": predict})
         self._say(self.summary(), *self._remarks())
-
-    def summary(self) -> str:
-        """What user, item and rating are, and how many rows each part has."""
-        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
-        return f"{self.schema}\nrows: {sizes}"
 
     def known_pairs(self) -> Tensor:
         """Codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
@@ -141,6 +145,7 @@ class CollabDataModule(TensorDataModule):
 
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
         """Codes of user and item of the pairs in a part that were taken, (2, P) int32; drawn negatives are left out."""
+        check_part(self.parts, part, WHO)
         tensors, rows = self.parts[part]
         pairs = tensors["categorical"][rows]
         if self.rating is None:
@@ -159,8 +164,8 @@ class CollabDataModule(TensorDataModule):
             return loader
         return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
 
-    def _read(self, source: Source) -> pd.DataFrame:
-        table = read_table(source, who=WHO, encoding=self.encoding)
+    def _read(self, source: Source, who: str = WHO) -> pd.DataFrame:
+        table = read_table(source, who=who, encoding=self.encoding)
         self._say(*table.notes)
         return table.frame
 
@@ -172,19 +177,26 @@ class CollabDataModule(TensorDataModule):
         self._say(*notes)
         return frame
 
-    def _kept(self, frame: pd.DataFrame, timestamp: str | None = None) -> NDArray[np.int64]:
+    def _deciding(self, timestamp: str | None, split: RatingsSplit) -> str | None:
+        """The column of times if it decides anything."""
+        if timestamp is None or isinstance(split, str) or self.duplicates == "last":
+            return timestamp
+        self._say(f'Column {timestamp!r} of times is not used: it serves split="time" or "last", or duplicates="last".')
+        return None
+
+    def _kept(self, frame: pd.DataFrame, timestamp: str | None) -> NDArray[np.int64]:
         """Rows without gaps and without a later row of the same pair."""
-        needed = [name for name in (self.user, self.item, self.rating) if name is not None]
+        needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
         rows, gaps = complete_rows(frame, needed, self.missing, WHO)
         if timestamp is not None and self.duplicates == "last":
-            rows = rows[np.argsort(frame[timestamp].iloc[rows].to_numpy(), kind="stable")]
+            rows = in_time(frame, rows, timestamp, WHO)
         rows, repeats = without_duplicates(frame, rows, (self.user, self.item), self.duplicates, WHO)
         self._say(*gaps, *repeats)
         return np.sort(rows)
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles)
+            return self._read(titles, f"{WHO}, titles")
         return None if title is None else self.frame
 
     def _fit(
@@ -202,6 +214,8 @@ class CollabDataModule(TensorDataModule):
             items = Categorical(name=items.name, source=items.source, vocabulary=items.vocabulary, titles=names)
             self._say(*notes)
         if self.rating is None:
+            taken = f"No rating: each row means that {self.user!r} took {self.item!r}"
+            self._say(f"{taken}; {self.negatives} not taken are drawn beside each. Override with rating, negatives.")
             return Schema(target=IMPLICIT_TARGET, categorical=(users, items))
         scale = self.frame[self.rating].dropna()
         target, sentence = ratings_target(training, self.rating, task, y_range, scale, WHO)
@@ -234,7 +248,7 @@ class CollabDataModule(TensorDataModule):
             return Part({"categorical": codes}, torch.from_numpy(rows))
         if needs_rating:
             rows, notes = complete_rows(frame, [str(self.rating)], self.missing, WHO)
-            self._say(*notes)
+            self._say(*notes, *out_of_range(frame.iloc[rows], self.schema.target, name, WHO))
         return Part(self._with_target(frame, codes, rows), torch.from_numpy(rows))
 
     def _code(self, frame: pd.DataFrame) -> Tensor:
@@ -257,6 +271,8 @@ class CollabDataModule(TensorDataModule):
         """Gives validation and test rows pairs that were not taken; those of the source go to the end of the frame."""
         everything = [self.known_pairs(), *(part.tensors["categorical"].T for part in self.parts.values())]
         sampler = self._sampler(torch.cat(everything, dim=1))
+        if full := sampler.num_full():
+            self._say(f"Note: {count(full, 'user')} took every item, so what is drawn beside them was taken as well.")
         evaluated: dict[PartName, Part] = {name: self.parts[name] for name in ("val", "test") if name in self.parts}
         own = {name: part.rows for name, part in evaluated.items() if part.tensors["categorical"] is self._codes}
         for name, (tensors, rows) in evaluated.items():

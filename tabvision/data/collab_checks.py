@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from tabvision.data.base import Part, PartName
 from tabvision.data.collab_target import IMPLICIT_TARGET
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, listed
 from tabvision.schema import Schema
 
 
-def check_names(user: str, item: str, rating: str | None, who: str) -> None:
+def check_names(
+    user: str, item: str, rating: str | None, who: str, *, timestamp: str | None = None, title: str | None = None
+) -> None:
     """Refuses column names that are no text, or that name one column twice.
 
     Raises:
         BadTypeError: A name that is no text.
         BadValueError: Two roles for one column.
     """
-    roles = {"user": user, "item": item, **({} if rating is None else {"rating": rating})}
-    for role, name in roles.items():
+    others = {"rating": rating, "timestamp": timestamp, "title": title}
+    named = {"user": user, "item": item, **{role: name for role, name in others.items() if name is not None}}
+    for role, name in named.items():
         if not isinstance(name, str):
             raise BadTypeError(who, f"{role} must be a column name, got {name!r}", "Name a column")
+    # titles may be in a table of their own, whose columns may be called like those here, the items' aside
+    roles = {role: name for role, name in named.items() if role != "title" or name == item}
     for role, name in roles.items():
         if same := [other for other in roles if other != role and roles[other] == name]:
             problem = f"{role} and {same[0]} are the same column, {name!r}"
@@ -36,6 +42,17 @@ def check_present(frame: pd.DataFrame, columns: Sequence[str], who: str) -> None
     """
     if missing := [name for name in columns if name not in frame.columns]:
         raise MissingColumnsError(who, missing, frame.columns, f"Columns are {listed([*frame.columns])}")
+
+
+def check_part(parts: Mapping[PartName, Part], part: str, who: str) -> None:
+    """Refuses a part that there is not.
+
+    Raises:
+        BadValueError: It is not there.
+    """
+    if part not in parts:
+        remedy = "Pass split= a share such as 0.2" if part == "val" else "Name another part, or pass test= a table"
+        raise BadValueError(who, f"there is no {part} part, only {', '.join(parts)}", remedy)
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str, who: str) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.data.ordered_splits import times_as_numbers
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count
+from tabvision.preprocess.values import family_of
 
 Duplicates = Literal["error", "last", "keep"]
 Missing = Literal["error", "drop"]
+LARGEST_EXACT = 2**53  # from here on a float skips whole numbers
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tuple[pd.DataFrame, list[str]]:
@@ -21,7 +24,8 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tup
     Joining tables turns whole numbers into floats where a row finds no partner.
 
     Raises:
-        BadTypeError: Floats with a fraction, which are a quantity, or cells that hold lists.
+        BadTypeError: Floats with a fraction, which are a quantity, floats too large to be exact, cells that hold lists, or
+            ids of several kinds.
 
     Example:
         >>> frame, notes = with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"], "here")
@@ -31,17 +35,42 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tup
     new, notes = {}, []
     for name in columns:
         values = frame[name]
+        if values.dtype == object:
+            _check_one_kind(values.dropna(), name, who)
         if not pd.api.types.is_float_dtype(values):
             continue
         present = values.dropna()
-        fractions = present[~np.isfinite(present) | (present % 1 != 0)]
-        if len(fractions):
-            problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
-            raise BadTypeError(who, problem, "Name the column with the ids; a quantity is no id")
+        _check_whole(present, name, who)
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
             notes.append(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return (frame.assign(**new) if new else frame), notes
+
+
+def _check_whole(ids: pd.Series, name: str, who: str) -> None:
+    fractions = ids[~np.isfinite(ids) | (ids % 1 != 0)]
+    if len(fractions):
+        problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
+        raise BadTypeError(who, problem, "Name the column with the ids; a quantity is no id")
+    if len(rounded := ids[ids.abs() >= LARGEST_EXACT]):
+        problem = (
+            f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
+        )
+        raise BadTypeError(who, problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
+
+
+def _check_one_kind(ids: pd.Series, name: str, who: str) -> None:
+    """Ids 1 and "1" would be two users."""
+    examples: dict[Any, Any] = {type(value): value for value in reversed(ids.tolist())}
+    families = {family_of(kind) for kind in examples}
+    if None in families:
+        kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
+        problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
+        raise BadTypeError(who, problem, "Name the column with the ids, one in each row")
+    if len(families) > 1:
+        shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
+        remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"
+        raise BadTypeError(who, f"column {name!r} must hold ids of one kind, got {shown}", remedy)
 
 
 def complete_rows(
@@ -70,6 +99,17 @@ def complete_rows(
     if rows.all():
         raise BadValueError(who, f"every row is without {lacking}", "Name other columns")
     return np.flatnonzero(~rows).astype(np.int64), [f"{count(int(rows.sum()), 'row')} without {lacking} left out."]
+
+
+def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str, who: str) -> NDArray[np.int64]:
+    """Row numbers, the earliest first; of one time as they come.
+
+    Example:
+        >>> in_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when", "here").tolist()
+        [1, 0]
+    """
+    times = times_as_numbers(frame[timestamp].iloc[rows], who)
+    return rows[np.argsort(times, kind="stable")]
 
 
 def without_duplicates(

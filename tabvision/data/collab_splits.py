@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.ordered_splits import TimeSplit
+from tabvision.data.ordered_splits import TimeSplit, times_as_numbers
 from tabvision.data.splits import TEST, TRAIN, VALIDATION, Parts, Split, factorized, parts_from, split_column
 from tabvision.errors import BadValueError
 
@@ -24,7 +24,7 @@ class LeaveLastOut(Split):
 
     Args:
         user: The column of users.
-        timestamp: The column of times: numbers, dates or ISO 8601 text; None for the order of the rows.
+        timestamp: The column of times, as for `TimeSplit`; None for the order of the rows.
         test: Whether there is a test part.
 
     Example:
@@ -40,7 +40,9 @@ class LeaveLastOut(Split):
     @override
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         users, _ = factorized("LeaveLastOut", frame, self.user)
-        times = np.arange(len(frame)) if self.timestamp is None else _order_of(frame, self.timestamp)
+        times: NDArray[Any] = np.arange(len(frame))
+        if self.timestamp is not None:
+            times = times_as_numbers(split_column("LeaveLastOut", frame, self.timestamp), "LeaveLastOut")
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
@@ -72,15 +74,3 @@ def ratings_split(split: str, user: str, timestamp: str | None, who: str) -> Spl
     if timestamp is None:
         raise BadValueError(who, 'split="time" needs the column of times', "Name it: timestamp=...")
     return TimeSplit(timestamp)
-
-
-def _order_of(frame: pd.DataFrame, column: str) -> NDArray[np.intp]:
-    """Times as numbers that sort alike."""
-    times = split_column("LeaveLastOut", frame, column)
-    if not pd.api.types.is_numeric_dtype(times) and not pd.api.types.is_datetime64_any_dtype(times):
-        try:
-            times = pd.to_datetime(times, utc=True, format="ISO8601")
-        except (ValueError, TypeError) as error:
-            problem = f"column {column!r} must hold dates, times or numbers, got values such as {times.iloc[0]!r}"
-            raise BadValueError("LeaveLastOut", problem, "Read it with pd.to_datetime first") from error
-    return np.unique(times.to_numpy(), return_inverse=True)[1]

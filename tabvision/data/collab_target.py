@@ -48,6 +48,7 @@ def ratings_target(
     """
     task = _choose(frame, rating, task, who)
     if isinstance(task, Regression):
+        _check_varied(scale, rating, who)
         if y_range is not None:
             task = dataclasses.replace(task, y_range=y_range)
         elif task.y_range is None:
@@ -89,6 +90,12 @@ def out_of_range(frame: pd.DataFrame, target: Target, part: str, who: str) -> li
     outside = int(((ratings < low) | (ratings > high)).sum())
     where = f"outside {low:g} to {high:g}, which no answer reaches. Widen y_range."
     return [f"Note: {count(outside, f'{part} row')} {where}"] if outside else []
+
+
+def _check_varied(scale: pd.Series, rating: str, who: str) -> None:
+    if scale.nunique() < 2:
+        problem = f"all ratings in {rating!r} are {scale.tolist()[0]!r}, so there is nothing to tell apart"
+        raise BadValueError(who, problem, "If each row means a yes, leave rating out; else pass ratings that differ")
 
 
 def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str) -> Task:

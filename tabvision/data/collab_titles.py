@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tabvision.data.collab_checks import check_present
 from tabvision.data.collab_rows import with_whole_ids
-from tabvision.errors import BadValueError, count, listed
+from tabvision.errors import BadValueError, MissingColumnsError, count, listed
 from tabvision.preprocess import to_arrays
 from tabvision.preprocess.features import Features
 from tabvision.schema import Categorical
@@ -33,7 +32,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str, who: str) -> 
         ('Fargo', 'Heat')
     """
     name = items.source
-    check_present(table, [name, title], who)
+    _check_columns(table, name, title, who)
     pairs, _ = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name], who)
     if len(again := pairs[pairs[name].duplicated()]):
         item = again[name].tolist()[0]
@@ -50,3 +49,14 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str, who: str) -> 
     lacking = len(items.vocabulary) - len(found)
     notes = [f"{count(lacking, 'item')} without a title, called by id."] if lacking else []
     return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1)), notes
+
+
+def _check_columns(table: pd.DataFrame, item: str, title: str, who: str) -> None:
+    columns = listed([repr(name) for name in table.columns])
+    remedies = {
+        item: f"The table of titles needs the column of ids by that name, and has {columns}",
+        title: f"Name the column of titles with title: the table has {columns}",
+    }
+    for name, remedy in remedies.items():
+        if name not in table.columns:
+            raise MissingColumnsError(f"{who}, titles", [name], table.columns, remedy)

@@ -25,12 +25,14 @@ from typing import IO, Any, cast
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from tabvision.errors import BadValueError, count, listed
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
+_HEAD_ROWS = 1_000
 _LONGEST_FIELD = 2**31 - 1
 
 
@@ -83,7 +85,41 @@ def read_csv(path: Path, *, who: str, encoding: str | None) -> tuple[pd.DataFram
         ) from error
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
         _check_no_short_row(path, who, encoding, header, delimiter)
-    return frame, _notes(path, header, delimiter)
+    # where commas are decimal, fields are parted by semicolons
+    frame, commas = with_decimal_commas(frame) if delimiter == ";" else (frame, [])
+    return frame, _notes(path, header, delimiter, commas)
+
+
+def with_decimal_commas(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with texts such as "1,5" as numbers, and the names of those columns.
+
+    A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
+    settles that commas are.
+
+    Example:
+        >>> with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))[0]["size"].tolist()
+        [1.5, 2.0]
+    """
+    texts = {
+        name: pa.array(frame[name], pa.large_string())
+        for name in frame
+        if isinstance(frame[name].dtype, pd.StringDtype)
+    }
+    found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
+    if not any(_any_match(values, r",([0-9]{1,2}|[0-9]{4,})\s*$") for values in found.values()):
+        return frame, []
+    numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
+    return frame.assign(**numbers), list(numbers)
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(values[:_HEAD_ROWS], pattern)).as_py()) and bool(
+        pc.all(pc.match_substring_regex(values, pattern)).as_py()
+    )
+
+
+def _any_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())
 
 
 def find_delimiter(line: str, preferred: str = ",") -> str:
@@ -164,7 +200,8 @@ def _read_header(path: Path, who: str, encoding: str) -> tuple[list[str], str]:
     for line, row in rows:
         if len(row) != len(header):
             raise _ragged(path, who, line, len(header), len(row))
-    twice = sorted(name for name, times in Counter(header).items() if times > 1 and name)
+    bare = [name.strip() for name in header]
+    twice = sorted(name for name, times in Counter(bare).items() if times > 1 and name)
     if twice:
         problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
         raise BadValueError(who, problem, "Rename or remove one of each")
@@ -172,7 +209,7 @@ def _read_header(path: Path, who: str, encoding: str) -> tuple[list[str], str]:
 
 
 def _names(header: list[str]) -> list[str]:
-    return [name or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
+    return [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
 
 
 def _parse(path: Path, who: str, encoding: str, header: list[str], delimiter: str) -> pd.DataFrame:
@@ -239,8 +276,15 @@ def _undecodable(path: Path, who: str, encoding: str) -> BadValueError:
     return BadValueError(who, f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
 
 
-def _notes(path: Path, header: list[str], delimiter: str) -> list[str]:
+def _notes(path: Path, header: list[str], delimiter: str, commas: list[str]) -> list[str]:
     usual = "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-    if delimiter == usual or len(header) == 1:
-        return []
-    return [f"{path.name} is read with {delimiter!r} between fields."]
+    notes = (
+        [] if delimiter == usual or len(header) == 1 else [f"{path.name} is read with {delimiter!r} between fields."]
+    )
+    spaced = [name for name in header if name != name.strip()]
+    notes += (
+        [f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}."]
+        if spaced
+        else []
+    )
+    return notes + ([f"Read with a decimal comma: {listed([repr(name) for name in commas])}."] if commas else [])

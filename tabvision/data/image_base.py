@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation
 from tabvision.batch import Batch
 from tabvision.data.base import Order, PartName, PartsDataModule
+from tabvision.data.decode import UnreadableImageError
 from tabvision.data.image_cache import make_cache
 from tabvision.data.image_drawing import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.image_files import PictureTable
 from tabvision.data.image_finish import finished, moved
 from tabvision.data.image_loader import ImageLoader
+from tabvision.data.image_points import points_in_view, views_of
 from tabvision.data.image_reader import BatchReader, check_workers
 from tabvision.data.image_settings import checked_size
 from tabvision.data.image_stores import BadFiles, FileStore
 from tabvision.data.writing import write_frame
-from tabvision.errors import count
+from tabvision.errors import BadTypeError, count
 from tabvision.schema import Image
+from tabvision.tasks import Points
 
 EVAL_BATCHES = 2  # training batches that an evaluation batch holds: it keeps no gradients
 
@@ -60,6 +66,9 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
         check_workers(self.who, num_workers)
+        if not isinstance(device_augment, bool) and device_augment != "auto":
+            problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
+            raise BadTypeError(self.who, problem, 'Leave it out for "auto"')
         self.image, self.size, self.augment = image, image.size, augment
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
@@ -90,6 +99,18 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         self.size = checked_size(size, self.who)
 
     @override
+    def targets_of(self, part: PartName) -> Tensor:
+        targets = super().targets_of(part)
+        if not isinstance(self.schema.task, Points):
+            return targets
+        store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
+        found = []
+        for row, points in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
+            with suppress(UnreadableImageError):  # the loader leaves it out as well
+                found.append(points_in_view(points[None], views_of(store, view, row[None], 0), cut=False))
+        return torch.from_numpy(np.concatenate(found)) if found else targets[:0]
+
+    @override
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
         return ImageLoader(
             lambda: self._reader(part),
@@ -97,6 +118,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
             self.bad,
             batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
             on_end=self._write_bad_files,
+            has_points=isinstance(self.schema.task, Points),
             **order,
         )
 

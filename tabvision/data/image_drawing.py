@@ -99,6 +99,12 @@ class Presize:
         height, width = (max(1, round(own * min(share, 1))) for own, share in zip(source, shares, strict=True))
         return height, width
 
+    def place(self, source: Size) -> NDArray[np.float64]:
+        """From pixels of what comes out to those of a source of that size, (3, 3)."""
+        resize = "squish" if self.reach else self.resize
+        matrices = geometry.evaluation_matrices(resize, np.array([source]), self.shape(source))
+        return cast("NDArray[np.float64]", matrices[0])
+
     def __call__(self, picture: Picture) -> Pixels:
         """The picture at that size.
 
@@ -144,6 +150,10 @@ class View(ABC):
         return self.size
 
     @abstractmethod
+    def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
+        """From the network's pixels to those of each picture, (B, 3, 3); see `prepare`."""
+
+    @abstractmethod
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
         """What is to be drawn of each picture, and what is left to do on the device.
 
@@ -179,9 +189,12 @@ class EvaluationView(View):
     """Pictures as they are, the center kept."""
 
     @override
+    def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
+        return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size)
+
+    @override
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
-        matrices = geometry.evaluation_matrices(self.resize, np.array(sizes), self.size)
-        return [Drawing(matrix) for matrix in matrices], {}
+        return [Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
 
 
 class VariedView(View):
@@ -198,6 +211,16 @@ class VariedView(View):
         super().__init__(size, resize)
         self.augment, self.seed = augment, seed
 
+    @final
+    @override
+    def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
+        return self.varied(sizes, drawn_numbers(self.seed, epoch, rows)[0])
+
+    @final
+    def varied(self, sizes: Sequence[Size], places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrices that numbers in [0, 1) mean."""
+        return geometry.training_matrices(self.augment, places, np.array(sizes), self.size, self.resize)
+
 
 @final
 class TrainingView(VariedView):
@@ -206,7 +229,7 @@ class TrainingView(VariedView):
     @override
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
         places, lights, boxes = drawn_numbers(self.seed, epoch, rows)
-        matrices = geometry.training_matrices(self.augment, places, np.array(sizes), self.size, self.resize)
+        matrices = self.varied(sizes, places)
         tables: list[NDArray[np.uint8] | None] = [None] * len(rows)
         if is_lit(self.augment):
             tables = list(colour.lighting_tables(self.augment, lights))
@@ -227,7 +250,7 @@ class DeviceView(VariedView):
     @override
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
         places, lights, boxes = drawn_numbers(self.seed, epoch, rows)
-        matrices = geometry.training_matrices(self.augment, places, np.array(sizes), self.size, self.resize)
+        matrices = self.varied(sizes, places)
         parts = seen_parts(matrices, np.array(sizes), self.size, self.drawn_size)
         left = np.linalg.inv(parts) @ matrices
         extras: Extras = {"matrix": left.astype(np.float32)}

@@ -119,6 +119,11 @@ def picture_table(
     """
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
         source = pd.DataFrame({PATH_COLUMN: pd.array([str(each) for each in source], dtype="str")})
+    if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
+        problem = f"{str(source)!r} is one picture"
+        raise BadValueError(who, problem, "Pass the folder that holds the pictures, a table that names them, or a list")
+    if not isinstance(root, str | Path | None):
+        raise BadTypeError(who, f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
     table = read_table(source, who=who, encoding=encoding)
     if root is None:
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
@@ -147,7 +152,7 @@ def check_files(table: PictureTable, who: str) -> None:
 
 
 def _remedy_for(file: str, table: PictureTable) -> str:
-    for suffix in (".jpg", ".jpeg", ".png", ".tif", ".webp"):
+    for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if Path(f"{file}{suffix}").is_file():
             return f'There is one with {suffix!r} at its end: pass suffix="{suffix}"'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"

@@ -79,7 +79,8 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     root = check_folder(folder, who)
     parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
-    classes = [ClassFolder(path, part, list(walk(path))) for top, part in tops for path in below(top)]
+    above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
+    classes = [ClassFolder(path, part, list(walk(path, above))) for top, part in tops for path in below(top)]
     if not classes:
         raise _no_classes(root, who)
     _check_classes(root, classes, least, who)
@@ -151,8 +152,7 @@ def below(root: str) -> list[str]:
 
 def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Folder]:
     """A folder and those below it, in order of their names; links are followed, but never in a circle."""
-    facts = os.stat(root)  # noqa: PTH116 - as os.scandir
-    place = (facts.st_dev, facts.st_ino)
+    place = _place(root)
     if place in above:
         return
     names, folders, num_others = [], [], 0
@@ -167,6 +167,12 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator
     yield Folder(root, pa.array([f"{root}/{name}" for name in sorted(names)], pa.large_string()), num_others)
     for path in sorted(folders):
         yield from walk(path, above | {place})
+
+
+def _place(folder: str) -> tuple[int, int]:
+    """What tells a folder from every other, by whatever path it is reached."""
+    facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
+    return facts.st_dev, facts.st_ino
 
 
 def _is_shown(name: str) -> bool:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
+from tabvision.data.image_drawing import VariedView
+from tabvision.data.image_points import points_in_view, views_of
 from tabvision.data.image_reader import BatchReader, Read
 from tabvision.data.image_stores import BadFiles, FileStore
 from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
@@ -38,6 +40,7 @@ class ImageLoader:
         rank: This rank, from 0.
         world_size: Ranks in all.
         on_end: Called when a pass ends or breaks off.
+        has_points: Whether the target is points, which move with their pictures.
 
     Raises:
         BadTypeError: `batch_size` is no whole number.
@@ -57,12 +60,14 @@ class ImageLoader:
         rank: int = 0,
         world_size: int = 1,
         on_end: Callable[[], None] | None = None,
+        has_points: bool = False,
     ) -> None:
         batch_size = check_batch_size("ImageLoader", batch_size)
         if shuffle and len(rows) < world_size:
             problem = f"{world_size} ranks cannot share {count(len(rows), 'training picture')}"
             raise BadValueError("ImageLoader", problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
+        self.has_points = has_points
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
         self.least = 2 if shuffle else 0
         self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=max(1, self.least))
@@ -81,7 +86,7 @@ class ImageLoader:
                 self._note(reader, read)
                 whole = self._filled(reader, read, epoch)
                 if len(whole.rows):
-                    yield self._batch_of(whole, reader.view.size)
+                    yield self._batch_of(reader, whole, epoch)
         finally:
             if self.on_end is not None:
                 self.on_end()
@@ -126,13 +131,19 @@ class ImageLoader:
         rolled = np.roll(rows, -int(np.searchsorted(rows, taken.min())))
         return rolled[~np.isin(rolled, taken)]
 
-    def _batch_of(self, read: Read, size: tuple[int, int]) -> Batch:
+    def _batch_of(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
         rows = torch.from_numpy(read.rows)
         batch: dict[str, Any] = {"image": read.images}
         batch |= {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
         batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
         if "matrix" in batch:
-            batch["size"] = torch.tensor(size)  # that the matrices lead to
+            batch["size"] = torch.tensor(reader.view.size)  # that the matrices lead to
+        if self.has_points:
+            views = views_of(reader.store, reader.view, read.rows, epoch)
+            batch["view"] = torch.from_numpy(views.astype(np.float32))
+            if "target" in batch:
+                points = points_in_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
+                batch["target"] = torch.from_numpy(points)
         return cast("Batch", {**batch, "index": rows})
 
 

@@ -20,7 +20,7 @@ from tabvision.data.decode import (
     unreadable,
 )
 from tabvision.data.image_cache import PictureCache
-from tabvision.data.image_drawing import Presize
+from tabvision.data.image_drawing import Presize, Size
 from tabvision.data.image_files import PictureTable
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 
@@ -34,6 +34,14 @@ class PictureStore(ABC):
     @abstractmethod
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
         """The pictures of some rows, or what is wrong with them; called from several threads at once."""
+
+    @abstractmethod
+    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+        """Of each picture that `open_all` gives: (height, width), and the (3, 3) matrix from its pixels to its source's.
+
+        Raises:
+            UnreadableImageError: One cannot be opened.
+        """
 
 
 @final
@@ -50,6 +58,10 @@ class SourceStore(PictureStore):
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
         return [_tried(lambda row=row: open_picture(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
+
+    @override
+    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+        return [(open_picture(self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
 
 
 @final
@@ -71,6 +83,7 @@ class FileStore(PictureStore):
         cache: PictureCache | None = None,
     ) -> None:
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
+        self._sizes: dict[int, Size] = {}  # of sources, where they are asked for
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
@@ -79,6 +92,19 @@ class FileStore(PictureStore):
             _tried(lambda row=row, file=file: self._open(row, file))  # type: ignore[misc]
             for row, file in zip(rows.tolist(), files, strict=True)
         ]
+
+    @override
+    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+        sizes = [self._size(row) for row in rows.tolist()]
+        if self.presize is None or self.cache is None:
+            return [(size, np.eye(3)) for size in sizes]
+        return [(self.presize.shape(size), self.presize.place(size)) for size in sizes]
+
+    def _size(self, row: int) -> Size:
+        """(height, width) of a row's source, which is opened for it once."""
+        if row not in self._sizes:
+            self._sizes[row] = open_picture(self.table.files(np.array([row]))[0]).size
+        return self._sizes[row]
 
     def _open(self, row: int, file: str) -> Picture:
         if file in self.bad.reasons:
@@ -136,7 +162,9 @@ class BadFiles:
         shown = listed([f"{file!r} ({reason})" for file, reason in self.reasons.items()])
         problem = f"{len(self.reasons):,} of {count(self.num_files, 'picture')} cannot be read so far, more than "
         problem += f"bad_share={self.most_share:g} allows: {shown}"
-        remedy = "Replace or remove them (tabvision check-images lists them all), or pass a larger bad_share"
+        remedy = (
+            "Replace or remove them (tabvision check-images lists them all), or allow more with bad_share (--bad-share)"
+        )
         raise BadValueError("ImageDataModule", problem, remedy)
 
     def frame(self) -> pd.DataFrame:

@@ -12,22 +12,32 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import Part, PartName
 from tabvision.data.image_base import PictureDataModule
 from tabvision.data.image_drawing import TrainingView
 from tabvision.data.image_files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
+from tabvision.data.image_points import (
+    as_points,
+    check_pairs,
+    fit_points,
+    marked,
+    points_in_view,
+    read_points,
+    views_of,
+)
 from tabvision.data.image_reader import BatchReader
 from tabvision.data.image_settings import Normalize, image_facts
 from tabvision.data.image_sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
 from tabvision.data.image_targets import class_counts, divide, target_columns, with_every_label
 from tabvision.data.kept_rows import chosen_task, encode_kept, row_weights, rows_with_target
 from tabvision.data.splits import Parts, Rows, Split
-from tabvision.data.targets import check_columns, decode_labels, fit_target, stratify_codes
+from tabvision.data.targets import check_columns, check_shape, decode_labels, fit_target, stratify_codes
 from tabvision.errors import count
 from tabvision.schema import Schema
-from tabvision.tasks import Task
+from tabvision.tasks import Points, Task
 
 WHO = "ImageDataModule"
 
@@ -47,10 +57,12 @@ class ImageDataModule(PictureDataModule):
         suffix: What the paths lack at their end, such as ".jpg".
         label_pattern: A regular expression for file names, whose first group is the label, such as r"^(.+)_\d+".
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
-        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", or the schema's.
+        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
+            schema's.
         augment: "default", "none", "light", "strong", or settings of your own.
         normalize: None to leave it to the network's weights, "imagenet", or (mean, spread).
-        task: What kind of target it is: a task, its name, or None to infer it.
+        task: What kind of target it is: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
+            pixels of each upright picture, which move with it; empty where a point is missing.
         separator: What parts the labels in one multi-label column, such as " ".
         split: Share of pictures for validation in (0, 1), a split object, or None to train on everything. Folders named
             for validation come before a share.
@@ -106,6 +118,9 @@ class ImageDataModule(PictureDataModule):
         missing_target: Literal["error", "drop"] = "error",
         verbose: bool = True,
     ) -> None:
+        points = as_points(task if schema is None else schema.task)
+        if points is not None and schema is None and resize is None:
+            resize = "squish"  # every point stays in view
         known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize, WHO)
         super().__init__(
             known,
@@ -124,13 +139,14 @@ class ImageDataModule(PictureDataModule):
         self.image = replace(known, name=table.path if schema is None else known.name)
         where = replace(where, path=table.path)
         columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None, WHO)
-        parts = self._fit(table, columns, task, separator, split, schema)
+        parts = self._fit(table, columns, points or task, separator, split, schema)
         self._fill(table, parts)
         self._fill_others(source, test, predict, where)
         self._check_weights()
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
         self._say(self.summary())
 
+    @override
     def summary(self) -> str:
         """What is predicted from what, and how many pictures of each class each part has."""
         lines = [str(self.schema)]
@@ -144,6 +160,8 @@ class ImageDataModule(PictureDataModule):
     def show_batch(self, num: int = 9) -> list[tuple[NDArray[np.uint8], str]]:
         """The first training pictures of the next epoch, varied as the network will see them, each with its label.
 
+        Points are drawn into their picture, and the label says how many it shows.
+
         Shape:
             - picture: (H, W, 3) uint8; `tabvision.plots.image_grid` draws them
         """
@@ -151,8 +169,11 @@ class ImageDataModule(PictureDataModule):
         view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
         read = BatchReader(self._store("train"), view, num_workers=0).read(rows.numpy(), 0)
         targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
-        labels = decode_labels(self.schema.target, targets)
         pictures = read.images.permute(0, 2, 3, 1).numpy()
+        if isinstance(self.schema.task, Points):
+            views = views_of(self._store("train"), view, read.rows, 0)
+            return [marked(*each) for each in zip(pictures, points_in_view(targets, views, cut=True), strict=True)]
+        labels = decode_labels(self.schema.target, targets)
         return [(picture, _text(label)) for picture, label in zip(pictures, labels, strict=True)]
 
     def _fit(
@@ -168,26 +189,39 @@ class ImageDataModule(PictureDataModule):
         self._say(*table.notes)
         check_columns(table.frame, columns, WHO)
         check_files(table, WHO)
-        kept = self._kept(table.frame, columns)
+        kept = self._kept(table.frame, columns, task if schema is None else schema.task)
         targets = table.frame[list(columns)]  # the paths need not be copied
         rows = targets.iloc[kept]
-        if schema is None:
-            task, notes = chosen_task(rows, columns, task, separator, WHO)
-            self._say(*notes)
-        else:
-            task = schema.task
+        task = self._chosen_task(rows, columns, task, separator) if schema is None else schema.task
         codes = stratify_codes(rows, columns, task)
         parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed, who=WHO)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts, notes = with_every_label(parts, table.frame, columns[0], separator)
             self._say(*notes)
         if schema is None:
-            target = fit_target(targets.iloc[parts.train], columns, task, separator, who=WHO)
+            training = targets.iloc[parts.train]
+            if isinstance(task, Points):
+                target = fit_points(training, columns, task, WHO)
+            else:
+                target = fit_target(training, columns, task, separator, who=WHO)
             schema = Schema(target=target, image=self.image)
         self.schema = schema
         return parts
 
-    def _kept(self, frame: pd.DataFrame, columns: Sequence[str]) -> Rows:
+    def _chosen_task(
+        self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
+    ) -> Task:
+        if isinstance(task, Points):
+            check_pairs(columns, separator, WHO)
+            return task
+        task, notes = chosen_task(rows, columns, task, separator, WHO)
+        check_shape(columns, task, separator, WHO)
+        self._say(*notes)
+        return task
+
+    def _kept(self, frame: pd.DataFrame, columns: Sequence[str], task: Task | str | None) -> Rows:
+        if isinstance(task, Points):  # some points of a picture may be missing
+            return np.arange(len(frame), dtype=np.int64)
         kept, notes = rows_with_target(frame, columns, self.missing_target, WHO)
         self._say(*notes)
         return kept
@@ -216,12 +250,17 @@ class ImageDataModule(PictureDataModule):
         tensors: dict[str, Tensor] = {}
         if name == "test":
             check_columns(table.frame, self.schema.target.columns, WHO)
-            rows = self._kept(table.frame, self.schema.target.columns)
+            rows = self._kept(table.frame, self.schema.target.columns, self.schema.task)
             tensors = self._tensors(table.frame, rows)
         self.parts[name], self.tables[name] = Part(tensors, torch.from_numpy(rows)), table
 
     def _tensors(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Tensor]:
-        tensors = {"target": torch.from_numpy(encode_kept(frame, self.schema.target, rows, WHO))}
+        target = self.schema.target
+        if isinstance(target.task, Points):
+            encoded = read_points(frame, target.columns, WHO).astype(np.float32)
+        else:
+            encoded = encode_kept(frame, target, rows, WHO)
+        tensors = {"target": torch.from_numpy(encoded)}
         if self.weight is not None:
             tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, rows, WHO))
         return tensors

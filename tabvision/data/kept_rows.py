@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.given_splits import IndexSplit
+from tabvision.data.given_splits import PART_COLUMN, IndexSplit
 from tabvision.data.splits import Parts, Rows, Split
 from tabvision.data.targets import check_missing, encode_target, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
@@ -26,7 +26,7 @@ def named_target(target: object, schema: Schema | None, who: str) -> tuple[str, 
         who: Who speaks in an error.
 
     Raises:
-        BadTypeError: No name or list of names.
+        BadTypeError: No name or list of names, or no schema.
         BadValueError: Others than the schema's.
 
     Example:
@@ -38,11 +38,50 @@ def named_target(target: object, schema: Schema | None, who: str) -> tuple[str, 
         problem = f"target must be a column name or a list of them, got {target!r}"
         raise BadTypeError(who, problem, "Name the column to predict")
     columns = tuple(names)
+    if schema is not None and not isinstance(schema, Schema):
+        raise BadTypeError(who, f"schema must be a Schema, got {type(schema).__name__}", "Pass module.schema")
     if schema is not None and schema.target.columns != columns:
         known, other = (listed([repr(name) for name in each]) for each in (schema.target.columns, columns))
         problem = f"the schema predicts {known}, not {other}"
         raise BadValueError(who, problem, f"Pass target={known}, or leave schema out to fit a new one")
     return columns
+
+
+def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
+    """Columns that are no features, with what they do.
+
+    Example:
+        >>> serving_columns(IndexSplit([0]), "size")
+        {'size': 'weighs the rows'}
+    """
+    columns = dict.fromkeys(split.columns, "decides the split") | ({weight: "weighs the rows"} if weight else {})
+    columns.pop(PART_COLUMN, None)
+    return columns
+
+
+def check_serving(
+    frame: pd.DataFrame, serving: Mapping[str, str], target: Sequence[str], features: Sequence[str], who: str
+) -> None:
+    """Refuses columns that serve something else and are not there, or are the target or features as well.
+
+    Args:
+        frame: The rows.
+        serving: Columns with what they do, such as "weighs the rows".
+        target: Columns to predict.
+        features: Columns that were named as features.
+        who: Who speaks in an error.
+
+    Raises:
+        MissingColumnsError: No such column.
+        BadValueError: It is the target or a feature.
+    """
+    for name, purpose in serving.items():
+        if name not in frame.columns:
+            raise MissingColumnsError(who, [name], frame.columns, f"Name the column that {purpose}")
+        for others, noun in ((target, "the target"), (features, "a feature")):
+            if name in others:
+                problem = f"column {name!r} {purpose}, and cannot be {noun} as well"
+                raise BadValueError(who, problem, "Name another column, or leave it out of one of them")
 
 
 def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], wish: str, who: str) -> tuple[Rows, tuple[str, ...]]:

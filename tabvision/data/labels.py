@@ -55,9 +55,11 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
 
 def check_kind(values: pd.Series, name: str, who: str) -> None:
     """Refuses kinds of values that no task predicts: dates, lists, objects."""
-    if pd.api.types.is_datetime64_any_dtype(values) or pd.api.types.is_timedelta64_dtype(values):
+    is_duration = pd.api.types.is_timedelta64_dtype(values)
+    if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
-        raise BadTypeError(who, problem, f"Predict a number made from it, such as frame[{name!r}].dt.year")
+        number = "total_seconds()" if is_duration else "year"
+        raise BadTypeError(who, problem, f"Predict a number made from it, such as frame[{name!r}].dt.{number}")
     if values.dtype != object:
         return
     kinds = {type(value) for value in values.dropna()}

@@ -23,6 +23,7 @@ from tabvision.data.splits import (
     split_column,
 )
 from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.preprocess.values import parse_number
 
 
 @final
@@ -81,8 +82,8 @@ class TimeSplit(Split):
     Rows of one time stay together, in the cut that comes nearest to the share. The column stays a feature.
 
     Args:
-        column: Dates, times or numbers. Text is read as ISO 8601 dates, or else in the format of its first value (month
-            before day where both could be).
+        column: Dates, times or numbers. Text is read as numbers, or else as ISO 8601 dates, or else in the format of its
+            first value (month before day where both could be).
         share: Of the rows that validate, in (0, 1).
         test_share: Of the rows that test, in [0, 1).
 
@@ -102,7 +103,7 @@ class TimeSplit(Split):
 
     @override
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        times = _as_numbers(split_column("TimeSplit", frame, self.column), self.column)
+        times = times_as_numbers(split_column("TimeSplit", frame, self.column), "TimeSplit")
         ordered = np.sort(times)
         cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # places where a new time begins
         needed = 2 if self.test_share else 1
@@ -139,15 +140,36 @@ def _nearest(cuts: NDArray[Any], place: int) -> int:
     return int(cuts[np.argmin(np.abs(cuts - place))])
 
 
-def _as_numbers(values: pd.Series, column: str) -> NDArray[Any]:
-    """Times as numbers that sort alike."""
+def times_as_numbers(values: pd.Series, who: str) -> NDArray[Any]:
+    """Times as numbers that sort alike.
+
+    Args:
+        values: Dates, times, numbers, or text of one of them; without gaps.
+        who: Who speaks in an error.
+
+    Raises:
+        BadTypeError: Values that are no times.
+
+    Example:
+        >>> times_as_numbers(pd.Series(["9", "10"]), "here").argsort().tolist()
+        [0, 1]
+    """
     if not pd.api.types.is_numeric_dtype(values):
-        values = _as_dates(values, column)
-    numbers = values.to_numpy()
-    return numbers.astype(np.int64) if numbers.dtype.kind == "M" else np.asarray(numbers)
+        numbers = _numbers_in(values)
+        values = _as_dates(values, who) if numbers is None else numbers
+    found = values.to_numpy()
+    return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
 
 
-def _as_dates(values: pd.Series, column: str) -> pd.Series:
+def _numbers_in(values: pd.Series) -> pd.Series | None:
+    """The numbers that text writes, or None where a value writes none."""
+    if not all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1)):
+        return None  # dates, as a rule: spares a look at all of them
+    numbers = pd.to_numeric(values, errors="coerce")
+    return None if numbers.isna().any() else numbers
+
+
+def _as_dates(values: pd.Series, who: str) -> pd.Series:
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
     for options in ({"format": "ISO8601"}, {}):
@@ -158,5 +180,6 @@ def _as_dates(values: pd.Series, column: str) -> pd.Series:
         except (ValueError, TypeError, UserWarning, OverflowError):
             continue
         return dates.dt.tz_localize(None)
+    column = values.name
     problem = f"column {column!r} must hold dates, times or numbers, got values such as {values.iloc[0]!r}"
-    raise BadTypeError("TimeSplit", problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")
+    raise BadTypeError(who, problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")

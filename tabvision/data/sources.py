@@ -109,17 +109,24 @@ def _read_file(source: str | Path, who: str, encoding: str | None) -> Table:
     if suffix in CSV_SUFFIXES:
         frame, notes = read_csv(path, who=who, encoding=encoding)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame, notes = _read_binary(path, who), []
+        frame, notes = _with_named_index(_read_binary(path, who))
     else:
-        known = ", ".join([*CSV_SUFFIXES, *_BINARY_READERS])
-        problem = f"{path.name!r} has no suffix that names a table format"
-        raise BadValueError(
-            who, problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them"
-        )
+        raise _unknown_format(path, who)
     frame, index_notes = _without_saved_index(frame)
     nameless = [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]
     names_notes = [f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}."] if nameless else []
     return Table(frame, (*notes, *index_notes, *names_notes))
+
+
+def _unknown_format(path: Path, who: str) -> BadValueError:
+    problem = f"{path.name!r} has no suffix that names a table format"
+    if (inner := without_compression(path)) != path and not inner.suffix:
+        remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
+        return BadValueError(who, problem, remedy)
+    known = ", ".join([*CSV_SUFFIXES, *_BINARY_READERS])
+    return BadValueError(
+        who, problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them"
+    )
 
 
 def _check_file(path: Path, who: str) -> None:
@@ -130,8 +137,8 @@ def _check_file(path: Path, who: str) -> None:
     if not path.parent.is_dir():
         raise MissingFileError(who, f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
     close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
-    remedy = f"Did you mean {str(path.with_name(close))!r}" + "?" if close else "Check the path"
-    raise MissingFileError(who, f"no file {str(path)!r}", remedy.removesuffix("?"))
+    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
+    raise MissingFileError(who, f"no file {str(path)!r}", remedy)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -170,6 +177,16 @@ def _read_binary(path: Path, who: str) -> pd.DataFrame:
     except (ValueError, OSError, pa.ArrowException) as error:  # ArrowInvalid derives from ValueError
         problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
         raise BadValueError(who, problem, "It may be damaged or of another format; write it anew") from error
+
+
+def _with_named_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """An index that has a name was a column before pandas wrote the file, and is one again."""
+    names = [name for name in frame.index.names if name is not None]
+    if not names:
+        return frame, []
+    return frame.reset_index(names), [
+        f"The file's index is read as a column: {listed([repr(name) for name in names])}."
+    ]
 
 
 def _first_line(error: BaseException) -> str:

@@ -176,7 +176,7 @@ def parts_from(
         if not len(rows):
             shares = "" if share is None else f" (share {share:g}" + (f", test {test_share:g})" if test_share else ")")
             problem = f"the {name} part of {count(len(part), 'row')} would be empty{shares}"
-            raise BadValueError(who, problem, remedy or "Pass more rows, another share, or split=None to train on all")
+            raise BadValueError(who, problem, remedy or "Pass more rows, or another share (split=, --validation)")
     return parts
 
 

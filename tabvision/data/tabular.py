@@ -13,14 +13,23 @@ from torch import Tensor
 
 from tabvision.data.base import Part, PartName, TensorDataModule
 from tabvision.data.given_splits import PART_COLUMN
-from tabvision.data.kept_rows import chosen_task, divide_kept, encode_kept, named_target, row_weights, rows_with_target
+from tabvision.data.kept_rows import (
+    check_serving,
+    chosen_task,
+    divide_kept,
+    encode_kept,
+    named_target,
+    row_weights,
+    rows_with_target,
+    serving_columns,
+)
 from tabvision.data.sources import Source, read_table
 from tabvision.data.splits import Parts, Split, as_split
 from tabvision.data.targets import check_columns, fit_target, stratify_codes
-from tabvision.data.telltales import telltales
+from tabvision.data.telltales import lookalikes, telltales
 from tabvision.errors import TabvisionError
 from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
-from tabvision.schema import Schema, Target
+from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
 WHO = "TabularDataModule"
@@ -102,20 +111,13 @@ class TabularDataModule(TensorDataModule):
         divide = as_split(split, stratify=codes is not None)
         parts = divide_kept(divide, self.frame, kept, codes, seed=seed)
         if schema is None:
-            others = {*divide.columns, *([weight] if weight else [])} - {PART_COLUMN}
-            unused = [*(ignore or ()), *sorted(others.difference(ignore or ()))]
-            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": unused}
+            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
             training = self.frame.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
             target_facts = fit_target(training, columns, task, separator, who=WHO)
-            schema = self._fit(training, target_facts, named)
+            schema = self._fit(training, target_facts, named, serving_columns(divide, weight))
         self.schema = schema
         self._fill(parts, kept, {"test": test, "predict": predict})
-        self._say(self.summary(), *telltales(self.schema, self.parts["train"]))
-
-    def summary(self) -> str:
-        """What became of every column, and how many rows each part has."""
-        sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
-        return f"{self.schema}\nrows: {sizes}"
+        self._say(self.summary(), *lookalikes(self.schema), *telltales(self.schema, self.parts["train"]))
 
     def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
         """Raw values of the first training rows, as the network's columns, target first."""
@@ -126,20 +128,36 @@ class TabularDataModule(TensorDataModule):
         frame = self._read(source)
         return split.gather(frame, who=WHO, encoding=self.encoding) if isinstance(split, Split) else frame
 
-    def _fit(self, training: pd.DataFrame, target: Target, named: Mapping[str, Sequence[str] | None]) -> Schema:
-        """The facts of the training rows; `named` says which columns the user has named as what."""
+    def _fit(
+        self,
+        training: pd.DataFrame,
+        target: Target,
+        named: Mapping[str, Sequence[str] | None],
+        serving: Mapping[str, str],
+    ) -> Schema:
+        """The facts of the training rows.
+
+        Args:
+            training: The rows.
+            target: What is predicted.
+            named: Columns that the user has named, by what they are to be.
+            serving: Columns that are no features, with what they do.
+        """
+        features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
+        check_serving(training, serving, target.columns, features, WHO)
+        named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *serving])]}
         try:
-            kinds, features = _fit_columns(training, target.columns, named)
+            kinds, fitted = _fit_columns(training, target.columns, named)
         except TabvisionError:
             _fit_columns(self.frame, target.columns, named)  # the same complaint, with row numbers of the source
             raise
         self._say(*kinds.notes)
         return Schema(
             target=target,
-            continuous=features.continuous,
-            categorical=features.categorical,
-            dates=features.dates,
-            left_out=features.left_out,
+            continuous=fitted.continuous,
+            categorical=fitted.categorical,
+            dates=fitted.dates,
+            left_out=tuple(LeftOut(name=it.name, reason=serving.get(it.name, it.reason)) for it in fitted.left_out),
         )
 
     def _fill(self, parts: Parts, kept: NDArray[np.int64], sources: Mapping[PartName, Source | None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tabvision.data import labels
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.schema import Label, Target
-from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+from tabvision.tasks import Binary, Multiclass, Multilabel, Points, Regression, Task
 
 MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless the user says otherwise
 SINGLE_ROW_SHARE = 0.9  # texts with more distinct values than this share of the rows name rows, not classes
@@ -70,7 +70,7 @@ def fit_target(
         ('l', 's')
     """
     check_columns(frame, columns, who)
-    _check_shape(columns, task, separator, who)
+    check_shape(columns, task, separator, who)
     check_missing(frame, columns, separator, who)
     classes = _fit_classes(frame, columns, task, separator, who)
     target = Target(columns=tuple(columns), task=task, classes=classes, separator=separator)
@@ -120,7 +120,7 @@ def decode_labels(target: Target, codes: NDArray[Any]) -> NDArray[Any]:
         >>> decode_labels(Target(columns=("size",), task=Binary(), classes=("l", "s")), np.array([1, 0])).tolist()
         ['s', 'l']
     """
-    if isinstance(target.task, Regression):
+    if not target.task.is_classes:
         return codes
     if target.separator is not None:
         return labels.joined(codes.astype(bool), cast("tuple[str, ...]", target.classes), target.separator)
@@ -161,7 +161,8 @@ def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | 
     if not missing:
         return
     problem = f"the target {_named(columns)} is missing in {missing:,} of {count(len(frame), 'row')}"
-    remedy = f'Leave them out: missing_target="drop" (--drop-missing-target), or frame.dropna(subset={list(columns)!r})'
+    remedy = f"Leave them out: frame.dropna(subset={list(columns)!r})"
+    remedy += ', or when training missing_target="drop" (--drop-missing-target)'
     if separator is not None:
         remedy += f', or if they have no label, frame[{columns[0]!r}].fillna("")'
     raise BadValueError(who, problem, remedy)
@@ -171,8 +172,11 @@ def _named(columns: Sequence[str]) -> str:
     return listed([repr(name) for name in columns])
 
 
-def _check_shape(columns: Sequence[str], task: Task, separator: str | None, who: str) -> None:
+def check_shape(columns: Sequence[str], task: Task, separator: str | None, who: str) -> None:
+    """Refuses columns or a separator that a task has no use for."""
     kind = type(task).__name__
+    if isinstance(task, Points):
+        raise BadValueError(who, "points need pictures to lie in", "Use ImageDataModule, or Regression for numbers")
     if separator is not None and (
         not isinstance(task, Multilabel) or len(columns) > 1 or not isinstance(separator, str) or not separator
     ):
@@ -222,7 +226,8 @@ def _numbers(frame: pd.DataFrame, target: Target, who: str) -> NDArray[np.float6
 
 
 def _one_value(value: object, num_rows: int, name: str, who: str) -> BadValueError:
-    problem = f"the target {name!r} holds one value, {value!r}, in all {count(num_rows, 'row')}"
+    rows = "its only row" if num_rows == 1 else f"all {num_rows:,} rows"
+    problem = f"the target {name!r} holds one value, {value!r}, in {rows}"
     return BadValueError(who, problem, "There is nothing to learn; choose another target or more varied rows")
 
 

@@ -1,14 +1,18 @@
-"""Columns that give the target away: copies of it under another name, which nobody has when predicting."""
+"""Columns that hide a mistake: copies of the target, which nobody has when predicting, and values that are nearly alike."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.data.base import Part
-from tabvision.schema import Schema
+from tabvision.errors import MAX_LISTED, asking
+from tabvision.schema import Label, Schema
 
 EXACT = 1 - 1e-9  # correlation above which two numbers are one
+MAX_LABELS = 10_000  # values of a column that are compared
 
 
 def telltales(schema: Schema, training: Part) -> list[str]:
@@ -38,9 +42,41 @@ def telltales(schema: Schema, training: Part) -> list[str]:
         ]
     return [
         f"Note: {name!r} tells the target exactly in every training row. If it is not known when predicting, leave it "
-        f"out: ignore=[{name!r}] (--ignore {name})."
+        f"out: {asking('ignore', name)}."
         for name in copies
     ]
+
+
+def lookalikes(schema: Schema) -> list[str]:
+    """A sentence for columns of which two values differ in spaces or letter case alone, usually by mistake.
+
+    Args:
+        schema: Holds the values.
+
+    Example:
+        >>> from tabvision.schema import Target
+        >>> from tabvision.tasks import Multiclass
+        >>> target = Target(columns=("paid",), task=Multiclass(3), classes=("no", "yes", "yes "))
+        >>> lookalikes(Schema(target=target))
+        ["Note: 'yes' and 'yes ' of 'paid' differ in spaces or letter case alone, and count as two."]
+    """
+    columns = [(column.name, column.vocabulary) for column in schema.categorical]
+    if len(schema.target.columns) == 1:
+        columns.insert(0, (schema.target.columns[0], schema.classes))
+    pairs = [(name, pair) for name, labels in columns if (pair := _alike(labels))]
+    return [
+        f"Note: {one!r} and {other!r} of {name!r} differ in spaces or letter case alone, and count as two."
+        for name, (one, other) in pairs[:MAX_LISTED]
+    ]
+
+
+def _alike(labels: Sequence[Label]) -> tuple[str, str] | None:
+    """The first two texts that are the same without spaces and letter case."""
+    seen: dict[str, str] = {}
+    for label in labels[:MAX_LABELS]:
+        if isinstance(label, str) and label != (before := seen.setdefault("".join(label.split()).casefold(), label)):
+            return before, label
+    return None
 
 
 def is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,21 +18,32 @@ FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 _FORMULA = r"^(?:[=@\t\r\n\uff1d\uff20\uff0b\uff0d]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"  # full-width ones as well
 
 
-def check_destination(path: str | Path, *, who: str, overwrite: bool = False) -> Path:
-    """The path as a `Path`, once it is sure that a table can be written there; ask before the long work.
+def check_destination(
+    path: str | Path, *, who: str, suffixes: Sequence[str] = FORMATS, overwrite: bool = False
+) -> Path:
+    """The path as a `Path`, once it is sure that a file can be written there; ask before the long work.
+
+    Args:
+        path: Of the new file.
+        who: Who speaks in an error.
+        suffixes: The formats that there are; those of tables.
+        overwrite: Whether a file that is there may be replaced.
 
     Raises:
         BadValueError: The suffix is none of the formats, or a file is there already.
         MissingFileError: The folder does not exist.
     """
     path = Path(path).expanduser()
-    if path.suffix.lower() not in FORMATS:
-        raise BadValueError(who, f"{path.name!r} has no suffix to write a table as", f"Use one of {', '.join(FORMATS)}")
+    if path.suffix.lower() not in suffixes:
+        problem = f"the name must end in {' or '.join(suffixes)}, got {path.name!r}"
+        raise BadValueError(who, problem, "Choose another name")
     if not path.parent.is_dir():
         raise MissingFileError(who, f"there is no folder {str(path.parent)!r} to write to", "Create it first")
-    if path.is_dir() or (path.exists() and not overwrite):
-        kind = "a folder" if path.is_dir() else "a file"
-        raise BadValueError(who, f"{str(path)!r} is {kind} already", "Choose another name, or ask to overwrite")
+    if path.is_dir():
+        raise BadValueError(who, f"{str(path)!r} is a folder already", "Choose another name")
+    if path.exists() and not overwrite:
+        remedy = "Choose another name, or overwrite it (overwrite=True, --overwrite)"
+        raise BadValueError(who, f"{str(path)!r} is a file already", remedy)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.errors import BadValueError, count, listed
 from tabvision.inference.calibration import Calibration
 from tabvision.schema import Label, Schema
 
@@ -52,6 +54,50 @@ def answer_frame(
     if proba:
         columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
     return pd.DataFrame(columns)
+
+
+def check_facts(schema: Schema, width: int, name: str, who: str) -> None:
+    """Refuses a schema whose facts no training gives and no answer could be told by.
+
+    Args:
+        schema: From a file.
+        width: Numbers that the model answers a row with.
+        name: Of the file.
+        who: Who speaks in an error.
+
+    Raises:
+        BadValueError: Names that are not one for each answer, a value twice among those of a column, or a number that is
+            none in a mean or spread.
+    """
+    names = schema.classes if schema.task.is_classes else schema.target.columns
+    what = "class" if schema.task.is_classes else "target column"
+    if len(names) != width or len(set(names)) < width:
+        raise _wrong(name, f"{width} different names of a {what} belong to its answers, it has {listed(names)}", who)
+    if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
+        raise _wrong(name, "a name holds half a character", who)
+    for category in schema.categorical:
+        if len(set(category.vocabulary)) < len(category.vocabulary):
+            raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice", who)
+    for number in schema.continuous:
+        if not (math.isfinite(number.mean) and math.isfinite(number.spread) and number.spread > 0):
+            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and spread {number.spread:g}", who)
+
+
+def _wrong(name: str, problem: str, who: str) -> BadValueError:
+    return BadValueError(who, f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
+
+
+def check_finite(predictions: NDArray[Any], who: str) -> NDArray[Any]:
+    """The predictions, once it is sure that each is a number.
+
+    Raises:
+        BadValueError: Some are none; a network whose training diverged answers so.
+    """
+    if not np.isfinite(predictions).all():
+        bad = int((~np.isfinite(predictions).all(axis=1)).sum())
+        problem = f"the network's answer to {count(bad, 'row')} is no finite number, as after a training that diverged"
+        raise BadValueError(who, problem, "Use an earlier checkpoint, or train again at a lower rate")
+    return predictions
 
 
 def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:

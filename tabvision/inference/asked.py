@@ -38,6 +38,7 @@ class Asked(ABC):
         self.num_rows, self.index, self.frame = num_rows, index, frame
         self.shown = dict(shown or {})
         self.errors: dict[int, str] = {}  # why a row has no answer
+        self.unseen: Mapping[str, int] = {}  # rows with a category that training lacks, by raw column
 
     @property
     @abstractmethod
@@ -64,7 +65,7 @@ class AskedRows(Asked):
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__(inputs.num_rows, index=inputs.index)
-        self.inputs = inputs
+        self.inputs, self.unseen = inputs, inputs.unseen
 
     @property
     @override

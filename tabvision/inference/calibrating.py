@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError
 from tabvision.inference.calibration import Calibration
 from tabvision.inference.checkpoint import CALIBRATION, read_checkpoint
 from tabvision.inference.conformal import check_coverage, half_widths
@@ -21,7 +21,7 @@ from tabvision.inference.fetch import Origin
 from tabvision.inference.temperature import cross_entropy, expected_calibration_error, fit_temperatures
 from tabvision.inference.thresholds import METRICS, best_threshold, check_metric
 from tabvision.modules.supervised import CHECKPOINT_KEY
-from tabvision.tasks import Binary, Multilabel, Task
+from tabvision.tasks import Binary, Multilabel, Points, Task
 
 if TYPE_CHECKING:
     pass
@@ -93,6 +93,9 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
 def check_wanted(task: Task, wanted: Wanted) -> None:
     """Refuses settings out of range, or that the task has no use for."""
     check_coverage(wanted.coverage)
+    if isinstance(task, Points):
+        problem = "points have nothing that is calibrated, neither probabilities nor intervals"
+        raise BadValueError(WHO, problem, "Ask the checkpoint as it is")
     if wanted.metric is not None:
         check_metric(wanted.metric)
         if not isinstance(task, Binary | Multilabel):
@@ -153,16 +156,3 @@ def _score(decoded: NDArray[Any], target: NDArray[Any], metric: str) -> float:
     said, truth = decoded.reshape(len(target), -1).astype(bool), target.reshape(len(target), -1).astype(bool)
     counts = [(said & truth), (said & ~truth), (~said & truth), (~said & ~truth)]
     return float(METRICS[metric](*(kind.sum(axis=0).astype(np.float64) for kind in counts)).mean())
-
-
-def destination(out: str | Path, *, overwrite: bool) -> Path:
-    """The path of a new checkpoint, which may be written."""
-    path = Path(out).expanduser()
-    if path.suffix.lower() != ".ckpt":
-        raise BadValueError(WHO, f"{path.name!r} is no name for a checkpoint", "End it in .ckpt")
-    if not path.parent.is_dir():
-        raise MissingFileError(WHO, f"there is no folder {str(path.parent)!r} to write to", "Create it first")
-    if path.is_dir() or (path.exists() and not overwrite):
-        kind = "a folder" if path.is_dir() else "a file"
-        raise BadValueError(WHO, f"{str(path)!r} is {kind} already", "Choose another name, or ask to overwrite")
-    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import torch
 
 from tabvision import modules
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError
-from tabvision.inference.archive import check_archive, check_plain
+from tabvision.inference.answers import check_facts
+from tabvision.inference.archive import check_plain, plain_archive
 from tabvision.inference.budget import Budget, BudgetExceededError
 from tabvision.inference.calibration import Calibration
 from tabvision.inference.fetch import Origin, name_of, read_bytes
@@ -71,6 +71,7 @@ def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None 
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BadValueError(WHO, f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
     calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
+    check_facts(module.schema, module.task.activate(torch.zeros(1, module.task.num_outputs)).shape[1], name, WHO)
     return Opened(module.eval(), calibration, facts)
 
 
@@ -78,9 +79,9 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
     """The contents of a checkpoint, loaded with `weights_only=True` once its archive is known to be an honest one."""
     content, name = read_bytes(origin, who=WHO), name_of(origin)
     _check_kind(content, name)
-    check_archive(content, name, WHO)
+    archive = plain_archive(content, name, WHO)
     try:
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        checkpoint = torch.load(archive, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         problem = f"{name} holds more than plain data, or is no checkpoint, and was not opened"
         raise BadValueError(WHO, problem, "Save it again with tabvision, or pass another file") from error
@@ -88,8 +89,7 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
         problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
         raise BadValueError(WHO, problem, "Copy the file again, or pass another one") from error
     _check_written_by_us(checkpoint, name)
-    parts = {part: checkpoint.get(part) for part in (CHECKPOINT_KEY, "hyper_parameters", "state_dict")}
-    check_plain(parts, len(content), name, WHO)
+    check_plain(checkpoint, len(content), name, WHO)
     return checkpoint  # type: ignore[no-any-return]  # a dict, checked just before
 
 

@@ -24,7 +24,8 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.data.writing import check_destination
+from tabvision.errors import BadValueError
 from tabvision.inference.calibration import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.fetch import Origin
@@ -70,7 +71,7 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
         BadValueError: Another suffix, a file that is there, a module that cannot be traced, or a file whose answers
             would differ; it is not left behind.
     """
-    path = check_destination(out, overwrite=overwrite)
+    path = check_destination(out, who=WHO, suffixes=list(_WRITERS), overwrite=overwrite)
     if isinstance(source, SupervisedModule):
         module, calibration = source, Calibration()
     else:
@@ -89,19 +90,6 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
     finally:
         partial.unlink(missing_ok=True)
     return Exported(path, path.stat().st_size, error)
-
-
-def check_destination(out: str | Path, *, overwrite: bool) -> Path:
-    """The path, once it is sure that a model can be written there."""
-    path = Path(out).expanduser()
-    if path.suffix.lower() not in _WRITERS:
-        raise BadValueError(WHO, f"{path.name!r} has no suffix to export as", f"Use one of {', '.join(_WRITERS)}")
-    if not path.parent.is_dir():
-        raise MissingFileError(WHO, f"there is no folder {str(path.parent)!r} to write to", "Create it first")
-    if path.is_dir() or (path.exists() and not overwrite):
-        kind = "a folder" if path.is_dir() else "a file"
-        raise BadValueError(WHO, f"{str(path)!r} is {kind} already", "Choose another name, or ask to overwrite")
-    return path
 
 
 @final
@@ -249,7 +237,7 @@ def _largest_error(net: Answering, ask: Ask) -> float:
     """The largest difference from the module's own answers, numbers in units of their size and spread."""
     generator = torch.Generator().manual_seed(1)
     task, errors = net.module.task, []
-    spread = 1.0 if task.is_classes else np.array(task.spread)  # type: ignore[attr-defined]  # numbers have one
+    spread = np.array(getattr(task, "spread", 1.0))  # of numbers
     for rows in CHECKED_ROWS:
         inputs = random_inputs(net.module.schema, rows, generator)
         expected = net(*(inputs[name].to(net.module.device) for name in net.names)).cpu().numpy()

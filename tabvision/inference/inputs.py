@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.sources import read_frame
+from tabvision.inference.unseen import gaps_in_frame, gaps_in_rows, unseen_counts
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema
 
@@ -29,11 +30,13 @@ class Inputs:
         arrays: Those of `continuous` (N, C) float32 and `categorical` (N, K) int32 that the schema has columns for.
         num_rows: Rows in all.
         index: Of the frame that came; None where no frame did.
+        unseen: Rows with a category that training lacks, by raw column.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     num_rows: int
     index: pd.Index | None = None
+    unseen: Mapping[str, int] = field(default_factory=dict)
 
     def part(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """The arrays of some rows."""
@@ -71,11 +74,16 @@ class InputReader:
         if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
             source = [source]
         if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
-            return self._inputs(self._encode(source), None)
+            return self._inputs(self._encode(source), None, gaps_in_rows(source))
         frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who=self._who)
-        return self._inputs(to_arrays(self.schema, frame, who=self._who), frame.index)
+        return self._inputs(to_arrays(self.schema, frame, who=self._who), frame.index, gaps_in_frame(frame))
 
-    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], index: pd.Index | None) -> Inputs:
+    def _inputs(
+        self,
+        arrays: tuple[NDArray[Any], NDArray[Any]],
+        index: pd.Index | None,
+        gaps: Callable[[str], NDArray[np.bool_]],
+    ) -> Inputs:
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        return Inputs(used, len(arrays[0]), index)
+        return Inputs(used, len(arrays[0]), index, unseen_counts(self.schema, arrays[1], gaps))

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, listed
-from tabvision.inference.answers import answer_frame, with_errors
+from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
 from tabvision.inference.calibration import Calibration
 from tabvision.inference.fetch import Origin, name_of, read_bytes
 from tabvision.inference.inputs import InputReader, Inputs, Rows
+from tabvision.inference.unseen import ATTRIBUTE
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 WHO = "OnnxPredictor"
 KEY = "tabvision"  # of the facts among a file's metadata
 EXPORT_FORMAT = 1
+OLDEST_FORMAT = 1
 BATCH_SIZE = 2048
 PICTURES = 64  # of them at once, at most
 EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
@@ -50,6 +52,8 @@ class OnnxPredictor:
         self.facts = _facts(self._session, name)
         self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
+        width = len(self.schema.classes) if self.schema.task.is_classes else self.schema.task.num_outputs
+        check_facts(self.schema, width, name, WHO)
         self._names = _input_names(self._session, self.schema, name)
         self._read = InputReader(self.schema, WHO)
         self._pictures = self._picture_reader()
@@ -74,6 +78,7 @@ class OnnxPredictor:
         answers = answer_frame(self.schema, self._run(inputs, batch_size), proba=proba, calibration=self.calibration)
         if inputs.index is not None:
             answers.index = inputs.index
+        answers.attrs[ATTRIBUTE] = dict(inputs.unseen)
         return answers
 
     def _picture_reader(self) -> Any:  # noqa: ANN401 - imported only where there are pictures
@@ -91,7 +96,7 @@ class OnnxPredictor:
         chunks, size = [], min(batch_size, PICTURES)
         for start in range(0, max(1, asked.num_rows), size):
             pixels, found = draw_pictures(asked.sources[start : start + size], asked.image)
-            chunks.append(self._ask({"image": pixels}))
+            chunks.append(asked.in_user_units(self.schema.task, self._ask({"image": pixels}), start, found))
             errors |= {start + place: reason for place, reason in found.items()}
         answers = answer_frame(self.schema, np.concatenate(chunks), proba=proba, calibration=self.calibration)
         for place, (name, values) in enumerate(asked.shown.items()):
@@ -114,10 +119,11 @@ class OnnxPredictor:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
             raise BadValueError(WHO, f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
-        if found.ndim != 2 or found.shape[1] != (len(self.schema.classes) or self.schema.task.num_outputs):
-            problem = f"the model answers in shape {found.shape}, which is not what its schema says"
+        rows, width = len(fed[self._names[0]]), len(self.schema.classes) or self.schema.task.num_outputs
+        if found.shape != (rows, width) or found.dtype.kind != "f":
+            problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(WHO, problem, EXPORT_AGAIN)
-        return found
+        return check_finite(found, WHO)
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: ANN401 - onnxruntime's own class
@@ -156,6 +162,9 @@ def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxrun
     if not isinstance(found, int) or isinstance(found, bool) or found > EXPORT_FORMAT:
         problem = f"{name} has format {found!r}, and {EXPORT_FORMAT} is the newest that this version reads"
         raise BadValueError(WHO, problem, "Update tabvision: pip install --upgrade tabvision")
+    if found < OLDEST_FORMAT:
+        problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
+        raise BadValueError(WHO, problem, EXPORT_AGAIN)
     return facts
 
 

@@ -17,12 +17,14 @@ from tabvision.batch import Batch
 from tabvision.data.decode import PictureSource
 from tabvision.data.image_drawing import EvaluationView, TrainingView, View
 from tabvision.data.image_files import PictureTable, is_picture
+from tabvision.data.image_points import views_of
 from tabvision.data.image_sources import Where, is_folder, labeled_pictures, unlabeled_pictures
 from tabvision.data.image_stores import SourceStore
 from tabvision.data.sources import read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
 from tabvision.inference.asked import Asked
 from tabvision.schema import Image, Schema
+from tabvision.tasks import Points, Task
 
 BATCH_SIZE = 64
 Pictures: TypeAlias = (
@@ -42,6 +44,7 @@ class AskedPictures(Asked):
         index: Of the frame that came; None where no frame did.
         shown: Columns that stand before the answers.
         frame: The rows, where a table came.
+        has_points: Whether points are asked for, so that a batch holds its `view`.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class AskedPictures(Asked):
         index: pd.Index | None = None,
         shown: Mapping[str, Any] | None = None,
         frame: pd.DataFrame | None = None,
+        has_points: bool = False,
     ) -> None:
         super().__init__(len(sources), index=index, shown=shown, frame=frame)
-        self.sources, self.image, self.augment = sources, image, augment
+        self.sources, self.image, self.augment, self.has_points = sources, image, augment, has_points
 
     @property
     @override
@@ -75,7 +79,30 @@ class AskedPictures(Asked):
         starts = range(0, self.num_rows, batch_size)
         for read in reader.read_all((np.arange(at, min(at + batch_size, self.num_rows)) for at in starts), epoch=look):
             self.errors |= read.errors
-            yield read.rows, {"image": read.images, "index": torch.from_numpy(read.rows)}
+            batch: Batch = {"image": read.images, "index": torch.from_numpy(read.rows)}
+            if self.has_points:
+                views = views_of(reader.store, view, read.rows, look)
+                batch["view"] = torch.from_numpy(views.astype(np.float32))
+            yield read.rows, batch
+
+    def in_user_units(
+        self, task: Task, predictions: NDArray[Any], start: int, errors: Mapping[int, str]
+    ) -> NDArray[Any]:
+        """What a network without a batch's `view` says of some pictures, as the user reads it.
+
+        Args:
+            task: The trained module's.
+            predictions: (B, T), as the task activates them.
+            start: The place of the first picture.
+            errors: By place from there, pictures that cannot be read.
+        """
+        if not self.has_points:
+            return predictions
+        views = np.tile(np.eye(3), (len(predictions), 1, 1))
+        rows = np.setdiff1d(np.arange(len(predictions)), list(errors))
+        plain = EvaluationView(self.image.size, self.image.resize)
+        views[rows] = views_of(SourceStore(self.sources), plain, start + rows, 0)
+        return task.in_user_units(predictions, views).astype(predictions.dtype)
 
 
 @final
@@ -155,7 +182,8 @@ class PictureInputs:
         return self._asked(files, index=index, shown=columns, frame=table.frame)
 
     def _asked(self, sources: Sequence[PictureSource], **rest: Any) -> Asked:  # noqa: ANN401 - the settings of `AskedPictures`
-        return AskedPictures(sources, self.image, self.augment, **rest)
+        has_points = isinstance(self.schema.task, Points)
+        return AskedPictures(sources, self.image, self.augment, has_points=has_points, **rest)
 
 
 def _as_frame(source: pd.DataFrame | Mapping[str, object]) -> pd.DataFrame:

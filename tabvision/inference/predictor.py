@@ -17,14 +17,15 @@ from tabvision.batch import Batch
 from tabvision.data.loaders import check_batch_size
 from tabvision.data.sources import read_frame
 from tabvision.data.targets import encode_target
+from tabvision.data.writing import check_destination
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.inference.answers import answer_frame, with_errors
+from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.asked import Asked, AskedRows
+from tabvision.inference.calibrating import WHO as CALIBRATE
 from tabvision.inference.calibrating import (
     Calibrated,
     Wanted,
     check_wanted,
-    destination,
     fit_calibration,
     save_calibrated,
 )
@@ -33,6 +34,7 @@ from tabvision.inference.fetch import Origin
 from tabvision.inference.inputs import InputReader, Rows
 from tabvision.inference.pictures import PictureInputs, Pictures, check_looks
 from tabvision.inference.tta import blend
+from tabvision.inference.unseen import ATTRIBUTE
 from tabvision.modules import SupervisedModule
 
 WHO = "Predictor"
@@ -71,13 +73,20 @@ class Predictor:
             self._pictures = PictureInputs(self.schema, augment, WHO)
 
     def predict(
-        self, source: Sources, *, proba: bool = True, tta: int | None = None, batch_size: int | None = None
+        self,
+        source: Sources,
+        *,
+        proba: bool = True,
+        tta: int | None = None,
+        use_max: bool = False,
+        batch_size: int | None = None,
     ) -> pd.DataFrame:
         """A frame of answers, in the order and with the index of the input.
 
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
         folder of pictures their paths come first. A picture that cannot be read keeps its row, without an answer; a last
-        column `error` then says why.
+        column `error` then says why. `attrs["unseen"]` of the frame tells how many rows held a category that training lacks,
+        by column: `{}`, or such as `{"user": 3}`.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
@@ -86,6 +95,7 @@ class Predictor:
             proba: Whether to add the probabilities, or the intervals.
             tta: For pictures: how many times each is looked at again, varied as in training; the answer is a quarter the
                 plain view's and three quarters the others' mean.
+            use_max: With `tta`, whether to take the largest number of all views instead.
             batch_size: Rows that go through the network at once; None for 2,048 rows of a table or 64 pictures.
 
         Raises:
@@ -100,7 +110,7 @@ class Predictor:
         predictions = self._over(asked, size, self._activated)
         if looks:
             varied = [self._over(asked, size, self._activated, look) for look in range(1, looks + 1)]
-            predictions = blend(predictions, np.stack(varied))
+            predictions = blend(predictions, np.stack(varied), use_max=use_max)
         return self._frame(asked, predictions, proba=proba)
 
     def calibrate(
@@ -131,7 +141,7 @@ class Predictor:
         """
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
-        file = None if out is None else destination(out, overwrite=overwrite)
+        file = None if out is None else check_destination(out, who=CALIBRATE, suffixes=[".ckpt"], overwrite=overwrite)
         asked, frame = self._ask_labeled(source)
         target = encode_target(frame, self.schema.target, who="calibrate")
         logits = self._over(asked, asked.default_batch_size, lambda found: found)
@@ -166,11 +176,13 @@ class Predictor:
     ) -> NDArray[np.floating[Any]]:
         """What the module says of all rows, (num_rows, C); not a number where a row could not be read."""
         found: list[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]] = []
+        in_user_units = self.module.task.in_user_units
         with torch.inference_mode():
             for rows, batch in asked.batches(batch_size, look):
                 if len(rows):
-                    logits = self.module(self._moved(batch)).float()
-                    found.append((rows, finish(logits).cpu().numpy()))
+                    moved = self._moved(batch)
+                    answers = in_user_units(finish(self.module(moved).float()), moved.get("view"))
+                    found.append((rows, check_finite(answers.cpu().numpy(), WHO)))
         if len(found) == 1 and len(found[0][0]) == asked.num_rows:
             return found[0][1]
         width = found[0][1].shape[1] if found else self._width(finish)
@@ -195,6 +207,7 @@ class Predictor:
             answers.insert(place, name, values)
         if asked.index is not None:
             answers.index = asked.index
+        answers.attrs[ATTRIBUTE] = dict(asked.unseen)
         return answers
 
 

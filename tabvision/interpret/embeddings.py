@@ -80,6 +80,9 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
         >>> embedding_frame(module, "job").columns.tolist()
         ['job', 'factor_1', 'factor_2', 'factor_3']
     """
+    if not isinstance(module, CollabModule | TabularModule):
+        problem = f"a module with embeddings is needed, got {type(module).__name__}"
+        raise BadTypeError("embedding_frame", problem, "Pass a TabularModule or CollabModule")
     columns = module.schema.categorical
     names = [category.name for category in columns]
     if column not in names:
@@ -109,6 +112,8 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
         >>> pca(frame, 1)["axis_1"].round(6).tolist()
         [-2.5, 2.5]
     """
+    if not isinstance(factors, pd.DataFrame):
+        raise BadTypeError("pca", f"a frame of factors is needed, got {type(factors).__name__}", SEEDED)
     names = [name for name in factors.columns if str(name).startswith(FACTOR)]
     if not names:
         raise BadTypeError("pca", f"the frame has no factors, only {listed(list(factors.columns))}", SEEDED)
@@ -168,17 +173,27 @@ def factor_rows(module: SupervisedModule, place: int) -> NDArray[np.float32]:
 
 
 def _table(module: SupervisedModule, place: int) -> Tensor:
-    net: Any = module.net if isinstance(module, CollabModule | TabularModule) else None
+    net: Any = module.net
     if isinstance(net, DotBias):
         return (net.users, net.items)[place].factors
-    if isinstance(net, EmbeddingMLP):
-        table: Any = net.embeddings.tables[place]
-        return table.weight  # type: ignore[no-any-return]  # a parameter
-    problem = f"a module with embeddings is needed, got {type(module).__name__}"
-    raise BadTypeError("embedding_frame", problem, "Pass a TabularModule or CollabModule")
+    assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
+    table: Any = net.embeddings.tables[place]
+    return table.weight  # type: ignore[no-any-return]  # a parameter
+
+
+def check_ratings_module(who: str, module: object) -> None:
+    """Refuses what is no module of ratings.
+
+    Raises:
+        BadTypeError: It is not.
+    """
+    if not isinstance(module, CollabModule):
+        remedy = "From a checkpoint it comes by CollabModule.load_from_checkpoint(path, weights_only=True)"
+        raise BadTypeError(who, f"a CollabModule is needed, got {type(module).__name__}", remedy)
 
 
 def _biases(module: CollabModule, place: int) -> pd.DataFrame:
+    check_ratings_module("item_bias" if place else "user_bias", module)
     net = module.net
     if not isinstance(net, DotBias):
         problem = "only a module of kind 'dot' has a bias for each user and item"
@@ -189,6 +204,7 @@ def _biases(module: CollabModule, place: int) -> pd.DataFrame:
 
 
 def _factors(module: CollabModule, place: int) -> pd.DataFrame:
+    check_ratings_module("item_factors" if place else "user_factors", module)
     return pd.concat([counted_labels(module, place), _numbered(factor_rows(module, place), FACTOR)], axis=1)
 
 

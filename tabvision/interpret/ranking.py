@@ -12,6 +12,7 @@ from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieva
 
 from tabvision.data.base import PartName
 from tabvision.errors import BadValueError
+from tabvision.interpret.embeddings import check_ratings_module
 from tabvision.interpret.recommend import check_count, item_scores, seen_items
 from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
@@ -54,8 +55,10 @@ def ranking_metrics(
         users took each item.
 
     Raises:
-        BadValueError: `k` or `max_users` below 1, or no held-out pair of known users and items.
+        BadTypeError: Something else than a CollabModule.
+        BadValueError: `k` or `max_users` below 1, no such part, or no held-out pair of known users and items.
     """
+    check_ratings_module("ranking_metrics", module)
     check_count("ranking_metrics", "k", k)
     pairs = data.held_out_pairs(part)
     held_out, training = sorted_pairs(pairs[:, (pairs > 0).all(dim=0)]), sorted_pairs(data.training_pairs())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, closest_first
-from tabvision.interpret.embeddings import NUM_PAIRS, counted_labels, factor_rows, pair_counts
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first
+from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
 from tabvision.preprocess import encode_rows
+from tabvision.preprocess.values import family_of
 from tabvision.schema import Label
 
 BATCH_SIZE = 65_536  # items scored at once
 
 
-def recommend(module: CollabModule, user: Label, k: int = 10, *, exclude_seen: bool = True) -> pd.DataFrame:
+def recommend(
+    module: CollabModule, user: Label, k: int = 10, *, exclude_seen: bool = True, min_pairs: int = 0
+) -> pd.DataFrame:
     """The items that a user should like best, best first.
 
     A user that training lacks, of whom a warning tells, gets what is good whatever one's taste.
@@ -30,25 +34,32 @@ def recommend(module: CollabModule, user: Label, k: int = 10, *, exclude_seen: b
         user: The user's id.
         k: Items to name, at least 1; fewer are named where fewer are left.
         exclude_seen: Whether to leave out what the user has rated in the data, held-out rows included.
+        min_pairs: Items in fewer pairs of the data are left out; 0 for none. Weight decay holds the answers for such items
+            near the average, so they seldom come first.
 
     Returns:
         The item's id under its own column name, `title` where there are titles, and `prediction` in the user's units, or
         for yes and no its `probability`.
 
     Raises:
-        BadValueError: `k` below 1, or nobody noted what users had seen.
+        BadTypeError: Something else than a CollabModule, or an id that is none.
+        BadValueError: `k` below 1, `min_pairs` below 0, or nobody noted what users had seen.
     """
+    check_ratings_module("recommend", module)
     check_count("recommend", "k", k)
-    code = code_of(module, 0, user)
-    if exclude_seen and not module.seen.shape[1]:
+    check_count("recommend", "min_pairs", min_pairs, least=0)
+    code = code_of(module, 0, user, "recommend")
+    if (exclude_seen or min_pairs) and not module.seen.shape[1]:
         problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
-        raise BadValueError("recommend", problem, "Pass exclude_seen=False")
+        raise BadValueError("recommend", problem, "Pass exclude_seen=False, and no min_pairs")
     if not code:
         message = f"recommend: user {user!r} is not in the training rows: these are the items for an average user."
         warnings.warn(message, stacklevel=2)
     scores = item_scores(module, code)
     if exclude_seen:
         scores[seen_items(module.seen, code) - 1] = -np.inf
+    if min_pairs:
+        scores[pair_counts(module, 1) < min_pairs] = -np.inf
     best = _best(scores, k)
     name = "probability" if module.task.is_classes else "prediction"
     labels = counted_labels(module, 1).drop(columns=NUM_PAIRS).iloc[best]
@@ -69,12 +80,14 @@ def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: 
         in [-1, 1].
 
     Raises:
+        BadTypeError: Something else than a CollabModule, or an id that is none.
         UnknownNameError: No such item in the training rows.
         BadValueError: `k` below 1, or `min_pairs` below 0.
     """
+    check_ratings_module("similar_items", module)
     check_count("similar_items", "k", k)
     check_count("similar_items", "min_pairs", min_pairs, least=0)
-    place = code_of(module, 1, item) - 1
+    place = code_of(module, 1, item, "similar_items") - 1
     if place < 0:
         labels = [str(label) for label in module.item.vocabulary]
         raise UnknownNameError("similar_items", module.item.source, item, closest_first(str(item), labels)[:1000])
@@ -118,11 +131,23 @@ def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
     return seen[1, int(start) : int(stop)].long().numpy()
 
 
-def code_of(module: CollabModule, place: int, label: Label) -> int:
-    """The code of a user (place 0) or item (place 1); 0 for one that training lacks."""
+def code_of(module: CollabModule, place: int, label: Label, who: str) -> int:
+    """The code of a user (place 0) or item (place 1); 0 for one that training lacks.
+
+    Raises:
+        BadTypeError: Something that is no id.
+    """
     columns = module.schema.categorical
-    row = {column.source: None for column in columns} | {columns[place].source: label}
-    return int(encode_rows(module.schema, [row], who="recommend")[1][0, place])
+    row: dict[str, object] = {column.source: None for column in columns} | {columns[place].source: label}
+    problem = f"{('user', 'item')[place]} must be an id as in column {columns[place].source!r}, got {label!r}"
+    remedy = f"Pass one such as {columns[place].vocabulary[0]!r}"
+    kind: Any = type(label)
+    if family_of(kind) is None or label != label:  # noqa: PLR0124 - NaN alone is not itself
+        raise BadTypeError(who, problem, remedy)
+    try:
+        return int(encode_rows(module.schema, [row], who=who)[1][0, place])
+    except TabvisionError as error:  # a kind of value that no id of the training rows is
+        raise BadTypeError(who, problem, remedy) from error
 
 
 def check_count(who: str, name: str, number: object, *, least: int = 1) -> None:

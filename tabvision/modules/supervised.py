@@ -195,7 +195,19 @@ class SupervisedModule(pl.LightningModule, ABC):
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
             - index: (B,) int64
         """
-        return {"predictions": self.task.activate(self(batch).float()), "index": batch["index"]}
+        predictions = self.task.activate(self(batch).float())
+        return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("hyper_parameters", {}).get("schema")
+        if saved is None:  # weights that somebody else saved
+            return
+        theirs = Schema.from_dict(saved)
+        if theirs != self.schema:
+            problem = f"the checkpoint is of another schema; what differs: {_difference(self.schema, theirs)}"
+            remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train anew"
+            raise BadValueError(type(self).__name__, problem, remedy)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

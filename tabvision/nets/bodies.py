@@ -48,6 +48,7 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
 
     Raises:
         UnknownNameError: No such network or set of weights.
+        BadTypeError: A name or weights of another kind.
         BadValueError: Weights that do not fit, or cannot be downloaded; the sentence says which file to put where.
         MissingFileError: No such file of weights.
 
@@ -56,6 +57,11 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
         (512, 2, 2)
     """
     found = _find(name)
+    if not isinstance(weights, str | Path | None):
+        problem = f"weights must be a word, a file or None, got {type(weights).__name__}"
+        raise BadTypeError(
+            WHO, problem, 'Pass "default", the path of a .pth or .safetensors file, or None for random ones'
+        )
     body = _torchvision_body(found.net, weights) if found.origin == "torchvision" else _timm_body(found, weights)
     adapt_channels(WHO, body.net, in_channels, pretrained=weights is not None)
     if in_channels != 3:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError, count
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count
 from tabvision.nets.dropout import Dropout
 from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.norm import BatchNorm1d
@@ -197,6 +197,9 @@ def _check_names(activation: str, numbers: str) -> None:
 
 
 def _check_counts(cardinalities: Sequence[int], num_continuous: int, num_outputs: int, widths: Sequence[int]) -> None:
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        remedy = "Pass a list such as [200, 100]; an empty one for a linear model"
+        raise BadTypeError(WHO, f"widths must be a list of whole numbers, got {widths!r}", remedy)
     _check_least("num_outputs", [num_outputs], 1)
     _check_least("num_continuous", [num_continuous], 0)
     _check_least("cardinalities", cardinalities, 1)

@@ -13,10 +13,13 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError
+from tabvision.interpret.recommend import check_count
+from tabvision.plots.lettering import drawable, families
 
 LONGEST = 34  # characters of a label
 ENDS = 4  # rows named at either end of an axis
 DOT = 3  # pixels from the middle of a dot that no label may cover
+BESIDE = 4  # pixels at least between two labels on one line
 GAP = 3  # points between a dot and its label
 # where a label may stand: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
 _PLACES = (
@@ -36,7 +39,8 @@ def embedding_map(
 ) -> Figure:
     """Draws rows where two principal axes put them, as many named as there is room for without overlap.
 
-    The rows at both ends of either axis are named first, for they tell what the axis means.
+    The rows at both ends of either axis are named first, for they tell what the axis means. A letter that no installed
+    font has is drawn as a square.
 
     Args:
         frame: What `interpret.pca` gave, rows that matter most first: those are named next.
@@ -45,26 +49,27 @@ def embedding_map(
         title: Above the picture.
 
     Raises:
-        BadTypeError: The frame lacks an axis.
-        BadValueError: `max_labels` below 0.
+        BadTypeError: No frame, or one that lacks an axis.
+        BadValueError: No rows, or `max_labels` below 0.
 
     Example:
         >>> frame = pd.DataFrame({"film": ["Heat", "Fargo"], "axis_1": [0.0, 1.0], "axis_2": [1.0, 0.0]})
         >>> sorted(text.get_text() for text in embedding_map(frame).axes[0].texts)
         ['Fargo', 'Heat']
     """
+    _check_frame("embedding_map", frame, "Pass what tabvision.interpret.pca gave")
+    check_count("embedding_map", "max_labels", max_labels, least=0)
     names = [f"axis_{number}" for number in axes]
     if missing := [name for name in names if name not in frame.columns]:
         problem = f"the frame lacks {', '.join(missing)}"
         raise BadTypeError("embedding_map", problem, "Pass what tabvision.interpret.pca gave, with enough axes")
-    if max_labels < 0:
-        raise BadValueError("embedding_map", f"max_labels must be at least 0, got {max_labels}", "Pass 0 for none")
     figure = Figure(figsize=(11, 8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     plane = figure.subplots()
     points = frame[names].to_numpy(dtype=float)
     plane.scatter(points[:, 0], points[:, 1], s=9, alpha=0.3, linewidths=0)
-    plane.set(title=title, **_axis_labels(frame, axes))
+    plane.set(**_axis_labels(frame, axes))
+    plane.set_title(drawable(title), fontfamily=families())
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
@@ -124,18 +129,18 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         title: Above the picture.
 
     Raises:
-        BadTypeError: The frame has no biases.
-        BadValueError: `k` below 1.
+        BadTypeError: No frame, or one without biases.
+        BadValueError: No rows, or `k` below 1.
 
     Example:
         >>> figure = bias_bars(pd.DataFrame({"film": ["Heat", "Fargo"], "bias": [0.5, -0.5]}))
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['Fargo', 'Heat']
     """
+    _check_frame("bias_bars", frame, "Pass what interpret.item_bias gave")
+    check_count("bias_bars", "k", k)
     if "bias" not in frame.columns:
         raise BadTypeError("bias_bars", "the frame has no column 'bias'", "Pass what interpret.item_bias gave")
-    if k < 1:
-        raise BadValueError("bias_bars", f"k must be at least 1, got {k}", "Pass a number such as 10")
     ordered = frame.sort_values("bias", kind="stable")
     ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
     figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")
@@ -144,21 +149,29 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         len(ends) < len(ordered)
     )  # a gap for what is left out
     plane.barh(places, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
-    plane.set_yticks(places, _short_labels(ends), fontsize=8)
+    plane.set_yticks(places, _short_labels(ends), fontsize=8, fontfamily=families())
     plane.margins(y=0.01)
     plane.axvline(0, color="gray", linewidth=0.8)
-    plane.set(xlabel="bias", title=title)
+    plane.set_xlabel("bias")
+    plane.set_title(drawable(title), fontfamily=families())
     return figure
+
+
+def _check_frame(who: str, frame: object, remedy: str) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise BadTypeError(who, f"a frame is needed, got {type(frame).__name__}", remedy)
+    if frame.empty:
+        raise BadValueError(who, "the frame has no rows, so there is nothing to draw", remedy)
 
 
 def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:
     """Writes the label at the first place around the point where it fits; where it stands, or None."""
     inside = plane.get_window_extent()
     for right, up, horizontal, vertical in _PLACES:
-        style = {"ha": horizontal, "va": vertical, "fontsize": 8}
+        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": families()}
         offset = (GAP * right, GAP * up)
         text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
-        box = text.get_window_extent()
+        box = text.get_window_extent().padded(BESIDE, 0)
         if _fits(box, inside, taken):
             return box
         text.remove()
@@ -171,10 +184,9 @@ def _fits(box: Bbox, inside: Bbox, taken: Sequence[Bbox]) -> bool:
 
 
 def _short_labels(frame: pd.DataFrame) -> list[str]:
-    """Titles, or where there are none the first column; without what matplotlib would read as mathematics."""
-    texts = frame["title" if "title" in frame.columns else frame.columns[0]].astype("str")
-    cut = [text if len(text) <= LONGEST else text[: LONGEST - 1] + "…" for text in texts]
-    return [text.replace("$", r"\$") for text in cut]
+    """Titles, or where there are none the first column."""
+    texts = [" ".join(str(text).split()) for text in frame["title" if "title" in frame.columns else frame.columns[0]]]
+    return [drawable(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…") for text in texts]
 
 
 def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tabvision.preprocess.columns import Numbers, read_column
 from tabvision.preprocess.convert import as_moments, as_numbers
 from tabvision.preprocess.date_parts import Parts
 from tabvision.preprocess.facts import BLOCK, number_writer
-from tabvision.preprocess.plan import Category, DateColumns, Number, Prepared, plan_of
+from tabvision.preprocess.plan import Category, DateColumns, Number, Plan, Prepared, plan_of
 from tabvision.schema import Continuous
 
 MIN_THREADED = 200_000  # rows below which starting threads costs more than it saves
@@ -60,12 +60,7 @@ def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -
     plan = plan_of(prepared)
     check_has(frame, plan.sources, who)
     num_rows = len(frame)
-    jobs: list[Callable[[], Writers]] = [
-        *(lambda it=number: _number_writers(it, frame, who) for number in plan.numbers),
-        *(lambda it=category: _category_writers(it, frame, who) for category in plan.categories),
-        *(lambda it=date: _date_writers(it, frame, who) for date in plan.dates),
-    ]
-    writers = [writer for group in in_threads(lambda job: job(), jobs, num_rows) for writer in group]
+    writers = _writers(plan, frame, who)
     arrays: dict[str, Any] = {
         "continuous": np.empty((num_rows, len(prepared.continuous)), np.float32),
         "categorical": np.empty((num_rows, len(prepared.categorical)), np.int32),
@@ -78,6 +73,16 @@ def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -
 
     in_threads(write, range(0, num_rows, BLOCK), num_rows)
     return arrays["continuous"], arrays["categorical"]
+
+
+def _writers(plan: Plan, frame: pd.DataFrame, who: str) -> Writers:
+    """Every column read and checked."""
+    jobs: list[Callable[[], Writers]] = [
+        *(lambda it=number: _number_writers(it, frame, who) for number in plan.numbers),
+        *(lambda it=category: _category_writers(it, frame, who) for category in plan.categories),
+        *(lambda it=date: _date_writers(it, frame, who) for date in plan.dates),
+    ]
+    return [writer for group in in_threads(lambda job: job(), jobs, len(frame)) for writer in group]
 
 
 def in_threads(work: Callable[[In], Out], items: Iterable[In], num_rows: int) -> list[Out]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, asking
 from tabvision.preprocess.values import NO_DATE, as_float, common_family, microseconds, seconds, unreadable
 
 NumberKind = Literal["boolean", "integer", "float"]
@@ -157,7 +157,11 @@ def _read_objects(values: NDArray[Any], name: str, who: str) -> Column:
     if family == "boolean":
         return Numbers(_spread_out(present.astype(bool), gaps, np.nan), "boolean")
     whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
-    if whole and not has_gaps and abs(max(present)) < 2**63 and abs(min(present)) < 2**63:
+    if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
+        return Text(
+            pa.array([None if gap else str(it) for it, gap in zip(values, gaps, strict=True)], pa.large_string())
+        )
+    if whole and not has_gaps:
         return Numbers(present.astype(np.int64), "integer")
     numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
     return Numbers(_spread_out(numbers, gaps, np.nan), "integer" if whole else "float")
@@ -190,7 +194,7 @@ def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str, who: str) -
     per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
     if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
         problem = f"column {name!r} holds dates outside the years 1 to 9999"
-        raise BadValueError(who, problem, f"Correct them, or leave the column out with ignore=[{name!r}]")
+        raise BadValueError(who, problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
     if unit == "us":
         return ticks
     micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
 from tabvision.preprocess.values import DATE_PATTERN, NO_DATE, date_text, parse_number
 
@@ -38,7 +38,7 @@ def as_numbers(column: Column, name: str, who: str, *, wrong: type[TabvisionErro
     if isinstance(column, Moments):
         if (column.values == NO_DATE).all():
             return Numbers(np.full(len(column.values), np.nan), "float")
-        remedy = f"Pass dates=[{name!r}] when fitting, or turn it into a number yourself"
+        remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
         raise BadTypeError(who, f"column {name!r} must hold numbers, got dates", remedy)
     codes, labels = _distinct(column)
     numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
@@ -102,7 +102,7 @@ def all_missing(column: Column) -> bool:
 def number_sentence(name: str, who: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
     """What to say of text that is not a number."""
     remedy = "Correct them, or set them to missing"
-    remedy += f"; or pass categorical=[{name!r}] when fitting" if wrong is BadValueError else ""
+    remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
     return lambda found: wrong(
         who, f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
     )

@@ -15,7 +15,10 @@ from tabvision.preprocess.convert import all_missing, as_moments, as_numbers
 from tabvision.preprocess.looks import (
     MAX_INTEGER_CATEGORIES,
     all_distinct,
+    exception_to_numbers,
     is_constant,
+    looks_like_dates,
+    looks_like_numbers,
     many_distinct,
     reads_as_dates,
     reads_as_numbers,
@@ -23,6 +26,25 @@ from tabvision.preprocess.looks import (
 from tabvision.schema import LeftOut
 
 Kind = Literal["continuous", "categorical", "dates"]
+
+# What to say of columns whose kind may surprise, after their names.
+IDENTIFIERS = (
+    "left out as an identifier, since no two rows are alike. To use it all the same, name it in categorical= or "
+    "continuous= (--categorical, --continuous)."
+)
+READS_AS_DATES = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
+READS_AS_NUMBERS = (
+    "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
+)
+LOOKS_LIKE_NUMBERS = (
+    "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
+)
+LOOKS_LIKE_DATES = (
+    "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
+)
+MOSTLY_NUMBERS = (
+    "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class _Verdict:
 
     kind: Kind | None
     reason: str = ""
-    note: str = ""
+    note: str = ""  # what to say after its name
 
 
 def infer_kinds(
@@ -90,26 +112,38 @@ def infer_kinds(
         >>> kinds.continuous, kinds.categorical, kinds.left_out[0].name
         (('age',), ('sex',), 'id')
     """
-    check_frame(frame, who)
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
+    return _kinds(frame, target, named, who)
+
+
+def _kinds(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]], who: str) -> Kinds:
+    check_frame(frame, who)
     forced = _forced(frame, target, named, who)
     check_rows(frame, who)
     features = [name for name in frame.columns if name not in set(target)]
-    verdicts = {name: _judge(frame, name, forced.get(name), who) for name in features}
-    kinds = Kinds(
-        continuous=tuple(name for name, verdict in verdicts.items() if verdict.kind == "continuous"),
-        categorical=tuple(name for name, verdict in verdicts.items() if verdict.kind == "categorical"),
-        dates=tuple(name for name, verdict in verdicts.items() if verdict.kind == "dates"),
-        left_out=tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None),
-        notes=tuple(verdict.note for verdict in verdicts.values() if verdict.note),
-    )
+    kinds = _sorted_out({name: _judge(frame, name, forced.get(name), who) for name in features})
     if not (kinds.continuous or kinds.categorical or kinds.dates):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in kinds.left_out]) or "none but the target"
-        remedy = "Name columns to use with categorical=, continuous= or dates="
-        raise BadValueError(
-            who, f"at least one feature is needed, got columns that are all left out: {reasons}", remedy
-        )
+        problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
+        raise BadValueError(who, problem, "Name columns to use with categorical=, continuous= or dates=")
     return kinds
+
+
+def _sorted_out(verdicts: dict[str, _Verdict]) -> Kinds:
+    def of(kind: Kind) -> tuple[str, ...]:
+        return tuple(name for name, verdict in verdicts.items() if verdict.kind == kind)
+
+    noted: dict[str, list[str]] = {}  # one sentence for all columns it is true of
+    for name, verdict in verdicts.items():
+        if verdict.note:
+            noted.setdefault(verdict.note, []).append(repr(name))
+    return Kinds(
+        continuous=of("continuous"),
+        categorical=of("categorical"),
+        dates=of("dates"),
+        left_out=tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None),
+        notes=tuple(f"{listed(names)}: {note}" for note, names in noted.items()),
+    )
 
 
 def _forced(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]], who: str) -> dict[str, str]:
@@ -140,13 +174,13 @@ def _judge(frame: pd.DataFrame, name: str, forced: str | None, who: str) -> _Ver
         as_numbers(column, name, who)
         return _Verdict("continuous")
     if forced == "dates":
-        return _Verdict("dates", note=_zone_note(as_moments(column, name, who), name))
+        return _Verdict("dates", note=_zone_note(as_moments(column, name, who)))
     if forced == "categorical":
         return _Verdict("categorical")
-    return _infer(column, name)
+    return _infer(column)
 
 
-def _infer(column: Column, name: str) -> _Verdict:
+def _infer(column: Column) -> _Verdict:
     if all_missing(column):
         return _Verdict(None, "no value in any row")
     if is_constant(column):
@@ -154,31 +188,38 @@ def _infer(column: Column, name: str) -> _Verdict:
     if isinstance(column, Levels):
         return _Verdict("categorical")
     if isinstance(column, Moments):
-        return _Verdict("dates", note=_zone_note(column, name))
+        return _Verdict("dates", note=_zone_note(column))
     if isinstance(column, Numbers):
         return _infer_number(column)
-    return _infer_text(column, name)
+    return _infer_text(column)
 
 
 def _infer_number(column: Numbers) -> _Verdict:
     if column.kind != "integer":
         return _Verdict("categorical" if column.kind == "boolean" else "continuous")
     if all_distinct(column):
-        return _Verdict(None, "identifier: a different whole number in every row")
+        return _Verdict(None, "identifier: a different whole number in every row", note=IDENTIFIERS)
     return _Verdict("continuous" if many_distinct(column, MAX_INTEGER_CATEGORIES) else "categorical")
 
 
-def _infer_text(column: Text, name: str) -> _Verdict:
+def _infer_text(column: Text) -> _Verdict:
     if reads_as_dates(column):
-        return _Verdict(
-            "dates", note=f"{name!r} is text that reads as dates. To keep it text, pass categorical=[{name!r}]."
-        )
+        return _Verdict("dates", note=READS_AS_DATES)
     if all_distinct(column):
-        return _Verdict(None, "identifier: a different text in every row")
-    note = f"{name!r} is text that reads as numbers, kept as categories. Pass continuous=[{name!r}] to use the numbers."
-    return _Verdict("categorical", note=note if reads_as_numbers(column) else "")
+        return _Verdict(None, "identifier: a different text in every row", note=IDENTIFIERS)
+    return _Verdict("categorical", note=_text_note(column))
 
 
-def _zone_note(column: Moments, name: str) -> str:
-    zone = column.zone
-    return f"{name!r} is in the time zone {zone}; its parts are read in UTC." if zone not in ("", "UTC") else ""
+def _text_note(column: Text) -> str:
+    if reads_as_numbers(column):
+        return READS_AS_NUMBERS
+    if looks_like_numbers(column):
+        return LOOKS_LIKE_NUMBERS
+    if looks_like_dates(column):
+        return LOOKS_LIKE_DATES
+    exception = exception_to_numbers(column)
+    return "" if exception is None else MOSTLY_NUMBERS.format(value=exception)
+
+
+def _zone_note(column: Moments) -> str:
+    return f"in the time zone {column.zone}; the parts are read in UTC." if column.zone not in ("", "UTC") else ""

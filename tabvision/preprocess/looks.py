@@ -18,6 +18,11 @@ MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
 Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
 
 SAMPLE = 5_000  # rows looked at first
+NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
+DATE_LIKE = (
+    r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
+    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
+)
 
 
 def has_gaps(column: Column) -> bool:
@@ -73,6 +78,43 @@ def reads_as_dates(column: Text) -> bool:
 def reads_as_numbers(column: Text) -> bool:
     """Whether every value writes a number."""
     return all(_reads_as_numbers(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
+
+
+def looks_like_numbers(column: Text) -> bool:
+    """Whether a sample of the values writes numbers in a form that is not read, such as 1,5 or $1,000 or 5%.
+
+    Example:
+        >>> looks_like_numbers(Text(pa.array(["1,5", "20%"]))), looks_like_numbers(Text(pa.array(["1,5", "1.2.3"])))
+        (True, False)
+    """
+    return _all_match(column, NUMBER_LIKE)
+
+
+def looks_like_dates(column: Text) -> bool:
+    """Whether a sample of the values writes dates in a form that is not read, such as 31.12.2024.
+
+    Example:
+        >>> looks_like_dates(Text(pa.array(["31.12.2024", "1 Jan 2025"]))), looks_like_dates(Text(pa.array(["1-2"])))
+        (True, False)
+    """
+    return _all_match(column, DATE_LIKE)
+
+
+def exception_to_numbers(column: Text) -> str | None:
+    """The first value of a sample that writes no number, if more than half of the distinct ones write one.
+
+    Example:
+        >>> exception_to_numbers(Text(pa.array(["1", "2", "n/a"])))
+        'n/a'
+    """
+    labels = pc.unique(_sample(column.values)).drop_null().to_pylist()
+    others = [label for label in labels if parse_number(label) is None]
+    return others[0] if others and len(others) < len(labels) / 2 else None
+
+
+def _all_match(column: Text, pattern: str) -> bool:
+    labels = pc.unique(_sample(column.values)).drop_null()
+    return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
 
 
 def _reads_as_dates(labels: pa.Array) -> bool:

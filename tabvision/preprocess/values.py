@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from tabvision.errors import BadTypeError
+from tabvision.errors import BadTypeError, asking
 
 Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
 Family = Literal["text", "boolean", "duration", "date", "number"]
@@ -60,7 +60,7 @@ def common_family(values: Iterable[object], name: str, who: str) -> Family | Non
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({_short(value)})" for kind, value in examples.items())
         remedy = (
-            f"Make it one kind, such as frame[{name!r}].astype(str), or leave the column out with ignore=[{name!r}]"
+            f"Make it one kind, such as frame[{name!r}].astype(str), or leave the column out: {asking('ignore', name)}"
         )
         raise BadTypeError(who, f"column {name!r} must hold one kind of value, got {shown}", remedy)
     for kind, value in examples.items():
@@ -72,7 +72,7 @@ def common_family(values: Iterable[object], name: str, who: str) -> Family | Non
 def unreadable(who: str, name: str, what: str) -> BadTypeError:
     """The error of a column that no network reads."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
-    return BadTypeError(who, problem, f"Turn it into columns of those, or leave it out with ignore=[{name!r}]")
+    return BadTypeError(who, problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
 
 
 def parse_number(text: str) -> float | None:

@@ -82,6 +82,7 @@ def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence
     }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.add_middleware(KnownHosts, hosts=hosts)
+    app.add_middleware(OneLength)
     app.state.service = service
     return app
 
@@ -211,6 +212,29 @@ class KnownHosts:
                 sentence = f"This server is not known as {named!r}. Ask it as {', '.join(sorted(self.hosts))}."
                 await failure(FORBIDDEN, sentence)(scope, receive, send)
                 return
+        await self.app(scope, receive, send)
+
+
+class OneLength:
+    """Refuses a request that tells its length in two ways, and ends the connection: a proxy may have taken the other.
+
+    Args:
+        app: What answers the others.
+
+    Source: RFC 9112, section 6.1, "request smuggling".
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or hands on."""
+        names = {key for key, _ in scope.get("headers", ())}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            answer = failure(BAD_REQUEST, "The request tells its length in two ways. Send one of them.")
+            answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 

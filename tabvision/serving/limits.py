@@ -18,6 +18,7 @@ class Limits:
         max_bytes: Of a request's body.
         max_rows: Rows, or images, of a request.
         max_pixels: Of an image, height times width, told from its header before it is decoded.
+        max_total_pixels: Of all images of a request.
         max_value_chars: Of a text in a row.
         batch_rows: Rows of several requests that go through the network together.
         max_waiting: Requests that wait for an answer.
@@ -35,6 +36,7 @@ class Limits:
     max_bytes: int = 16 << 20
     max_rows: int = 1_000
     max_pixels: int = 50_000_000
+    max_total_pixels: int = 400_000_000
     max_value_chars: int = 100_000
     batch_rows: int = 256
     max_waiting: int = 1_000

@@ -12,6 +12,12 @@ from tabvision.serving.limits import Limits
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES = 400, 413, 415, 422
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # others start programs, or are rare
+MAX_SCANS = 50  # a progressive JPEG has about ten, and its preview as many
+MAX_SEGMENTS = 2_000
+_JPEG = b"\xff\xd8"
+_WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
+
 
 @final
 class RequestError(Exception):
@@ -30,13 +36,17 @@ class RequestError(Exception):
 def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict[str, Any]], bool]:
     """The rows of a JSON body, and whether it was a single one rather than a list.
 
+    What no column of the model holds is left out here: names of a client's choice would become a frame's columns.
+
     Raises:
         RequestError: No JSON, no row or list of rows, too many, or values that no column holds.
 
     Example:
-        >>> from tabvision.schema import Target
+        >>> from tabvision.schema import Continuous, Target
         >>> from tabvision.tasks import Binary
-        >>> rows_of_json(b'{"age": 41}', Schema(target=Target(columns=("paid",), task=Binary())), Limits())
+        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=40.0)
+        >>> schema = Schema(target=Target(columns=("paid",), task=Binary()), continuous=(age,))
+        >>> rows_of_json(b'{"age": 41, "more": 1}', schema, Limits())
         ([{'age': 41}], True)
     """
     if schema.image is not None:
@@ -54,7 +64,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
         _check_names(number, row, schema)
         for name, value in row.items():
             _check_value(number, name, value, limits)
-    return rows, is_one
+    return [{name: row[name] for name in schema.inputs} for row in rows], is_one
 
 
 def check_images(images: Sequence[bytes], limits: Limits) -> None:
@@ -63,17 +73,52 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
     Raises:
         RequestError: One of these.
     """
-    from tabvision.data.decode import UnreadableImageError, open_picture
-
     _check_count(len(images), "image", limits)
+    total = 0
     for number, data in enumerate(images, start=1):
-        try:
-            height, width = open_picture(data).size
-        except UnreadableImageError as error:
-            raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
+        height, width = _size_of(number, data)
+        size = f"{width:,} x {height:,} pixels"
         if height * width > limits.max_pixels:
-            size = f"{width:,} x {height:,} pixels, more than the {limits.max_pixels:,} that are taken"
-            raise RequestError(TOO_LARGE, f"Image {number} has {size}. Scale it down first.")
+            sentence = f"Image {number} has {size}, more than the {limits.max_pixels:,} that are taken. Scale it down."
+            raise RequestError(TOO_LARGE, sentence)
+        total += height * width
+        if total > limits.max_total_pixels:
+            sentence = f"With image {number} of {size} it is more than {limits.max_total_pixels:,} pixels in all."
+            raise RequestError(TOO_LARGE, f"{sentence} Send the images in several requests.")
+
+
+def _size_of(number: int, data: bytes) -> tuple[int, int]:
+    """Height and width of an image that is safe to decode."""
+    from tabvision.data.decode import PilPicture, UnreadableImageError, open_picture
+
+    if data.startswith(_JPEG) and not _is_frugal(data):
+        raise RequestError(WRONG_VALUES, f"Image {number} is a JPEG of more parts than a camera writes. Save it again.")
+    try:
+        picture = open_picture(data)
+    except UnreadableImageError as error:
+        raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
+    kind = picture.image.format if isinstance(picture, PilPicture) else "JPEG"
+    if kind not in FORMATS and kind is not None:  # None is a picture that was turned upright
+        sentence = f"Image {number} is {kind}, which is not taken. Save it as JPEG or PNG."
+        raise RequestError(WRONG_VALUES, sentence)
+    return picture.size
+
+
+def _is_frugal(data: bytes) -> bool:
+    """Whether a JPEG has few scans, each of which is a pass over all pixels, and few segments, each of which is read.
+
+    Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files of a great many scans.
+    """
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        return False
+    place = 2
+    for _ in range(MAX_SEGMENTS):
+        marker = data[place : place + 2]
+        if len(marker) < 2 or marker[0] != 0xFF or marker == b"\xff\xda":
+            return True  # the pixels begin, or it is for the decoder to say what is wrong
+        alone = marker[1] in _WITHOUT_LENGTH
+        place += 1 if marker[1] == 0xFF else 2 if alone else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return False
 
 
 def _parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds

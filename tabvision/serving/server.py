@@ -70,6 +70,8 @@ def make_server(app: Starlette) -> uvicorn.Server:
     """Uvicorn with bounds on connections and on the time that stopping takes."""
     import uvicorn
 
+    from tabvision.serving.patient import PatientProtocol
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -77,6 +79,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http=PatientProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -11,7 +11,8 @@ from tabvision.tasks.base import Task
 from tabvision.tasks.binary import Binary
 from tabvision.tasks.multiclass import Multiclass
 from tabvision.tasks.multilabel import Multilabel
+from tabvision.tasks.points import Points
 from tabvision.tasks.registry import task_named
 from tabvision.tasks.regression import Regression
 
-__all__ = ["Binary", "Multiclass", "Multilabel", "Regression", "Task", "task_named"]
+__all__ = ["Binary", "Multiclass", "Multilabel", "Points", "Regression", "Task", "task_named"]

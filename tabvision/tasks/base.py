@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.plain import from_plain
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
+
+Array = TypeVar("Array", bound=Any)  # of numpy or of torch
 
 
 class Task(ABC):
@@ -60,6 +62,15 @@ class Task(ABC):
     @abstractmethod
     def activate(self, logits: Tensor) -> Tensor:
         """Predictions from logits: (B, C) probabilities, or (B, T) numbers in the user's units."""
+
+    def in_user_units(self, predictions: Array, view: Array | None) -> Array:  # noqa: ARG002 - most have them already
+        """Predictions in the user's units, where `activate` cannot know them: points as pixels of the pictures asked about.
+
+        Args:
+            predictions: As `activate` gives them, of numpy or of torch.
+            view: The batch's `view`, or None.
+        """
+        return predictions
 
     @abstractmethod
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:

@@ -114,7 +114,7 @@ def check_weights(who: str, weights: object, num_classes: int | None) -> None:
         raise BadValueError(who, problem, remedy)
 
 
-def checked_range(y_range: object) -> tuple[float, float]:
+def checked_range(y_range: object, who: str = "Regression") -> tuple[float, float]:
     """The range as two rising numbers."""
     remedy = "Pass (lowest, highest), such as (0, 5.5)"
     numbers = (
@@ -123,5 +123,5 @@ def checked_range(y_range: object) -> tuple[float, float]:
         and all(isinstance(end, int | float) and math.isfinite(end) for end in y_range)
     )
     if not numbers or y_range[0] >= y_range[1]:  # type: ignore[index]  # two numbers, checked just before
-        raise BadValueError("Regression", f"y_range must be two rising numbers, got {y_range!r}", remedy)
+        raise BadValueError(who, f"y_range must be two rising numbers, got {y_range!r}", remedy)
     return (float(y_range[0]), float(y_range[1]))  # type: ignore[index]

@@ -6,17 +6,20 @@ from tabvision.errors import UnknownNameError
 from tabvision.tasks.binary import Binary
 from tabvision.tasks.multiclass import Multiclass
 from tabvision.tasks.multilabel import Multilabel
+from tabvision.tasks.points import Points
 from tabvision.tasks.regression import Regression
 
+KINDS = (Binary, Multiclass, Multilabel, Regression, Points)
 
-def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression:
-    """A fresh task of that name: binary, multiclass, multilabel or regression.
+
+def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression | Points:
+    """A fresh task of that name: binary, multiclass, multilabel, regression or points.
 
     Example:
         >>> task_named("binary")
         Binary(threshold=0.5, label_smoothing=0.0, class_weights=None, focal_gamma=0.0)
     """
-    for task in (Binary, Multiclass, Multilabel, Regression):
+    for task in KINDS:
         if task.name == name:
             return task()
-    raise UnknownNameError("Task", "task", name, [task.name for task in (Binary, Multiclass, Multilabel, Regression)])
+    raise UnknownNameError("Task", "task", name, [task.name for task in KINDS])

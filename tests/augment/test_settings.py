@@ -63,7 +63,7 @@ def test_a_strength_that_is_no_number_is_refused(value: Any) -> None:
 
 
 def test_a_strength_of_the_wrong_kind_in_a_file_is_refused() -> None:
-    with pytest.raises(BadValueError, match="the facts do not fit"):
+    with pytest.raises(BadTypeError, match="rotate must be a number, got 'much'"):
         augmentation_named({"rotate": "much"})
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tests.callbacks.small import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
+from tests.callbacks.writer import write_for_ever
 
-ROOT = Path(__file__).parents[2]
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 4
 
@@ -304,28 +305,33 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None
     assert torch.load(path, weights_only=True) == {"step": 1}
 
 
-WRITER = """
-import sys, torch
-from tabvision.callbacks.atomic_io import AtomicCheckpointIO
-for step in range(10_000):
-    AtomicCheckpointIO().save_checkpoint({"step": step, "weights": torch.full((10_000_000,), float(step))}, sys.argv[1])
-    print(step, flush=True)
-"""
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Processes that need not import anything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.callbacks.writer"])
+    return context
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
-def test_kill_9_while_writing_leaves_a_whole_checkpoint(delay: float, tmp_path: Path) -> None:
+def test_kill_9_while_writing_leaves_a_whole_checkpoint(
+    delay: float, processes: ForkServerContext, tmp_path: Path
+) -> None:
     path = tmp_path / "last.ckpt"
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    lines = [writer.stdout.readline(), writer.stdout.readline()]  # it has written twice, and writes again
+    steps, told = processes.Pipe(duplex=False)
+    writer = processes.Process(target=write_for_ever, args=(path, told))
+    writer.start()
+    told.close()
+    seen = [steps.recv(), steps.recv()]  # it has written twice, and writes again
     time.sleep(delay)
     writer.kill()
-    writer.wait()
-    lines += writer.stdout.readlines()
-    writer.stdout.close()
+    writer.join()
+    with contextlib.suppress(EOFError):
+        while True:
+            seen.append(steps.recv())
+    steps.close()
 
     loaded = torch.load(path, weights_only=True)
 
-    assert loaded["step"] >= int(lines[-1])
+    assert loaded["step"] >= seen[-1]
     assert bool((loaded["weights"] == loaded["step"]).all())

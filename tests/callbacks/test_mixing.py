@@ -1,4 +1,4 @@
-"""Blended rows: the formula, the task's soft targets, a resumed fit to the bit, and batches that cannot be blended."""
+"""Blended rows: the formula, the task's soft targets, a resumed fit to the bit."""
 
 from __future__ import annotations
 
@@ -12,55 +12,20 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from tabvision.augment.mix import blend_rows, box_of, kept_share
 from tabvision.callbacks import CutMix, ExactResume, MixUp
 from tabvision.callbacks.mixing import Mixing, generator_of
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.data.loaders import TensorLoader
-from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tabvision.tuning import lr_find
+from tests.callbacks.looker import CLASSES, ROWS, Looker, looker, pictures, small_trainer
 from tests.callbacks.small import Saver, different
 
 MakeTrainer = Callable[..., pl.Trainer]
-ROWS, CLASSES, EPOCHS, PER_EPOCH = 24, 3, 3, 3
-
-
-class Looker(pl.LightningModule):
-    """A user's own network for small pictures that writes down its training batches."""
-
-    def __init__(self, task: Task | None = None, *, keys: tuple[Any, Any] = ("image", "target")) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2))
-        self.head = nn.Linear(4, CLASSES)
-        self.keys = keys
-        self.seen: list[Any] = []
-        if task is not None:
-            self.task = task
-
-    @override
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.body(image).mean(dim=(2, 3)))
-        return logits
-
-    @override
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        image, target = (batch[key] for key in self.keys)
-        self.seen.append({**batch} if isinstance(batch, dict) else list(batch))
-        return nn.functional.cross_entropy(self(image.float()), target)
-
-    @override
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=1e-2)
-
-
-def pictures(**more: Tensor) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    images = torch.randn(ROWS, 3, 6, 8, generator=generator)
-    return {"image": images, "target": torch.arange(ROWS) % CLASSES, **more}
+EPOCHS, PER_EPOCH = 3, 3
 
 
 class Given:
@@ -82,11 +47,6 @@ class WithTask(pl.LightningModule):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
-
-
-def looker(*args: Any, **settings: Any) -> Looker:
-    torch.manual_seed(1)
-    return Looker(*args, **settings)
 
 
 def fitted(make: MakeTrainer, callback: Mixing, loader: Any, module: Looker, **settings: Any) -> list[Any]:
@@ -200,12 +160,6 @@ def test_rows_without_weight_keep_their_shares() -> None:
 
     assert bool(batch["target"].isfinite().all())
     assert batch["weight"].tolist() == [0, 0]
-
-
-def small_trainer(**settings: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, **settings
-    )
 
 
 class TableRun:
@@ -340,111 +294,3 @@ def test_a_sweep_of_rates_blends_too(quick_trainer: MakeTrainer) -> None:
         num_steps=30,
     )
     assert len(finding.losses) > 10
-
-
-# What cannot be blended.
-
-
-def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
-    trainer = quick_trainer(callbacks=[MixUp(), CutMix()])
-
-    with pytest.raises(BadValueError, match="how rows are mixed has one owner, and both MixUp and CutMix set it"):
-        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
-
-
-@pytest.mark.parametrize(
-    ("callback", "batch", "error", "sentence"),
-    [
-        (
-            MixUp(),
-            {"continuous": 2, "categorical": 2, "target": 1},
-            BadValueError,
-            r"the batch has \['categorical'\]. L",
-        ),
-        (
-            CutMix(),
-            {"image": 4, "continuous": 2, "target": 1},
-            BadValueError,
-            r"blends 'image', and .* \['continuous'\]",
-        ),
-        (
-            CutMix(),
-            {"continuous": 2, "target": 1},
-            BadValueError,
-            r"blends 'image', and the batch has \['continuous'\]",
-        ),
-        (MixUp(), {"x": 2, "target": 1}, BadValueError, r"it blends 'image' or 'continuous', .* \['target', 'x'\]"),
-        (MixUp(inputs=["x"]), {"x": 2, "y": 1}, BadValueError, r"the batch lacks \['target'\], it has \['x', 'y'\]"),
-        (MixUp(inputs=["z"]), {"x": 2, "target": 1}, BadValueError, r"the batch lacks \['z'\]"),
-        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs pictures .*, and 'x' has shape \(3, 3\)"),
-        (MixUp(), {"image": 4, "target": 1}, BadValueError, "no tabvision task that says how many classes"),
-    ],
-)
-def test_a_batch_that_cannot_be_blended_is_refused(
-    callback: Mixing, batch: dict[str, int], error: type[Exception], sentence: str
-) -> None:
-    made: dict[str, Tensor] = {
-        key: torch.zeros([3] * num_dims, dtype=torch.int64 if key == "target" else torch.float32)
-        for key, num_dims in batch.items()
-    }
-
-    with pytest.raises(error, match=sentence):
-        callback.on_train_batch_start(small_trainer(), pl.LightningModule(), made, 0)
-
-
-def test_an_empty_part_of_a_batch_does_not_count() -> None:
-    batch = {"continuous": torch.eye(3), "categorical": torch.zeros(3, 0, dtype=torch.int64), "target": torch.eye(3)}
-
-    MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-
-    torch.testing.assert_close(batch["continuous"], batch["target"])
-
-
-def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
-    batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "target": torch.eye(2)}
-
-    CutMix().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-    with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8. Normalize"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-
-
-@pytest.mark.parametrize(
-    "batch", [(torch.eye(2), torch.eye(2)), torch.eye(2), [torch.eye(2)], [{"x": torch.eye(2)}, torch.eye(2)]]
-)
-def test_a_batch_that_cannot_be_changed_is_refused(batch: Any) -> None:
-    with pytest.raises(BadTypeError, match="a batch must be a dict, or a list of input and target tensors, got"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-
-
-def test_a_class_code_above_the_stated_number_is_refused() -> None:
-    batch = {"image": torch.zeros(2, 3, 4, 4), "target": torch.tensor([0, 3])}
-
-    with pytest.raises(BadValueError, match=r"num_classes is 3, and a target is 3\. Pass the number of classes"):
-        MixUp(num_classes=3).on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-
-
-def test_counting_from_the_last_epoch_needs_one() -> None:
-    trainer = small_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
-
-    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, and the Trainer has no max_ep"):
-        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "sentence"),
-    [
-        ({"alpha": 0}, BadValueError, "alpha must be above 0, got 0"),
-        ({"alpha": float("inf")}, BadValueError, "alpha must be above 0, got inf"),
-        ({"alpha": "much"}, BadTypeError, "alpha must be a number, got 'much'"),
-        ({"seed": -1}, BadValueError, "seed must be at least 0, got -1"),
-        ({"seed": 0.5}, BadTypeError, "seed must be a whole number, got 0.5"),
-        ({"off_epochs": -1}, BadValueError, "off_epochs must be at least 0, got -1"),
-        ({"num_classes": 1}, BadValueError, "num_classes must be at least 2, got 1"),
-    ],
-)
-@pytest.mark.parametrize("make", [MixUp, CutMix])
-def test_a_setting_out_of_range_is_refused(
-    make: Callable[..., Mixing], settings: dict[str, Any], error: type[Exception], sentence: str
-) -> None:
-    with pytest.raises(error, match=f"{make.__name__}: {sentence}"):
-        make(**settings)

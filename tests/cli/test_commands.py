@@ -146,6 +146,17 @@ def test_wrong_input_is_one_sentence_and_leaves_nothing_behind(
     assert [path.name for path in Path().iterdir()] == ["people.csv"]
 
 
+def test_an_option_that_names_columns_may_be_given_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--ignore", "job", "--ignore", "age"]) == 2
+    assert "'job' (ignored on request), 'age' (ignored on request)" in capsys.readouterr().err
+
+
+def test_one_validation_row_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--validation", "0.004"]) == 0
+    assert "rows: train 239, val 1" in capsys.readouterr().out
+    assert len(pd.read_csv("runs/people/predictions.csv")) == 1
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     main(TRAIN)
     before = Path("runs/people/best.ckpt").read_bytes()

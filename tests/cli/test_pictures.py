@@ -51,6 +51,33 @@ def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
     pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
 
 
+def test_damaged_photos_are_borne_and_listed_beside_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/cat/damaged.jpg").write_bytes(b"no picture")
+
+    assert main(["train", "photos", *SMALL]) == 2
+    assert "or allow more with bad_share (--bad-share)" in capsys.readouterr().err
+    assert main(["train", "photos", *SMALL, "--bad-share", "0.1", "--overwrite"]) == 0
+
+    listed = pd.read_csv("runs/photos/bad_files.csv")
+    assert listed["image"].tolist() == ["photos/cat/damaged.jpg"]
+    assert not Path("bad_files.csv").exists()
+
+
+def test_points_are_trained_and_answered_in_pixels() -> None:
+    names = [f"photos/{path.parent.name}/{path.name}" for path in sorted(Path("photos").glob("*/*"))]
+    table = pd.DataFrame({"file": names, "x": range(len(names)), "y": [row % 20 for row in range(len(names))]})
+    table.to_csv("points.csv", index=False)
+
+    words = ["train", "points.csv", "--image", "file", "--target", "x,y", "--task", "points"]
+    assert main([*words, *SMALL]) == 0
+    assert main(["predict", "runs/points/best.ckpt", names[0], names[1], "--out", "answers.csv"]) == 0
+
+    during, answers = pd.read_csv("runs/points/predictions.csv"), pd.read_csv("answers.csv")
+    assert list(during) == ["row", "file", "x", "y", "prediction_x", "prediction_y"]
+    assert answers["prediction_x"].between(-0.5, 29.5).all()  # of photos 30 pixels wide
+    assert answers["prediction_y"].between(-0.5, 19.5).all()
+
+
 def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> None:
     names = [f"photos/{path.parent.name}/{path.name}" for path in sorted(Path("photos").glob("*/*"))]
     tags = ["pet cat" if "cat" in name else "pet dog" for name in names]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.ratings import bias_table, draw, show_films
+from tabvision.cli.ratings import DEFAULT_SHARE, bias_table, draw, show_films
 from tabvision.inference.checkpoint import load_module
 from tests.ratings import made_ratings, made_titles
 
@@ -97,6 +97,15 @@ def test_a_line_without_a_title_names_the_id() -> None:
             "ratings have one --target, got 2: stars, when",
         ),
         (["--user", "who", "--item", "who"], "user and item are the same column"),
+        (["--user", "who", "--item", "film", "--split", "last"], "--split last needs to know when each row was rated"),
+        (
+            ["--user", "who", "--item", "film", "--split", "time", "--timestamp", "when", "--validation", "0.3"],
+            "--split time validates on the latest fifth, so there is no --validation 0.3",
+        ),
+        (
+            ["--user", "who", "--item", "film", "--target", "stars", "--negatives", "2"],
+            "--negatives is for rows without ratings",
+        ),
     ],
 )
 def test_wrong_words_are_answered_in_a_sentence(
@@ -105,6 +114,36 @@ def test_wrong_words_are_answered_in_a_sentence(
     assert main(["train", "ratings.csv", *words]) == 2
 
     assert message in capsys.readouterr().err
+
+
+def test_options_reach_the_recipe_and_the_recipe_is_fitted_again() -> None:
+    words = ["--target", "stars", "--timestamp", "when", "--split", "last", "--duplicates", "last", "--kind", "neural"]
+    words += ["--titles", "names.csv", "--title", "name", "--y-range", "0", "6"]
+    made_titles().rename(columns={"title": "name"}).to_csv("names.csv", index=False)
+
+    assert main([*TRAIN, *words]) == 0
+
+    recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())
+    settings = {"timestamp": "when", "split": "last", "duplicates": "last", "title": "name", "y_range": [0.0, 6.0]}
+    assert settings.items() <= recipe["data"]["init_args"].items()
+    assert recipe["model"]["init_args"] == {"kind": "neural"}
+    assert len(pd.read_csv(RUN / "predictions.csv")) == made_ratings()["who"].nunique()
+    recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
+    Path("again.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+
+def test_negatives_are_drawn_as_asked_and_what_a_row_means_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN[:6], "--epochs", "1", "--accelerator", "cpu", "--negatives", "2"]) == 0
+
+    assert "No rating: each row means that 'who' took 'film'; 2 not taken" in capsys.readouterr().out
+    assert pd.read_csv(RUN / "predictions.csv")["interaction"].eq("no").mean() == pytest.approx(2 / 3)
+
+
+def test_the_default_share_is_that_of_the_command_line() -> None:
+    from tabvision.cli import build_parser
+
+    assert build_parser().parse_args(["train", "ratings.csv"]).validation == DEFAULT_SHARE
 
 
 def test_the_command_line_has_what_the_job_reads() -> None:

@@ -81,3 +81,19 @@ def test_a_checkpoint_of_a_table_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadTypeError, match="holds a TabularModule, which knows no users and items"):
         run(str(tmp_path / "run/best.ckpt"), "--user", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--similar-to", "3", "--min-pairs", "999"], "No other item has enough ratings to tell what it is like"),
+        (["--user", "105", "--min-pairs", "999"], "every item was rated by the user or has too few ratings"),
+        (["--user", "105", "--include-seen", "--min-pairs", "999"], "every item has too few ratings"),
+    ],
+)
+def test_why_nothing_is_left_is_said(
+    folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(str(folder / CHECKPOINT), *words)
+
+    assert message in capsys.readouterr().out

@@ -1,11 +1,10 @@
-"""What two gloo processes do with pictures and ratings: `python -m tests.contracts.picture_processes FOLDER`.
+"""What two gloo processes do with pictures, which `conftest.py` writes, and with ratings.
 
-`test_picture_processes.py` writes the pictures, runs this once and reads what each process wrote down.
+`test_picture_processes.py` reads what each process wrote down.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -128,7 +127,3 @@ def main(folder: Path) -> None:
         "ratings": {name: rate(folder, settings, **both) for name, settings in RATINGS.items()},
     }
     torch.save(seen, folder / f"rank{rank}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,6 +1,6 @@
-"""What two gloo processes do at stage borders: `python -m tests.contracts.staged_processes FOLDER ddp|ddp_spawn`.
+"""What two gloo processes do at stage borders; run as a script, what two do that Lightning spawns.
 
-`test_staged_two_processes.py` runs this, reads what each process wrote down, and holds it to what one process does.
+`test_staged_two_processes.py` reads what each process wrote down, and holds it to what one process does.
 """
 
 from __future__ import annotations
@@ -196,15 +196,18 @@ class Write(pl.Callback):
         torch.save(self.record.plain(), self.folder / f"spawned{trainer.global_rank}.pt")
 
 
-def main(folder: Path, strategy: str) -> None:
+def spawn(folder: Path) -> None:
+    """One of the fits in processes that Lightning spawns."""
+    torch.set_num_threads(1)
+    record = Record()
+    callbacks = [*FITS["found"][1], record, Write(folder, record)]
+    trainer = make_trainer(folder, devices=2, strategy="ddp_spawn", callbacks=callbacks)
+    trainer.fit(Net("adamw"), Data())
+
+
+def main(folder: Path) -> None:
     """Runs every fit and writes down what this process saw."""
     torch.set_num_threads(1)
-    if strategy == "ddp_spawn":
-        record = Record()
-        callbacks = [*FITS["found"][1], record, Write(folder, record)]
-        trainer = make_trainer(folder, devices=2, strategy="ddp_spawn", callbacks=callbacks)
-        trainer.fit(Net("adamw"), Data())
-        return
     swept = sweep(folder, devices=2, strategy="ddp")  # first of all: it is the sweep that starts the other process
     seen: dict[str, Any] = {
         name: fit(name, folder, world_size=2, **({} if name == "static graph" else {"strategy": "ddp"}))
@@ -220,4 +223,4 @@ def main(folder: Path, strategy: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    spawn(Path(sys.argv[1]))

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
+from tests.callbacks.small import different
 from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
-from tests.data.pictures import write_folder
-
-ROOT = Path(__file__).parents[2]
-Seen = tuple[dict[str, Any], dict[str, Any]]
+from tests.contracts.processes import Seen, both_ranks
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(two_processes: Path) -> Path:
     """Pictures, and what two processes wrote down about them."""
-    folder = tmp_path_factory.mktemp("pictures")
-    write_folder(folder / "pictures", PICTURES, size=(36, 40), kind="png")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.contracts.picture_processes", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder
+    return two_processes / "pictures"
 
 
 @pytest.fixture(scope="module")
 def seen(folder: Path) -> Seen:
     """What each of two processes saw."""
-    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    return first, second
-
-
-def unequal(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    assert one.keys() == other.keys()
-    return [name for name in one if not torch.equal(one[name], other[name])]
+    return both_ranks(folder)
 
 
 def test_replicas_are_equal_to_the_bit_after_every_epoch(seen: Seen) -> None:
     first, second = (process["whole"] for process in seen)
 
     assert first["steps"] == second["steps"] == EPOCHS * PER_EPOCH
-    assert [unequal(*states) for states in zip(first["epochs"], second["epochs"], strict=True)] == [[]] * EPOCHS
-    assert not unequal(first["state"], second["state"])
+    assert [different(*states) for states in zip(first["epochs"], second["epochs"], strict=True)] == [[]] * EPOCHS
+    assert not different(first["state"], second["state"])
 
 
 def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> None:
@@ -57,7 +40,7 @@ def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> N
 
     convolutions = [name for name in thawed if name.startswith("weight body.") and thawed[name].ndim == 4]
     assert convolutions
-    assert set(unequal({name: frozen[name] for name in convolutions}, {name: thawed[name] for name in convolutions}))
+    assert set(different({name: frozen[name] for name in convolutions}, {name: thawed[name] for name in convolutions}))
 
 
 def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
@@ -81,7 +64,7 @@ def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> N
     whole = seen[0]["whole"]["state"]
 
     for process in seen:
-        assert {step: unequal(process["resumed"][step], whole) for step in RESUMED_STEPS} == {
+        assert {step: different(process["resumed"][step], whole) for step in RESUMED_STEPS} == {
             step: [] for step in RESUMED_STEPS
         }
 
@@ -121,5 +104,5 @@ def test_each_process_blends_in_a_way_of_its_own(seen: Seen) -> None:
 def test_factors_are_equal_to_the_bit_after_every_epoch(seen: Seen, name: str) -> None:
     first, second = (process["ratings"][name] for process in seen)
 
-    assert [unequal(*states) for states in zip(first, second, strict=True)] == [[], []]
-    assert unequal(first[0], first[1])
+    assert [different(*states) for states in zip(first, second, strict=True)] == [[], []]
+    assert different(first[0], first[1])

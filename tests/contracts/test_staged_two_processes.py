@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tabvision.errors import BadValueError
+from tests.callbacks.small import different
+from tests.contracts.processes import Seen, both_ranks
 from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
 
-ROOT = Path(__file__).parents[2]
-Seen = tuple[dict[str, Any], dict[str, Any]]
 PER_EPOCH = 3  # steps of the tables' fit
 HEAD = ["head.weight", "head.bias"]
 MIDDLE = ["middle.0.weight", "middle.0.bias"]
@@ -22,31 +19,16 @@ BODY = ["body.0.weight", "body.0.bias"]
 NUMBERS = {"body": 40, "middle": 72, "head": 9}  # parameters in each part
 
 
-def run(folder: Path, strategy: str) -> None:
-    """Two processes, started by Lightning."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.contracts.staged_processes", str(folder), strategy]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(two_processes: Path) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    folder = tmp_path_factory.mktemp("staged")
-    run(folder, "ddp")
-    return folder
+    return two_processes / "staged"
 
 
 @pytest.fixture(scope="module")
 def seen(folder: Path) -> Seen:
     """What each of two processes saw."""
-    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    return first, second
-
-
-def unequal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    assert one.keys() == other.keys()
-    return [name for name in one if not torch.equal(one[name], other[name])]
+    return both_ranks(folder)
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -54,7 +36,7 @@ def test_replicas_are_equal_to_the_bit_after_every_epoch_across_every_border(see
     first, second = (process[name]["states"] for process in seen)
 
     assert len(first) == len(second) == EPOCHS
-    assert [unequal(*states) for states in zip(first, second, strict=True)] == [[]] * EPOCHS
+    assert [different(*states) for states in zip(first, second, strict=True)] == [[]] * EPOCHS
 
 
 @pytest.mark.parametrize("name", set(FITS) - {"norms"})
@@ -95,10 +77,10 @@ def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> N
     first, second = (process["resume"] for process in seen)
 
     assert first["steps"] == 3 * PER_EPOCH
-    assert not unequal(first["whole"], second["whole"])
+    assert not different(first["whole"], second["whole"])
     for step in RESUMED_STEPS:
-        assert not unequal(first["resumed"][step], first["whole"]), f"resumed at step {step}"
-        assert not unequal(first["resumed"][step], second["resumed"][step]), f"resumed at step {step}"
+        assert not different(first["resumed"][step], first["whole"]), f"resumed at step {step}"
+        assert not different(first["resumed"][step], second["resumed"][step]), f"resumed at step {step}"
 
 
 def test_a_sweep_averages_its_losses_over_both_processes(seen: Seen, tmp_path: Path) -> None:
@@ -129,11 +111,9 @@ def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_s
     assert trainer.global_step == 6 + 6  # batches of one process are half as large
 
 
-def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:
-    run(tmp_path, "ddp_spawn")
-
+def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, spawned: Path) -> None:
     for rank in (0, 1):
-        spawned = torch.load(tmp_path / f"spawned{rank}.pt", weights_only=True)
-        assert spawned["trains"] == seen[rank]["found"]["trains"]
-        for ours, theirs in zip(spawned["states"], seen[rank]["found"]["states"], strict=True):
-            assert not unequal(ours, theirs)
+        process = torch.load(spawned / f"spawned{rank}.pt", weights_only=True)
+        assert process["trains"] == seen[rank]["found"]["trains"]
+        for ours, theirs in zip(process["states"], seen[rank]["found"]["states"], strict=True):
+            assert not different(ours, theirs)

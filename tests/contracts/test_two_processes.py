@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,26 +10,20 @@ import torch
 
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
+from tests.contracts.processes import Seen, both_ranks
 from tests.contracts.two_processes import SCENARIOS, make_trainer
 
-ROOT = Path(__file__).parents[2]
-Records = tuple[dict[str, Any], dict[str, Any]]
 VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation is not None]
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+def records(two_processes: Path) -> Seen:
     """What each of two processes wrote down, by scenario."""
-    folder = tmp_path_factory.mktemp("two_processes")
-    command = [sys.executable, "-m", "tests.contracts.two_processes", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    return first, second
+    return both_ranks(two_processes / "tables")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_processes_hold_the_same_bits_after_training(records: Records, name: str) -> None:
+def test_both_processes_hold_the_same_bits_after_training(records: Seen, name: str) -> None:
     first, second = (record[name]["state"] for record in records)
 
     different = [key for key in first if not torch.equal(first[key], second[key])]
@@ -41,7 +32,7 @@ def test_both_processes_hold_the_same_bits_after_training(records: Records, name
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_each_epoch_trains_on_every_row_once_in_as_many_steps(records: Records, name: str) -> None:
+def test_each_epoch_trains_on_every_row_once_in_as_many_steps(records: Seen, name: str) -> None:
     _, data = SCENARIOS[name].build()
     first, second = (record[name] for record in records)
 
@@ -55,7 +46,7 @@ def test_each_epoch_trains_on_every_row_once_in_as_many_steps(records: Records, 
 
 
 @pytest.mark.parametrize("name", VALIDATED)
-def test_validation_gives_what_one_process_gives(records: Records, name: str, tmp_path: Path) -> None:
+def test_validation_gives_what_one_process_gives(records: Seen, name: str, tmp_path: Path) -> None:
     module, data = SCENARIOS[name].build()
     module.load_state_dict(records[0][name]["state"])
 
@@ -68,7 +59,7 @@ def test_validation_gives_what_one_process_gives(records: Records, name: str, tm
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_processes_log_the_same_training_loss(records: Records, name: str) -> None:
+def test_both_processes_log_the_same_training_loss(records: Seen, name: str) -> None:
     first, second = (record[name]["logged"]["train/loss"] for record in records)
 
     assert np.isfinite(first)
@@ -76,7 +67,7 @@ def test_both_processes_log_the_same_training_loss(records: Records, name: str) 
 
 
 @pytest.mark.parametrize("name", VALIDATED)
-def test_gathered_predictions_are_those_of_one_process(records: Records, name: str, tmp_path: Path) -> None:
+def test_gathered_predictions_are_those_of_one_process(records: Seen, name: str, tmp_path: Path) -> None:
     module, data = SCENARIOS[name].build()
     module.load_state_dict(records[0][name]["state"])
 
@@ -89,7 +80,7 @@ def test_gathered_predictions_are_those_of_one_process(records: Records, name: s
     assert sorted(shares[0] + shares[1]) == data.parts["val"].rows.tolist()
 
 
-def test_two_processes_train_as_one_with_the_joined_batch_does(records: Records, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_the_joined_batch_does(records: Seen, tmp_path: Path) -> None:
     module, data = SCENARIOS["no norms"].build(batch_size=16)
     trainer = make_trainer(tmp_path, devices=1, callbacks=[OneCycle()])
 

@@ -1,11 +1,10 @@
-"""What two gloo processes do, each writing down what it saw: `python -m tests.contracts.two_processes FOLDER`.
+"""What two gloo processes do with tables, each writing down what it saw.
 
-`test_two_processes.py` runs this once, reads the records and holds them to what one process does.
+`test_two_processes.py` reads the records and holds them to what one process does.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +116,3 @@ def main(folder: Path) -> None:
     base.CPU_EVAL_BATCH_SIZE = 8  # several steps of validation, the last an uneven one
     records = {name: record(scenario, folder) for name, scenario in SCENARIOS.items()}
     torch.save(records, folder / f"rank{distributed.get_rank()}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -193,3 +193,11 @@ def test_a_frame_is_left_as_it_was() -> None:
     tabular_data("regression", frame, missing_target="drop")
 
     pd.testing.assert_frame_equal(frame, before)
+
+
+@every_target
+def test_a_datamodule_prints_what_it_holds(target: str) -> None:
+    data = tabular_data(target)
+
+    assert str(data) == f"{data.schema}\n" + str(data).splitlines()[-1]
+    assert str(data).splitlines()[-1].startswith("rows: train ")

@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from tabvision.data.collab_negatives import NegativeLoader, NegativeSampler
 from tabvision.data.loaders import TensorLoader
+from tests.ratings import ratings_data
 
 
 def sampler_of(pairs: list[tuple[int, int]], num_users: int, num_items: int, seed: int = 0) -> NegativeSampler:
@@ -50,6 +52,12 @@ def test_of_a_user_who_took_everything_any_item_is_drawn() -> None:
     drawn = sampler_of([(1, 1), (1, 2)], 2, 2).of(np.array([1] * 50), np.arange(50), times=2, epoch=0)
 
     assert set(drawn.ravel().tolist()) == {1, 2}
+
+
+def test_users_who_took_everything_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ratings_data(pd.DataFrame({"who": [1, 1, 2], "film": [7, 8, 7]}), rating=None, split=None, verbose=True)
+
+    assert "Note: 1 user took every item" in capsys.readouterr().out
 
 
 def test_an_unknown_user_and_unknown_items_are_no_hindrance() -> None:
@@ -94,3 +102,9 @@ def test_a_loader_goes_on_within_an_epoch_with_the_same_negatives() -> None:
 
     assert [batch["categorical"].tolist() for batch in second] == rest
     assert len(second) == 3
+
+
+def test_a_pair_that_comes_twice_is_one_pair() -> None:
+    twice = NegativeSampler(np.array([1, 1, 1]), np.array([1, 1, 3]), num_users=1, num_items=4, seed=0)
+
+    assert set(twice.of(np.ones(50, int), np.arange(50), times=4, epoch=0).flatten().tolist()) == {2, 4}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data import LeaveLastOut
-from tabvision.errors import BadValueError, MissingColumnsError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tests.ratings import made_ratings
 
 
@@ -54,7 +54,9 @@ def test_users_of_one_row_each_leave_nothing_to_validate() -> None:
 def test_times_that_are_none_are_refused() -> None:
     frame = pd.DataFrame({"who": [1, 1], "when": ["soon", "later"]})
 
-    with pytest.raises(BadValueError, match="must hold dates, times or numbers, got values such as 'soon'"):
+    with pytest.raises(
+        BadTypeError, match=r"LeaveLastOut: .*must hold dates, times or numbers, got values such as 'soon'"
+    ):
         LeaveLastOut("who", "when")(frame, None, seed=0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.csv_files import find_delimiter, read_csv
+from tabvision.data.csv_files import find_delimiter, read_csv, with_decimal_commas
 from tabvision.errors import BadValueError
 
 
@@ -158,3 +158,49 @@ def test_an_archive_of_two_files_is_refused(tmp_path: Path) -> None:
         archive.writestr("b.csv", "a\n1\n")
     with pytest.raises(BadValueError, match=r"holds 2 files, expected one\. Unpack it"):
         read_csv(tmp_path / "a.csv.zip", who="here", encoding=None)
+
+
+def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("size;weight;name;count\n1,5;-20,125;1,5 m;1\n2;;x;2\n")
+
+    frame, notes = read_csv(tmp_path / "a.csv", who="here", encoding=None)
+
+    assert frame["size"].tolist() == [1.5, 2.0]
+    np.testing.assert_array_equal(frame["weight"], [-20.125, np.nan])
+    assert frame["name"].tolist() == ["1,5 m", "x"]
+    assert notes[1] == "Read with a decimal comma: 'size', 'weight'."
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1,234", "20,125"], ["1,5", "x"], ["3,7,12", "1,5"], ["1.234,5", "1,5"], ["1,5", "2", ""]],
+    ids=["thousands or decimals", "text", "lists", "points as well", "an empty text"],
+)
+def test_a_comma_that_may_mean_something_else_stays_text(values: list[str]) -> None:
+    frame = pd.DataFrame({"x": pd.Series(values, dtype="str")})
+
+    assert with_decimal_commas(frame)[0] is frame
+
+
+def test_one_column_settles_what_a_comma_before_three_digits_means() -> None:
+    frame = pd.DataFrame({"x": ["1,234"], "y": ["0,5"]}, dtype="str")
+
+    assert with_decimal_commas(frame)[0].to_numpy().tolist() == [[1.234, 0.5]]
+
+
+def test_a_comma_within_quotes_of_a_comma_separated_file_stays_text(tmp_path: Path) -> None:
+    assert read(tmp_path, 'a,b\n"1,5",2\n')["a"].tolist() == ["1,5"]
+
+
+def test_spaces_around_names_are_left_out_and_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("job, age ,\ncook, 41,1\n")
+
+    frame, notes = read_csv(tmp_path / "a.csv", who="here", encoding=None)
+
+    assert list(frame) == ["job", "age", "Unnamed: 2"]
+    assert notes == ["Spaces left out around 1 column name: ' age '."]
+
+
+def test_names_that_spaces_alone_tell_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match="names more than one column 'a'"):
+        read(tmp_path, "a, a\n1,2\n")

@@ -63,6 +63,14 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     assert len(all_pictures(root, who="demo").frame) == 2
 
 
+@pytest.mark.parametrize("parts", ["", "train/"])
+def test_a_link_from_a_class_up_to_the_top_brings_no_pictures_of_other_classes(tmp_path: Path, parts: str) -> None:
+    root = touch(tmp_path, f"{parts}a/1.jpg", f"{parts}b/2.jpg")
+    (root / parts / "a" / "again").symlink_to(root)
+
+    assert class_folders(root, who="demo").frame["label"].tolist() == ["a", "b"]
+
+
 def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/readme.txt")
 

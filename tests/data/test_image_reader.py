@@ -85,6 +85,10 @@ class Failing(PictureStore):
             raise RuntimeError("a bug of ours")
         return [open_picture(pixels()) for _ in rows]
 
+    @override
+    def places(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
+        return [(open_picture(pixels()).size, np.eye(3)) for _ in rows]
+
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_thread_s_own_error_reaches_who_asks(num_workers: int) -> None:

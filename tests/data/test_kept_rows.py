@@ -10,6 +10,7 @@ import pytest
 
 from tabvision.data import IndexSplit, StratifiedSplit
 from tabvision.data.kept_rows import (
+    check_serving,
     chosen_task,
     divide_kept,
     encode_kept,
@@ -43,6 +44,27 @@ def test_a_schema_of_another_target_is_refused() -> None:
     assert named_target(["a", "b"], schema, "here") == ("a", "b")
     with pytest.raises(BadValueError, match=r"here: the schema predicts 'a', 'b', not 'a'. Pass target='a', 'b', or"):
         named_target("a", schema, "here")
+
+
+def test_what_is_no_schema_is_refused() -> None:
+    with pytest.raises(BadTypeError, match=r"^here: schema must be a Schema, got str\. Pass module\.schema"):
+        named_target("a", "best.ckpt", "here")  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "sentence"),
+    [
+        ("w8", MissingColumnsError, r"lacks 1 column: 'w8'\. Name the column that weighs the rows"),
+        ("pay", BadValueError, "column 'pay' weighs the rows, and cannot be the target as well"),
+        ("age", BadValueError, "column 'age' weighs the rows, and cannot be a feature as well"),
+    ],
+)
+def test_a_column_of_weights_serves_nothing_else(name: str, error: type[Exception], sentence: str) -> None:
+    frame = pd.DataFrame({"age": [1.0], "pay": [2.0], "size": [3.0]})
+
+    check_serving(frame, {"size": "weighs the rows"}, ["pay"], ["age"], "here")
+    with pytest.raises(error, match=f"^here: .*{sentence}"):
+        check_serving(frame, {name: "weighs the rows"}, ["pay"], ["age"], "here")
 
 
 def test_rows_without_a_target_are_left_out_only_where_that_is_asked_for() -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 from tabvision.data.sources import read_frame, read_table
@@ -54,6 +57,18 @@ def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(read_frame("~/a.csv", who="here")) == 2
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_an_index_with_a_name_is_a_column_of_the_file(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    write = {".parquet": pyarrow.parquet.write_table, ".feather": pyarrow.feather.write_feather}[suffix]
+    write(pa.Table.from_pandas(FRAME.set_index("job")), path)
+
+    table = read_table(path, who="here")
+
+    pd.testing.assert_frame_equal(table.frame[list(FRAME)], FRAME)
+    assert table.notes == ("The file's index is read as a column: 'job'.",)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_saved_index_is_left_out_and_said(first: int, tmp_path: Path) -> None:
     FRAME.set_index(np.array([first, first + 1])).to_csv(tmp_path / "a.csv")
@@ -82,7 +97,7 @@ def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
 def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
     FRAME.to_csv(tmp_path / "adult.csv", index=False)
 
-    with pytest.raises(MissingFileError, match=r"here: no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\.$"):
+    with pytest.raises(MissingFileError, match=r"here: no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
         read_frame(tmp_path / "adlt.csv", who="here")
 
 
@@ -102,6 +117,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         ("folder.csv", None, r"is a folder, not a table file\. Pass the path of a file in it"),
         ("a.xlsx", b"PK", r"'a\.xlsx' has no suffix that names a table format\. Known are \.csv, \.tsv, .*\.parquet"),
         ("a", b"x", r"'a' has no suffix"),
+        ("a.zip", b"PK", r"Name it after what is in it, such as 'a\.csv\.zip'\."),
         ("a.parquet", b"", r"is empty \(0 bytes\)"),
         ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or of another format"),
         ("a.feather", b"no feather at all", r"cannot be read as \.feather"),

@@ -1,4 +1,4 @@
-"""TabularDataModule: tables of every sort become batches, and bad ones a sentence before anything is trained."""
+"""TabularDataModule: tables of every sort become batches."""
 
 from __future__ import annotations
 
@@ -13,27 +13,11 @@ import torch
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from tabvision.data import IndexSplit, SourceSplit, TabularDataModule
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, UnknownNameError
+from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Regression
 from tests.contracts.cases import PREDICTED, make_frame, tabular_data
-
-CAFE = "caf\xe9"
-
-
-def table(rows: int = 40, **columns: Any) -> pd.DataFrame:
-    draw = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": draw.normal(size=rows), "job": draw.choice(["a", "b", "c"], rows)})
-    frame["paid"] = np.where(np.arange(rows) % 2 == 0, "no", "yes")
-    return frame.assign(**columns)
-
-
-def quiet(source: Any, target: Any = "paid", **settings: Any) -> TabularDataModule:
-    return TabularDataModule(source, target, **({"batch_size": 8, "verbose": False} | settings))
-
-
-# What becomes of a table.
+from tests.data.tables import quiet, table
 
 
 @pytest.mark.parametrize(
@@ -110,6 +94,15 @@ def test_weights_come_with_the_batch_and_are_no_feature() -> None:
 
 def test_the_column_of_weights_may_be_ignored_as_well() -> None:
     assert quiet(table(weight=1.0), weight="weight", ignore=["weight"]).schema.inputs == ("x", "job")
+
+
+def test_columns_that_serve_weights_and_split_are_left_out_with_what_they_do() -> None:
+    frame = table(weight=1.0).assign(part=["train"] * 30 + ["valid"] * 10, note="same")
+
+    data = quiet(frame, weight="weight", split=ColumnSplit("part"))
+
+    reasons = {column.name: column.reason for column in data.schema.left_out}
+    assert reasons == {"weight": "weighs the rows", "part": "decides the split", "note": "constant"}
 
 
 def test_rows_without_a_target_need_no_weight() -> None:
@@ -240,167 +233,10 @@ def test_the_baseline_has_the_metrics_of_validation(target: str, quick_trainer: 
     assert data.baseline().keys() == validated.keys() - {"val/loss"}
 
 
-# Bad tables, each a sentence.
-
-
-def written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"TabularDataModule: no file .*rows.csv"):
-        quiet(tmp_path / "rows.csv")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("rows.csv", b"", "is empty"),
-        ("rows.csv", b"x,paid\n", "but no rows"),
-        ("rows.parquet", b"no parquet", "cannot be read as .parquet"),
-        ("rows.txt.exe", b"x", "no suffix that names a table format"),
-        ("rows.csv", f"x,paid\n1,{CAFE}\n2,b\n".encode("latin-1"), "UTF-8"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=f"TabularDataModule: .*{message}"):
-        quiet(written(tmp_path / name, content))
-
-
-def test_another_encoding_can_be_named(tmp_path: Path) -> None:
-    rows = "".join(f"{number}.5,{('bar', CAFE)[number % 2]}\n" for number in range(20))
-    path = written(tmp_path / "rows.csv", f"x,paid\n{rows}".encode("latin-1"))
-
-    assert quiet(path, encoding="latin-1").schema.classes == ("bar", CAFE)
-
-
-@pytest.mark.parametrize(
-    ("target", "error", "message"),
-    [
-        ("payed", MissingColumnsError, r"lacks 1 column: 'payed' \(did you mean 'paid'\?\)"),
-        (["paid", "gone"], MissingColumnsError, "lacks 1 column: 'gone'"),
-        ([], BadValueError, "no target column is named"),
-        (["x", "x"], BadValueError, "a target column is named twice"),
-        (None, BadTypeError, "target must be a column name or a list of them, got None"),
-        (3, BadTypeError, "target must be a column name or a list of them, got 3"),
-    ],
-)
-def test_a_target_that_is_not_there_is_refused(target: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"TabularDataModule: .*{message}"):
-        quiet(table(), target)
-
-
-def test_a_target_with_gaps_is_counted_and_says_what_to_do() -> None:
-    frame = table()
-    frame.loc[[1, 2, 3], "paid"] = None
-
-    with pytest.raises(
-        BadValueError, match=r"TabularDataModule: the target 'paid' is missing in 3 of 40 rows.*\"drop\""
-    ):
-        quiet(frame)
-
-
-@pytest.mark.parametrize("values", ["yes", 1.0, None])
-def test_a_target_of_one_value_is_refused(values: Any) -> None:
-    with pytest.raises(BadValueError, match=r"TabularDataModule: .*'paid'.*(one value|is missing in)"):
-        quiet(table(paid=values))
-
-
-@pytest.mark.parametrize("row", [0, 3, 11])
-def test_infinities_are_refused_with_their_row_in_the_source(row: int) -> None:
-    frame = table()
-    frame.loc[row, "x"] = np.inf
-
-    with pytest.raises(BadValueError, match=rf"TabularDataModule: column 'x' must hold finite numbers.* \(row {row}\)"):
-        quiet(frame)
-
-
-def test_column_names_that_stand_twice_are_refused() -> None:
-    frame = table()
-    frame.columns = pd.Index(["x", "x", "paid"])
-
-    with pytest.raises(BadValueError, match="TabularDataModule: 1 column name stands more than once: 'x'"):
-        quiet(frame)
-
-
-def test_a_column_of_mixed_kinds_is_refused() -> None:
-    frame = table(odd=pd.Series([1, "a"] * 20, dtype=object))
-
-    with pytest.raises(BadTypeError, match="TabularDataModule: column 'odd' must hold one kind of value"):
-        quiet(frame)
-
-
-def test_a_column_without_a_value_is_left_out() -> None:
-    left_out = quiet(table(nothing=np.nan)).schema.left_out
-
-    assert [column.name for column in left_out] == ["nothing"]
-
-
-def test_a_table_without_features_is_refused() -> None:
-    with pytest.raises(BadValueError, match="TabularDataModule: at least one feature"):
-        quiet(table()[["paid"]])
-
-
-def test_a_target_among_the_features_is_refused() -> None:
-    with pytest.raises(BadValueError, match="'paid' is the target, and cannot be a feature as well"):
-        quiet(table(), categorical=["paid", "job"])
-
-
 def test_fewer_rows_than_a_batch_make_one() -> None:
     data = quiet(table(10), batch_size=1024)
 
     assert [len(batch["index"]) for batch in data.train_dataloader()] == [8]
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"split": 1.5}, BadValueError, r"share must lie in \(0, 1\), got 1.5"),
-        ({"split": 0}, BadValueError, r"share must lie in \(0, 1\), got 0"),
-        ({"split": "random"}, BadTypeError, "split must be a share"),
-        ({"task": "classification"}, UnknownNameError, "no task named 'classification'"),
-        (
-            {"missing_target": "ignore"},
-            UnknownNameError,
-            "TabularDataModule: no missing_target named 'ignore'. Choices",
-        ),
-        ({"weight": "wieght"}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'wieght'"),
-        ({"weight": "job"}, BadValueError, "weights in 'job' must be numbers from 0, but 40 rows have none such"),
-        ({"continuous": ["y"]}, MissingColumnsError, "lacks 1 column: 'y'"),
-        ({"test": table().drop(columns="paid")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'paid'"),
-        ({"test": table().drop(columns="x")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'x'"),
-        ({"predict": table().drop(columns="x")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'x'"),
-        ({"test": table(paid="perhaps")}, BadValueError, "holds 1 class that no training row has: 'perhaps'"),
-        ({"task": "regression"}, BadTypeError, "Regression needs numbers"),
-    ],
-)
-def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        quiet(table(), **settings)
-
-
-@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_a_weight_that_is_no_weight_is_refused_and_its_row_named(weight: float) -> None:
-    frame = table(weight=1.0)
-    frame.loc[7, "weight"] = weight
-
-    with pytest.raises(BadValueError, match="but 1 row has none such, first row 7"):
-        quiet(frame, weight="weight")
-
-
-def test_weights_that_are_all_nought_are_refused() -> None:
-    with pytest.raises(BadValueError, match="TabularDataModule: the weights of all 32 train rows are 0"):
-        quiet(table(weight=0.0), weight="weight")
-
-
-def test_a_schema_of_another_target_is_refused() -> None:
-    schema = quiet(table()).schema
-
-    with pytest.raises(
-        BadValueError, match=r"TabularDataModule: the schema predicts 'paid', not 'x'. Pass target='paid'"
-    ):
-        quiet(table(), "x", schema=schema)
 
 
 def test_rows_of_the_trainer_and_of_the_source_are_the_same(quick_trainer: Any) -> None:

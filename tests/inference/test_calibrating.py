@@ -151,7 +151,7 @@ def test_no_rows_calibrate_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("new.pt", BadValueError, r"'new.pt' is no name for a checkpoint. End it in .ckpt"),
+        ("new.pt", BadValueError, r"must end in \.ckpt, got 'new\.pt'"),
         ("gone/new.ckpt", MissingFileError, "there is no folder"),
         ("there.ckpt", BadValueError, "is a file already"),
         ("folder.ckpt", BadValueError, "is a folder already"),

@@ -173,9 +173,9 @@ def test_a_file_whose_answers_differ_is_not_left_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("model.pb", BadValueError, r"'model.pb' has no suffix to export as. Use one of .onnx, .pt2"),
+        ("model.pb", BadValueError, r"must end in \.onnx or \.pt2, got 'model\.pb'"),
         ("gone/model.onnx", MissingFileError, "there is no folder .*Create it first"),
-        ("there.onnx", BadValueError, "is a file already. Choose another name, or ask to overwrite"),
+        ("there.onnx", BadValueError, "is a file already. Choose another name, or overwrite it"),
         ("folder.onnx", BadValueError, "is a folder already"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,28 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from typing_extensions import override
 
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.checkpoint import open_checkpoint, read_checkpoint
 from tests.contracts.cases import make_frame
 from tests.inference.loopback import Page, serving
+from tests.inference.payload import Payload
 from tests.inference.test_archive import deep, itself, laughing
 from tests.inference.trained import exported, raw, trained
 
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
-
-
-class Payload:
-    """Creates a folder when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @override
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return os.mkdir, (str(self.path),)
 
 
 def saved(**changes: Any) -> bytes:

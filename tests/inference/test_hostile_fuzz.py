@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from typing import Any
@@ -121,7 +122,8 @@ def test_any_frame_is_answered_or_refused_and_the_onnx_twin_agrees(data: st.Data
         values = data.draw(st.lists(ODD, min_size=len(frame), max_size=len(frame)))
         frame[name] = pd.Series(values, dtype=object, index=frame.index)
         if data.draw(st.booleans()):
-            frame[name] = frame[name].infer_objects()
+            with contextlib.suppress(UnicodeEncodeError):  # pandas' own text holds no half of a character
+                frame[name] = frame[name].infer_objects()
     if data.draw(st.integers(0, 9)) == 0:
         frame = frame.rename(
             columns={data.draw(st.sampled_from(COLUMNS)): data.draw(st.sampled_from(["X", 3, None, ("a", "b")]))}

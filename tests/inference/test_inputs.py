@@ -33,3 +33,14 @@ def test_a_frames_index_is_kept_and_rows_have_none() -> None:
 def test_what_is_no_rows_is_refused() -> None:
     with pytest.raises(BadTypeError, match="here: "):
         InputReader(trained("binary")[2].schema, "here")(3)
+
+
+def test_a_quick_row_and_a_frame_count_the_unseen_alike() -> None:
+    schema = trained("binary")[2].schema
+    name = next(column.name for column in schema.categorical if column.name == column.source)
+    known = next(column.vocabulary[0] for column in schema.categorical if column.name == name)
+    frame = raw(4).assign(**{name: pd.Series(["never seen", None, known, known], dtype=object)})
+    read = InputReader(schema, "here")
+
+    assert read(frame).unseen == read(frame.to_dict("records")).unseen == {name: 1}
+    assert read(frame.tail(2)).unseen == {}

@@ -207,9 +207,19 @@ def test_a_newer_or_unknown_format_is_refused(version: object) -> None:
         OnnxPredictor(rewritten(exported("binary"), facts() | {"format": version}))
 
 
+@pytest.mark.parametrize("version", [0, -1])
+def test_a_format_that_never_was_is_refused(version: int) -> None:
+    with pytest.raises(
+        BadValueError, match=f"has format {version}, and 1 is the oldest that this version reads. Export"
+    ):
+        OnnxPredictor(rewritten(exported("binary"), facts() | {"format": version}))
+
+
 def test_facts_of_another_model_are_refused() -> None:
     other = asked("multiclass").facts | {"inputs": []}
-    with pytest.raises(BadValueError, match=r"the model answers in shape \(40, 2\), which is not what its schema says"):
+    with pytest.raises(
+        BadValueError, match=r"model answers in shape \(40, 2\) of float32, which is not what its schema says"
+    ):
         OnnxPredictor(rewritten(exported("binary"), other)).predict(raw())
 
     schema = facts()["schema"] | {"continuous": []}

@@ -19,7 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import Predictor, gather
 from tabvision.inference.tta import blend
 from tabvision.modules import VisionModule
-from tests.inference.trained import folder
+from tests.inference.trained import fitted, folder
 
 SIDE = 32
 
@@ -43,19 +43,7 @@ def trained() -> tuple[Path, ImageDataModule, VisionModule]:
     torch.manual_seed(0)
     data = ImageDataModule(photos(), size=SIDE, batch_size=8, split=0.5, verbose=False)
     module = VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8])
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        default_root_dir=folder(),
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        logger=False,
-        max_epochs=1,
-    )
-    trainer.fit(module, data)
-    trainer.save_checkpoint(folder() / "photos.ckpt")
-    return folder() / "photos.ckpt", data, module.eval()
+    return fitted(module, data, "photos", max_epochs=1), data, module.eval()
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +141,8 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
     looks = [predictor._over(asked, 64, predictor._activated, look) for look in (1, 2)]
     assert np.abs(looks[0] - looks[1]).max() > 0
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
+    largest = predictor.predict(paths, tta=2, use_max=True)
+    np.testing.assert_allclose(largest.iloc[:, 1:], np.maximum(plain, np.stack(looks).max(axis=0)), atol=1e-6)
 
 
 def test_batches_of_another_size_change_nothing(predictor: Predictor, paths: list[str]) -> None:

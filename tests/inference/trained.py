@@ -26,12 +26,8 @@ def folder() -> Path:
     return path
 
 
-@functools.cache
-def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
-    """The checkpoint of a module trained on that target, its data and the module."""
-    torch.manual_seed(0)
-    data = tabular_data(target)
-    module = TabularModule(data.schema, widths=[8])
+def fitted(module: pl.LightningModule, data: pl.LightningDataModule, name: str, *, max_epochs: int) -> Path:
+    """The checkpoint that a quiet Trainer on the CPU writes after so many epochs."""
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -40,11 +36,20 @@ def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
         enable_model_summary=False,
         enable_progress_bar=False,
         logger=False,
-        max_epochs=2,
+        max_epochs=max_epochs,
     )
     trainer.fit(module, data)
-    trainer.save_checkpoint(folder() / f"{target}.ckpt")
-    return folder() / f"{target}.ckpt", data, module.eval()
+    trainer.save_checkpoint(folder() / f"{name}.ckpt")
+    return folder() / f"{name}.ckpt"
+
+
+@functools.cache
+def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
+    """The checkpoint of a module trained on that target, its data and the module."""
+    torch.manual_seed(0)
+    data = tabular_data(target)
+    module = TabularModule(data.schema, widths=[8], lr=2e-2, weight_decay=0.01)
+    return fitted(module, data, target, max_epochs=2), data, module.eval()
 
 
 @functools.cache

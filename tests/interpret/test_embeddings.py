@@ -113,3 +113,19 @@ def test_axes_of_something_else_are_refused(module: CollabModule) -> None:
         pca(made_ratings())
     with pytest.raises(BadValueError, match="k must be a whole number from 1 to 3, got 4"):
         pca(item_factors(module), 4)
+
+
+@pytest.mark.parametrize("read", [item_bias, user_bias, item_factors, user_factors])
+def test_what_is_no_module_of_ratings_is_refused(read: Callable[[Any], pd.DataFrame]) -> None:
+    with pytest.raises(BadTypeError, match=f"{read.__name__}: a CollabModule is needed, got str"):
+        read("best.ckpt")
+
+
+def test_what_has_no_embeddings_is_refused() -> None:
+    with pytest.raises(BadTypeError, match="a module with embeddings is needed, got str"):
+        embedding_frame("best.ckpt", "who")  # type: ignore[arg-type]
+
+
+def test_axes_of_an_array_are_refused() -> None:
+    with pytest.raises(BadTypeError, match="a frame of factors is needed, got ndarray"):
+        pca(np.zeros((3, 3)))

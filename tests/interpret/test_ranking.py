@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.interpret import ranking_metrics
 from tabvision.interpret.recommend import item_scores
 from tabvision.modules import CollabModule
@@ -86,3 +86,12 @@ def test_counts_of_none_are_refused(settings: dict[str, Any]) -> None:
 
     with pytest.raises(BadValueError, match="must be at least 1, got 0"):
         ranking_metrics(CollabModule(data.schema, factors=2), data, **settings)
+
+
+def test_a_part_or_module_that_is_none_is_refused() -> None:
+    data = ratings_data(split=None)
+
+    with pytest.raises(BadValueError, match="there is no val part, only train"):
+        ranking_metrics(CollabModule(data.schema), data)
+    with pytest.raises(BadTypeError, match="ranking_metrics: a CollabModule is needed, got str"):
+        ranking_metrics("best.ckpt", data)  # type: ignore[arg-type]

@@ -113,3 +113,25 @@ def test_an_unknown_item_is_refused(module: CollabModule) -> None:
 def test_a_number_of_items_that_is_none_is_refused(module: CollabModule, k: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="recommend: k must be"):
         recommend(module, 105, k)
+
+
+def test_items_of_few_pairs_may_be_left_out(module: CollabModule) -> None:
+    counts = item_factors(module).set_index("film")["num_pairs"]
+
+    named = recommend(module, 105, 100, exclude_seen=False, min_pairs=int(counts.median()))["film"]
+
+    assert set(named) == set(counts[counts >= counts.median()].index)
+
+
+@pytest.mark.parametrize("user", ["bob", None, float("nan"), [100], {}])
+def test_what_is_no_id_is_refused(module: CollabModule, user: Any) -> None:
+    with pytest.raises(BadTypeError, match=r"user must be an id as in column 'who', got .* Pass one such as 100"):
+        recommend(module, user)
+    with pytest.raises(BadTypeError, match="item must be an id as in column 'film'"):
+        similar_items(module, user)
+
+
+@pytest.mark.parametrize("ask", [recommend, similar_items])
+def test_a_path_is_no_module(ask: Callable[..., pd.DataFrame]) -> None:
+    with pytest.raises(BadTypeError, match=r"a CollabModule is needed, got str\. .*load_from_checkpoint"):
+        ask("best.ckpt", 1)

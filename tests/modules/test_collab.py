@@ -46,6 +46,16 @@ def test_answers_stay_within_the_range(quick_trainer: MakeTrainer) -> None:
     assert ((answers >= 1) & (answers <= 5)).all()
 
 
+def test_before_training_the_answer_to_an_unseen_pair_is_the_mean_rating() -> None:
+    schema = ratings_data(y_range=(1.0, 30.0)).schema
+    mean = schema.target.task.to_dict()["mean"][0]
+
+    module = CollabModule(schema).eval()
+
+    unseen = module.task.activate(module({"categorical": torch.zeros(1, 2, dtype=torch.long)}))
+    assert unseen.item() == pytest.approx(mean, rel=1e-3)
+
+
 def test_factors_and_biases_decay_and_the_offset_does_not() -> None:
     module = CollabModule(ratings_data().schema)
 

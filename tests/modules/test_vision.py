@@ -1,8 +1,7 @@
-"""VisionModule: real weights and their statistics, freezing without a graph, checkpoints that need no download."""
+"""VisionModule: real weights and their statistics, freezing without a graph, wrong choices as sentences."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,57 +9,19 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
-from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from tabvision.augment.normalize import normalize
 from tabvision.callbacks import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.inference.checkpoint import load_module
 from tabvision.modules import VisionModule
 from tabvision.nets.body import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.groups import check_groups
-from tabvision.schema import Image, Schema, Target
+from tabvision.schema import Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
 
 MakeTrainer = Callable[..., pl.Trainer]
-LITE0 = "efficientnet_lite0"
-HALF = (0.5, 0.5, 0.5)
-
-
-def schema_of(task: Task | None = None, side: int = 64, **picture: Any) -> Schema:
-    """The facts of square pictures with some target."""
-    task = Multiclass(2) if task is None else task
-    classes = (
-        tuple(f"class {place}" for place in range(getattr(task, "num_classes", 2) or 2)) if task.is_classes else ()
-    )
-    return Schema(
-        target=Target(columns=("label",), task=task, classes=classes), image=Image(size=(side, side), **picture)
-    )
-
-
-def own_body() -> nn.Sequential:
-    """A small network of a user's own."""
-    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2))
-
-
-def photos(num: int, side: int = 64) -> tuple[Tensor, Tensor]:
-    """Crops of scikit-learn's two photos, uint8 and channels last, with the number of the photo."""
-    crops, labels = [], torch.arange(num) % 2
-    for label in labels.tolist():
-        photo = torch.from_numpy(load_sample_image(("china.jpg", "flower.jpg")[label]).copy())
-        top, left = (int(torch.randint(0, size - side, ())) for size in photo.shape[:2])
-        crops.append(photo[top : top + side, left : left + side])
-    return torch.stack(crops).permute(0, 3, 1, 2), labels
-
-
-def loader(num: int = 32, side: int = 64) -> Any:
-    images, labels = photos(num, side)
-    rows = [torch.arange(start, start + 16) for start in range(0, num, 16)]
-    batches = [{"image": images[places], "target": labels[places], "index": places} for places in rows]
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a data set
 
 
 def freeze(module: VisionModule, num_groups: int) -> None:
@@ -204,111 +165,13 @@ def test_below_the_first_group_that_trains_nothing_is_kept_for_the_gradient() ->
 
 
 def test_a_frozen_stage_keeps_the_body_and_its_statistics(quick_trainer: MakeTrainer) -> None:
-    module = VisionModule(schema_of(), body=LITE0)
+    module, batches = VisionModule(schema_of(side=32), body=LITE0), loader(side=32)
     before = {name: tensor.clone() for name, tensor in module.body.state_dict().items()}
     trainer = quick_trainer(max_epochs=1, callbacks=[Unfreeze({0: 1, 1: "all"})])
 
-    trainer.fit(module, loader(), loader())
+    trainer.fit(module, batches, batches)
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.body.state_dict().items())
-
-
-# Checkpoints.
-
-
-@pytest.mark.parametrize("body", [LITE0, "resnet18"])
-def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
-    body: str, quick_trainer: MakeTrainer, tmp_path: Path
-) -> None:
-    file = tmp_path / "weights.pth"
-    torch.save(VisionModule(schema_of(), body=body, weights=None).body.net.state_dict(), file)
-    module = VisionModule(schema_of(), body=body, weights=file)
-    trainer = quick_trainer()
-    trainer.fit(module, loader(), loader())
-    trainer.save_checkpoint(tmp_path / "module.ckpt")
-    file.unlink()
-
-    opened = load_module(tmp_path / "module.ckpt")
-    loaded = VisionModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).eval()
-
-    images, _ = photos(4)
-    expected = module.eval()({"image": images})
-    assert opened.schema == loaded.schema == module.schema
-    assert torch.equal(opened({"image": images}), expected)
-    assert torch.equal(loaded({"image": images}), expected)
-
-
-def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
-    module = VisionModule(schema_of(), body=own_body())
-    trainer = quick_trainer()
-    trainer.fit(module, loader(), loader())
-    trainer.save_checkpoint(tmp_path / "own.ckpt")
-
-    with pytest.raises(
-        BadValueError, match=r"a body of your own, which no checkpoint holds. Pass it again: load_from_ch"
-    ):
-        load_module(tmp_path / "own.ckpt")
-    loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
-
-    images, _ = photos(4)
-    assert torch.equal(loaded({"image": images}), module.eval()({"image": images}))
-
-
-def test_lightnings_own_callback_averages_weights(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
-    body, batches = own_body(), loader()
-
-    def trained(*callbacks: Callback) -> dict[str, Tensor]:
-        torch.manual_seed(0)
-        module = VisionModule(schema_of(), body=copy.deepcopy(body))
-        trainer = quick_trainer(max_epochs=2, callbacks=list(callbacks))
-        trainer.fit(module, batches, batches)
-        trainer.save_checkpoint(tmp_path / "ema.ckpt")
-        return module.state_dict()
-
-    plain, last = trained(), trained(EMAWeightAveraging(decay=0.0))
-    averaged = trained(EMAWeightAveraging(decay=0.9))
-    loaded = VisionModule.load_from_checkpoint(tmp_path / "ema.ckpt", weights_only=True, body=own_body()).state_dict()
-
-    assert all(torch.equal(tensor, last[name]) for name, tensor in plain.items())
-    assert not torch.equal(plain["head.4.weight"], averaged["head.4.weight"])
-    assert all(torch.equal(tensor, loaded[name]) for name, tensor in averaged.items())
-
-
-# The data's schema.
-
-
-class Data(pl.LightningDataModule):
-    """A datamodule that has only what is asked here: a schema and batches."""
-
-    def __init__(self, schema: Schema) -> None:
-        super().__init__()
-        self.schema = schema
-
-    def val_dataloader(self) -> Any:
-        return loader(16)
-
-
-def test_data_that_leaves_the_statistics_to_the_weights_is_the_same_data(quick_trainer: MakeTrainer) -> None:
-    module = VisionModule(schema_of(), body=own_body())
-
-    quick_trainer().validate(module, Data(schema_of()), verbose=False)
-    quick_trainer().validate(module, Data(module.schema), verbose=False)
-
-
-@pytest.mark.parametrize(
-    ("schema", "difference"),
-    [
-        (schema_of(mean=HALF, spread=HALF), "image"),
-        (schema_of(side=32), "image"),
-        (Schema(target=schema_of().target), "image"),
-        (schema_of(Multiclass(3)), "target"),
-    ],
-)
-def test_other_data_is_refused(schema: Schema, difference: str, quick_trainer: MakeTrainer) -> None:
-    module = VisionModule(schema_of(), body=own_body())
-
-    with pytest.raises(BadValueError, match=f"prepared for another schema; what differs: {difference}. "):
-        quick_trainer().validate(module, Data(schema), verbose=False)
 
 
 # Wrong input.

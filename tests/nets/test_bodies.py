@@ -144,6 +144,11 @@ def test_what_is_no_name_is_refused() -> None:
         make_body(34, weights=None)  # type: ignore[arg-type]
 
 
+def test_weights_of_another_kind_are_a_sentence() -> None:
+    with pytest.raises(BadTypeError, match="weights must be a word, a file or None, got int"):
+        make_body("resnet18", weights=3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.nets.dropout import Dropout
 from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
 from tabvision.nets.groups import LayerGroup, check_groups
@@ -168,6 +168,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no codes": ({"cardinalities": [3, 0]}, "cardinalities must be whole numbers, at least 1, got 0"),
     "negative numbers": ({"num_continuous": -1}, "num_continuous must be whole numbers, at least 0, got -1"),
     "no outputs": ({"num_outputs": 0}, "num_outputs must be whole numbers, at least 1, got 0"),
+    "widths that are no list": ({"widths": 8}, "widths must be a list of whole numbers, got 8"),
     "no width": ({"widths": (8, 0)}, "widths must be whole numbers, at least 1, got 0"),
     "half a width": ({"widths": (8.5,)}, r"widths must be whole numbers, at least 1, got 8\.5"),
     "few embedding widths": ({"embedding_widths": [4]}, "embedding_widths must have 2 numbers, got 1"),
@@ -188,7 +189,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_bad_arguments_are_answered_in_a_sentence(arguments: dict[str, Any], message: str) -> None:
     given = {"cardinalities": CARDINALITIES, "num_continuous": 2, "num_outputs": 1, **arguments}
 
-    with pytest.raises(BadValueError, match=f"EmbeddingMLP: {message}. [A-Z]"):
+    with pytest.raises((BadTypeError, BadValueError), match=f"EmbeddingMLP: {message}. [A-Z]"):
         EmbeddingMLP(**given)
 
 

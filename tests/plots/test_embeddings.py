@@ -1,10 +1,14 @@
 """Maps whose labels do not overlap, and bars in order."""
 
 import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.plots import bias_bars, embedding_map
@@ -89,3 +93,20 @@ def test_bars_of_nothing_are_refused() -> None:
         bias_bars(crowd())
     with pytest.raises(BadValueError, match="k must be at least 1, got 0"):
         bias_bars(pd.DataFrame({"film": [1], "bias": [0.5]}), 0)
+
+
+@pytest.mark.parametrize("label", ["電影 Heat", "Tom &\nJerry\t2", "Cost: 5 $ or $x^2$", "🎬 " * 30, "\x07bell", ""])
+def test_any_title_is_drawn_without_a_warning(label: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"film": [1, 2, 3], "title": [label] * 3, "bias": [0.1, 0.2, -0.1]})
+    axes = frame.assign(axis_1=[0.0, 1.0, 2.0], axis_2=[0.0, 2.0, 1.0])
+
+    for figure in (bias_bars(frame, title=label), embedding_map(axes, title=label)):
+        figure.savefig(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("draw", [embedding_map, bias_bars])
+def test_what_is_no_frame_or_an_empty_one_is_refused(draw: Callable[[Any], Figure]) -> None:
+    with pytest.raises(BadTypeError, match=f"{draw.__name__}: a frame is needed, got ndarray"):
+        draw(np.zeros((3, 3)))
+    with pytest.raises(BadValueError, match="the frame has no rows"):
+        draw(pd.DataFrame({"bias": [], "axis_1": [], "axis_2": []}))

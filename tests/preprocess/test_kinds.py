@@ -93,6 +93,10 @@ def infer(values: Any, **choices: Any) -> Kinds:
         pytest.param(["2020-01-01", "2020-02-30"] * 30, "categorical", id="text of which one is no date"),
         pytest.param(["01/02/2020", "02/02/2020"] * 30, "categorical", id="dates not in ISO form stay text"),
         pytest.param([f"{n:05}" for n in range(N)], "identifier: a different text in every row", id="text identifier"),
+        pytest.param(
+            objects(*(2**70 + n for n in range(N))), "identifier: a different text in every row", id="large identifier"
+        ),
+        pytest.param(objects(2**70, 2**70 + 1, None), "categorical", id="integers that are one number as floats"),
         pytest.param(np.arange(N)[::-1], "identifier: a different whole number in every row", id="integer identifier"),
         pytest.param([3] * N, "constant", id="constant integer"),
         pytest.param([0.1] * N, "constant", id="constant float"),
@@ -168,9 +172,41 @@ def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note() -> None:
 
     notes = infer_kinds(frame, target=["y"]).notes
 
-    assert [note.split(" ")[0] for note in notes] == ["'zip'", "'day'", "'when'"]
-    assert "Pass continuous=['zip'] to use the numbers." in notes[0]
+    assert [note.split(":")[0] for note in notes] == ["'zip'", "'day'", "'when'"]
+    assert "text that reads as numbers, kept as categories. To use the numbers, name it in continuous=" in notes[0]
     assert "Europe/Berlin" in notes[2]
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (["1,5", "20,25"], "looks like numbers in another form than 1234.5"),
+        (["$1,000", "$20"], "looks like numbers"),
+        (["5%", "12.5 %"], "looks like numbers"),
+        (["1.2.3", "1.2.4"], ""),
+        (["31.12.2024", "1.1.2025"], "looks like dates in another form than 2024-12-31"),
+        (["12/31/2024 10:00", "1/1/25"], "looks like dates"),
+        (["31 Dec 2024", "01 Jan 2025"], "looks like dates"),
+        (["1", "2", "3.5", "unknown"], "mostly numbers, but not 'unknown', kept as categories"),
+        (["1", "unknown", "never"], ""),
+        (["cook", "nurse"], ""),
+    ],
+)
+def test_text_that_is_nearly_numbers_or_dates_is_categorical_and_gets_a_note(values: list[str], note: str) -> None:
+    kinds = infer(values * 10)
+
+    assert kinds.categorical == ("x",)
+    assert len(kinds.notes) == bool(note)
+    assert note in "".join(kinds.notes)
+
+
+def test_columns_of_which_the_same_is_true_share_a_sentence() -> None:
+    frame = pd.DataFrame({"id": range(9), "key": [f"k{n}" for n in range(9)], "x": np.arange(9) / 7, "y": 1})
+
+    notes = infer_kinds(frame, target=["y"]).notes
+
+    assert len(notes) == 1
+    assert notes[0].startswith("'id', 'key': left out as an identifier")
 
 
 def test_no_feature_left_is_refused_with_every_reason() -> None:
@@ -232,7 +268,7 @@ def test_a_target_that_is_not_there_is_refused() -> None:
         (pd.Categorical([1, "a"] * 30), "must hold one kind of value"),
         (
             [[1], [2]] * 30,
-            r"'x' must hold numbers, text, truth values or dates, got list such as \[1\].*ignore=\['x'\]",
+            r"'x' must hold numbers, text, truth values or dates, got list such as \[1\].*ignore=\['x'\] \(--ignore x\)",
         ),
         ([{"a": 1}] * N, "got dict such as"),
         ([b"a", b"b"] * 30, "got bytes such as"),
@@ -270,7 +306,7 @@ def test_text_that_does_not_parse_is_counted_and_shown(values: Any, choice: str,
 
 
 def test_dates_forced_to_be_numbers_are_refused() -> None:
-    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. Pass dates=\['x'\]"):
+    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. When fitting pass dates=\['x'\]"):
         infer(pd.date_range("2020", periods=N), continuous=["x"])
 
 

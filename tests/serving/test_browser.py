@@ -1,19 +1,22 @@
-"""The page in headless Chromium: it comes up, asks, and shows the answer."""
+"""The page in headless Chromium: it comes up, a row is filled in or a photo is uploaded, and it shows the answer."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
+import pytorch_lightning as pl
+from PIL import Image
 
+from tabvision.inference import Predictor
+from tabvision.modules import VisionModule
+from tests.contracts.cases import Pair
+from tests.serving.chromium import CHROMIUM, browsing
 from tests.serving.running import model, running
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 
@@ -45,3 +48,59 @@ def test_the_page_comes_up_with_its_form(tmp_path: Path) -> None:
 
     assert "Nothing asked yet." in text
     assert text.count("data-name=") == 4
+
+
+def vision(folder: Path) -> Predictor:
+    """A network for photos, opened from its checkpoint."""
+    pair = Pair(VisionModule, "multiclass")
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
+    )
+    trainer.strategy.connect(pair.module(pair.data().schema))
+    trainer.save_checkpoint(folder / "photos.ckpt")
+    return Predictor(folder / "photos.ckpt", device="cpu")
+
+
+def photos(folder: Path) -> list[str]:
+    draw, paths = np.random.default_rng(0), []
+    for name in ("a.png", "b.jpg", "<i>c.png"):
+        paths.append(str(folder / name))
+        Image.fromarray(draw.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(paths[-1])
+    return paths
+
+
+@needs_chromium
+def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> None:
+    predictor, paths = vision(tmp_path), photos(tmp_path)
+
+    with running(predictor) as client, browsing(tmp_path / "profile") as tab:
+        tab.open(str(client.base_url))
+        tab.choose_files("#images", paths)
+        tab.value_of("document.querySelector('button').click()")
+        tab.wait_for("document.querySelectorAll('#answer table').length === 3")
+        tab.wait_for("[...document.querySelectorAll('#answer img')].every((image) => image.naturalWidth === 60)")
+        shown = tab.value_of(
+            "[...document.querySelectorAll('#answer table')].map((table) => [...table.rows].map((row) => row.innerText))"
+        )
+        alts = tab.value_of("[...document.querySelectorAll('#answer img')].map((image) => image.alt)")
+
+    assert alts == [Path(path).name for path in paths]
+    for lines, expected in zip(shown, predictor.predict(paths).to_dict("records"), strict=True):
+        found = dict(line.split("\t") for line in lines)
+        assert found.pop("label") == expected.pop("label")
+        wanted = {name.replace("probability_", "probability of "): value for name, value in expected.items()}
+        assert {name: float(value) for name, value in found.items()} == pytest.approx(wanted, rel=1e-4)
+
+
+@needs_chromium
+def test_a_file_that_is_no_photo_is_told_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no photo")
+
+    with running(vision(tmp_path)) as client, browsing(tmp_path / "profile") as tab:
+        tab.open(str(client.base_url))
+        tab.choose_files("#images", [str(tmp_path / "notes.png")])
+        tab.value_of("document.querySelector('button').click()")
+        tab.wait_for("document.querySelector('#answer .error') !== null")
+        text = tab.value_of("document.getElementById('answer').innerText")
+
+    assert text == "Image 1: not a picture in a known format."

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
+from benchmarks.digits import accuracy, seeded_digits
 from tabvision.callbacks import DiscriminativeLR, FineTune, OneCycle, Unfreeze
 from tabvision.data import TabularDataModule
 from tabvision.errors import BadValueError
@@ -201,41 +201,12 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], sentence: s
         lr_find(quick_trainer(), make_module(), make_loader(), **settings)
 
 
-class Digits(pl.LightningModule):
-    """A small convolutional network of a user's own."""
-
-    def __init__(self, optimizer: str) -> None:
-        super().__init__()
-        self.optimizer = optimizer
-        self.net = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(128, 10),
-        )  # fmt: skip
-
-    @override
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-    @override
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(self.parameters(), lr=1e-2, momentum=0.9)
-        return torch.optim.AdamW(self.parameters())
-
-
 def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: MakeTrainer) -> float:
     """Accuracy on a fifth of the digits after three epochs at the suggested rate."""
-    images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16, torch.tensor(labels)
-    torch.manual_seed(seed)
-    order = torch.randperm(len(y))
-    train, test = order[360:], order[:360]
-    module, loader = Digits(optimizer), DataLoader(TensorDataset(x[train], y[train]), batch_size, shuffle=True)
+    module, loader, test = seeded_digits(optimizer, batch_size, seed)
     rate = lr_find(quick_trainer(), module, loader).suggestion
     quick_trainer(max_epochs=3, callbacks=[OneCycle(rate)]).fit(module, loader)
-    with torch.no_grad():
-        return float((module.eval().net(x[test]).argmax(1) == y[test]).float().mean())
+    return accuracy(module, *test)
 
 
 @pytest.mark.parametrize("batch_size", [32, 64])

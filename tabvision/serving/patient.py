@@ -1,0 +1,36 @@
+"""HTTP for clients that may never finish a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar, final
+
+from typing_extensions import override
+from uvicorn.protocols.http import h11_impl
+
+
+@final
+class PatientProtocol(h11_impl.H11Protocol):
+    """Uvicorn's, with an end to waiting for a request's first lines.
+
+    Uvicorn itself waits for ever: a client that opens all connections and sends nothing would keep everybody else out.
+    """
+
+    header_seconds: ClassVar[float] = 30.0
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._look_again(None)
+
+    def _look_again(self, answered: Any) -> None:  # noqa: ANN401 - uvicorn's own class, or None before the first request
+        self.loop.call_later(self.header_seconds, self._look, answered)
+
+    def _look(self, answered: Any) -> None:  # noqa: ANN401 - likewise
+        if self.transport.is_closing():
+            return
+        idle = h11_impl.h11.IDLE  # type: ignore[attr-defined]  # uvicorn's own import
+        if self.cycle is answered and self.conn.their_state is idle:  # no request since the last look
+            self.transport.close()
+        else:
+            self._look_again(self.cycle)

@@ -1,0 +1,71 @@
+"""What several processes do: started before the first contract test, so that the tests of one process pass meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.picture_processes import PICTURES
+from tests.data.pictures import write_folder
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = {"two_processes": "tests.contracts.processes", "spawned": "tests.contracts.staged_processes"}
+TIMEOUT_SECONDS = 600
+
+
+class Script:
+    """A script that runs beside the tests, in a folder that it writes to."""
+
+    def __init__(self, module: str, folder: Path) -> None:
+        self.folder = folder
+        self._errors = folder / "stderr.txt"
+        with self._errors.open("w", encoding="utf-8") as errors:
+            command = [sys.executable, "-W", "ignore", "-m", module, str(folder)]
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            )
+
+    def ended(self) -> Path:
+        """The folder, once everything is written."""
+        code = self._process.wait(TIMEOUT_SECONDS)
+        assert code == 0, self._errors.read_text(encoding="utf-8")[-4000:]
+        return self.folder
+
+    def kill(self) -> None:
+        """Ends it, and the processes that it started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Script]]:
+    """The scripts that a test of this run asks for, by the name of the fixture that waits for them."""
+    asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    running = {}
+    for name in sorted(SCRIPTS.keys() & asked):
+        folder = tmp_path_factory.mktemp(name)
+        if name == "two_processes":
+            write_folder(folder / "pictures" / "pictures", PICTURES, size=(36, 40), kind="png")
+        running[name] = Script(SCRIPTS[name], folder)
+    yield running
+    for script in running.values():
+        script.kill()
+
+
+@pytest.fixture(scope="session")
+def two_processes(scripts: dict[str, Script]) -> Path:
+    """Where two processes wrote what they saw, a folder for each of `processes.SCRIPTS`."""
+    return scripts["two_processes"].ended()
+
+
+@pytest.fixture(scope="session")
+def spawned(scripts: dict[str, Script]) -> Path:
+    """Where processes that Lightning spawned wrote what they saw."""
+    return scripts["spawned"].ended()

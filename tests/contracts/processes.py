@@ -1,0 +1,41 @@
+"""All that two gloo processes are asked: `python -m tests.contracts.processes FOLDER`.
+
+To start them takes longer than what they do, so one pair does everything. `conftest.py` runs this once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.contracts import picture_processes, staged_processes, two_processes
+
+Seen = tuple[dict[str, Any], dict[str, Any]]
+"""What each of the two processes wrote down."""
+
+SCRIPTS: dict[str, Callable[[Path], None]] = {
+    "staged": staged_processes.main,  # first of all: its sweep of rates is what starts the other process
+    "pictures": picture_processes.main,
+    "tables": two_processes.main,  # last: it makes batches of validation smaller for good
+}
+
+
+def main(folder: Path) -> None:
+    """Runs every script in a folder of its name."""
+    for name, script in SCRIPTS.items():
+        (folder / name).mkdir(exist_ok=True)
+        script(folder / name)
+
+
+def both_ranks(folder: Path) -> Seen:
+    """What the two processes saved in a script's folder."""
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

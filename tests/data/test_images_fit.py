@@ -1,0 +1,170 @@
+"""The datamodule of pictures under a Trainer: finished batches, resumed to the bit, with a cache and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.callbacks import ExactResume
+from tabvision.errors import (
+    BadValueError,
+)
+from tests.data.photos import make
+from tests.data.pictures import write_folder
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "photos", {"ants": 12, "bees": 8})
+
+
+class Net(pl.LightningModule):
+    """Sees what a module sees, and learns something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Linear(3, 2)
+        self.seen: list[dict[str, Tensor]] = []
+
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.seen.append(batch)
+        return nn.functional.cross_entropy(self.layer(batch["image"].mean(dim=(2, 3))), batch["target"])
+
+    @override
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.seen.append(batch)
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class SaveAt(pl.Callback):
+    """Saves after that many steps."""
+
+    def __init__(self, steps: int, file: Path) -> None:
+        self.steps, self.file = steps, file
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.steps:
+            trainer.save_checkpoint(self.file)
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+@pytest.mark.parametrize("device_augment", [False, True])
+def test_a_module_gets_finished_pictures(
+    photos: Path, tmp_path: Path, cache: Any, device_augment: bool, quick_trainer: MakeTrainer
+) -> None:
+    data = make(
+        photos,
+        cache=tmp_path / "cache" if cache == "folder" else cache,
+        device_augment=device_augment,
+        augment="strong",
+        normalize=([0.5] * 3, [0.25] * 3),
+    )
+    net = Net()
+
+    quick_trainer(max_epochs=2, num_sanity_val_steps=0).fit(net, data)
+
+    assert len(net.seen) == 2 * (len(data.train_dataloader()) + 1)
+    for batch in net.seen:
+        assert batch.keys() == {"image", "target", "index"}
+        assert (batch["image"].shape[1:], batch["image"].dtype) == ((3, 8, 8), torch.float32)
+        assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+        assert -6 < float(batch["image"].min()) < float(batch["image"].max()) < 6
+
+
+@pytest.mark.parametrize("cache", ["memory", "folder"])
+def test_evaluation_sees_the_same_pixels_with_a_cache(photos: Path, tmp_path: Path, cache: str) -> None:
+    plain = make(photos, cache=None)
+    kept = make(photos, cache=tmp_path / "cache" if cache == "folder" else cache)
+
+    for _ in range(2):
+        for one, other in zip(plain.loader("val"), kept.loader("val"), strict=True):
+            assert torch.equal(one["image"], other["image"])
+
+
+@pytest.mark.parametrize("cache", ["memory", "folder"])
+def test_a_cached_epoch_is_varied_as_if_nothing_were_kept(photos: Path, tmp_path: Path, cache: str) -> None:
+    wish: Any = tmp_path / "cache" if cache == "folder" else cache
+    data, fresh = make(photos, cache=wish), make(photos, cache="memory")
+    loader, other = data.train_dataloader(), fresh.train_dataloader()
+    list(loader)
+    other.batch_sampler.sampler.set_epoch(1)
+
+    for one, two in zip(loader, other, strict=True):
+        assert torch.equal(one["image"], two["image"])
+
+
+def test_the_size_changes_from_the_next_pass_on(photos: Path) -> None:
+    data = make(photos)
+    loader = data.train_dataloader()
+    passing = iter(loader)
+    next(passing)
+
+    data.set_size((10, 12))
+
+    assert next(passing)["image"].shape[2:] == (8, 8)
+    assert next(iter(loader))["image"].shape[2:] == (10, 12)
+    assert next(iter(data.loader("val")))["image"].shape[2:] == (10, 12)
+
+
+def test_statistics_come_from_the_module_first(photos: Path, quick_trainer: MakeTrainer) -> None:
+    data, net = make(photos, normalize=([0.0] * 3, [1.0] * 3)), Net()
+    net.schema = make(photos, normalize=([0.0] * 3, [0.5] * 3)).schema  # type: ignore[assignment]
+    plain = Net()
+    quick_trainer(num_sanity_val_steps=0).fit(net, data)
+    quick_trainer(num_sanity_val_steps=0).fit(plain, data)
+
+    torch.testing.assert_close(net.seen[0]["image"], plain.seen[0]["image"] * 2)
+
+
+def test_damaged_files_are_listed_in_the_trainer_s_folder(
+    photos: Path, tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    (photos / "ants" / "ants_000.jpg").write_bytes(b"")
+    data, net = make(photos, bad_share=0.1, split=None), Net()
+
+    quick_trainer(max_epochs=2).fit(net, data)
+
+    listed = pd.read_csv(tmp_path / "bad_files.csv")
+    assert listed.to_dict("records") == [{"image": str(photos / "ants" / "ants_000.jpg"), "reason": "0 bytes"}]
+    assert sum(len(batch["index"]) for batch in net.seen) == 2 * 19
+    with pytest.raises(BadValueError, match=r"1 of 20 pictures cannot be read so far, more than bad_share=0.01 allows"):
+        quick_trainer().fit(Net(), make(photos, split=None))
+
+
+@pytest.mark.parametrize("workers", [(0, 2), (3, 1)])
+@pytest.mark.parametrize("steps", [2, 6])
+def test_a_resumed_fit_ends_bit_for_bit_where_the_whole_one_does(
+    photos: Path, tmp_path: Path, workers: tuple[int, int], steps: int, quick_trainer: MakeTrainer
+) -> None:
+    whole, first, second = Net(), Net(), Net()
+    runs = [make(photos, augment="strong", num_workers=num) for num in (1, *workers)]
+    settings: dict[str, Any] = {"max_epochs": 2, "num_sanity_val_steps": 0, "limit_val_batches": 0}
+    quick_trainer(**settings).fit(whole, runs[0])
+    file = tmp_path / "saved.ckpt"
+    quick_trainer(**settings | {"callbacks": [SaveAt(steps, file), ExactResume()]}).fit(first, runs[1])
+
+    resumed = quick_trainer(**settings | {"callbacks": [ExactResume()]})
+    resumed.fit(second, runs[2], ckpt_path=file)
+
+    assert len(second.seen) == len(whole.seen) - steps
+    for one, other in zip(whole.seen[steps:], second.seen, strict=True):
+        assert torch.equal(one["index"], other["index"])
+        assert torch.equal(one["image"], other["image"])
+    assert torch.equal(whole.layer.weight, second.layer.weight)

@@ -1,0 +1,118 @@
+"""Checkpoints of VisionModule need no download, and its schema must be that of the data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from torch import Tensor
+
+from tabvision.errors import BadValueError
+from tabvision.inference.checkpoint import load_module
+from tabvision.modules import VisionModule
+from tabvision.schema import Schema
+from tabvision.tasks import Multiclass
+from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
+
+MakeTrainer = Callable[..., pl.Trainer]
+
+
+@pytest.mark.parametrize("body", [LITE0, "resnet18"])
+def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
+    body: str, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    file, schema, batches = tmp_path / "weights.pth", schema_of(side=32), loader(16, side=32)
+    torch.save(VisionModule(schema, body=body, weights=None).body.net.state_dict(), file)
+    module = VisionModule(schema, body=body, weights=file)
+    trainer = quick_trainer()
+    trainer.fit(module, batches, batches)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+    file.unlink()
+
+    opened = load_module(tmp_path / "module.ckpt")
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).eval()
+
+    images, _ = photos(4, side=32)
+    expected = module.eval()({"image": images})
+    assert opened.schema == loaded.schema == module.schema
+    assert torch.equal(opened({"image": images}), expected)
+    assert torch.equal(loaded({"image": images}), expected)
+
+
+def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+    trainer = quick_trainer()
+    trainer.fit(module, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    with pytest.raises(
+        BadValueError, match=r"a body of your own, which no checkpoint holds. Pass it again: load_from_ch"
+    ):
+        load_module(tmp_path / "own.ckpt")
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
+
+    images, _ = photos(4)
+    assert torch.equal(loaded({"image": images}), module.eval()({"image": images}))
+
+
+def test_lightnings_own_callback_averages_weights(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    body, batches = own_body(), loader()
+
+    def trained(*callbacks: Callback) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        module = VisionModule(schema_of(), body=copy.deepcopy(body))
+        trainer = quick_trainer(max_epochs=2, callbacks=list(callbacks))
+        trainer.fit(module, batches, batches)
+        trainer.save_checkpoint(tmp_path / "ema.ckpt")
+        return module.state_dict()
+
+    plain, last = trained(), trained(EMAWeightAveraging(decay=0.0))
+    averaged = trained(EMAWeightAveraging(decay=0.9))
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "ema.ckpt", weights_only=True, body=own_body()).state_dict()
+
+    assert all(torch.equal(tensor, last[name]) for name, tensor in plain.items())
+    assert not torch.equal(plain["head.4.weight"], averaged["head.4.weight"])
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in averaged.items())
+
+
+# The data's schema.
+
+
+class Data(pl.LightningDataModule):
+    """A datamodule that has only what is asked here: a schema and batches."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def val_dataloader(self) -> Any:
+        return loader(16)
+
+
+def test_data_that_leaves_the_statistics_to_the_weights_is_the_same_data(quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+
+    quick_trainer().validate(module, Data(schema_of()), verbose=False)
+    quick_trainer().validate(module, Data(module.schema), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "difference"),
+    [
+        (schema_of(mean=HALF, spread=HALF), "image"),
+        (schema_of(side=32), "image"),
+        (Schema(target=schema_of().target), "image"),
+        (schema_of(Multiclass(3)), "target"),
+    ],
+)
+def test_other_data_is_refused(schema: Schema, difference: str, quick_trainer: MakeTrainer) -> None:
+    module = VisionModule(schema_of(), body=own_body())
+
+    with pytest.raises(BadValueError, match=f"prepared for another schema; what differs: {difference}. "):
+        quick_trainer().validate(module, Data(schema), verbose=False)

@@ -1,0 +1,246 @@
+"""Requests made to harm: a sentence, bounded work, and the next client is answered."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from PIL import Image as PilImage
+
+from tabvision.schema import Schema
+from tabvision.serving.limits import Limits
+from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, RequestError, check_images, rows_of_json
+from tests.serving.running import model, running
+from tests.serving.test_app import Means, photo, plain_rows, upload
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with running(limits=Limits(max_rows=50, max_bytes=200_000, read_seconds=1.0)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[httpx.Client]:
+    with running(Means(), Limits(max_rows=20, max_pixels=10_000, max_total_pixels=15_000, read_seconds=5.0)) as client:
+        yield client
+
+
+def sent(client: httpx.Client, data: bytes) -> bytes:
+    """What the server answers to bytes as they are, to its end or a second of silence."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as plain:
+        plain.sendall(data)
+        plain.settimeout(1.5)
+        found = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := plain.recv(4_000):
+                found += part
+        return found
+
+
+class Columns:
+    """Answers how many columns came."""
+
+    schema = property(lambda _: model().schema)
+
+    def predict(self, source: Any, /) -> pd.DataFrame:
+        return pd.DataFrame({"columns": [len(pd.DataFrame(source).columns)] * len(source)})
+
+
+def test_names_of_a_clients_choice_become_no_columns() -> None:
+    rows = [row | {f"{place}-{more}": 1 for more in range(20)} for place, row in enumerate(plain_rows(40))]
+
+    with running(Columns()) as one:
+        answers = one.post("/predict", json=rows).json()
+
+    assert {answer["columns"] for answer in answers} == {4}
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['"x": 2', '"\\ud800": 3', '"": null', '"__proto__": 1', f'"{"k" * 50_000}": 1', '"q": 1e400', '"\\u0000": true'],
+    ids=lambda text: text[:12],
+)
+def test_odd_keys_change_no_answer_or_get_a_sentence(more: str, client: httpx.Client) -> None:
+    body = json.dumps(plain_rows(1)[0])[:-1] + f", {more}}}"
+
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 200
+    assert response.json().keys() == {"label", "probability_no", "probability_yes"}
+
+
+def test_a_formula_or_half_a_character_is_a_value_like_another(client: httpx.Client) -> None:
+    for text in ("=cmd|' /C calc'!A0", "\ud800", "\0", "a" * 90_000):
+        row = json.dumps(plain_rows(1)[0] | {"job": text})
+        assert client.post("/predict", content=row, headers={"Content-Type": "application/json"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", b"400"),
+        (b"Content-Length: -2\r\n\r\n{}", b"400"),
+        (b"Content-Length: +2\r\n\r\n{}", b"400"),
+        (b"Content-Length: \xb2\r\n\r\n{}", b"400"),
+        (b"Content-Length: 99999999999\r\n\r\n{}", b"413"),
+        (b"Transfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b" " * 4096 + b"\r\n") * 60, b"413"),
+        (b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFF\r\nab", b"408"),
+        (b"Transfer-Encoding: chunked\r\n\r\nno number\r\n", b"400"),
+        (b"Transfer-Encoding: identity\r\n\r\n{}", b"400"),
+        (b"X: " + b"a" * 100_000 + b"\r\n\r\n", b"400"),
+    ],
+    ids=lambda value: repr(value)[2:34],
+)
+def test_lengths_that_lie_are_refused(lines: bytes, status: bytes, client: httpx.Client) -> None:
+    answer = sent(client, HEAD + lines)
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"Traceback" not in answer
+    assert client.get("/health").status_code == 200
+
+
+def test_after_two_lengths_the_connection_ends(client: httpx.Client) -> None:
+    smuggled = b"GET /schema HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled
+
+    answer = sent(client, request)
+
+    assert b"tells its length in two ways" in answer
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_pipelined_requests_get_an_answer_each(client: httpx.Client) -> None:
+    row = json.dumps(plain_rows(1)[0]).encode()
+    one = HEAD + b"Content-Length: %d\r\n\r\n" % len(row) + row
+    answers = b""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as plain:
+        plain.sendall(one * 20)
+        plain.settimeout(20)
+        while answers.count(b'"label"') < 20:
+            answers += plain.recv(65_536)
+
+    assert answers.count(b"HTTP/1.1 200 OK") == 20
+
+
+# Uploads.
+
+
+def part(header: bytes, data: bytes = b"v") -> bytes:
+    return b"--x\r\n" + header + b"\r\n\r\n" + data + b"\r\n"
+
+
+def file_part(name: bytes) -> bytes:
+    return part(b'Content-Disposition: form-data; name="images"; filename="' + name + b'"', photo(7))
+
+
+@pytest.mark.parametrize("name", [b"../../etc/passwd", b"/etc/passwd", b"C:\\a", b"a\0b", b"\xff\xfe", b"=cmd()"])
+def test_a_files_name_is_not_looked_at(name: bytes, images: httpx.Client) -> None:
+    response = images.post(
+        "/predict",
+        content=file_part(name) + b"--x--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+
+    assert response.json() == [{"mean": 7.0}]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"--x", b"multipart/form-data"),
+        (b"--\r\n", b"multipart/form-data; boundary="),
+        (b"--\r\n", b"multipart/form-data; boundary=" + b"a" * 5_000),
+        (b"--\r\n", b"multipart/form-data; boundary=\xe9\xff"),
+        (part(b'Content-Disposition: form-data; name="a"; filename="a"', b"") * 10_000 + b"--x--\r\n", None),
+        (part(b'Content-Disposition: form-data; name="a"') * 10_000 + b"--x--\r\n", None),
+        (part(b"Content-Disposition: form-data") * 10_000 + b"--x--\r\n", None),
+        (part(b"X: " + b"a" * 1_000_000) + b"--x--\r\n", None),
+        (part(b"X: a\r\n" * 100_000) + b"--x--\r\n", None),
+        (b"--x\r\n" * 100_000, None),
+        (b"\r" * 1_000_000, None),
+        (file_part(b"a")[:-20], None),
+    ],
+    ids=lambda value: repr(value)[2:40],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette leaves half a file to Python
+def test_a_form_that_is_none_gets_a_sentence(body: bytes, kind: bytes | None, images: httpx.Client) -> None:
+    headers = {b"Content-Type": kind or b"multipart/form-data; boundary=x"}
+
+    response = images.post("/predict", content=body, headers=headers)
+
+    assert response.status_code == 400
+    assert response.json()["error"].endswith(".")
+
+
+def saved(kind: str, size: tuple[int, int], mode: str = "RGB", **settings: Any) -> bytes:
+    file = io.BytesIO()
+    PilImage.new(mode, size).save(file, kind, **settings)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG"])
+def test_a_bomb_of_every_kind_is_refused_undecoded(kind: str, images: httpx.Client) -> None:
+    bomb = saved(kind, (4_000, 300), "1" if kind in ("TIFF", "PNG") else "L")
+
+    response = upload(images, bomb)
+
+    assert response.status_code == 413
+    assert "Image 1 has 4,000 x 300 pixels, more than the 10,000" in response.json()["error"]
+
+
+def test_many_images_may_not_hold_more_pixels_than_a_request(images: httpx.Client) -> None:
+    response = upload(images, *[saved("PNG", (90, 100))] * 2)
+
+    assert response.status_code == 413
+    assert "With image 2 of 90 x 100 pixels it is more than 15,000 pixels in all" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/passwd) run\nshowpage\n",
+        b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+        b"%PDF-1.4\n",
+        b"P5 1000000000 1000000000 255\n",
+        b"BM" + bytes(52),
+    ],
+    ids=["eps", "svg", "pdf", "pgm", "bmp"],
+)
+def test_a_file_that_would_start_a_program_is_no_image(content: bytes, images: httpx.Client) -> None:
+    """PIL hands PostScript to Ghostscript."""
+    response = upload(images, content)
+
+    assert response.status_code in (413, 422)
+    assert response.json()["error"].startswith("Image 1")
+
+
+def test_a_jpeg_of_endless_scans_or_segments_is_refused() -> None:
+    """Each scan is a pass over all pixels; each segment, or byte of filling, a step of the reader."""
+    good = saved("JPEG", (64, 64), "L", progressive=True)
+    last = good.rindex(b"\xff\xda")
+    scans = good[:-2] + good[last:-2] * (MAX_SCANS + 1) + b"\xff\xd9"
+    segments = good[:2] + b"\xff\xe1\x00\x02" * (MAX_SEGMENTS + 1) + good[2:]
+    filling = good[:2] + b"\xff" * (MAX_SEGMENTS + 1) + good[2:]
+
+    check_images([good], Limits())
+    for bomb in (scans, segments, filling):
+        with pytest.raises(RequestError, match="Image 1 is a JPEG of more parts than a camera writes"):
+            check_images([bomb], Limits())
+
+
+def test_a_schema_without_columns_reads_no_names() -> None:
+    schema = Schema(target=model().schema.target)
+
+    assert rows_of_json(b'[{"a": 1}, {"b": 2}]', schema, Limits()) == ([{}, {}], False)
