@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := $(wildcard tabvision tests datamodules benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check surface clean
+.PHONY: help demo test lint format check browser surface clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -37,7 +37,13 @@ format: $(VENV)/.installed  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint test  ## what CI runs
+check: browser lint test  ## what CI runs
+
+# Without it the tests of the server's page are skipped, and say so. Only root on Debian can install it, as in CI.
+browser:  ## Chromium from Debian's packages, if it is missing and can be installed
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& { timeout 60 apt-get update -qq; DEBIAN_FRONTEND=noninteractive timeout 180 apt-get install -qq --no-install-recommends chromium; } >/dev/null 2>&1; } \
+		|| echo "No Chromium: the tests of the server's page will be skipped."
 
 surface: $(VENV)/.installed  ## accept a change of public names or options
 	$(BIN)/python tests/test_surface.py --write

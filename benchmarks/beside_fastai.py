@@ -1,4 +1,4 @@
-"""What fine-tunes of tabvision beside fastai share: options, the same weights for both, turns, a process for each run."""
+"""What comparisons with fastai share: options, turns, a process for each run, the same weights for both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ PACKAGES = ("tabvision", "torch", "pytorch-lightning", "timm", "efficientnet-lit
 
 
 def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.ArgumentParser:
-    """A script's options but for the pictures: `--run` has one library's run in this process."""
+    """A script's options but for its data: `--run` has one library's run in this process."""
     parser = make_parser(doc)
     parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai and timm")
     parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
@@ -28,23 +28,33 @@ def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.Arg
     return parser
 
 
-def in_turns(script: str, pictures: Path, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """What a script's `--run` says of each library, a run a round.
+def fine_tuned_in_turns(
+    script: str, pictures: Path, options: argparse.Namespace, names: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """As `in_turns`, where both libraries are given the same weights."""
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = write_weights(Path(scratch) / "body.pth")
+        return in_turns(script, [str(pictures), "--weights", str(weights)], options, names)
+
+
+def in_turns(
+    script: str, words: Sequence[str], options: argparse.Namespace, names: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """What a script's `--run` says of each of its runs, one a round.
 
     Args:
         script: The file of the script.
-        pictures: Its first argument.
+        words: Its other arguments.
         options: Those of `make_peers_parser`.
+        names: What `--run` takes; "fastai" runs in that library's Python.
     """
-    pythons = {"fastai": options.fastai_python, "tabvision": sys.executable}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = write_weights(Path(scratch) / "body.pth")
-        for seed in range(options.rounds):
-            for name, runs in found.items():
-                words = ["--run", name, "--seed", str(seed), "--weights", str(weights)]
-                runs.append(one_process([pythons[name], script, str(pictures), *words], options.threads))
-                print(name, seed, runs[-1], file=sys.stderr)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in range(options.rounds):
+        for name, runs in found.items():
+            python = options.fastai_python if name == "fastai" else sys.executable
+            command = [python, script, *words, "--run", name, "--seed", str(seed)]
+            runs.append(one_process(command, options.threads))
+            print(name, seed, runs[-1], file=sys.stderr)
     return found
 
 

@@ -31,7 +31,8 @@ from benchmarks.common import describe_run, last_json, make_parser, peak_memory_
 COLUMNS = ("user", "film", "rating")
 EPOCHS, LR, DECAY, FACTORS = 5, 5e-3, 0.1, 50
 TRAIN_SHARE = 0.8
-SIMULATED_STEPS, SIMULATED_PAIRS = 20, 200_000
+SIMULATED_STEPS, SIMULATED_BATCH = 20, 1_024
+ROWWISE = {"rows of the batch": True, "every row": False}  # in this order: a process's peak never falls
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -39,7 +40,9 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.run:
         print(json.dumps(RUNS[options.run](options.csv, options.batch_sizes[0], options.seed)))
     elif options.simulate:
-        print(json.dumps(simulate(options.simulate)))
+        runs = {name: simulate(options.simulate, rowwise=rowwise) for name, rowwise in ROWWISE.items()}
+        found = {**run_facts(threads=1), "users": options.simulate, "items": options.simulate, "runs": runs}
+        tell(found, simulation_to_markdown(found), options.out)
     else:
         result = {**run_facts(threads=1), "rounds": measure(options)}
         tell(result, to_markdown(result), options.out)
@@ -157,7 +160,7 @@ def _clock(base: type, seconds: list[float]) -> Any:  # noqa: ANN401 - a library
     return Clock()
 
 
-def simulate(num: int) -> dict[str, Any]:
+def simulate(num: int, *, rowwise: bool) -> dict[str, float]:
     """Memory and step time of so many users and so many items, from pairs drawn at random."""
     import torch
 
@@ -166,23 +169,23 @@ def simulate(num: int) -> dict[str, Any]:
     from tabvision.tasks import Regression
 
     torch.set_num_threads(1)
-    before = peak_memory_mib()
     columns = tuple(Categorical(name=name, source=name, vocabulary=tuple(range(num))) for name in COLUMNS[:2])
     task = Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,))
-    module = CollabModule(Schema(target=Target(columns=("rating",), task=task), categorical=columns), factors=FACTORS)
+    schema = Schema(target=Target(columns=("rating",), task=task), categorical=columns)
+    module = CollabModule(schema, factors=FACTORS, rowwise=rowwise)
     optimizer = module.configure_optimizers()
-    pairs, stars = torch.randint(1, num + 1, (SIMULATED_PAIRS, 2)), torch.rand(SIMULATED_PAIRS, 1) * 4 + 1
+    size = SIMULATED_STEPS * SIMULATED_BATCH
+    pairs, stars = torch.randint(1, num + 1, (size, 2)), torch.rand(size, 1) * 4 + 1
     seconds = []
     for step in range(SIMULATED_STEPS):
-        start, rows = time.perf_counter(), slice(1024 * step, 1024 * (step + 1))
+        start, rows = time.perf_counter(), slice(SIMULATED_BATCH * step, SIMULATED_BATCH * (step + 1))
         loss = task.loss(module({"categorical": pairs[rows]}), stars[rows]).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         seconds.append(time.perf_counter() - start)
     held = sum(weight.numel() for weight in module.parameters()) * 4 / 2**20
-    memory = {"weights_mib": held, "peak_mib": peak_memory_mib(), "before_mib": before}
-    return {"users": num, "items": num, "step_seconds": statistics.median(seconds[2:]), **memory}
+    return {"step_seconds": statistics.median(seconds[2:]), "weights_mib": held, "peak_mib": peak_memory_mib()}
 
 
 def _answer(rmse: float, seconds: list[float], rows: int) -> dict[str, Any]:
@@ -203,6 +206,17 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         lines.append([*cells, f"{ratios['mean']:.1f} ({min(ratios['values']):.1f} to {max(ratios['values']):.1f})"])
     names = ["batch", "fastai RMSE", "s an epoch", "tabvision RMSE", "s an epoch", "times as fast"]
     return f"{table(names, lines)}\n\n{describe_run(dict(result))}."
+
+
+def simulation_to_markdown(result: Mapping[str, Any]) -> str:
+    """One line a way of updating: what a step takes, and memory."""
+    headers = [f"{result['users']:,} users and as many items", "ms a step", "MiB of weights", "MiB at the peak"]
+    lines = [
+        [name, f"{run['step_seconds'] * 1e3:,.1f}", f"{run['weights_mib']:,.0f}", f"{run['peak_mib']:,.0f}"]
+        for name, run in result["runs"].items()
+    ]
+    said = f"What an optimizer's step updates; {SIMULATED_BATCH:,} ratings a step, {FACTORS} factors."
+    return f"{table(headers, lines)}\n\n{said} {describe_run(dict(result))}."
 
 
 def _numbers(text: str) -> list[int]:

@@ -5,8 +5,8 @@
 
 PHOTOS holds train/ and val/ with class folders. Both train EfficientNet-Lite0 with a concat-pool head at 128 px in batches of
 16: one epoch of the head alone, three of everything, at base rate 2e-3. fastai has its `fine_tune`, `aug_transforms` over a
-presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults. Each run is a process of its own; seconds
-are those of the fit, imports left out, validation included.
+presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults, and these again in bf16-mixed. Each run is a
+process of its own; seconds are those of the fit, imports left out, validation included.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.beside_fastai import PACKAGES, in_turns, make_peers_parser
+from benchmarks.beside_fastai import PACKAGES, fine_tuned_in_turns, make_peers_parser
 from benchmarks.common import describe_run, run_facts, table, tell
 
+Precision = Literal["32-true", "bf16-mixed"]
 NET, SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = "tf_efficientnet_lite0", 128, 160, 16, 4, 2e-3
 
 
@@ -34,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.run:
         print(json.dumps(RUNS[options.run](options)))
         return
-    found = in_turns(__file__, options.photos, options)
+    found = fine_tuned_in_turns(__file__, options.photos, options, RUNS)
     result = {**run_facts(options.threads, PACKAGES), "photos": options.photos.name, "runs": found}
     tell(result, to_markdown(result), options.out)
 
@@ -45,7 +47,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
+def run_tabvision(options: argparse.Namespace, precision: Precision = "32-true") -> dict[str, Any]:
     import logging
 
     import pytorch_lightning as pl
@@ -68,6 +70,7 @@ def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
         max_epochs=EPOCHS,
         accelerator="cpu",
         devices=1,
+        precision=precision,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -163,17 +166,26 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         cells = [f"{statistics.median(run[key] for run in found):,.1f}" for key in ("frozen", "unfrozen", "seconds")]
         rows.append([name, *cells, f"{after[0]:.3f}", f"{after[-1]:.3f}"])
     headers = [result["photos"], "photos/s frozen", "unfrozen", "seconds in all", "accuracy, frozen", "at the end"]
-    pairs = list(zip(runs["fastai"], runs["tabvision"], strict=True))
-    ratios = {key: [ours[key] / theirs[key] for theirs, ours in pairs] for key in ("frozen", "unfrozen")}
-    ratios["whole"] = [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
-    shown = ", ".join(
+    said = [f"{name} is … times as fast: {_ratios(runs['fastai'], runs[name])}." for name in runs if name != "fastai"]
+    return f"{table(headers, rows)}\n\n{' '.join(said)} {describe_run(dict(result))}."
+
+
+def _ratios(theirs: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]) -> str:
+    """How many times as fast the runs of each round are: medians and ranges."""
+    pairs = list(zip(theirs, ours, strict=True))
+    ratios = {key: [own[key] / other[key] for other, own in pairs] for key in ("frozen", "unfrozen")}
+    ratios["whole"] = [other["seconds"] / own["seconds"] for other, own in pairs]
+    return ", ".join(
         f"{key} {statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
         for key, values in ratios.items()
     )
-    return f"{table(headers, rows)}\n\ntabvision is … times as fast: {shown}. {describe_run(dict(result))}."
 
 
-RUNS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"fastai": run_fastai, "tabvision": run_tabvision}
+RUNS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "fastai": run_fastai,
+    "tabvision": run_tabvision,
+    "tabvision, bf16-mixed": partial(run_tabvision, precision="bf16-mixed"),
+}
 
 
 if __name__ == "__main__":

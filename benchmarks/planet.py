@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.beside_fastai import PACKAGES, in_turns, make_peers_parser
+from benchmarks.beside_fastai import PACKAGES, fine_tuned_in_turns, make_peers_parser
 from benchmarks.common import describe_run, run_facts, spread_of, table, tell
 
 NET = "tf_efficientnet_lite0"
@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.run:
         print(json.dumps(RUNS[options.run](options)))
         return
-    found = in_turns(__file__, options.planet, options)
+    found = fine_tuned_in_turns(__file__, options.planet, options, RUNS)
     result = {**run_facts(options.threads, (*PACKAGES, "scikit-learn")), "runs": found}
     tell(result, to_markdown(result), options.out)
 

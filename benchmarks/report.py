@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import (
+    asking,
     batch_norm,
     collab,
     elastic,
@@ -23,6 +24,7 @@ from benchmarks import (
     frozen_stage,
     image_loading,
     peers,
+    planet,
     prediction_speed,
     quality,
     training_speed,
@@ -55,11 +57,14 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "peers": ("Training, beside other libraries", peers.to_markdown),
     "quality": ("Quality", quality.to_markdown),
     "prediction_speed": ("Prediction", prediction_speed.to_markdown),
+    "asking": ("Asking, beside fastai", asking.to_markdown),
     "export": ("Exported files", export.to_markdown),
     "preprocess": ("Preprocessing", preprocessing),
     "image_loading": ("Loading photos", image_loading.to_markdown),
     "fine_tune": ("Fine-tuning on photos, beside fastai", fine_tune.to_markdown),
     "batch_norm": ("BatchNorm in a short fine-tune", batch_norm.to_markdown),
+    "planet": ("Several labels a picture, beside fastai", planet.to_markdown),
+    "simulated_ratings": ("Ratings of many users and items", collab.simulation_to_markdown),
     "collab": ("Ratings, beside fastai", collab.to_markdown),
     "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
     "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),

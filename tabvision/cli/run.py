@@ -17,6 +17,8 @@ from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
+from tabvision.data.base import TensorDataModule
+from tabvision.data.image_base import PictureDataModule
 from tabvision.data.writing import write_frame
 from tabvision.errors import BadValueError
 from tabvision.inference import gather
@@ -85,11 +87,17 @@ def _is_helper() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
-def write_validation(data: Any, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()) -> None:  # noqa: ANN401
+def write_validation(
+    data: TensorDataModule | PictureDataModule,
+    gathered: Mapping[str, Any],
+    folder: Path,
+    *,
+    shown: Sequence[str] = (),
+) -> None:
     """Writes the validation rows' own target beside what the best checkpoint answers.
 
     Args:
-        data: A datamodule with `schema` and `frame`: its rows are those that `index` numbers.
+        data: Its frame's rows are those that `index` numbers.
         gathered: What `gather` gives.
         folder: Where predictions.csv goes.
         shown: Columns that stand beside the target.

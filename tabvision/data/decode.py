@@ -38,6 +38,8 @@ _SCALED_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _WIDE_FORMATS = ("PNG", "PPM")  # where PIL's mode "I" holds 16 bits
+# those that PIL reads by itself: for others, such as EPS, it starts programs of the machine
+_FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")  # how common formats begin
 _ZEROS = bytes(64)  # no picture ends so by chance
 _NO_RANGE = "pixels have no fixed range; save it with 8 or 16 bits"
@@ -239,7 +241,7 @@ def _decode_jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels | No
 
 def _opened_by_pil(data: bytes) -> PilPicture:
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         _check_pixels(image.height, image.width)
         return PilPicture(_upright(image))
     except UnreadableImageError:

@@ -36,12 +36,13 @@ def test_a_run_is_the_librarys_own_fit(tmp_path: Path) -> None:
 
 
 def test_a_simulation_tells_weights_and_step(capsys: pytest.CaptureFixture[str]) -> None:
-    found = simulate(1_000)
+    for rowwise in (False, True):
+        found = simulate(1_000, rowwise=rowwise)
+        assert found["weights_mib"] == pytest.approx(2 * 1_001 * 51 * 4 / 2**20, rel=1e-4)
+        assert found["step_seconds"] > 0
     main(["--simulate", "100"])
 
-    assert found["weights_mib"] == pytest.approx(2 * 1_001 * 51 * 4 / 2**20, rel=1e-4)
-    assert found["step_seconds"] > 0
-    assert '"users": 100' in capsys.readouterr().out
+    assert "| 100 users and as many items |" in capsys.readouterr().out
 
 
 def test_batch_sizes_are_parted_by_commas() -> None:

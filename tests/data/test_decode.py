@@ -181,3 +181,13 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.M
 def test_pixels_without_a_range_are_refused(source: Any, reason: str) -> None:
     with pytest.raises(UnreadableImageError, match=reason):
         read_picture(source)
+
+
+def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path) -> None:
+    """PIL hands PostScript to Ghostscript."""
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.eps").write_bytes(postscript)
+
+    for source in (postscript, tmp_path / "a.eps"):
+        with pytest.raises(UnreadableImageError, match="not a picture in a known format"):
+            open_picture(source)
