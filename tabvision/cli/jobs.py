@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -50,6 +50,7 @@ class Job:
         callbacks: In any order.
         trainer: Settings of the Trainer that a recipe names too.
         shown: Columns that stand beside the target in predictions.csv.
+        more: What else is measured, from the best module and the datamodule to values and the naive answer's values.
     """
 
     seed: int
@@ -59,6 +60,7 @@ class Job:
     callbacks: Sequence[Part]
     trainer: Mapping[str, Any]
     shown: Sequence[str] = ()
+    more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
         """The run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""

@@ -12,6 +12,7 @@ from tabvision.cli.defaults import default_batch_size
 from tabvision.cli.jobs import Job, Part, finder, given_rate, without_nones
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError
+from tabvision.modules import CollabModule
 
 WHO = "tabvision train"
 EPOCHS = 5  # MovieLens 100k: more learn the training ratings by heart
@@ -20,6 +21,7 @@ EPOCHS = 5  # MovieLens 100k: more learn the training ratings by heart
 IMPLICIT_EPOCHS, IMPLICIT_LR = 20, 1e-2
 MAPPED = 1_000  # items on the map, those with most ratings
 SHOWN = 8
+RANKED, RANKED_USERS = 10, 1_000  # places, and users at most, by which a ranking is measured
 DEFAULT_SHARE = 0.2  # of --validation
 
 
@@ -45,7 +47,21 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
             "log_every_n_steps": max(1, min(10, num_rows // data.batch_size)),
         },
         shown=[data.user, data.item],
+        more=ranked if data.rating is None else None,
     )
+
+
+def ranked(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:
+    """How well the items that users took are ranked among all others, beside the items that most took."""
+    from tabvision.interpret import ranking_metrics
+
+    try:
+        found = ranking_metrics(module, data, RANKED, max_users=RANKED_USERS)
+    except BadValueError as error:  # validation may hold no user and item of training
+        print(error)
+        return {}, {}
+    names = (f"recall@{RANKED}", f"ndcg@{RANKED}")
+    return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
 def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +128,6 @@ def show_films(folder: Path) -> None:
     """
     from tabvision.inference.checkpoint import load_module
     from tabvision.interpret import item_bias
-    from tabvision.modules import CollabModule
 
     module = load_module(folder / "best.ckpt")
     assert isinstance(module, CollabModule), "the run was one on ratings"

@@ -67,7 +67,8 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
         gathered = gather(trainer.predict(model, data.val_dataloader(), weights_only=True))
     if trainer.is_global_zero:
         write_validation(data, gathered, folder, shown=job.shown)
-        print(metrics_table(measured, data.baseline()))
+        more, naive = job.more(model, data) if job.more else ({}, {})
+        print(metrics_table({**measured, **more}, {**data.baseline(), **naive}))
         print_files(folder)
 
 

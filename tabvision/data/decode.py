@@ -6,6 +6,7 @@ goes through a quicker decoder with the same pixels: simplejpeg where it is inst
 
 from __future__ import annotations
 
+import functools
 import io
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -38,8 +39,6 @@ _SCALED_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _WIDE_FORMATS = ("PNG", "PPM")  # where PIL's mode "I" holds 16 bits
-# those that PIL reads by itself: for others, such as EPS, it starts programs of the machine
-_FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")  # how common formats begin
 _ZEROS = bytes(64)  # no picture ends so by chance
 _NO_RANGE = "pixels have no fixed range; save it with 8 or 16 bits"
@@ -239,9 +238,17 @@ def _decode_jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels | No
         return None
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """What PIL may read: the formats that it reads by itself. For others, such as EPS, it starts programs of the machine."""
+    Image.init()  # finds those that this build of PIL has
+    wanted = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+    return tuple(name for name in wanted if name in Image.OPEN)
+
+
 def _opened_by_pil(data: bytes) -> PilPicture:
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_formats())
         _check_pixels(image.height, image.width)
         return PilPicture(_upright(image))
     except UnreadableImageError:
