@@ -17,6 +17,14 @@ from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 
 CHOSEN_BY_LIGHTNING = re.compile(r"best|last|hpc|registry.*|.*://.*")  # words for a checkpoint, instead of its path
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "list": "a list",
+}  # as Python calls them
+LONGEST_VALUE = 60  # letters of a wrong value, which may be half a recipe
 LONGEST_PROBLEM = 300  # letters; what a parser says of a recipe may hold all of it
 WHO = "recipe"
 REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision train writes; see tabvision fit --help"
@@ -113,8 +121,17 @@ def _own(error: BaseException) -> TabvisionError | None:
 
 def _as_sentence(text: str) -> BadValueError:
     """The parser's text without its types and without the recipe itself, which it may hold."""
+    keys, given = re.findall(r'Parser key "([^"]+)"', text), re.search(r"(?:Got|Given) value: (.*)", text)
+    found = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\])", text)
+    wanted = [KINDS.get(kind, kind) or choices for kind, choices in found if kind != "NoneType"]
+    if keys and given and wanted:
+        problem = f"{'.'.join(keys)} must be {' or '.join(wanted)}, got {_shortened(given[1], LONGEST_VALUE)}"
+        return BadValueError(WHO, problem, "Correct it in the recipe or on the command line")
     text = re.sub(r"Does not validate against any of the Union subtypes\s*Subtypes: .*\s*Errors:\s*", "", text)
     text = re.split(r"\s*- Expected a <class 'NoneType'>|\s*Given value|(?<=Unexpected config):", text)[0]
     problem = " ".join(text.replace("  - ", " ").split()).rstrip(".:")
-    shown = problem if len(problem) <= LONGEST_PROBLEM else problem[: LONGEST_PROBLEM - 1] + "…"
-    return BadValueError(WHO, shown, REMEDY)
+    return BadValueError(WHO, _shortened(problem, LONGEST_PROBLEM), REMEDY)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

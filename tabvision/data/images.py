@@ -119,8 +119,8 @@ class ImageDataModule(PictureDataModule):
         verbose: bool = True,
     ) -> None:
         points = as_points(task if schema is None else schema.task)
-        if points is not None and schema is None and resize is None:
-            resize = "squish"  # every point stays in view
+        if points is not None and schema is None:
+            resize = resize or "squish"  # every point stays in view
         known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize, WHO)
         super().__init__(
             known,

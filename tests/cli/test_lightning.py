@@ -57,7 +57,15 @@ def test_a_recipe_trains_without_a_remark_of_the_depths(
         (["--config", RECIPE, "--data.init_args.sourc", "x"], "sourc"),
         (["--config", RECIPE, "--trainer.accelerator", "warp"], "recipe: You selected an invalid accelerator name"),
         (["--config", RECIPE, "--trainer.devices", "0"], "recipe: `Trainer(devices="),
-        (["--config", RECIPE, "--trainer.max_epochs", "x"], 'recipe: Parser key "trainer.max_epochs"'),
+        (
+            ["--config", RECIPE, "--trainer.max_epochs", "x"],
+            "recipe: trainer.max_epochs must be a whole number, got x. Correct it",
+        ),
+        (["--config", RECIPE, "--trainer.precision", "x"], "'16-mixed'"),
+        (
+            ["--config", RECIPE, "--data.init_args.batch_size", "x"],
+            "data.batch_size must be a whole number, got x. Cor",
+        ),
         (["--config", RECIPE, "--seed_everything", "-1"], "recipe: -1 is not in bounds"),
         (["--config", RECIPE, "--ckpt_path", "best.pt"], "recipe: no checkpoint at 'best.pt'. Check --ckpt_path"),
         (["--config", RECIPE, "--model", "tabvision.modules.Tabular"], "has no attribute 'Tabular'"),

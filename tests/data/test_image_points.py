@@ -16,47 +16,17 @@ from PIL import Image
 from tabvision.augment import Augmentation
 from tabvision.augment.geometry import to_output
 from tabvision.callbacks import FineTune, ProgressiveResize
-from tabvision.data import ImageDataModule, TabularDataModule
-from tabvision.data.image_points import points_in_view, read_points
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
+from tabvision.data import ImageDataModule
+from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, gather
 from tabvision.inference.exporting import export
 from tabvision.modules import VisionModule
 from tabvision.tasks import Points
 from tabvision.tasks.points import moved_points
 from tests.data.pictures import encoded
+from tests.data.spots import COLUMNS, SIZES, blob, make, spotted
 
-COLUMNS = ["red_x", "red_y", "green_x", "green_y"]
-SIZES = [(60, 100), (100, 60), (80, 80), (120, 70)]  # (height, width)
 GEOMETRY = Augmentation(flip_vertical=0.5, transpose=0.5, rotate=30, shear=10, lighting_share=0, affine_share=1)
-
-
-def blob(picture: NDArray[np.uint8], x: float, y: float, channel: int) -> None:
-    """A soft spot, whose center of mass tells its place."""
-    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    spot = 255 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / (2 * 4.0**2))
-    picture[..., channel] = np.maximum(picture[..., channel], spot.astype(np.uint8))
-
-
-def spotted(folder: Path, num: int = 12, kind: str = "png") -> pd.DataFrame:
-    """Pictures of several shapes with a red and a green spot each, and a table that says where they are."""
-    draw = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for row in range(num):
-        height, width = SIZES[row % len(SIZES)]
-        points = (draw.uniform(0.25, 0.75, (2, 2)) * [width, height]).round(1)
-        picture = np.zeros((height, width, 3), np.uint8)
-        for channel, (x, y) in enumerate(points):
-            blob(picture, x, y, channel)
-        Image.fromarray(picture).save(folder / f"{row}.{kind}")
-        rows.append([str(folder / f"{row}.{kind}"), *points.ravel()])
-    return pd.DataFrame(rows, columns=["file", *COLUMNS])
-
-
-def make(frame: pd.DataFrame, target: Any = None, **settings: Any) -> ImageDataModule:
-    quiet: dict[str, Any] = {"task": "points", "size": 64, "batch_size": 4, "num_workers": 1, "verbose": False}
-    return ImageDataModule(frame, COLUMNS if target is None else target, **(quiet | settings))
 
 
 def found_spots(images: torch.Tensor) -> NDArray[np.float64]:
@@ -312,54 +282,6 @@ def test_the_shown_batch_holds_the_points(tmp_path: Path) -> None:
     for picture, label in shown:
         assert label == "2 points"
         assert (picture == (255, 255, 0)).all(axis=2).sum() >= 2
-
-
-def test_a_point_has_both_coordinates_or_none() -> None:
-    frame = pd.DataFrame({"x": [1.0, None, 2.0], "y": [1.0, None, None]})
-
-    with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold one of the two, first row 2"):
-        read_points(frame, ["x", "y"], "here")
-
-
-def test_points_that_were_cut_are_no_numbers() -> None:
-    view = np.diag([10.0, 10.0, 1.0])[None]
-
-    found = points_in_view(np.array([[9.0, 0.0, 11.0, 0.0]]), view, cut=True)
-
-    assert found[0, :2].tolist() == pytest.approx([0.9, 0.0])
-    assert np.isnan(found[0, 2:]).all()
-
-
-@pytest.mark.parametrize(
-    ("target", "change", "kind", "sentence"),
-    [
-        (COLUMNS[:3], {}, BadValueError, "points need two columns each, x and y in turns, got 3: red_x"),
-        (["red_x", "rod_y"], {}, MissingColumnsError, "rod_y"),
-        (["red_x", "file"], {}, BadTypeError, "needs numbers"),
-        (COLUMNS, {"red_x": np.inf}, BadValueError, "red_x"),
-        (COLUMNS, dict.fromkeys(COLUMNS, np.nan), BadValueError, "no training row has a point"),
-        (
-            COLUMNS,
-            dict.fromkeys(COLUMNS, 0.5),
-            BadValueError,
-            "all points lie between 0.5 and 0.5, so they are no pixels",
-        ),
-    ],
-)
-def test_bad_points_are_refused_in_a_sentence(
-    tmp_path: Path, target: Any, change: dict[str, float], kind: type[TabvisionError], sentence: str
-) -> None:
-    frame = spotted(tmp_path, 4).assign(**change)
-
-    with pytest.raises(kind, match=sentence):
-        make(frame, target)
-
-
-def test_a_table_without_pictures_has_no_points() -> None:
-    frame = pd.DataFrame({"a": range(10), "x": range(10), "y": range(10)})
-
-    with pytest.raises(BadValueError, match="points need pictures to lie in"):
-        TabularDataModule(frame, ["x", "y"], task="points", verbose=False)
 
 
 def test_points_are_not_calibrated(trained: Trained) -> None:
