@@ -5,8 +5,9 @@
 
 PHOTOS holds train/ and val/ with class folders. Both train EfficientNet-Lite0 with a concat-pool head at 128 px in batches of
 16: one epoch of the head alone, three of everything, at base rate 2e-3. fastai has its `fine_tune`, `aug_transforms` over a
-presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults, and these again in bf16-mixed. Each run is a
-process of its own; seconds are those of the fit, imports left out, validation included.
+presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults, these with a body that computes in bfloat16
+while it is frozen, and these in bf16-mixed. Each run is a process of its own; seconds are those of the fit, imports left out,
+validation included.
 """
 
 from __future__ import annotations
@@ -47,14 +48,16 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def run_tabvision(options: argparse.Namespace, precision: Precision = "32-true") -> dict[str, Any]:
+def run_tabvision(
+    options: argparse.Namespace, precision: Precision = "32-true", *, frozen_bf16: bool = False
+) -> dict[str, Any]:
     import logging
 
     import pytorch_lightning as pl
     import torch
 
-    from benchmarks.batch_norm import Accuracies
     from benchmarks.clock import TrainingClock
+    from benchmarks.short_fine_tunes import Accuracies
     from tabvision.callbacks import FineTune
     from tabvision.data import ImageDataModule
     from tabvision.modules import VisionModule
@@ -64,7 +67,7 @@ def run_tabvision(options: argparse.Namespace, precision: Precision = "32-true")
     pl.seed_everything(options.seed, verbose=False)
     start = time.perf_counter()
     data = ImageDataModule(options.photos, size=SIZE, batch_size=BATCH_SIZE, seed=options.seed, verbose=False)
-    module = VisionModule(data.schema, body="efficientnet_lite0")
+    module = VisionModule(data.schema, body="efficientnet_lite0", frozen_bf16=frozen_bf16)
     accuracies, clock = Accuracies(), TrainingClock()
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
@@ -184,6 +187,7 @@ def _ratios(theirs: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any
 RUNS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "fastai": run_fastai,
     "tabvision": run_tabvision,
+    "tabvision, frozen_bf16": partial(run_tabvision, frozen_bf16=True),
     "tabvision, bf16-mixed": partial(run_tabvision, precision="bf16-mixed"),
 }
 

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import (
     asking,
-    batch_norm,
     collab,
     elastic,
     export,
@@ -27,6 +26,7 @@ from benchmarks import (
     planet,
     prediction_speed,
     quality,
+    short_fine_tunes,
     training_speed,
 )
 from benchmarks.common import table, write_text
@@ -62,7 +62,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "preprocess": ("Preprocessing", preprocessing),
     "image_loading": ("Loading photos", image_loading.to_markdown),
     "fine_tune": ("Fine-tuning on photos, beside fastai", fine_tune.to_markdown),
-    "batch_norm": ("BatchNorm in a short fine-tune", batch_norm.to_markdown),
+    "short_fine_tunes": ("What a short fine-tune turns on", short_fine_tunes.to_markdown),
     "planet": ("Several labels a picture, beside fastai", planet.to_markdown),
     "simulated_ratings": ("Ratings of many users and items", collab.simulation_to_markdown),
     "collab": ("Ratings, beside fastai", collab.to_markdown),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -41,9 +42,13 @@ class VisionModule(SupervisedModule):
         head: "concat" (largest value and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
             "linear" (mean, then one Linear).
         head_widths: Outputs of each hidden layer of the head.
+        head_scale: Of the spread that fastai gives the last layer's weights, above 0; 1 for fastai's own start. A tenth
+            begins near an even answer, so that no steps go to unlearning a random one.
         dropout: Share dropped before the last layer, in [0, 1), and half of it before every other.
         num_groups: Layer groups, the head among them, at least 2; the body is cut by depth.
         channels_last: Whether convolutions work on channels-last memory, which is quicker.
+        frozen_bf16: Whether a body of which nothing trains computes in bfloat16 in training steps; quicker where the
+            processor or GPU knows the format.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the decay of weights, at least 0.
@@ -74,9 +79,11 @@ class VisionModule(SupervisedModule):
         weights: str | Path | None = "default",
         head: HeadName = "concat",
         head_widths: Sequence[int] = (512,),
+        head_scale: float = 0.1,
         dropout: float = 0.5,
         num_groups: int = 3,
         channels_last: bool = True,
+        frozen_bf16: bool = False,  # noqa: ARG002 - saved with the settings, like all of them
         lr: Rates = 2e-3,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.01,
@@ -97,12 +104,18 @@ class VisionModule(SupervisedModule):
             momentum=momentum,
         )
         picture = _picture(self.schema)
-        check_head(head, head_widths, dropout)
+        check_head(head, head_widths, dropout, head_scale)
         _check_num_groups(num_groups)
         self.body = _body(net, source)
         channels, *rest = self.body.feature_shape(picture.size, WHO)
         self.head = make_head(
-            channels, self.task.num_outputs, kind=head, widths=head_widths, dropout=dropout, pooled=not rest
+            channels,
+            self.task.num_outputs,
+            kind=head,
+            widths=head_widths,
+            dropout=dropout,
+            scale=head_scale,
+            pooled=not rest,
         )
         body_groups(WHO, self.body, num_groups - 1)  # too many are refused at once
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
@@ -116,13 +129,23 @@ class VisionModule(SupervisedModule):
         images = batch["image"]
         if images.dtype == torch.uint8:
             images = normalize(images, self._picture.mean, self._picture.spread).to(self.dtype)
-        logits: Tensor = self.head(self.body(images.contiguous(memory_format=self._memory_format)))
+        logits: Tensor = self.head(self._features(images.contiguous(memory_format=self._memory_format)))
         return logits
+
+    def _features(self, images: Tensor) -> Tensor:
+        low = self.hparams["frozen_bf16"] and self.training and not any(map(_learns, self.body.parameters()))
+        with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():
+            features: Tensor = self.body(images)
+        return features.to(self.dtype) if low else features
 
     @override
     def layer_groups(self) -> list[LayerGroup]:
         groups = body_groups(WHO, self.body, self.hparams["num_groups"] - 1)
         return [*groups, LayerGroup("head", (self.head,))]
+
+
+def _learns(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad
 
 
 def _body(net: object, weights: str | Path | None) -> Body:

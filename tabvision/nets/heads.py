@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal, cast, final, get_args
 
@@ -60,6 +61,7 @@ def make_head(
     kind: HeadName = "concat",
     widths: Sequence[int] = (512,),
     dropout: float = 0.5,
+    scale: float = 1.0,
     pooled: bool = False,
 ) -> nn.Sequential:
     """A new head over a body.
@@ -74,6 +76,7 @@ def make_head(
             "linear" (mean, then one Linear with a bias).
         widths: Outputs of each hidden layer; none for BatchNorm, Dropout and one Linear. No matter for "linear".
         dropout: Share dropped before the last layer, in [0, 1).
+        scale: Of the spread that the last layer's weights begin with, above 0; 1 for fastai's.
         pooled: Whether the body gives one vector for a picture; then nothing is pooled.
 
     Shape:
@@ -90,7 +93,7 @@ def make_head(
         >>> make_head(512, 10)(torch.zeros(2, 512, 7, 7)).shape
         torch.Size([2, 10])
     """
-    check_head(kind, widths, dropout)
+    check_head(kind, widths, dropout, scale)
     if kind == "concat" and not pooled:
         num_features *= 2
     layers: list[nn.Module] = [nn.Identity()] if pooled else [ConcatPool() if kind == "concat" else MeanPool()]
@@ -99,20 +102,27 @@ def make_head(
         layers.append(nn.Linear(num_features, num_outputs))
     else:
         layers += _hidden_layers([num_features, *widths, num_outputs], dropout)
-    return _initialized(nn.Sequential(*layers))
+    head = _initialized(nn.Sequential(*layers))
+    with torch.no_grad():
+        cast("nn.Linear", head[-1]).weight *= scale
+    return head
 
 
-def check_head(kind: object, widths: object, dropout: object) -> None:
+def check_head(kind: object, widths: object, dropout: object, scale: object) -> None:
     """Refuses what makes no head.
 
     Raises:
         UnknownNameError: No such head.
-        BadValueError: A width or a share out of range.
+        BadValueError: A width, a share or a scale out of range.
     """
     if kind not in get_args(HeadName):
         raise UnknownNameError(WHO, "head", kind, get_args(HeadName))
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise BadValueError(WHO, f"dropout must lie in [0, 1), got {dropout!r}", "Pass a share such as 0.5")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise BadValueError(
+            WHO, f"head_scale must be a number above 0, got {scale!r}", "Pass 0.1, or 1 for fastai's start"
+        )
     whole = isinstance(widths, Sequence) and not isinstance(widths, str)
     if not whole or any(type(width) is not int or width < 1 for width in cast("Sequence[object]", widths)):
         problem = f"head_widths must be whole numbers from 1, got {widths!r}"

@@ -150,6 +150,25 @@ def test_a_frozen_body_builds_no_graph() -> None:
     assert module({"image": images}).requires_grad
 
 
+def test_a_frozen_body_computes_in_bfloat16_where_that_is_chosen() -> None:
+    module = VisionModule(schema_of(), body=LITE0, frozen_bf16=True)
+    images, _ = photos(2)
+    kinds: list[torch.dtype] = []
+    norm = next(part for part in module.body.modules() if isinstance(part, nn.BatchNorm2d))
+    norm.register_forward_hook(lambda _, __, output: kinds.append(output.dtype))
+
+    for mode, frozen in ((True, False), (True, True), (False, True)):
+        module.train(mode)
+        for parameter in module.body.parameters():
+            parameter.requires_grad_(not frozen)
+        logits = module({"image": images})
+        assert logits.dtype == torch.float32
+
+    assert kinds == [torch.float32, torch.bfloat16, torch.float32]
+    torch.autograd.backward(module.train()({"image": images}).sum())
+    assert all(parameter.grad is not None for parameter in module.head.parameters())
+
+
 def test_below_the_first_group_that_trains_nothing_is_kept_for_the_gradient() -> None:
     module = VisionModule(schema_of(), body="resnet18", weights=None)
     freeze(module, 1)

