@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tabvision.data.image_files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture
 from tabvision.data.splits import TEST, TRAIN, VALIDATION
@@ -90,6 +91,8 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     notes = (*_notes(root, parts, classes), *_others_note([next(walk(top)) for top, _ in tops], classes))
+    del classes, filled
+    pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
     return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
 
 
@@ -164,9 +167,17 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator
                 names.append(entry.name)
             elif not entry.name.startswith("."):
                 num_others += 1
-    yield Folder(root, pa.array([f"{root}/{name}" for name in sorted(names)], pa.large_string()), num_others)
+    names.sort()
+    yield Folder(root, _joined(root, names), num_others)
+    del names  # a million of them, where the folders below may hold as many
     for path in sorted(folders):
         yield from walk(path, above | {place})
+
+
+def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
+    """The paths of a folder's files, packed, without a million Python strings on the way."""
+    before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
+    return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
 
 
 def _place(folder: str) -> tuple[int, int]:
