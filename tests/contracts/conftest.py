@@ -13,6 +13,7 @@ import pytest
 
 from tests.contracts.picture_processes import PICTURES
 from tests.data.pictures import write_folder
+from tests.data.spots import spotted
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"two_processes": "tests.contracts.processes", "spawned": "tests.contracts.staged_processes"}
@@ -53,6 +54,7 @@ def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         folder = tmp_path_factory.mktemp(name)
         if name == "two_processes":
             write_folder(folder / "pictures" / "pictures", PICTURES, size=(36, 40), kind="png")
+            spotted(folder / "pictures" / "spots", num=13).to_csv(folder / "pictures" / "spots.csv", index=False)
         running[name] = Script(SCRIPTS[name], folder)
     yield running
     for script in running.values():

@@ -1,4 +1,4 @@
-"""What two gloo processes do with pictures, which `conftest.py` writes, and with ratings.
+"""What two gloo processes do with pictures and points in them, which `conftest.py` writes, and with ratings.
 
 `test_picture_processes.py` reads what each process wrote down.
 """
@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from tabvision.inference import PredictionWriter
 from tabvision.modules import CollabModule, VisionModule
 from tests.callbacks.small import Saver
 from tests.contracts.staged_processes import Record, make_trainer
+from tests.data.spots import make
 from tests.ratings import ratings_data
 
 PICTURES = {"ants": 19, "bees": 18}
@@ -113,6 +115,21 @@ def rate(folder: Path, settings: dict[str, Any], **trainer: Any) -> list[dict[st
     return record.states
 
 
+def point(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
+    """Parameters after each epoch of a fit to points; the answers of every row go to shards, the module to a checkpoint."""
+    pl.seed_everything(1, verbose=False)
+    frame = pd.read_csv(folder / "spots.csv")
+    data = make(frame, size=32, predict=frame)
+    module = VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8])
+    record = Record()
+    whole = make_trainer(folder, **trainer, max_epochs=2, callbacks=[FineTune(1), record])
+    whole.fit(module, data)
+    whole.save_checkpoint(folder / "points.ckpt")
+    writer = PredictionWriter(folder / "point_shards")
+    make_trainer(folder, **trainer, callbacks=[writer]).predict(module, data, return_predictions=False)
+    return record.states
+
+
 def main(folder: Path) -> None:
     """Runs every fit and writes down what this process saw."""
     torch.set_num_threads(1)
@@ -124,6 +141,7 @@ def main(folder: Path) -> None:
         "resumed": {step: fit(folder, folder / f"step={step}.ckpt", **both)[2]["state"] for step in RESUMED_STEPS},
         "predicted": predict(module, data, folder, **both),
         "blended": blend(module, folder, **both),
+        "points": point(folder, **both),
         "ratings": {name: rate(folder, settings, **both) for name, settings in RATINGS.items()},
     }
     torch.save(seen, folder / f"rank{rank}.pt")

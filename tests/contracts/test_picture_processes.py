@@ -1,4 +1,4 @@
-"""Pictures and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
+"""Pictures, points and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tabvision.inference import Predictor, merge_predictions
 from tests.callbacks.small import different
 from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
 from tests.contracts.processes import Seen, both_ranks
+from tests.data.spots import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,28 @@ def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
     assert merged["row"].tolist() == list(range(total))
     shared = [name for name in merged.columns if name != "row"]
     pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-5)
+
+
+def test_a_net_for_points_is_equal_to_the_bit_after_every_epoch(seen: Seen) -> None:
+    first, second = (process["points"] for process in seen)
+
+    assert [different(*states) for states in zip(first, second, strict=True)] == [[], []]
+    assert set(first[0]) < set(first[1])  # what was thawed has moments
+
+
+def test_merged_points_are_pixels_of_each_picture_as_one_process_answers(
+    seen: Seen, folder: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(folder / "spots.csv")
+
+    assert merge_predictions(folder / "point_shards", tmp_path / "all.parquet", rows=len(frame)) == len(frame)
+
+    assert len(seen) == 2
+    merged = pd.read_parquet(tmp_path / "all.parquet")
+    alone = Predictor(folder / "points.ckpt", device="cpu").predict(frame)
+    shared = [name for name in merged.columns if name in alone.columns]
+    assert len([name for name in shared if name.startswith("prediction")]) == len(COLUMNS)
+    pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-3)
 
 
 def test_shards_that_lack_a_row_are_refused(folder: Path, tmp_path: Path) -> None:
