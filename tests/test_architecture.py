@@ -18,8 +18,8 @@ LIBRARY = "tabvision"
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
     {"batch", "errors", "lazy"},
-    # plain data to dataclasses; the metrics that tasks hand out; the random generators of a process
-    {"plain", "metrics", "random_state"},
+    # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
+    {"plain", "metrics", "random_state", "tracing"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from tabvision.errors import BadTypeError
+from tabvision.tracing import is_traced
+
+_MOST_CHANNELS = 4  # of the pictures that cv2 is sure to take
 
 
 def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) -> Tensor:
@@ -33,8 +38,11 @@ def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) ->
         problem = f"pictures must be uint8 or float, got {images.dtype}"
         raise BadTypeError("normalize", problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
     top = 255 if images.dtype == torch.uint8 else 1
-    scale = torch.tensor([1 / (top * value) for value in spread], device=images.device)
-    shift = torch.tensor([-center / value for center, value in zip(mean, spread, strict=True)], device=images.device)
+    scale = torch.tensor([1 / (top * value) for value in spread])
+    shift = torch.tensor([-center / value for center, value in zip(mean, spread, strict=True)])
+    if _has_bytes_side_by_side(images) and not is_traced():
+        return _looked_up(images, scale, shift)
+    scale, shift = scale.to(images.device), shift.to(images.device)
     values = images.to(torch.float32, copy=True)
     if images.requires_grad or not values.is_contiguous(memory_format=torch.channels_last):
         return values.mul_(scale[:, None, None]).add_(shift[:, None, None])
@@ -43,3 +51,21 @@ def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) ->
     rows = values.permute(0, 2, 3, 1).view(-1, width * channels)
     torch.addcmul(shift.repeat(width), rows, scale.repeat(width), out=rows)
     return values
+
+
+def _has_bytes_side_by_side(images: Tensor) -> bool:
+    """Whether a processor has a picture's bytes as cv2 takes them."""
+    on_processor = type(images) is Tensor and images.dtype == torch.uint8 and images.device.type == "cpu"
+    laid_out = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
+    return on_processor and laid_out and images.numel() > 0 and images.shape[1] <= _MOST_CHANNELS
+
+
+def _looked_up(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The formula by a table of 256 values a channel: one pass over the pictures, a third of the time of three."""
+    table = torch.addcmul(shift, torch.arange(256.0)[:, None], scale).numpy()
+    source = images.permute(0, 2, 3, 1).numpy()
+    # numpy asks the system for large pages; without them half the time goes to getting fresh memory
+    values = np.empty(source.shape, dtype=np.float32)
+    rows = (-1, *source.shape[2:])
+    cv2.LUT(source.reshape(rows), table[None], values.reshape(rows))
+    return torch.from_numpy(values).permute(0, 3, 1, 2)

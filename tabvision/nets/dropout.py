@@ -10,6 +10,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.errors import BadValueError
+from tabvision.tracing import is_traced
 
 LANES = 1 << 16  # 16 random bits decide on one element, so a probability is kept to 1 / 65,536
 
@@ -67,7 +68,7 @@ def keep_mask(like: Tensor, share: float) -> Tensor:
         tensor([1, 1])
     """
     lanes = round(share * LANES)
-    if lanes < LANES and like.device.type == "cpu" and not _is_traced():
+    if lanes < LANES and like.device.type == "cpu" and not is_traced():
         return _lane_mask(like, lanes)
     return (torch.rand(like.shape, device=like.device) >= share).to(like.dtype)
 
@@ -83,8 +84,4 @@ def _lane_mask(like: Tensor, lanes: int) -> Tensor:
 
 
 def _is_quick(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.is_floating_point() and not _is_traced()
-
-
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None  # noqa: SLF001 - no public name
+    return tensor.device.type == "cpu" and tensor.is_floating_point() and not is_traced()
