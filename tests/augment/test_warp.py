@@ -64,6 +64,20 @@ def test_a_flip_and_a_quarter_turn_keep_every_pixel() -> None:
         assert np.array_equal(warped(source, matrix, (24, 24)), expected)
 
 
+@pytest.mark.parametrize("preset", ["default", "none"])
+@pytest.mark.parametrize("shape", [(90, 120), (700, 900)])
+def test_widened_pixels_give_what_each_channel_gives_alone(shape: tuple[int, int], preset: str) -> None:
+    source = photo(*shape)
+    draws = uniforms(0, 0, np.arange(8), NUM_DRAWS)
+    matrices = training_matrices(augmentation_named(preset), draws, np.tile([shape], (8, 1)), (64, 48), "crop")
+
+    for matrix in matrices:
+        together = warped(source, matrix, (64, 48))
+        for channel in range(3):
+            alone = warped(np.ascontiguousarray(source[..., channel : channel + 1]), matrix, (64, 48))
+            assert np.array_equal(together[..., channel], alone[..., 0])
+
+
 @pytest.mark.parametrize(
     "shape",
     [(96, 96), (150, 200), (60, 50), (333, 500), (700, 450), (900, 250)],
