@@ -283,3 +283,10 @@ def test_a_step_is_cheap(name: str) -> None:
 
 if __name__ == "__main__":  # one process of test_two_processes_agree_with_one
     _run_rank(int(sys.argv[1]), sys.argv[2])
+
+
+def test_r2_of_the_mean_is_zero_without_noise() -> None:
+    wanted = torch.tensor([0.1, 0.2, 0.7, 3.3, 4.9])
+    metrics = regression_metrics(1)
+    metrics.update(wanted.mean().expand(5, 1), wanted[:, None])
+    assert f"{metrics.compute()['r2'].item():g}" == "0"

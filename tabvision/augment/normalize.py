@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tabvision.errors import BadTypeError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tracing import is_traced
 
 _MOST_CHANNELS = 4  # of the pictures that cv2 is sure to take
@@ -29,6 +29,7 @@ def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) ->
 
     Raises:
         BadTypeError: Another kind of number.
+        BadValueError: Pictures of more or fewer channels than there are means.
 
     Example:
         >>> normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), (0.5, 0.5, 0.5), (0.5, 0.25, 0.25)).flatten()
@@ -37,9 +38,13 @@ def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) ->
     if not images.is_floating_point() and images.dtype != torch.uint8:
         problem = f"pictures must be uint8 or float, got {images.dtype}"
         raise BadTypeError("normalize", problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
+    if images.ndim < 3 or images.shape[-3] != len(mean):
+        problem = f"pictures must be (B, {len(mean)}, H, W), as there are means, got {tuple(images.shape)}"
+        raise BadValueError("normalize", problem, "Pass one mean and one spread for each channel of the pictures")
     top = 255 if images.dtype == torch.uint8 else 1
-    scale = torch.tensor([1 / (top * value) for value in spread])
-    shift = torch.tensor([-center / value for center, value in zip(mean, spread, strict=True)])
+    # A Trainer of another precision sets the type that new tensors have
+    scale = torch.tensor([1 / (top * value) for value in spread], dtype=torch.float32)
+    shift = torch.tensor([-center / value for center, value in zip(mean, spread, strict=True)], dtype=torch.float32)
     if _has_bytes_side_by_side(images) and not is_traced():
         return _looked_up(images, scale, shift)
     scale, shift = scale.to(images.device), shift.to(images.device)
@@ -62,7 +67,7 @@ def _has_bytes_side_by_side(images: Tensor) -> bool:
 
 def _looked_up(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """The formula by a table of 256 values a channel: one pass over the pictures, a third of the time of three."""
-    table = torch.addcmul(shift, torch.arange(256.0)[:, None], scale).numpy()
+    table = torch.addcmul(shift, torch.arange(256, dtype=torch.float32)[:, None], scale).numpy()
     source = images.permute(0, 2, 3, 1).numpy()
     # numpy asks the system for large pages; without them half the time goes to getting fresh memory
     values = np.empty(source.shape, dtype=np.float32)

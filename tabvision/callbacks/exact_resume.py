@@ -11,7 +11,7 @@ from torch import distributed
 from typing_extensions import override
 
 from tabvision.callbacks.atomic_io import AtomicCheckpointIO
-from tabvision.callbacks.last_step import go_on_from_last_step, skip_training
+from tabvision.callbacks.last_step import go_on_from_last_step, leave_ended_epoch, skip_training, stop_restarting
 from tabvision.errors import BadValueError
 from tabvision.random_state import random_state, set_random_state
 
@@ -80,6 +80,7 @@ class ExactResume(Callback):
         if self._ends_epoch:
             skip_training(trainer.fit_loop)
         self._ends_epoch = False
+        leave_ended_epoch(trainer.fit_loop)
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
@@ -96,7 +97,7 @@ class ExactResume(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.fit_loop.restarting = False  # else Lightning leaves out this epoch's step of the user's own scheduler
+        stop_restarting(trainer.fit_loop)  # else Lightning leaves out this epoch's step of the user's own scheduler
 
     @override
     def on_train_batch_start(

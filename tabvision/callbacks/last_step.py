@@ -34,6 +34,24 @@ def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
     return True
 
 
+def leave_ended_epoch(loop: _FitLoop) -> None:
+    """Lets a loop that goes on from an epoch's end begin the next one.
+
+    Under `max_steps` Lightning takes the ended epoch for an unfinished one: it passes through it again without training.
+    """
+    if not loop.restarted_on_epoch_end or loop.trainer.max_steps == -1:
+        return
+    loop.epoch_progress.increment_completed()
+    loop.reset_restart_stage()
+    stop_restarting(loop)
+
+
+def stop_restarting(loop: _FitLoop) -> None:
+    """Tells a loop that it no longer resumes; its own setter takes every value for True under `max_steps`."""
+    loop._restarting = False  # noqa: SLF001 - a test guards it
+    loop.epoch_loop.restarting = False
+
+
 def skip_training(loop: _FitLoop) -> None:
     """Lets a loop that goes on from an epoch's last step end the epoch, validated first where that is due."""
     epoch = loop.epoch_loop

@@ -5,12 +5,27 @@ from __future__ import annotations
 from typing import Literal, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, LearningRateFinder, StochasticWeightAveraging
 
 from tabvision.errors import BadValueError
 
 Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the size of pictures"
 ]  # fmt: skip
+
+# Lightning's callbacks that set rates behind the back of ours, with what they do and what does the same beside ours
+_RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
+    (
+        StochasticWeightAveraging,
+        "puts rates of its own in place of these, and a scheduler beside them",
+        "Average with Lightning's EMAWeightAveraging, which leaves rates alone",
+    ),
+    (
+        LearningRateFinder,
+        "gives every param group one rate, of which these take no notice",
+        "Find it with tabvision.tuning.FindLR()",
+    ),
+)
 
 
 @runtime_checkable
@@ -36,6 +51,18 @@ def check_owners(trainer: pl.Trainer) -> None:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(name, problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
+
+
+def check_no_rival(who: str, trainer: pl.Trainer) -> None:
+    """Refuses Lightning's callbacks that would set rates as well.
+
+    Raises:
+        BadValueError: There is one.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for kind, does, remedy in _RIVALS:
+            if isinstance(callback, kind):
+                raise BadValueError(who, f"{kind.__name__} {does}", f"{remedy}, or leave {who} out")
 
 
 def check_no_scheduler(who: str, trainer: pl.Trainer) -> None:

@@ -88,7 +88,7 @@ class NegativeLoader:
 
     def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int) -> None:
         self.loader = loader
-        self.sampler = sampler
+        self.negatives = sampler  # not `sampler`, which Lightning takes for the order of the rows
         self.times = times
 
     @property
@@ -101,9 +101,10 @@ class NegativeLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
-            epoch = self.loader.state_dict()["epoch"]
+            # rows that stay in order are overfitted, which wants the same batches in every epoch
+            epoch = self.loader.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0
             pairs = batch["categorical"]
-            items = self.sampler.of(pairs[:, 0].numpy(), batch["index"].numpy(), times=self.times, epoch=epoch)
+            items = self.negatives.of(pairs[:, 0].numpy(), batch["index"].numpy(), times=self.times, epoch=epoch)
             negatives = torch.stack([pairs[:, 0].repeat_interleave(self.times), torch.from_numpy(items).flatten()], 1)
             yield {
                 "categorical": torch.cat([pairs, negatives]),

@@ -108,4 +108,6 @@ def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str)
     if isinstance(chosen, Binary | Regression):
         return chosen
     problem = f"ratings must be numbers, or yes and no, got {chosen.name} in column {rating!r}"
+    unread = values[pd.to_numeric(values, errors="coerce").isna()]
+    problem += f", where {count(len(unread), 'value')} cannot be read, such as {unread.iloc[0]!r}" if len(unread) else ""
     raise BadTypeError(who, problem, "Map them to numbers, or leave rating out if each row means a yes")

@@ -133,7 +133,11 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         module = None if self.trainer is None else self.trainer.lightning_module
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
         mean, spread = next(((image.mean, image.spread) for image in facts if image and image.mean), ((), ()))
-        return finished(batch, mean, spread)
+        done = finished(batch, mean, spread)
+        if self.trainer is None:
+            return done
+        # the Trainer brought floats to its precision before there were any of these
+        return {**done, "image": self.trainer.precision_plugin.convert_input(done["image"])}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the caches, which every process fills for itself."""

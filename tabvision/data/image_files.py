@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def picture_table(
         BadValueError: Missing paths, or no column of paths.
     """
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
-        source = pd.DataFrame({PATH_COLUMN: pd.array([str(each) for each in source], dtype="str")})
+        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source], who)})
     if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one picture"
         raise BadValueError(who, problem, "Pass the folder that holds the pictures, a table that names them, or a list")
@@ -129,6 +130,29 @@ def picture_table(
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
     column = _path_column(table.frame, path, who)
     return PictureTable(table.frame, path=column, root=str(root), suffix=suffix, notes=table.notes)
+
+
+def _packed(paths: Sequence[str], who: str) -> Any:  # noqa: ANN401 - pandas has no stubs
+    try:
+        return pd.array(paths, dtype="str")
+    except UnicodeEncodeError as error:
+        wrong = [path for path in paths if not is_utf8(path)]
+        problem = f"the list holds {count(len(wrong), 'path')} that cannot be written as UTF-8"
+        raise BadValueError(who, f"{problem}: {listed([repr(path) for path in wrong])}", "Rename the files") from error
+
+
+def is_utf8(text: str) -> bool:
+    r"""Whether a name can be written as UTF-8; one that Linux gives may hold other bytes.
+
+    Example:
+        >>> is_utf8("café.jpg"), is_utf8("caf\udce9.jpg")
+        (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_files(table: PictureTable, who: str) -> None:
@@ -143,7 +167,7 @@ def check_files(table: PictureTable, who: str) -> None:
     num_files, missing = len(table.frame), []
     for start in range(0, num_files, _CHECKED_AT_ONCE):
         files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, num_files)))
-        missing += [file for file in files if not _is_listed(file, listings) and not Path(file).is_file()]
+        missing += [file for file in files if not _is_listed(file, listings) and not _is_file(file)]
     if missing:
         verb = "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
@@ -153,9 +177,14 @@ def check_files(table: PictureTable, who: str) -> None:
 
 def _remedy_for(file: str, table: PictureTable) -> str:
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
-        if Path(f"{file}{suffix}").is_file():
+        if _is_file(f"{file}{suffix}"):
             return f'There is one with {suffix!r} at its end: pass suffix="{suffix}"'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is such a file; what can be no path, such as one that is too long, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
 
 
 def _is_listed(file: str, listings: dict[str, frozenset[str]]) -> bool:
@@ -187,7 +216,7 @@ def _path_column(frame: pd.DataFrame, path: str | None, who: str) -> str:
         problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
         raise BadValueError(who, problem, f"Leave them out: frame.dropna(subset=[{path!r}])")
     kinds = {type(value) for value in frame[path].head(20)}
-    if not all(issubclass(kind, str | os.PathLike | int) for kind in kinds):
+    if not all(issubclass(kind, str | os.PathLike | int | np.integer) for kind in kinds):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise BadTypeError(who, f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
     return path

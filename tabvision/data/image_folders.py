@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabvision.data.image_files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture
+from tabvision.data.image_files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture, is_utf8
 from tabvision.data.splits import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
 
@@ -75,13 +75,13 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
 
     Raises:
         MissingFileError: No such folder.
-        BadValueError: No class folders, too few, or no picture in them.
+        BadValueError: No class folders, too few, no picture in them, or names that are not UTF-8.
     """
     root = check_folder(folder, who)
-    parts = part_folders(root)
+    parts = part_folders(root, who)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
     above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
-    classes = [ClassFolder(path, part, list(walk(path, above))) for top, part in tops for path in below(top)]
+    classes = [ClassFolder(path, part, list(walk(path, above, who=who))) for top, part in tops for path in below(top)]
     if not classes:
         raise _no_classes(root, who)
     _check_classes(root, classes, least, who)
@@ -90,7 +90,7 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     names = _paths([folder for each in filled for folder in each.folders])
     frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top)) for top, _ in tops], classes))
+    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top, who=who)) for top, _ in tops], classes))
     del classes, filled
     pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
     return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
@@ -101,31 +101,31 @@ def all_pictures(folder: str | Path, *, who: str) -> PictureTable:
 
     Raises:
         MissingFileError: No such folder.
-        BadValueError: There is no picture in it.
+        BadValueError: There is no picture in it, or one whose name is not UTF-8.
     """
     root = check_folder(folder, who)
-    found = list(walk(root))
+    found = list(walk(root, who=who))
     names = _paths(found)
     if not len(names):
         raise BadValueError(who, f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
     return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True, notes=_others_note(found, []))
 
 
-def part_folders(root: str) -> list[tuple[str, int]] | None:
+def part_folders(root: str, who: str) -> list[tuple[str, int]] | None:
     """Folders that are parts, with their part; None where the folder's own folders are classes.
 
     A class may be called train: a training part holds folders and no pictures of its own.
     """
     found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not below(training) or len(next(walk(training)).pictures):
+    if training is None or not below(training) or len(next(walk(training, who=who)).pictures):
         return None
     return found
 
 
-def unlabeled_test(folder: str | Path) -> str | None:
+def unlabeled_test(folder: str | Path, *, who: str) -> str | None:
     """The folder of test pictures that stand in no class folders, or None."""
-    tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
+    tests = [path for path, part in part_folders(str(Path(folder).expanduser()), who) or [] if part == TEST]
     return next((path for path in tests if not below(path)), None)
 
 
@@ -153,8 +153,12 @@ def below(root: str) -> list[str]:
         return sorted(entry.path for entry in entries if entry.is_dir() and _is_shown(entry.name))
 
 
-def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Folder]:
-    """A folder and those below it, in order of their names; links are followed, but never in a circle."""
+def walk(root: str, above: frozenset[tuple[int, int]] = frozenset(), *, who: str) -> Iterator[Folder]:
+    """A folder and those below it, in order of their names; links are followed, but never in a circle.
+
+    Raises:
+        BadValueError: The name of a picture, or of its folder, is not UTF-8.
+    """
     place = _place(root)
     if place in above:
         return
@@ -168,16 +172,29 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator
             elif not entry.name.startswith("."):
                 num_others += 1
     names.sort()
-    yield Folder(root, _joined(root, names), num_others)
+    yield Folder(root, _joined(root, names, who), num_others)
     del names  # a million of them, where the folders below may hold as many
     for path in sorted(folders):
-        yield from walk(path, above | {place})
+        yield from walk(path, above | {place}, who=who)
 
 
-def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
+def _joined(folder: str, names: Sequence[str], who: str) -> pa.LargeStringArray:
     """The paths of a folder's files, packed, without a million Python strings on the way."""
-    before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
-    return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
+    if not names:
+        return pa.array([], pa.large_string())
+    try:
+        before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
+        return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
+    except UnicodeEncodeError as error:
+        raise _no_utf8(folder, names, who) from error
+
+
+def _no_utf8(folder: str, names: Sequence[str], who: str) -> BadValueError:
+    if not is_utf8(folder):
+        return BadValueError(who, f"the name of the folder {folder!r} is not UTF-8", "Rename it")
+    wrong = [name for name in names if not is_utf8(name)]
+    problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8"
+    return BadValueError(who, f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
 
 
 def _place(folder: str) -> tuple[int, int]:
@@ -192,7 +209,7 @@ def _is_shown(name: str) -> bool:
 
 
 def _no_classes(root: str, who: str) -> BadValueError:
-    own = next(walk(root))
+    own = next(walk(root, who=who))
     remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
     if len(own.pictures):
         return BadValueError(who, f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)

@@ -89,7 +89,7 @@ def unlabeled_pictures(source: Pictures, where: Where, *, who: str) -> PictureTa
 
 def own_test(source: Pictures, where: Where, *, who: str) -> PictureTable | None:
     """A folder's own test pictures without labels, or None."""
-    folder = unlabeled_test(cast("str", source)) if is_folder(source) and where.label_pattern is None else None
+    folder = unlabeled_test(cast("str", source), who=who) if is_folder(source) and where.label_pattern is None else None
     return None if folder is None else all_pictures(folder, who=who)
 
 

@@ -8,10 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabvision.data import labels
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.preprocess.columns import Text
+from tabvision.preprocess.looks import looks_like_numbers
 from tabvision.schema import Label, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Points, Regression, Task
 
@@ -258,12 +261,12 @@ def _infer_one(values: pd.Series, name: str, who: str) -> tuple[Task, str]:
     whole = not numeric or pd.api.types.is_integer_dtype(values)
     if few is not None and whole:
         override = " Override with task='regression'." if numeric else ""
-        return Multiclass(), f"{target}: multiclass ({len(few)} values: {listed(few)}).{override}"
+        return Multiclass(), f"{target}: multiclass ({len(few)} values: {listed(few)}).{override}{_number_hint(values)}"
     if numeric:
         return Regression(), f"{target}: regression (numbers). Override with task='multiclass'."
     if values.dtype != "category" and labels.parse_as_numbers(values):
         return Regression(), f"{target}: regression (numbers, held as text). Override with task='multiclass'."
-    return Multiclass(), f"{target}: multiclass ({_check_repeats(values, name, who):,} values)."
+    return Multiclass(), f"{target}: multiclass ({_check_repeats(values, name, who):,} values).{_number_hint(values)}"
 
 
 def _check_repeats(values: pd.Series, name: str, who: str) -> int:
@@ -272,5 +275,15 @@ def _check_repeats(values: pd.Series, name: str, who: str) -> int:
         problem = (
             f"the target {name!r} looks like an identifier or free text: {distinct:,} values in {len(values):,} rows"
         )
-        raise BadValueError(who, problem, "Choose another target, or if each value is a class, pass task='multiclass'")
+        remedy = "Choose another target, or if each value is a class, pass task='multiclass'"
+        raise BadValueError(who, problem, f"{remedy}.{_number_hint(values)}".rstrip("."))
     return distinct
+
+
+def _number_hint(values: pd.Series) -> str:
+    """A sentence where text writes numbers in a form that is not read, such as $1,000 or 1,5 or 5%; else nothing."""
+    if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
+        return ""
+    if not looks_like_numbers(Text(pa.chunked_array([pa.array(values, pa.large_string())]))):
+        return ""
+    return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."

@@ -157,7 +157,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         self._share_buffers()
         loss = self._log_loss("train")
-        if not loss.isfinite():
+        if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else no batch was trained on
             message = (
                 f"{type(self).__name__}: the training loss is {loss.item()} in epoch {self.current_epoch}. Lower lr."
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from tabvision.augment.normalize import normalize
-from tabvision.errors import BadTypeError
+from tabvision.errors import BadTypeError, BadValueError
 
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -42,6 +44,36 @@ def test_the_input_is_left_alone_and_gradients_reach_it(layout: torch.memory_for
 
     torch.testing.assert_close(gradient[:, 0], torch.full((2, 4, 4), 1 / 0.229))
     assert torch.equal(images.detach(), before)
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def other_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.usefixtures("other_default")
+def test_values_are_the_same_whatever_type_new_tensors_have(layout: torch.memory_format) -> None:
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).to(memory_format=layout)
+
+    values = normalize(images, MEAN, SPREAD)
+
+    expected = (images.numpy() / 255 - np.reshape(MEAN, (3, 1, 1))) / np.reshape(SPREAD, (3, 1, 1))
+    assert values.dtype == torch.float32
+    assert np.abs(values.numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_other_channels_than_means_are_refused(layout: torch.memory_format) -> None:
+    images = torch.zeros(1, 2, 4, 4, dtype=torch.uint8).to(memory_format=layout)
+
+    with pytest.raises(
+        BadValueError, match=r"must be \(B, 3, H, W\), as there are means, got \(1, 2, 4, 4\)\. Pass one"
+    ):
+        normalize(images, MEAN, SPREAD)
 
 
 def test_any_number_of_channels() -> None:

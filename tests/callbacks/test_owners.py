@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import LearningRateFinder, StochasticWeightAveraging
 from typing_extensions import override
 
 from tabvision.callbacks import CosineRestarts, DiscriminativeLR, FineTune, FlatCosine, OneCycle, Unfreeze
@@ -64,6 +65,35 @@ def test_a_scheduler_of_the_users_own_is_refused(make: Callable[[], pl.Callback]
 
     with pytest.raises(BadValueError, match="returns a scheduler of its own, which would fight over the rate"):
         trainer.fit(WithScheduler(), make_loader())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [OneCycle, lambda: FineTune(groups=three_groups), lambda: DiscriminativeLR((1e-4, 1e-2), groups=three_groups)],
+)
+@pytest.mark.parametrize(
+    ("rival", "sentence"),
+    [
+        (
+            lambda: StochasticWeightAveraging(swa_lrs=1e-3),
+            r"puts rates of its own .* Average with .*EMAWeightAveraging",
+        ),
+        (LearningRateFinder, r"gives every param group one rate.* Find it with tabvision.tuning.FindLR\(\)"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_lightnings_callbacks_that_set_rates_are_refused_in_any_order(
+    make: Callable[[], pl.Callback],
+    rival: Callable[[], pl.Callback],
+    sentence: str,
+    turned: bool,
+    quick_trainer: MakeTrainer,
+) -> None:
+    callbacks = [make(), rival()]
+    trainer = quick_trainer(max_epochs=3, callbacks=callbacks[:: -1 if turned else 1])
+
+    with pytest.raises(BadValueError, match=sentence):
+        trainer.fit(make_module(), make_loader())
 
 
 def test_unfreezing_alone_lets_a_scheduler_of_the_users_own_be(quick_trainer: MakeTrainer) -> None:

@@ -64,3 +64,9 @@ def test_ratings_within_the_range_are_nothing_to_tell() -> None:
     target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
 
     assert out_of_range(pd.DataFrame({"stars": [1, 5]}), target, "test", "here") == []
+
+
+def test_ratings_with_a_text_among_them_name_it() -> None:
+    frame = pd.DataFrame({"stars": ["1", "2", "?", "5"]})
+    with pytest.raises(BadTypeError, match=r"1 value cannot be read, such as '\?'"):
+        ratings_target(frame, "stars", None, None, frame["stars"], "here")

@@ -93,3 +93,24 @@ def test_a_pattern_that_does_not_serve_is_a_sentence(pattern: str, sentence: str
 
     with pytest.raises(BadValueError, match=sentence):
         labels_from_names(table, pattern, who="demo")
+
+
+def test_a_path_that_is_too_long_does_not_exist() -> None:
+    table = PictureTable(pd.DataFrame({"image": ["x" * 5000 + ".jpg"]}))
+
+    with pytest.raises(MissingFileError, match=r"1 of 1 path in 'image' does not exist: 'xxx"):
+        check_files(table, "demo")
+
+
+def test_listed_paths_that_are_not_utf_8_are_a_sentence() -> None:
+    with pytest.raises(BadValueError, match=r"demo: the list holds 1 path .* as UTF-8: 'caf\\udce9.jpg'. Rename"):
+        picture_table(["cat.jpg", "caf\udce9.jpg"], who="demo")
+
+
+@pytest.mark.parametrize("kind", ["int64", "Int64"])
+def test_names_may_be_numbers_in_a_column_with_or_without_gaps(kind: str) -> None:
+    frame = pd.DataFrame({"id": pd.array([7, 8], dtype=kind)})
+
+    table = picture_table(frame, path="id", suffix=".jpg", who="demo")
+
+    assert table.files(np.array([0, 1])) == ["7.jpg", "8.jpg"]

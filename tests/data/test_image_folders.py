@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_test_pictures_may_have_no_labels(tmp_path: Path) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/3.jpg")
 
-    assert unlabeled_test(root) == f"{root}/test"
+    assert unlabeled_test(root, who="demo") == f"{root}/test"
     assert len(class_folders(root, who="demo").frame) == 2
-    assert unlabeled_test(touch(tmp_path, "test/a/3.jpg")) is None
+    assert unlabeled_test(touch(tmp_path, "test/a/3.jpg"), who="demo") is None
 
 
 def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
@@ -110,3 +111,23 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         class_folders(tmp_path / "no" / "where", who="demo")
     with pytest.raises(BadValueError, match="is a file, not a folder"):
         class_folders(tmp_path / "file.jpg", who="demo")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (b"dog/caf\xe9.jpg", r"the folder '.*/dog' holds 1 picture whose name is not UTF-8: 'caf\\udce9.jpg'. Rename"),
+        (b"caf\xe9/1.jpg", r"the name of the folder '.*/caf\\udce9' is not UTF-8. Rename it"),
+    ],
+)
+def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, sentence: str) -> None:
+    root = touch(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    try:
+        touch(root, os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+
+    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+        class_folders(root, who="demo")
+    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+        all_pictures(root, who="demo")

@@ -168,3 +168,16 @@ def test_a_resumed_fit_ends_bit_for_bit_where_the_whole_one_does(
         assert torch.equal(one["index"], other["index"])
         assert torch.equal(one["image"], other["image"])
     assert torch.equal(whole.layer.weight, second.layer.weight)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_pictures_come_in_the_precision_of_the_trainer(
+    photos: Path, quick_trainer: MakeTrainer, precision: Any
+) -> None:
+    net = Net()
+
+    quick_trainer(precision=precision).fit(net, make(photos))
+
+    assert {batch["image"].dtype for batch in net.seen} == {net.layer.weight.dtype}
+    assert net.layer.weight.dtype != torch.float32
+    assert all(batch["image"].is_contiguous(memory_format=torch.channels_last) for batch in net.seen)

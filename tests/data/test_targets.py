@@ -233,3 +233,15 @@ def test_several_columns_of_text_are_refused() -> None:
         BadTypeError, match=r"several target columns must all be numbers, or all 0 and 1; not so 'z' \(str\)"
     ):
         infer_task(frame, ["y", "z"])
+
+
+@pytest.mark.parametrize("texts", [["$1,000", "$2,500", "$900"], [f"{number},5" for number in range(30)]])
+def test_text_that_looks_like_numbers_is_named_when_it_is_taken_for_classes(texts: list[str]) -> None:
+    _, sentence = infer_task(pd.DataFrame({"price": texts * 3}), ["price"])
+    assert f"looks like numbers, such as {texts[0]!r}; to predict numbers, write them as 1234.5." in sentence
+
+
+def test_prices_that_all_differ_are_refused_with_how_to_write_them() -> None:
+    frame = pd.DataFrame({"price": [f"${number},000" for number in range(100, 200)]})
+    with pytest.raises(BadValueError, match=r"looks like an identifier.*write them as 1234\.5\."):
+        infer_task(frame, ["price"])

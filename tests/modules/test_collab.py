@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from typing_extensions import override
 
 from tabvision.callbacks import OneCycle
 from tabvision.data import TabularDataModule
@@ -110,6 +111,26 @@ def test_loaders_without_a_datamodule_train_and_leave_no_pairs(quick_trainer: Ma
     quick_trainer().fit(module, data.train_dataloader(), data.val_dataloader())
 
     assert module.seen.shape == (2, 0)
+
+
+class Pairs(pl.Callback):
+    """The pairs of each training batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    @override
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *args: Any) -> None:
+        self.seen.append(batch["categorical"].clone())
+
+
+def test_overfitting_draws_the_same_pairs_in_every_epoch_and_warns_of_nothing(quick_trainer: MakeTrainer) -> None:
+    data, pairs = ratings_data(rating=None), Pairs()
+
+    trainer = quick_trainer(overfit_batches=1, max_epochs=2, callbacks=[pairs])
+    trainer.fit(CollabModule(data.schema, factors=4), data)  # a warning is an error here
+
+    assert torch.equal(*pairs.seen)
 
 
 def test_pairs_are_sorted_by_user_and_item_and_each_is_kept_once() -> None:

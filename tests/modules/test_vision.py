@@ -92,6 +92,14 @@ def test_half_precision_takes_uint8_pictures() -> None:
     assert module({"image": photos(2)[0]}).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dtype: torch.dtype) -> None:
+    module = VisionModule(schema_of(), body="resnet18", weights=None).to(dtype).eval()
+    finished = photos(2)[0].float() / 255  # a Trainer's precision converts a loader's floats, not these
+
+    assert module({"image": finished}).dtype == dtype
+
+
 # Targets.
 
 
