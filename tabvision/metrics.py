@@ -263,7 +263,8 @@ class R2(_RegressionMetric):
     def per_target(self, predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
         left = np.square(wanted - predicted).sum(axis=0)
         total = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
-        share = np.round(1 - left / np.where(total > 0, total, 1), 12) + 0.0  # the rest is noise; no minus before a zero
+        # digits beyond the twelfth are noise; a zero has no minus
+        share = np.round(1 - left / np.where(total > 0, total, 1), 12) + 0.0
         return np.where(total > 0, share, np.nan)
 
 

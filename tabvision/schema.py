@@ -176,6 +176,14 @@ class Schema:
         picture = () if self.image is None else (self.image.name,)
         return (*dict.fromkeys(column.source for column in columns), *picture)
 
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """The raw columns that hold text; in a file whose rows happen to look like numbers they are text all the same."""
+        named = [(column.source, column.vocabulary) for column in self.categorical]
+        if len(self.target.columns) == 1:
+            named.append((self.target.columns[0], self.target.classes))
+        return frozenset(name for name, labels in named if labels and all(isinstance(label, str) for label in labels))
+
     def with_statistics(self, mean: Sequence[float], spread: Sequence[float]) -> Schema:
         """The schema with the picture's mean and spread filled in where they are left to the weights."""
         if self.image is None or self.image.mean:

@@ -33,11 +33,12 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.inference import Predictor
 
     predictor = Predictor(arguments.checkpoint)
-    is_table = predictor.schema.image is None
+    source = arguments.data
+    if predictor.schema.image is None:
+        text = predictor.schema.text_columns
+        source = read_frame(source, who="tabvision calibrate", encoding=arguments.encoding, text=text)
     fitted = predictor.calibrate(
-        read_frame(arguments.data, who="tabvision calibrate", encoding=arguments.encoding)
-        if is_table
-        else arguments.data,
+        source,
         out=arguments.out,
         per_label=arguments.per_label,
         metric=arguments.metric,

@@ -63,7 +63,8 @@ def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataF
     if len(arguments.data) > 1:
         problem = f"a table is answered one at a time, got {len(arguments.data)} files"
         raise BadValueError(WHO, problem, "Run the command once for each")
-    frame = read_frame(arguments.data[0], who=WHO, encoding=arguments.encoding)
+    text = predictor.schema.text_columns
+    frame = read_frame(arguments.data[0], who=WHO, encoding=arguments.encoding, text=text)
     answers = predictor.predict(frame, proba=not arguments.no_proba, tta=arguments.tta)
     for sentence in missing_sentences(predictor.module, frame):
         print(sentence)

@@ -121,7 +121,7 @@ class CollabDataModule(TensorDataModule):
         divide = (
             ratings_split(split, user, timestamp, WHO) if isinstance(split, str) else as_split(split, stratify=False)
         )
-        self.frame = self._whole(divide.gather(self._read(source), who=WHO, encoding=encoding), timestamp)
+        self.frame = self._whole(divide.gather(self._read(source, schema), who=WHO, encoding=encoding), timestamp)
         kept = self._kept(self.frame, self._deciding(timestamp, split))
         check_several(self.frame.iloc[kept], user, item, WHO)
         parts = divide_kept(divide, self.frame, kept, seed=seed)
@@ -164,8 +164,9 @@ class CollabDataModule(TensorDataModule):
             return loader
         return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
 
-    def _read(self, source: Source, who: str = WHO) -> pd.DataFrame:
-        table = read_table(source, who=who, encoding=self.encoding)
+    def _read(self, source: Source, schema: Schema | None, who: str = WHO) -> pd.DataFrame:
+        text = () if schema is None else schema.text_columns
+        table = read_table(source, who=who, encoding=self.encoding, text=text)
         self._say(*table.notes)
         return table.frame
 
@@ -196,7 +197,7 @@ class CollabDataModule(TensorDataModule):
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles, f"{WHO}, titles")
+            return self._read(titles, None, f"{WHO}, titles")
         return None if title is None else self.frame
 
     def _fit(
@@ -233,7 +234,7 @@ class CollabDataModule(TensorDataModule):
         self._say(*self._outside(parts))
         for name, source in sources.items():
             if source is not None:
-                self.parts[name] = self._given(name, self._read(source))
+                self.parts[name] = self._given(name, self._read(source, self.schema))
         if self.rating is None:
             self._add_negatives()
 

@@ -109,5 +109,6 @@ def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str)
         return chosen
     problem = f"ratings must be numbers, or yes and no, got {chosen.name} in column {rating!r}"
     unread = values[pd.to_numeric(values, errors="coerce").isna()]
-    problem += f", where {count(len(unread), 'value')} cannot be read, such as {unread.iloc[0]!r}" if len(unread) else ""
+    if len(unread):
+        problem += f", where {count(len(unread), 'value')} cannot be read, such as {unread.iloc[0]!r}"
     raise BadTypeError(who, problem, "Map them to numbers, or leave rating out if each row means a yes")

@@ -18,7 +18,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
@@ -60,13 +60,16 @@ def without_compression(path: Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
 
 
-def read_csv(path: Path, *, who: str, encoding: str | None) -> tuple[pd.DataFrame, list[str]]:
+def read_csv(
+    path: Path, *, who: str, encoding: str | None, text: Collection[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
     """The rows of a delimited text file, and notes on how it was read.
 
     Args:
         path: The file; the delimiter is the one of `, ; | tab` that its header has most of.
         who: Who speaks in an error.
         encoding: None means UTF-8, with or without a byte order mark.
+        text: Columns that are text even if this file's rows look like numbers; others are left to their looks.
 
     Raises:
         BadValueError: Empty, binary, of another encoding, ragged, or with duplicate column names.
@@ -76,7 +79,7 @@ def read_csv(path: Path, *, who: str, encoding: str | None) -> tuple[pd.DataFram
     try:
         _check_text(path, who, encoding)
         header, delimiter = _read_header(path, who, encoding)
-        frame = _parse(path, who, encoding, header, delimiter)
+        frame = _parse(path, who, encoding, header, delimiter, text)
     except UnicodeDecodeError as error:
         raise _undecodable(path, who, encoding) from error
     except _UNREADABLE as error:
@@ -86,12 +89,12 @@ def read_csv(path: Path, *, who: str, encoding: str | None) -> tuple[pd.DataFram
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
         _check_no_short_row(path, who, encoding, header, delimiter)
     # where commas are decimal, fields are parted by semicolons
-    frame, commas = with_decimal_commas(frame) if delimiter == ";" else (frame, [])
+    frame, commas = with_decimal_commas(frame, text) if delimiter == ";" else (frame, [])
     return frame, _notes(path, header, delimiter, commas)
 
 
-def with_decimal_commas(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with texts such as "1,5" as numbers, and the names of those columns.
+def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with texts such as "1,5" as numbers, but for columns that are `text`, and the names of those columns.
 
     A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
     settles that commas are.
@@ -103,7 +106,7 @@ def with_decimal_commas(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     texts = {
         name: pa.array(frame[name], pa.large_string())
         for name in frame
-        if isinstance(frame[name].dtype, pd.StringDtype)
+        if isinstance(frame[name].dtype, pd.StringDtype) and name not in text
     }
     found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
     if not any(_any_match(values, r",([0-9]{1,2}|[0-9]{4,})\s*$") for values in found.values()):
@@ -212,10 +215,20 @@ def _names(header: list[str]) -> list[str]:
     return [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
 
 
-def _parse(path: Path, who: str, encoding: str, header: list[str], delimiter: str) -> pd.DataFrame:
+def _parse(
+    path: Path, who: str, encoding: str, header: list[str], delimiter: str, text: Collection[str]
+) -> pd.DataFrame:
+    names = _names(header)
     try:
         return pd.read_csv(
-            path, sep=delimiter, header=0, names=_names(header), index_col=False, encoding=encoding, low_memory=False
+            path,
+            sep=delimiter,
+            header=0,
+            names=names,
+            dtype={name: "str" for name in names if name in text},
+            index_col=False,
+            encoding=encoding,
+            low_memory=False,
         )
     except pd.errors.ParserError as error:
         if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):

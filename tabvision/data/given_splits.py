@@ -124,8 +124,9 @@ class SourceSplit(Split):
     def gather(self, frame: pd.DataFrame, *, who: str, encoding: str | None = None) -> pd.DataFrame:
         """The training rows, then the validation rows, then the test rows; columns that training lacks are ignored."""
         frames = [frame.reset_index(drop=True)]
+        text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
         for source in (self.validation, *(() if self.test is None else (self.test,))):
-            rows = read_frame(source, who=who, encoding=encoding)
+            rows = read_frame(source, who=who, encoding=encoding, text=text)
             if missing := [name for name in frame.columns if name not in rows.columns]:
                 remedy = "Give the validation and test sources the columns of the training source"
                 raise MissingColumnsError(who, missing, rows.columns, remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,17 +36,17 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_frame(source: Source, *, who: str, encoding: str | None = None) -> pd.DataFrame:
+def read_frame(source: Source, *, who: str, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
     """The rows of a source as a data frame; see `read_table`.
 
     Example:
         >>> read_frame({"age": [31, 42]}, who="here").shape
         (2, 1)
     """
-    return read_table(source, who=who, encoding=encoding).frame
+    return read_table(source, who=who, encoding=encoding, text=text).frame
 
 
-def read_table(source: Source, *, who: str, encoding: str | None = None) -> Table:
+def read_table(source: Source, *, who: str, encoding: str | None = None, text: Collection[str] = ()) -> Table:
     """The rows of a source, with notes.
 
     Args:
@@ -54,6 +54,7 @@ def read_table(source: Source, *, who: str, encoding: str | None = None) -> Tabl
             file: .csv, .tsv, .txt (each also .gz, .bz2, .xz, .zip), .parquet, .pq, .feather, .arrow, .json, .jsonl.
         who: Who speaks in an error.
         encoding: Of a text file; None means UTF-8, with or without a byte order mark.
+        text: Columns of a delimited text file that are text, even if these rows look like numbers.
 
     Raises:
         BadTypeError: The source is none of these.
@@ -61,7 +62,7 @@ def read_table(source: Source, *, who: str, encoding: str | None = None) -> Tabl
         BadValueError: The file cannot be read, has no rows, or its columns cannot be told apart.
     """
     if isinstance(source, str | Path):
-        table = _read_file(source, who, encoding)
+        table = _read_file(source, who, encoding, text)
     elif isinstance(source, pd.DataFrame):
         table = Table(source)
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
@@ -100,14 +101,14 @@ def _check_columns(frame: pd.DataFrame, who: str) -> None:
         raise BadValueError(who, "the source has no columns", "Pass data with at least one column")
 
 
-def _read_file(source: str | Path, who: str, encoding: str | None) -> Table:
+def _read_file(source: str | Path, who: str, encoding: str | None, text: Collection[str]) -> Table:
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(source)):
         raise BadValueError(who, f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
     _check_file(path, who)
     suffix = without_compression(path).suffix.lower()
     if suffix in CSV_SUFFIXES:
-        frame, notes = read_csv(path, who=who, encoding=encoding)
+        frame, notes = read_csv(path, who=who, encoding=encoding, text=text)
     elif path.suffix.lower() in _BINARY_READERS:
         frame, notes = _with_named_index(_read_binary(path, who))
     else:

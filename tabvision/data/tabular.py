@@ -102,7 +102,7 @@ class TabularDataModule(TensorDataModule):
         self.weight = weight
         self.missing_target = missing_target
         columns = named_target(target, schema, WHO)
-        self.frame = self._gather(source, split)
+        self.frame = self._gather(source, split, schema)
         check_columns(self.frame, columns, WHO)
         kept = self._rows_with_target(self.frame, columns)
         rows = self.frame if len(kept) == len(self.frame) else self.frame.iloc[kept]
@@ -124,8 +124,8 @@ class TabularDataModule(TensorDataModule):
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
-    def _gather(self, source: Source, split: float | Split | None) -> pd.DataFrame:
-        frame = self._read(source)
+    def _gather(self, source: Source, split: float | Split | None, schema: Schema | None) -> pd.DataFrame:
+        frame = self._read(source, schema)
         return split.gather(frame, who=WHO, encoding=self.encoding) if isinstance(split, Split) else frame
 
     def _fit(
@@ -167,7 +167,7 @@ class TabularDataModule(TensorDataModule):
         self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
         for name, source in sources.items():
             if source is not None:
-                frame = self._read(source)
+                frame = self._read(source, self.schema)
                 if name == "test":
                     check_columns(frame, self.schema.target.columns, WHO)
                 everything = np.arange(len(frame), dtype=np.int64)
@@ -176,8 +176,9 @@ class TabularDataModule(TensorDataModule):
                 self.parts[name] = Part(tensors, torch.from_numpy(rows))
         self._check_weights()
 
-    def _read(self, source: Source) -> pd.DataFrame:
-        table = read_table(source, who=WHO, encoding=self.encoding)
+    def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
+        text = () if schema is None else schema.text_columns
+        table = read_table(source, who=WHO, encoding=self.encoding, text=text)
         self._say(*table.notes)
         return table.frame
 

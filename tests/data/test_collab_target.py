@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data.collab_target import default_range, out_of_range, ratings_target
-from tabvision.errors import BadValueError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Target
 from tabvision.tasks import Binary, Regression
 
