@@ -121,7 +121,7 @@ def test_training_changes_every_parameter_and_logs_finite_numbers(pair: Pair, qu
 @every_module_and_target
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
-    module = pair.module(data.schema, lr=0.03)
+    module = pair.module(data.schema)  # at the rate of `cases.py`
     trainer = quick_trainer(max_epochs=15)
     (before,) = trainer.validate(module, data.train_dataloader(), verbose=False)
 
