@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.beside_fastai import PACKAGES, fine_tuned_in_turns, make_peers_parser
 from benchmarks.common import describe_run, run_facts, table, tell
+from benchmarks.quiet import quiet_trainer
 
 Precision = Literal["32-true", "bf16-mixed"]
 NET, SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = "tf_efficientnet_lite0", 128, 160, 16, 4, 2e-3
@@ -51,8 +52,6 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def run_tabvision(
     options: argparse.Namespace, precision: Precision = "32-true", *, frozen_bf16: bool = False
 ) -> dict[str, Any]:
-    import logging
-
     import pytorch_lightning as pl
     import torch
 
@@ -62,23 +61,13 @@ def run_tabvision(
     from tabvision.data import ImageDataModule
     from tabvision.modules import VisionModule
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(options.threads)
     pl.seed_everything(options.seed, verbose=False)
     start = time.perf_counter()
     data = ImageDataModule(options.photos, size=SIZE, batch_size=BATCH_SIZE, seed=options.seed, verbose=False)
     module = VisionModule(data.schema, body="efficientnet_lite0", frozen_bf16=frozen_bf16)
     accuracies, clock = Accuracies(), TrainingClock()
-    trainer = pl.Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        devices=1,
-        precision=precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[FineTune(1, base_lr=RATE), accuracies, clock],
-    )
+    trainer = quiet_trainer(EPOCHS, FineTune(1, base_lr=RATE), accuracies, clock, precision=precision)
     trainer.fit(module, data)
     seconds = time.perf_counter() - start
     return _answer(seconds, len(data.parts["train"].rows), clock.epoch_seconds, accuracies.values)

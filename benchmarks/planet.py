@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.beside_fastai import PACKAGES, fine_tuned_in_turns, make_peers_parser
 from benchmarks.common import describe_run, run_facts, spread_of, table, tell
+from benchmarks.quiet import quiet_trainer
 
 NET = "tf_efficientnet_lite0"
 SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = 128, 160, 32, 5, 1e-2
@@ -84,8 +85,6 @@ def scores(probabilities: Any, target: Any) -> dict[str, float]:  # noqa: ANN401
 
 
 def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
-    import logging
-
     import pandas as pd
     import pytorch_lightning as pl
     import torch
@@ -96,7 +95,6 @@ def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
     from tabvision.inference import gather
     from tabvision.modules import VisionModule
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(options.threads)
     pl.seed_everything(options.seed, verbose=False)
     start = time.perf_counter()
@@ -105,15 +103,7 @@ def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
         options.planet, size=SIZE, batch_size=BATCH_SIZE, seed=options.seed, split=split, verbose=False
     )
     module = VisionModule(data.schema, body="efficientnet_lite0")
-    trainer = pl.Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[FineTune(1, base_lr=RATE)],
-    )
+    trainer = quiet_trainer(EPOCHS, FineTune(1, base_lr=RATE))
     trainer.fit(module, data)
     seconds = time.perf_counter() - start
     answers = gather(trainer.predict(module, data.val_dataloader()))

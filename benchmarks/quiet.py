@@ -8,6 +8,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 
 @contextlib.contextmanager
@@ -26,3 +30,12 @@ def unheard() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+def quiet_trainer(epochs: int, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:  # noqa: ANN401
+    """A Trainer on one CPU that prints and saves nothing."""
+    import pytorch_lightning as pl  # not at the top: environments of peers import this file too
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    return pl.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, callbacks=[*callbacks], **silent, **settings)

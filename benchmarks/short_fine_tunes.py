@@ -11,7 +11,6 @@ of 64. The body is EfficientNet-Lite0 with the weights of the package efficientn
 from __future__ import annotations
 
 import argparse
-import logging
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import torch
 from typing_extensions import override
 
 from benchmarks.common import describe_run, make_parser, run_facts, table, tell
+from benchmarks.quiet import quiet_trainer
 from datamodules.fashion_mnist import FashionMNISTDataModule
 from tabvision.callbacks import FineTune
 from tabvision.callbacks.unfreeze import POLICIES
@@ -54,7 +54,6 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         sets = data_sets(options, Path(scratch))
         found = {name: measure(name, make, options) for name, make in sets.items()}
@@ -104,17 +103,8 @@ def train(data: ImageDataModule, way: Way, seed: int, base_lr: float) -> dict[st
     pl.seed_everything(seed, verbose=False)
     module = VisionModule(data.schema, body="efficientnet_lite0", **way.module)
     accuracies = Accuracies()
-    trainer = pl.Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[FineTune(1, base_lr=base_lr, **way.staging), accuracies],
-    )
+    staging = FineTune(1, base_lr=base_lr, **way.staging)
+    trainer = quiet_trainer(EPOCHS, staging, accuracies, enable_progress_bar=False, num_sanity_val_steps=0)
     start = time.perf_counter()
     trainer.fit(module, data)
     return {"accuracy": accuracies.values, "seconds": time.perf_counter() - start}

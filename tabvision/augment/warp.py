@@ -59,10 +59,10 @@ def warp_image(
     if out.shape[2] != 3 or source.size > 3 * _MOST_WIDENED * height * width:
         _interpolated(source, matrix, out, pad)
         return
-    source_of_four, four = np.empty((*source.shape[:2], 4), np.uint8), np.empty((height, width, 4), np.uint8)
-    cv2.cvtColor(source, cv2.COLOR_RGB2RGBA, source_of_four)
-    _interpolated(source_of_four, matrix, four, pad)
-    cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, out)
+    wide_source, wide_out = (np.empty((*each.shape[:2], 4), np.uint8) for each in (source, out))
+    cv2.cvtColor(source, cv2.COLOR_RGB2RGBA, wide_source)
+    _interpolated(wide_source, matrix, wide_out, pad)
+    cv2.cvtColor(wide_out, cv2.COLOR_RGBA2RGB, out)
 
 
 def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.uint8], pad: Pad) -> None:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_no_rival, check_no_scheduler, check_owners
+from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
 from tabvision.nets.groups import LayerGroup
 from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
 
@@ -53,7 +53,6 @@ class DiscriminativeLR(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
-            check_no_rival("DiscriminativeLR", trainer)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

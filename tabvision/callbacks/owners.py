@@ -13,16 +13,17 @@ Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the size of pictures"
 ]  # fmt: skip
 
+_RATES: tuple[Quantity, ...] = ("the base rates", "the rate over time")
 # Lightning's callbacks that set rates behind the back of ours, with what they do and what does the same beside ours
 _RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
     (
         StochasticWeightAveraging,
-        "puts rates of its own in place of these, and a scheduler beside them",
+        "puts rates of its own in place of those set here, and a scheduler beside them",
         "Average with Lightning's EMAWeightAveraging, which leaves rates alone",
     ),
     (
         LearningRateFinder,
-        "gives every param group one rate, of which these take no notice",
+        "gives every param group one rate, of which no notice is taken here",
         "Find it with tabvision.tuning.FindLR()",
     ),
 )
@@ -38,7 +39,7 @@ class Owner(Protocol):
 
 
 def check_owners(trainer: pl.Trainer) -> None:
-    """Refuses two owners of one quantity.
+    """Refuses two owners of one quantity, and Lightning's callbacks that set rates beside an owner of them.
 
     Raises:
         BadValueError: Two callbacks set the same thing.
@@ -51,14 +52,11 @@ def check_owners(trainer: pl.Trainer) -> None:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(name, problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
+    if who := next((owners[quantity] for quantity in _RATES if quantity in owners), None):
+        _check_no_rival(who, trainer)
 
 
-def check_no_rival(who: str, trainer: pl.Trainer) -> None:
-    """Refuses Lightning's callbacks that would set rates as well.
-
-    Raises:
-        BadValueError: There is one.
-    """
+def _check_no_rival(who: str, trainer: pl.Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for kind, does, remedy in _RIVALS:
             if isinstance(callback, kind):

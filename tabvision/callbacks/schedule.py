@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_no_rival, check_no_scheduler, check_owners
+from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count
 from tabvision.schedules import Setting, epoch_ends
 
@@ -76,7 +76,6 @@ class Schedule(Callback, ABC):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
-            check_no_rival(type(self).__name__, trainer)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def picture_table(
     root: str | Path | None = None,
     suffix: str = "",
     encoding: str | None = None,
+    text: Collection[str] = (),
     who: str,
 ) -> PictureTable:
     """A table with a column of paths; whether they exist is for `check_files` to say.
@@ -111,6 +112,7 @@ def picture_table(
         root: The folder that they are relative to; None for the table file's own.
         suffix: What the paths lack at their end, such as ".jpg".
         encoding: Of a text file that is not UTF-8.
+        text: Columns of a text file that are text, even if they look like numbers; the named column of paths always is.
         who: Who speaks in an error.
 
     Raises:
@@ -125,7 +127,7 @@ def picture_table(
         raise BadValueError(who, problem, "Pass the folder that holds the pictures, a table that names them, or a list")
     if not isinstance(root, str | Path | None):
         raise BadTypeError(who, f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
-    table = read_table(source, who=who, encoding=encoding)
+    table = read_table(source, who=who, encoding=encoding, text={*text, *([] if path is None else [path])})
     if root is None:
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
     column = _path_column(table.frame, path, who)

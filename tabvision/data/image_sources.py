@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -35,6 +35,7 @@ class Where:
         suffix: What paths lack at their end.
         encoding: Of a text file.
         label_pattern: The regular expression that finds labels in file names, or None.
+        text: Columns of a text file that are text, even if they look like numbers.
     """
 
     path: str | None = None
@@ -42,11 +43,18 @@ class Where:
     suffix: str = ""
     encoding: str | None = None
     label_pattern: str | None = None
+    text: Collection[str] = ()
 
     def table(self, source: Pictures, *, who: str, path: str | None = None) -> PictureTable:
         """The pictures of a table or list."""
         return picture_table(
-            source, path=path or self.path, root=self.root, suffix=self.suffix, encoding=self.encoding, who=who
+            source,
+            path=path or self.path,
+            root=self.root,
+            suffix=self.suffix,
+            encoding=self.encoding,
+            text=self.text,
+            who=who,
         )
 
 

@@ -134,16 +134,14 @@ class ImageDataModule(PictureDataModule):
             verbose=verbose,
         )
         self.missing_target, self.weight = missing_target, weight
-        where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern)
+        text = () if schema is None else schema.text_columns
+        where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
         table = gathered(labeled_pictures(source, target, schema, where, who=WHO), split, encoding, who=WHO)
         self.image = replace(known, name=table.path if schema is None else known.name)
-        where = replace(where, path=table.path)
         columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None, WHO)
         parts = self._fit(table, columns, points or task, separator, split, schema)
         self._fill(table, parts)
-        self._fill_others(source, test, predict, where)
-        self._check_weights()
-        self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
+        self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
         self._say(self.summary())
 
     @override
@@ -242,6 +240,8 @@ class ImageDataModule(PictureDataModule):
         others = own_test(source, where, who=WHO) if predict is None else unlabeled_pictures(predict, where, who=WHO)
         if others is not None:
             self._add("predict", others)
+        self._check_weights()
+        self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
 
     def _add(self, name: PartName, table: PictureTable) -> None:
         self._say(*table.notes)

@@ -75,11 +75,8 @@ class InputReader:
             source = [source]
         if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
             return self._inputs(self._encode(source), None, gaps_in_rows(source))
-        frame = (
-            source
-            if isinstance(source, pd.DataFrame)
-            else read_frame(source, who=self._who, text=self.schema.text_columns)
-        )
+        text = self.schema.text_columns
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who=self._who, text=text)
         return self._inputs(to_arrays(self.schema, frame, who=self._who), frame.index, gaps_in_frame(frame))
 
     def _inputs(

@@ -154,7 +154,7 @@ class PictureInputs:
             raise MissingFileError(self.who, f"there is no {str(path)!r}", remedy)
         if is_picture(path.name):
             return self._asked([str(path)])
-        return self._from_table(read_frame(path, who=self.who), root=path.parent)
+        return self._from_table(read_frame(path, who=self.who, text=self.schema.text_columns), root=path.parent)
 
     def _from_table(self, frame: pd.DataFrame, root: Path | None = None) -> Asked:
         name = self.image.name

@@ -165,10 +165,8 @@ class Predictor:
                 problem = "calibrating needs the target of each picture"
                 raise BadTypeError("calibrate", problem, "Pass a folder of class folders, or a table with the target")
             return asked, asked.frame
-        if isinstance(source, pd.DataFrame):
-            frame = source
-        else:
-            frame = read_frame(source, who="calibrate", text=self.schema.text_columns)
+        text = self.schema.text_columns
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who="calibrate", text=text)
         return AskedRows(self._rows(frame)), frame
 
     def _activated(self, logits: Tensor) -> Tensor:

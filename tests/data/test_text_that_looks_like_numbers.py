@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from tabvision.data import CollabDataModule, SourceSplit, TabularDataModule
+from tabvision.data import CollabDataModule, ImageDataModule, SourceSplit, TabularDataModule
 from tabvision.data.csv_files import read_csv
 from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
@@ -97,3 +98,31 @@ def test_columns_that_are_not_named_keep_their_looks_and_decimal_commas(tmp_path
     assert frame["code"].tolist() == ["1,5", "007"]
     assert frame["size"].tolist() == [2.5, 1.25]
     assert frame["other"].tolist() == [3, 4]
+
+
+def test_tables_of_pictures_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [f"{number:03d}.png" for number in range(8)])
+    labels = ["1", "B"] * 4
+    train = "".join(f"{number:03d},{label}\n" for number, label in enumerate(labels))
+    (tmp_path / "train.csv").write_text(f"id,label\n{train}")
+    (tmp_path / "test.csv").write_text("id,label\n000,1\n002,1\n")
+
+    data = ImageDataModule(
+        tmp_path / "train.csv",
+        "label",
+        path="id",
+        suffix=".png",
+        size=8,
+        split=0.25,
+        test=tmp_path / "test.csv",
+        verbose=False,
+    )
+
+    assert data.schema.text_columns == {"label"}
+    assert data.parts["test"].tensors["target"].tolist() == [0, 0]
+    assert data.tables["train"].frame["id"].tolist()[0] == "000"
+
+
+def write_pictures(folder: Path, names: list[str]) -> None:
+    for name in names:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / name)
