@@ -72,7 +72,7 @@ def write_weights(path: Path) -> Path:
     """The body's weights under timm's names, for whoever does not know the package they come from."""
     import torch
 
-    from tabvision.nets.bodies import make_body
+    from tabvision.nets.backbones import make_body
 
     torch.save(make_body("efficientnet_lite0").net.state_dict(), path)
     return path

@@ -62,7 +62,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One entry a round and batch size: what each library did."""
-    from tabvision.data.examples import ratings
+    from tabvision.data.demo import ratings
 
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ def run_tabvision(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
     from datamodules.splits import benchmark_split
     from tabvision.callbacks import OneCycle
     from tabvision.data import CollabDataModule
-    from tabvision.data.sources import read_frame
+    from tabvision.data.tables.read import read_frame
     from tabvision.modules import CollabModule
 
     torch.set_num_threads(1)

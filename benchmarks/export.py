@@ -29,7 +29,7 @@ from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import unheard
 from benchmarks.tables import SETS
 from tabvision.data import CollabDataModule, ImageDataModule
-from tabvision.data.examples import ratings
+from tabvision.data.demo import ratings
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 

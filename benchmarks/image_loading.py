@@ -136,8 +136,8 @@ def tabvision_cached(options: argparse.Namespace) -> Epoch:
 
 
 def decode(options: argparse.Namespace) -> Epoch:
-    from tabvision.data.decode import open_picture
-    from tabvision.data.image_reader import single_threaded_cv2
+    from tabvision.data.images.decode import open_picture
+    from tabvision.data.images.reader import single_threaded_cv2
 
     files = files_of(options.photos)["image"].tolist()
     threads = ThreadPoolExecutor(options.workers)
@@ -235,7 +235,7 @@ def training_folder(photos: Path) -> Path:
 
 def files_of(photos: Path) -> Any:  # noqa: ANN401 - a frame
     """The training files and their labels."""
-    from tabvision.data.image_folders import class_folders
+    from tabvision.data.images.folders import class_folders
 
     return class_folders(training_folder(photos), who="benchmark").frame
 

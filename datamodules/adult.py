@@ -11,7 +11,7 @@ import pandas as pd
 from datamodules.adult_download import ADULT_COLUMNS, download_adult
 from datamodules.splits import benchmark_split
 from tabvision.data import IndexSplit, TabularDataModule
-from tabvision.data.sources import read_frame
+from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadValueError, MissingColumnsError, listed
 from tabvision.schema import Schema
 

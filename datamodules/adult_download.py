@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tabvision.data.writing import write_frame
+from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, count
 
 WHO = "AdultDataModule"

@@ -6,7 +6,7 @@ from typing import final
 
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import TabularDataModule
-from tabvision.data.examples import diamonds
+from tabvision.data.demo import diamonds
 from tabvision.schema import Schema
 
 

@@ -6,7 +6,7 @@ from typing import final
 
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import TabularDataModule
-from tabvision.data.examples import FLIGHTS_CATEGORICAL, flights
+from tabvision.data.demo import FLIGHTS_CATEGORICAL, flights
 from tabvision.schema import Schema
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from tabvision.augment.settings import Augmentation
 from tabvision.data import ImageDataModule, IndexSplit
-from tabvision.data.image_folders import class_folders
-from tabvision.data.splits import VALIDATION
+from tabvision.data.images.folders import class_folders
+from tabvision.data.splits.base import VALIDATION
 from tabvision.errors import BadValueError, listed
 from tabvision.schema import Schema
 

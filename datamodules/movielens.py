@@ -6,7 +6,7 @@ from typing import Literal, final
 
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import CollabDataModule, LeaveLastOut
-from tabvision.data.examples import films, ratings
+from tabvision.data.demo import films, ratings
 from tabvision.schema import Schema
 
 

@@ -19,7 +19,7 @@ LIBRARY = "tabvision"
 RANKS = (
     {"batch", "errors", "lazy"},
     # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
-    {"plain", "metrics", "random_state", "tracing"},
+    {"plain", "metrics", "random_state", "tracing", "counter_random"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},
@@ -36,8 +36,8 @@ SAME_RANK = {("schema", "tasks")}  # (who, what): a schema holds its target's ta
 LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "cli")
 # What may import a third party, as prefixes below tabvision; an empty tuple means nowhere.
 DOORS: dict[str, tuple[str, ...]] = {
-    "timm": ("nets.bodies",),
-    "torchvision.models": ("nets.bodies",),
+    "timm": ("nets.backbones",),
+    "torchvision.models": ("nets.backbones",),
     "pytorch_lightning": LIGHTNING_PARTS,
     "lightning": (),  # the same framework under a second name: one is enough
     "lightning_fabric": LIGHTNING_PARTS,
@@ -225,9 +225,9 @@ def test_a_broken_rule_is_found(module: str, source: str, problem: str) -> None:
         ("schema", "if typing.TYPE_CHECKING:\n    from torch import Tensor"),
         ("tasks", "def loss():\n    import torch"),
         ("tasks", "import torchmetrics"),  # a longer name is another package
-        ("data.tabular", "from tabvision.data.splits import Random\nfrom .loaders import Loader"),
+        ("data.tabular", "from tabvision.data.splits.base import Random\nfrom .loaders import Loader"),
         ("data.images", "from torchvision.io import decode_image"),
-        ("nets.bodies", "import timm\nfrom torchvision.models import resnet18"),
+        ("nets.backbones", "import timm\nfrom torchvision.models import resnet18"),
         ("nets.heads", "if TYPE_CHECKING:\n    from pytorch_lightning import Trainer"),
         ("callbacks.one_cycle", "import pytorch_lightning as pl\nfrom tabvision.modules import SupervisedModule"),
         ("report.page", "import jinja2\nfrom tabvision.plots import curves"),
@@ -249,7 +249,7 @@ HEAVY = ("torch", "pandas", "pytorch_lightning", "pyarrow")
         ("import tabvision", HEAVY),
         ("import tabvision.schema, tabvision.tasks", ("torch", "pandas", "pytorch_lightning")),
         ("import tabvision.preprocess", ("torch", "pytorch_lightning")),
-        ("import tabvision.data.sources, tabvision.data.writing", ("torch", "pytorch_lightning")),
+        ("import tabvision.data.tables.read, tabvision.data.tables.write", ("torch", "pytorch_lightning")),
         ("from tabvision.inference import OnnxPredictor", ("torch", "pytorch_lightning")),
     ],
 )

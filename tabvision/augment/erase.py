@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.augment.draws import stretched
 from tabvision.augment.settings import Augmentation
+from tabvision.counter_random import stretched
 
 if TYPE_CHECKING:
     from torch import Tensor

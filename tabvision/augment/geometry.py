@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.augment.draws import stretched
 from tabvision.augment.settings import Augmentation
+from tabvision.counter_random import stretched
 from tabvision.errors import UnknownNameError
 
 Matrices = NDArray[np.float64]

@@ -9,8 +9,8 @@ from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
-from tabvision.nets.groups import LayerGroup
+from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tabvision.errors import BadTypeError, BadValueError, count, listed
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 
 Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Parameter]]]
 """A function from a module to its layer groups, input side first, head last: modules, or lists of parameters."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
-from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Task
 

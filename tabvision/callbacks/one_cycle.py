@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
-from tabvision.callbacks.owners import Quantity
+from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.schedules import (

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadTypeError, BadValueError
 
 WHO = "ProgressiveResize"

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_no_scheduler, check_owners
+from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count
 from tabvision.schedules import Setting, epoch_ends
 

@@ -12,10 +12,10 @@ from torch import nn
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
-from tabvision.callbacks.owners import Quantity, check_owners
+from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.callbacks.rewrap import check_strategy, wrap_again
 from tabvision.errors import UnknownNameError
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.insert(0, str(Path.cwd()))  # so that `datamodules.…` in a recipe resolves
     try:
         if words and words[0] in LIGHTNING_COMMANDS:
-            from tabvision.cli.lightning import run_recipe
+            from tabvision.cli.recipe import run_recipe
 
             run_recipe(words)
         else:

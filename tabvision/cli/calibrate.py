@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the calibrated checkpoint and says what changed."""
-    from tabvision.data.sources import read_frame
+    from tabvision.data.tables.read import read_frame
     from tabvision.errors import count
     from tabvision.inference import Predictor
 

@@ -20,8 +20,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Decodes every picture and lists those that are damaged."""
-    from tabvision.data.image_check import check_images
-    from tabvision.data.writing import check_destination, write_frame
+    from tabvision.data.images.check import check_images
+    from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count
 
     who = "tabvision check-images"

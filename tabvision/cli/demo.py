@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def flights_words(folder: Path, rows: int | None) -> list[str]:
     """The words of a training run on flights from New York."""
-    from tabvision.data.examples import FLIGHTS_CATEGORICAL, flights
+    from tabvision.data.demo import FLIGHTS_CATEGORICAL, flights
 
     data = folder / "flights.parquet"
     frame = flights()
@@ -68,7 +68,7 @@ def digits_words(folder: Path) -> list[str]:
 
 def films_words(folder: Path) -> list[str]:
     """The words of a training run on MovieLens's ratings."""
-    from tabvision.data.examples import films, ratings
+    from tabvision.data.demo import films, ratings
 
     data, titles = folder / "ratings.csv", folder / "films.csv"
     ratings().to_csv(data, index=False)

@@ -20,9 +20,9 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Sweeps the rate on a copy of the recipe's model and prints what it suggests."""
-    from tabvision.cli.lightning import make_cli
     from tabvision.cli.quiet import quiet_lightning
-    from tabvision.data.writing import check_destination
+    from tabvision.cli.recipe import make_cli
+    from tabvision.data.tables.write import check_destination
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # asked before the long work

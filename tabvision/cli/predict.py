@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes one row of answers for each row or photo."""
-    from tabvision.data.writing import check_destination, write_frame
+    from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count
     from tabvision.inference import Predictor
     from tabvision.inference.unseen import unseen_sentences
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataFrame:
     """The answers to one table."""
-    from tabvision.data.sources import read_frame
+    from tabvision.data.tables.read import read_frame
     from tabvision.errors import BadValueError, listed
     from tabvision.inference.unseen import missing_sentences
 
@@ -77,7 +77,7 @@ def photo_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.Dat
     """The answers to photos, each beside its path."""
     from pathlib import Path
 
-    from tabvision.data.image_files import is_picture
+    from tabvision.data.images.files import is_picture
 
     image = predictor.schema.image
     name = "image" if image is None else image.name
@@ -87,7 +87,7 @@ def photo_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.Dat
     if name not in answers:
         paths = arguments.data
         if is_one:  # a table that names them
-            from tabvision.data.sources import read_frame
+            from tabvision.data.tables.read import read_frame
 
             paths = read_frame(source, who=WHO, encoding=arguments.encoding)[name].tolist()
         answers.insert(0, name, paths)

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints the items, best first, and writes them if asked."""
     import warnings
 
-    from tabvision.data.writing import check_destination, write_frame
+    from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import BadTypeError
     from tabvision.inference.checkpoint import load_module
     from tabvision.interpret import recommend, similar_items

@@ -18,8 +18,8 @@ from pytorch_lightning.loggers import CSVLogger
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.data.base import TensorDataModule
-from tabvision.data.image_base import PictureDataModule
-from tabvision.data.writing import write_frame
+from tabvision.data.images.base import PictureDataModule
+from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame

@@ -167,7 +167,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
 def job_of(arguments: argparse.Namespace, kind: str) -> Job:
     """The run for that kind of data."""
     if kind == "images":
-        from tabvision.cli.pictures import picture_job
+        from tabvision.cli.images import picture_job
 
         return picture_job(arguments)
     if kind == "ratings":

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tabvision.data.collab import CollabDataModule
     from tabvision.data.collab_splits import LeaveLastOut
-    from tabvision.data.given_splits import ColumnSplit, IndexSplit, SourceSplit
-    from tabvision.data.images import ImageDataModule
-    from tabvision.data.ordered_splits import GroupSplit, TimeSplit
-    from tabvision.data.splits import RandomSplit, Split, StratifiedSplit
+    from tabvision.data.images.module import ImageDataModule
+    from tabvision.data.ratings.module import CollabDataModule
+    from tabvision.data.splits.base import RandomSplit, Split, StratifiedSplit
+    from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
+    from tabvision.data.splits.ordered import GroupSplit, TimeSplit
     from tabvision.data.tabular import TabularDataModule
 
 __all__ = [
@@ -33,18 +33,18 @@ __all__ = [
 
 # No module is called as a name in it: Python would put the module in the name's place.
 _PLACES = {
-    "CollabDataModule": "collab",
-    "ColumnSplit": "given_splits",
-    "GroupSplit": "ordered_splits",
-    "ImageDataModule": "images",
-    "IndexSplit": "given_splits",
+    "CollabDataModule": "ratings.module",
+    "ColumnSplit": "splits.given",
+    "GroupSplit": "splits.ordered",
+    "ImageDataModule": "images.module",
+    "IndexSplit": "splits.given",
     "LeaveLastOut": "collab_splits",
-    "RandomSplit": "splits",
-    "SourceSplit": "given_splits",
-    "Split": "splits",
-    "StratifiedSplit": "splits",
+    "RandomSplit": "splits.base",
+    "SourceSplit": "splits.given",
+    "Split": "splits.base",
+    "StratifiedSplit": "splits.base",
     "TabularDataModule": "tabular",
-    "TimeSplit": "ordered_splits",
+    "TimeSplit": "splits.ordered",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
     __getattr__ = lazy_names(__name__, _PLACES)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from tabvision.data.base import Part, PartName
-from tabvision.data.collab_target import IMPLICIT_TARGET
+from tabvision.data.ratings.target import IMPLICIT_TARGET
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, listed
 from tabvision.schema import Schema
 

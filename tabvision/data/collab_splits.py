@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.ordered_splits import TimeSplit, times_as_numbers
-from tabvision.data.splits import TEST, TRAIN, VALIDATION, Parts, Split, factorized, parts_from, split_column
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Split, factorized, parts_from, split_column
+from tabvision.data.splits.ordered import TimeSplit, times_as_numbers
 from tabvision.errors import BadValueError
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tabvision.data.collab_rows import with_whole_ids
+from tabvision.data.ratings.rows import with_whole_ids
 from tabvision.errors import BadValueError, MissingColumnsError, count, listed
 from tabvision.preprocess import to_arrays
-from tabvision.preprocess.features import Features
+from tabvision.preprocess.fit import Features
 from tabvision.schema import Categorical
 
 

@@ -8,13 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tabvision.augment.colour import light_batch
+from tabvision.augment.color import light_batch
 from tabvision.augment.erase import erase_batch
 from tabvision.augment.normalize import normalize
 from tabvision.augment.warp import warp_batch
 from tabvision.batch import Batch
-from tabvision.data.image_loader import EXTRAS
-from tabvision.data.image_settings import IMAGENET
+from tabvision.data.images.loader import EXTRAS
+from tabvision.data.images.settings import IMAGENET
 
 STAY = ("matrix", "box", "noise", "size")  # looked at by the processor first
 

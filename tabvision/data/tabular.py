@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.data.base import Part, PartName, TensorDataModule
-from tabvision.data.given_splits import PART_COLUMN
-from tabvision.data.kept_rows import (
+from tabvision.data.leakage import lookalikes, telltales
+from tabvision.data.rows import (
     check_serving,
     chosen_task,
     divide_kept,
@@ -23,10 +23,10 @@ from tabvision.data.kept_rows import (
     rows_with_target,
     serving_columns,
 )
-from tabvision.data.sources import Source, read_table
-from tabvision.data.splits import Parts, Split, as_split
+from tabvision.data.splits.base import Parts, Split, as_split
+from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.tables.read import Source, read_table
 from tabvision.data.targets import check_columns, fit_target, stratify_codes
-from tabvision.data.telltales import lookalikes, telltales
 from tabvision.errors import TabvisionError
 from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target

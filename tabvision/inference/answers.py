@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, count, listed
-from tabvision.inference.calibration import Calibration
+from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Label, Schema
 
 UNCALIBRATED = Calibration()

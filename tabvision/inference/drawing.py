@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.data.decode import PictureSource, UnreadableImageError, open_picture
-from tabvision.data.image_drawing import EvaluationView
+from tabvision.data.images.decode import PictureSource, UnreadableImageError, open_picture
+from tabvision.data.images.views import EvaluationView
 from tabvision.schema import Image
 
 MAX_THREADS = 16

@@ -24,11 +24,11 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.data.writing import check_destination
+from tabvision.data.tables.write import check_destination
 from tabvision.errors import BadValueError
-from tabvision.inference.calibration import Calibration
+from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.fetch import Origin
+from tabvision.inference.files import Origin
 from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema

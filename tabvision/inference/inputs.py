@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.sources import read_frame
+from tabvision.data.tables.read import read_frame
 from tabvision.inference.unseen import gaps_in_frame, gaps_in_rows, unseen_counts
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, listed
 from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
-from tabvision.inference.calibration import Calibration
-from tabvision.inference.fetch import Origin, name_of, read_bytes
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.inputs import InputReader, Inputs, Rows
 from tabvision.inference.unseen import ATTRIBUTE
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
-    from tabvision.inference.pictures import Pictures
+    from tabvision.inference.images import Pictures
 
 WHO = "OnnxPredictor"
 KEY = "tabvision"  # of the facts among a file's metadata
@@ -85,7 +85,7 @@ class OnnxPredictor:
         if self.schema.image is None:
             return None
         from tabvision.augment.settings import augmentation_named
-        from tabvision.inference.pictures import PictureInputs
+        from tabvision.inference.images import PictureInputs
 
         return PictureInputs(self.schema, augmentation_named("none"), WHO)
 

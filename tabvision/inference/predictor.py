@@ -15,14 +15,14 @@ from torch import Tensor
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
 from tabvision.data.loaders import check_batch_size
-from tabvision.data.sources import read_frame
+from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
-from tabvision.data.writing import check_destination
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
-from tabvision.inference.asked import Asked, AskedRows
-from tabvision.inference.calibrating import WHO as CALIBRATE
-from tabvision.inference.calibrating import (
+from tabvision.inference.batches import Asked, AskedRows
+from tabvision.inference.calibration.fit import WHO as CALIBRATE
+from tabvision.inference.calibration.fit import (
     Calibrated,
     Wanted,
     check_wanted,
@@ -30,9 +30,9 @@ from tabvision.inference.calibrating import (
     save_calibrated,
 )
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.fetch import Origin
+from tabvision.inference.files import Origin
+from tabvision.inference.images import PictureInputs, Pictures, check_looks
 from tabvision.inference.inputs import InputReader, Rows
-from tabvision.inference.pictures import PictureInputs, Pictures, check_looks
 from tabvision.inference.tta import blend
 from tabvision.inference.unseen import ATTRIBUTE
 from tabvision.modules import SupervisedModule

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from tabvision.data.writing import check_destination
+from tabvision.data.tables.write import check_destination
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
 from tabvision.inference.answers import answer_frame
 from tabvision.modules import SupervisedModule

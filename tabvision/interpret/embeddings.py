@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
-from tabvision.nets.dot_bias import DotBias
 from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.factorization import DotBias
 from tabvision.schema import Categorical
 
 TITLE = "title"

@@ -16,7 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, TabvisionError, Unknow
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
 from tabvision.preprocess import encode_rows
-from tabvision.preprocess.values import family_of
+from tabvision.preprocess.parse import family_of
 from tabvision.schema import Label
 
 BATCH_SIZE = 65_536  # items scored at once

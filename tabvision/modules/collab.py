@@ -14,9 +14,9 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.row_adamw import RowAdamW
 from tabvision.modules.supervised import SupervisedModule
-from tabvision.nets.dot_bias import DotBias
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.factorization import DotBias
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Binary, Regression, Task

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, spread_rates
 
 Decay = Literal["decoupled", "l2"]

@@ -29,7 +29,7 @@ from tabvision.modules.optimizers import (
     param_groups,
 )
 from tabvision.modules.running_mean import RunningMean
-from tabvision.nets.groups import LayerGroup, check_groups
+from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema

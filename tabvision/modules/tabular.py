@@ -13,7 +13,7 @@ from tabvision.errors import MissingColumnsError
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Schema
 

@@ -16,10 +16,10 @@ from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import SupervisedModule
-from tabvision.nets.bodies import body_groups, check_body_name, make_body
-from tabvision.nets.body import Body, as_body
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.backbone import Body, as_body
+from tabvision.nets.backbones import body_groups, check_body_name, make_body
 from tabvision.nets.heads import HeadName, check_head, make_head
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Image, Schema
 

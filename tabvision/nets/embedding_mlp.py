@@ -13,8 +13,8 @@ from typing_extensions import override
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count
 from tabvision.nets.dropout import Dropout
 from tabvision.nets.embeddings import Embeddings, embedding_width
-from tabvision.nets.norm import BatchNorm1d
-from tabvision.nets.numbers import PiecewiseNumbers, PlainNumbers
+from tabvision.nets.layers import BatchNorm1d
+from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
 HEAD_SCALE = 0.3  # of torch's initial spread; 0.1 is better on diamonds and worse on flights, 1 the reverse

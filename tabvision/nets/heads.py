@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.errors import BadValueError, UnknownNameError
-from tabvision.nets.norm import BatchNorm1d
+from tabvision.nets.layers import BatchNorm1d
 
 HeadName = Literal["concat", "mlp", "linear"]
 WHO = "make_head"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from tabvision.errors import BadValueError, count
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 
 _WHOLE_NET_SHARE = 0.8  # a part with more of the layers than this is looked into; ResNet-152's third stage has 0.7
 _TWO_RUNS = ("early", "late")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
-from tabvision.preprocess.codes import code_writer, vocabulary_of
+from tabvision.preprocess.categories import code_writer, vocabulary_of
 from tabvision.preprocess.columns import read_column
 from tabvision.preprocess.step import Step
 from tabvision.schema import Label

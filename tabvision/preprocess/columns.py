@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, asking
-from tabvision.preprocess.values import NO_DATE, as_float, common_family, microseconds, seconds, unreadable
+from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable
 
 NumberKind = Literal["boolean", "integer", "float"]
 _DAY = 86_400_000_000  # microseconds

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
-from tabvision.preprocess.values import DATE_PATTERN, NO_DATE, date_text, parse_number
+from tabvision.preprocess.parse import DATE_PATTERN, NO_DATE, date_text, parse_number
 
 MAX_SHOWN = 3  # offending values in a sentence
 Sentence: TypeAlias = Callable[[str], TabvisionError]

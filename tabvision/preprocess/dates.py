@@ -10,7 +10,7 @@ from typing_extensions import override
 from tabvision.preprocess.checks import free_name
 from tabvision.preprocess.columns import read_column
 from tabvision.preprocess.convert import as_moments
-from tabvision.preprocess.date_parts import Parts, varying_parts
+from tabvision.preprocess.datetimes import Parts, varying_parts
 from tabvision.preprocess.step import Step
 from tabvision.schema import DatePart
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from tabvision.preprocess.checks import free_name
 from tabvision.preprocess.columns import read_column
 from tabvision.preprocess.convert import as_numbers
-from tabvision.preprocess.facts import check_finite, facts_of
+from tabvision.preprocess.statistics import check_finite, facts_of
 from tabvision.preprocess.step import Step
 
 

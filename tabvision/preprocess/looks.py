@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.preprocess.codes import distinct_numbers
+from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
 from tabvision.preprocess.convert import dates_of
-from tabvision.preprocess.values import NO_DATE, parse_number
+from tabvision.preprocess.parse import NO_DATE, parse_number
 
 MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
 Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)

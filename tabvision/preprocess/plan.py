@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from tabvision.errors import BadValueError
-from tabvision.preprocess.date_parts import PARTS
+from tabvision.preprocess.datetimes import PARTS
 from tabvision.schema import Categorical, Continuous, Date, DatePart
 
 _DERIVED = re.compile(rf"_({'|'.join(PARTS)}|missing)(_[0-9]+)?")

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tabvision.preprocess.columns import read_column
 from tabvision.preprocess.convert import as_numbers
-from tabvision.preprocess.facts import facts_of, number_writer
+from tabvision.preprocess.statistics import facts_of, number_writer
 from tabvision.preprocess.step import Step
 
 

@@ -88,7 +88,7 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
 
 def _size_of(number: int, data: bytes) -> tuple[int, int]:
     """Height and width of an image that is safe to decode."""
-    from tabvision.data.decode import UnreadableImageError, open_picture
+    from tabvision.data.images.decode import UnreadableImageError, open_picture
 
     if data.startswith(_JPEG) and not _is_frugal(data):
         raise RequestError(WRONG_VALUES, f"Image {number} is a JPEG of more parts than a camera writes. Save it again.")

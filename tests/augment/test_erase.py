@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tabvision.augment.draws import uniforms
 from tabvision.augment.erase import NUM_DRAWS, erase_batch, erase_boxes, noise_seeds
 from tabvision.augment.settings import PRESETS, Augmentation
+from tabvision.counter_random import uniforms
 
 ALWAYS = Augmentation(erase=1.0)
 

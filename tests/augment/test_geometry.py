@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tabvision.augment.draws import uniforms
 from tabvision.augment.geometry import (
     NUM_DRAWS,
     evaluation_matrices,
@@ -20,6 +19,7 @@ from tabvision.augment.geometry import (
     training_matrices,
 )
 from tabvision.augment.settings import PRESETS, Augmentation, augmentation_named
+from tabvision.counter_random import uniforms
 from tabvision.errors import UnknownNameError
 
 # where each thing's draws lie in a row

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tabvision.augment.draws import uniforms
 from tabvision.augment.geometry import NUM_DRAWS, evaluation_matrices, rescaled, training_matrices
 from tabvision.augment.settings import augmentation_named
 from tabvision.augment.warp import warp_batch, warp_image
+from tabvision.counter_random import uniforms
 from tests.augment.pictures import checkerboard, photo
 
 Picture = NDArray[np.uint8]

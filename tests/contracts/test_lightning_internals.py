@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from tabvision.callbacks.last_step import go_on_from_last_step
-from tabvision.tuning.lr_find import COMPILED_STEPS
+from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
 
 MakeTrainer = Callable[..., pl.Trainer]

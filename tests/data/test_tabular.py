@@ -17,7 +17,7 @@ from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Regression
 from tests.contracts.cases import PREDICTED, make_frame, tabular_data
-from tests.data.tables import quiet, table
+from tests.made.tables import quiet, table
 
 
 @pytest.mark.parametrize(

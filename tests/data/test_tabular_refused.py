@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, UnknownNameError
-from tests.data.tables import quiet, table
+from tests.made.tables import quiet, table
 
 CAFE = "caf\xe9"
 

@@ -18,7 +18,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import load_module, read_checkpoint
 from tabvision.modules import SupervisedModule, TabularModule
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tests.inference.payload import Payload
 from tests.inference.trained import trained
 

@@ -19,12 +19,12 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference import exporting as under_test
-from tabvision.inference.calibration import Calibration
+from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.exporting import Answering, random_inputs
 from tabvision.inference.onnx_predictor import KEY
 from tabvision.modules import SupervisedModule, TabularModule
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tests.contracts.cases import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data, targets_of
 from tests.inference.trained import exported, raw, trained
 

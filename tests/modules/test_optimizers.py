@@ -19,7 +19,7 @@ from tabvision.modules.optimizers import (
     make_optimizer,
     param_groups,
 )
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 
 
 def small_net() -> nn.Sequential:

@@ -17,7 +17,7 @@ from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor, gather
 from tabvision.modules import SupervisedModule, TabularModule
-from tabvision.nets.groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
 from tests.contracts.cases import make_frame, tabular_data
 from tests.modules.small import small

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.nets.heads import ConcatPool, MeanPool, make_head
-from tabvision.nets.norm import BatchNorm1d
+from tabvision.nets.layers import BatchNorm1d
 
 # Of fastai 2.8's create_head(512, 10), and create_head(512, 10, lin_ftrs=[256, 128], ps=0.4)
 FASTAI_SHAPES = {"2.weight": (1024,), "4.weight": (512, 1024), "6.weight": (512,), "8.weight": (10, 512)}

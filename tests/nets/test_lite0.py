@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tabvision.augment.normalize import normalize
-from tabvision.nets.bodies import make_body
-from tabvision.nets.body import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.nets.backbones import make_body
 from tabvision.nets.lite0 import packaged_weights, timm_keys
 from tabvision.nets.weights import read_weights
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tabvision.nets.norm import BatchNorm1d, resting_norms
+from tabvision.nets.layers import BatchNorm1d, resting_norms
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (2, 3), (4, 3, 5), (1, 3, 5)])

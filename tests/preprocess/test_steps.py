@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.preprocess import Categorify, Dates, FillMissing, Standardize
-from tabvision.preprocess.date_parts import PARTS, parts_of_moment
-from tabvision.preprocess.values import microseconds
+from tabvision.preprocess.datetimes import PARTS, parts_of_moment
+from tabvision.preprocess.parse import microseconds
 from tests.preprocess.tables import DATES, mixed_table
 
 # fastai 2.8 `add_datepart` of these moments (shared/parity/fastai.json, "add_datepart(ns input)")

@@ -1,0 +1,184 @@
+"""What serves pictures: loaders, threads, caches, and the last steps on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision.augment.settings import Augmentation
+from tabvision.batch import Batch
+from tabvision.data.base import Order, PartName, PartsDataModule
+from tabvision.data.image_finish import finished, moved
+from tabvision.data.images.cache import make_cache
+from tabvision.data.images.decode import UnreadableImageError
+from tabvision.data.images.files import PictureTable
+from tabvision.data.images.keypoints import points_in_view, views_of
+from tabvision.data.images.loader import ImageLoader
+from tabvision.data.images.reader import BatchReader, check_workers
+from tabvision.data.images.settings import checked_size
+from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
+from tabvision.data.tables.write import write_frame
+from tabvision.errors import BadTypeError, count
+from tabvision.schema import Image
+from tabvision.tasks import Points
+
+EVAL_BATCHES = 2  # training batches that an evaluation batch holds: it keeps no gradients
+
+
+class PictureDataModule(PartsDataModule[ImageLoader]):
+    """Serves pictures as whole batches, sharded over ranks: the parts are for a concrete class to fill in.
+
+    Args:
+        image: The network's input.
+        augment: How strongly training pictures are varied.
+        batch_size: Pictures a rank takes in one training step, at least 1.
+        seed: Decides, together with the epoch, the order of training rows and how each is varied; from 0.
+        num_workers: Threads that decode, 0 for none; None for one a core.
+        cache: "auto", "memory", a folder or None.
+        device_augment: Whether the device varies whole batches; "auto" on a GPU.
+        bad_share: The largest share of files in [0, 1] that may be unreadable.
+        verbose: Whether to print what was found.
+    """
+
+    sources = "a folder or table"
+
+    def __init__(
+        self,
+        image: Image,
+        augment: Augmentation,
+        *,
+        batch_size: int,
+        seed: int,
+        num_workers: int | None,
+        cache: str | Path | None,
+        device_augment: bool | Literal["auto"],
+        bad_share: float,
+        verbose: bool,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
+        check_workers(self.who, num_workers)
+        if not isinstance(device_augment, bool) and device_augment != "auto":
+            problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
+            raise BadTypeError(self.who, problem, 'Leave it out for "auto"')
+        self.image, self.size, self.augment = image, image.size, augment
+        self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
+        self.bad = BadFiles(bad_share)
+        self.tables: dict[PartName, PictureTable] = {}
+        self._stores: dict[tuple[str, str], FileStore] = {}
+        self._num_written = 0
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The source's rows: paths, targets and what else a table holds; `index` in a batch is a place in it."""
+        return self.tables["train"].frame
+
+    @property
+    def bad_files(self) -> pd.DataFrame:
+        """The files found to be unreadable so far: columns `image` and `reason`."""
+        return self.bad.frame()
+
+    def checkpoint_facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data beside the schema: how pictures were varied, for looking at them again."""
+        return {"augment": self.augment.to_dict()}
+
+    def set_size(self, size: int | Sequence[int]) -> None:
+        """Changes the size of the network's input, from the next pass over a loader on.
+
+        Args:
+            size: Side, or (height, width), in pixels.
+        """
+        self.size = checked_size(size, self.who)
+
+    @override
+    def targets_of(self, part: PartName) -> Tensor:
+        targets = super().targets_of(part)
+        if not isinstance(self.schema.task, Points):
+            return targets
+        store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
+        found = []
+        for row, points in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
+            with suppress(UnreadableImageError):  # the loader leaves it out as well
+                found.append(points_in_view(points[None], views_of(store, view, row[None], 0), cut=False))
+        return torch.from_numpy(np.concatenate(found)) if found else targets[:0]
+
+    @override
+    def make_loader(self, part: PartName, order: Order) -> ImageLoader:
+        return ImageLoader(
+            lambda: self._reader(part),
+            *self.parts[part],
+            self.bad,
+            batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
+            on_end=self._write_bad_files,
+            has_points=isinstance(self.schema.task, Points),
+            **order,
+        )
+
+    @override
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return moved(
+            batch, lambda rest: super(PictureDataModule, self).transfer_batch_to_device(rest, device, dataloader_idx)
+        )
+
+    @override
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
+        mean, spread = next(((image.mean, image.spread) for image in facts if image and image.mean), ((), ()))
+        done = finished(batch, mean, spread)
+        if self.trainer is None:
+            return done
+        # the Trainer brought floats to its precision before there were any of these
+        return {**done, "image": self.trainer.precision_plugin.convert_input(done["image"])}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the caches, which every process fills for itself."""
+        return {**self.__dict__, "_stores": {}}
+
+    def _reader(self, part: PartName) -> BatchReader:
+        """How the part's pictures are read at the present size."""
+        trainer = self.trainer
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        view: View = EvaluationView(self.size, self.image.resize)
+        if part == "train":
+            on_device = on_gpu if self.device_augment == "auto" else self.device_augment
+            kind = DeviceView if on_device else TrainingView
+            view = kind(self.size, self.image.resize, self.augment, self.seed)
+        workers = check_workers(self.who, self.num_workers, self._sharers())
+        return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
+
+    def _store(self, part: PartName) -> FileStore:
+        presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None)
+        place = (part, presize.key)
+        if place not in self._stores:
+            num = len(self.parts[part].rows)
+            slots = len(self.tables[part].frame)
+            cache = make_cache(self.cache, presize, num, num_slots=slots, part=part, sharers=self._sharers())
+            for old in [each for each in self._stores if each[0] == part]:
+                del self._stores[old]  # of a size that is over
+            self._stores[place] = FileStore(self.tables[part], self.bad, presize, cache)
+        return self._stores[place]
+
+    def _sharers(self) -> int:
+        """Ranks on this machine."""
+        return 1 if self.trainer is None else max(1, self.trainer.num_devices)
+
+    def _write_bad_files(self) -> None:
+        """Writes down the files found to be unreadable, in the Trainer's folder."""
+        if len(self.bad.reasons) == self._num_written or self.trainer is None:
+            return
+        rank = self.trainer.global_rank
+        folder = Path(self.trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ("bad_files.csv" if rank == 0 else f"bad_files_rank{rank}.csv")
+        write_frame(self.bad_files, file, who=self.who, overwrite=True)
+        self._num_written = len(self.bad.reasons)
+        self._say(f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}.")

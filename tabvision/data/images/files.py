@@ -1,0 +1,241 @@
+"""Which pictures there are: a table with a column of paths, or names that hold the labels.
+
+A million files are found in seconds, since none is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data.splits.base import Rows
+from tabvision.data.tables.read import Source, read_table
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
+
+# What PIL reads and a folder of photos may hold; a file of another name is no picture
+SUFFIXES = frozenset({
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
+    "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
+})  # fmt: skip
+_CHECKED_AT_ONCE = 65_536  # paths held as text at a time
+PATH_COLUMN, LABEL_COLUMN = "image", "label"
+
+
+@dataclass(frozen=True, eq=False)
+class PictureTable:
+    """Pictures, a row each.
+
+    Args:
+        frame: A column of paths, and what else is known of each picture.
+        path: The name of that column.
+        root: The folder that the paths are relative to; empty where they stand for themselves.
+        suffix: What the paths lack at their end, such as ".jpg".
+        is_listed: Whether the files are known to exist, since a folder was listed.
+        part: (N,) the part of each row where folders say so, or None.
+        notes: Sentences about what was found.
+    """
+
+    frame: pd.DataFrame
+    path: str = PATH_COLUMN
+    root: str = ""
+    suffix: str = ""
+    is_listed: bool = False
+    part: NDArray[np.int8] | None = field(default=None)
+    notes: tuple[str, ...] = ()
+
+    def files(self, rows: Rows) -> list[str]:
+        """The files of some rows, to be opened."""
+        names = self.frame[self.path].array.take(rows).tolist()
+        return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture.
+
+    Example:
+        >>> is_picture("a.JPG"), is_picture("notes.txt"), is_picture("._a.jpg")
+        (True, False, False)
+    """
+    return name.rpartition(".")[2].lower() in SUFFIXES and not name.startswith(".")
+
+
+def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_COLUMN, who: str) -> PictureTable:
+    r"""The same pictures with the labels that their file names hold.
+
+    Args:
+        table: The pictures.
+        pattern: A regular expression for the file's name without its folder; its first group is the label.
+        label: The name that the column of labels gets.
+        who: Who speaks in an error.
+
+    Raises:
+        BadValueError: No regular expression with a group, or names that it does not match.
+
+    Example:
+        >>> table = PictureTable(pd.DataFrame({"image": ["pets/great_dane_12.jpg"]}))
+        >>> labels_from_names(table, r"^(.+)_\d+", who="here").frame["label"].tolist()
+        ['great_dane']
+    """
+    matcher = _compiled(pattern, who)
+    names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
+    matches = [matcher.search(name) for name in names]
+    if missed := [name for name, match in zip(names, matches, strict=True) if match is None or match[1] is None]:
+        problem = f"label_pattern {pattern!r} matches {count(len(names) - len(missed), 'file name')} of {len(names):,}"
+        raise BadValueError(who, f"{problem}; not {listed([repr(name) for name in missed])}", "Correct the pattern")
+    labels = [match[1] for match in matches if match is not None]
+    return replace(table, frame=table.frame.assign(**{label: pd.array(labels, dtype="str")}))
+
+
+def picture_table(
+    source: Source | Sequence[str | Path],
+    *,
+    path: str | None = None,
+    root: str | Path | None = None,
+    suffix: str = "",
+    encoding: str | None = None,
+    text: Collection[str] = (),
+    who: str,
+) -> PictureTable:
+    """A table with a column of paths; whether they exist is for `check_files` to say.
+
+    Args:
+        source: A frame, a table file, or a list of paths.
+        path: The column of paths; None for the first column whose values are names of files.
+        root: The folder that they are relative to; None for the table file's own.
+        suffix: What the paths lack at their end, such as ".jpg".
+        encoding: Of a text file that is not UTF-8.
+        text: Columns of a text file that are text, even if they look like numbers; the named column of paths always is.
+        who: Who speaks in an error.
+
+    Raises:
+        MissingColumnsError: No such column.
+        BadTypeError: A column of something else.
+        BadValueError: Missing paths, or no column of paths.
+    """
+    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
+        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source], who)})
+    if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
+        problem = f"{str(source)!r} is one picture"
+        raise BadValueError(who, problem, "Pass the folder that holds the pictures, a table that names them, or a list")
+    if not isinstance(root, str | Path | None):
+        raise BadTypeError(who, f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
+    table = read_table(source, who=who, encoding=encoding, text={*text, *([] if path is None else [path])})
+    if root is None:
+        root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
+    column = _path_column(table.frame, path, who)
+    return PictureTable(table.frame, path=column, root=str(root), suffix=suffix, notes=table.notes)
+
+
+def _packed(paths: Sequence[str], who: str) -> Any:  # noqa: ANN401 - pandas has no stubs
+    try:
+        return pd.array(paths, dtype="str")
+    except UnicodeEncodeError as error:
+        wrong = [path for path in paths if not is_utf8(path)]
+        problem = f"the list holds {count(len(wrong), 'path')} that cannot be written as UTF-8"
+        raise BadValueError(who, f"{problem}: {listed([repr(path) for path in wrong])}", "Rename the files") from error
+
+
+def is_utf8(text: str) -> bool:
+    r"""Whether a name can be written as UTF-8; one that Linux gives may hold other bytes.
+
+    Example:
+        >>> is_utf8("café.jpg"), is_utf8("caf\udce9.jpg")
+        (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_files(table: PictureTable, who: str) -> None:
+    """Refuses paths that do not exist: each folder is listed once, no file is opened.
+
+    Raises:
+        MissingFileError: How many, and which first.
+    """
+    if table.is_listed:
+        return
+    listings: dict[str, frozenset[str]] = {}
+    num_files, missing = len(table.frame), []
+    for start in range(0, num_files, _CHECKED_AT_ONCE):
+        files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, num_files)))
+        missing += [file for file in files if not _is_listed(file, listings) and not _is_file(file)]
+    if missing:
+        verb = "does" if len(missing) == 1 else "do"
+        problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
+        problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
+        raise MissingFileError(who, problem, _remedy_for(missing[0], table))
+
+
+def _remedy_for(file: str, table: PictureTable) -> str:
+    for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
+        if _is_file(f"{file}{suffix}"):
+            return f'There is one with {suffix!r} at its end: pass suffix="{suffix}"'
+    return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is such a file; what can be no path, such as one that is too long, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
+
+
+def _is_listed(file: str, listings: dict[str, frozenset[str]]) -> bool:
+    """Whether a file's folder holds its name; `listings` keeps the folders that were listed."""
+    folder, slash, name = file.rpartition("/")
+    folder = folder or slash
+    if folder not in listings:
+        listings[folder] = _listing(folder)
+    return name in listings[folder]
+
+
+def _listing(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
+    except OSError:
+        return frozenset()
+
+
+def _path_column(frame: pd.DataFrame, path: str | None, who: str) -> str:
+    if path is None:
+        text = [name for name in frame.columns if pd.api.types.is_string_dtype(frame[name])]
+        path = next((name for name in text if _are_pictures(frame[name])), None)
+        if path is None:
+            problem = f"no column holds names of picture files; columns are {listed([*frame.columns])}"
+            raise BadValueError(who, problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
+    if path not in frame.columns:
+        raise MissingColumnsError(who, [path], frame.columns, "Name the column of paths")
+    if missing := int(frame[path].isna().sum()):
+        problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
+        raise BadValueError(who, problem, f"Leave them out: frame.dropna(subset=[{path!r}])")
+    kinds = {type(value) for value in frame[path].head(20)}
+    if not all(issubclass(kind, str | os.PathLike | int | np.integer) for kind in kinds):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise BadTypeError(who, f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
+    return path
+
+
+def _are_pictures(values: pd.Series) -> bool:
+    """Whether the first values of a column are paths of pictures."""
+    head = values.dropna().head(20)
+    return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)
+
+
+def _compiled(pattern: str, who: str) -> re.Pattern[str]:
+    remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
+    try:
+        matcher = re.compile(pattern)
+    except re.error as error:
+        raise BadValueError(who, f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
+    if not matcher.groups:
+        raise BadValueError(who, f"label_pattern {pattern!r} has no group", remedy)
+    return matcher

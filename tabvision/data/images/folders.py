@@ -1,0 +1,261 @@
+"""Pictures in folders: each named for its class, within folders named train, valid and test or without them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture, is_utf8
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
+from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
+
+PART_FOLDERS = {
+    "train": TRAIN, "training": TRAIN,
+    "valid": VALIDATION, "val": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
+    "test": TEST, "testing": TEST,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder's own pictures.
+
+    Args:
+        path: Where it is.
+        pictures: The paths of its pictures, sorted and packed.
+        num_others: How many other files lie beside them.
+    """
+
+    path: str
+    pictures: pa.LargeStringArray
+    num_others: int
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A class: a folder, and those below it.
+
+    Args:
+        path: Where it is; its name is the label.
+        part: The part that its pictures belong to.
+        folders: The folder itself and those below it.
+    """
+
+    path: str
+    part: int
+    folders: list[Folder]
+
+    @property
+    def label(self) -> str:
+        """The name of the class."""
+        return Path(self.path).name
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures in it, at any depth."""
+        return sum(len(folder.pictures) for folder in self.folders)
+
+
+def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2, who: str) -> PictureTable:
+    """Pictures in folders named for their class, which may stand in folders named train, valid and test.
+
+    Args:
+        folder: Holds the class folders, or folders named train, valid (val) and test, which hold them.
+        label: The name that the column of classes gets.
+        least: How many classes there must be to train on.
+        who: Who speaks in an error.
+
+    Raises:
+        MissingFileError: No such folder.
+        BadValueError: No class folders, too few, no picture in them, or names that are not UTF-8.
+    """
+    root = check_folder(folder, who)
+    parts = part_folders(root, who)
+    tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
+    above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
+    classes = [ClassFolder(path, part, list(walk(path, above, who=who))) for top, part in tops for path in below(top)]
+    if not classes:
+        raise _no_classes(root, who)
+    _check_classes(root, classes, least, who)
+    filled = [each for each in classes if each.num_pictures]
+    sizes = [each.num_pictures for each in filled]
+    names = _paths([folder for each in filled for folder in each.folders])
+    frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
+    part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
+    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top, who=who)) for top, _ in tops], classes))
+    del classes, filled
+    pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
+    return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
+
+
+def all_pictures(folder: str | Path, *, who: str) -> PictureTable:
+    """Every picture below a folder, without labels.
+
+    Raises:
+        MissingFileError: No such folder.
+        BadValueError: There is no picture in it, or one whose name is not UTF-8.
+    """
+    root = check_folder(folder, who)
+    found = list(walk(root, who=who))
+    names = _paths(found)
+    if not len(names):
+        raise BadValueError(who, f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
+    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True, notes=_others_note(found, []))
+
+
+def part_folders(root: str, who: str) -> list[tuple[str, int]] | None:
+    """Folders that are parts, with their part; None where the folder's own folders are classes.
+
+    A class may be called train: a training part holds folders and no pictures of its own.
+    """
+    found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
+    training = next((path for path, part in found if part == TRAIN), None)
+    if training is None or not below(training) or len(next(walk(training, who=who)).pictures):
+        return None
+    return found
+
+
+def unlabeled_test(folder: str | Path, *, who: str) -> str | None:
+    """The folder of test pictures that stand in no class folders, or None."""
+    tests = [path for path, part in part_folders(str(Path(folder).expanduser()), who) or [] if part == TEST]
+    return next((path for path in tests if not below(path)), None)
+
+
+def check_folder(folder: str | Path, who: str) -> str:
+    """The folder's path, if it is one.
+
+    Raises:
+        MissingFileError: It is not there.
+        BadValueError: It is a file.
+    """
+    path = Path(folder).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.exists():
+        raise BadValueError(who, f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the pictures")
+    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = closest(path.name, near)
+    remedy = f"Did you mean {str(path.with_name(close))!r}" if close else "Check the path"
+    raise MissingFileError(who, f"no folder {str(folder)!r}", remedy)
+
+
+def below(root: str) -> list[str]:
+    """The folders in a folder, sorted."""
+    with os.scandir(root) as entries:
+        return sorted(entry.path for entry in entries if entry.is_dir() and _is_shown(entry.name))
+
+
+def walk(root: str, above: frozenset[tuple[int, int]] = frozenset(), *, who: str) -> Iterator[Folder]:
+    """A folder and those below it, in order of their names; links are followed, but never in a circle.
+
+    Raises:
+        BadValueError: The name of a picture, or of its folder, is not UTF-8.
+    """
+    place = _place(root)
+    if place in above:
+        return
+    names, folders, num_others = [], [], 0
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                folders += [entry.path] if _is_shown(entry.name) else []
+            elif is_picture(entry.name):
+                names.append(entry.name)
+            elif not entry.name.startswith("."):
+                num_others += 1
+    names.sort()
+    yield Folder(root, _joined(root, names, who), num_others)
+    del names  # a million of them, where the folders below may hold as many
+    for path in sorted(folders):
+        yield from walk(path, above | {place}, who=who)
+
+
+def _joined(folder: str, names: Sequence[str], who: str) -> pa.LargeStringArray:
+    """The paths of a folder's files, packed, without a million Python strings on the way."""
+    if not names:
+        return pa.array([], pa.large_string())
+    try:
+        before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
+        return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
+    except UnicodeEncodeError as error:
+        raise _no_utf8(folder, names, who) from error
+
+
+def _no_utf8(folder: str, names: Sequence[str], who: str) -> BadValueError:
+    if not is_utf8(folder):
+        return BadValueError(who, f"the name of the folder {folder!r} is not UTF-8", "Rename it")
+    wrong = [name for name in names if not is_utf8(name)]
+    problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8"
+    return BadValueError(who, f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
+
+
+def _place(folder: str) -> tuple[int, int]:
+    """What tells a folder from every other, by whatever path it is reached."""
+    facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
+    return facts.st_dev, facts.st_ino
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a folder counts: hidden ones and those of archivers (`__MACOSX`) do not."""
+    return not name.startswith((".", "__"))
+
+
+def _no_classes(root: str, who: str) -> BadValueError:
+    own = next(walk(root, who=who))
+    remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
+    if len(own.pictures):
+        return BadValueError(who, f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)
+    what = "holds no pictures and no class folders" if own.num_others or below(root) else "is empty"
+    return BadValueError(who, f"the folder {root!r} {what}", "Pass a folder with a folder of pictures for each class")
+
+
+def _check_classes(root: str, classes: Sequence[ClassFolder], least: int, who: str) -> None:
+    training = sorted({each.label for each in classes if each.part == TRAIN and each.num_pictures})
+    if not training:
+        empty = listed([repr(each.label) for each in classes])
+        problem = f"the class folders in {root!r} hold no pictures: {empty}"
+        raise BadValueError(who, problem, f"Pass a folder with {_known_suffixes()}")
+    if len(training) < least:
+        problem = f"{root!r} holds pictures of one class, {training[0]!r}"
+        raise BadValueError(who, problem, "Add a folder of pictures for every other class")
+
+
+def _known_suffixes() -> str:
+    return f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
+
+
+def _notes(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[ClassFolder]) -> Iterator[str]:
+    """What of a folder is not used."""
+    unused = [] if parts is None else sorted(set(below(root)) - {path for path, _ in parts})
+    if unused:
+        yield f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}."
+    if empty := [repr(each.path) for each in classes if not each.num_pictures]:
+        yield f"Folders without a picture, left out: {listed(empty)}."
+
+
+def _others_note(folders: Sequence[Folder], classes: Sequence[ClassFolder]) -> tuple[str, ...]:
+    """How many files are no pictures of a class."""
+    own = [*folders, *(folder for each in classes for folder in each.folders)]
+    others, loose = sum(folder.num_others for folder in own), sum(len(folder.pictures) for folder in folders if classes)
+    notes = [f"{count(others, 'file')} of other kinds left out."] if others else []
+    return (*notes, *([f"{count(loose, 'picture')} beside the class folders left out."] if loose else []))
+
+
+def _paths(folders: Sequence[Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
+    """The paths of all pictures, packed."""
+    return pd.array(pa.concat_arrays([folder.pictures for folder in folders]), dtype="str")
+
+
+def _repeated(labels: Sequence[str], sizes: Sequence[int]) -> pd.Categorical:
+    """Each label as often as said; a byte or two a row."""
+    distinct = sorted(set(labels))
+    codes = np.array([distinct.index(label) for label in labels], dtype=np.int32)
+    return pd.Categorical.from_codes(np.repeat(codes, sizes), categories=pd.Index(distinct, dtype="str"))

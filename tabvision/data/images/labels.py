@@ -1,0 +1,113 @@
+"""What each picture is to teach: the target, and parts that folders may name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data import labels
+from tabvision.data.rows import divide_kept, named_target
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, as_split, parts_from
+from tabvision.errors import BadValueError, count, listed
+from tabvision.schema import Schema, Target
+
+
+def target_columns(
+    target: str | Sequence[str] | None, schema: Schema | None, default: str | None, who: str
+) -> list[str]:
+    """The target's columns: named, or the schema's, or the one that folders or file names fill.
+
+    Raises:
+        BadTypeError: No name or list of names.
+        BadValueError: None named where a table needs it, or others than the schema's.
+    """
+    if target is not None:
+        return list(named_target(target, schema, who))
+    if schema is None and default is None:
+        raise BadValueError(who, "a table needs the name of its target", "Pass target= a column, or several")
+    return [str(default)] if schema is None else list(schema.target.columns)
+
+
+def divide(
+    frame: pd.DataFrame,
+    part: NDArray[np.int8] | None,
+    kept: Rows,
+    codes: NDArray[np.int64] | None,
+    split: float | Split | None,
+    *,
+    seed: int,
+    who: str,
+) -> Parts:
+    """The row numbers of each part, as in the frame; only rows that are kept belong to one.
+
+    Args:
+        frame: The rows.
+        part: (N,) what folders say of each row, or None.
+        kept: The rows to divide.
+        codes: Class codes of the kept rows, or None where the target has no classes.
+        split: A share, a split or None; folders named for validation come before a share.
+        seed: For what is random.
+        who: Who speaks in an error.
+
+    Raises:
+        BadValueError: A split beside folders that are one.
+    """
+    if part is None:
+        return divide_kept(as_split(split, stratify=codes is not None), frame, kept, codes, seed=seed)
+    if isinstance(split, Split):
+        problem = f"the folders say which pictures train and validate, and so does split={split}"
+        raise BadValueError(who, problem, "Leave split out, or pass a folder of class folders")
+    own = part[kept]
+    if (own == VALIDATION).any():
+        whole = parts_from(who, own, remedy="Put pictures into each of these folders")
+        return Parts(kept[whole.train], kept[whole.validation], kept[whole.test])
+    training = np.flatnonzero(own == TRAIN)
+    some = None if codes is None else codes[training]
+    divided = as_split(split, stratify=codes is not None)
+    found = divide_kept(divided, frame, kept[training], some, seed=seed)
+    return Parts(found.train, found.validation, np.sort(np.concatenate([found.test, kept[own == TEST]])))
+
+
+def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> tuple[Parts, tuple[str, ...]]:
+    """Parts in which training has every label: validation rows with one that it lacks train instead.
+
+    A share is drawn without looking at the labels, and rare ones come in a row or two.
+
+    Args:
+        parts: As drawn.
+        frame: The rows.
+        target: The column of joined labels.
+        separator: What parts them.
+
+    Returns:
+        The parts, and what there is to say about it.
+    """
+    used = np.sort(np.concatenate([parts.train, parts.validation]))
+    values = frame[target].iloc[used]
+    flags = labels.multi_hot(values, separator, labels.tags(values, separator, target, "split"), target, "split") > 0
+    trains = np.isin(used, parts.train)
+    moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
+    if not len(moved):
+        return parts, ()
+    train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
+    return Parts(train, validation, parts.test), (
+        f"{count(len(moved), 'row')} drawn for validation instead used for training, which else lacks some labels.",
+    )
+
+
+def class_counts(targets: NDArray[np.generic], target: Target) -> str:
+    """How many rows each class has, most frequent first; empty for numbers.
+
+    Example:
+        >>> from tabvision.tasks import Binary
+        >>> class_counts(np.array([1, 1, 0]), Target(columns=("pet",), task=Binary(), classes=("cat", "dog")))
+        'dog 2, cat 1'
+    """
+    if not target.task.is_classes:
+        return ""
+    num = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(target.classes))
+    order = np.argsort(-num, kind="stable")
+    return listed([f"{target.classes[place]} {int(num[place]):,}" for place in order])

@@ -1,0 +1,159 @@
+"""The loader of pictures: batches in the order that seed and epoch decide, resumable within an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tabvision.batch import Batch
+from tabvision.data.images.keypoints import points_in_view, views_of
+from tabvision.data.images.reader import BatchReader, Read
+from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.views import VariedView
+from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
+from tabvision.errors import BadValueError, count
+
+# What a batch carries for its device, and leaves there before a module sees it
+EXTRAS = ("matrix", "light", "box", "noise", "size")
+
+
+@final
+class ImageLoader:
+    """Batches of pictures: uint8 (B, 3, H, W) in channels-last memory, with targets, weights and row numbers.
+
+    A row whose file cannot be read is left out of its batch and written down. Steps stay as many as planned on every rank:
+    a training batch with fewer than two readable rows (BatchNorm has no spread over one) takes the next readable ones.
+
+    Args:
+        make_reader: Makes the reader of an epoch, so that a size changed in between takes effect.
+        tensors: What else a batch holds: tensors that share their first dimension.
+        rows: (R,) int64 row numbers to visit.
+        bad: Where unreadable files are written down.
+        batch_size: Rows a rank takes in one step, at least 1.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Decides the order together with the epoch.
+        rank: This rank, from 0.
+        world_size: Ranks in all.
+        on_end: Called when a pass ends or breaks off.
+        has_points: Whether the target is points, which move with their pictures.
+
+    Raises:
+        BadTypeError: `batch_size` is no whole number.
+        BadValueError: `batch_size` below 1, or fewer rows to shuffle than ranks.
+    """
+
+    def __init__(
+        self,
+        make_reader: Callable[[], BatchReader],
+        tensors: Mapping[str, Tensor],
+        rows: Tensor,
+        bad: BadFiles,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        on_end: Callable[[], None] | None = None,
+        has_points: bool = False,
+    ) -> None:
+        batch_size = check_batch_size("ImageLoader", batch_size)
+        if shuffle and len(rows) < world_size:
+            problem = f"{world_size} ranks cannot share {count(len(rows), 'training picture')}"
+            raise BadValueError("ImageLoader", problem, "Use fewer devices")
+        self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
+        self.has_points = has_points
+        order = RowOrder(rows, shuffle=shuffle, seed=seed)
+        self.least = 2 if shuffle else 0
+        self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=max(1, self.least))
+        self._reader: BatchReader | None = None
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        reader = self.make_reader()
+        epoch = self.batch_sampler.sampler.epoch
+        planned = (rows.numpy() for rows in self.batch_sampler)
+        self._reader = reader
+        try:
+            for read in reader.read_all(planned, epoch):
+                self._note(reader, read)
+                whole = self._filled(reader, read, epoch)
+                if len(whole.rows):
+                    yield self._batch_of(reader, whole, epoch)
+        finally:
+            if self.on_end is not None:
+                self.on_end()
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the pass is: batches read ahead do not count; a Trainer saves it, so that a fit can go on there."""
+        state = self.batch_sampler.state_dict()
+        ahead = 0 if self._reader is None else self._reader.num_ahead
+        return {**state, "done": state["done"] - ahead}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Lets the next pass go on where that one was."""
+        self.batch_sampler.load_state_dict(state_dict)
+
+    def _note(self, reader: BatchReader, read: Read) -> None:
+        """Writes down what could not be read."""
+        if not read.errors:
+            return
+        rows = np.array(list(read.errors), dtype=np.int64)
+        names = reader.store.table.files(rows) if isinstance(reader.store, FileStore) else map(str, rows)
+        for name, reason in zip(names, read.errors.values(), strict=True):
+            self.bad.add(name, reason)
+        self.bad.check()
+
+    def _filled(self, reader: BatchReader, read: Read, epoch: int) -> Read:
+        """A batch with too few readable rows, with the next readable ones of the part."""
+        least = min(self.least, len(read.rows) + len(read.errors))
+        if len(read.rows) >= least:
+            return read
+        for row in self._rows_after(read):
+            other = reader.read(np.array([row]), epoch)
+            self._note(reader, other)
+            read = _appended(read, other)
+            if len(read.rows) >= least:
+                return read
+        raise BadValueError("ImageLoader", "too few pictures can be read to train on", "Replace the damaged files")
+
+    def _rows_after(self, read: Read) -> NDArray[np.int64]:
+        """The part's other rows, those that come after the batch's first in number first."""
+        rows = np.sort(self.batch_sampler.sampler.rows.numpy())
+        taken = np.array([*read.rows, *read.errors], dtype=np.int64)
+        rolled = np.roll(rows, -int(np.searchsorted(rows, taken.min())))
+        return rolled[~np.isin(rolled, taken)]
+
+    def _batch_of(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
+        rows = torch.from_numpy(read.rows)
+        batch: dict[str, Any] = {"image": read.images}
+        batch |= {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+        batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
+        if "matrix" in batch:
+            batch["size"] = torch.tensor(reader.view.size)  # that the matrices lead to
+        if self.has_points:
+            views = views_of(reader.store, reader.view, read.rows, epoch)
+            batch["view"] = torch.from_numpy(views.astype(np.float32))
+            if "target" in batch:
+                points = points_in_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
+                batch["target"] = torch.from_numpy(points)
+        return cast("Batch", {**batch, "index": rows})
+
+
+def _appended(read: Read, other: Read) -> Read:
+    """One batch of the rows of two."""
+    if not len(other.rows):
+        return read
+    images = torch.cat([read.images, other.images]).contiguous(memory_format=torch.channels_last)
+    extras = {
+        name: np.concatenate([read.extras[name], values]) if name in read.extras else values
+        for name, values in other.extras.items()
+    }
+    return Read(images, np.concatenate([read.rows, other.rows]), extras, read.errors)

@@ -1,0 +1,273 @@
+"""A LightningDataModule for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision.augment.settings import Augmentation, augmentation_named
+from tabvision.data.base import Part, PartName
+from tabvision.data.images.base import PictureDataModule
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
+from tabvision.data.images.keypoints import (
+    as_points,
+    check_pairs,
+    fit_points,
+    marked,
+    points_in_view,
+    read_points,
+    views_of,
+)
+from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
+from tabvision.data.images.reader import BatchReader
+from tabvision.data.images.settings import Normalize, image_facts
+from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.views import TrainingView
+from tabvision.data.rows import chosen_task, encode_kept, row_weights, rows_with_target
+from tabvision.data.splits.base import Parts, Rows, Split
+from tabvision.data.targets import check_columns, check_shape, decode_labels, fit_target, stratify_codes
+from tabvision.errors import count
+from tabvision.schema import Schema
+from tabvision.tasks import Points, Task
+
+WHO = "ImageDataModule"
+
+
+class ImageDataModule(PictureDataModule):
+    r"""Pictures, ready to train on: found, labeled, divided; decoded and varied in threads, finished on the device.
+
+    The facts stand in `data.schema` as soon as the object exists. What was found is printed. No file is opened before
+    training: one that cannot be read is left out of its batch, and listed in `bad_files.csv` in the Trainer's folder.
+
+    Args:
+        source: A folder of class folders, perhaps within folders train, valid (val) and test; or a DataFrame, or the
+            path of a CSV, Parquet or Feather file, with a column of paths; or with `label_pattern` a folder of pictures.
+        target: The column to predict, or several; for folders the name that the classes get.
+        path: The column of paths; None for the first one that holds names of pictures.
+        root: The folder that paths are relative to; None for the table file's own.
+        suffix: What the paths lack at their end, such as ".jpg".
+        label_pattern: A regular expression for file names, whose first group is the label, such as r"^(.+)_\d+".
+        size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
+        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
+            schema's.
+        augment: "default", "none", "light", "strong", or settings of your own.
+        normalize: None to leave it to the network's weights, "imagenet", or (mean, spread).
+        task: What kind of target it is: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
+            pixels of each upright picture, which move with it; empty where a point is missing.
+        separator: What parts the labels in one multi-label column, such as " ".
+        split: Share of pictures for validation in (0, 1), a split object, or None to train on everything. Folders named
+            for validation come before a share.
+        weight: A column with the weight of each row in the loss, at least 0.
+        test: A folder or table with test pictures.
+        predict: A folder, a table or a list of paths to predict, without labels.
+        batch_size: Pictures a rank takes in one training step.
+        seed: Decides the split and, together with the epoch, the order and how each picture is varied.
+        num_workers: Threads that decode, 0 for none; None for one a core.
+        cache: Keeps pictures at about the network's size, so that the second epoch decodes none: "auto" in memory if
+            they all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then varies those
+            smaller pictures, a little softer than the files'; evaluation sees the very same pixels.
+        device_augment: Whether the device varies whole batches, rather than these threads; "auto" on a GPU.
+        bad_share: The largest share of files in [0, 1] that may be unreadable.
+        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module.
+        encoding: Of a text file that is not UTF-8, such as "latin-1".
+        missing_target: "error" to refuse rows without a target, "drop" to leave them out and say how many.
+        verbose: Whether to print what was found.
+
+    Raises:
+        MissingFileError: No such file or folder, or paths in the table that do not exist.
+        MissingColumnsError: No such column.
+        BadValueError: The pictures cannot be trained on as they are; the sentence says what to do.
+    """
+
+    def __init__(
+        self,
+        source: Pictures,
+        target: str | Sequence[str] | None = None,
+        *,
+        path: str | None = None,
+        root: str | Path | None = None,
+        suffix: str = "",
+        label_pattern: str | None = None,
+        size: int | Sequence[int] | None = None,
+        resize: Literal["crop", "squish", "pad"] | None = None,
+        augment: str | Augmentation | Mapping[str, Any] | None = "default",
+        normalize: Normalize = None,
+        task: Task | str | None = None,
+        separator: str | None = None,
+        split: float | Split | None = 0.2,
+        weight: str | None = None,
+        test: Pictures | None = None,
+        predict: Pictures | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        num_workers: int | None = None,
+        cache: str | Path | None = "auto",
+        device_augment: bool | Literal["auto"] = "auto",
+        bad_share: float = 0.01,
+        schema: Schema | None = None,
+        encoding: str | None = None,
+        missing_target: Literal["error", "drop"] = "error",
+        verbose: bool = True,
+    ) -> None:
+        points = as_points(task if schema is None else schema.task)
+        if points is not None and schema is None:
+            resize = resize or "squish"  # every point stays in view
+        known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize, WHO)
+        super().__init__(
+            known,
+            augmentation_named(augment),
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=num_workers,
+            cache=cache,
+            device_augment=device_augment,
+            bad_share=bad_share,
+            verbose=verbose,
+        )
+        self.missing_target, self.weight = missing_target, weight
+        text = () if schema is None else schema.text_columns
+        where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
+        table = gathered(labeled_pictures(source, target, schema, where, who=WHO), split, encoding, who=WHO)
+        self.image = replace(known, name=table.path if schema is None else known.name)
+        columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None, WHO)
+        parts = self._fit(table, columns, points or task, separator, split, schema)
+        self._fill(table, parts)
+        self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
+        self._say(self.summary())
+
+    @override
+    def summary(self) -> str:
+        """What is predicted from what, and how many pictures of each class each part has."""
+        lines = [str(self.schema)]
+        for name, part in self.parts.items():
+            counts = ""
+            if "target" in part.tensors:
+                counts = class_counts(part.tensors["target"][part.rows].numpy(), self.schema.target)
+            lines.append(f"{name}: {count(len(part.rows), 'picture')}" + (f" ({counts})" if counts else ""))
+        return "\n".join(lines)
+
+    def show_batch(self, num: int = 9) -> list[tuple[NDArray[np.uint8], str]]:
+        """The first training pictures of the next epoch, varied as the network will see them, each with its label.
+
+        Points are drawn into their picture, and the label says how many it shows.
+
+        Shape:
+            - picture: (H, W, 3) uint8; `tabvision.plots.image_grid` draws them
+        """
+        rows = self.train_dataloader().batch_sampler.sampler.of_epoch(0)[:num]
+        view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
+        read = BatchReader(self._store("train"), view, num_workers=0).read(rows.numpy(), 0)
+        targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
+        pictures = read.images.permute(0, 2, 3, 1).numpy()
+        if isinstance(self.schema.task, Points):
+            views = views_of(self._store("train"), view, read.rows, 0)
+            return [marked(*each) for each in zip(pictures, points_in_view(targets, views, cut=True), strict=True)]
+        labels = decode_labels(self.schema.target, targets)
+        return [(picture, _text(label)) for picture, label in zip(pictures, labels, strict=True)]
+
+    def _fit(
+        self,
+        table: PictureTable,
+        columns: Sequence[str],
+        task: Task | str | None,
+        separator: str | None,
+        split: float | Split | None,
+        schema: Schema | None,
+    ) -> Parts:
+        """Chooses the task, divides the rows, and makes the schema from those that train."""
+        self._say(*table.notes)
+        check_columns(table.frame, columns, WHO)
+        check_files(table, WHO)
+        kept = self._kept(table.frame, columns, task if schema is None else schema.task)
+        targets = table.frame[list(columns)]  # the paths need not be copied
+        rows = targets.iloc[kept]
+        task = self._chosen_task(rows, columns, task, separator) if schema is None else schema.task
+        codes = stratify_codes(rows, columns, task)
+        parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed, who=WHO)
+        if separator is not None and schema is None and table.part is None and isinstance(split, float):
+            parts, notes = with_every_label(parts, table.frame, columns[0], separator)
+            self._say(*notes)
+        if schema is None:
+            training = targets.iloc[parts.train]
+            if isinstance(task, Points):
+                target = fit_points(training, columns, task, WHO)
+            else:
+                target = fit_target(training, columns, task, separator, who=WHO)
+            schema = Schema(target=target, image=self.image)
+        self.schema = schema
+        return parts
+
+    def _chosen_task(
+        self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
+    ) -> Task:
+        if isinstance(task, Points):
+            check_pairs(columns, separator, WHO)
+            return task
+        task, notes = chosen_task(rows, columns, task, separator, WHO)
+        check_shape(columns, task, separator, WHO)
+        self._say(*notes)
+        return task
+
+    def _kept(self, frame: pd.DataFrame, columns: Sequence[str], task: Task | str | None) -> Rows:
+        if isinstance(task, Points):  # some points of a picture may be missing
+            return np.arange(len(frame), dtype=np.int64)
+        kept, notes = rows_with_target(frame, columns, self.missing_target, WHO)
+        self._say(*notes)
+        return kept
+
+    def _fill(self, table: PictureTable, parts: Parts) -> None:
+        """Prepares the targets of the source's parts."""
+        places: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        used = np.sort(np.concatenate(list(places.values())))
+        tensors = self._tensors(table.frame, used)
+        self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
+        self.tables = dict.fromkeys(self.parts, table)
+
+    def _fill_others(self, source: Pictures, test: Pictures | None, predict: Pictures | None, where: Where) -> None:
+        """Prepares what comes from sources of its own, or from a folder's test pictures without labels."""
+        if test is not None:
+            columns = self.schema.target.columns
+            self._add("test", labeled_pictures(test, columns, self.schema, where, least=1, who=WHO))
+        others = own_test(source, where, who=WHO) if predict is None else unlabeled_pictures(predict, where, who=WHO)
+        if others is not None:
+            self._add("predict", others)
+        self._check_weights()
+        self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
+
+    def _add(self, name: PartName, table: PictureTable) -> None:
+        self._say(*table.notes)
+        check_files(table, WHO)
+        rows: Rows = np.arange(len(table.frame), dtype=np.int64)
+        tensors: dict[str, Tensor] = {}
+        if name == "test":
+            check_columns(table.frame, self.schema.target.columns, WHO)
+            rows = self._kept(table.frame, self.schema.target.columns, self.schema.task)
+            tensors = self._tensors(table.frame, rows)
+        self.parts[name], self.tables[name] = Part(tensors, torch.from_numpy(rows)), table
+
+    def _tensors(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Tensor]:
+        target = self.schema.target
+        if isinstance(target.task, Points):
+            encoded = read_points(frame, target.columns, WHO).astype(np.float32)
+        else:
+            encoded = encode_kept(frame, target, rows, WHO)
+        tensors = {"target": torch.from_numpy(encoded)}
+        if self.weight is not None:
+            tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, rows, WHO))
+        return tensors
+
+
+def _text(label: object) -> str:
+    """A label, flags or numbers as a few letters."""
+    if isinstance(label, np.ndarray):
+        return ", ".join(f"{value:.3g}" for value in label)
+    return str(label)

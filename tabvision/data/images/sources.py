@@ -1,0 +1,116 @@
+"""What a user may pass as pictures: folders, tables, lists of paths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from tabvision.data.images.files import (
+    LABEL_COLUMN,
+    PATH_COLUMN,
+    PictureTable,
+    is_picture,
+    labels_from_names,
+    picture_table,
+)
+from tabvision.data.images.folders import all_pictures, class_folders, unlabeled_test
+from tabvision.data.images.labels import target_columns
+from tabvision.data.splits.base import Split
+from tabvision.data.tables.read import Source
+from tabvision.schema import Schema
+
+Pictures: TypeAlias = Source | Sequence[str | Path]
+"""A folder, a table with a column of paths (a frame or a file), or a list of paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """How a user has described a source; see `ImageDataModule`.
+
+    Args:
+        path: The column of paths, or None to find it.
+        root: The folder that paths are relative to.
+        suffix: What paths lack at their end.
+        encoding: Of a text file.
+        label_pattern: The regular expression that finds labels in file names, or None.
+        text: Columns of a text file that are text, even if they look like numbers.
+    """
+
+    path: str | None = None
+    root: str | Path | None = None
+    suffix: str = ""
+    encoding: str | None = None
+    label_pattern: str | None = None
+    text: Collection[str] = ()
+
+    def table(self, source: Pictures, *, who: str, path: str | None = None) -> PictureTable:
+        """The pictures of a table or list."""
+        return picture_table(
+            source,
+            path=path or self.path,
+            root=self.root,
+            suffix=self.suffix,
+            encoding=self.encoding,
+            text=self.text,
+            who=who,
+        )
+
+
+def labeled_pictures(
+    source: Pictures,
+    target: str | Sequence[str] | None,
+    schema: Schema | None,
+    where: Where,
+    *,
+    least: int = 2,
+    who: str,
+) -> PictureTable:
+    """The pictures of a source and what is to be learned of each.
+
+    Args:
+        source: Where they are.
+        target: The target's columns; for folders and file names the one to fill.
+        schema: One that is used again, or None.
+        where: How the source is to be read.
+        least: How many classes folders must hold.
+        who: Who speaks in an error.
+    """
+    label = target_columns(target, schema, LABEL_COLUMN, who)[0]
+    if where.label_pattern is None:
+        if is_folder(source):
+            return class_folders(cast("str", source), label=label, least=least, who=who)
+        return where.table(source, who=who)
+    table = all_pictures(cast("str", source), who=who) if is_folder(source) else where.table(source, who=who)
+    return labels_from_names(table, where.label_pattern, label=label, who=who)
+
+
+def unlabeled_pictures(source: Pictures, where: Where, *, who: str) -> PictureTable:
+    """The pictures to predict."""
+    if is_folder(source):
+        return all_pictures(cast("str", source), who=who)
+    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
+        return where.table(source, who=who, path=PATH_COLUMN)
+    return where.table(source, who=who)
+
+
+def own_test(source: Pictures, where: Where, *, who: str) -> PictureTable | None:
+    """A folder's own test pictures without labels, or None."""
+    folder = unlabeled_test(cast("str", source), who=who) if is_folder(source) and where.label_pattern is None else None
+    return None if folder is None else all_pictures(folder, who=who)
+
+
+def gathered(table: PictureTable, split: float | Split | None, encoding: str | None, *, who: str) -> PictureTable:
+    """The table with the rows that a split brings along."""
+    if not isinstance(split, Split) or table.part is not None:
+        return table
+    return replace(table, frame=split.gather(table.frame, who=who, encoding=encoding))
+
+
+def is_folder(source: Pictures) -> bool:
+    """Whether a source is a folder, or a path that can only mean one."""
+    if not isinstance(source, str | Path):
+        return False
+    path = Path(source).expanduser()
+    return path.is_dir() or (not path.exists() and (not path.suffix or is_picture(path.name)))

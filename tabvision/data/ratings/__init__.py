@@ -1,0 +1,1 @@
+"""Rating data: users, items, ratings, and negatives drawn for implicit feedback."""

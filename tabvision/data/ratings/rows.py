@@ -1,0 +1,149 @@
+"""Rows of ratings as they come: ids made whole numbers, gaps and repeated pairs found, each said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data.splits.ordered import times_as_numbers
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count
+from tabvision.preprocess.parse import family_of
+
+Duplicates = Literal["error", "last", "keep"]
+Missing = Literal["error", "drop"]
+LARGEST_EXACT = 2**53  # from here on a float skips whole numbers
+
+
+def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with ids that came as floats turned into whole numbers, and a sentence for each such column.
+
+    Joining tables turns whole numbers into floats where a row finds no partner.
+
+    Raises:
+        BadTypeError: Floats with a fraction, which are a quantity, floats too large to be exact, cells that hold lists, or
+            ids of several kinds.
+
+    Example:
+        >>> frame, notes = with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"], "here")
+        >>> frame["user"].tolist(), notes
+        ([1, 2], ["Column 'user' holds floats that are all whole: taken as whole numbers."])
+    """
+    new, notes = {}, []
+    for name in columns:
+        values = frame[name]
+        if values.dtype == object:
+            _check_one_kind(values.dropna(), name, who)
+        if not pd.api.types.is_float_dtype(values):
+            continue
+        present = values.dropna()
+        _check_whole(present, name, who)
+        if len(present):
+            new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
+            notes.append(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
+    return (frame.assign(**new) if new else frame), notes
+
+
+def _check_whole(ids: pd.Series, name: str, who: str) -> None:
+    fractions = ids[~np.isfinite(ids) | (ids % 1 != 0)]
+    if len(fractions):
+        problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
+        raise BadTypeError(who, problem, "Name the column with the ids; a quantity is no id")
+    if len(rounded := ids[ids.abs() >= LARGEST_EXACT]):
+        problem = (
+            f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
+        )
+        raise BadTypeError(who, problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
+
+
+def _check_one_kind(ids: pd.Series, name: str, who: str) -> None:
+    """Ids 1 and "1" would be two users."""
+    examples: dict[Any, Any] = {type(value): value for value in reversed(ids.tolist())}
+    families = {family_of(kind) for kind in examples}
+    if None in families:
+        kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
+        problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
+        raise BadTypeError(who, problem, "Name the column with the ids, one in each row")
+    if len(families) > 1:
+        shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
+        remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"
+        raise BadTypeError(who, f"column {name!r} must hold ids of one kind, got {shown}", remedy)
+
+
+def complete_rows(
+    frame: pd.DataFrame, columns: Sequence[str], missing: Missing, who: str
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The rows in which no column has a gap, as row numbers, and a sentence about those left out.
+
+    Raises:
+        UnknownNameError: `missing` is neither "error" nor "drop".
+        BadValueError: There are gaps and they are not to be dropped, or nothing is left.
+
+    Example:
+        >>> complete_rows(pd.DataFrame({"user": ["a", None]}), ["user"], "drop", "here")
+        (array([0]), ["1 row without 'user' left out."])
+    """
+    if missing not in ("error", "drop"):
+        raise UnknownNameError(who, "way with gaps", missing, ["error", "drop"])
+    gaps = frame[list(columns)].isna()
+    rows = gaps.any(axis=1).to_numpy(dtype=bool)
+    if not rows.any():
+        return np.arange(len(frame), dtype=np.int64), []
+    lacking = " or ".join(repr(name) for name in columns if gaps[name].any())
+    if missing == "error":
+        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {lacking}, first row {int(rows.argmax())}"
+        raise BadValueError(who, problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
+    if rows.all():
+        raise BadValueError(who, f"every row is without {lacking}", "Name other columns")
+    return np.flatnonzero(~rows).astype(np.int64), [f"{count(int(rows.sum()), 'row')} without {lacking} left out."]
+
+
+def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str, who: str) -> NDArray[np.int64]:
+    """Row numbers, the earliest first; of one time as they come.
+
+    Example:
+        >>> in_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when", "here").tolist()
+        [1, 0]
+    """
+    times = times_as_numbers(frame[timestamp].iloc[rows], who)
+    return rows[np.argsort(times, kind="stable")]
+
+
+def without_duplicates(
+    frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates, who: str
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Row numbers without those of a pair that comes again further down, and a sentence about what was done.
+
+    Args:
+        frame: The table.
+        rows: Row numbers to look at, in the order in which a later one wins.
+        pair: The columns of user and item.
+        duplicates: "error" to refuse them, "last" to take the last row of a pair, "keep" to take all.
+        who: Who speaks in an error.
+
+    Raises:
+        UnknownNameError: `duplicates` is none of these.
+        BadValueError: A pair comes again, and is to be refused.
+
+    Example:
+        >>> frame = pd.DataFrame({"user": [1, 1, 1], "item": [7, 8, 7]})
+        >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last", "here")[0].tolist()
+        [1, 2]
+    """
+    if duplicates not in ("error", "last", "keep"):
+        raise UnknownNameError(who, "way with duplicates", duplicates, ["error", "last", "keep"])
+    if duplicates == "keep":
+        return rows, []
+    again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)
+    if not again.any():
+        return rows, []
+    if duplicates == "error":
+        first = ", ".join(repr(frame[name].iloc[rows[[again.argmax()]]].tolist()[0]) for name in pair)
+        problem = f"{count(int(again.sum()), 'row')} repeat a pair of {pair[0]!r} and {pair[1]!r}, such as ({first})"
+        problem = problem.replace("1 row repeat", "1 row repeats")
+        remedy = 'Keep the last of each, duplicates="last", or all, "keep", or average them: '
+        raise BadValueError(who, problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
+    return rows[~again], [f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item."]

@@ -1,0 +1,1 @@
+"""Splits: which rows train, validate and test."""

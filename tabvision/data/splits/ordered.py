@@ -1,0 +1,185 @@
+"""Splits that keep rows together: by group, and by time."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from tabvision.data.splits.base import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Parts,
+    Split,
+    check_shares,
+    factorized,
+    parts_from,
+    split_column,
+)
+from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.preprocess.parse import parse_number
+
+
+@final
+@dataclass(frozen=True)
+class GroupSplit(Split):
+    """Whole groups at random: no value of the column is in two parts.
+
+    Args:
+        column: Names the group of each row, such as a patient; it is no feature.
+        share: Of the rows that validate, in (0, 1), met as nearly as the groups drawn allow.
+        test_share: Of the rows that test, in [0, 1).
+
+    Example:
+        >>> frame = pd.DataFrame({"patient": ["a", "a", "b", "b", "c"]})
+        >>> parts = GroupSplit("patient", 0.4)(frame, None, seed=0)
+        >>> set(frame.patient[parts.train]) & set(frame.patient[parts.validation])
+        set()
+    """
+
+    column: str
+    share: float = 0.2
+    test_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the shares."""
+        check_shares("GroupSplit", self.share, self.test_share)
+
+    @property
+    @override
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @override
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+        codes, groups = factorized("GroupSplit", frame, self.column)
+        needed = 3 if self.test_share else 2
+        if len(groups) < needed:
+            problem = f"column {self.column!r} has {count(len(groups), 'group')}, {needed} parts need at least {needed}"
+            raise BadValueError("GroupSplit", problem, "Use another column, or RandomSplit")
+        order = np.random.default_rng(seed).permutation(len(groups))
+        sizes = np.bincount(codes)
+        part = np.full(len(groups), TRAIN, dtype=np.int8)
+        spare = 1 if self.test_share else 0
+        part[_draw(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
+        if self.test_share:
+            rest = order[part[order] == TRAIN]
+            part[_draw(rest[:-1], sizes, self.test_share * len(frame))] = TEST
+        return parts_from("GroupSplit", part[codes], self.share, self.test_share)
+
+
+@final
+@dataclass(frozen=True)
+class TimeSplit(Split):
+    """The latest rows validate; with a test share, the very latest test and those before them validate.
+
+    Rows of one time stay together, in the cut that comes nearest to the share. The column stays a feature.
+
+    Args:
+        column: Dates, times or numbers. Text is read as numbers, or else as ISO 8601 dates, or else in the format of its
+            first value (month before day where both could be).
+        share: Of the rows that validate, in (0, 1).
+        test_share: Of the rows that test, in [0, 1).
+
+    Example:
+        >>> frame = pd.DataFrame({"day": [3, 1, 2, 5, 4]})
+        >>> TimeSplit("day", 0.4)(frame, None, seed=0).validation.tolist()
+        [3, 4]
+    """
+
+    column: str
+    share: float = 0.2
+    test_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the shares."""
+        check_shares("TimeSplit", self.share, self.test_share)
+
+    @override
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+        times = times_as_numbers(split_column("TimeSplit", frame, self.column), "TimeSplit")
+        ordered = np.sort(times)
+        cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # places where a new time begins
+        needed = 2 if self.test_share else 1
+        if len(cuts) < needed:
+            problem = f"column {self.column!r} has {count(len(cuts) + min(1, len(ordered)), 'distinct time')}"
+            raise BadValueError(
+                "TimeSplit", f"{problem}, {needed + 1} parts need at least {needed + 1}", "Use RandomSplit"
+            )
+        part = np.full(len(times), TRAIN, dtype=np.int8)
+        end = len(times)
+        if self.test_share:
+            end = _nearest(cuts[1:], round(len(times) * (1 - self.test_share)))
+            cuts = cuts[cuts < end]
+        start = _nearest(cuts, round(end - len(times) * self.share))
+        part[times >= ordered[start]] = VALIDATION
+        if self.test_share:
+            part[times >= ordered[end]] = TEST
+        return parts_from("TimeSplit", part, self.share, self.test_share)
+
+
+def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
+    """Groups in the order given, each taken if that brings the rows nearer to what is wanted; at least one."""
+    drawn, missing = [], wanted
+    for group in candidates.tolist():
+        if missing <= 0:
+            break
+        if sizes[group] < 2 * missing:
+            drawn.append(group)
+            missing -= int(sizes[group])
+    return drawn or [int(candidates[np.argmin(sizes[candidates])])]
+
+
+def _nearest(cuts: NDArray[Any], place: int) -> int:
+    return int(cuts[np.argmin(np.abs(cuts - place))])
+
+
+def times_as_numbers(values: pd.Series, who: str) -> NDArray[Any]:
+    """Times as numbers that sort alike.
+
+    Args:
+        values: Dates, times, numbers, or text of one of them; without gaps.
+        who: Who speaks in an error.
+
+    Raises:
+        BadTypeError: Values that are no times.
+
+    Example:
+        >>> times_as_numbers(pd.Series(["9", "10"]), "here").argsort().tolist()
+        [0, 1]
+    """
+    if not pd.api.types.is_numeric_dtype(values):
+        numbers = _numbers_in(values)
+        values = _as_dates(values, who) if numbers is None else numbers
+    found = values.to_numpy()
+    return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
+
+
+def _numbers_in(values: pd.Series) -> pd.Series | None:
+    """The numbers that text writes, or None where a value writes none."""
+    if not all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1)):
+        return None  # dates, as a rule: spares a look at all of them
+    numbers = pd.to_numeric(values, errors="coerce")
+    return None if numbers.isna().any() else numbers
+
+
+def _as_dates(values: pd.Series, who: str) -> pd.Series:
+    if isinstance(values.dtype, pd.PeriodDtype):
+        values = values.dt.start_time
+    for options in ({"format": "ISO8601"}, {}):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # pandas warns where the format must be guessed anew for every row
+                dates = pd.to_datetime(values, utc=True, **options)
+        except (ValueError, TypeError, UserWarning, OverflowError):
+            continue
+        return dates.dt.tz_localize(None)
+    column = values.name
+    problem = f"column {column!r} must hold dates, times or numbers, got values such as {values.iloc[0]!r}"
+    raise BadTypeError(who, problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")

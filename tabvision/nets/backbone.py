@@ -1,0 +1,182 @@
+"""A body: a network without its classifier, and what has to be known of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from typing_extensions import override
+
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.nets.layers import resting_norms
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SPREAD = (0.229, 0.224, 0.225)
+_SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 384, 448, 512, 518)
+
+
+@final
+class Body(nn.Module):
+    """A network that ends before its classifier.
+
+    Where a training batch is one picture, so small that a map is one pixel, BatchNorm uses its running statistics there.
+
+    Args:
+        net: From normalized pictures to feature maps, tokens or one vector a picture.
+        mean: Of each channel, which the weights expect taken off, of values in [0, 1].
+        spread: Standard deviation of each channel, which they expect divided by.
+        in_channels: Channels of a picture.
+        channels_first: Whether maps come as (B, C, H, W); else as (B, H, W, C).
+
+    Shape:
+        - input: (B, in_channels, H, W) float
+        - returns: (B, C, H, W) float, or (B, C) where the net pools by itself; tokens (B, N, C) are averaged
+
+    Example:
+        >>> Body(nn.Conv2d(3, 8, 3)).feature_shape((32, 32))
+        (8, 30, 30)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        spread: Sequence[float] = IMAGENET_SPREAD,
+        in_channels: int = 3,
+        channels_first: bool = True,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.mean, self.spread = tuple(mean), tuple(spread)
+        self.in_channels = in_channels
+        self.channels_first = channels_first
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        with resting_norms(self.net) if self.training and len(images) == 1 else contextlib.nullcontext():
+            features = self.net(images)
+        if not isinstance(features, Tensor):
+            problem = f"a body must give a tensor of features, got {type(features).__name__}"
+            raise BadTypeError("Body", problem, "Wrap it in a net that answers one tensor")
+        if features.ndim == 3:
+            return features.mean(dim=1)
+        return features if self.channels_first or features.ndim != 4 else features.permute(0, 3, 1, 2)
+
+    def feature_shape(self, size: tuple[int, int], who: str = "Body") -> tuple[int, ...]:
+        """The shape of one picture's features, found without computing them where torch can.
+
+        Args:
+            size: (height, width) of a picture in pixels.
+            who: Who asks, for the sentence when the size does not fit.
+
+        Raises:
+            BadValueError: The net takes no pictures of that size, or gives no features.
+            BadTypeError: It gives no tensor.
+        """
+        try:
+            features = self._dry_run(size)
+        except TabvisionError:
+            raise
+        except Exception as error:
+            raise self._wrong_size(who, size, error) from error
+        if features.ndim not in (2, 4) or len(features) != 1:
+            got = tuple(features.shape)
+            problem = f"a body must give features (B, C, H, W), (B, N, C) or (B, C), got {got} for one picture"
+            raise BadValueError(who, problem, "Cut off what comes after the features")
+        return tuple(features.shape[1:])
+
+    def _dry_run(self, size: tuple[int, int]) -> Tensor:
+        try:
+            return self._shapes_only(size)
+        except Exception:  # a net that looks at values; where the size is at fault, this fails as well
+            device = next((tensor.device for tensor in self.parameters()), None)
+            with _evaluating(self), torch.no_grad():
+                features: Tensor = self(torch.zeros(1, self.in_channels, *size, device=device))
+            return features
+
+    def _shapes_only(self, size: tuple[int, int]) -> Tensor:
+        """Features on torch's meta device: milliseconds for the largest net and picture."""
+        tensors = {name: value.to("meta") for name, value in _tensors_of(self).items()}
+        with _evaluating(self), torch.no_grad():
+            picture = torch.empty(1, self.in_channels, *size, device="meta")
+            features: Tensor = functional_call(self, tensors, (picture,))
+        return features
+
+    def _wrong_size(self, who: str, size: tuple[int, int], error: Exception) -> BadValueError:
+        fitting = next((side for side in _SIZES if self._takes(side)), None)
+        problem = f"the body takes no pictures of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
+        remedy = f"Pass size={fitting} or another that it takes" if fitting else "Pass another size or body"
+        return BadValueError(who, problem, remedy)
+
+    def _takes(self, side: int) -> bool:
+        with contextlib.suppress(Exception):
+            return len(self._shapes_only((side, side))) == 1
+        return False
+
+
+def as_body(net: nn.Module) -> Body:
+    """A user's own network as a body; its pictures are normalized by ImageNet's statistics unless the data says otherwise."""
+    return net if isinstance(net, Body) else Body(net)
+
+
+def adapt_channels(who: str, net: nn.Module, in_channels: int, *, pretrained: bool) -> None:
+    """Makes the first convolution take another number of channels than 3, in place.
+
+    One channel gets the sum of the three weights, two the first two by 1.5, more than three zeros for the rest; without
+    pretrained weights all are drawn anew.
+
+    Raises:
+        BadValueError: No convolution over three channels, or a number below 1.
+
+    Source: fastai `_update_first_layer`.
+
+    Example:
+        >>> net = nn.Conv2d(3, 8, 3)
+        >>> adapt_channels("demo", net, 1, pretrained=True)
+        >>> net(torch.zeros(1, 1, 5, 5)).shape
+        torch.Size([1, 8, 3, 3])
+    """
+    if type(in_channels) is not int or in_channels < 1:
+        raise BadValueError(
+            who, f"in_channels must be a whole number from 1, got {in_channels!r}", "Pass 1 for grey pictures"
+        )
+    if in_channels == 3:
+        return
+    first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3 or first.groups != 1:
+        raise BadValueError(who, "the net does not begin with a convolution over 3 channels", "Pass in_channels=3")
+    old = first.weight.detach()
+    first.in_channels = in_channels
+    first.weight = nn.Parameter(old.new_zeros(len(old), in_channels, *first.kernel_size))
+    if pretrained:
+        with torch.no_grad():
+            first.weight[:, :3] = _spread_over(old, in_channels)
+    else:
+        first.reset_parameters()
+
+
+def _spread_over(weight: Tensor, in_channels: int) -> Tensor:
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, :2] * 1.5 if in_channels == 2 else weight
+
+
+def _tensors_of(net: nn.Module) -> dict[str, Tensor]:
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
+@contextlib.contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; each part goes back to the mode it was in."""
+    modes = [(part, part.training) for part in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,105 @@
+"""How numbers enter a network: normalized and squashed, or encoded piecewise-linearly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.errors import BadValueError
+from tabvision.nets.layers import BatchNorm1d
+
+LIMIT = 3.0  # standard deviations; RealMLP's smooth clipping
+PIECEWISE_WIDTH = 8  # outputs for each number; diamonds, 12 seeds: RMSE 0.0918 with 8, 0.0942 with 16
+
+
+@final
+class PlainNumbers(nn.Module):
+    """Numbers as they are, far-out ones squashed, BatchNorm on them.
+
+    Args:
+        num_columns: How many; none is fine.
+        norm: Whether BatchNorm is put on them.
+        squash: Whether x becomes x / sqrt(1 + (x / 3)**2): x itself near 0, never beyond 3. A value far from all that
+            training saw then moves the answer by a bounded amount.
+
+    Shape:
+        - continuous: (B, N) float, standardized
+        - returns: (B, N) float
+
+    Source: Holzmueller et al. 2024, "Better by Default" (RealMLP), smooth clipping.
+
+    Example:
+        >>> PlainNumbers(3, norm=False)(torch.tensor([[-0.1, 0.1, 1e30]])).tolist()
+        [[-0.0999..., 0.0999..., 3.0]]
+    """
+
+    def __init__(self, num_columns: int, *, norm: bool = True, squash: bool = True) -> None:
+        super().__init__()
+        self.width = num_columns
+        self.norm = BatchNorm1d(num_columns) if norm and num_columns else nn.Identity()
+        self.squash = squash
+
+    @override
+    def forward(self, continuous: Tensor) -> Tensor:
+        if self.squash:  # before the norm: one wild value in a batch would shake the statistics of its column
+            continuous = (
+                continuous / LIMIT
+            ).atan().sin() * LIMIT  # the formula above without a square, which overflows
+        normed: Tensor = self.norm(continuous)
+        return normed
+
+
+@final
+class PiecewiseNumbers(nn.Module):
+    """Each number as the place it has among its bins, through a small linear layer of its own.
+
+    A column without edges (constant in training) enters as it is.
+
+    Args:
+        bins: Rising edges of each column, at least two; none for a constant column.
+        width: Outputs for each column.
+
+    Shape:
+        - continuous: (B, N) float
+        - returns: (B, N * width) float
+
+    Raises:
+        BadValueError: Edges that do not rise, are not finite, or a single one.
+
+    Source: Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning"; version B, TabM's.
+
+    Example:
+        >>> PiecewiseNumbers([(-1.0, 0.0, 2.0), ()], width=4)(torch.zeros(5, 2)).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(self, bins: Sequence[Sequence[float]], width: int = PIECEWISE_WIDTH) -> None:
+        super().__init__()
+        for place, edges in enumerate(bins):
+            _check_edges(place, edges)
+        self.width = len(bins) * width
+        tensors = [torch.tensor(tuple(edges) or (0.0, 1.0), dtype=torch.float32) for edges in bins]
+        from rtdl_num_embeddings import PiecewiseLinearEmbeddings  # imports scikit-learn if it is there: a second
+
+        with warnings.catch_warnings():  # a column of two values has one bin, and that is right
+            warnings.filterwarnings("ignore", "The .*-th feature has just two bin edges", UserWarning)
+            self.encoding = PiecewiseLinearEmbeddings(tensors, width, activation=False, version="B")
+
+    @override
+    def forward(self, continuous: Tensor) -> Tensor:
+        encoded: Tensor = self.encoding(continuous)
+        return encoded.flatten(1)
+
+
+def _check_edges(place: int, edges: Sequence[float]) -> None:
+    rising = all(low < high for low, high in itertools.pairwise(edges))
+    if len(edges) == 1 or not rising or not all(map(math.isfinite, edges)):
+        problem = f"bins of number {place} must be at least two rising edges, got {tuple(edges)!r}"
+        raise BadValueError("EmbeddingMLP", problem, "Take them from the schema's continuous columns")

@@ -1,0 +1,165 @@
+"""Values of one column to codes and back: the sorted vocabulary, and a writer that looks rows up in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.errors import BadTypeError
+from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
+from tabvision.preprocess.convert import all_missing, as_labels, as_numbers
+from tabvision.preprocess.parse import Family
+from tabvision.schema import Label
+
+Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # fills the second with what the rows of the first become
+
+MAX_TABLE = 1 << 20  # entries of a lookup table
+MAX_BLOCKWISE = 4_096  # text values looked up anew for each block of rows; more are looked up once, for all rows
+
+
+def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
+    """The distinct values, sorted, and whether they carry an order of their own, which is then kept.
+
+    Example:
+        >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
+        (('a', 'b'), False)
+    """
+    column = as_labels(column)
+    if isinstance(column, Levels):
+        values = _values(column.values)
+        used = np.unique(column.codes[column.codes >= 0])
+        seen: list[Any] = [values[code] for code in used.tolist() if values[code] is not None]
+        return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
+    if isinstance(column, Text):
+        return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
+    assert isinstance(column, Numbers), "as_labels leaves no moments"
+    return tuple(_plain(distinct_numbers(column.values), column.kind)), False
+
+
+def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """The distinct numbers, rising; NaN is none of them."""
+    if values.dtype.kind in "bui" and len(values):
+        values = values.view(np.uint8) if values.dtype.kind == "b" else values
+        low, high = int(values.min()), int(values.max())
+        if high - low < MAX_TABLE and low >= -(2**62) and high < 2**62:
+            shifted = values if low >= 0 and high < MAX_TABLE else values.astype(np.int64) - low
+            return np.flatnonzero(np.bincount(shifted)) + (0 if shifted is values else low)
+    distinct = pc.unique(pa.array(values)).to_numpy(zero_copy_only=False) if values.dtype.kind != "b" else values
+    distinct = np.unique(distinct)
+    return distinct[~np.isnan(distinct)] if distinct.dtype.kind == "f" else distinct
+
+
+def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
+    """What kind of values a vocabulary holds.
+
+    Example:
+        >>> family_of_vocabulary((1, 2)), family_of_vocabulary((False, True)), family_of_vocabulary(("a",))
+        ('number', 'boolean', 'text')
+    """
+    if all(isinstance(label, str) for label in vocabulary):
+        return "text"
+    return "boolean" if all(isinstance(label, bool) for label in vocabulary) else "number"
+
+
+def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str, who: str) -> Writer:
+    """Writes the code of each row: 0 for missing or unseen, i + 1 for the value at place i.
+
+    Raises:
+        BadTypeError: The column holds another kind of value than the vocabulary.
+
+    Example:
+        >>> out = np.empty(3, np.int32)
+        >>> code_writer(Text(pa.array(["b", None, "z"])), ("a", "b"), "x", "demo")(slice(0, 3), out)
+        >>> out.tolist()
+        [2, 0, 0]
+    """
+    if not vocabulary or all_missing(column):
+        return write_zeros
+    wants_text = family_of_vocabulary(vocabulary) == "text"
+    column = as_labels(column) if wants_text else column
+    if isinstance(column, Levels):
+        inner = np.zeros(_length(column.values), dtype=np.int32)
+        code_writer(column.values, vocabulary, name, who)(slice(0, len(inner)), inner)
+        return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)
+    if isinstance(column, Text) and wants_text:
+        return _text_writer(column.values, vocabulary)
+    if isinstance(column, Numbers) and wants_text:
+        raise text_wanted(who, name, column.values[~np.isnan(column.values)][0].item())
+    return _number_writer(as_numbers(column, name, who, wrong=BadTypeError).values, vocabulary)
+
+
+def text_wanted(who: str, name: str, example: object) -> BadTypeError:
+    """The error of numbers where the training rows had text."""
+    problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
+    return BadTypeError(who, problem, f"Convert it, such as frame[{name!r}].astype(str)")
+
+
+def write_zeros(_rows: slice, out: NDArray[Any]) -> None:
+    """Writes 0 in every row."""
+    out[:] = 0
+
+
+def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
+    """Looks whole numbers up in a table that begins at `first`; numbers beyond either end get what stands there."""
+
+    def write(rows: slice, out: NDArray[Any]) -> None:
+        places = np.subtract(values[rows], first, dtype=np.int64)
+        np.take(table, places, mode="clip", out=out)
+
+    table = table.astype(np.float32 if table.dtype.kind == "f" else np.int32)
+    return write
+
+
+def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writer:
+    lookup = pa.array([None, *vocabulary], values.type)  # a missing value finds place 0
+
+    def codes(part: pa.ChunkedArray) -> NDArray[np.int32]:
+        found = pc.fill_null(pc.index_in(part, value_set=lookup), 0)
+        return np.asarray(found.to_numpy())
+
+    if len(vocabulary) > MAX_BLOCKWISE:
+        known = codes(values)
+        return lambda rows, out: np.copyto(out, known[rows])
+    return lambda rows, out: np.copyto(out, codes(values.slice(rows.start, rows.stop - rows.start)))
+
+
+def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Writer:
+    values = values.view(np.uint8) if values.dtype.kind == "b" else values
+    labels = np.array(vocabulary)
+    labels = labels.astype(np.int64) if labels.dtype.kind == "b" else labels
+    places = np.argsort(labels, kind="stable")
+    labels = labels[places]
+    small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
+    if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
+        table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for what lies beyond
+        table[labels - labels[0] + 1] = places + 1
+        return table_writer(values, table, first=int(labels[0]) - 1)
+
+    def write(rows: slice, out: NDArray[Any]) -> None:
+        part = values[rows]
+        found = np.minimum(np.searchsorted(labels, part), len(labels) - 1)
+        np.copyto(out, np.where(labels[found] == part, places[found] + 1, 0), casting="same_kind")
+
+    return write
+
+
+def _values(column: Text | Numbers | Moments) -> list[Any]:
+    if isinstance(column, Numbers):
+        return [None if value != value else value for value in _plain(column.values, column.kind)]  # noqa: PLR0124
+    assert isinstance(column, Text), "as_labels leaves no moments"
+    return list(column.values.to_pylist())
+
+
+def _plain(values: NDArray[Any], kind: str) -> list[Any]:
+    """Numpy numbers as Python ones of the kind they were before gaps made floats of them."""
+    as_kind: Any = {"boolean": bool, "integer": int, "float": float}[kind]
+    return [value if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
+
+
+def _length(column: Text | Numbers | Moments) -> int:
+    return len(column.values)

@@ -1,0 +1,146 @@
+"""A raw frame to the two arrays that a network reads: the hot path of training and prediction.
+
+Every source is read and checked first; then blocks of rows are written, all columns of a block while it sits in the
+processor's cache, by as many threads as there are cores (numpy and pyarrow let go of the interpreter's lock).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.preprocess.categories import Writer, code_writer, table_writer
+from tabvision.preprocess.checks import check_has
+from tabvision.preprocess.columns import Numbers, read_column
+from tabvision.preprocess.convert import as_moments, as_numbers
+from tabvision.preprocess.datetimes import Parts
+from tabvision.preprocess.plan import Category, DateColumns, Number, Plan, Prepared, plan_of
+from tabvision.preprocess.statistics import BLOCK, number_writer
+from tabvision.schema import Continuous
+
+MIN_THREADED = 200_000  # rows below which starting threads costs more than it saves
+MAX_THREADS = 8
+
+Writers: TypeAlias = list[tuple[str, int, Writer]]  # which array, which place, what writes it
+Arrays: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int32]]
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -> Arrays:
+    """The continuous and the categorical columns of a raw frame, in the schema's order.
+
+    Args:
+        prepared: A schema, or what `fit_features` gave.
+        frame: A raw frame with the training columns; others are not looked at.
+        who: Whom an error's sentence names.
+
+    Shape:
+        - returns: (N, C) float32, standardized, without gaps; (N, K) int32 codes, 0 for missing or unseen
+
+    Raises:
+        MissingColumnsError: Columns are not there.
+        BadTypeError: A column holds another kind of value than in training.
+        BadValueError: Infinities, or text that does not read as a number or date.
+
+    Example:
+        >>> import pandas as pd
+        >>> from tabvision.preprocess import fit_features, infer_kinds
+        >>> frame = pd.DataFrame({"size": [1.0, 3.0], "color": ["red", "red"], "price": [1, 2]})
+        >>> features = fit_features(frame, infer_kinds(frame, target=["price"], categorical=["color"]))
+        >>> [array.tolist() for array in to_arrays(features, pd.DataFrame({"size": [None], "color": ["blue"]}))]
+        [[[0.0]], [[0]]]
+    """
+    plan = plan_of(prepared)
+    check_has(frame, plan.sources, who)
+    num_rows = len(frame)
+    writers = _writers(plan, frame, who)
+    arrays: dict[str, Any] = {
+        "continuous": np.empty((num_rows, len(prepared.continuous)), np.float32),
+        "categorical": np.empty((num_rows, len(prepared.categorical)), np.int32),
+    }
+
+    def write(start: int) -> None:
+        rows = slice(start, min(start + BLOCK, num_rows))
+        for which, place, writer in writers:
+            writer(rows, arrays[which][rows, place])
+
+    in_threads(write, range(0, num_rows, BLOCK), num_rows)
+    return arrays["continuous"], arrays["categorical"]
+
+
+def _writers(plan: Plan, frame: pd.DataFrame, who: str) -> Writers:
+    """Every column read and checked."""
+    jobs: list[Callable[[], Writers]] = [
+        *(lambda it=number: _number_writers(it, frame, who) for number in plan.numbers),
+        *(lambda it=category: _category_writers(it, frame, who) for category in plan.categories),
+        *(lambda it=date: _date_writers(it, frame, who) for date in plan.dates),
+    ]
+    return [writer for group in in_threads(lambda job: job(), jobs, len(frame)) for writer in group]
+
+
+def in_threads(work: Callable[[In], Out], items: Iterable[In], num_rows: int) -> list[Out]:
+    """The work on each item, in order; in threads where the rows are many."""
+    threads = min(
+        MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if num_rows < MIN_THREADED or threads == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def _number_writers(number: Number, frame: pd.DataFrame, who: str) -> Writers:
+    column, name = number.column, number.column.source
+    values = as_numbers(read_column(frame[name], name, who), name, who).values
+    writer = number_writer(values, column.fill, column.mean, column.spread, name, who)
+    writers: Writers = [("continuous", number.place, writer)]
+    if number.flag:
+        writers.append(("categorical", number.flag[0], flag_writer(np.isnan(values))))
+    return writers
+
+
+def _category_writers(category: Category, frame: pd.DataFrame, who: str) -> Writers:
+    column, name = category.column, category.column.source
+    return [
+        ("categorical", category.place, code_writer(read_column(frame[name], name, who), column.vocabulary, name, who))
+    ]
+
+
+def _date_writers(date: DateColumns, frame: pd.DataFrame, who: str) -> Writers:
+    parts = Parts(as_moments(read_column(frame[date.name], date.name, who), date.name, who))
+    writers: Writers = []
+    for place, part, number in date.numbers:
+        if part == "elapsed":
+            values: NDArray[Any] = parts.elapsed
+            writer = number_writer(values, number.fill, number.mean, number.spread, date.name, who)
+        else:
+            places = parts.places(part)
+            writer = table_writer(places.index, _standard_table(places.parts[part], number), first=0)
+        writers.append(("continuous", place, writer))
+    for place, part, category in date.categories:
+        places = parts.places(part)
+        codes = np.zeros(len(places.parts[part]) + 1, dtype=np.int32)
+        column = Numbers(places.parts[part], "integer")
+        code_writer(column, category.vocabulary, date.name, who)(slice(0, len(codes) - 1), codes[1:])
+        writers.append(("categorical", place, table_writer(places.index, codes, first=0)))
+    if date.flag:
+        writers.append(("categorical", date.flag[0], flag_writer(parts.gaps)))
+    return writers
+
+
+def _standard_table(values: NDArray[Any], number: Continuous) -> NDArray[np.float64]:
+    """The standardized value at each place; at place 0, which is missing, the fill's."""
+    filled: NDArray[Any] = np.concatenate([[number.fill], values])
+    return np.asarray((filled - number.mean) / number.spread)
+
+
+def flag_writer(gaps: NDArray[np.bool_]) -> Writer:
+    """Writes the code of a `…_missing` flag, whose vocabulary is (False, True)."""
+    return lambda rows, out: np.copyto(out, gaps[rows] + np.int32(1))

@@ -1,0 +1,195 @@
+"""What standardizing needs to know of a number: fill, mean, spread, quantile edges; and the writer that uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.errors import BadValueError
+from tabvision.preprocess.categories import MAX_TABLE, Writer
+from tabvision.preprocess.convert import MAX_SHOWN, found_rows
+
+NUM_EDGES = 49  # 48 bins: rtdl_num_embeddings, `compute_bins(n_bins=48)`
+MAX_SAMPLE = 100_000  # rows that the edges of a column of floats are taken from
+BLOCK = 65_536  # rows worked on at a time: a block's columns fit the processor's cache
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A number's facts over the training rows.
+
+    Args:
+        fill: The median, which a missing value becomes.
+        mean: After filling.
+        spread: Standard deviation after filling (divided by the count, not by one less); 1 for a constant column.
+        num_missing: Rows without a value.
+        edges: Rising quantile edges in standardized units.
+    """
+
+    fill: float
+    mean: float
+    spread: float
+    num_missing: int
+    edges: tuple[float, ...]
+
+
+def facts_of(values: NDArray[Any], name: str, who: str) -> Facts:
+    """The facts of a column of numbers, missing ones NaN.
+
+    Raises:
+        BadValueError: Infinities, or numbers too large to square.
+
+    Example:
+        >>> facts_of(np.array([1.0, np.nan, 3.0]), "x", "demo").fill
+        2.0
+    """
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
+    if values.dtype.kind in "iu" and len(values):
+        low, high = int(values.min()), int(values.max())
+        if high - low < min(MAX_TABLE, 4 * len(values) + 1_000) and -(2**62) < low <= high < 2**62:
+            shifted = values if low >= 0 and high < MAX_TABLE else values.astype(np.int64) - low
+            counts = np.bincount(shifted)
+            present = np.flatnonzero(counts)
+            return facts_of_counts(present + (0 if shifted is values else low), counts[present])
+    return _facts_of_floats(values, name, who)
+
+
+def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Facts:
+    """The facts of rising distinct numbers, each with the number of its rows: exact, and no row is looked at.
+
+    Example:
+        >>> facts_of_counts(np.array([0, 10]), np.array([3, 1])).mean
+        2.5
+    """
+    values = values.astype(np.float64)
+    fill = float(_quantiles(values, counts, np.array([0.5]))[0]) if len(values) else 0.0
+    if num_missing or not len(values):
+        place = int(np.searchsorted(values, fill))
+        values, counts = np.insert(values, place, fill), np.insert(counts, place, num_missing)
+    total = max(1, int(counts.sum()))
+    mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
+    spread = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
+    edges = _quantiles((values - mean) / spread, counts, np.linspace(0, 1, NUM_EDGES))
+    return Facts(fill, mean, spread, num_missing, _rising(edges))
+
+
+def _facts_of_floats(values: NDArray[Any], name: str, who: str) -> Facts:
+    """Sum, median by partition (not a sort) and squares block by block: one copy of the column at most."""
+    present = values.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(present.sum())
+    if not np.isfinite(total):
+        check_finite(values, name, who)
+        present = present[~np.isnan(present)]
+    num_missing = len(values) - len(present)
+    if not len(present):
+        return Facts(0.0, 0.0, 1.0, num_missing, (0.0,))
+    sample = present[:: -(-len(present) // MAX_SAMPLE)].copy()
+    fill = _median(present)
+    mean, spread = _mean_and_spread(present, fill, num_missing, name, who)
+    if num_missing:
+        sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
+    edges = np.quantile((sample - mean) / spread, np.linspace(0, 1, NUM_EDGES))
+    return Facts(fill, mean, spread, num_missing, _rising(edges))
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """The median; the values end up in another order."""
+    middle = len(values) // 2
+    values.partition(middle)
+    upper = values[middle]
+    return float(upper if len(values) % 2 else values[:middle].max() / 2 + upper / 2)
+
+
+def _mean_and_spread(
+    present: NDArray[np.float64], fill: float, num_missing: int, name: str, who: str
+) -> tuple[float, float]:
+    if present.min() == present.max():
+        return float(present[0]), 1.0
+    num_rows = len(present) + num_missing
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = (float(present.sum()) + fill * num_missing) / num_rows
+        squares = num_missing * (fill - mean) * (fill - mean)
+        for start in range(0, len(present), BLOCK):
+            away = present[start : start + BLOCK] - mean
+            squares += float(np.square(away, out=away).sum())
+    spread = float(np.sqrt(squares / num_rows))
+    if not np.isfinite(spread):
+        problem = f"column {name!r} holds numbers too large to standardize, up to {np.abs(present).max():g}"
+        raise BadValueError(who, problem, "Rescale it, for instance by its logarithm")
+    return mean, spread or 1.0
+
+
+def check_finite(values: NDArray[Any], name: str, who: str) -> None:
+    """Refuses infinities.
+
+    Raises:
+        BadValueError: There are some; they are counted and the first are shown.
+    """
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        first = bad[:MAX_SHOWN].tolist()
+        raise infinite(who, name, found_rows(len(bad), first, [float(values[row]) for row in first]))
+
+
+def infinite(who: str, name: str, found: str) -> BadValueError:
+    """The error of infinities."""
+    remedy = f"Replace them, such as frame[{name!r}].replace([np.inf, -np.inf], np.nan), or correct the source"
+    return BadValueError(who, f"column {name!r} must hold finite numbers, got {found}", remedy)
+
+
+def too_far(who: str, name: str, value: float) -> BadValueError:
+    """The error of a number that no float32 holds once standardized."""
+    problem = f"column {name!r} holds {value!r}, too far from the training rows to compute with"
+    return BadValueError(who, problem, "Correct it, or set it to missing")
+
+
+def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float, name: str, who: str) -> Writer:
+    """Writes `(value - mean) / spread` as float32, gaps filled; computed in float64.
+
+    Raises:
+        BadValueError: On writing, for infinities or numbers that no float32 holds.
+
+    Example:
+        >>> out = np.empty(2, np.float32)
+        >>> number_writer(np.array([5.0, np.nan]), 3.0, 3.0, 2.0, "x", "demo")(slice(0, 2), out)
+        >>> out.tolist()
+        [1.0, 0.0]
+    """
+
+    def write(rows: slice, out: NDArray[Any]) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.subtract(values[rows], mean, dtype=np.float64)
+            np.divide(part, spread, out=out, casting="same_kind")
+        good = np.isfinite(out)
+        if good.all():
+            return
+        check_finite(values, name, who)
+        gaps = np.isnan(values[rows])
+        if (far := ~(good | gaps)).any():
+            raise too_far(who, name, float(values[rows][far][0]))
+        out[gaps] = (fill - mean) / spread
+
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
+    return write
+
+
+def _quantiles(
+    values: NDArray[np.float64], counts: NDArray[np.int64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Quantiles by linear interpolation, as `np.quantile`, of distinct values with counts."""
+    ends = np.cumsum(counts)
+    places = shares * (int(ends[-1]) - 1)
+    low = values[np.searchsorted(ends, np.floor(places), side="right")]
+    high = values[np.searchsorted(ends, np.ceil(places), side="right")]
+    return np.asarray(low + (high - low) * (places % 1))
+
+
+def _rising(edges: NDArray[np.float64]) -> tuple[float, ...]:
+    """The edges without repeats, in float32, which is what the network compares with."""
+    return tuple(np.unique(edges.astype(np.float32)).tolist())

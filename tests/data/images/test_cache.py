@@ -1,0 +1,138 @@
+"""The cache gives back what it was given, notices what changed, and never takes half a picture for a whole one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tabvision.data.images import cache as image_cache
+from tabvision.data.images.cache import ENTRY, FolderCache, MemoryCache, PictureCache, make_cache
+from tabvision.data.images.views import Presize
+from tabvision.errors import BadTypeError, BadValueError
+from tests.data.pictures import pixels
+
+PRESIZE = Presize((16, 16), "crop", 1.15)
+
+
+def folder_cache(folder: Path) -> FolderCache:
+    return FolderCache(folder, "train-key", num_rows=5, slot_bytes=4000)
+
+
+@pytest.fixture(params=["memory", "folder"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> PictureCache:
+    return MemoryCache(10**6) if request.param == "memory" else folder_cache(tmp_path)
+
+
+def test_what_was_put_is_there(cache: PictureCache) -> None:
+    cache.put(3, 7, pixels())
+    cache.put(1, 7, pixels(10, 8))
+
+    found = cache.get(3, 7)
+
+    assert found is not None
+    assert np.array_equal(found, pixels())
+    assert np.array_equal(cache.get(1, 7), pixels(10, 8))  # type: ignore[arg-type]
+    assert cache.get(2, 7) is None
+
+
+def test_a_changed_file_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    cache, file = folder_cache(tmp_path / "cache"), tmp_path / "a.jpg"
+    file.write_bytes(b"one")
+    before = cache.stamp(str(file))
+    cache.put(0, before, pixels())
+    os.utime(file, ns=(1, 1))
+
+    assert cache.stamp(str(file)) != before
+    assert cache.get(0, cache.stamp(str(file))) is None
+    assert cache.get(0, before) is not None
+
+
+def test_another_process_reads_what_one_has_written_and_both_may_write(tmp_path: Path) -> None:
+    one, other = folder_cache(tmp_path), folder_cache(tmp_path)
+    one.put(0, 5, pixels())
+    other.put(0, 5, pixels())
+    other.put(4, 5, pixels(seed=1))
+
+    for cache in (one, other, folder_cache(tmp_path)):
+        assert np.array_equal(cache.get(0, 5), pixels())  # type: ignore[arg-type]
+        assert np.array_equal(cache.get(4, 5), pixels(seed=1))  # type: ignore[arg-type]
+
+
+def test_pixels_that_an_interrupted_writer_left_half_done_are_not_read(tmp_path: Path) -> None:
+    cache = folder_cache(tmp_path)
+    cache.put(2, 5, pixels())
+    with (cache.folder / "pixels.bin").open("r+b") as file:
+        file.seek(2 * cache.slot_bytes + 100)
+        file.write(bytes(50))
+
+    assert folder_cache(tmp_path).get(2, 5) is None
+
+
+def test_an_entry_of_nonsense_is_not_read(tmp_path: Path) -> None:
+    cache = folder_cache(tmp_path)
+    np.array([(5, 0, 60_000, 60_000, 0)] * 5, ENTRY).tofile(cache.folder / "entries.bin")
+
+    assert folder_cache(tmp_path).get(2, 5) is None
+
+
+def test_other_settings_have_files_of_their_own(tmp_path: Path) -> None:
+    cache = folder_cache(tmp_path)
+    cache.put(0, 5, pixels())
+
+    assert FolderCache(tmp_path, "train-other", num_rows=5, slot_bytes=4000).get(0, 5) is None
+    assert FolderCache(tmp_path, "train-key", num_rows=6, slot_bytes=4000).get(0, 5) is None
+
+
+def test_what_does_not_fit_is_not_kept(tmp_path: Path) -> None:
+    memory, folder = MemoryCache(2 * pixels().nbytes), folder_cache(tmp_path)
+    for row in range(3):
+        memory.put(row, 1, pixels())
+    folder.put(0, 1, pixels(90, 90))
+
+    assert [memory.get(row, 1) is None for row in range(3)] == [False, False, True]
+    assert folder.get(0, 1) is None
+
+
+def test_a_full_disk_ends_the_keeping_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    cache = folder_cache(tmp_path)
+    monkeypatch.setattr(os, "pwrite", full)
+
+    cache.put(0, 5, pixels())
+
+    assert cache.get(0, 5) is None
+    assert cache.problem.endswith("takes no more: No space left on device")
+
+
+def test_the_files_are_sparse(tmp_path: Path) -> None:
+    cache = FolderCache(tmp_path, "key", num_rows=100_000, slot_bytes=400_000)
+
+    assert (cache.folder / "pixels.bin").stat().st_blocks * 512 < 10**6
+
+
+def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_cache, "AUTO_BYTES", 10**6)
+
+    assert isinstance(make_cache("auto", PRESIZE, 300, num_slots=300, part="train"), MemoryCache)
+    assert make_cache("auto", PRESIZE, 3000, num_slots=3000, part="train") is None
+    assert isinstance(make_cache("memory", PRESIZE, 3000, num_slots=3000, part="train"), MemoryCache)
+    assert make_cache(None, PRESIZE, 1, num_slots=1, part="train") is None
+
+
+def test_a_container_may_have_less_memory_than_the_machine() -> None:
+    assert 0 < image_cache.total_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_wish_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadTypeError, match='cache must be "auto", "memory", a folder or None, got 3'):
+        make_cache(3, PRESIZE, 1, num_slots=1, part="train")  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        BadValueError, match=r"the cache '.*file' cannot be written: .*Pass another folder, or cache=None"
+    ):
+        make_cache(tmp_path / "file", PRESIZE, 1, num_slots=1, part="train")

@@ -1,0 +1,193 @@
+"""Every kind of file gives the pixels that PIL gives, upright, and what is no picture says why."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tabvision.data.images import decode
+from tabvision.data.images.decode import (
+    ArrayPicture,
+    JpegPicture,
+    PilPicture,
+    UnreadableImageError,
+    open_picture,
+    read_picture,
+)
+from tests.data.pictures import encoded, pixels
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+decoders = pytest.mark.parametrize("decoder", ["simplejpeg", "opencv"])
+
+
+def by_pil(data: bytes) -> np.ndarray:
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+
+
+def choose(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if decoder == "opencv":
+        monkeypatch.setattr(decode, "simplejpeg", None)
+    else:
+        pytest.importorskip("simplejpeg")
+
+
+@decoders
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA"])
+def test_the_pixels_are_those_of_pil(decoder: str, kind: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(decoder, monkeypatch)
+    try:
+        data = encoded(Image.fromarray(pixels()).convert(mode), kind)
+    except (OSError, ValueError):
+        pytest.skip(f"{kind} has no {mode}")
+
+    assert np.array_equal(read_picture(data), by_pil(data))
+
+
+@decoders
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_stands_upright(
+    decoder: str, kind: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(decoder, monkeypatch)
+    data = encoded(pixels(), kind, orientation=orientation)
+    expected = by_pil(data)
+
+    assert np.array_equal(read_picture(data), expected)
+    assert open_picture(data).size == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_pixels_say_where_the_upright_ones_are(orientation: int) -> None:
+    data = encoded(pixels(), orientation=orientation)
+    upright, (stored, place) = read_picture(data), open_picture(data).decode()
+
+    for y, x in np.ndindex(*upright.shape[:2]):
+        across, down, _ = place @ [x, y, 1]
+        assert (stored[int(down), int(across)] == upright[y, x]).all()
+
+
+@decoders
+@pytest.mark.parametrize("shrink", [2, 4, 8])
+def test_a_shrunk_jpeg_is_the_picture_at_that_size(decoder: str, shrink: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(decoder, monkeypatch)
+    data = encoded(pixels(160, 240), quality=95)
+    draft = Image.open(io.BytesIO(data))
+    draft.draft("RGB", (240 // shrink, 160 // shrink))
+
+    stored, place = open_picture(data).decode(shrink)
+
+    assert np.array_equal(stored, np.asarray(draft))
+    assert (place @ [-0.5, -0.5, 1]).tolist() == [-0.5, -0.5, 1]
+    assert (place @ [239.5, 159.5, 1]).tolist() == [240 / shrink - 0.5, 160 / shrink - 0.5, 1]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
+    wide = np.arange(0, 65536, 137, dtype=np.uint16)[:400].reshape(20, 20)
+
+    found = read_picture(encoded(Image.fromarray(wide), kind))
+
+    assert np.abs(found[..., 0] - wide / 257).max() <= 0.5
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Image.fromarray(pixels(seed=seed)).quantize() for seed in range(3)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+    assert np.array_equal(read_picture(data), np.asarray(frames[0].convert("RGB")))
+
+
+def test_paths_bytes_pil_images_and_arrays_are_alike(tmp_path: Path) -> None:
+    data = encoded(pixels(), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    sources: list[Any] = [tmp_path / "a.png", str(tmp_path / "a.png"), data, Image.fromarray(pixels()), pixels()]
+
+    for source in sources:
+        assert np.array_equal(read_picture(source), pixels())
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 4)])
+def test_arrays_of_grey_or_with_alpha_become_rgb(shape: tuple[int, ...]) -> None:
+    assert read_picture(np.full(shape, 7, dtype=np.uint8)).tolist() == np.full((4, 5, 3), 7).tolist()
+
+
+def test_a_mask_is_black_and_white() -> None:
+    assert read_picture(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
+
+
+def test_each_kind_of_source_has_its_picture() -> None:
+    assert isinstance(open_picture(encoded(pixels())), JpegPicture)
+    assert isinstance(open_picture(encoded(pixels(), "PNG")), PilPicture)
+    assert isinstance(open_picture(pixels()), ArrayPicture)
+
+
+whole = encoded(pixels(90, 90))
+broken = {
+    "0 bytes": b"",
+    "not a picture in a known format": b"<html>not found</html>" * 20,
+    "damaged: image file is truncated": whole[: -len(whole) // 4],
+    "damaged: it ends in zeros": whole[: len(whole) // 2] + bytes(500),
+    "damaged: it is cut within its header": encoded(pixels(), "PNG")[:10],
+    "damaged: ": encoded(pixels(), "PNG")[:-60],
+}
+
+
+@decoders
+@pytest.mark.parametrize("reason", broken)
+def test_a_damaged_file_says_why(decoder: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(decoder, monkeypatch)
+    with pytest.raises(UnreadableImageError, match=reason) as caught:
+        read_picture(broken[reason])
+
+    assert caught.value.reason.startswith(reason)
+
+
+def test_a_jpeg_with_something_after_its_end_is_read() -> None:
+    assert np.array_equal(read_picture(whole + b"trailer"), by_pil(whole))
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="no such file"):
+        read_picture(tmp_path / "nowhere.jpg")
+    with pytest.raises(UnreadableImageError, match="cannot be read: Is a directory"):
+        read_picture(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_PIXELS", 599)
+
+    with pytest.raises(UnreadableImageError, match="30 x 20 pixels, more than the 599 that are safe"):
+        open_picture(encoded(pixels(), kind))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (np.zeros((3, 4), dtype=np.float32), "an array must hold uint8 or uint16, not float32, whose pixels have no"),
+        (np.zeros((3, 4, 2), dtype=np.uint8), r"an array must be \(h, w\).*not \(3, 4, 2\)"),
+        (np.zeros((0, 4), dtype=np.uint8), "an array must be"),
+        (Image.fromarray(np.zeros((3, 4), dtype=np.float32)), "its 32-bit pixels have no fixed range"),
+        (Image.fromarray(np.zeros((3, 4), dtype=np.int32)), "its 32-bit pixels have no fixed range"),
+    ],
+)
+def test_pixels_without_a_range_are_refused(source: Any, reason: str) -> None:
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_picture(source)
+
+
+def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path) -> None:
+    """PIL hands PostScript to Ghostscript."""
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.eps").write_bytes(postscript)
+
+    for source in (postscript, tmp_path / "a.eps"):
+        with pytest.raises(UnreadableImageError, match="not a picture in a known format"):
+            open_picture(source)

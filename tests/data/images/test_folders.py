@@ -1,0 +1,133 @@
+"""Folders of pictures: classes, parts, and what is wrong with them in a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tabvision.data.images.folders import all_pictures, class_folders, unlabeled_test
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
+from tabvision.errors import BadValueError, MissingFileError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_a_folder_is_a_class_at_any_depth(tmp_path: Path) -> None:
+    root = touch(tmp_path, "dog/b.JPG", "dog/a.png", "cat/2020/x.webp", "cat/.hidden.jpg", "cat/notes.txt", "loose.jpg")
+
+    table = class_folders(root, who="demo")
+
+    assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
+    assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
+    assert table.part is None
+    assert table.notes == ("1 file of other kinds left out.", "1 picture beside the class folders left out.")
+
+
+@pytest.mark.parametrize("name", ["valid", "val", "Validation"])
+def test_folders_named_for_parts_divide_the_pictures(tmp_path: Path, name: str) -> None:
+    root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "labels/x.jpg")
+
+    table = class_folders(root, who="demo")
+
+    found = dict(zip(table.frame["image"].str[-5].tolist(), table.part.tolist(), strict=True))  # type: ignore[union-attr]
+    assert found == {"1": TRAIN, "2": TRAIN, "3": VALIDATION, "4": TEST}
+    assert f"Folders beside the parts, left out: '{root}/labels'." in table.notes
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    table = class_folders(touch(tmp_path, "train/1.jpg", "bus/2.jpg"), who="demo")
+
+    assert table.part is None
+    assert table.frame["label"].tolist() == ["bus", "train"]
+
+
+def test_test_pictures_may_have_no_labels(tmp_path: Path) -> None:
+    root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/3.jpg")
+
+    assert unlabeled_test(root, who="demo") == f"{root}/test"
+    assert len(class_folders(root, who="demo").frame) == 2
+    assert unlabeled_test(touch(tmp_path, "test/a/3.jpg"), who="demo") is None
+
+
+def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (root / "a" / "again").symlink_to(root)
+
+    assert len(all_pictures(root, who="demo").frame) == 2
+
+
+@pytest.mark.parametrize("parts", ["", "train/"])
+def test_a_link_from_a_class_up_to_the_top_brings_no_pictures_of_other_classes(tmp_path: Path, parts: str) -> None:
+    root = touch(tmp_path, f"{parts}a/1.jpg", f"{parts}b/2.jpg")
+    (root / parts / "a" / "again").symlink_to(root)
+
+    assert class_folders(root, who="demo").frame["label"].tolist() == ["a", "b"]
+
+
+def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/readme.txt")
+
+    assert f"Folders without a picture, left out: '{root}/c'." in class_folders(root, who="demo").notes
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ([], "the folder '.*' is empty. Pass a folder with a folder of pictures for each class"),
+        (["a.txt"], "holds no pictures and no class folders"),
+        (["a.jpg", "b.jpg"], "holds 2 pictures and no class folders. Put each class into a folder of its own, or pass"),
+        (["a/x.txt", "b/y.txt"], "the class folders in '.*' hold no pictures: 'a', 'b'"),
+        (["a/1.jpg"], "holds pictures of one class, 'a'. Add a folder of pictures for every other class"),
+        (["a/1.jpg", "b/x.txt"], "holds pictures of one class, 'a'"),
+    ],
+)
+def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
+    with pytest.raises(BadValueError, match=f"demo: .*{sentence}"):
+        class_folders(touch(tmp_path, *names), who="demo")
+
+
+def test_a_folder_without_pictures_has_none_to_predict(tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match=r"holds no pictures\. Pass one with pictures"):
+        all_pictures(tmp_path, who="demo")
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "file.jpg").touch()
+
+    with pytest.raises(
+        MissingFileError, match=f"no folder .* Did you mean {re.escape(repr(str(tmp_path / 'photos')))}"
+    ):
+        class_folders(tmp_path / "photo", who="demo")
+    with pytest.raises(MissingFileError, match="Check the path"):
+        class_folders(tmp_path / "no" / "where", who="demo")
+    with pytest.raises(BadValueError, match="is a file, not a folder"):
+        class_folders(tmp_path / "file.jpg", who="demo")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (b"dog/caf\xe9.jpg", r"the folder '.*/dog' holds 1 picture whose name is not UTF-8: 'caf\\udce9.jpg'. Rename"),
+        (b"caf\xe9/1.jpg", r"the name of the folder '.*/caf\\udce9' is not UTF-8. Rename it"),
+    ],
+)
+def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, sentence: str) -> None:
+    root = touch(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    try:
+        touch(root, os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+
+    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+        class_folders(root, who="demo")
+    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+        all_pictures(root, who="demo")

@@ -1,0 +1,69 @@
+"""Stores: presized pictures come from the cache, damaged ones as errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data.images.cache import FolderCache, MemoryCache, PictureCache
+from tabvision.data.images.decode import Picture, UnreadableImageError
+from tabvision.data.images.files import PictureTable
+from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.views import Presize
+from tabvision.errors import BadTypeError, BadValueError
+from tests.data.pictures import encoded, pixels
+
+PRESIZE = Presize((10, 10), "crop", 1.1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, kind: str) -> None:
+    cache: PictureCache = MemoryCache(10**6) if kind == "memory" else FolderCache(tmp_path / "cache", "k", 2, 9999)
+    (tmp_path / "a.png").write_bytes(encoded(pixels(40, 50), "PNG"))
+    store = FileStore(PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]})), BadFiles(0), PRESIZE, cache)
+
+    first, again = (store.open_all(np.array([0]))[0] for _ in range(2))
+
+    assert isinstance(first, Picture)
+    assert isinstance(again, Picture)
+    assert first.size == (11, 14)
+    assert np.array_equal(first.decode().pixels, again.decode().pixels)
+    assert cache.get(0, cache.stamp(str(tmp_path / "a.png"))) is not None
+
+
+def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
+    table = PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]}))
+
+    for cache in (None, FolderCache(tmp_path / "cache", "k", 2, 9999)):
+        (found,) = FileStore(table, BadFiles(0), PRESIZE, cache).open_all(np.array([0]))
+        assert isinstance(found, UnreadableImageError)
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "sentence"),
+    [
+        (1.5, BadValueError, r"bad_share must lie in \[0, 1\], got 1.5"),
+        ("x", BadTypeError, "bad_share must be a number"),
+    ],
+)
+def test_a_wrong_share_is_a_sentence(share: Any, error: Any, sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        BadFiles(share)
+
+
+def test_up_to_the_share_damaged_files_are_borne() -> None:
+    bad = BadFiles(0.02)
+    bad.num_files = 100
+    bad.add("a.jpg", "0 bytes")
+    bad.add("b.jpg", "0 bytes")
+    bad.check()
+    bad.add("c.jpg", "no such file")
+
+    with pytest.raises(
+        BadValueError, match=r"3 of 100 pictures cannot be read so far, more than bad_share=0.02 allows"
+    ):
+        bad.check()

@@ -1,0 +1,149 @@
+"""Ratings that cannot be used as they are: a sentence each, and nothing lost in silence."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data.ratings.rows import with_whole_ids
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
+from tests.ratings import made_ratings, made_titles, ratings_data
+
+
+@pytest.mark.parametrize("split", ["time", "last"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda when: when.astype(str),
+        lambda when: pd.to_datetime(when, unit="s"),
+        lambda when: pd.to_datetime(when, unit="s").astype(str),
+        lambda when: pd.to_datetime(when, unit="h").dt.strftime("%m/%d/%Y %H:%M"),
+    ],
+)
+def test_times_split_alike_in_whatever_way_they_are_written(split: str, times: Any) -> None:
+    frame = made_ratings()
+    written = ratings_data(frame.assign(when=times(frame["when"])), split=split, timestamp="when")
+
+    assert written.parts["val"].rows.tolist() == (
+        ratings_data(frame, split=split, timestamp="when").parts["val"].rows.tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    "times", [["9", "10"], ["12/01/2019", "01/01/2020"], ["2019-12-01", "2020-01-01"], [9, 10], [9.5, 10.0]]
+)
+def test_the_last_of_a_repeated_pair_is_found_in_whatever_way_times_are_written(times: list[Any]) -> None:
+    frame = made_ratings()
+    early, late = frame.assign(when=times[0]), frame.head(5).assign(when=times[1], stars=1.0)
+
+    data = ratings_data(pd.concat([late, early]), duplicates="last", timestamp="when", split=None)
+
+    assert set(range(5)) <= set(data.parts["train"].rows.tolist())
+    assert len(data.parts["train"].rows) == len(frame)
+
+
+def test_times_that_are_none_do_not_decide_which_row_is_the_last() -> None:
+    frame = made_ratings().astype({"when": object})
+    frame.loc[0, "when"] = "soon"
+
+    with pytest.raises(BadTypeError, match="column 'when' must hold dates, times or numbers"):
+        ratings_data(frame, duplicates="last", timestamp="when")
+
+
+def test_a_missing_time_that_decides_is_refused_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_ratings().astype({"when": float})
+    frame.loc[4, "when"] = np.nan
+    settings: dict[str, Any] = {"split": "last", "timestamp": "when"}
+
+    with pytest.raises(BadValueError, match="1 row of 345 without 'when', first row 4"):
+        ratings_data(frame, **settings)
+    data = ratings_data(frame, **settings, missing="drop", verbose=True)
+
+    assert 4 not in rows_of(data)
+    assert "1 row without 'when' left out." in capsys.readouterr().out
+
+
+def test_times_that_decide_nothing_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ratings_data(timestamp="when", verbose=True)
+
+    assert "Column 'when' of times is not used" in capsys.readouterr().out
+
+
+def test_without_a_rating_it_is_told_what_a_row_means(capsys: pytest.CaptureFixture[str]) -> None:
+    ratings_data(rating=None, verbose=True)
+
+    assert "No rating: each row means that 'who' took 'film'; 4 not taken are drawn" in capsys.readouterr().out
+
+
+def test_test_rows_outside_the_range_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ratings_data(test=made_ratings().head(3).assign(stars=99), verbose=True)
+
+    assert "Note: 3 test rows outside 0.75 to 5.25" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[1], [2]], r"column 'who' must hold ids, got list such as \[1\]. Name the column with the ids"),
+        (["1", 1, 2], r"ids of one kind, got .*Make them text: frame\['who'\] = frame\['who'\].astype\(str\)"),
+        ([1234567890123456789.0, 3.0], r"lost their last digits, such as 1.23457e\+18. Read them as text"),
+    ],
+)
+def test_ids_that_would_be_lost_or_confused_are_refused(ids: list[Any], message: str) -> None:
+    frame = pd.DataFrame({"who": pd.Series(ids, dtype=float if isinstance(ids[0], float) else object)})
+
+    with pytest.raises(BadTypeError, match=message):
+        with_whole_ids(frame, ["who"], "here")
+
+
+def test_ids_as_text_keep_their_zeros() -> None:
+    frame = made_ratings().assign(who=lambda table: "00" + table["who"].astype(str))
+
+    assert ratings_data(frame).schema.categorical[0].vocabulary[0] == "00100"
+
+
+def test_ratings_that_are_all_alike_are_refused() -> None:
+    with pytest.raises(BadValueError, match=r"all ratings in 'stars' are 5.0.* each row means a yes, leave rating out"):
+        ratings_data(made_ratings().assign(stars=5.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"titles": made_titles().rename(columns={"film": "movie"})},
+            "titles: .*'film'.*the column of ids by that name",
+        ),
+        ({"titles": made_titles().rename(columns={"title": "name"})}, "titles: .*'title'.*Name the column of titles"),
+    ],
+)
+def test_a_table_of_titles_without_its_columns_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(MissingColumnsError, match=message):
+        ratings_data(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"timestamp": 5}, BadTypeError, "timestamp must be a column name, got 5"),
+        ({"title": 5}, BadTypeError, "title must be a column name, got 5"),
+        ({"title": "film"}, BadValueError, "item and title are the same column"),
+        ({"timestamp": "stars"}, BadValueError, "rating and timestamp are the same column"),
+        ({"titles": made_titles().head(0)}, BadValueError, "CollabDataModule, titles: .* no rows"),
+    ],
+)
+def test_roles_that_make_no_sense_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ratings_data(**settings)
+
+
+def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
+    with pytest.raises(BadValueError, match=r"there is no val part, only train\. Pass split="):
+        ratings_data(split=None).held_out_pairs()
+    with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Name another part"):
+        ratings_data().held_out_pairs("test")
+
+
+def rows_of(data: Any) -> set[int]:
+    return {row for part in data.parts.values() for row in part.rows.tolist()}

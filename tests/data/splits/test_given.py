@@ -1,0 +1,133 @@
+"""Splits that are given by a column, by row numbers, or by sources of their own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonargparse import ArgumentParser
+
+from tabvision.data import TimeSplit
+from tabvision.data.splits.base import Split
+from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
+
+FOUR = pd.DataFrame({"x": [1, 2, 3, 4]})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["train", "valid", "train", "VAL "],
+        ["training", "validation", "Train", "dev"],
+        [False, True, False, True],
+        [0, 1, 0, 1],
+        [0.0, 1.0, 0.0, 1.0],
+        pd.Categorical(["train", "val", "train", "val"]),
+    ],
+)
+def test_the_usual_words_and_flags_are_understood(values: Any) -> None:
+    parts = ColumnSplit("part")(pd.DataFrame({"part": values}), None, seed=0)
+
+    assert parts.validation.tolist() == [1, 3]
+    assert not len(parts.test)
+
+
+def test_own_words_may_be_given() -> None:
+    split = ColumnSplit("fold", train=("1", "2"), validation="3", test="4")  # type: ignore[arg-type]  # one word will do
+
+    assert split(pd.DataFrame({"fold": [1, 2, 3, 4]}), None, seed=0).test.tolist() == [3]
+
+
+def test_unknown_words_are_listed() -> None:
+    with pytest.raises(
+        BadValueError, match=r"column 'part' holds values that name no part: 'holdout', 'x'\. Say what they mean"
+    ):
+        ColumnSplit("part")(pd.DataFrame({"part": ["train", "holdout", "x", "val"]}), None, seed=0)
+
+
+def test_a_column_that_names_no_validation_row_is_refused() -> None:
+    with pytest.raises(
+        BadValueError, match=r"the validation part of 2 rows would be empty\. It says so for no row of column"
+    ):
+        ColumnSplit("part")(pd.DataFrame({"part": ["train", "test"]}), None, seed=0)
+
+
+def test_a_column_with_gaps_is_refused() -> None:
+    with pytest.raises(BadValueError, match="1 value of it is missing"):
+        ColumnSplit("part")(pd.DataFrame({"part": ["train", None]}), None, seed=0)
+
+
+@pytest.mark.parametrize(
+    "rows", [[3, 1], (3, 1), np.array([1, 3]), [False, True, False, True], np.array([False, True, False, True])]
+)
+def test_rows_are_named_by_number_or_mask(rows: Any) -> None:
+    assert IndexSplit(rows)(FOUR, None, seed=0).validation.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "sentence"),
+    [
+        ([4], BadValueError, r"validation names rows that are not there: 4\. Row numbers go from 0 to 3"),
+        ([-1], BadValueError, "names rows that are not there: -1"),
+        ([1, 1], BadValueError, "validation names a row more than once"),
+        ([True, False], BadValueError, "the mask for validation has 2 values, the frame 4 rows"),
+        ([0.5], BadTypeError, "validation must be row numbers or a mask, got 1 dimensions of float64"),
+        ([[0]], BadTypeError, "got 2 dimensions of int64"),
+        ([], BadValueError, r"the validation part of 4 rows would be empty\. Name some rows"),
+        ([0, 1, 2, 3], BadValueError, "the training part of 4 rows would be empty"),
+    ],
+)
+def test_rows_that_cannot_be_meant_are_refused(rows: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        IndexSplit(rows)(FOUR, None, seed=0)
+
+
+def test_a_row_in_two_parts_is_refused() -> None:
+    with pytest.raises(BadValueError, match="1 row are both in validation and in test: 2"):
+        IndexSplit([1, 2], [2])(FOUR, None, seed=0)
+
+
+def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Path) -> None:
+    pd.DataFrame({"extra": ["a"], "x": [5]}).to_csv(tmp_path / "valid.csv", index=False)
+    split = SourceSplit(tmp_path / "valid.csv", pd.DataFrame({"x": [6, 7]}))
+
+    frame = split.gather(FOUR, who="here")
+    parts = split(frame.drop(columns=[]), None, seed=0)
+
+    assert frame["x"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0, 1, 2, 3], [4], [5, 6])
+    assert set(split.columns) == set(frame.columns) - {"x"}
+
+
+def test_a_source_that_lacks_a_column_is_refused() -> None:
+    with pytest.raises(
+        MissingColumnsError, match=r"here: the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
+    ):
+        SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR, who="here")
+
+
+def test_a_frame_that_was_not_gathered_is_refused() -> None:
+    with pytest.raises(BadValueError, match="SourceSplit: the frame does not hold the rows of the other sources"):
+        SourceSplit(FOUR)(FOUR, None, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("TimeSplit", {"column": "date", "share": 0.3}, TimeSplit("date", 0.3)),
+        ("ColumnSplit", {"column": "fold", "validation": ["3"]}, ColumnSplit("fold", validation=("3",))),
+        ("IndexSplit", {"validation": [1, 2]}, None),
+        ("SourceSplit", {"validation": "valid.csv"}, None),
+    ],
+)
+def test_a_recipe_can_name_a_split(name: str, arguments: dict[str, Any], expected: Split | None) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--split", type=float | Split | None)
+
+    config = {"class_path": f"tabvision.data.{name}", "init_args": arguments}
+    split = parser.instantiate(parser.parse_object({"split": config})).split
+
+    assert type(split).__name__ == name
+    assert expected is None or split == expected

@@ -1,0 +1,109 @@
+"""Splits by group and by time."""
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_group_is_in_two_parts_and_shares_are_nearly_met(seed: int) -> None:
+    groups = np.random.default_rng(seed).choice(40, size=1000)
+    frame = pd.DataFrame({"g": groups})
+
+    parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
+
+    sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
+    assert len(set.union(*sets)) == sum(map(len, sets))
+    assert len(parts.validation) == pytest.approx(200, abs=25)
+    assert len(parts.test) == pytest.approx(300, abs=25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("test_share", [0.0, 0.2])
+def test_as_many_groups_as_parts_are_enough(seed: int, test_share: float) -> None:
+    frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
+
+    parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
+
+    assert len(parts.train)
+    assert len(parts.validation)
+
+
+def test_too_few_groups_are_refused() -> None:
+    with pytest.raises(BadValueError, match="column 'g' has 1 group, 2 parts need at least 2"):
+        GroupSplit("g")(pd.DataFrame({"g": [1, 1, 1]}), None, seed=0)
+    with pytest.raises(BadValueError, match="column 'g' has 2 groups, 3 parts need at least 3"):
+        GroupSplit("g", 0.2, 0.2)(pd.DataFrame({"g": [1, 1, 2]}), None, seed=0)
+
+
+@pytest.mark.parametrize("split", [GroupSplit("g"), TimeSplit("g")])
+def test_missing_values_in_the_column_are_counted(split: Any) -> None:
+    with pytest.raises(
+        BadValueError, match=r"'g' decides the split, but 2 values of it are missing\. Fill them, or leave"
+    ):
+        split(pd.DataFrame({"g": [1, None, None, 2]}), None, seed=0)
+    with pytest.raises(BadValueError, match="but 1 value of it is missing"):
+        split(pd.DataFrame({"g": [1, None, 2, 2]}), None, seed=0)
+
+
+@pytest.mark.parametrize("split", [GroupSplit("patient"), TimeSplit("patient")])
+def test_a_column_that_is_not_there_is_named(split: Any) -> None:
+    with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'patient' \(did you mean 'Patient'\?\)"):
+        split(pd.DataFrame({"Patient": [1, 2]}), None, seed=0)
+
+
+def test_groups_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(BadTypeError, match="column 'g' holds values that cannot be compared"):
+        GroupSplit("g")(pd.DataFrame({"g": [[1], [2]]}), None, seed=0)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.date_range("2020-01-01", periods=10),
+        pd.date_range("2020-01-01", periods=10, tz="Europe/Paris"),
+        pd.period_range("2020-01", periods=10, freq="M"),
+        [f"2020-01-{day:02d}" for day in range(1, 11)],
+        [f"01/{day:02d}/2020" for day in range(1, 11)],
+        [datetime.date(2020, 1, day) for day in range(1, 11)],
+        range(10),
+        np.linspace(0, 1, 10),
+        pd.array(range(10), dtype="Int64"),
+    ],
+)
+def test_the_latest_rows_validate_and_the_very_latest_test(times: Any) -> None:
+    order = np.random.default_rng(0).permutation(10)
+    frame = pd.DataFrame({"t": times}).iloc[order]
+
+    parts = TimeSplit("t", 0.3, 0.2)(frame, None, seed=0)
+
+    assert sorted(order[parts.test]) == [8, 9]
+    assert sorted(order[parts.validation]) == [5, 6, 7]
+
+
+def test_rows_of_one_time_stay_together_in_the_nearest_cut() -> None:
+    frame = pd.DataFrame({"t": [1] * 4 + [2] * 5 + [3] * 1})
+
+    assert TimeSplit("t", 0.3)(frame, None, seed=0).validation.tolist() == [9]
+    assert TimeSplit("t", 0.5)(frame, None, seed=0).validation.tolist() == [4, 5, 6, 7, 8, 9]
+
+
+def test_too_few_times_are_refused() -> None:
+    with pytest.raises(BadValueError, match="column 't' has 1 distinct time, 2 parts need at least 2"):
+        TimeSplit("t")(pd.DataFrame({"t": [1, 1, 1]}), None, seed=0)
+    with pytest.raises(BadValueError, match="column 't' has 2 distinct times, 3 parts need at least 3"):
+        TimeSplit("t", 0.2, 0.2)(pd.DataFrame({"t": [1, 1, 2]}), None, seed=0)
+
+
+@pytest.mark.parametrize("values", [["x", "y"], ["2020-01-01", "soon"], [[1], [2]]])
+def test_what_is_no_time_is_refused(values: Any) -> None:
+    with pytest.raises(
+        BadTypeError, match=r"column 't' must hold dates, times or numbers, got values such as .*pd\.to_datetime"
+    ):
+        TimeSplit("t")(pd.DataFrame({"t": values}), None, seed=0)

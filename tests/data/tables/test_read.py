@@ -1,0 +1,182 @@
+"""Reading a source: what comes back, and a sentence for everything that cannot be read."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from tabvision.data.tables.read import read_frame, read_table
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+
+FRAME = pd.DataFrame({"age": [31, 42], "pay": [1.5, np.nan], "job": ["nurse", None]})
+WRITERS: dict[str, Callable[[pd.DataFrame, Path], Any]] = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+    ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    ".txt": lambda frame, path: frame.to_csv(path, index=False, sep="|"),
+    ".parquet": lambda frame, path: frame.to_parquet(path),
+    ".pq": lambda frame, path: frame.to_parquet(path),
+    ".feather": lambda frame, path: frame.to_feather(path),
+    ".arrow": lambda frame, path: frame.to_feather(path),
+    ".json": lambda frame, path: frame.to_json(path, orient="records"),
+    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_gives_the_frame_that_was_written(suffix: str, tmp_path: Path) -> None:
+    WRITERS[suffix](FRAME, tmp_path / f"a{suffix}")
+
+    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}", who="here"), FRAME)
+
+
+def test_a_frame_comes_back_as_it_is() -> None:
+    assert read_frame(FRAME, who="here") is FRAME
+
+
+def test_columns_and_rows_as_plain_python_make_the_same_frame() -> None:
+    rows = [{"age": 31, "job": "nurse"}, {"age": 42, "job": "cook"}]
+
+    by_column = read_frame({"age": [31, 42], "job": ["nurse", "cook"]}, who="here")
+
+    pd.testing.assert_frame_equal(read_frame(rows, who="here"), by_column)
+    assert isinstance(by_column["job"].dtype, pd.StringDtype)
+
+
+def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    FRAME.to_csv(tmp_path / "a.csv", index=False)
+
+    assert len(read_frame("~/a.csv", who="here")) == 2
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_an_index_with_a_name_is_a_column_of_the_file(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    write = {".parquet": pyarrow.parquet.write_table, ".feather": pyarrow.feather.write_feather}[suffix]
+    write(pa.Table.from_pandas(FRAME.set_index("job")), path)
+
+    table = read_table(path, who="here")
+
+    pd.testing.assert_frame_equal(table.frame[list(FRAME)], FRAME)
+    assert table.notes == ("The file's index is read as a column: 'job'.",)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_saved_index_is_left_out_and_said(first: int, tmp_path: Path) -> None:
+    FRAME.set_index(np.array([first, first + 1])).to_csv(tmp_path / "a.csv")
+
+    table = read_table(tmp_path / "a.csv", who="here")
+
+    assert list(table.frame) == ["age", "pay", "job"]
+    assert "a saved index, left out" in table.notes[0]
+
+
+def test_a_first_column_without_a_name_that_counts_no_rows_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",b\n7,1\n9,2\n")
+
+    table = read_table(tmp_path / "a.csv", who="here")
+
+    assert table.frame["Unnamed: 0"].tolist() == [7, 9]
+    assert "called 'Unnamed: 0'" in table.notes[0]
+
+
+def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"code": "007"}]')
+
+    assert read_frame(tmp_path / "a.json", who="here")["code"].tolist() == ["007"]
+
+
+def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "adult.csv", index=False)
+
+    with pytest.raises(MissingFileError, match=r"here: no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
+        read_frame(tmp_path / "adlt.csv", who="here")
+
+
+def test_a_missing_file_like_no_other_says_to_check_the_path(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"no file '.*zzz\.csv'\. Check the path\.$"):
+        read_frame(tmp_path / "zzz.csv", who="here")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"there is no folder '.*gone'"):
+        read_frame(tmp_path / "gone" / "a.csv", who="here")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("folder.csv", None, r"is a folder, not a table file\. Pass the path of a file in it"),
+        ("a.xlsx", b"PK", r"'a\.xlsx' has no suffix that names a table format\. Known are \.csv, \.tsv, .*\.parquet"),
+        ("a", b"x", r"'a' has no suffix"),
+        ("a.zip", b"PK", r"Name it after what is in it, such as 'a\.csv\.zip'\."),
+        ("a.parquet", b"", r"is empty \(0 bytes\)"),
+        ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or of another format"),
+        ("a.feather", b"no feather at all", r"cannot be read as \.feather"),
+        ("a.json", b"{no json", r"cannot be read as \.json"),
+    ],
+)
+def test_what_is_no_table_file_is_refused(name: str, content: bytes | None, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    with pytest.raises(BadValueError, match=sentence):
+        read_frame(path, who="here")
+
+
+def test_an_address_is_to_be_downloaded_first() -> None:
+    with pytest.raises(BadValueError, match=r"'https://a\.org/b\.csv' is an address.*Download it first"):
+        read_frame("https://a.org/b.csv", who="here")
+
+
+@pytest.mark.parametrize("source", [7, None, np.zeros((2, 2)), [1, 2]])
+def test_another_kind_of_source_is_refused(source: Any) -> None:
+    with pytest.raises(
+        BadTypeError, match="here: the source must be a DataFrame, a dict of columns, a list of dicts or a"
+    ):
+        read_frame(source, who="here")
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(BadValueError, match="do not make a table: All arrays must be of the same length"):
+        read_frame({"a": [1], "b": [1, 2]}, who="here")
+
+
+def test_duplicate_columns_are_named() -> None:
+    with pytest.raises(BadValueError, match="1 column name stands more than once: 'a'"):
+        read_frame(pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]), who="here")
+
+
+def test_column_names_that_are_no_text_are_refused() -> None:
+    with pytest.raises(BadTypeError, match=r"column names must be text, got 0 \(int\)\. Rename them"):
+        read_frame(pd.DataFrame([[1]]), who="here")
+
+
+@pytest.mark.parametrize("source", [pd.DataFrame({"a": []}), {"a": []}])
+def test_a_source_without_rows_is_refused(source: Any) -> None:
+    with pytest.raises(BadValueError, match="the source has columns but no rows"):
+        read_frame(source, who="here")
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
+    FRAME[:0].to_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(BadValueError, match=r"a\.parquet' has columns but no rows"):
+        read_frame(tmp_path / "a.parquet", who="here")
+
+
+def test_a_source_without_columns_is_refused() -> None:
+    with pytest.raises(BadValueError, match="the source has no columns"):
+        read_frame([], who="here")
+
+
+def test_a_table_pickles() -> None:
+    assert pickle.loads(pickle.dumps(read_table(FRAME, who="here"))).frame.equals(FRAME)

@@ -1,0 +1,118 @@
+"""Writing a table: whole or not at all, never over another file, safe in a spreadsheet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.write import check_destination, neutralize, write_frame
+from tabvision.errors import BadValueError, MissingFileError
+
+FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".pq", ".feather", ".arrow"])
+def test_what_is_written_reads_back_the_same(suffix: str, tmp_path: Path) -> None:
+    write_frame(FRAME.set_index(pd.Index([7, 9])), tmp_path / f"a{suffix}")
+
+    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}", who="here"), FRAME)
+
+
+def test_plain_text_is_written_without_quotes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"kind": ["cat", None], "day": pd.to_datetime(["2020-01-02"] * 2), "any": [1, "x"]})
+
+    write_frame(frame, tmp_path / "a.csv")
+
+    assert (tmp_path / "a.csv").read_text() == "kind,day,any\ncat,2020-01-02,1\n,2020-01-02,x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+SUM(A1)", "-A1", "-", "@x", "\tx", "\rx", "--1", "+1+1", "\n=1", "\uff1d1+1", "=cmd|' /C calc'!A0"],
+)
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
+    assert neutralize(pd.Series([text])).tolist() == ["'" + text]
+
+
+@pytest.mark.parametrize("text", ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y"])
+def test_other_texts_stay(text: str) -> None:
+    assert neutralize(pd.Series([text])).tolist() == [text]
+
+
+def test_categories_and_column_names_are_neutralized_and_numbers_are_not(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"=a": pd.Categorical(["=x", None]), "n": [-1, -2]})
+
+    write_frame(frame, tmp_path / "a.csv")
+
+    assert (tmp_path / "a.csv").read_text() == "'=a,n\n'=x,-1\n,-2\n"
+
+
+@pytest.mark.parametrize("neutralized", [True, False])
+def test_formulas_come_back_with_an_apostrophe_or_as_they_were(neutralized: bool, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["=1+1", "plain"], "n": [-1.5, 2.0]})
+
+    write_frame(frame, tmp_path / "a.csv", neutralized=neutralized)
+
+    back = read_frame(tmp_path / "a.csv", who="here")
+    assert back["text"].tolist() == ["'=1+1" if neutralized else "=1+1", "plain"]
+    assert back["n"].tolist() == [-1.5, 2.0]
+
+
+def test_answers_with_formulas_for_labels_are_written_safely(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": pd.Series(["=HYPERLINK(1)", "@x"], dtype=object), "probability_=x": [0.5, 0.25]})
+
+    write_frame(frame, tmp_path / "a.csv")
+
+    assert (tmp_path / "a.csv").read_text() == "label,probability_=x\n'=HYPERLINK(1),0.5\n'@x,0.25\n"
+
+
+def test_a_file_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("mine")
+
+    with pytest.raises(BadValueError, match=r"here: '.*a\.csv' is a file already\. Choose another name"):
+        write_frame(FRAME, path, who="here")
+    assert path.read_text() == "mine"
+
+    write_frame(FRAME, path, overwrite=True)
+    assert len(read_frame(path, who="here")) == 2
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_text("mine")
+
+    with pytest.raises(Exception, match=r"Conversion failed|object"):
+        write_frame(pd.DataFrame({"a": [object(), 1]}), path, overwrite=True)
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.parquet"]
+    assert path.read_text() == "mine"
+
+
+def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_frame(FRAME, tmp_path / "a.csv")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_suffix_is_refused() -> None:
+    with pytest.raises(BadValueError, match=r"the name must end in \.csv or \.parquet or .*, got 'a\.xlsx'"):
+        check_destination("a.xlsx", who="here")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"there is no folder '.*gone' to write to\. Create it first"):
+        check_destination(tmp_path / "gone" / "a.csv", who="here")
+
+
+def test_a_folder_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(BadValueError, match="is a folder already"):
+        check_destination(tmp_path / "a.csv", who="here", overwrite=True)

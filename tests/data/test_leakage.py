@@ -1,0 +1,68 @@
+"""Sentences on columns that hide a mistake: copies of the target, and values that are nearly alike."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data import TabularDataModule
+from tabvision.data.leakage import lookalikes, telltales
+
+
+def made_of(frame: pd.DataFrame, target: str = "paid") -> TabularDataModule:
+    return TabularDataModule(frame, target, split=None, verbose=False)
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Forty people, of whom nothing tells the pay."""
+    random = np.random.default_rng(0)
+    job, paid = random.choice(["cook", "nurse"], 40), random.choice(["no", "yes"], 40)
+    return pd.DataFrame({"job": job, "age": random.normal(size=40), "paid": paid, "pay": random.normal(size=40)})
+
+
+def said(data: TabularDataModule) -> list[str]:
+    return telltales(data.schema, data.parts["train"])
+
+
+def test_a_renamed_class_is_named_with_what_to_do(frame: pd.DataFrame) -> None:
+    notes = said(made_of(frame.assign(**{"has paid": frame["paid"].map({"no": "n", "yes": "y"})})))
+
+    (note,) = notes
+    assert note.startswith("Note: 'has paid' tells the target exactly in every training row.")
+    assert note.endswith("leave it out: ignore=['has paid'] (--ignore 'has paid').")
+
+
+def test_a_rescaled_number_is_named(frame: pd.DataFrame) -> None:
+    notes = said(made_of(frame.assign(cents=frame["pay"] * 100 + 7), "pay"))
+
+    assert [note.split()[1] for note in notes] == ["'cents'"]
+
+
+@pytest.mark.parametrize("target", ["paid", "pay"])
+def test_columns_that_tell_something_but_not_all_are_not_named(target: str, frame: pd.DataFrame) -> None:
+    noisy = frame.assign(cents=frame["pay"] + 0.01 * frame["age"], often=frame["paid"])
+    noisy.loc[0, "often"] = "no" if noisy.loc[0, "often"] == "yes" else "yes"
+
+    assert said(made_of(noisy, target)) == []
+
+
+def test_classes_and_categories_that_are_nearly_alike_are_named(frame: pd.DataFrame) -> None:
+    frame.loc[::4, "paid"] = "yes "
+    frame.loc[::5, "job"] = "Cook"
+
+    assert lookalikes(made_of(frame).schema) == [
+        "Note: 'yes' and 'yes ' of 'paid' differ in spaces or letter case alone, and count as two.",
+        "Note: 'Cook' and 'cook' of 'job' differ in spaces or letter case alone, and count as two.",
+    ]
+
+
+def test_values_that_differ_and_numbers_are_not_named(frame: pd.DataFrame) -> None:
+    assert lookalikes(made_of(frame.assign(floor=np.arange(40) % 5)).schema) == []
+
+
+def test_the_notes_are_printed(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    frame.loc[::4, "paid"] = "yes "
+
+    TabularDataModule(frame, "paid", split=None)
+
+    assert "of 'paid' differ in spaces" in capsys.readouterr().out

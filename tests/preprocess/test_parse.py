@@ -1,0 +1,58 @@
+"""What single values say."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.preprocess.parse import as_float, microseconds, parse_date, parse_number, seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+1.5", ".5", "5.", "1e3", " 7 ", "1E-3", "0012", "1e999"])
+def test_text_that_writes_a_number_is_read_as_python_reads_it(text: str) -> None:
+    assert parse_number(text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "nan", "inf", "1_000", "1,5", "1,000", "0x1", "1 2", "٣", "e5", "--1", "NA"])
+def test_text_that_writes_no_number_is_not_guessed_at(text: str) -> None:
+    assert parse_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2020-01-02", "2020-01-02 03:04", "2020-01-02T03:04:05", "2020-01-02T03:04:05.678901", "2020-01-02T03:04:05Z",
+     "2020-01-02 03:04:05+02:00", "2020-01-02 03:04:05-0530", "0001-01-01", "9999-12-31 23:59:59"],
+)  # fmt: skip
+def test_iso_dates_are_read_as_pandas_reads_them(text: str) -> None:
+    moment = pd.to_datetime([text], format="ISO8601", utc=True).tz_localize(None).as_unit("us").asi8[0]
+
+    assert parse_date(text) == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2020", "2020-01", "20200102", "2020-1-2", "2020-02-30", "2020-01-02 24:00", "2020-W01-1", "today", "NaT"],
+)
+def test_other_text_is_no_date(text: str) -> None:
+    assert parse_date(text) is None
+
+
+def test_moments_are_the_same_in_every_form() -> None:
+    stamp = pd.Timestamp("1969-07-20 20:17:40.123456")
+    forms = [stamp, stamp.to_pydatetime(), stamp.to_datetime64(), stamp.tz_localize("UTC").tz_convert("Asia/Tokyo")]
+
+    assert {microseconds(form) for form in forms} == {stamp.value // 1_000}
+    assert microseconds(pd.Period("1970-02", "M")) == microseconds(datetime.date(1970, 2, 1))
+
+
+def test_durations_are_the_same_in_every_form() -> None:
+    span = datetime.timedelta(days=-1, microseconds=5)
+
+    assert seconds(span) == seconds(pd.Timedelta(span)) == seconds(np.timedelta64(span)) == span.total_seconds()
+
+
+def test_integers_beyond_every_float_are_infinite() -> None:
+    assert (as_float(10**400), as_float(-(10**400))) == (np.inf, -np.inf)
