@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
-from tabvision.nets.dropout import Dropout
-from tabvision.nets.layers import BatchNorm1d
+from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.schedules import one_cycle
 from tabvision.tasks import Regression
 

@@ -48,7 +48,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "starlette": ("serving",),
     "uvicorn": ("serving",),
     "fastapi": (),  # serving checks requests against the schema itself
-    "sklearn": ("data.example_images",),  # the digits of a demo
+    "sklearn": ("data.demo",),  # the digits of a demo
     "fastai": (),
     # the library's users, never its parts
     "datamodules": (),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loops.fit_loop import _FitLoop
 from torch import distributed
 from typing_extensions import override
 
-from tabvision.callbacks.atomic_io import AtomicCheckpointIO
-from tabvision.callbacks.last_step import go_on_from_last_step, leave_ended_epoch, skip_training, stop_restarting
 from tabvision.errors import BadValueError
 from tabvision.random_state import random_state, set_random_state
 
@@ -130,3 +131,73 @@ def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
     states: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(states, state)
     return states
+
+
+@final
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there when it is whole.
+
+    A process killed while writing leaves the checkpoint before, and a `.part` file that the next write replaces.
+    """
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        if "://" in str(path):  # a remote store has its own way to be atomic
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        with Path(part).open("rb") as written:
+            os.fsync(written.fileno())
+        Path(part).replace(path)
+
+
+BATCHES = "epoch_loop.batch_progress"
+VALIDATION = "epoch_loop.val_loop.batch_progress"
+
+
+def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
+    """Sets the counters of a fit saved right after an epoch's last step, in place; whether it was.
+
+    Args:
+        fit_loop: The state of the fit's loop in a checkpoint.
+    """
+    batches, epochs = fit_loop[BATCHES], fit_loop["epoch_progress"]["total"]
+    total = batches["total"]
+    at_step = total["ready"] == total["processed"] == total["completed"] + 1
+    within_epoch = epochs["started"] == epochs["ready"] == epochs["processed"] + 1
+    if not (at_step and within_epoch and batches["is_last_batch"]):
+        return False
+    for counts in (total, batches["current"]):
+        counts["completed"] += 1
+    fit_loop[VALIDATION]["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    fit_loop[VALIDATION]["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+    return True
+
+
+def leave_ended_epoch(loop: _FitLoop) -> None:
+    """Lets a loop that goes on from an epoch's end begin the next one.
+
+    Under `max_steps` Lightning takes the ended epoch for an unfinished one: it passes through it again without training.
+    """
+    if not loop.restarted_on_epoch_end or loop.trainer.max_steps == -1:
+        return
+    loop.epoch_progress.increment_completed()
+    loop.reset_restart_stage()
+    stop_restarting(loop)
+
+
+def stop_restarting(loop: _FitLoop) -> None:
+    """Tells a loop that it no longer resumes; its own setter takes every value for True under `max_steps`."""
+    loop._restarting = False  # noqa: SLF001 - a test guards it
+    loop.epoch_loop.restarting = False
+
+
+def skip_training(loop: _FitLoop) -> None:
+    """Lets a loop that goes on from an epoch's last step end the epoch, validated first where that is due."""
+    epoch = loop.epoch_loop
+    epoch.val_loop.batch_progress.total.reset()  # read already
+    assert loop._data_fetcher is not None  # noqa: SLF001 - made before training starts
+    if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
+        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train a batch more
+        epoch._batches_that_stepped += 1  # noqa: SLF001 - the step's number in logs

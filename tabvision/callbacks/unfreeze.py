@@ -8,13 +8,13 @@ from typing import Any, Literal, final, get_args
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.callbacks.rewrap import check_strategy, wrap_again
-from tabvision.errors import UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
@@ -197,3 +197,30 @@ def plain_name(name: str) -> str:
         'net.norm'
     """
     return name.replace("_orig_mod.", "")
+
+
+def check_strategy(who: str, trainer: pl.Trainer) -> None:
+    """Refuses what cannot be staged.
+
+    Raises:
+        BadValueError: DeepSpeed, FSDP, model parallelism, or a gradient hook with a state of its own.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        problem = (
+            f"layers cannot be thawed in stages under {type(strategy).__name__}, which shards what trains at the start"
+        )
+        raise BadValueError(who, problem, 'Use strategy="ddp", or train every layer from the start')
+    if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
+        problem = "a DDP communication hook with a state would lose it when layers thaw"
+        raise BadValueError(who, problem, "Leave the hook out, or use one without a state")
+
+
+def wrap_again(trainer: pl.Trainer) -> None:
+    """Wraps the model again under DDP; other strategies need nothing."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, DDPStrategy) or strategy.model is strategy.lightning_module:
+        return
+    strategy.model = strategy.lightning_module
+    strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when the strategy first wrapped; a test guards it
+    strategy.configure_ddp()

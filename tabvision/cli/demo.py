@@ -59,7 +59,7 @@ def flights_words(folder: Path, rows: int | None) -> list[str]:
 
 def digits_words(folder: Path) -> list[str]:
     """The words of a training run on handwritten digits, with weights learned on ImageNet; a digit has no mirror image."""
-    from tabvision.data.example_images import digits
+    from tabvision.data.demo import digits
 
     data = digits(folder / "digits")
     words = ["train", str(data), "--body", "efficientnet_lite0", "--size", "64", "--augment", "none"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tabvision.cli.defaults import default_image_batch_size
-from tabvision.cli.jobs import Job, Part, finder, given_rate, without_nones
+from tabvision.cli.jobs import Job, Part, default_image_batch_size, finder, given_rate, without_nones
 from tabvision.cli.tables import one_or_several
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError

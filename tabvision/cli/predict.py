@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count
     from tabvision.inference import Predictor
-    from tabvision.inference.unseen import unseen_sentences
+    from tabvision.inference.inputs import unseen_sentences
 
     check_destination(arguments.out, who=WHO, overwrite=arguments.overwrite)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
@@ -58,7 +58,7 @@ def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataF
     """The answers to one table."""
     from tabvision.data.tables.read import read_frame
     from tabvision.errors import BadValueError, listed
-    from tabvision.inference.unseen import missing_sentences
+    from tabvision.inference.inputs import missing_sentences
 
     if len(arguments.data) > 1:
         problem = f"a table is answered one at a time, got {len(arguments.data)} files"

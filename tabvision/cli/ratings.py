@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.defaults import default_batch_size
-from tabvision.cli.jobs import Job, Part, finder, given_rate, without_nones
+from tabvision.cli.jobs import Job, Part, default_batch_size, finder, given_rate, without_nones
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import CollabModule

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tabvision.cli.defaults import default_batch_size, default_epochs
-from tabvision.cli.jobs import Job, Part, finder, given_rate, without_nones
+from tabvision.cli.jobs import Job, Part, default_batch_size, default_epochs, finder, given_rate, without_nones
 from tabvision.data import TabularDataModule
 
 

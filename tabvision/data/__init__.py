@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tabvision.data.collab_splits import LeaveLastOut
     from tabvision.data.images.module import ImageDataModule
     from tabvision.data.ratings.module import CollabDataModule
     from tabvision.data.splits.base import RandomSplit, Split, StratifiedSplit
     from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
-    from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+    from tabvision.data.splits.ordered import GroupSplit, LeaveLastOut, TimeSplit
     from tabvision.data.tabular import TabularDataModule
 
 __all__ = [
@@ -38,7 +37,7 @@ _PLACES = {
     "GroupSplit": "splits.ordered",
     "ImageDataModule": "images.module",
     "IndexSplit": "splits.given",
-    "LeaveLastOut": "collab_splits",
+    "LeaveLastOut": "splits.ordered",
     "RandomSplit": "splits.base",
     "SourceSplit": "splits.given",
     "Split": "splits.base",

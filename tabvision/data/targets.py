@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tabvision.data import labels
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.preprocess.column_types import looks_like_numbers
 from tabvision.preprocess.columns import Text
-from tabvision.preprocess.looks import looks_like_numbers
 from tabvision.schema import Label, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Points, Regression, Task
 

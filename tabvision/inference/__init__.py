@@ -9,10 +9,9 @@ from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tabvision.inference.exporting import export
-    from tabvision.inference.gathering import gather
     from tabvision.inference.onnx_predictor import OnnxPredictor
     from tabvision.inference.predictor import Predictor
-    from tabvision.inference.writer import PredictionWriter, merge_predictions
+    from tabvision.inference.writer import PredictionWriter, gather, merge_predictions
 
 __all__ = [
     "OnnxPredictor",
@@ -29,7 +28,7 @@ _PLACES = {
     "PredictionWriter": "writer",
     "Predictor": "predictor",
     "export": "exporting",
-    "gather": "gathering",
+    "gather": "writer",
     "merge_predictions": "writer",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above

@@ -13,10 +13,9 @@ import torch
 from tabvision import modules
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError
 from tabvision.inference.answers import check_facts
-from tabvision.inference.budget import Budget, BudgetExceededError
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.untrusted import check_plain, plain_archive
+from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
 
 WHO = "Predictor"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -14,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation
 from tabvision.batch import Batch
-from tabvision.data.images.decode import PictureSource
+from tabvision.data.images.decode import PictureSource, UnreadableImageError, open_picture
 from tabvision.data.images.files import PictureTable, is_picture
 from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
@@ -213,3 +215,43 @@ def check_looks(who: str, tta: object) -> int:
     if tta < 0:
         raise BadValueError(who, f"tta must be at least 0, got {tta}", remedy)
     return tta
+
+
+MAX_THREADS = 16
+
+
+def draw_pictures(sources: Sequence[PictureSource], image: Image) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The pictures at the network's size, and by place why one could not be read; its pixels stay black.
+
+    Args:
+        sources: Paths, bytes, PIL images or arrays.
+        image: The size and resize of the trained module.
+
+    Shape:
+        - returns: (N, 3, H, W) uint8
+
+    Example:
+        >>> pixels, errors = draw_pictures([np.full((4, 6, 3), 7, np.uint8), b"none"], Image(size=(2, 2)))
+        >>> pixels.shape, int(pixels[0].max()), list(errors)
+        ((2, 3, 2, 2), 7, [1])
+    """
+    view, errors = EvaluationView(image.size, image.resize), {}
+    out = np.zeros((len(sources), *image.size, 3), np.uint8)
+
+    def draw(place: int) -> None:
+        try:
+            picture = open_picture(sources[place])
+            drawings, _ = view.prepare([picture.size], np.array([place]), 0)
+            drawings[0](picture, out[place])
+        except UnreadableImageError as error:
+            out[place] = 0
+            errors[place] = error.reason
+
+    threads = min(MAX_THREADS, os.cpu_count() or 1, len(sources))
+    if threads < 2:
+        for place in range(len(sources)):
+            draw(place)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(draw, range(len(sources))))
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2)), errors

@@ -13,8 +13,7 @@ from tabvision.errors import BadTypeError, BadValueError, listed
 from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.inputs import InputReader, Inputs, Rows
-from tabvision.inference.unseen import ATTRIBUTE
+from tabvision.inference.inputs import ATTRIBUTE, InputReader, Inputs, Rows
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class OnnxPredictor:
         return PictureInputs(self.schema, augmentation_named("none"), WHO)
 
     def _of_pictures(self, asked: Any, *, proba: bool, batch_size: int) -> pd.DataFrame:  # noqa: ANN401 - likewise
-        from tabvision.inference.drawing import draw_pictures
+        from tabvision.inference.images import draw_pictures
 
         errors: dict[int, str] = {}
         chunks, size = [], min(batch_size, PICTURES)

@@ -20,7 +20,7 @@ from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
-from tabvision.inference.batches import Asked, AskedRows
+from tabvision.inference.batches import Asked, AskedRows, blend
 from tabvision.inference.calibration.fit import WHO as CALIBRATE
 from tabvision.inference.calibration.fit import (
     Calibrated,
@@ -32,9 +32,7 @@ from tabvision.inference.calibration.fit import (
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.images import PictureInputs, Pictures, check_looks
-from tabvision.inference.inputs import InputReader, Rows
-from tabvision.inference.tta import blend
-from tabvision.inference.unseen import ATTRIBUTE
+from tabvision.inference.inputs import ATTRIBUTE, InputReader, Rows
 from tabvision.modules import SupervisedModule
 
 WHO = "Predictor"

@@ -11,8 +11,7 @@ from typing_extensions import override
 
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.modules.optimizers import Decay, OptimizerFactory
-from tabvision.modules.row_adamw import RowAdamW
+from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias

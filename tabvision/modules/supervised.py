@@ -6,7 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, final
 
 import pytorch_lightning as pl
 import torch
@@ -28,7 +28,6 @@ from tabvision.modules.optimizers import (
     make_optimizer,
     param_groups,
 )
-from tabvision.modules.running_mean import RunningMean
 from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
@@ -291,3 +290,45 @@ def _first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
         if mine != other:
             return repr(mine["name"])
     return f"({len(ours)} columns against {len(theirs)})"
+
+
+@final
+class RunningMean:
+    """The weighted mean of values seen so far, summed on the device.
+
+    Example:
+        >>> mean = RunningMean()
+        >>> mean.update(torch.tensor(2.0), 1)
+        >>> mean.update(torch.tensor(5.0), 3)
+        >>> (mean.totals()[0] / mean.totals()[1]).item()
+        4.25
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self._sum: Tensor | None = None
+        self._weight: Tensor | float = 0.0
+
+    def update(self, mean: Tensor, weight: Tensor | float) -> None:
+        """Adds the mean of some rows and how much they weigh."""
+        weight = _wide(weight) if isinstance(weight, Tensor) else weight
+        share = _wide(mean) * weight
+        self._sum = share if self._sum is None else self._sum + share
+        self._weight = self._weight + weight  # not in place: a tensor may be the caller's
+
+    def load(self, totals: Tensor) -> None:
+        """Takes back what `totals` gave."""
+        self._sum, self._weight = totals[0], totals[1]
+
+    def totals(self) -> Tensor:
+        """Sum and weight, (2,), to be added over ranks."""
+        total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum
+        return torch.stack([total, torch.as_tensor(self._weight).to(total)])
+
+
+def _wide(value: Tensor) -> Tensor:
+    """In float64 where the device has it: a float32 sum over a long epoch loses digits."""
+    return value.detach() if value.device.type == "mps" else value.detach().double()

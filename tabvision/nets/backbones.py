@@ -15,9 +15,8 @@ from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD, Body, adapt_channels
-from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
-from tabvision.nets.stages import as_groups, parts_of
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
 
 WHO = "make_body"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.interpret.recommend import check_count
-from tabvision.plots.lettering import drawable, families
 
 LONGEST = 34  # characters of a label
 ENDS = 4  # rows named at either end of an axis
@@ -195,3 +197,44 @@ def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:
     return {
         f"{name}label": f"principal axis {axis}{share}" for name, axis, share in zip("xy", axes, known, strict=True)
     }
+
+
+NO_LETTER = "\N{WHITE SQUARE}"
+# fonts of the usual systems with letters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
+WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+
+
+def families() -> list[str]:
+    """Font families to draw labels in: the reader's own setting, then those installed that have more letters."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [*rcParams["font.family"], *(name for name in WIDE_FONTS if name in installed)]
+
+
+def drawable(text: str) -> str:
+    r"""The text on one line, with a square for each letter that no font has, and its dollars kept from mathematics.
+
+    Example:
+        >>> drawable("Tom &\nJerry, 5 $")
+        'Tom & Jerry, 5 \\$'
+    """
+    known = [_letters(findfont(FontProperties(family=[family]))) for family in families()]
+    line = " ".join(text.split())
+    drawn = [letter if any(ord(letter) in letters for letters in known) else NO_LETTER for letter in line]
+    return "".join(drawn).replace("$", r"\$")
+
+
+@lru_cache(maxsize=32)
+def _letters(path: str) -> frozenset[int]:
+    return frozenset(get_font(path).get_charmap())

@@ -7,11 +7,10 @@ reads and `RowEncoder` does so for single rows. The steps do the same one at a t
 from tabvision.preprocess.categorify import Categorify
 from tabvision.preprocess.column_types import Kinds, infer_kinds
 from tabvision.preprocess.dates import Dates
-from tabvision.preprocess.encode import to_arrays
+from tabvision.preprocess.encode import Prepared, to_arrays
 from tabvision.preprocess.encode_row import RowEncoder, encode_rows
 from tabvision.preprocess.fill_missing import FillMissing
 from tabvision.preprocess.fit import Features, chain_of, fit_features
-from tabvision.preprocess.plan import Prepared
 from tabvision.preprocess.standardize import Standardize
 from tabvision.preprocess.step import Chain, Step
 

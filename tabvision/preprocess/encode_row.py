@@ -17,9 +17,8 @@ from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.preprocess.categories import family_of_vocabulary
 from tabvision.preprocess.checks import PASS_TRAINING_COLUMNS
 from tabvision.preprocess.datetimes import parts_of_moment
-from tabvision.preprocess.encode import Arrays, to_arrays
+from tabvision.preprocess.encode import Arrays, Category, DateColumns, Number, Prepared, plan_of, to_arrays
 from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date, parse_number
-from tabvision.preprocess.plan import Category, DateColumns, Number, Prepared, plan_of
 
 Row: TypeAlias = Mapping[str, Raw]
 Reader: TypeAlias = Callable[[Raw, list[float], list[int]], None]  # puts a raw value into a row's numbers and codes

@@ -17,9 +17,8 @@ from tabvision.preprocess.columns import NumberKind, Numbers, read_column
 from tabvision.preprocess.convert import as_moments, as_numbers
 from tabvision.preprocess.dates import Dates
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, Parts, varying_parts
-from tabvision.preprocess.encode import in_threads
+from tabvision.preprocess.encode import Prepared, in_threads, plan_of
 from tabvision.preprocess.fill_missing import FillMissing
-from tabvision.preprocess.plan import Prepared, plan_of
 from tabvision.preprocess.standardize import Standardize
 from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
 from tabvision.preprocess.step import Chain

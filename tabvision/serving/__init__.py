@@ -10,12 +10,12 @@ from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tabvision.serving.app import create_app
-    from tabvision.serving.limits import Limits
+    from tabvision.serving.requests import Limits
     from tabvision.serving.server import serve
 
 __all__ = ["Limits", "create_app", "serve"]
 
 # No module is called as a name in it: Python would put the module in the name's place.
-_PLACES = {"Limits": "limits", "create_app": "app", "serve": "server"}
+_PLACES = {"Limits": "requests", "create_app": "app", "serve": "server"}
 if not TYPE_CHECKING:  # a type checker sees the imports above
     __getattr__ = lazy_names(__name__, _PLACES)

@@ -24,13 +24,13 @@ from tabvision import __version__
 from tabvision.errors import TabvisionError
 from tabvision.schema import Schema
 from tabvision.serving.batcher import Answer, MicroBatcher
-from tabvision.serving.limits import Limits
 from tabvision.serving.page import page
 from tabvision.serving.requests import (
     BAD_REQUEST,
     TOO_LARGE,
     WRONG_KIND,
     WRONG_VALUES,
+    Limits,
     RequestError,
     check_images,
     rows_of_json,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 
-from tabvision.preprocess.plan import Category, DateColumns, plan_of
+from tabvision.preprocess.encode import Category, DateColumns, plan_of
 from tabvision.schema import Label, Schema
 
 MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions

@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
-from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+from tabvision.callbacks.exact_resume import AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule

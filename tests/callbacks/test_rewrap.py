@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-from tabvision.callbacks.rewrap import check_strategy
+from tabvision.callbacks.unfreeze import check_strategy
 from tabvision.errors import BadValueError
 
 MakeTrainer = Callable[..., pl.Trainer]

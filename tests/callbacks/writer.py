@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tabvision.callbacks.atomic_io import AtomicCheckpointIO
+from tabvision.callbacks.exact_resume import AtomicCheckpointIO
 
 
 def write_for_ever(path: Path, steps: Connection) -> None:

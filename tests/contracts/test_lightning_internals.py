@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from tabvision.callbacks.last_step import go_on_from_last_step
+from tabvision.callbacks.exact_resume import go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
 

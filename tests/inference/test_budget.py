@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tabvision.inference.budget import Budget, BudgetExceededError
+from tabvision.inference.untrusted import Budget, BudgetExceededError
 from tabvision.modules import TabularModule
 from tests.contracts.cases import tabular_data
 

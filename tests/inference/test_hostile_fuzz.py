@@ -17,9 +17,8 @@ from tabvision.errors import TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
-from tabvision.serving.limits import Limits
 from tabvision.serving.page import page
-from tabvision.serving.requests import RequestError, rows_of_json
+from tabvision.serving.requests import Limits, RequestError, rows_of_json
 from tests.inference.trained import exported, raw, trained
 
 QUICK = settings(

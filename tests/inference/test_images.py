@@ -17,7 +17,7 @@ from PIL import Image
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
 from tabvision.inference import Predictor, gather
-from tabvision.inference.tta import blend
+from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
 from tests.inference.trained import fitted, folder
 

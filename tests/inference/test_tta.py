@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.inference.tta import blend
+from tabvision.inference.batches import blend
 
 DRAW = np.random.default_rng(0)
 PLAIN, VIEWS = DRAW.dirichlet(np.ones(3), 5), DRAW.dirichlet(np.ones(3), (4, 5))

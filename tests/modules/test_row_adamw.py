@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from tabvision.modules.row_adamw import RowAdamW
+from tabvision.modules.optimizers import RowAdamW
 
 SETTINGS = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from tabvision.modules.running_mean import RunningMean
+from tabvision.modules.supervised import RunningMean
 
 
 def mean_of(running: RunningMean) -> float:

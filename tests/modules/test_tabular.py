@@ -9,7 +9,7 @@ import torch
 
 from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.modules import TabularModule
-from tabvision.nets.embeddings import embedding_width
+from tabvision.nets.embedding_mlp import embedding_width
 from tests.contracts.cases import make_frame, tabular_data
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tabvision.errors import BadValueError
-from tabvision.nets.dropout import LANES, Dropout, keep_mask
+from tabvision.nets.layers import LANES, Dropout, keep_mask
 
 MANY = 1_000_003  # not a multiple of four
 

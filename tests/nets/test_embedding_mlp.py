@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.nets.dropout import Dropout
 from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
 from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.layers import Dropout
 
 CARDINALITIES = [3, 10]
 BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tabvision.nets.embeddings import Embeddings, Table, embedding_width
+from tabvision.nets.embedding_mlp import Embeddings, Table, embedding_width
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, zeros
 
 from tabvision.errors import BadValueError
-from tabvision.nets.stages import as_groups, cut_by_depth, depth, parts_of
+from tabvision.nets.layer_groups import as_groups, cut_by_depth, depth, parts_of
 
 
 class WithToken(nn.Module):

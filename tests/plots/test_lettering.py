@@ -2,7 +2,7 @@
 
 from matplotlib.font_manager import fontManager
 
-from tabvision.plots.lettering import NO_LETTER, drawable, families
+from tabvision.plots.embeddings import NO_LETTER, drawable, families
 
 
 def test_letters_of_many_scripts_are_kept_and_those_of_none_become_squares() -> None:

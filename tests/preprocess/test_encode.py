@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.preprocess import Features, chain_of, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
-from tabvision.preprocess.plan import plan_of
+from tabvision.preprocess.encode import plan_of
 from tests.preprocess.tables import mixed_table
 
 

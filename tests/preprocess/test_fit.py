@@ -22,7 +22,7 @@ from tabvision.preprocess import (
     fit_features,
     infer_kinds,
 )
-from tabvision.preprocess.plan import part_of, plan_of
+from tabvision.preprocess.encode import part_of, plan_of
 from tabvision.schema import Continuous, Schema, Target
 from tabvision.tasks import Regression
 from tests.preprocess.tables import mixed_table

@@ -12,7 +12,7 @@ import httpx
 
 from tabvision.inference import Predictor
 from tabvision.serving.app import Answerer, create_app
-from tabvision.serving.limits import Limits
+from tabvision.serving.requests import Limits
 from tabvision.serving.server import LOOPBACK, listen, make_server
 from tests.inference.trained import trained
 

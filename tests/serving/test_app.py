@@ -15,7 +15,7 @@ import pytest
 from tabvision.inference import OnnxPredictor
 from tabvision.schema import Image, Schema, Target
 from tabvision.serving import app as under_test
-from tabvision.serving.limits import Limits
+from tabvision.serving.requests import Limits
 from tabvision.tasks import Binary
 from tests.inference.trained import exported, raw
 from tests.serving.running import model, running

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image as PilImage
 
 from tabvision.schema import Schema
-from tabvision.serving.limits import Limits
-from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, RequestError, check_images, rows_of_json
+from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
 from tests.serving.running import model, running
 from tests.serving.test_app import Means, photo, plain_rows, upload
 

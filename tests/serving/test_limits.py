@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.serving.limits import Limits
+from tabvision.serving.requests import Limits
 
 
 @pytest.mark.parametrize(

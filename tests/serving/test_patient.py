@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tabvision.serving.patient import PatientProtocol
+from tabvision.serving.server import PatientProtocol
 from tests.serving.running import running
 
 

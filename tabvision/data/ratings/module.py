@@ -12,16 +12,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.data.base import Part, PartName, TensorDataModule
-from tabvision.data.collab_checks import (
-    check_names,
-    check_part,
-    check_present,
-    check_schema,
-    check_settings,
-    check_several,
-)
-from tabvision.data.collab_splits import ratings_split
-from tabvision.data.collab_titles import titles_of
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler, with_drawn_rows, with_negatives
 from tabvision.data.ratings.rows import (
@@ -29,12 +19,24 @@ from tabvision.data.ratings.rows import (
     Missing,
     complete_rows,
     in_time,
+    titles_of,
     with_whole_ids,
     without_duplicates,
 )
-from tabvision.data.ratings.target import IMPLICIT_TARGET, out_of_range, ratings_target
+from tabvision.data.ratings.target import (
+    IMPLICIT_TARGET,
+    check_names,
+    check_part,
+    check_present,
+    check_schema,
+    check_settings,
+    check_several,
+    out_of_range,
+    ratings_target,
+)
 from tabvision.data.rows import divide_kept, encode_kept
 from tabvision.data.splits.base import Parts, Split, as_split
+from tabvision.data.splits.ordered import ratings_split
 from tabvision.data.tables.read import Source, read_table
 from tabvision.errors import count
 from tabvision.preprocess import Kinds, fit_features, to_arrays

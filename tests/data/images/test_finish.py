@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tabvision.batch import Batch
-from tabvision.data.image_finish import finished, moved
+from tabvision.data.images.base import finished, moved
 
 
 def batch_of(**others: Any) -> Batch:

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from tabvision.data.jpeg_header import is_whole, jpeg_header
+from tabvision.data.images.decode import is_whole, jpeg_header
 from tests.data.pictures import encoded, pixels
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tabvision.data.collab_titles import titles_of
+from tabvision.data.ratings.rows import titles_of
 from tabvision.errors import BadValueError
 from tabvision.schema import Categorical
 
