@@ -101,7 +101,7 @@ def run_tabvision(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     pl.seed_everything(seed, verbose=False)
-    frame = read_frame(csv, who="benchmark")
+    frame = read_frame(csv)
     data = CollabDataModule(
         frame,
         user="user",

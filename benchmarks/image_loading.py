@@ -237,7 +237,7 @@ def files_of(photos: Path) -> Any:  # noqa: ANN401 - a frame
     """The training files and their labels."""
     from tabvision.data.images.folders import class_folders
 
-    return class_folders(training_folder(photos), who="benchmark").frame
+    return class_folders(training_folder(photos)).frame
 
 
 LOADERS: dict[str, Callable[[argparse.Namespace], Epoch]] = {

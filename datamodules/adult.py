@@ -77,7 +77,7 @@ def read_adult(path: str | Path) -> pd.DataFrame:
         MissingFileError: No such file.
         MissingColumnsError: A column is not there.
     """
-    frame = read_frame(path, who=WHO)
+    frame = read_frame(path)
     if missing := [name for name in (*ADULT_COLUMNS, "split") if name not in frame.columns]:
         raise MissingColumnsError(
             WHO, missing, frame.columns, "Pass the file that download=True writes, or one like it"

@@ -36,7 +36,7 @@ def download_adult(path: str | Path) -> None:
             problem = f"UCI sent {count(len(frame), 'row')} of its {part} part in place of {NUM_ROWS[part]:,}"
             raise BadValueError(WHO, problem, REMEDY)
     Path(path).expanduser().parent.mkdir(parents=True, exist_ok=True)
-    write_frame(pd.concat(parts.values(), ignore_index=True), Path(path).expanduser(), who=WHO)
+    write_frame(pd.concat(parts.values(), ignore_index=True), Path(path).expanduser())
 
 
 def parse_uci(text: str, part: str) -> pd.DataFrame:

@@ -67,7 +67,7 @@ class ImagenetteDataModule(ImageDataModule):
         schema: Schema | None = None,
         verbose: bool = True,
     ) -> None:
-        table = class_folders(folder, who=WHO)
+        table = class_folders(folder)
         labels = table.frame["label"].astype("str")
         if unknown := sorted(set(labels) - set(NAMES)):
             raise BadValueError(WHO, f"folders that Imagenette does not have: {listed(unknown)}", "Pass its own folder")

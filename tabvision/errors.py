@@ -1,14 +1,21 @@
 """The errors tabvision raises: one sentence that says who expected what, what came, and what to do.
 
 Every error derives from `TabvisionError` and from the built-in that Python users expect (`ValueError` for a wrong value,
-`TypeError` for a wrong kind, `FileNotFoundError` for a wrong place), so either can be caught.
+`TypeError` for a wrong kind, `FileNotFoundError` for a wrong path), so either can be caught. The code that raises one gives
+the problem and the remedy; who speaks is set once, at the public entry, by `speaking`.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import shlex
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_LISTED = 8  # names listed in one sentence; more do not help a reader
 
@@ -17,21 +24,36 @@ class TabvisionError(Exception):
     """Base of every error that tabvision raises on bad input.
 
     Args:
-        who: The class, function or command that speaks.
-        problem: What was expected and what came, without a final full stop.
-        remedy: What the reader can do now, without a final full stop; a question keeps its mark.
+        parts: The problem (what was expected and what came) and the remedy (what the reader can do now), both without a final
+            full stop; a question keeps its mark. A name before them speaks, whatever `speaking` says.
 
     Example:
-        >>> str(BadValueError("OneCycle", "pct_start must lie in (0, 1), got 2", "Pass a share such as 0.25"))
-        'OneCycle: pct_start must lie in (0, 1), got 2. Pass a share such as 0.25.'
+        >>> with speaking("OneCycle"):
+        ...     raise BadValueError("pct_start must lie in (0, 1), got 2", "Pass a fraction such as 0.25")
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: OneCycle: pct_start must lie in (0, 1), got 2. Pass a fraction such as 0.25.
     """
 
-    def __init__(self, who: str, problem: str, remedy: str) -> None:
-        super().__init__(who, problem, remedy)  # kept as args, so that the error pickles between processes
+    _num_parts = 2
+
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 - each error says which
+        self.speaker: str | None = None  # who speaks; the outermost `speaking` wins
+        self.has_own_speaker = len(parts) > self._num_parts
+        if self.has_own_speaker:
+            self.speaker, *parts = parts  # type: ignore[assignment]
+        super().__init__(*parts)
+        self.args = tuple(parts)  # OSError would read them as errno and message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles between processes, with its speaker."""
+        return type(self), self.args, {"speaker": self.speaker, "has_own_speaker": self.has_own_speaker}
 
     def __str__(self) -> str:
-        who, problem, remedy = self.args
-        return f"{who}: {problem}. {remedy}{'' if remedy.endswith('?') else '.'}"
+        return f"{self.speaker}: {self._sentence()}" if self.speaker else self._sentence()
+
+    def _sentence(self) -> str:
+        problem, remedy = self.args
+        return f"{problem}. {remedy}{'' if remedy.endswith('?') else '.'}"
 
 
 class BadValueError(TabvisionError, ValueError):
@@ -45,65 +67,123 @@ class BadTypeError(TabvisionError, TypeError):
 class MissingFileError(TabvisionError, FileNotFoundError):
     """A file or folder that is not there."""
 
-    # OSError takes three arguments for errno, message and file name; ours are the parts of the sentence.
-
-    def __init__(self, who: str, problem: str, remedy: str) -> None:
-        super().__init__(who, problem, remedy)
-        self.args = (who, problem, remedy)
-
-    def __reduce__(self) -> tuple[type[MissingFileError], tuple[str, ...]]:
-        """Pickles by the same three arguments."""
-        return type(self), self.args
-
-    __str__ = TabvisionError.__str__
+    __str__ = TabvisionError.__str__  # OSError has one of its own
 
 
 class UnknownNameError(TabvisionError, ValueError):
     """A name that is not among the choices; the close ones are listed first.
 
     Args:
-        who: The class, function or command that speaks.
-        what: What the name should have named, such as "optimizer".
-        name: The name that came.
-        choices: The names that exist.
+        parts: What the name should have named, such as "optimizer"; the name that came; the names that exist.
 
     Example:
-        >>> print(UnknownNameError("TabularModule", "optimizer", "adamm", ["sgd", "adam"]))
-        TabularModule: no optimizer named 'adamm'. Choices: adam, sgd.
+        >>> print(UnknownNameError("optimizer", "adamm", ["sgd", "adam"]))
+        no optimizer named 'adamm'. Choices: adam, sgd.
     """
 
-    def __init__(self, who: str, what: str, name: object, choices: Iterable[str]) -> None:
-        super(TabvisionError, self).__init__(who, what, name, tuple(choices))
+    _num_parts = 3
 
-    def __str__(self) -> str:
-        who, what, name, choices = self.args
-        return f"{who}: no {what} named {name!r}. Choices: {listed(closest_first(str(name), choices))}."
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401
+        *others, choices = parts
+        super().__init__(*others, tuple(choices))
+
+    def _sentence(self) -> str:
+        what, name, choices = self.args
+        return f"no {what} named {name!r}. Choices: {listed(closest_first(str(name), choices))}."
 
 
 class MissingColumnsError(TabvisionError, ValueError):
     """Columns that a frame should have and lacks, each with the close name that it does have.
 
     Args:
-        who: The class, function or command that speaks.
-        missing: The columns that are not there.
-        present: The columns that are.
-        remedy: What the reader can do now, without a final full stop.
+        parts: The columns that are not there; the columns that are; what the reader can do now, without a final full stop.
 
     Example:
-        >>> print(MissingColumnsError("Predictor", ["age"], ["Age", "sex"], "Pass a frame with the training columns"))
-        Predictor: the frame lacks 1 column: 'age' (did you mean 'Age'?). Pass a frame with the training columns.
+        >>> print(MissingColumnsError(["age"], ["Age", "sex"], "Pass a frame with the training columns"))
+        the frame lacks 1 column: 'age' (did you mean 'Age'?). Pass a frame with the training columns.
     """
 
-    def __init__(self, who: str, missing: Sequence[str], present: Iterable[object], remedy: str) -> None:
-        super(TabvisionError, self).__init__(who, tuple(missing), tuple(map(str, present)), remedy)
+    _num_parts = 3
 
-    def __str__(self) -> str:
-        who, missing, present, remedy = self.args
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401
+        *others, missing, present, remedy = parts
+        super().__init__(*others, tuple(missing), tuple(map(str, present)), remedy)
+
+    def _sentence(self) -> str:
+        missing, present, remedy = self.args
         hints = list(map(repr, missing))
-        for place, name in enumerate(missing[:MAX_LISTED]):  # looking for close names takes long in a wide table
+        for index, name in enumerate(missing[:MAX_LISTED]):  # looking for close names takes long in a wide table
             if close := closest(name, present):
-                hints[place] += f" (did you mean {close!r}?)"
-        return f"{who}: the frame lacks {count(len(missing), 'column')}: {listed(hints)}. {remedy}."
+                hints[index] += f" (did you mean {close!r}?)"
+        return f"the frame lacks {count(len(missing), 'column')}: {listed(hints)}. {remedy}."
+
+
+class speaking:  # noqa: N801 - read as a verb, like contextlib's
+    """Names who speaks in the errors raised inside a `with` block or a decorated function; the outermost name wins.
+
+    An error gets its name on the way out, so it does not matter in which thread it was raised, as long as it is raised again
+    inside. An error that was given a name of its own keeps it.
+
+    Args:
+        name: The public class, function or command; "" in a decorated method for the name of the object's class.
+
+    Example:
+        >>> @speaking("lr_find")
+        ... def lr_find(num_steps):
+        ...     with speaking("sweep"):
+        ...         raise BadValueError(f"num_steps must be at least 10, got {num_steps}", "Pass more")
+        >>> lr_find(3)
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: lr_find: num_steps must be at least 10, got 3. Pass more.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TabvisionError) and not error.has_own_speaker:
+            error.speaker = self.name
+
+    def __call__(self, function: Function) -> Function:
+        """The function, speaking."""
+
+        @functools.wraps(function)
+        def spoken(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function says
+            try:
+                return function(*args, **kwargs)
+            except TabvisionError as error:
+                if not error.has_own_speaker:
+                    error.speaker = self.name or type(args[0]).__name__
+                raise
+
+        return cast("Function", spoken)
+
+
+def accepting_who(function: Function) -> Function:
+    """Lets a function that had a parameter `who` before 0.2 be called with it, with a DeprecationWarning.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
+        ...     accepting_who(len)([1], who="here"), len(caught)
+        (1, 1)
+    """
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function says
+        if "who" not in kwargs:
+            return function(*args, **kwargs)
+        message = f"{function.__name__}: `who` goes with 0.3. Wrap the call: with tabvision.errors.speaking(name):"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        with speaking(kwargs.pop("who")):
+            return function(*args, **kwargs)
+
+    return cast("Function", called)
 
 
 def closest(name: str, choices: Iterable[str]) -> str | None:

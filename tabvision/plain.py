@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, accepting_who
 
 Kind = TypeVar("Kind")
 
@@ -35,10 +35,11 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         if isinstance(error.__cause__, TabvisionError):  # a dataclass's own check, which says more
             raise error.__cause__ from None
-        raise BadValueError(kind.__name__, f"the facts do not fit: {error}", "Pass what to_dict wrote") from error
+        raise BadValueError(f"the facts do not fit: {error}", "Pass what to_dict wrote") from error
 
 
-def to_plain(value: object, who: str) -> object:
+@accepting_who
+def to_plain(value: object) -> object:
     """The value as plain Python data, which a checkpoint can hold and load safely.
 
     numpy scalars and paths become their Python equals, tuples and lists and dicts are walked.
@@ -48,7 +49,7 @@ def to_plain(value: object, who: str) -> object:
 
     Example:
         >>> import numpy as np
-        >>> to_plain({"lr": np.float64(0.5), "widths": (np.int64(3),)}, "demo")
+        >>> to_plain({"lr": np.float64(0.5), "widths": (np.int64(3),)})
         {'lr': 0.5, 'widths': (3,)}
     """
     if isinstance(value, np.generic):
@@ -58,8 +59,8 @@ def to_plain(value: object, who: str) -> object:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {to_plain(key, who): to_plain(item, who) for key, item in value.items()}
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(to_plain(item, who) for item in value)
+        return type(value)(to_plain(item) for item in value)
     problem = f"settings must be plain data, got {type(value).__name__}: {value!r:.60}"
-    raise BadTypeError(who, problem, "Pass numbers, strings, lists or dicts")
+    raise BadTypeError(problem, "Pass numbers, strings, lists or dicts")

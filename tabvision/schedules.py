@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, accepting_who, count, listed
 
 Convention = Literal["fastai", "torch"]
 Rates = float | tuple[float | None, float] | list[float] | str
@@ -106,13 +106,13 @@ def cosine_restarts(step: int, total: int, *, num_cycles: int, cycle_mult: int =
     return anneal_cos(1.0, 0.0, position / lengths[-1])
 
 
+@accepting_who
 def spread_rates(
-    who: str, rates: Rates, num_groups: int, *, body_ratio: float = 10.0, sizes: Mapping[str, int] | None = None
+    rates: Rates, num_groups: int, *, body_ratio: float = 10.0, sizes: Mapping[str, int] | None = None
 ) -> list[float]:
     """One rate for each layer group, input side first.
 
     Args:
-        who: Who asks, for the sentence if the rates are wrong.
         rates: A rate; `(low, high)` or "low:high" for equal multiples from first to last group; `(None, high)` or ":high"
             for `high` on the last group and `high / body_ratio` on all others; a list with one rate a group.
         num_groups: How many groups there are, at least 1.
@@ -127,28 +127,28 @@ def spread_rates(
         fastai 2.8 `even_mults` and `slice`; the 2019 course divides by three (`body_ratio=3`).
 
     Example:
-        >>> spread_rates("demo", (None, 1e-3), 3)
+        >>> spread_rates((None, 1e-3), 3)
         [0.0001, 0.0001, 0.001]
     """
     if isinstance(rates, str):
-        rates = _parse_rates(who, rates)
+        rates = _parse_rates(rates)
     groups = _in_words(sizes)
     if isinstance(rates, list):
-        spread = [_checked_rate(who, rate, groups) for rate in rates]
+        spread = [_checked_rate(rate, groups) for rate in rates]
         if len(spread) != num_groups:
             remedy = "Pass one rate for all, a pair (first, last), or a list with one rate for each group"
             problem = f"{num_groups} layer groups need {num_groups} rates, got {len(spread)}{groups}"
-            raise BadValueError(who, problem, remedy)
+            raise BadValueError(problem, remedy)
         return spread
     if isinstance(rates, tuple):
         if len(rates) != 2:
             remedy = "Pass (first, last), or a list with one rate for each group"
-            raise BadValueError(who, f"a pair of rates has 2 numbers, got {rates!r}{groups}", remedy)
-        high = _checked_rate(who, rates[1], groups)
+            raise BadValueError(f"a pair of rates has 2 numbers, got {rates!r}{groups}", remedy)
+        high = _checked_rate(rates[1], groups)
         if rates[0] is None:
             return [high / body_ratio] * (num_groups - 1) + [high]
-        return even_multiples(_checked_rate(who, rates[0], groups), high, num_groups)
-    return [_checked_rate(who, rates, groups)] * num_groups
+        return even_multiples(_checked_rate(rates[0], groups), high, num_groups)
+    return [_checked_rate(rates, groups)] * num_groups
 
 
 def rates_like(rates: Sequence[float], last: float | None) -> list[float]:
@@ -161,11 +161,11 @@ def rates_like(rates: Sequence[float], last: float | None) -> list[float]:
     return list(rates) if last is None else [last * (rate / rates[-1]) for rate in rates]
 
 
-def check_rates(who: str, rates: Rates, *, groups_known: bool = True) -> None:
+@accepting_who
+def check_rates(rates: Rates, *, groups_known: bool = True) -> None:
     """Raises a sentence unless `rates` can be spread over some number of groups.
 
     Args:
-        who: Who asks, for the sentence.
         rates: As for `spread_rates`.
         groups_known: False lets a rate of zero or below among several pass: who learns of the groups later refuses it then,
             and names them.
@@ -174,27 +174,29 @@ def check_rates(who: str, rates: Rates, *, groups_known: bool = True) -> None:
         rates = [1.0 if _is_number(rate) else rate for rate in rates]  # the signs wait, the kinds do not
     elif not groups_known and isinstance(rates, tuple) and len(rates) == 2:
         rates = (1.0 if _is_number(rates[0]) else rates[0], 1.0 if _is_number(rates[1]) else rates[1])
-    spread_rates(who, rates, len(rates) if isinstance(rates, list) else 1)
+    spread_rates(rates, len(rates) if isinstance(rates, list) else 1)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_share(who: str, name: str, value: object) -> None:
+@accepting_who
+def check_share(name: str, value: object) -> None:
     """Raises a sentence unless the value is a number in (0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
     if not 0 < value < 1:
-        raise BadValueError(who, f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
+        raise BadValueError(f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
 
 
-def check_divisor(who: str, name: str, value: object) -> None:
+@accepting_who
+def check_divisor(name: str, value: object) -> None:
     """Raises a sentence unless the value is a number from 1."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Leave it out for the default")
+        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
     if not 1 <= value < math.inf:
-        raise BadValueError(who, f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
+        raise BadValueError(f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
 
 
 def even_multiples(low: float, high: float, number: int) -> list[float]:
@@ -223,7 +225,7 @@ def epoch_ends(batches_per_epoch: int, accumulate: Sequence[int]) -> list[int]:
     return list(accumulated(math.ceil(batches_per_epoch / every) for every in accumulate))
 
 
-def _parse_rates(who: str, text: str) -> float | tuple[float | None, float]:
+def _parse_rates(text: str) -> float | tuple[float | None, float]:
     low, colon, high = text.partition(":")
     try:
         if not colon:
@@ -231,15 +233,15 @@ def _parse_rates(who: str, text: str) -> float | tuple[float | None, float]:
         return (float(low) if low.strip() else None, float(high))
     except ValueError:
         remedy = 'Write one rate as "1e-3", first and last as "1e-5:1e-3", or ":1e-3"; FindLR() finds one'
-        raise BadValueError(who, f"rates must be numbers, got {text!r}", remedy) from None
+        raise BadValueError(f"rates must be numbers, got {text!r}", remedy) from None
 
 
-def _checked_rate(who: str, rate: object, groups: str = "") -> float:
+def _checked_rate(rate: object, groups: str = "") -> float:
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise BadTypeError(who, f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
+        raise BadTypeError(f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
     if not 0 < rate < math.inf:
         problem = f"a learning rate must be above zero, got {rate!r}{groups}"
-        raise BadValueError(who, problem, "Pass a number such as 1e-3")
+        raise BadValueError(problem, "Pass a number such as 1e-3")
     return float(rate)
 
 
@@ -252,11 +254,11 @@ def _in_words(sizes: Mapping[str, int] | None) -> str:
     return f"; the layer groups, input side first: {listed(named)}"
 
 
-def as_stages(who: str, stages: object) -> Stages:
+@accepting_who
+def as_stages(stages: object) -> Stages:
     """Stages in order: from which epoch on how many of the last layer groups train (None: all).
 
     Args:
-        who: Who asks, for the sentence if the stages are wrong.
         stages: For how many epochs only the last group trains, or a mapping from epoch to a number or "all".
 
     Raises:
@@ -264,27 +266,27 @@ def as_stages(who: str, stages: object) -> Stages:
         BadValueError: A negative epoch, no stage for epoch 0, or a stage without a layer.
 
     Example:
-        >>> as_stages("demo", 2), as_stages("demo", {0: 1, 3: "all"})
+        >>> as_stages(2), as_stages({0: 1, 3: "all"})
         (((0, 1), (2, None)), ((0, 1), (3, None)))
     """
     remedy = 'Pass the number of frozen epochs, or such as {0: 1, 2: 2, 4: "all"}'
     if isinstance(stages, int) and not isinstance(stages, bool):
         stages = {0: 1, stages: "all"} if stages != 0 else {0: "all"}
     if not isinstance(stages, Mapping):
-        raise BadTypeError(who, f"stages must be a whole number or a mapping, got {stages!r}", remedy)
+        raise BadTypeError(f"stages must be a whole number or a mapping, got {stages!r}", remedy)
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
         whole = isinstance(epoch, int) and (
             number == "all" or (isinstance(number, int) and not isinstance(number, bool))
         )
         if not whole:
-            raise BadTypeError(who, f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
+            raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
             problem = f"a stage starts at an epoch from 0 and trains one group at least, got {epoch}: {number!r}"
-            raise BadValueError(who, problem, remedy)
+            raise BadValueError(problem, remedy)
         found.append((epoch, None if number == "all" else number))
     if not found or min(found, key=lambda stage: stage[0])[0] != 0:
-        raise BadValueError(who, f"stages must say what trains from epoch 0, got {stages!r}", remedy)
+        raise BadValueError(f"stages must say what trains from epoch 0, got {stages!r}", remedy)
     return tuple(sorted(found, key=lambda stage: stage[0]))
 
 

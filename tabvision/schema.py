@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.plain import from_plain
 from tabvision.tasks import Task
 
@@ -199,6 +199,7 @@ class Schema:
         return {"format": self.FORMAT, "target": target, **columns, **image}
 
     @classmethod
+    @speaking("Schema")
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
         """The schema that `to_dict` wrote.
 
@@ -207,17 +208,13 @@ class Schema:
             BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
         """
         if not isinstance(data, Mapping):
-            raise BadTypeError(
-                "Schema", f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote"
-            )
+            raise BadTypeError(f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
         version = data.get("format")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise BadValueError(
-                "Schema", f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote"
-            )
+            raise BadValueError(f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote")
         if version > cls.FORMAT:
             problem = f"format {version} is newer than {cls.FORMAT}, the newest that this version reads"
-            raise BadValueError("Schema", problem, "Update tabvision: pip install --upgrade tabvision")
+            raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
         facts = {key: value for key, value in data.items() if key != "format"}
         return from_plain(facts, cls, _decode_task)
 

@@ -70,11 +70,11 @@ def test_no_momentum_is_left_alone() -> None:
     ],
 )
 def test_rates_spread_over_groups(rates: Rates, expected: list[float]) -> None:
-    assert spread_rates("demo", rates, 3) == pytest.approx(expected, rel=1e-12)
+    assert spread_rates(rates, 3) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_body_ratio_of_the_older_course_divides_by_three() -> None:
-    assert spread_rates("demo", (None, 0.3), 2, body_ratio=3) == pytest.approx([0.1, 0.3])
+    assert spread_rates((None, 0.3), 2, body_ratio=3) == pytest.approx([0.1, 0.3])
 
 
 def test_one_group_takes_the_high_rate() -> None:
@@ -84,24 +84,24 @@ def test_one_group_takes_the_high_rate() -> None:
 @pytest.mark.parametrize("rates", [0, 0.0, -1e-3, (0.0, 1e-3), (1e-3, -1.0), [1e-3, 0.0, 1.0], math.nan, math.inf, "0"])
 def test_a_rate_of_zero_or_below_is_refused(rates: Rates) -> None:
     with pytest.raises(BadValueError, match="above zero"):
-        spread_rates("demo", rates, 3)
+        spread_rates(rates, 3)
 
 
 def test_a_list_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(BadValueError, match="3 layer groups need 3 rates, got 2"):
-        spread_rates("demo", [1e-3, 1e-2], 3)
+        spread_rates([1e-3, 1e-2], 3)
 
 
 @pytest.mark.parametrize("rates", ["fast", "1:2:3", "1e-3:"])
 def test_text_that_is_no_rate_is_refused(rates: str) -> None:
     with pytest.raises(BadValueError, match="rates must be numbers"):
-        spread_rates("demo", rates, 3)
+        spread_rates(rates, 3)
 
 
 @pytest.mark.parametrize("rates", [None, True, {"head": 1e-3}, [None, 1.0, 1.0]])
 def test_what_is_no_rate_at_all_is_refused(rates: Rates) -> None:
     with pytest.raises(BadTypeError, match="must be a number"):
-        spread_rates("demo", rates, 3)
+        spread_rates(rates, 3)
 
 
 def test_steps_count_the_last_incomplete_accumulation() -> None:

@@ -151,7 +151,7 @@ def _region(
 ) -> Matrices:
     """Unit frame to source pixel: the part of each source that is looked at; `place` says where it lies in the rest."""
     if resize not in RESIZES:
-        raise UnknownNameError("Image", "resize", resize, RESIZES)
+        raise UnknownNameError("resize", resize, RESIZES)
     sides = np.asarray(source_sizes, dtype=np.float64)
     ratios = sides / np.array(size, dtype=np.float64)  # source pixels per output pixel, (height, width)
     if resize == "crop":

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.tracing import is_traced
 
 _MOST_CHANNELS = 4  # of the pictures that cv2 is sure to take
 
 
+@speaking("normalize")
 def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) -> Tensor:
     """Pictures with mean 0 and spread 1 in each channel, in channels-last memory where they came in it.
 
@@ -37,10 +38,10 @@ def normalize(images: Tensor, mean: Sequence[float], spread: Sequence[float]) ->
     """
     if not images.is_floating_point() and images.dtype != torch.uint8:
         problem = f"pictures must be uint8 or float, got {images.dtype}"
-        raise BadTypeError("normalize", problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
+        raise BadTypeError(problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
     if images.ndim < 3 or images.shape[-3] != len(mean):
         problem = f"pictures must be (B, {len(mean)}, H, W), as there are means, got {tuple(images.shape)}"
-        raise BadValueError("normalize", problem, "Pass one mean and one spread for each channel of the pictures")
+        raise BadValueError(problem, "Pass one mean and one spread for each channel of the pictures")
     top = 255 if images.dtype == torch.uint8 else 1
     # A Trainer of another precision sets the type that new tensors have
     scale = torch.tensor([1 / (top * value) for value in spread], dtype=torch.float32)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 
 _SHARES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
 # name: (lowest, highest, whether the highest itself is allowed)
@@ -75,6 +75,7 @@ class Augmentation:
     erase: float = 0.0
     erase_area: float = 0.3
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks every strength."""
         for field in dataclasses.fields(self):
@@ -87,7 +88,7 @@ class Augmentation:
             _check_range(name, getattr(self, name), low, high, closed=closed)
         if not 0 < self.min_scale <= 1:
             problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
-            raise BadValueError("Augmentation", problem, "Pass the least share of the area to keep, such as 0.75")
+            raise BadValueError(problem, "Pass the least share of the area to keep, such as 0.75")
         object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +96,7 @@ class Augmentation:
         return {**dataclasses.asdict(self), "ratio": list(self.ratio)}
 
     @classmethod
+    @speaking("Augmentation")
     def from_dict(cls, data: Mapping[str, Any]) -> Augmentation:
         """The settings that `to_dict` wrote, or some of them; the others are the preset's, "default" if none is named.
 
@@ -106,13 +108,13 @@ class Augmentation:
         changes = {name: value for name, value in data.items() if name != "preset"}
         for name in changes:
             if name not in preset.to_dict():
-                raise UnknownNameError("Augmentation", "setting", name, [*preset.to_dict(), "preset"])
+                raise UnknownNameError("setting", name, [*preset.to_dict(), "preset"])
         return dataclasses.replace(preset, **changes)
 
 
 def _checked_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError("Augmentation", f"{name} must be a number, got {value!r}", "Leave it out for the default")
+        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
     return float(value)
 
 
@@ -120,7 +122,7 @@ def _check_range(name: str, value: float, low: float, high: float, *, closed: bo
     if not (low <= value < high or (closed and value == high)):
         interval = f"lie in [{low:g}, {high:g}{']' if closed else ')'}" if high < math.inf else f"be at least {low:g}"
         remedy = "Leave it out for the default"
-        raise BadValueError("Augmentation", f"{name} must {interval}, got {value!r}", remedy)
+        raise BadValueError(f"{name} must {interval}, got {value!r}", remedy)
 
 
 def _checked_ratio(ratio: object) -> tuple[float, float]:
@@ -131,7 +133,7 @@ def _checked_ratio(ratio: object) -> tuple[float, float]:
     )
     if not numbers or ratio[0] > ratio[1]:  # type: ignore[index]  # two numbers, checked just before
         problem = f"ratio must be two positive numbers, the smaller first, got {ratio!r}"
-        raise BadValueError("Augmentation", problem, "Pass such as (3 / 4, 4 / 3)")
+        raise BadValueError(problem, "Pass such as (3 / 4, 4 / 3)")
     return (float(ratio[0]), float(ratio[1]))  # type: ignore[index]
 
 
@@ -147,6 +149,7 @@ PRESETS = {
 }
 
 
+@speaking("Augmentation")
 def augmentation_named(value: str | Augmentation | Mapping[str, Any] | None) -> Augmentation:
     """The settings that a preset's name, a mapping of changes or None (no augmentation) stands for.
 
@@ -167,7 +170,7 @@ def augmentation_named(value: str | Augmentation | Mapping[str, Any] | None) -> 
         return Augmentation.from_dict(value)
     if not isinstance(value, str):
         remedy = f"Pass one of {', '.join(PRESETS)}, or tabvision.augment.Augmentation(rotate=20)"
-        raise BadTypeError("Augmentation", f"augment must be a name, settings or a mapping, got {value!r}", remedy)
+        raise BadTypeError(f"augment must be a name, settings or a mapping, got {value!r}", remedy)
     if value not in PRESETS:
-        raise UnknownNameError("Augmentation", "preset", value, PRESETS)
+        raise UnknownNameError("preset", value, PRESETS)
     return PRESETS[value]

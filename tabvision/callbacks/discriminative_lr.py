@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
+from tabvision.errors import speaking
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
 
@@ -36,9 +37,10 @@ class DiscriminativeLR(Callback):
         (1e-05, 0.001)
     """
 
+    @speaking()
     def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
-        check_rates("DiscriminativeLR", lr, groups_known=False)
-        check_divisor("DiscriminativeLR", "body_ratio", body_ratio)
+        check_rates(lr, groups_known=False)
+        check_divisor("body_ratio", body_ratio)
         self.lr = lr
         self.body_ratio = body_ratio
         self.groups = groups
@@ -55,17 +57,19 @@ class DiscriminativeLR(Callback):
             check_owners(trainer)
 
     @override
+    @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        check_no_scheduler("DiscriminativeLR", trainer)
-        found = layer_groups_of("DiscriminativeLR", pl_module, self.groups)
+        check_no_scheduler(trainer)
+        found = layer_groups_of(pl_module, self.groups)
         for optimizer in trainer.optimizers:
-            divide_optimizer("DiscriminativeLR", optimizer, found, pl_module)
+            divide_optimizer(optimizer, found, pl_module)
         self._set_rates(trainer, found)
 
     @override
+    @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # once more: a resumed optimizer brings the rates it was saved with, and these may be new
-        self._set_rates(trainer, layer_groups_of("DiscriminativeLR", pl_module, self.groups))
+        self._set_rates(trainer, layer_groups_of(pl_module, self.groups))
 
     def take_rate(self, rate: float) -> None:
         """Trains the last layer group at that rate, found by a sweep, and the others at their ratios to it."""
@@ -78,7 +82,7 @@ class DiscriminativeLR(Callback):
 
     def _set_rates(self, trainer: pl.Trainer, found: list[LayerGroup]) -> None:
         sizes = group_sizes(found)
-        rates = spread_rates("DiscriminativeLR", self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
+        rates = spread_rates(self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
         rates = rates_like(rates, self._last)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:

@@ -120,7 +120,7 @@ class ExactResume(Callback):
         problem = f"the checkpoint was saved by {len(self._saved)} ranks, and {trainer.world_size} resume it"
         if self._inside_epoch:
             remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
-            raise BadValueError("ExactResume", f"{problem}, inside an epoch", remedy)
+            raise BadValueError(f"{problem}, inside an epoch", remedy)
         pl.utilities.rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
         self._saved = []
 

@@ -13,7 +13,7 @@ from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
-from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.schedules import (
     Setting,
     check_divisor,
@@ -57,6 +57,7 @@ class FineTune(Schedule):
         1
     """
 
+    @speaking()
     def __init__(
         self,
         freeze_epochs: int = 1,
@@ -71,13 +72,13 @@ class FineTune(Schedule):
     ) -> None:
         super().__init__(groups)
         if isinstance(freeze_epochs, bool) or not isinstance(freeze_epochs, int):
-            raise BadTypeError("FineTune", f"freeze_epochs must be a whole number, got {freeze_epochs!r}", "Pass 1")
+            raise BadTypeError(f"freeze_epochs must be a whole number, got {freeze_epochs!r}", "Pass 1")
         if freeze_epochs < 0:
-            raise BadValueError("FineTune", f"freeze_epochs must be at least 0, got {freeze_epochs}", "Pass 1")
-        check_rates("FineTune", base_lr)
-        check_share("FineTune", "pct_start", pct_start)
+            raise BadValueError(f"freeze_epochs must be at least 0, got {freeze_epochs}", "Pass 1")
+        check_rates(base_lr)
+        check_share("pct_start", pct_start)
         for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
-            check_divisor("FineTune", name, value)
+            check_divisor(name, value)
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
         self._last: float | None = None
@@ -112,13 +113,14 @@ class FineTune(Schedule):
         return even_multiples(high / self.lr_mult, high, num_groups)
 
     @override
+    @speaking()
     def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
         frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs: a fast_dev_run
         if step < frozen:
             factor, momentum = one_cycle(
                 step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
             )
-            peak = spread_rates("FineTune", (None, self._head_rate), num_groups)[place]
+            peak = spread_rates((None, self._head_rate), num_groups)[place]
             return Setting(factor * peak / self.peaks(num_groups)[place], momentum)
         return one_cycle(
             step - frozen,
@@ -153,14 +155,15 @@ class FineTune(Schedule):
         self.unfreeze.setup(trainer, pl_module, stage)
 
     @override
+    @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             problem = "the length must be given in epochs, and max_epochs is not set"
-            raise BadValueError("FineTune", problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
+            raise BadValueError(problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
         if trainer.max_epochs <= self.freeze_epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             frozen = count(self.freeze_epochs, "frozen epoch")
             problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"
-            raise BadValueError("FineTune", problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
+            raise BadValueError(problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
         super().on_train_start(trainer, pl_module)
         self.unfreeze.on_train_start(trainer, pl_module)
 

@@ -16,7 +16,7 @@ Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Parameter]]]
 """A function from a module to its layer groups, input side first, head last: modules, or lists of parameters."""
 
 
-def layer_groups_of(who: str, module: pl.LightningModule, groups: Groups | None) -> list[LayerGroup]:
+def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[LayerGroup]:
     """The layer groups of a module: what `groups` answers, or its own `layer_groups()`.
 
     Raises:
@@ -27,16 +27,14 @@ def layer_groups_of(who: str, module: pl.LightningModule, groups: Groups | None)
     if groups is None and not callable(own):
         problem = f"{type(module).__name__} has no layer_groups()"
         remedy = "Pass groups=, a function from the module to a list of its parts, input side first, head last"
-        raise BadTypeError(who, problem, remedy)
-    found = [_as_group(who, part, place) for place, part in enumerate(groups(module) if groups else own())]  # type: ignore[misc]
+        raise BadTypeError(problem, remedy)
+    found = [_as_group(part, place) for place, part in enumerate(groups(module) if groups else own())]  # type: ignore[misc]
     remedy = "Let it answer the module's parts, input side first, head last, every parameter once"
     if not found or any(len(group) == 0 for group in found):
-        raise BadValueError(who, "each layer group must have parameters, and there must be one at least", remedy)
+        raise BadValueError("each layer group must have parameters, and there must be one at least", remedy)
     seen = [id(parameter) for group in found for parameter in group]
     if len(seen) > len(set(seen)):
-        raise BadValueError(
-            who, f"{count(len(seen) - len(set(seen)), 'parameter')} in more than one layer group", remedy
-        )
+        raise BadValueError(f"{count(len(seen) - len(set(seen)), 'parameter')} in more than one layer group", remedy)
     return found
 
 
@@ -45,7 +43,7 @@ def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
     return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
 
 
-def divide_optimizer(who: str, optimizer: Optimizer, groups: Sequence[LayerGroup], module: nn.Module) -> None:
+def divide_optimizer(optimizer: Optimizer, groups: Sequence[LayerGroup], module: nn.Module) -> None:
     """Divides the optimizer's param groups, in place, so that each lies within one layer group.
 
     Parameters are told apart by identity. Each new param group keeps the options of the one it came from, and has `name`,
@@ -59,7 +57,7 @@ def divide_optimizer(who: str, optimizer: Optimizer, groups: Sequence[LayerGroup
     place_of = {id(parameter): place for place, group in enumerate(groups) for parameter in group}
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    _check_same(who, {id(parameter) for parameter in held}, set(place_of), names)
+    _check_same({id(parameter) for parameter in held}, set(place_of), names)
     divided = []
     for old in optimizer.param_groups:
         options = {name: value for name, value in old.items() if name != "params"}
@@ -73,7 +71,7 @@ def divide_optimizer(who: str, optimizer: Optimizer, groups: Sequence[LayerGroup
     optimizer.param_groups[:] = divided
 
 
-def _as_group(who: str, part: object, place: int) -> LayerGroup:
+def _as_group(part: object, place: int) -> LayerGroup:
     name = f"group_{place}"
     if isinstance(part, LayerGroup):
         return part
@@ -82,11 +80,11 @@ def _as_group(who: str, part: object, place: int) -> LayerGroup:
     params = list(part) if isinstance(part, Iterable) and not isinstance(part, str) else []
     if not params or not all(isinstance(parameter, nn.Parameter) for parameter in params):
         problem = f"a layer group must be a module or a list of parameters, got {type(part).__name__}"
-        raise BadTypeError(who, problem, "Answer modules such as [net.body, net.head]")
+        raise BadTypeError(problem, "Answer modules such as [net.body, net.head]")
     return LayerGroup(name, (nn.ParameterList(params),))
 
 
-def _check_same(who: str, in_optimizer: set[int], in_groups: set[int], names: dict[int, str]) -> None:
+def _check_same(in_optimizer: set[int], in_groups: set[int], names: dict[int, str]) -> None:
     for some, others, problem in (
         (in_optimizer, in_groups, "of the optimizer in no layer group"),
         (in_groups, in_optimizer, "of the layer groups not in the optimizer"),
@@ -99,7 +97,7 @@ def _check_same(who: str, in_optimizer: set[int], in_groups: set[int], names: di
                 ]
             )
             remedy = "Give the optimizer every parameter, frozen ones too, and let the layer groups hold each once"
-            raise BadValueError(who, f"{count(len(extra), 'parameter')} {problem}: {wrong}", remedy)
+            raise BadValueError(f"{count(len(extra), 'parameter')} {problem}: {wrong}", remedy)
 
 
 def _tell_apart(groups: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.tasks import Task
 
 Key = str | int
@@ -45,12 +45,11 @@ class Mixing(Callback, ABC):
         inputs: Sequence[Key] | None = None,
         target: Key | None = None,
     ) -> None:
-        who = type(self).__name__
-        _check_alpha(who, alpha)
-        _check_whole(who, "seed", seed, 0)
-        _check_whole(who, "off_epochs", off_epochs, 0)
+        _check_alpha(alpha)
+        _check_whole("seed", seed, 0)
+        _check_whole("off_epochs", off_epochs, 0)
         if num_classes is not None:
-            _check_whole(who, "num_classes", num_classes, 2)
+            _check_whole("num_classes", num_classes, 2)
         self.alpha = alpha
         self.seed = seed
         self.off_epochs = off_epochs
@@ -64,15 +63,17 @@ class Mixing(Callback, ABC):
         return frozenset({"how rows are mixed"})
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         check_owners(trainer)
         if self.off_epochs and (trainer.max_epochs is None or trainer.max_epochs < 0):
             problem = f"off_epochs={self.off_epochs} counts from the last epoch, and the Trainer has no max_epochs"
-            raise BadValueError(type(self).__name__, problem, "Pass Trainer(max_epochs=...), or leave off_epochs out")
+            raise BadValueError(problem, "Pass Trainer(max_epochs=...), or leave off_epochs out")
 
     @override
+    @speaking()
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -106,28 +107,27 @@ class Mixing(Callback, ABC):
 
     def _keys(self, batch: object) -> tuple[Sequence[Key], Key]:
         """Where the inputs and the target lie in a batch."""
-        who = type(self).__name__
         if isinstance(batch, MutableMapping):
             inputs, target = self.inputs or self._known_inputs(batch), self.target or "target"
             if missing := [key for key in (*inputs, target) if key not in batch]:
                 problem = f"the batch lacks {missing}, it has {sorted(map(str, batch))}"
-                raise BadValueError(who, problem, "Name its parts: inputs=[...], target=...")
+                raise BadValueError(problem, "Name its parts: inputs=[...], target=...")
             return inputs, target
         if isinstance(batch, MutableSequence) and len(batch) > 1 and isinstance(batch[0], Tensor):
             return self.inputs or (0,), 1 if self.target is None else self.target
         parts = ", ".join(type(part).__name__ for part in batch) if isinstance(batch, Sequence) else ""
         found = f"a {type(batch).__name__} of {parts}" if parts else type(batch).__name__
         problem = f"a batch must be a dict, or a list of input and target tensors, got {found}"
-        raise BadTypeError(who, problem, "Let your loader's collate function return a dict")
+        raise BadTypeError(problem, "Let your loader's collate function return a dict")
 
     def _known_inputs(self, batch: MutableMapping[str, Any]) -> list[str]:
         present = [key for key in _INPUTS if key in batch and batch[key].numel()]
         stay = [key for key in present if key not in self.blends]
         if stay or not present:
-            who, wanted = type(self).__name__, " or ".join(repr(key) for key in self.blends)
+            wanted = " or ".join(repr(key) for key in self.blends)
             problem = f"it blends {wanted}, and the batch has {stay or sorted(map(str, batch))}"
             remedy = "Leave it out, or name what to blend, the rest of a row staying its own: inputs=[...]"
-            raise BadValueError(who, problem, remedy)
+            raise BadValueError(problem, remedy)
         return present
 
     def _softened(self, module: pl.LightningModule, target: Tensor) -> Tensor:
@@ -139,13 +139,14 @@ class Mixing(Callback, ABC):
             return target
         if target.ndim > 1:
             return target.float()
-        who = type(self).__name__
         if self.num_classes is None:
             problem = "the target is class codes, and the module has no tabvision task that says how many classes"
-            raise BadValueError(who, problem, f"Pass {who}(num_classes=...); the loss then gets (B, C) class shares")
+            raise BadValueError(
+                problem, f"Pass {type(self).__name__}(num_classes=...); the loss then gets (B, C) class shares"
+            )
         if len(target) and int(target.max()) >= self.num_classes:
             problem = f"num_classes is {self.num_classes}, and a target is {int(target.max())}"
-            raise BadValueError(who, problem, "Pass the number of classes, one more than the largest code")
+            raise BadValueError(problem, "Pass the number of classes, one more than the largest code")
         return torch.nn.functional.one_hot(target.long(), self.num_classes).float()
 
 
@@ -190,13 +191,14 @@ class MixUp(Mixing):
         super().__init__(alpha, seed=seed, off_epochs=off_epochs, num_classes=num_classes, inputs=inputs, target=target)
 
     @override
+    @speaking()
     def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, draw: np.random.Generator) -> Tensor:
         drawn = draw.beta(self.alpha, self.alpha, len(order))
         shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(order.device, torch.float32)
         for key in inputs:
             if not batch[key].is_floating_point():
                 problem = f"it blends floating-point numbers, and {key!r} is {batch[key].dtype}"
-                raise BadTypeError("MixUp", problem, "Normalize the batch in on_after_batch_transfer, or use CutMix")
+                raise BadTypeError(problem, "Normalize the batch in on_after_batch_transfer, or use CutMix")
             batch[key] = blend_rows(batch[key], shares, order)
         return shares
 
@@ -242,13 +244,14 @@ class CutMix(Mixing):
         super().__init__(alpha, seed=seed, off_epochs=off_epochs, num_classes=num_classes, inputs=inputs, target=target)
 
     @override
+    @speaking()
     def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, draw: np.random.Generator) -> Tensor:
         lam, down, across = float(draw.beta(self.alpha, self.alpha)), float(draw.random()), float(draw.random())
         share = 1.0
         for key in inputs:
             if batch[key].ndim != 4:
                 problem = f"it needs pictures (B, C, H, W), and {key!r} has shape {tuple(batch[key].shape)}"
-                raise BadValueError("CutMix", problem, "Use MixUp, or name the pictures: inputs=[...]")
+                raise BadValueError(problem, "Use MixUp, or name the pictures: inputs=[...]")
             size = (batch[key].shape[2], batch[key].shape[3])
             box = box_of(lam, (down, across), size)
             batch[key] = paste(batch[key], box, order)
@@ -274,15 +277,15 @@ def _blend_weights(batch: MutableMapping[str, Any], shares: Tensor, order: Tenso
     return torch.where(batch["weight"] > 0, own / batch["weight"], shares.to(weights))
 
 
-def _check_alpha(who: str, alpha: object) -> None:
+def _check_alpha(alpha: object) -> None:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        raise BadTypeError(who, f"alpha must be a number, got {alpha!r}", "Leave it out for the default")
+        raise BadTypeError(f"alpha must be a number, got {alpha!r}", "Leave it out for the default")
     if not 0 < alpha < math.inf:
-        raise BadValueError(who, f"alpha must be above 0, got {alpha!r}", "Leave it out for the default")
+        raise BadValueError(f"alpha must be above 0, got {alpha!r}", "Leave it out for the default")
 
 
-def _check_whole(who: str, name: str, value: object, least: int) -> None:
+def _check_whole(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(who, f"{name} must be a whole number, got {value!r}", "Leave it out for the default")
+        raise BadTypeError(f"{name} must be a whole number, got {value!r}", "Leave it out for the default")
     if value < least:
-        raise BadValueError(who, f"{name} must be at least {least}, got {value}", "Leave it out for the default")
+        raise BadValueError(f"{name} must be at least {least}, got {value}", "Leave it out for the default")

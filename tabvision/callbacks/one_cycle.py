@@ -11,7 +11,7 @@ from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.schedules import (
     Convention,
     Rates,
@@ -36,10 +36,11 @@ class PeakSchedule(Schedule):
         groups: For a module without `layer_groups()`, where groups have rates of their own.
     """
 
+    @speaking()
     def __init__(self, max_lr: Rates | None, groups: Groups | None) -> None:
         super().__init__(groups)
         if max_lr is not None:
-            check_rates(type(self).__name__, max_lr, groups_known=False)
+            check_rates(max_lr, groups_known=False)
         self.max_lr = max_lr
         self._last: float | None = None
 
@@ -65,10 +66,11 @@ class PeakSchedule(Schedule):
         )
 
     @override
+    @speaking()
     def peaks(self, num_groups: int) -> list[float] | None:
         if self.max_lr is None:
             return None
-        return rates_like(spread_rates(type(self).__name__, self.max_lr, num_groups, sizes=self.sizes), self._last)
+        return rates_like(spread_rates(self.max_lr, num_groups, sizes=self.sizes), self._last)
 
 
 @final
@@ -98,6 +100,7 @@ class OneCycle(PeakSchedule):
         1.0
     """
 
+    @speaking()
     def __init__(
         self,
         max_lr: Rates | None = None,
@@ -110,11 +113,11 @@ class OneCycle(PeakSchedule):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(max_lr, groups)
-        check_share("OneCycle", "pct_start", pct_start)
-        check_divisor("OneCycle", "div", div)
-        check_divisor("OneCycle", "div_final", div_final)
+        check_share("pct_start", pct_start)
+        check_divisor("div", div)
+        check_divisor("div_final", div_final)
         if convention not in ("fastai", "torch"):
-            raise UnknownNameError("OneCycle", "convention", convention, ["fastai", "torch"])
+            raise UnknownNameError("convention", convention, ["fastai", "torch"])
         self.pct_start = pct_start
         self.div = div
         self.div_final = div_final
@@ -153,16 +156,13 @@ class FlatCosine(PeakSchedule):
         1.0
     """
 
+    @speaking()
     def __init__(
-        self,
-        max_lr: Rates | None = None,
-        pct_start: float = 0.75,
-        div_final: float = 1e5,
-        groups: Groups | None = None,
+        self, max_lr: Rates | None = None, pct_start: float = 0.75, div_final: float = 1e5, groups: Groups | None = None
     ) -> None:
         super().__init__(max_lr, groups)
-        check_share("FlatCosine", "pct_start", pct_start)
-        check_divisor("FlatCosine", "div_final", div_final)
+        check_share("pct_start", pct_start)
+        check_divisor("div_final", div_final)
         self.pct_start = pct_start
         self.div_final = div_final
 
@@ -188,6 +188,7 @@ class CosineRestarts(PeakSchedule):
         [1.0, 1.0]
     """
 
+    @speaking()
     def __init__(
         self, max_lr: Rates | None = None, num_cycles: int = 3, cycle_mult: int = 2, groups: Groups | None = None
     ) -> None:
@@ -195,7 +196,7 @@ class CosineRestarts(PeakSchedule):
         for name, value in (("num_cycles", num_cycles), ("cycle_mult", cycle_mult)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 problem = f"{name} must be a whole number from 1, got {value!r}"
-                raise BadValueError("CosineRestarts", problem, "Pass a number such as 2")
+                raise BadValueError(problem, "Pass a number such as 2")
         self.num_cycles = num_cycles
         self.cycle_mult = cycle_mult
 
@@ -215,4 +216,4 @@ def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:
             case [start, peak, end]:
                 return (start, peak, end)
     problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
-    raise BadValueError("OneCycle", problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
+    raise BadValueError(problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")

@@ -50,20 +50,20 @@ def check_owners(trainer: pl.Trainer) -> None:
         for quantity in sorted(callback.owns) if isinstance(callback, Owner) else ():
             if quantity in owners:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
-                raise BadValueError(name, problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
+                raise BadValueError(problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
-    if who := next((owners[quantity] for quantity in _RATES if quantity in owners), None):
-        _check_no_rival(who, trainer)
+    if owner := next((owners[quantity] for quantity in _RATES if quantity in owners), None):
+        _check_no_rival(trainer, owner)
 
 
-def _check_no_rival(who: str, trainer: pl.Trainer) -> None:
+def _check_no_rival(trainer: pl.Trainer, owner: str) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for kind, does, remedy in _RIVALS:
             if isinstance(callback, kind):
-                raise BadValueError(who, f"{kind.__name__} {does}", f"{remedy}, or leave {who} out")
+                raise BadValueError(f"{kind.__name__} {does}", f"{remedy}, or leave {owner} out")
 
 
-def check_no_scheduler(who: str, trainer: pl.Trainer) -> None:
+def check_no_scheduler(trainer: pl.Trainer) -> None:
     """Refuses a scheduler that the module's own `configure_optimizers` returned.
 
     Raises:
@@ -71,4 +71,4 @@ def check_no_scheduler(who: str, trainer: pl.Trainer) -> None:
     """
     if trainer.lr_scheduler_configs:
         problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
-        raise BadValueError(who, problem, "Return the optimizer alone, or leave this callback out")
+        raise BadValueError(problem, "Return the optimizer alone, or leave this callback out")

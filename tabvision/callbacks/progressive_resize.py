@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 
 WHO = "ProgressiveResize"
 Size = tuple[int, int]
@@ -91,16 +91,17 @@ class ProgressiveResize(Callback):
         start, last = self.sizes[-1]
         if schema is not None and image is None:
             problem = "the data has no pictures"
-            raise BadValueError(WHO, problem, "Leave it out, or pass an ImageDataModule")
+            raise BadValueError(problem, "Leave it out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
-            raise BadValueError(WHO, problem, f"Build the data with size={_as_argument(last)}, or change the last size")
+            raise BadValueError(problem, f"Build the data with size={_as_argument(last)}, or change the last size")
         ends = trainer.max_epochs
         if ends is not None and 0 <= ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             problem = f"the last size comes in epoch {start}, and max_epochs={ends} ends before"
-            raise BadValueError(WHO, problem, "Train for more epochs, or bring the last size forward")
+            raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
 
 
+@speaking("ProgressiveResize")
 def resizable(trainer: pl.Trainer) -> Resizable:
     """The trainer's datamodule, if pictures can be resized in it.
 
@@ -109,14 +110,15 @@ def resizable(trainer: pl.Trainer) -> Resizable:
     """
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
-        raise BadTypeError(WHO, "it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
+        raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
     if not isinstance(data, Resizable):
         problem = f"{type(data).__name__} has no set_size"
         remedy = "Give it `def set_size(self, size)`, which takes (height, width) and loads pictures so from the next pass on"
-        raise BadTypeError(WHO, problem, remedy)
+        raise BadTypeError(problem, remedy)
     return data
 
 
+@speaking("ProgressiveResize")
 def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
     """Sizes in order: from which epoch on pictures have which (height, width).
 
@@ -130,18 +132,18 @@ def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
     """
     remedy = "Pass such as {0: 128, 3: 224}"
     if not isinstance(sizes, Mapping):
-        raise BadTypeError(WHO, f"sizes must be a mapping from epoch to size, got {sizes!r}", remedy)
+        raise BadTypeError(f"sizes must be a mapping from epoch to size, got {sizes!r}", remedy)
     found = []
     for epoch, size in sizes.items():
         sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
         numbers = (epoch, *sides)
         if len(sides) != 2 or any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
-            raise BadTypeError(WHO, f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
+            raise BadTypeError(f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
         if epoch < 0 or min(sides) < 1:
-            raise BadValueError(WHO, f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)
+            raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)
         found.append((epoch, (sides[0], sides[1])))
     if 0 not in dict(found):
-        raise BadValueError(WHO, f"sizes must say what epoch 0 has, got {sizes!r}", remedy)
+        raise BadValueError(f"sizes must say what epoch 0 has, got {sizes!r}", remedy)
     return tuple(sorted(found))
 
 

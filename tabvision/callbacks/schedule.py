@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.schedules import Setting, epoch_ends
 
 
@@ -73,35 +73,35 @@ class Schedule(Callback, ABC):
         """Factor on the rate of the layer group at that place, and momentum, at a step of the fit."""
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
 
     @override
+    @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        who = type(self).__name__
-        check_no_scheduler(who, trainer)
+        check_no_scheduler(trainer)
         if len(trainer.optimizers) > 1:
             problem = (
                 f"one optimizer is scheduled, got {len(trainer.optimizers)}, whose steps Lightning counts together"
             )
-            raise BadValueError(
-                who, problem, "Join them into one with several param groups, or leave this callback out"
-            )
+            raise BadValueError(problem, "Join them into one with several param groups, or leave this callback out")
         for optimizer in trainer.optimizers:
             if self.needs_groups:
-                found = layer_groups_of(who, pl_module, self.groups)
-                divide_optimizer(who, optimizer, found, pl_module)
+                found = layer_groups_of(pl_module, self.groups)
+                divide_optimizer(optimizer, found, pl_module)
                 self.sizes = group_sizes(found)
                 self.peaks(len(found))  # wrong rates are refused before anything trains
             for group in optimizer.param_groups:  # saved with the optimizer, so a resumed fit has it again
                 group.setdefault("initial_lr", group["lr"])
 
     @override
+    @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
         self._first_step = self._saved.get("first_step", 0) if resumed else trainer.global_step
-        self._length = run_length(trainer, type(self).__name__, self._first_step)
+        self._length = run_length(trainer, self._first_step)
         if resumed and self._saved.get("total", self._length.total) != self._length.total:
             lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
             rank_zero_info(
@@ -146,7 +146,7 @@ class Schedule(Callback, ABC):
                     _set_momentum(group, momentum)
 
 
-def run_length(trainer: pl.Trainer, who: str, first_step: int = 0) -> RunLength:
+def run_length(trainer: pl.Trainer, first_step: int = 0) -> RunLength:
     """How long the fit is from `first_step` on, from the trainer's own settings.
 
     Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.
@@ -161,7 +161,7 @@ def run_length(trainer: pl.Trainer, who: str, first_step: int = 0) -> RunLength:
             return RunLength(max(1, int(limit) - first_step))
         unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
         remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
-        raise BadValueError(who, f"the length of the fit must be known, but {unknown}", remedy)
+        raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
     ends = epoch_ends(int(batches), [_accumulation(trainer, epoch) for epoch in range(epochs)])
     ends = [max(0, int(min(end, limit)) - first_step) for end in ends]
     return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))

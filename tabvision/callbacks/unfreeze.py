@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
@@ -51,6 +51,7 @@ class Unfreeze(Callback):
         [1, 1, 3, 3]
     """
 
+    @speaking()
     def __init__(
         self,
         stages: int | Mapping[int, int | Literal["all"]] = 1,
@@ -59,8 +60,8 @@ class Unfreeze(Callback):
         groups: Groups | None = None,
     ) -> None:
         if batch_norm not in POLICIES:
-            raise UnknownNameError("Unfreeze", "batch_norm", batch_norm, POLICIES)
-        self.stages: Stages = as_stages("Unfreeze", stages)
+            raise UnknownNameError("batch_norm", batch_norm, POLICIES)
+        self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups
         self._first_stages = self.stages  # decides which layers "keep" is for; a sweep's are those of the fit around it
@@ -76,10 +77,11 @@ class Unfreeze(Callback):
         return num_trainable(self.stages, epoch, num_groups)
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
-            check_strategy("Unfreeze", trainer)
+            check_strategy(trainer)
             if self._kept is None or self._first_stages is self.stages:
                 self._kept = self._with_statistics(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right already
@@ -105,7 +107,7 @@ class Unfreeze(Callback):
         """The BatchNorms of layers frozen at first that "keep" is for: fresh ones have no statistics to keep."""
         if self.batch_norm != "keep":
             return frozenset()
-        found = layer_groups_of("Unfreeze", module, self.groups)
+        found = layer_groups_of(module, self.groups)
         frozen = found[: len(found) - num_trainable(self._first_stages, 0, len(found))]
         norms = {id(norm) for group in frozen for norm in norms_in(group, module) if not is_fresh(norm)}
         return frozenset(plain_name(name) for name, part in module.named_modules() if id(part) in norms)
@@ -124,8 +126,9 @@ class Unfreeze(Callback):
             self._kept = frozenset(checkpoint[CHECKPOINT_KEY]["kept"])
 
     @override
+    @speaking()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for group in layer_groups_of("Unfreeze", pl_module, self.groups):
+        for group in layer_groups_of(pl_module, self.groups):
             for norm in norms_in(group, pl_module):
                 norm.train(pl_module.training)  # the module is whole again, for whatever comes next
 
@@ -147,7 +150,7 @@ class Unfreeze(Callback):
 
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
         """Each layer group with whether it trains in an epoch."""
-        found = layer_groups_of("Unfreeze", module, self.groups)
+        found = layer_groups_of(module, self.groups)
         first = len(found) - self.num_trainable(epoch, len(found))
         return [(group, place >= first) for place, group in enumerate(found)]
 
@@ -199,7 +202,7 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-def check_strategy(who: str, trainer: pl.Trainer) -> None:
+def check_strategy(trainer: pl.Trainer) -> None:
     """Refuses what cannot be staged.
 
     Raises:
@@ -210,10 +213,10 @@ def check_strategy(who: str, trainer: pl.Trainer) -> None:
         problem = (
             f"layers cannot be thawed in stages under {type(strategy).__name__}, which shards what trains at the start"
         )
-        raise BadValueError(who, problem, 'Use strategy="ddp", or train every layer from the start')
+        raise BadValueError(problem, 'Use strategy="ddp", or train every layer from the start')
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
         problem = "a DDP communication hook with a state would lose it when layers thaw"
-        raise BadValueError(who, problem, "Leave the hook out, or use one without a state")
+        raise BadValueError(problem, "Leave the hook out, or use one without a state")
 
 
 def wrap_again(trainer: pl.Trainer) -> None:

@@ -29,14 +29,15 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the calibrated checkpoint and says what changed."""
     from tabvision.data.tables.read import read_frame
-    from tabvision.errors import count
+    from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
 
     predictor = Predictor(arguments.checkpoint)
     source = arguments.data
     if predictor.schema.image is None:
         text = predictor.schema.text_columns
-        source = read_frame(source, who="tabvision calibrate", encoding=arguments.encoding, text=text)
+        with speaking("tabvision calibrate"):
+            source = read_frame(source, encoding=arguments.encoding, text=text)
     fitted = predictor.calibrate(
         source,
         out=arguments.out,

@@ -22,11 +22,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Decodes every picture and lists those that are damaged."""
     from tabvision.data.images.check import check_images
     from tabvision.data.tables.write import check_destination, write_frame
-    from tabvision.errors import count
+    from tabvision.errors import count, speaking
 
-    who = "tabvision check-images"
     if arguments.out:
-        check_destination(arguments.out, who=who, overwrite=arguments.overwrite)
+        with speaking("tabvision check-images"):
+            check_destination(arguments.out, overwrite=arguments.overwrite)
     num, bad = check_images(arguments.folder, num_workers=arguments.workers)
     for file, reason in bad.head(SHOWN).itertuples(index=False):
         print(f"{file}: {reason}")
@@ -34,5 +34,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"… and {count(len(bad) - SHOWN, 'more file')}")
     print(f"{count(num, 'picture')} decoded, {len(bad):,} of them cannot be read.")
     if arguments.out:
-        write_frame(bad, arguments.out, who=who, overwrite=arguments.overwrite)
+        with speaking("tabvision check-images"):
+            write_frame(bad, arguments.out, overwrite=arguments.overwrite)
         print(f"Listed in {arguments.out}")

@@ -23,10 +23,12 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.cli.quiet import quiet_lightning
     from tabvision.cli.recipe import make_cli
     from tabvision.data.tables.write import check_destination
+    from tabvision.errors import speaking
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # asked before the long work
-        plot = check_destination(arguments.plot, who=WHO, suffixes=DRAWINGS, overwrite=arguments.overwrite)
+        with speaking(WHO):
+            plot = check_destination(arguments.plot, suffixes=DRAWINGS, overwrite=arguments.overwrite)
     with quiet_lightning():
         cli = make_cli(["--config", arguments.config], run=False)
         finding = lr_find(cli.trainer, cli.model, cli.datamodule)

@@ -37,15 +37,17 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 def run(arguments: argparse.Namespace) -> None:
     """Writes one row of answers for each row or photo."""
     from tabvision.data.tables.write import check_destination, write_frame
-    from tabvision.errors import count
+    from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
     from tabvision.inference.inputs import unseen_sentences
 
-    check_destination(arguments.out, who=WHO, overwrite=arguments.overwrite)
+    with speaking(WHO):
+        check_destination(arguments.out, overwrite=arguments.overwrite)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     reads_photos = predictor.schema.image is not None
     answers = photo_answers(predictor, arguments) if reads_photos else row_answers(predictor, arguments)
-    write_frame(answers, arguments.out, who=WHO, overwrite=arguments.overwrite)
+    with speaking(WHO):
+        write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'photo' if reads_photos else 'row')} answered: {arguments.out}")
     for sentence in unseen_sentences(answers):
         print(sentence)
@@ -57,14 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
 def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataFrame:
     """The answers to one table."""
     from tabvision.data.tables.read import read_frame
-    from tabvision.errors import BadValueError, listed
+    from tabvision.errors import BadValueError, listed, speaking
     from tabvision.inference.inputs import missing_sentences
 
     if len(arguments.data) > 1:
         problem = f"a table is answered one at a time, got {len(arguments.data)} files"
         raise BadValueError(WHO, problem, "Run the command once for each")
     text = predictor.schema.text_columns
-    frame = read_frame(arguments.data[0], who=WHO, encoding=arguments.encoding, text=text)
+    with speaking(WHO):
+        frame = read_frame(arguments.data[0], encoding=arguments.encoding, text=text)
     answers = predictor.predict(frame, proba=not arguments.no_proba, tta=arguments.tta)
     for sentence in missing_sentences(predictor.module, frame):
         print(sentence)
@@ -88,7 +91,9 @@ def photo_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.Dat
         paths = arguments.data
         if is_one:  # a table that names them
             from tabvision.data.tables.read import read_frame
+            from tabvision.errors import speaking
 
-            paths = read_frame(source, who=WHO, encoding=arguments.encoding)[name].tolist()
+            with speaking(WHO):
+                paths = read_frame(source, encoding=arguments.encoding)[name].tolist()
         answers.insert(0, name, paths)
     return answers

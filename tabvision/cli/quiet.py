@@ -39,11 +39,11 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def built_in_a_sentence(who: str) -> Iterator[None]:
+def built_in_a_sentence(command: str) -> Iterator[None]:
     """Turns what a Trainer says of the settings it is built with into a sentence.
 
     Args:
-        who: Who speaks in an error.
+        command: Who speaks in an error.
 
     Raises:
         BadValueError: The settings are wrong.
@@ -55,5 +55,5 @@ def built_in_a_sentence(who: str) -> Iterator[None]:
     except (ValueError, TypeError, MisconfigurationException) as error:
         problem = " ".join(str(error).split()).rstrip(".")
         raise BadValueError(
-            who, problem, "Correct that setting; they are those of pytorch_lightning.Trainer"
+            command, problem, "Correct that setting; they are those of pytorch_lightning.Trainer"
         ) from error

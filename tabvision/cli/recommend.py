@@ -31,13 +31,14 @@ def run(arguments: argparse.Namespace) -> None:
     import warnings
 
     from tabvision.data.tables.write import check_destination, write_frame
-    from tabvision.errors import BadTypeError
+    from tabvision.errors import BadTypeError, speaking
     from tabvision.inference.checkpoint import load_module
     from tabvision.interpret import recommend, similar_items
     from tabvision.modules import CollabModule
 
     if arguments.out:
-        check_destination(arguments.out, who=WHO, overwrite=arguments.overwrite)
+        with speaking(WHO):
+            check_destination(arguments.out, overwrite=arguments.overwrite)
     module = load_module(arguments.checkpoint)
     if not isinstance(module, CollabModule):
         problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(remark.message)
     print(found.to_string(index=False) if len(found) else nothing_left(arguments))
     if arguments.out:
-        write_frame(found, arguments.out, who=WHO, overwrite=arguments.overwrite)
+        with speaking(WHO):
+            write_frame(found, arguments.out, overwrite=arguments.overwrite)
         print(arguments.out)
 
 

@@ -20,7 +20,7 @@ from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.data.base import TensorDataModule
 from tabvision.data.images.base import PictureDataModule
 from tabvision.data.tables.write import write_frame
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
 
@@ -108,7 +108,8 @@ def write_validation(
     truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
     truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
     table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
-    write_frame(table, folder / "predictions.csv", who=WHO, overwrite=True)
+    with speaking(WHO):
+        write_frame(table, folder / "predictions.csv", overwrite=True)
 
 
 def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:

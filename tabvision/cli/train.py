@@ -153,15 +153,14 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
     Raises:
         BadValueError: One is, or `--target` is missing.
     """
-    who = "tabvision train"
     for option, kinds in OPTIONS.items():
         if getattr(arguments, option) is not None and kind not in kinds.split():
             flag = "--" + option.replace("_", "-")
             wanted = " or ".join(NAMES[name] for name in kinds.split())
             problem = f"{flag} is for {wanted}, and {arguments.data} is taken as {NAMES[kind]}"
-            raise BadValueError(who, problem, f"Leave {flag} out, or see tabvision train --help")
+            raise BadValueError("tabvision train", problem, f"Leave {flag} out, or see tabvision train --help")
     if kind == "table" and not arguments.target:
-        raise BadValueError(who, "a table needs --target, the column to predict", "Add --target COL")
+        raise BadValueError("tabvision train", "a table needs --target, the column to predict", "Add --target COL")
 
 
 def job_of(arguments: argparse.Namespace, kind: str) -> Job:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
@@ -62,10 +62,11 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     schema: Schema
     sources: ClassVar[str]  # what a part can be made from, in words
 
+    @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
         self.who = type(self).__name__
-        self.batch_size, self.seed = check_batch_size(self.who, batch_size), check_seed(self.who, seed)
+        self.batch_size, self.seed = check_batch_size(batch_size), check_seed(seed)
         self.verbose = verbose
         self.parts: dict[PartName, Part] = {}
 
@@ -119,6 +120,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         found = next((part for part in ("predict", "test", "val") if part in self.parts), "predict")
         return self.loader(found)  # type: ignore[arg-type]  # one of PartName
 
+    @speaking()
     def loader(self, part: PartName) -> AnyLoader:
         """The batches of a part that this rank takes.
 
@@ -127,7 +129,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         """
         if part not in self.parts:
             remedy = f"Pass {part}= {self.sources}" if part != "val" else "Pass split= a share such as 0.2"
-            raise BadValueError(self.who, f"there is no {part} part, only {', '.join(self.parts)}", remedy)
+            raise BadValueError(f"there is no {part} part, only {', '.join(self.parts)}", remedy)
         trainer = self.trainer
         order = Order(
             shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector
@@ -147,7 +149,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         for name, (tensors, rows) in self.parts.items():
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
-                raise BadValueError(self.who, problem, "Give some rows a weight above 0, or leave weight out")
+                raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
 
 
 class TensorDataModule(PartsDataModule[TensorLoader]):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 from tabvision.schema import Label
 
 _HEAD_ROWS = 10_000
@@ -40,6 +40,7 @@ def parse_as_numbers(values: pd.Series) -> bool:
     return bool(pd.to_numeric(values, errors="coerce").notna().all())
 
 
+@speaking("infer_task")
 def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
     """The distinct values in order, or None if they are more than `limit`.
 
@@ -50,49 +51,47 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
     if values.iloc[:_HEAD_ROWS].nunique() > limit:  # spares a long look at what is plainly a quantity
         return None
     distinct = values.unique()
-    return None if len(distinct) > limit else list(_sorted(pd.Series(distinct), str(values.name), "infer_task"))
+    return None if len(distinct) > limit else list(_sorted(pd.Series(distinct), str(values.name)))
 
 
-def check_kind(values: pd.Series, name: str, who: str) -> None:
+def check_kind(values: pd.Series, name: str) -> None:
     """Refuses kinds of values that no task predicts: dates, lists, objects."""
     is_duration = pd.api.types.is_timedelta64_dtype(values)
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
         number = "total_seconds()" if is_duration else "year"
-        raise BadTypeError(who, problem, f"Predict a number made from it, such as frame[{name!r}].dt.{number}")
+        raise BadTypeError(problem, f"Predict a number made from it, such as frame[{name!r}].dt.{number}")
     if values.dtype != object:
         return
     kinds = {type(value) for value in values.dropna()}
     if kinds & {list, tuple, set, frozenset, np.ndarray}:
         problem = f"the target {name!r} holds lists, expected a value or text in each cell"
         remedy = f"For several labels a row join them, frame[{name!r}].map('|'.join), and pass separator='|'"
-        raise BadTypeError(who, problem, remedy)
+        raise BadTypeError(problem, remedy)
     if len(kinds) > 1 and not all(issubclass(kind, int | float | np.number) for kind in kinds):
         found = listed([f"{kind} ({times:,})" for kind, times in _kinds(values).most_common()])
-        raise BadTypeError(
-            who, f"the target {name!r} mixes kinds of values: {found}", f'Try frame[{name!r}].astype("str")'
-        )
+        raise BadTypeError(f"the target {name!r} mixes kinds of values: {found}", f'Try frame[{name!r}].astype("str")')
 
 
-def classes_of(values: pd.Series, name: str, who: str) -> tuple[Label, ...]:
+def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
     """The classes of a column in code order: sorted, or as an ordered category has them.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
-        >>> classes_of(sizes, "size", "here"), classes_of(sizes.astype("str"), "size", "here")
+        >>> classes_of(sizes, "size"), classes_of(sizes.astype("str"), "size")
         (('s', 'l'), ('l', 's'))
     """
-    check_kind(values, name, who)
-    return _sorted(pd.Series(values.unique()), name, who)
+    check_kind(values, name)
+    return _sorted(pd.Series(values.unique()), name)
 
 
-def class_codes(values: pd.Series, classes: Sequence[Label], name: str, who: str) -> NDArray[np.int64]:
+def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
     """The code of each row's class.
 
     Raises:
         BadValueError: Classes that training lacks.
     """
-    check_kind(values, name, who)
+    check_kind(values, name)
     if isinstance(values.dtype, pd.CategoricalDtype):
         lookup = pd.Index(classes).get_indexer(pd.Index(values.cat.categories.tolist()))
         codes = np.append(lookup, -1)[values.cat.codes]
@@ -102,27 +101,27 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str, who: str
     else:
         codes = pd.Index(classes).get_indexer(pd.Index(values))
     if (unseen := codes < 0).any():
-        raise _unseen(Counter(values[unseen].tolist()), "class", name, who)
+        raise _unseen(Counter(values[unseen].tolist()), "class", name)
     return np.asarray(codes, dtype=np.int64)
 
 
-def as_flags(values: pd.Series, name: str, who: str) -> NDArray[np.float32]:
+def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
     """A column of 0 and 1 as float32."""
     if not are_flags(values):
         shown = listed([repr(value) for value in values.unique()[:8].tolist()])
         problem = f"a column of labels must hold 0 and 1, or False and True; {name!r} holds {shown}"
-        raise BadValueError(who, problem, "Turn it into 0 and 1, or use Regression for numbers")
+        raise BadValueError(problem, "Turn it into 0 and 1, or use Regression for numbers")
     return cast("NDArray[np.float32]", values.to_numpy(dtype=np.float32))
 
 
-def as_numbers(values: pd.Series, name: str, who: str) -> NDArray[np.float64]:
+def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
     """A column of numbers, or of text that holds numbers, as float64.
 
     Raises:
         BadTypeError: Values that are no numbers.
         BadValueError: Infinities, or numbers that float32, which networks compute in, cannot tell apart.
     """
-    check_kind(values, name, who)
+    check_kind(values, name)
     if not are_numbers(values):
         plain = values.astype("str") if isinstance(values.dtype, pd.CategoricalDtype) else values
         parsed = pd.to_numeric(plain, errors="coerce")
@@ -130,32 +129,32 @@ def as_numbers(values: pd.Series, name: str, who: str) -> NDArray[np.float64]:
             shown = listed([repr(value) for value in values[failed].unique()[:8].tolist()])
             lacking = f"{failed.sum():,} of {count(len(values), 'value')}"
             problem = f"Regression needs numbers; {lacking} of {name!r} cannot be read: {shown}"
-            raise BadTypeError(who, problem, "Repair them, or use Multiclass for classes")
+            raise BadTypeError(problem, "Repair them, or use Multiclass for classes")
         values = parsed
     numbers = cast("NDArray[np.float64]", values.to_numpy(dtype=np.float64))
-    _check_range(numbers, name, who)
+    _check_range(numbers, name)
     return numbers
 
 
-def tags(values: pd.Series, separator: str, name: str, who: str) -> tuple[str, ...]:
+def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
     """The labels that occur in a column of joined labels, sorted."""
-    found = pc.unique(_parted(values, separator, name, who)[0]).to_pylist()
+    found = pc.unique(_parted(values, separator, name)[0]).to_pylist()
     if not found:
-        raise BadValueError(who, f"the target {name!r} holds no label in any row", "Choose another target or separator")
+        raise BadValueError(f"the target {name!r} holds no label in any row", "Choose another target or separator")
     return tuple(sorted(found))
 
 
-def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: str, who: str) -> NDArray[np.float32]:
+def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: str) -> NDArray[np.float32]:
     """A 1 for each label of each row: (N, C).
 
     Example:
-        >>> multi_hot(pd.Series(["b | a", "", "b"]), "|", ["a", "b"], "tags", "here").tolist()
+        >>> multi_hot(pd.Series(["b | a", "", "b"]), "|", ["a", "b"], "tags").tolist()
         [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
     """
-    found, rows = _parted(values, separator, name, who)
+    found, rows = _parted(values, separator, name)
     codes = pc.fill_null(pc.index_in(found, value_set=pa.array(list(classes))), -1).to_numpy(zero_copy_only=False)
     if (unseen := codes < 0).any():
-        raise _unseen(Counter(found.filter(pa.array(unseen)).to_pylist()), "label", name, who)
+        raise _unseen(Counter(found.filter(pa.array(unseen)).to_pylist()), "label", name)
     flags = np.zeros((len(values), len(classes)), dtype=np.float32)
     flags[rows, codes] = 1
     return flags
@@ -178,28 +177,28 @@ def as_array(classes: Sequence[Label]) -> NDArray[Any]:
     return np.array(classes, dtype=object) if any(isinstance(label, str) for label in classes) else np.array(classes)
 
 
-def _sorted(distinct: pd.Series, name: str, who: str) -> tuple[Label, ...]:
-    check_kind(distinct, name, who)
+def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
+    check_kind(distinct, name)
     if isinstance(distinct.dtype, pd.CategoricalDtype) and distinct.cat.ordered:
         present = set(distinct.tolist())
         return tuple(label for label in distinct.cat.categories.tolist() if label in present)
     found = distinct.tolist()
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
-        raise BadTypeError(who, problem, f'Turn them into text: frame[{name!r}].astype("str")')
+        raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
-        raise BadValueError(who, f"the target {name!r} holds infinities, which are no class", "Leave those rows out")
+        raise BadValueError(f"the target {name!r} holds infinities, which are no class", "Leave those rows out")
     return tuple(sorted(found))
 
 
-def _parted(values: pd.Series, separator: str, name: str, who: str) -> tuple[Any, NDArray[np.int64]]:
+def _parted(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:
     """Every label of a column, stripped, and the row it stands in; empty ones are left out."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype("str")
-    check_kind(values, name, who)
+    check_kind(values, name)
     if not pd.api.types.is_string_dtype(values):
         problem = f"a separator parts text, the target {name!r} holds {values.dtype} values"
-        raise BadTypeError(who, problem, "Leave the separator out")
+        raise BadTypeError(problem, "Leave the separator out")
     lists = pc.split_pattern(pa.array(values, type=pa.large_string(), from_pandas=True), separator)
     rows = np.repeat(np.arange(len(values)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
     found = pc.utf8_trim_whitespace(pc.list_flatten(lists))
@@ -207,26 +206,24 @@ def _parted(values: pd.Series, separator: str, name: str, who: str) -> tuple[Any
     return found.filter(filled), rows[filled.to_numpy(zero_copy_only=False)]
 
 
-def _unseen(times: Counter[Any], noun: str, name: str, who: str) -> BadValueError:
+def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     shown = listed([f"{label!r} ({count(rows, 'row')})" for label, rows in times.most_common()])
     plural = noun if len(times) == 1 else {"class": "classes", "label": "labels"}[noun]
     problem = f"the target {name!r} holds {len(times):,} {plural} that no training row has: {shown}"
-    return BadValueError(
-        who, problem, "Leave those rows out, or split so that training has them (StratifiedSplit does)"
-    )
+    return BadValueError(problem, "Leave those rows out, or split so that training has them (StratifiedSplit does)")
 
 
 def _kinds(values: pd.Series) -> Counter[str]:
     return Counter(type(value).__name__ for value in values.dropna())
 
 
-def _check_range(numbers: NDArray[np.float64], name: str, who: str) -> None:
+def _check_range(numbers: NDArray[np.float64], name: str) -> None:
     if not numbers.size:
         return
     if outside := int((~(np.abs(numbers) <= _FLOAT32_MAX)).sum()):
         problem = f"the target {name!r} holds {count(outside, 'number')} infinite or beyond {_FLOAT32_MAX:.1e}"
-        raise BadValueError(who, problem, "Leave those rows out, or predict the logarithm")
+        raise BadValueError(problem, "Leave those rows out, or predict the logarithm")
     middle, spread = abs(float(numbers.mean())), float(numbers.std())
     if 0 < spread < FLOAT32_RESOLUTION * middle:
         problem = f"the target {name!r} varies by {spread:.3g} around {middle:.8g}, finer than float32 can hold"
-        raise BadValueError(who, problem, "Subtract a constant, such as the smallest value")
+        raise BadValueError(problem, "Subtract a constant, such as the smallest value")

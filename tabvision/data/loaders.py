@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 
 
 def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
@@ -136,7 +136,7 @@ class BatchPlan:
             )
             problem = f"the epoch was left after step {state['done']:,} with {was} (batch size times ranks), now {now}"
             remedy = "Resume with the same batch size and ranks, or from a checkpoint saved at the end of an epoch"
-            raise BadValueError("TensorLoader", problem, remedy)
+            raise BadValueError(problem, remedy)
         return state["done"]
 
 
@@ -163,6 +163,7 @@ class TensorLoader:
         [[0, 1], [2, 3], [4]]
     """
 
+    @speaking()
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
@@ -174,11 +175,11 @@ class TensorLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        batch_size = check_batch_size("TensorLoader", batch_size)
+        batch_size = check_batch_size(batch_size)
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
         if shuffle and len(rows) < world_size:
             problem = f"{world_size} ranks cannot share {count(len(rows), 'training row')}"
-            raise BadValueError("TensorLoader", problem, "Use fewer devices")
+            raise BadValueError(problem, "Use fewer devices")
         self.tensors = tensors
         self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
@@ -214,30 +215,30 @@ class TensorLoader:
         return tensor.index_select(0, rows)
 
 
-def check_batch_size(who: str, batch_size: object) -> int:
+def check_batch_size(batch_size: object) -> int:
     """`batch_size` if it is a whole number above 0, else a sentence.
 
     Example:
-        >>> check_batch_size("demo", 64)
+        >>> check_batch_size(64)
         64
     """
-    return _whole(who, "batch_size", batch_size, least=1, such_as=64)
+    return _whole("batch_size", batch_size, least=1, such_as=64)
 
 
-def check_seed(who: str, seed: object) -> int:
+def check_seed(seed: object) -> int:
     """`seed` if it is a whole number from 0, else a sentence.
 
     Example:
-        >>> check_seed("demo", 0)
+        >>> check_seed(0)
         0
     """
-    return _whole(who, "seed", seed, least=0, such_as=0)
+    return _whole("seed", seed, least=0, such_as=0)
 
 
-def _whole(who: str, name: str, value: object, *, least: int, such_as: int) -> int:
+def _whole(name: str, value: object, *, least: int, such_as: int) -> int:
     remedy = f"Pass a whole number such as {such_as}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(who, f"{name} must be a whole number, got {value!r}", remedy)
+        raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
     if value < least:
-        raise BadValueError(who, f"{name} must be at least {least}, got {value}", remedy)
+        raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
     return value

@@ -27,7 +27,7 @@ from tabvision.data.splits.base import Parts, Split, as_split
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.tables.read import Source, read_table
 from tabvision.data.targets import check_columns, fit_target, stratify_codes
-from tabvision.errors import TabvisionError
+from tabvision.errors import TabvisionError, speaking
 from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
@@ -75,6 +75,7 @@ class TabularDataModule(TensorDataModule):
         ('binary', 3, torch.Size([3, 1]))
     """
 
+    @speaking()
     def __init__(
         self,
         source: Source,
@@ -101,9 +102,9 @@ class TabularDataModule(TensorDataModule):
         self.encoding = encoding
         self.weight = weight
         self.missing_target = missing_target
-        columns = named_target(target, schema, WHO)
+        columns = named_target(target, schema)
         self.frame = self._gather(source, split, schema)
-        check_columns(self.frame, columns, WHO)
+        check_columns(self.frame, columns)
         kept = self._rows_with_target(self.frame, columns)
         rows = self.frame if len(kept) == len(self.frame) else self.frame.iloc[kept]
         task = self._choose_task(rows, columns, task, separator) if schema is None else schema.task
@@ -113,7 +114,7 @@ class TabularDataModule(TensorDataModule):
         if schema is None:
             named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
             training = self.frame.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
-            target_facts = fit_target(training, columns, task, separator, who=WHO)
+            target_facts = fit_target(training, columns, task, separator)
             schema = self._fit(training, target_facts, named, serving_columns(divide, weight))
         self.schema = schema
         self._fill(parts, kept, {"test": test, "predict": predict})
@@ -126,7 +127,7 @@ class TabularDataModule(TensorDataModule):
 
     def _gather(self, source: Source, split: float | Split | None, schema: Schema | None) -> pd.DataFrame:
         frame = self._read(source, schema)
-        return split.gather(frame, who=WHO, encoding=self.encoding) if isinstance(split, Split) else frame
+        return split.gather(frame, encoding=self.encoding) if isinstance(split, Split) else frame
 
     def _fit(
         self,
@@ -144,7 +145,7 @@ class TabularDataModule(TensorDataModule):
             serving: Columns that are no features, with what they do.
         """
         features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
-        check_serving(training, serving, target.columns, features, WHO)
+        check_serving(training, serving, target.columns, features)
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *serving])]}
         try:
             kinds, fitted = _fit_columns(training, target.columns, named)
@@ -169,7 +170,7 @@ class TabularDataModule(TensorDataModule):
             if source is not None:
                 frame = self._read(source, self.schema)
                 if name == "test":
-                    check_columns(frame, self.schema.target.columns, WHO)
+                    check_columns(frame, self.schema.target.columns)
                 everything = np.arange(len(frame), dtype=np.int64)
                 rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else everything
                 tensors = self._prepare(frame, rows, has_target=name == "test")
@@ -178,30 +179,30 @@ class TabularDataModule(TensorDataModule):
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, who=WHO, encoding=self.encoding, text=text)
+        table = read_table(source, encoding=self.encoding, text=text)
         self._say(*table.notes)
         return table.frame
 
     def _rows_with_target(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-        rows, notes = rows_with_target(frame, columns, self.missing_target, WHO)
+        rows, notes = rows_with_target(frame, columns, self.missing_target)
         self._say(*notes)
         return rows
 
     def _choose_task(
         self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
     ) -> Task:
-        chosen, notes = chosen_task(rows, columns, task, separator, WHO)
+        chosen, notes = chosen_task(rows, columns, task, separator)
         self._say(*notes)
         return chosen
 
     def _prepare(self, frame: pd.DataFrame, kept: NDArray[np.int64], *, has_target: bool = True) -> dict[str, Tensor]:
         """The frame as tensors. Rows without a target stay, so that numbers are the source's; nothing visits them."""
-        continuous, categorical = to_arrays(self.schema, frame, who=WHO)
+        continuous, categorical = to_arrays(self.schema, frame)
         tensors = {"continuous": torch.from_numpy(continuous), "categorical": torch.from_numpy(categorical)}
         if has_target:
-            tensors["target"] = torch.from_numpy(encode_kept(frame, self.schema.target, kept, WHO))
+            tensors["target"] = torch.from_numpy(encode_kept(frame, self.schema.target, kept))
             if self.weight is not None:
-                tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, kept, WHO))
+                tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, kept))
         return tensors
 
 
@@ -209,5 +210,5 @@ def _fit_columns(
     frame: pd.DataFrame, target: Sequence[str], named: Mapping[str, Sequence[str] | None]
 ) -> tuple[Kinds, Features]:
     """What each column is, and its facts over the rows of the frame."""
-    kinds = infer_kinds(frame, target=target, who=WHO, **named)  # type: ignore[arg-type]  # its own names
-    return kinds, fit_features(frame, kinds, who=WHO)
+    kinds = infer_kinds(frame, target=target, **named)  # type: ignore[arg-type]  # its own names
+    return kinds, fit_features(frame, kinds)

@@ -22,16 +22,13 @@ MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values are a quanti
 SINGLE_ROW_SHARE = 0.9  # texts with more distinct values than this share of the rows name rows, not classes
 
 
-def infer_task(
-    frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None, *, who: str = "infer_task"
-) -> tuple[Task, str]:
+def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None) -> tuple[Task, str]:
     """The task that suits a target, and a sentence that says what was chosen and how to override it.
 
     Args:
         frame: The rows; those with a missing target are not looked at.
         columns: The target: one column, or several.
         separator: What parts the labels in one column of text, or None.
-        who: Who speaks in an error.
 
     Raises:
         MissingColumnsError: No such column.
@@ -42,18 +39,16 @@ def infer_task(
         >>> infer_task(pd.DataFrame({"late": ["no", "yes", "no"]}), ["late"])[1]
         "target 'late': binary (2 values: no, yes). Override with task='multiclass'."
     """
-    check_columns(frame, columns, who)
+    check_columns(frame, columns)
     if separator is not None:
         sentence = f"target {columns[0]!r}: multilabel (labels parted by {separator!r})."
         return Multilabel(), sentence + " Leave the separator out for one class a row."
     if len(columns) > 1:
-        return _infer_several(frame, columns, who)
-    return _infer_one(frame[columns[0]].dropna(), columns[0], who)
+        return _infer_several(frame, columns)
+    return _infer_one(frame[columns[0]].dropna(), columns[0])
 
 
-def fit_target(
-    frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None = None, *, who: str = "fit_target"
-) -> Target:
+def fit_target(frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None = None) -> Target:
     """The facts of a target: its classes, and the task fitted to it.
 
     Args:
@@ -61,7 +56,6 @@ def fit_target(
         columns: The target: one column, or several.
         task: As stated or inferred.
         separator: What parts the labels in one column of text, or None.
-        who: Who speaks in an error.
 
     Raises:
         MissingColumnsError: No such column.
@@ -72,16 +66,16 @@ def fit_target(
         >>> fit_target(pd.DataFrame({"size": ["s", "l", "s"]}), ["size"], Binary()).classes
         ('l', 's')
     """
-    check_columns(frame, columns, who)
-    check_shape(columns, task, separator, who)
-    check_missing(frame, columns, separator, who)
-    classes = _fit_classes(frame, columns, task, separator, who)
+    check_columns(frame, columns)
+    check_shape(columns, task, separator)
+    check_missing(frame, columns, separator)
+    classes = _fit_classes(frame, columns, task, separator)
     target = Target(columns=tuple(columns), task=task, classes=classes, separator=separator)
-    encoded = _numbers(frame, target, who) if isinstance(task, Regression) else encode_target(frame, target, who=who)
+    encoded = _numbers(frame, target) if isinstance(task, Regression) else encode_target(frame, target)
     return dataclasses.replace(target, task=task.fit(encoded, len(classes)))
 
 
-def encode_target(frame: pd.DataFrame, target: Target, *, who: str = "encode_target") -> NDArray[Any]:
+def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
     """The target of each row, as batches hold it.
 
     Shape:
@@ -97,16 +91,16 @@ def encode_target(frame: pd.DataFrame, target: Target, *, who: str = "encode_tar
         >>> encode_target(pd.DataFrame({"size": ["s", "l"]}), target).tolist()
         [1, 0]
     """
-    check_columns(frame, target.columns, who)
-    check_missing(frame, target.columns, target.separator, who)
+    check_columns(frame, target.columns)
+    check_missing(frame, target.columns, target.separator)
     name = target.columns[0]
     if isinstance(target.task, Regression):
-        return _numbers(frame, target, who).astype(np.float32)
+        return _numbers(frame, target).astype(np.float32)
     if target.separator is not None:
-        return labels.multi_hot(frame[name], target.separator, cast("tuple[str, ...]", target.classes), name, who)
+        return labels.multi_hot(frame[name], target.separator, cast("tuple[str, ...]", target.classes), name)
     if isinstance(target.task, Multilabel):
-        return np.stack([labels.as_flags(frame[column], column, who) for column in target.columns], axis=1)
-    return labels.class_codes(frame[name], target.classes, name, who)
+        return np.stack([labels.as_flags(frame[column], column) for column in target.columns], axis=1)
+    return labels.class_codes(frame[name], target.classes, name)
 
 
 def decode_labels(target: Target, codes: NDArray[Any]) -> NDArray[Any]:
@@ -146,19 +140,19 @@ def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bo
     return np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
 
 
-def check_columns(frame: pd.DataFrame, columns: Sequence[str], who: str) -> None:
+def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuses a target that the frame does not have, or that is named twice."""
     if not columns:
-        raise BadValueError(who, "no target column is named", f"Columns are {listed([*frame.columns])}")
+        raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
     if missing := [name for name in columns if name not in frame.columns]:
         raise MissingColumnsError(
-            who, missing, frame.columns, f"The target is one of the columns {listed([*frame.columns])}"
+            missing, frame.columns, f"The target is one of the columns {listed([*frame.columns])}"
         )
     if len(set(columns)) < len(columns):
-        raise BadValueError(who, f"a target column is named twice in {list(columns)}", "Name each once")
+        raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
 
 
-def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None, who: str) -> None:
+def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None) -> None:
     """Refuses rows without a target."""
     missing = int(missing_target(frame, columns).sum())
     if not missing:
@@ -168,73 +162,69 @@ def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | 
     remedy += ', or when training missing_target="drop" (--drop-missing-target)'
     if separator is not None:
         remedy += f', or if they have no label, frame[{columns[0]!r}].fillna("")'
-    raise BadValueError(who, problem, remedy)
+    raise BadValueError(problem, remedy)
 
 
 def _named(columns: Sequence[str]) -> str:
     return listed([repr(name) for name in columns])
 
 
-def check_shape(columns: Sequence[str], task: Task, separator: str | None, who: str) -> None:
+def check_shape(columns: Sequence[str], task: Task, separator: str | None) -> None:
     """Refuses columns or a separator that a task has no use for."""
     kind = type(task).__name__
     if isinstance(task, Points):
-        raise BadValueError(who, "points need pictures to lie in", "Use ImageDataModule, or Regression for numbers")
+        raise BadValueError("points need pictures to lie in", "Use ImageDataModule, or Regression for numbers")
     if separator is not None and (
         not isinstance(task, Multilabel) or len(columns) > 1 or not isinstance(separator, str) or not separator
     ):
         problem = f"a separator needs one multilabel column, got {separator!r} with {kind} and {_named(columns)}"
-        raise BadValueError(who, problem, "Leave the separator out, or name one column and task='multilabel'")
+        raise BadValueError(problem, "Leave the separator out, or name one column and task='multilabel'")
     if isinstance(task, Binary | Multiclass) and len(columns) > 1:
         problem = f"{kind} predicts one column, got {len(columns)}: {_named(columns)}"
-        raise BadValueError(
-            who, problem, "Name one column, or use Multilabel (columns of 0 and 1) or Regression (numbers)"
-        )
+        raise BadValueError(problem, "Name one column, or use Multilabel (columns of 0 and 1) or Regression (numbers)")
 
 
-def _fit_classes(
-    frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None, who: str
-) -> tuple[Label, ...]:
+def _fit_classes(frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None) -> tuple[Label, ...]:
     name = columns[0]
     if isinstance(task, Regression):
         return ()
     if separator is not None:
-        return labels.tags(frame[name], separator, name, who)
+        return labels.tags(frame[name], separator, name)
     if isinstance(task, Multilabel):
         if len(columns) == 1 and not labels.are_flags(frame[name]):
             problem = (
                 f"Multilabel needs columns of 0 and 1, or one column of text with a separator; {name!r} is neither"
             )
-            raise BadValueError(who, problem, 'Pass a separator such as "|", or use Multiclass')
+            raise BadValueError(problem, 'Pass a separator such as "|", or use Multiclass')
         return tuple(columns)
-    classes = labels.classes_of(frame[name], name, who)
+    classes = labels.classes_of(frame[name], name)
     if len(classes) == 1:
-        raise _one_value(classes[0], len(frame), name, who)
-    _check_class_count(classes, task, name, who)
+        raise _one_value(classes[0], len(frame), name)
+    _check_class_count(classes, task, name)
     return classes
 
 
-def _check_class_count(classes: Sequence[Label], task: Task, name: str, who: str) -> None:
+def _check_class_count(classes: Sequence[Label], task: Task, name: str) -> None:
     if isinstance(task, Binary) and len(classes) != 2:
         problem = f"Binary needs a target with 2 classes, {name!r} has {len(classes):,}: {listed(classes)}"
-        raise BadValueError(who, problem, "Use Multiclass, or Regression for a quantity")
+        raise BadValueError(problem, "Use Multiclass, or Regression for a quantity")
     fractions = sum(isinstance(label, float) and not label.is_integer() for label in classes)
     if len(classes) > MAX_INTEGER_CLASSES and fractions:
         problem = f"{type(task).__name__} needs classes, {name!r} holds {len(classes):,} distinct numbers"
-        raise BadValueError(who, problem, "Use Regression, or cut the numbers into bins with pd.cut")
+        raise BadValueError(problem, "Use Regression, or cut the numbers into bins with pd.cut")
 
 
-def _numbers(frame: pd.DataFrame, target: Target, who: str) -> NDArray[np.float64]:
-    return np.stack([labels.as_numbers(frame[name], name, who) for name in target.columns], axis=1)
+def _numbers(frame: pd.DataFrame, target: Target) -> NDArray[np.float64]:
+    return np.stack([labels.as_numbers(frame[name], name) for name in target.columns], axis=1)
 
 
-def _one_value(value: object, num_rows: int, name: str, who: str) -> BadValueError:
+def _one_value(value: object, num_rows: int, name: str) -> BadValueError:
     rows = "its only row" if num_rows == 1 else f"all {num_rows:,} rows"
     problem = f"the target {name!r} holds one value, {value!r}, in {rows}"
-    return BadValueError(who, problem, "There is nothing to learn; choose another target or more varied rows")
+    return BadValueError(problem, "There is nothing to learn; choose another target or more varied rows")
 
 
-def _infer_several(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tuple[Task, str]:
+def _infer_several(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Task, str]:
     several = f"targets {_named(columns)}"
     if all(labels.are_flags(frame[name].dropna()) for name in columns):
         return Multilabel(), f"{several}: multilabel (columns of 0 and 1). Override with task='regression'."
@@ -242,17 +232,17 @@ def _infer_several(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tup
         return Regression(), f"{several}: regression ({len(columns)} numbers a row)."
     others = [f"{name!r} ({frame[name].dtype})" for name in columns if not labels.are_numbers(frame[name])]
     problem = f"several target columns must all be numbers, or all 0 and 1; not so {listed(others)}"
-    raise BadTypeError(who, problem, "Name one column, or for labels in one column pass a separator")
+    raise BadTypeError(problem, "Name one column, or for labels in one column pass a separator")
 
 
-def _infer_one(values: pd.Series, name: str, who: str) -> tuple[Task, str]:
+def _infer_one(values: pd.Series, name: str) -> tuple[Task, str]:
     if values.empty:
         problem = f"the target {name!r} is missing in every row"
-        raise BadValueError(who, problem, "Choose another target")
-    labels.check_kind(values, name, who)
+        raise BadValueError(problem, "Choose another target")
+    labels.check_kind(values, name)
     few = labels.few_distinct(values, MAX_INTEGER_CLASSES)
     if few is not None and len(few) == 1:
-        raise _one_value(few[0], len(values), name, who)
+        raise _one_value(few[0], len(values), name)
     target = f"target {name!r}"
     numeric = labels.are_numbers(values) and not labels.are_bools(values)
     if few is not None and len(few) == 2:
@@ -266,17 +256,17 @@ def _infer_one(values: pd.Series, name: str, who: str) -> tuple[Task, str]:
         return Regression(), f"{target}: regression (numbers). Override with task='multiclass'."
     if values.dtype != "category" and labels.parse_as_numbers(values):
         return Regression(), f"{target}: regression (numbers, held as text). Override with task='multiclass'."
-    return Multiclass(), f"{target}: multiclass ({_check_repeats(values, name, who):,} values).{_number_hint(values)}"
+    return Multiclass(), f"{target}: multiclass ({_check_repeats(values, name):,} values).{_number_hint(values)}"
 
 
-def _check_repeats(values: pd.Series, name: str, who: str) -> int:
+def _check_repeats(values: pd.Series, name: str) -> int:
     distinct = int(values.nunique())
     if distinct > SINGLE_ROW_SHARE * len(values):
         problem = (
             f"the target {name!r} looks like an identifier or free text: {distinct:,} values in {len(values):,} rows"
         )
         remedy = "Choose another target, or if each value is a class, pass task='multiclass'"
-        raise BadValueError(who, problem, f"{remedy}.{_number_hint(values)}".rstrip("."))
+        raise BadValueError(problem, f"{remedy}.{_number_hint(values)}".rstrip("."))
     return distinct
 
 

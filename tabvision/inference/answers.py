@@ -56,14 +56,13 @@ def answer_frame(
     return pd.DataFrame(columns)
 
 
-def check_facts(schema: Schema, width: int, name: str, who: str) -> None:
+def check_facts(schema: Schema, width: int, name: str) -> None:
     """Refuses a schema whose facts no training gives and no answer could be told by.
 
     Args:
         schema: From a file.
         width: Numbers that the model answers a row with.
         name: Of the file.
-        who: Who speaks in an error.
 
     Raises:
         BadValueError: Names that are not one for each answer, a value twice among those of a column, or a number that is
@@ -72,22 +71,22 @@ def check_facts(schema: Schema, width: int, name: str, who: str) -> None:
     names = schema.classes if schema.task.is_classes else schema.target.columns
     what = "class" if schema.task.is_classes else "target column"
     if len(names) != width or len(set(names)) < width:
-        raise _wrong(name, f"{width} different names of a {what} belong to its answers, it has {listed(names)}", who)
+        raise _wrong(name, f"{width} different names of a {what} belong to its answers, it has {listed(names)}")
     if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
-        raise _wrong(name, "a name holds half a character", who)
+        raise _wrong(name, "a name holds half a character")
     for category in schema.categorical:
         if len(set(category.vocabulary)) < len(category.vocabulary):
-            raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice", who)
+            raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice")
     for number in schema.continuous:
         if not (math.isfinite(number.mean) and math.isfinite(number.spread) and number.spread > 0):
-            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and spread {number.spread:g}", who)
+            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and spread {number.spread:g}")
 
 
-def _wrong(name: str, problem: str, who: str) -> BadValueError:
-    return BadValueError(who, f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
+def _wrong(name: str, problem: str) -> BadValueError:
+    return BadValueError(f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
 
 
-def check_finite(predictions: NDArray[Any], who: str) -> NDArray[Any]:
+def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
     """The predictions, once it is sure that each is a number.
 
     Raises:
@@ -96,7 +95,7 @@ def check_finite(predictions: NDArray[Any], who: str) -> NDArray[Any]:
     if not np.isfinite(predictions).all():
         bad = int((~np.isfinite(predictions).all(axis=1)).sum())
         problem = f"the network's answer to {count(bad, 'row')} is no finite number, as after a training that diverged"
-        raise BadValueError(who, problem, "Use an earlier checkpoint, or train again at a lower rate")
+        raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
     return predictions
 
 

@@ -134,9 +134,9 @@ def blend(
 
 def _check(plain: NDArray[np.floating], augmented: NDArray[np.floating], beta: object) -> None:
     if isinstance(beta, bool) or not isinstance(beta, int | float):
-        raise BadTypeError(WHO, f"beta must be a number, got {beta!r}", "Leave it out for 0.25")
+        raise BadTypeError(f"beta must be a number, got {beta!r}", "Leave it out for 0.25")
     if not 0 <= beta <= 1:
-        raise BadValueError(WHO, f"beta must lie in [0, 1], got {beta!r}", "Leave it out for 0.25")
+        raise BadValueError(f"beta must lie in [0, 1], got {beta!r}", "Leave it out for 0.25")
     if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
         problem = f"varied answers must be (n, {', '.join(map(str, plain.shape))}), n from 1, got {augmented.shape}"
-        raise BadValueError(WHO, problem, "Pass one answer a row for each view")
+        raise BadValueError(problem, "Pass one answer a row for each view")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tabvision import modules
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
 from tabvision.inference.answers import check_facts
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
@@ -45,6 +45,7 @@ def load_module(origin: Origin, module_class: type[SupervisedModule] | None = No
     return open_checkpoint(origin, module_class).module
 
 
+@speaking("Predictor")
 def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None = None) -> Opened:
     """The module that a checkpoint holds, rebuilt from plain data, and its calibration.
 
@@ -62,33 +63,34 @@ def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None 
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
     if not (isinstance(kind, type) and issubclass(kind, SupervisedModule)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
-        raise BadTypeError(WHO, problem, "Pass the class that was trained")
+        raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
     module = _build(kind, checkpoint.get("hyper_parameters"), _num_elements(weights), name)
     try:
         module.load_state_dict(weights)  # type: ignore[arg-type]  # anything at all, and torch refuses what is no dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise BadValueError(WHO, f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
+        raise BadValueError(f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
     calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
-    check_facts(module.schema, module.task.activate(torch.zeros(1, module.task.num_outputs)).shape[1], name, WHO)
+    check_facts(module.schema, module.task.activate(torch.zeros(1, module.task.num_outputs)).shape[1], name)
     return Opened(module.eval(), calibration, facts)
 
 
+@speaking("Predictor")
 def read_checkpoint(origin: Origin) -> dict[str, Any]:
     """The contents of a checkpoint, loaded with `weights_only=True` once its archive is known to be an honest one."""
-    content, name = read_bytes(origin, who=WHO), name_of(origin)
+    content, name = read_bytes(origin), name_of(origin)
     _check_kind(content, name)
-    archive = plain_archive(content, name, WHO)
+    archive = plain_archive(content, name)
     try:
         checkpoint = torch.load(archive, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         problem = f"{name} holds more than plain data, or is no checkpoint, and was not opened"
-        raise BadValueError(WHO, problem, "Save it again with tabvision, or pass another file") from error
+        raise BadValueError(problem, "Save it again with tabvision, or pass another file") from error
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
-        raise BadValueError(WHO, problem, "Copy the file again, or pass another one") from error
+        raise BadValueError(problem, "Copy the file again, or pass another one") from error
     _check_written_by_us(checkpoint, name)
-    check_plain(checkpoint, len(content), name, WHO)
+    check_plain(checkpoint, len(content), name)
     return checkpoint  # type: ignore[no-any-return]  # a dict, checked just before
 
 
@@ -97,12 +99,12 @@ def _check_kind(content: bytes, name: str) -> None:
     suffix = name[name.rfind(".") :].lower() if "." in name else ""
     if suffix in (".yaml", ".yml"):
         remedy = f"Train it first: tabvision fit --config {name}; then pass the .ckpt file that it writes"
-        raise BadValueError(WHO, f"{name} is a recipe, not a checkpoint, and was not opened", remedy)
+        raise BadValueError(f"{name} is a recipe, not a checkpoint, and was not opened", remedy)
     if suffix in _TABLES:
-        raise BadValueError(WHO, f"{name} is a table, not a checkpoint", "Pass the .ckpt file first, then the table")
+        raise BadValueError(f"{name} is a table, not a checkpoint", "Pass the .ckpt file first, then the table")
     if suffix == ".onnx" and not content.startswith(b"PK"):
         remedy = "Ask it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
-        raise BadValueError(WHO, f"{name} is an exported model, not a checkpoint", remedy)
+        raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
 
 
 def _num_elements(weights: object) -> int:
@@ -113,7 +115,7 @@ def _num_elements(weights: object) -> int:
 def _build(kind: type[SupervisedModule], settings: object, num_elements: int, name: str) -> SupervisedModule:
     """The module from its saved settings; those of a base class or of a command line that it does not take are left out."""
     if not isinstance(settings, Mapping):
-        raise BadValueError(WHO, f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
+        raise BadValueError(f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
     parameters = inspect.signature(kind).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     named = {parameter.name for parameter in parameters}
@@ -125,10 +127,10 @@ def _build(kind: type[SupervisedModule], settings: object, num_elements: int, na
         raise
     except BudgetExceededError as error:
         problem = f"the settings in {name} ask for a far larger {kind.__name__} than its weights are for"
-        raise BadValueError(WHO, problem, "Do not use it; ask for the original checkpoint") from error
+        raise BadValueError(problem, "Do not use it; ask for the original checkpoint") from error
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         problem = f"the settings in {name} do not build a {kind.__name__} ({_first_line(error)})"
-        raise BadValueError(WHO, problem, SAVE_AGAIN) from error
+        raise BadValueError(problem, SAVE_AGAIN) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -138,20 +140,20 @@ def _first_line(error: Exception) -> str:
 def _check_written_by_us(checkpoint: object, name: str) -> None:
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
-        raise BadTypeError(WHO, f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
+        raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
     found, newest = facts.get("format"), CHECKPOINT_FORMAT
     if not isinstance(found, int) or isinstance(found, bool) or found > newest:
         problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
-        raise BadValueError(WHO, problem, "Update tabvision: pip install --upgrade tabvision")
+        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
     if found < OLDEST_FORMAT:
         problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
         remedy = f"Open it with tabvision {facts.get('version')}, which wrote it, or train again"
-        raise BadValueError(WHO, problem, remedy)
+        raise BadValueError(problem, remedy)
 
 
 def _own_class(kind: object, name: str) -> type[SupervisedModule]:
     if kind not in modules.__all__ or kind == SupervisedModule.__name__:
         problem = f"{name} holds a {kind}, which is no module of tabvision"
-        raise BadValueError(WHO, problem, f"Pass its class: Predictor(path, module_class={kind})")
+        raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={kind})")
     found: type[SupervisedModule] = getattr(modules, str(kind))
     return found

@@ -25,7 +25,7 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision.batch import Batch
 from tabvision.data.tables.write import check_destination
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
@@ -57,6 +57,7 @@ class Exported:
     largest_error: float
 
 
+@speaking("export")
 def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: bool = False) -> Exported:
     """Writes a trained module as one file, and checks on random rows that the file answers as the module does.
 
@@ -71,7 +72,7 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
         BadValueError: Another suffix, a file that is there, a module that cannot be traced, or a file whose answers
             would differ; it is not left behind.
     """
-    path = check_destination(out, who=WHO, suffixes=list(_WRITERS), overwrite=overwrite)
+    path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite)
     if isinstance(source, SupervisedModule):
         module, calibration = source, Calibration()
     else:
@@ -85,7 +86,7 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
             error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {TOLERANCE:g}"
-            raise BadValueError(WHO, problem, "Use the checkpoint with Predictor; and please report it")
+            raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -126,6 +127,7 @@ class Answering(nn.Module):
 _TABLE = ("continuous", "categorical")
 
 
+@speaking("export")
 def input_names(schema: Schema) -> list[str]:
     """The arrays that a network of this schema reads.
 
@@ -139,7 +141,7 @@ def input_names(schema: Schema) -> list[str]:
     }
     names = [name for name, there in used.items() if there]
     if not names:
-        raise BadValueError(WHO, "the module reads no column and no image", "Train it on data with inputs")
+        raise BadValueError("the module reads no column and no image", "Train it on data with inputs")
     return names
 
 
@@ -176,7 +178,7 @@ def _traced(net: Answering) -> ExportedProgram:
         program = torch.export.export(net, arrays, dynamic_shapes=(tuple({0: rows} for _ in arrays),), strict=False)
     except Exception as error:  # torch raises whatever the part that it cannot trace leads to
         problem = f"{type(net.module).__name__} cannot be traced ({str(error).strip().splitlines()[0].rstrip('.')})"
-        raise BadValueError(WHO, problem, "Its forward must be tensor operations on the batch alone") from error
+        raise BadValueError(problem, "Its forward must be tensor operations on the batch alone") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it would tell where this machine keeps its files
     return program
@@ -189,7 +191,7 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         problem = f"writing ONNX needs {error.name}, which is not installed"
-        raise BadValueError(WHO, problem, "Install it: pip install 'tabvision[export]'") from error
+        raise BadValueError(problem, "Install it: pip install 'tabvision[export]'") from error
     names = json.loads(facts)["inputs"]
     written: Any = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=names, output_names=["predictions"]

@@ -39,12 +39,11 @@ def name_of(origin: Origin) -> str:
     return f"the {len(origin):,} bytes" if isinstance(origin, bytes) else str(origin)
 
 
-def read_bytes(origin: Origin, *, who: str, kind: str = ".ckpt", max_bytes: int = MAX_DOWNLOAD) -> bytes:
+def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWNLOAD) -> bytes:
     """All bytes of the file.
 
     Args:
         origin: A path, an http or https address, or the bytes themselves.
-        who: Who speaks in an error.
         kind: The suffix that a sentence asks for.
         max_bytes: The most that a server may send.
 
@@ -57,40 +56,40 @@ def read_bytes(origin: Origin, *, who: str, kind: str = ".ckpt", max_bytes: int 
         return bytes(origin)
     if not isinstance(origin, str | Path):
         problem = f"a file must be a path, an http address or bytes, got {type(origin).__name__}"
-        raise BadTypeError(who, problem, f"Pass such as 'best{kind}'")
+        raise BadTypeError(problem, f"Pass such as 'best{kind}'")
     if isinstance(origin, str) and is_url(origin):
-        return _download(origin, who, max_bytes)
+        return _download(origin, max_bytes)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
         what = {".ckpt": "checkpoint", ".onnx": "model"}.get(kind, "file")
         remedy = f"Pass the path of a {kind} file" + (" that a Trainer wrote" if kind == ".ckpt" else "")
-        raise MissingFileError(who, f"no {what} at {str(origin)!r}", remedy)
+        raise MissingFileError(f"no {what} at {str(origin)!r}", remedy)
     return file.read_bytes()
 
 
-def _download(url: str, who: str, max_bytes: int) -> bytes:
+def _download(url: str, max_bytes: int) -> bytes:
     try:
         with _opener().open(url, timeout=TIMEOUT_SECONDS) as response:
-            return _limited(response, url, who, max_bytes)
+            return _limited(response, url, max_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         if isinstance(error, BadValueError):
             raise
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
-        raise BadValueError(who, problem, "Check the address, or download the file and pass its path") from error
+        raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
-def _limited(response: http.client.HTTPResponse, url: str, who: str, max_bytes: int) -> bytes:
+def _limited(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
     received = bytearray()
     while chunk := response.read(_CHUNK):
         received += chunk
         if len(received) > max_bytes:
             remedy = "Download it and pass its path, if it is what you expect"
-            raise BadValueError(who, f"{url} sends more than {max_bytes:,} bytes", remedy)
+            raise BadValueError(f"{url} sends more than {max_bytes:,} bytes", remedy)
     declared = response.headers.get("Content-Length", "")
     if declared.isdigit() and len(received) < int(declared):
         problem = f"{url} broke off after {len(received):,} of {int(declared):,} bytes"
-        raise BadValueError(who, problem, "Try again")
+        raise BadValueError(problem, "Try again")
     return bytes(received)
 
 

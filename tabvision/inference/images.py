@@ -76,7 +76,7 @@ class AskedPictures(Asked):
 
         size, resize = self.image.size, self.image.resize
         view: View = TrainingView(size, resize, self.augment, seed=look) if look else EvaluationView(size, resize)
-        workers = min(check_workers("Predictor", None), self.num_rows - 1)  # one picture needs no thread of its own
+        workers = min(check_workers(None), self.num_rows - 1)  # one picture needs no thread of its own
         reader = BatchReader(SourceStore(self.sources), view, num_workers=max(0, workers))
         starts = range(0, self.num_rows, batch_size)
         for read in reader.read_all((np.arange(at, min(at + batch_size, self.num_rows)) for at in starts), epoch=look):
@@ -114,13 +114,12 @@ class PictureInputs:
     Args:
         schema: Of the module.
         augment: How its pictures were varied in training.
-        who: Who speaks in an error.
     """
 
-    def __init__(self, schema: Schema, augment: Augmentation, who: str) -> None:
+    def __init__(self, schema: Schema, augment: Augmentation) -> None:
         if schema.image is None:
             raise ValueError("the schema has no picture")
-        self.schema, self.image, self.augment, self.who = schema, schema.image, augment, who
+        self.schema, self.image, self.augment = schema, schema.image, augment
 
     def __call__(self, source: Pictures) -> Asked:
         """The pictures.
@@ -144,38 +143,38 @@ class PictureInputs:
         """Pictures whose answer is known: a folder of class folders, or a table with the target."""
         if not (isinstance(source, str | Path) and is_folder(source)):
             return self(source)
-        table = labeled_pictures(source, None, self.schema, Where(), least=1, who=self.who)
+        table = labeled_pictures(source, None, self.schema, Where(), least=1)
         return self._from_pictures(table)
 
     def _from_path(self, path: Path) -> Asked:
         if path.is_dir():
-            table = unlabeled_pictures(str(path), Where(), who=self.who)
+            table = unlabeled_pictures(str(path), Where())
             return self._from_pictures(table, shown=True)
         if not path.exists():
             remedy = "Pass the path of a picture, a folder of pictures, or a table that names them"
-            raise MissingFileError(self.who, f"there is no {str(path)!r}", remedy)
+            raise MissingFileError(f"there is no {str(path)!r}", remedy)
         if is_picture(path.name):
             return self._asked([str(path)])
-        return self._from_table(read_frame(path, who=self.who, text=self.schema.text_columns), root=path.parent)
+        return self._from_table(read_frame(path, text=self.schema.text_columns), root=path.parent)
 
     def _from_table(self, frame: pd.DataFrame, root: Path | None = None) -> Asked:
         name = self.image.name
         if name not in frame.columns:
-            raise MissingColumnsError(self.who, [name], frame.columns, "Name the files in that column, as in training")
-        table = unlabeled_pictures(frame, Where(path=name, root=root), who=self.who)
+            raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")
+        table = unlabeled_pictures(frame, Where(path=name, root=root))
         return self._from_pictures(table, index=frame.index)
 
     def _from_list(self, source: object) -> Asked:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"
         if not isinstance(source, list | tuple):
-            raise BadTypeError(self.who, f"pictures are asked for, got {type(source).__name__}", remedy)
+            raise BadTypeError(f"pictures are asked for, got {type(source).__name__}", remedy)
         if source and all(isinstance(each, Mapping) for each in source):
             return self._from_table(pd.DataFrame(list(source)))
         kinds = (str, Path, bytes, PilImage.Image, np.ndarray)
         wrong = [place for place, each in enumerate(source) if not isinstance(each, kinds)]
         if wrong:
             found = type(source[wrong[0]]).__name__
-            raise BadTypeError(self.who, f"picture {wrong[0]} of the list is of type {found}", remedy)
+            raise BadTypeError(f"picture {wrong[0]} of the list is of type {found}", remedy)
         return self._asked(list(source))
 
     def _from_pictures(self, table: PictureTable, *, index: pd.Index | None = None, shown: bool = False) -> Asked:
@@ -196,7 +195,7 @@ def _as_frame(source: pd.DataFrame | Mapping[str, object]) -> pd.DataFrame:
     return pd.DataFrame([source] if is_row else dict(source))
 
 
-def check_looks(who: str, tta: object) -> int:
+def check_looks(tta: object) -> int:
     """How many varied views of each picture are asked.
 
     Raises:
@@ -204,16 +203,16 @@ def check_looks(who: str, tta: object) -> int:
         BadValueError: It is negative.
 
     Example:
-        >>> check_looks("here", None), check_looks("here", 4)
+        >>> check_looks(None), check_looks(4)
         (0, 4)
     """
     remedy = "Pass 4, or None to look at each picture once, as it is"
     if tta is None:
         return 0
     if isinstance(tta, bool) or not isinstance(tta, int):
-        raise BadTypeError(who, f"tta must be a whole number, got {tta!r}", remedy)
+        raise BadTypeError(f"tta must be a whole number, got {tta!r}", remedy)
     if tta < 0:
-        raise BadValueError(who, f"tta must be at least 0, got {tta}", remedy)
+        raise BadValueError(f"tta must be at least 0, got {tta}", remedy)
     return tta
 
 

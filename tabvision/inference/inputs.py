@@ -49,20 +49,19 @@ class InputReader:
 
     Args:
         schema: Of the model that will be asked.
-        who: Who speaks in an error.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
         >>> from tabvision.tasks import Regression
         >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=40.0)
-        >>> read = InputReader(Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,)), "here")
+        >>> read = InputReader(Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,)))
         >>> read({"age": 50}).arrays["continuous"].tolist(), read({"age": [50, None]}).num_rows
         ([[1.0]], 2)
     """
 
-    def __init__(self, schema: Schema, who: str) -> None:
-        self.schema, self._who = schema, who
-        self._encode = RowEncoder(schema, who=who)
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._encode = RowEncoder(schema)
 
     def __call__(self, source: Rows) -> Inputs:
         """The arrays of a frame, one row as a dict, a list of such rows, a dict of columns, or a table file.
@@ -76,8 +75,8 @@ class InputReader:
         if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
             return self._inputs(self._encode(source), None, gaps_in_rows(source))
         text = self.schema.text_columns
-        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who=self._who, text=text)
-        return self._inputs(to_arrays(self.schema, frame, who=self._who), frame.index, gaps_in_frame(frame))
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, text=text)
+        return self._inputs(to_arrays(self.schema, frame), frame.index, gaps_in_frame(frame))
 
     def _inputs(
         self,

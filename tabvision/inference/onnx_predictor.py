@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, listed
+from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
@@ -45,16 +45,17 @@ class OnnxPredictor:
         BadValueError: No model, a damaged one, one of a newer format, or onnxruntime is not installed.
     """
 
+    @speaking()
     def __init__(self, path: Origin, *, threads: int | None = None) -> None:
-        content, name = read_bytes(path, who=WHO, kind=".onnx"), name_of(path)
+        content, name = read_bytes(path, kind=".onnx"), name_of(path)
         self._session = _session(content, name, threads)
         self.facts = _facts(self._session, name)
         self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
         width = len(self.schema.classes) if self.schema.task.is_classes else self.schema.task.num_outputs
-        check_facts(self.schema, width, name, WHO)
+        check_facts(self.schema, width, name)
         self._names = _input_names(self._session, self.schema, name)
-        self._read = InputReader(self.schema, WHO)
+        self._read = InputReader(self.schema)
         self._pictures = self._picture_reader()
 
     def predict(self, source: Rows | Pictures, *, proba: bool = True, batch_size: int = BATCH_SIZE) -> pd.DataFrame:
@@ -86,7 +87,7 @@ class OnnxPredictor:
         from tabvision.augment.settings import augmentation_named
         from tabvision.inference.images import PictureInputs
 
-        return PictureInputs(self.schema, augmentation_named("none"), WHO)
+        return PictureInputs(self.schema, augmentation_named("none"))
 
     def _of_pictures(self, asked: Any, *, proba: bool, batch_size: int) -> pd.DataFrame:  # noqa: ANN401 - likewise
         from tabvision.inference.images import draw_pictures
@@ -117,12 +118,12 @@ class OnnxPredictor:
         try:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
-            raise BadValueError(WHO, f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
+            raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
         rows, width = len(fed[self._names[0]]), len(self.schema.classes) or self.schema.task.num_outputs
         if found.shape != (rows, width) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
-            raise BadValueError(WHO, problem, EXPORT_AGAIN)
-        return check_finite(found, WHO)
+            raise BadValueError(problem, EXPORT_AGAIN)
+        return check_finite(found)
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: ANN401 - onnxruntime's own class
@@ -130,7 +131,7 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
         import onnxruntime  # type: ignore[import-untyped]  # ships no types
     except ImportError as error:
         remedy = "Install it: pip install 'tabvision[export]', or onnxruntime alone"
-        raise BadValueError(WHO, "an exported model needs onnxruntime, which is not installed", remedy) from error
+        raise BadValueError("an exported model needs onnxruntime, which is not installed", remedy) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
     options.intra_op_num_threads = threads or 0
@@ -138,7 +139,7 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime raises classes of its own, one for each kind of damage
         problem = f"{name} is damaged or no ONNX model ({type(error).__name__})"
-        raise BadValueError(WHO, problem, EXPORT_AGAIN) from error
+        raise BadValueError(problem, EXPORT_AGAIN) from error
 
 
 def _input_names(session: Any, schema: Schema, name: str) -> list[str]:  # noqa: ANN401 - onnxruntime's own class
@@ -146,7 +147,7 @@ def _input_names(session: Any, schema: Schema, name: str) -> list[str]:  # noqa:
     names = [value.name for value in session.get_inputs()]
     if not names or not all(has.get(value) for value in names):
         problem = f"{name} takes {listed(names) or 'nothing'}, which is not what its schema says"
-        raise BadValueError(WHO, problem, EXPORT_AGAIN)
+        raise BadValueError(problem, EXPORT_AGAIN)
     return names
 
 
@@ -154,16 +155,16 @@ def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxrun
     try:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     except (KeyError, ValueError, RecursionError) as error:  # text that is no UTF-8 as well
-        raise BadTypeError(WHO, f"{name} was not exported by tabvision: it lacks its facts", EXPORT_AGAIN) from error
+        raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", EXPORT_AGAIN) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("schema"), dict):
-        raise BadTypeError(WHO, f"{name} was not exported by tabvision: its facts hold no schema", EXPORT_AGAIN)
+        raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", EXPORT_AGAIN)
     found = facts.get("format")
     if not isinstance(found, int) or isinstance(found, bool) or found > EXPORT_FORMAT:
         problem = f"{name} has format {found!r}, and {EXPORT_FORMAT} is the newest that this version reads"
-        raise BadValueError(WHO, problem, "Update tabvision: pip install --upgrade tabvision")
+        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
     if found < OLDEST_FORMAT:
         problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
-        raise BadValueError(WHO, problem, EXPORT_AGAIN)
+        raise BadValueError(problem, EXPORT_AGAIN)
     return facts
 
 
@@ -171,6 +172,6 @@ def _check_batch_size(batch_size: object) -> None:
     remedy = "Pass such as 2048"
     problem = f"batch_size must be a whole number from 1, got {batch_size!r}"
     if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(WHO, problem, remedy)
+        raise BadTypeError(problem, remedy)
     if batch_size < 1:
-        raise BadValueError(WHO, problem, remedy)
+        raise BadValueError(problem, remedy)

@@ -18,7 +18,7 @@ from tabvision.data.loaders import check_batch_size
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.batches import Asked, AskedRows, blend
 from tabvision.inference.calibration.fit import WHO as CALIBRATE
@@ -55,6 +55,7 @@ class Predictor:
         BadValueError: Not a checkpoint, a damaged one, one that would run code, or one of another format.
     """
 
+    @speaking()
     def __init__(
         self, path: Origin, *, device: str = "auto", module_class: type[SupervisedModule] | None = None
     ) -> None:
@@ -64,12 +65,13 @@ class Predictor:
         self.schema = self.module.schema
         self.calibration = opened.calibration
         self._origin = path
-        self._rows = InputReader(self.schema, WHO)
+        self._rows = InputReader(self.schema)
         self._pictures: PictureInputs | None = None
         if self.schema.image is not None:
             augment = augmentation_named(opened.facts.get("augment", "light"))
-            self._pictures = PictureInputs(self.schema, augment, WHO)
+            self._pictures = PictureInputs(self.schema, augment)
 
+    @speaking()
     def predict(
         self,
         source: Sources,
@@ -100,17 +102,18 @@ class Predictor:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        looks = check_looks(WHO, tta)
+        looks = check_looks(tta)
         asked = self._ask(source)
-        size = check_batch_size(WHO, asked.default_batch_size if batch_size is None else batch_size)
+        size = check_batch_size(asked.default_batch_size if batch_size is None else batch_size)
         if looks and self._pictures is None:
-            raise BadValueError(WHO, f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
+            raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
         predictions = self._over(asked, size, self._activated)
         if looks:
             varied = [self._over(asked, size, self._activated, look) for look in range(1, looks + 1)]
             predictions = blend(predictions, np.stack(varied), use_max=use_max)
         return self._frame(asked, predictions, proba=proba)
 
+    @speaking(CALIBRATE)
     def calibrate(
         self,
         source: Sources,
@@ -139,9 +142,9 @@ class Predictor:
         """
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
-        file = None if out is None else check_destination(out, who=CALIBRATE, suffixes=[".ckpt"], overwrite=overwrite)
+        file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite)
         asked, frame = self._ask_labeled(source)
-        target = encode_target(frame, self.schema.target, who="calibrate")
+        target = encode_target(frame, self.schema.target)
         logits = self._over(asked, asked.default_batch_size, lambda found: found)
         readable = np.array([row not in asked.errors for row in range(asked.num_rows)], dtype=bool)
         fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
@@ -161,10 +164,10 @@ class Predictor:
             asked = self._pictures.labeled(source)
             if asked.frame is None:
                 problem = "calibrating needs the target of each picture"
-                raise BadTypeError("calibrate", problem, "Pass a folder of class folders, or a table with the target")
+                raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")
             return asked, asked.frame
         text = self.schema.text_columns
-        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, who="calibrate", text=text)
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, text=text)
         return AskedRows(self._rows(frame)), frame
 
     def _activated(self, logits: Tensor) -> Tensor:
@@ -181,7 +184,7 @@ class Predictor:
                 if len(rows):
                     moved = self._moved(batch)
                     answers = in_user_units(finish(self.module(moved).float()), moved.get("view"))
-                    found.append((rows, check_finite(answers.cpu().numpy(), WHO)))
+                    found.append((rows, check_finite(answers.cpu().numpy())))
         if len(found) == 1 and len(found[0][0]) == asked.num_rows:
             return found[0][1]
         width = found[0][1].shape[1] if found else self._width(finish)
@@ -217,7 +220,7 @@ def _device_named(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         problem = f"there is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')})"
-        raise BadValueError(WHO, problem, 'Pass "auto" for the best there is, or "cpu"') from error
+        raise BadValueError(problem, 'Pass "auto" for the best there is, or "cpu"') from error
     return device
 
 

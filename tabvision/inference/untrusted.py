@@ -27,7 +27,7 @@ PICKLE = "data.pkl"
 PASS_ANOTHER = "Copy the file again, or pass another one"
 
 
-def plain_archive(content: bytes, name: str, who: str) -> io.BytesIO:
+def plain_archive(content: bytes, name: str) -> io.BytesIO:
     """The archive, written anew with what was checked and nothing else.
 
     torch reads archives with a library of its own, which does not look at checksums and may see other entries than Python
@@ -38,44 +38,44 @@ def plain_archive(content: bytes, name: str, who: str) -> io.BytesIO:
             holds more than plain data.
     """
     if not content:
-        raise BadValueError(who, f"{name} is empty (0 bytes)", PASS_ANOTHER)
+        raise BadValueError(f"{name} is empty (0 bytes)", PASS_ANOTHER)
     if not content.startswith(b"PK"):
-        raise BadValueError(who, f"{name} is damaged or no checkpoint (no zip archive)", PASS_ANOTHER)
+        raise BadValueError(f"{name} is damaged or no checkpoint (no zip archive)", PASS_ANOTHER)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_entries(archive.infolist(), content, name, who)
-            return _copied(archive, name, who)
+            _check_entries(archive.infolist(), content, name)
+            return _copied(archive, name)
     except TabvisionError:
         raise
     except Exception as error:  # zipfile raises whatever the damaged bytes lead to
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
         problem = f"{name} is damaged or no checkpoint ({reason})"
-        raise BadValueError(who, problem, PASS_ANOTHER) from error
+        raise BadValueError(problem, PASS_ANOTHER) from error
 
 
-def _copied(archive: zipfile.ZipFile, name: str, who: str) -> io.BytesIO:
+def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as written:
         for entry in archive.infolist():
             data = archive.read(entry)  # compares the checksum
             if entry.filename.lower().endswith(PICKLE):
-                check_pickle(data, name, who)
+                check_pickle(data, name)
             written.writestr(entry.filename, data)
     copy.seek(0)
     return copy
 
 
-def _check_entries(entries: Sequence[zipfile.ZipInfo], content: bytes, name: str, who: str) -> None:
+def _check_entries(entries: Sequence[zipfile.ZipInfo], content: bytes, name: str) -> None:
     stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
     if not stored or len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
         problem = f"{name} would expand to more than its {len(content):,} bytes, as no Trainer writes it"
-        raise BadValueError(who, problem, ASK_FOR_THE_ORIGINAL)
+        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     names = {entry.filename.lower() for entry in entries}  # torch's library does not tell upper from lower case
     if len(names) < len(entries):
-        raise BadValueError(who, f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
+        raise BadValueError(f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
 
 
-def check_plain(data: object, budget: int, name: str, who: str) -> None:
+def check_plain(data: object, budget: int, name: str) -> None:
     """Refuses plain data that is deeper or larger, written out, than a file of that many bytes can honestly hold.
 
     Lists that hold the same list many times, and those many times again, take a few bytes and never end.
@@ -91,19 +91,19 @@ def check_plain(data: object, budget: int, name: str, who: str) -> None:
         elif isinstance(value, list | tuple | set | frozenset):
             items = list(value)
         else:
-            _check_tensor(value, budget, name, who)
+            _check_tensor(value, budget, name)
             continue
         seen += len(items)
         if depth > MAX_DEPTH or seen > budget:
             problem = f"the facts in {name} are nested deeper or hold more than the file itself"
-            raise BadValueError(who, problem, ASK_FOR_THE_ORIGINAL)
+            raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
         waiting += [(item, depth + 1) for item in items if not isinstance(item, str | int | float)]
 
 
-def _check_tensor(value: object, budget: int, name: str, who: str) -> None:
+def _check_tensor(value: object, budget: int, name: str) -> None:
     if isinstance(value, Tensor) and value.numel() * value.element_size() > budget:
         problem = f"{name} holds a tensor of shape {tuple(value.shape)}, more than the file has bytes"
-        raise BadValueError(who, problem, ASK_FOR_THE_ORIGINAL)
+        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
 
 
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
@@ -118,7 +118,7 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 
 
-def check_pickle(content: bytes, name: str, who: str) -> None:
+def check_pickle(content: bytes, name: str) -> None:
     """Refuses a pickle of more than weights and plain data, or one that is costly to read; nothing in it is made.
 
     Raises:
@@ -127,23 +127,23 @@ def check_pickle(content: bytes, name: str, who: str) -> None:
     read = _Depths()
     try:
         for operator, argument, _ in pickletools.genops(content):
-            _check_name(operator, argument, name, who)
+            _check_name(operator, argument, name)
             read.step(operator, argument)
             if problem := read.problem():
-                raise BadValueError(who, f"{name} {problem}", ASK_FOR_THE_ORIGINAL)  # noqa: TRY301 - handed on below
+                raise BadValueError(f"{name} {problem}", ASK_FOR_THE_ORIGINAL)  # noqa: TRY301 - handed on below
     except BadValueError:
         raise
     except Exception as error:  # whatever the damaged bytes lead to
         problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
-        raise BadValueError(who, problem, "Copy the file again, or pass another one") from error
+        raise BadValueError(problem, "Copy the file again, or pass another one") from error
 
 
-def _check_name(operator: pickletools.OpcodeInfo, argument: object, name: str, who: str) -> None:
+def _check_name(operator: pickletools.OpcodeInfo, argument: object, name: str) -> None:
     if operator.name == "GLOBAL" and not is_plain(str(argument)):
         problem = (
             f"{name} holds more than plain data, or is no checkpoint, and was not opened: it names {argument!s:.80}"
         )
-        raise BadValueError(who, problem, "Save it again with tabvision, or pass another file")
+        raise BadValueError(problem, "Save it again with tabvision, or pass another file")
 
 
 @final

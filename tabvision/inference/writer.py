@@ -19,7 +19,7 @@ from torch import Tensor, distributed
 from typing_extensions import override
 
 from tabvision.data.tables.write import check_destination
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
 from tabvision.modules import SupervisedModule
 
@@ -55,13 +55,14 @@ class PredictionWriter(Callback):
         self._total: int | None = None
 
     @override
+    @speaking()
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, SupervisedModule):
             problem = f"it writes the answers of a tabvision module, got {type(pl_module).__name__}"
-            raise BadTypeError(WHO, problem, "Write a callback of your own, or pass such a module")
+            raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
         self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
-            raise BadValueError(WHO, f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
+            raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
         trainer.strategy.barrier()  # before a quicker rank writes its own
         self._writer, self._num_rows, self._total = None, 0, _num_expected(trainer)
 
@@ -111,6 +112,7 @@ class PredictionWriter(Callback):
         return self.folder / f"rank-{trainer.global_rank:05}.parquet.partial"
 
 
+@speaking("merge_predictions")
 def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None = None, overwrite: bool = False) -> int:
     """Joins the shards of all ranks to one Parquet file in the order of the source, and gives the number of rows.
 
@@ -126,9 +128,9 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
         MissingFileError: No shards.
         BadValueError: A rank is missing or not through, or some row is missing or came twice.
     """
-    path = check_destination(out, who=MERGE, overwrite=overwrite)
+    path = check_destination(out, overwrite=overwrite)
     if path.suffix.lower() not in (".parquet", ".pq"):
-        raise BadValueError(MERGE, f"{path.name!r} is not Parquet", "End it in .parquet")
+        raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
     partial = path.with_name(f".{path.name}.partial")
@@ -148,15 +150,15 @@ def _no_rows(module: SupervisedModule) -> NDArray[np.float32]:
 def _checked_shards(folder: Path) -> list[Path]:
     if unfinished := sorted(path.name for path in folder.glob("rank-*.partial")):
         problem = f"{listed(unfinished)} in {str(folder)!r} is not finished"
-        raise BadValueError(MERGE, problem, "Predict again; a rank was interrupted")
+        raise BadValueError(problem, "Predict again; a rank was interrupted")
     shards = sorted(folder.glob("rank-*.parquet"))
     if not shards:
-        raise MissingFileError(MERGE, f"no shards in {str(folder)!r}", "Pass the folder of a PredictionWriter")
+        raise MissingFileError(f"no shards in {str(folder)!r}", "Pass the folder of a PredictionWriter")
     facts = [_facts(shard) for shard in shards]
     ranks = {fact["ranks"] for fact in facts}
     if len(ranks) > 1 or [fact["rank"] for fact in facts] != list(range(max(ranks))):
         problem = f"{str(folder)!r} holds {count(len(shards), 'shard')} of a run of {listed(sorted(ranks))}"
-        raise BadValueError(MERGE, problem, "Copy the shards of all ranks of one run into one folder")
+        raise BadValueError(problem, "Copy the shards of all ranks of one run into one folder")
     return shards
 
 
@@ -168,8 +170,8 @@ def _facts(shard: Path) -> dict[str, Any]:
             return facts
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         problem = f"{str(shard)!r} is damaged or no shard ({type(error).__name__})"
-        raise BadValueError(MERGE, problem, "Predict again") from error
-    raise BadValueError(MERGE, f"{str(shard)!r} lacks rows that its rank wrote", "Predict again")
+        raise BadValueError(problem, "Predict again") from error
+    raise BadValueError(f"{str(shard)!r} lacks rows that its rank wrote", "Predict again")
 
 
 def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
@@ -177,12 +179,12 @@ def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
     parts = [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
     found: NDArray[np.int64] = np.sort(np.concatenate(parts))
     if twice := int((np.diff(found) == 0).sum()):
-        raise BadValueError(MERGE, f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
+        raise BadValueError(f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
     total = _facts(shards[0])["total"] if expected is None else expected
     if total is not None and len(found) != total:
         problem = f"{count(total, 'row')} were to be predicted, the shards hold {len(found):,}"
         remedy = "Predict again; or if pictures could not be read and were left out, say how many rows there are: rows="
-        raise BadValueError(MERGE, problem, remedy)
+        raise BadValueError(problem, remedy)
     return found
 
 
@@ -203,6 +205,7 @@ def _num_expected(trainer: pl.Trainer) -> int | None:
     return None if rows is None else len(rows)
 
 
+@speaking("gather")
 def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     """Joins what `trainer.predict` returned, over batches and ranks, sorted by row number.
 
@@ -228,7 +231,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     if not all(isinstance(batch, dict) and {"predictions", "index"} <= batch.keys() for batch in batches):
         kinds = sorted({type(batch).__name__ for batch in batches})
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
-        raise BadTypeError("gather", f"each output must be a dict with predictions and index, got {kinds}", remedy)
+        raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
     shares = _over_ranks({name: _joined(batches, name) for name in ("predictions", "index")})
     shares = [share for share in shares if len(share["index"])]  # a rank without rows does not know how wide they are
     joined = {name: torch.cat([share[name] for share in shares]) for name in ("predictions", "index")} if shares else {}
@@ -237,7 +240,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     index, order = joined["index"].sort()
     if repeated := int((index.diff() == 0).sum()):
         problem = f"each row must come once, but {count(repeated, 'row')} came again"
-        raise BadValueError("gather", problem, "Gather one call of trainer.predict at a time")
+        raise BadValueError(problem, "Gather one call of trainer.predict at a time")
     return {"predictions": joined["predictions"][order], "index": index}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias
@@ -58,6 +58,7 @@ def user_factors(module: CollabModule) -> pd.DataFrame:
     return _factors(module, 0)
 
 
+@speaking("embedding_frame")
 def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
     """The embedding of each value of a categorical column, in the order of the vocabulary.
 
@@ -82,15 +83,16 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
     """
     if not isinstance(module, CollabModule | TabularModule):
         problem = f"a module with embeddings is needed, got {type(module).__name__}"
-        raise BadTypeError("embedding_frame", problem, "Pass a TabularModule or CollabModule")
+        raise BadTypeError(problem, "Pass a TabularModule or CollabModule")
     columns = module.schema.categorical
     names = [category.name for category in columns]
     if column not in names:
-        raise UnknownNameError("embedding_frame", "category", column, names)
+        raise UnknownNameError("category", column, names)
     place = names.index(column)
     return pd.concat([labels_frame(columns[place]), _numbered(factor_rows(module, place), FACTOR)], axis=1)
 
 
+@speaking("pca")
 def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
     """Factors on the axes along which the rows differ most; the labels stay beside them.
 
@@ -113,15 +115,15 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
         [-2.5, 2.5]
     """
     if not isinstance(factors, pd.DataFrame):
-        raise BadTypeError("pca", f"a frame of factors is needed, got {type(factors).__name__}", SEEDED)
+        raise BadTypeError(f"a frame of factors is needed, got {type(factors).__name__}", SEEDED)
     names = [name for name in factors.columns if str(name).startswith(FACTOR)]
     if not names:
-        raise BadTypeError("pca", f"the frame has no factors, only {listed(list(factors.columns))}", SEEDED)
+        raise BadTypeError(f"the frame has no factors, only {listed(list(factors.columns))}", SEEDED)
     values = factors[names].to_numpy(dtype=np.float64)
     most = min(values.shape)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         problem = f"k must be a whole number from 1 to {most}, got {k!r}"
-        raise BadValueError("pca", problem, "Pass fewer axes, or more rows and factors")
+        raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
     scores, shares = principal_axes(values, k)
     labels = factors.drop(columns=names).reset_index(drop=True)
     frame = pd.concat([labels, _numbered(scores, AXIS)], axis=1)
@@ -181,7 +183,7 @@ def _table(module: SupervisedModule, place: int) -> Tensor:
     return table.weight  # type: ignore[no-any-return]  # a parameter
 
 
-def check_ratings_module(who: str, module: object) -> None:
+def check_ratings_module(module: object) -> None:
     """Refuses what is no module of ratings.
 
     Raises:
@@ -189,22 +191,22 @@ def check_ratings_module(who: str, module: object) -> None:
     """
     if not isinstance(module, CollabModule):
         remedy = "From a checkpoint it comes by CollabModule.load_from_checkpoint(path, weights_only=True)"
-        raise BadTypeError(who, f"a CollabModule is needed, got {type(module).__name__}", remedy)
+        raise BadTypeError(f"a CollabModule is needed, got {type(module).__name__}", remedy)
 
 
 def _biases(module: CollabModule, place: int) -> pd.DataFrame:
-    check_ratings_module("item_bias" if place else "user_bias", module)
+    check_ratings_module(module)
     net = module.net
     if not isinstance(net, DotBias):
         problem = "only a module of kind 'dot' has a bias for each user and item"
-        raise BadValueError("item_bias" if place else "user_bias", problem, "Train with kind='dot'")
+        raise BadValueError(problem, "Train with kind='dot'")
     biases = (net.users, net.items)[place].biases.detach().float().cpu().numpy()[1:]
     frame = counted_labels(module, place).assign(bias=biases)
     return frame.sort_values("bias", ascending=False, kind="stable", ignore_index=True)
 
 
 def _factors(module: CollabModule, place: int) -> pd.DataFrame:
-    check_ratings_module("item_factors" if place else "user_factors", module)
+    check_ratings_module(module)
     return pd.concat([counted_labels(module, place), _numbered(factor_rows(module, place), FACTOR)], axis=1)
 
 

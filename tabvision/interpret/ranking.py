@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
 from tabvision.data.base import PartName
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
 from tabvision.interpret.recommend import check_count, item_scores, seen_items
 from tabvision.modules import CollabModule
@@ -28,6 +28,7 @@ class HoldsPairs(Protocol):
         """(2, P) codes of user and item."""
 
 
+@speaking("ranking_metrics")
 def ranking_metrics(
     module: CollabModule,
     data: HoldsPairs,
@@ -58,17 +59,15 @@ def ranking_metrics(
         BadTypeError: Something else than a CollabModule.
         BadValueError: `k` or `max_users` below 1, no such part, or no held-out pair of known users and items.
     """
-    check_ratings_module("ranking_metrics", module)
-    check_count("ranking_metrics", "k", k)
+    check_ratings_module(module)
+    check_count("k", k)
     pairs = data.held_out_pairs(part)
     held_out, training = sorted_pairs(pairs[:, (pairs > 0).all(dim=0)]), sorted_pairs(data.training_pairs())
     users = np.unique(held_out[0].numpy())
     if not len(users):
-        raise BadValueError(
-            "ranking_metrics", f"no {part} pair has a known user and item", "Pass another part or split"
-        )
+        raise BadValueError(f"no {part} pair has a known user and item", "Pass another part or split")
     if max_users is not None:
-        check_count("ranking_metrics", "max_users", max_users)
+        check_count("max_users", max_users)
         users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
     popular = np.bincount(training[1].numpy(), minlength=module.item.cardinality)[1:].astype(np.float32)
     found = []

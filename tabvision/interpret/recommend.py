@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
 from tabvision.preprocess import encode_rows
@@ -22,6 +22,7 @@ from tabvision.schema import Label
 BATCH_SIZE = 65_536  # items scored at once
 
 
+@speaking("recommend")
 def recommend(
     module: CollabModule, user: Label, k: int = 10, *, exclude_seen: bool = True, min_pairs: int = 0
 ) -> pd.DataFrame:
@@ -45,13 +46,13 @@ def recommend(
         BadTypeError: Something else than a CollabModule, or an id that is none.
         BadValueError: `k` below 1, `min_pairs` below 0, or nobody noted what users had seen.
     """
-    check_ratings_module("recommend", module)
-    check_count("recommend", "k", k)
-    check_count("recommend", "min_pairs", min_pairs, least=0)
-    code = code_of(module, 0, user, "recommend")
+    check_ratings_module(module)
+    check_count("k", k)
+    check_count("min_pairs", min_pairs, least=0)
+    code = code_of(module, 0, user)
     if (exclude_seen or min_pairs) and not module.seen.shape[1]:
         problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
-        raise BadValueError("recommend", problem, "Pass exclude_seen=False, and no min_pairs")
+        raise BadValueError(problem, "Pass exclude_seen=False, and no min_pairs")
     if not code:
         message = f"recommend: user {user!r} is not in the training rows: these are the items for an average user."
         warnings.warn(message, stacklevel=2)
@@ -66,6 +67,7 @@ def recommend(
     return labels.assign(**{name: scores[best]}).reset_index(drop=True)
 
 
+@speaking("similar_items")
 def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: int = 10) -> pd.DataFrame:
     """The items whose factors point most nearly the same way: liked by the same users, whatever each is worth.
 
@@ -84,13 +86,13 @@ def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: 
         UnknownNameError: No such item in the training rows.
         BadValueError: `k` below 1, or `min_pairs` below 0.
     """
-    check_ratings_module("similar_items", module)
-    check_count("similar_items", "k", k)
-    check_count("similar_items", "min_pairs", min_pairs, least=0)
-    place = code_of(module, 1, item, "similar_items") - 1
+    check_ratings_module(module)
+    check_count("k", k)
+    check_count("min_pairs", min_pairs, least=0)
+    place = code_of(module, 1, item) - 1
     if place < 0:
         labels = [str(label) for label in module.item.vocabulary]
-        raise UnknownNameError("similar_items", module.item.source, item, closest_first(str(item), labels)[:1000])
+        raise UnknownNameError(module.item.source, item, closest_first(str(item), labels)[:1000])
     rows = factor_rows(module, 1)
     lengths = np.linalg.norm(rows, axis=1)
     cosine = rows @ rows[place] / np.maximum(lengths * lengths[place], np.finfo(np.float32).tiny)
@@ -131,7 +133,7 @@ def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
     return seen[1, int(start) : int(stop)].long().numpy()
 
 
-def code_of(module: CollabModule, place: int, label: Label, who: str) -> int:
+def code_of(module: CollabModule, place: int, label: Label) -> int:
     """The code of a user (place 0) or item (place 1); 0 for one that training lacks.
 
     Raises:
@@ -143,19 +145,19 @@ def code_of(module: CollabModule, place: int, label: Label, who: str) -> int:
     remedy = f"Pass one such as {columns[place].vocabulary[0]!r}"
     kind: Any = type(label)
     if family_of(kind) is None or label != label:  # noqa: PLR0124 - NaN alone is not itself
-        raise BadTypeError(who, problem, remedy)
+        raise BadTypeError(problem, remedy)
     try:
-        return int(encode_rows(module.schema, [row], who=who)[1][0, place])
+        return int(encode_rows(module.schema, [row])[1][0, place])
     except TabvisionError as error:  # a kind of value that no id of the training rows is
-        raise BadTypeError(who, problem, remedy) from error
+        raise BadTypeError(problem, remedy) from error
 
 
-def check_count(who: str, name: str, number: object, *, least: int = 1) -> None:
+def check_count(name: str, number: object, *, least: int = 1) -> None:
     """Refuses what is no whole number from `least` on."""
     if isinstance(number, bool) or not isinstance(number, int):
-        raise BadTypeError(who, f"{name} must be a whole number, got {number!r}", "Pass one such as 10")
+        raise BadTypeError(f"{name} must be a whole number, got {number!r}", "Pass one such as 10")
     if number < least:
-        raise BadValueError(who, f"{name} must be at least {least}, got {number}", "Pass a number such as 10")
+        raise BadValueError(f"{name} must be at least {least}, got {number}", "Pass a number such as 10")
 
 
 def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:

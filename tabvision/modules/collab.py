@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
@@ -74,6 +74,7 @@ class CollabModule(SupervisedModule):
 
     seen: Tensor
 
+    @speaking()
     def __init__(
         self,
         schema: Schema | dict[str, Any],
@@ -115,7 +116,7 @@ class CollabModule(SupervisedModule):
                 dropout=dropout,
             )
         else:
-            raise UnknownNameError(WHO, "kind", kind, ["dot", "neural"])
+            raise UnknownNameError("kind", kind, ["dot", "neural"])
         _start_at_the_mean(self.net.offset.bias if isinstance(self.net, DotBias) else self.net.head.bias, self.task)
         if rowwise:
             _check_rowwise(kind, optimizer, decay)
@@ -163,9 +164,10 @@ class CollabModule(SupervisedModule):
         return self.seen
 
     @override
+    @speaking()
     def set_extra_state(self, state: Tensor) -> None:
         if not isinstance(state, Tensor) or state.ndim != 2 or len(state) != 2:
-            raise BadTypeError(WHO, "the pairs seen in training must be a tensor (2, P)", "Save the checkpoint again")
+            raise BadTypeError("the pairs seen in training must be a tensor (2, P)", "Save the checkpoint again")
         self.seen = state.cpu()
 
 
@@ -192,7 +194,7 @@ def _check_rowwise(kind: str, optimizer: object, decay: str) -> None:
         problem = (
             f"rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay, got {kind!r}, {optimizer!r}"
         )
-        raise BadValueError(WHO, f"{problem} and {decay!r}", "Leave rowwise out")
+        raise BadValueError(f"{problem} and {decay!r}", "Leave rowwise out")
 
 
 def _start_at_the_mean(bias: Tensor, task: Task) -> None:
@@ -211,8 +213,8 @@ def _check_schema(schema: Schema) -> None:
     remedy = "Build it from the schema of a CollabDataModule"
     kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
     if len(schema.categorical) != 2 or schema.continuous:
-        raise BadValueError(WHO, f"the schema must have two categories, user and item, got {kinds}", remedy)
+        raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
     task = schema.task
     if not isinstance(task, Binary | Regression) or task.num_outputs != 1:
         problem = f"the target must be one number or yes and no, got {task.name} with {task.num_outputs} outputs"
-        raise BadValueError(WHO, problem, remedy)
+        raise BadValueError(problem, remedy)

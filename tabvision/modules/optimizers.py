@@ -31,7 +31,7 @@ _NORMS = (
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
-def check_optimizer(who: str, optimizer: object) -> None:
+def check_optimizer(optimizer: object) -> None:
     """Raises a sentence unless `optimizer` is a known name or can be called.
 
     Raises:
@@ -40,33 +40,33 @@ def check_optimizer(who: str, optimizer: object) -> None:
     """
     if isinstance(optimizer, str):
         if optimizer.lower() not in OPTIMIZERS:
-            raise UnknownNameError(who, "optimizer", optimizer, OPTIMIZERS)
+            raise UnknownNameError("optimizer", optimizer, OPTIMIZERS)
     elif not callable(optimizer):
         remedy = f"Pass one of {', '.join(OPTIMIZERS)}, or a function from param groups to an optimizer"
-        raise BadTypeError(who, f"optimizer must be a name or a function, got {optimizer!r}", remedy)
+        raise BadTypeError(f"optimizer must be a name or a function, got {optimizer!r}", remedy)
 
 
-def check_decay(who: str, weight_decay: object, decay: object) -> None:
+def check_decay(weight_decay: object, decay: object) -> None:
     """Raises a sentence unless the decay is a number from 0 and of a known kind."""
     if isinstance(weight_decay, bool) or not isinstance(weight_decay, int | float):
-        raise BadTypeError(who, f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
+        raise BadTypeError(f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
     if not 0 <= weight_decay < float("inf"):
-        raise BadValueError(who, f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
+        raise BadValueError(f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
     if decay not in ("decoupled", "l2"):
-        raise UnknownNameError(who, "decay", decay, ["decoupled", "l2"])
+        raise UnknownNameError("decay", decay, ["decoupled", "l2"])
 
 
-def check_momentum(who: str, momentum: object) -> None:
+def check_momentum(momentum: object) -> None:
     """Raises a sentence unless the momentum is a number in [0, 1)."""
     remedy = "Pass a share such as 0.9"
     if isinstance(momentum, bool) or not isinstance(momentum, int | float):
-        raise BadTypeError(who, f"momentum must be a number in [0, 1), got {momentum!r}", remedy)
+        raise BadTypeError(f"momentum must be a number in [0, 1), got {momentum!r}", remedy)
     if not 0 <= momentum < 1:
-        raise BadValueError(who, f"momentum must lie in [0, 1), got {momentum!r}", remedy)
+        raise BadValueError(f"momentum must lie in [0, 1), got {momentum!r}", remedy)
 
 
 def param_groups(
-    who: str, layers: Sequence[LayerGroup], *, lr: Rates, weight_decay: float, decay_norms: bool
+    layers: Sequence[LayerGroup], *, lr: Rates, weight_decay: float, decay_norms: bool
 ) -> list[dict[str, Any]]:
     """One named param group a layer group, and a second where it has norms and biases that do not decay.
 
@@ -74,13 +74,13 @@ def param_groups(
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-        >>> groups = param_groups("demo", [LayerGroup("body", (net,))], lr=1e-3, weight_decay=0.1, decay_norms=False)
+        >>> groups = param_groups([LayerGroup("body", (net,))], lr=1e-3, weight_decay=0.1, decay_norms=False)
         >>> [(group["name"], group["weight_decay"], len(group["params"])) for group in groups]
         [('body', 0.1, 1), ('body/no_decay', 0.0, 3)]
     """
     groups = []
     sizes = {layer.name: sum(parameter.numel() for parameter in layer) for layer in layers}
-    rates = spread_rates(who, lr, len(layers), sizes=sizes)
+    rates = spread_rates(lr, len(layers), sizes=sizes)
     for number, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
         spared = set() if decay_norms else _norms_and_biases(layer)
         decayed = [parameter for parameter in layer.parameters() if id(parameter) not in spared]

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.modules.optimizers import (
     Decay,
     OptimizerFactory,
@@ -69,17 +69,16 @@ class SupervisedModule(pl.LightningModule, ABC):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        who = type(self).__name__
         if optimizer != _OWN_OPTIMIZER:  # a checkpoint's word; only training needs the function itself
-            check_optimizer(who, optimizer)
-        check_decay(who, to_plain(weight_decay, who), decay)
-        check_momentum(who, to_plain(momentum, who))
-        check_rates(who, cast("Rates", to_plain(lr, who)))
+            check_optimizer(optimizer)
+        check_decay(to_plain(weight_decay), decay)
+        check_momentum(to_plain(momentum))
+        check_rates(cast("Rates", to_plain(lr)))
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer"])
         for name, value in self.hparams.items():
-            self.hparams[name] = to_plain(value, who)
+            self.hparams[name] = to_plain(value)
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else _OWN_OPTIMIZER
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer
@@ -104,6 +103,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         """The network's parts, input side first, head last, every parameter once."""
 
     @override
+    @speaking()
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
         if image := self.schema.image:  # the data may leave the statistics to the weights
@@ -111,18 +111,19 @@ class SupervisedModule(pl.LightningModule, ABC):
         if schema != self.schema:
             problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
             remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
-            raise BadValueError(type(self).__name__, problem, remedy)
+            raise BadValueError(problem, remedy)
 
     @override
+    @speaking()
     def configure_optimizers(self) -> Optimizer:
-        settings, who = self.hparams, type(self).__name__
+        settings = self.hparams
         if self._optimizer == _OWN_OPTIMIZER:
             problem = "it was trained with an optimizer function of your own, which no checkpoint holds"
-            raise BadValueError(who, problem, "Pass it again: load_from_checkpoint(path, optimizer=...)")
+            raise BadValueError(problem, "Pass it again: load_from_checkpoint(path, optimizer=...)")
         layers = self.layer_groups()
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
-        groups = param_groups(who, layers, lr=lr, weight_decay=weight_decay, decay_norms=decay_norms)
+        groups = param_groups(layers, lr=lr, weight_decay=weight_decay, decay_norms=decay_norms)
         return make_optimizer(
             self._optimizer, groups, decay=settings["decay"], momentum=settings["momentum"], fused=self._may_fuse()
         )
@@ -198,6 +199,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
 
     @override
+    @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # weights that somebody else saved
@@ -206,7 +208,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         if theirs != self.schema:
             problem = f"the checkpoint is of another schema; what differs: {_difference(self.schema, theirs)}"
             remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train anew"
-            raise BadValueError(type(self).__name__, problem, remedy)
+            raise BadValueError(problem, remedy)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

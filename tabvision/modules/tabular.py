@@ -120,5 +120,5 @@ class TabularModule(SupervisedModule):
 def _by_place(widths: Mapping[str, int], names: Sequence[str]) -> dict[int, int]:
     """Widths by column number, from widths by column name."""
     if unknown := [name for name in widths if name not in names]:
-        raise MissingColumnsError("TabularModule", unknown, names, "Name categorical columns in embedding_widths")
+        raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
     return {names.index(name): width for name, width in widths.items()}

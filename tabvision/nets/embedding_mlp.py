@@ -153,7 +153,7 @@ def _block(size: int, width: int, dropout: float, *, activation: str, norm: bool
 def _piecewise(num_continuous: int, bins: Sequence[Sequence[float]]) -> PiecewiseNumbers | PlainNumbers:
     if len(bins) != num_continuous:
         problem = f"bins must have one list of edges for each of {count(num_continuous, 'number')}, got {len(bins)}"
-        raise BadValueError(WHO, problem, 'Take them from the schema\'s continuous columns, or pass numbers="plain"')
+        raise BadValueError(problem, 'Take them from the schema\'s continuous columns, or pass numbers="plain"')
     return PiecewiseNumbers(bins) if bins else PlainNumbers(0)
 
 
@@ -162,14 +162,14 @@ def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[
     if not isinstance(chosen, Mapping):
         if chosen is not None and len(chosen) != len(cardinalities):
             problem = f"embedding_widths must have {len(cardinalities)} numbers, got {len(chosen)}"
-            raise BadValueError(WHO, problem, remedy)
+            raise BadValueError(problem, remedy)
         chosen = dict(enumerate(chosen or ()))
     for place, width in chosen.items():
         if not 0 <= place < len(cardinalities):
             problem = f"embedding_widths names category {place!r}, but there are {len(cardinalities)}"
-            raise BadValueError(WHO, problem, remedy)
+            raise BadValueError(problem, remedy)
         if width < 1:
-            raise BadValueError(WHO, f"embedding_widths must be at least 1, got {width!r}", remedy)
+            raise BadValueError(f"embedding_widths must be at least 1, got {width!r}", remedy)
     return [chosen.get(place, embedding_width(number)) for place, number in enumerate(cardinalities)]
 
 
@@ -177,7 +177,7 @@ def _dropout_shares(dropout: float | Sequence[float], num_layers: int) -> list[f
     shares = [dropout] * num_layers if isinstance(dropout, int | float) else list(dropout)
     if len(shares) != num_layers:
         problem = f"dropout must be one number or {num_layers} (one for each hidden layer), got {len(shares)}"
-        raise BadValueError(WHO, problem, "Make it as long as widths")
+        raise BadValueError(problem, "Make it as long as widths")
     for share in shares:
         _check_share("dropout", share)
     return shares
@@ -185,33 +185,33 @@ def _dropout_shares(dropout: float | Sequence[float], num_layers: int) -> list[f
 
 def _check_share(name: str, share: object) -> None:
     if not isinstance(share, int | float) or not 0 <= share < 1:
-        raise BadValueError(WHO, f"{name} must lie in [0, 1), got {share!r}", "Pass a share such as 0.1")
+        raise BadValueError(f"{name} must lie in [0, 1), got {share!r}", "Pass a share such as 0.1")
 
 
 def _check_names(activation: str, numbers: str) -> None:
     if activation not in ACTIVATIONS:
-        raise UnknownNameError(WHO, "activation", activation, ACTIVATIONS)
+        raise UnknownNameError("activation", activation, ACTIVATIONS)
     if numbers not in ("plain", "piecewise"):
-        raise UnknownNameError(WHO, "encoding of numbers", numbers, ["plain", "piecewise"])
+        raise UnknownNameError("encoding of numbers", numbers, ["plain", "piecewise"])
 
 
 def _check_counts(cardinalities: Sequence[int], num_continuous: int, num_outputs: int, widths: Sequence[int]) -> None:
     if isinstance(widths, str) or not isinstance(widths, Sequence):
         remedy = "Pass a list such as [200, 100]; an empty one for a linear model"
-        raise BadTypeError(WHO, f"widths must be a list of whole numbers, got {widths!r}", remedy)
+        raise BadTypeError(f"widths must be a list of whole numbers, got {widths!r}", remedy)
     _check_least("num_outputs", [num_outputs], 1)
     _check_least("num_continuous", [num_continuous], 0)
     _check_least("cardinalities", cardinalities, 1)
     _check_least("widths", widths, 1)
     if not len(cardinalities) and not num_continuous:
-        raise BadValueError(WHO, "a row must have a category or a number, got neither", "Pass at least one column")
+        raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
 
 
 def _check_least(name: str, numbers: Sequence[int], least: int) -> None:
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             problem = f"{name} must be whole numbers, at least {least}, got {number!r}"
-            raise BadValueError(WHO, problem, "Check what was passed")
+            raise BadValueError(problem, "Check what was passed")
 
 
 MAX_WIDTH = 600
@@ -289,12 +289,7 @@ class Embeddings(nn.Module):
     """
 
     def __init__(
-        self,
-        cardinalities: Sequence[int],
-        widths: Sequence[int],
-        *,
-        unknown_share: float = 0.0,
-        dropout: float = 0.0,
+        self, cardinalities: Sequence[int], widths: Sequence[int], *, unknown_share: float = 0.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.width = sum(widths)

@@ -133,9 +133,9 @@ class DotBias(nn.Module):
 def _check(cardinalities: Sequence[int], factors: object) -> None:
     if len(cardinalities) != 2:
         problem = f"cardinalities must be two, of users and of items, got {len(cardinalities)}"
-        raise BadValueError(WHO, problem, "Pass [num_users + 1, num_items + 1]")
+        raise BadValueError(problem, "Pass [num_users + 1, num_items + 1]")
     for name, number in (("factors", factors), *(("cardinalities", number) for number in cardinalities)):
         if isinstance(number, bool) or not isinstance(number, int):
-            raise BadTypeError(WHO, f"{name} must be whole numbers, got {number!r}", "Pass numbers from 1")
+            raise BadTypeError(f"{name} must be whole numbers, got {number!r}", "Pass numbers from 1")
         if number < 1:
-            raise BadValueError(WHO, f"{name} must be at least 1, got {number}", "Pass numbers from 1")
+            raise BadValueError(f"{name} must be at least 1, got {number}", "Pass numbers from 1")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.nets.layers import BatchNorm1d
 
 HeadName = Literal["concat", "mlp", "linear"]
@@ -108,6 +108,7 @@ def make_head(
     return head
 
 
+@speaking("make_head")
 def check_head(kind: object, widths: object, dropout: object, scale: object) -> None:
     """Refuses what makes no head.
 
@@ -116,17 +117,15 @@ def check_head(kind: object, widths: object, dropout: object, scale: object) -> 
         BadValueError: A width, a share or a scale out of range.
     """
     if kind not in get_args(HeadName):
-        raise UnknownNameError(WHO, "head", kind, get_args(HeadName))
+        raise UnknownNameError("head", kind, get_args(HeadName))
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise BadValueError(WHO, f"dropout must lie in [0, 1), got {dropout!r}", "Pass a share such as 0.5")
+        raise BadValueError(f"dropout must lie in [0, 1), got {dropout!r}", "Pass a share such as 0.5")
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise BadValueError(
-            WHO, f"head_scale must be a number above 0, got {scale!r}", "Pass 0.1, or 1 for fastai's start"
-        )
+        raise BadValueError(f"head_scale must be a number above 0, got {scale!r}", "Pass 0.1, or 1 for fastai's start")
     whole = isinstance(widths, Sequence) and not isinstance(widths, str)
     if not whole or any(type(width) is not int or width < 1 for width in cast("Sequence[object]", widths)):
         problem = f"head_widths must be whole numbers from 1, got {widths!r}"
-        raise BadValueError(WHO, problem, "Pass a list such as [512]")
+        raise BadValueError(problem, "Pass a list such as [512]")
 
 
 def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:

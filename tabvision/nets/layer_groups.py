@@ -61,13 +61,10 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
         >>> check_groups([LayerGroup("body", (net[0],)), LayerGroup("head", (net[1],))], net)
     """
-    who = type(module).__name__
     remedy = "Let layer_groups() return every parameter once, input side first, head last"
     repeated = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
     if repeated:
-        raise BadValueError(
-            who, f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy
-        )
+        raise BadValueError(f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy)
     times = Counter(id(parameter) for group in groups for parameter in group)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     problems = {
@@ -76,9 +73,9 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
     }
     for problem, wrong in problems.items():
         if wrong:
-            raise BadValueError(who, f"{count(len(wrong), 'parameter')} {problem}: {listed(wrong)}", remedy)
+            raise BadValueError(f"{count(len(wrong), 'parameter')} {problem}: {listed(wrong)}", remedy)
     if foreign := sum(1 for key in times if key not in names):
-        raise BadValueError(who, f"{count(foreign, 'parameter')} in layer groups but not in the module", remedy)
+        raise BadValueError(f"{count(foreign, 'parameter')} in layer groups but not in the module", remedy)
 
 
 _WHOLE_NET_SHARE = 0.8  # a part with more of the layers than this is looked into; ResNet-152's third stage has 0.7
@@ -139,11 +136,10 @@ def cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
     return [range(start, end) for start, end in itertools.pairwise([*cuts, len(depths)])]
 
 
-def as_groups(who: str, parts: Sequence[nn.Module], num_runs: int) -> list[LayerGroup]:
+def as_groups(parts: Sequence[nn.Module], num_runs: int) -> list[LayerGroup]:
     """Layer groups of a body, input side first: "early" and "late" for two, numbered for more.
 
     Args:
-        who: Who asks, for the sentence when there are too few parts.
         parts: What `parts_of` answered.
         num_runs: How many groups.
 
@@ -154,7 +150,7 @@ def as_groups(who: str, parts: Sequence[nn.Module], num_runs: int) -> list[Layer
         return []
     if len(parts) < num_runs:
         problem = f"num_groups is {num_runs + 1} with the head, but the body has {count(len(parts), 'part')} to group"
-        raise BadValueError(who, problem, f"Pass num_groups={len(parts) + 1} or fewer")
+        raise BadValueError(problem, f"Pass num_groups={len(parts) + 1} or fewer")
     runs = cut_by_depth([depth(part) for part in parts], num_runs)
     return [
         LayerGroup(name, tuple(parts[place] for place in run)) for name, run in zip(_names(num_runs), runs, strict=True)

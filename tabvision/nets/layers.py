@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.tracing import is_traced
 
 
@@ -96,9 +96,10 @@ class Dropout(nn.Dropout):
         tensor([0., 2.])
     """
 
+    @speaking()
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:  # noqa: FBT001, FBT002 - torch's signature
         if not 0 <= p <= 1:
-            raise BadValueError("Dropout", f"p must lie in [0, 1], got {p!r}", "Pass a share such as 0.1")
+            raise BadValueError(f"p must lie in [0, 1], got {p!r}", "Pass a share such as 0.1")
         super().__init__(p, inplace)
 
     @override

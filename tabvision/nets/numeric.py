@@ -102,4 +102,4 @@ def _check_edges(place: int, edges: Sequence[float]) -> None:
     rising = all(low < high for low, high in itertools.pairwise(edges))
     if len(edges) == 1 or not rising or not all(map(math.isfinite, edges)):
         problem = f"bins of number {place} must be at least two rising edges, got {tuple(edges)!r}"
-        raise BadValueError("EmbeddingMLP", problem, "Take them from the schema's continuous columns")
+        raise BadValueError(problem, "Take them from the schema's continuous columns")

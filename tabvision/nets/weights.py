@@ -27,11 +27,10 @@ def is_file_name(weights: str | Path) -> bool:
     return isinstance(weights, Path) or weights.endswith(SUFFIXES)
 
 
-def read_weights(who: str, path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors that a file holds, by key; nothing in it can run.
 
     Args:
-        who: Who reads, for the sentence when it fails.
         path: A .safetensors file, or one that `torch.save` wrote: tensors by key, or a dict with those under "state_dict" or
             "model".
 
@@ -42,25 +41,22 @@ def read_weights(who: str, path: str | Path) -> dict[str, Tensor]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise MissingFileError(who, f"no weights at {str(path)!r}", "Pass the path of a .pth, .pt or .safetensors file")
+        raise MissingFileError(f"no weights at {str(path)!r}", "Pass the path of a .pth, .pt or .safetensors file")
     try:
         content = _load(file)
     except pickle.UnpicklingError as error:
         problem = f"{path} holds more than plain data, or is no file of weights, and was not opened"
-        raise BadValueError(who, problem, "Save the net's state_dict(), or pass another file") from error
+        raise BadValueError(problem, "Save the net's state_dict(), or pass another file") from error
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         problem = f"{path} is damaged or no file of weights ({type(error).__name__})"
-        raise BadValueError(who, problem, "Copy the file again, or pass another one") from error
-    return _tensors(who, content, path)
+        raise BadValueError(problem, "Copy the file again, or pass another one") from error
+    return _tensors(content, path)
 
 
-def load_weights(
-    who: str, net: nn.Module, state: Mapping[str, Tensor], *, source: str, left_out: Sequence[str] = ()
-) -> None:
+def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, left_out: Sequence[str] = ()) -> None:
     """Copies weights into a network; every key must match in name and shape.
 
     Args:
-        who: Who loads, for the sentence when it fails.
         net: The network that takes them.
         state: Tensors by key; a "module." or "model." in front of every key is understood.
         source: Where they come from, for the sentence.
@@ -71,7 +67,7 @@ def load_weights(
 
     Example:
         >>> net = nn.Linear(2, 1)
-        >>> load_weights("demo", net, {"module.weight": torch.ones(1, 2), "module.bias": torch.ones(1)}, source="a file")
+        >>> load_weights(net, {"module.weight": torch.ones(1, 2), "module.bias": torch.ones(1)}, source="a file")
         >>> net(torch.ones(1, 2)).item()
         3.0
     """
@@ -91,7 +87,7 @@ def load_weights(
     )
     if found:
         problem = f"the weights in {source} do not fit the body, which has {count(len(expected), 'key')}. {found}"
-        raise BadValueError(who, problem, "Pass weights that were trained with this architecture")
+        raise BadValueError(problem, "Pass weights that were trained with this architecture")
     net.load_state_dict(given, strict=False)
 
 
@@ -103,7 +99,7 @@ def _load(file: Path) -> object:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _tensors(who: str, content: object, path: str | Path) -> dict[str, Tensor]:
+def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
     for name in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -111,7 +107,7 @@ def _tensors(who: str, content: object, path: str | Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         found = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not found:
-        raise BadTypeError(who, f"{path} holds no tensors by key", "Save the net's state_dict()")
+        raise BadTypeError(f"{path} holds no tensors by key", "Save the net's state_dict()")
     return found
 
 

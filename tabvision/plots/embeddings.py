@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.interpret.recommend import check_count
 
 LONGEST = 34  # characters of a label
@@ -36,6 +36,7 @@ _PLACES = (
 )
 
 
+@speaking("embedding_map")
 def embedding_map(
     frame: pd.DataFrame, *, axes: tuple[int, int] = (1, 2), max_labels: int = 60, title: str = ""
 ) -> Figure:
@@ -59,12 +60,12 @@ def embedding_map(
         >>> sorted(text.get_text() for text in embedding_map(frame).axes[0].texts)
         ['Fargo', 'Heat']
     """
-    _check_frame("embedding_map", frame, "Pass what tabvision.interpret.pca gave")
-    check_count("embedding_map", "max_labels", max_labels, least=0)
+    _check_frame(frame, "Pass what tabvision.interpret.pca gave")
+    check_count("max_labels", max_labels, least=0)
     names = [f"axis_{number}" for number in axes]
     if missing := [name for name in names if name not in frame.columns]:
         problem = f"the frame lacks {', '.join(missing)}"
-        raise BadTypeError("embedding_map", problem, "Pass what tabvision.interpret.pca gave, with enough axes")
+        raise BadTypeError(problem, "Pass what tabvision.interpret.pca gave, with enough axes")
     figure = Figure(figsize=(11, 8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     plane = figure.subplots()
@@ -122,6 +123,7 @@ def place_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str
     return named
 
 
+@speaking("bias_bars")
 def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     """Draws the highest and the lowest biases as bars.
 
@@ -139,10 +141,10 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['Fargo', 'Heat']
     """
-    _check_frame("bias_bars", frame, "Pass what interpret.item_bias gave")
-    check_count("bias_bars", "k", k)
+    _check_frame(frame, "Pass what interpret.item_bias gave")
+    check_count("k", k)
     if "bias" not in frame.columns:
-        raise BadTypeError("bias_bars", "the frame has no column 'bias'", "Pass what interpret.item_bias gave")
+        raise BadTypeError("the frame has no column 'bias'", "Pass what interpret.item_bias gave")
     ordered = frame.sort_values("bias", kind="stable")
     ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
     figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")
@@ -159,11 +161,11 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     return figure
 
 
-def _check_frame(who: str, frame: object, remedy: str) -> None:
+def _check_frame(frame: object, remedy: str) -> None:
     if not isinstance(frame, pd.DataFrame):
-        raise BadTypeError(who, f"a frame is needed, got {type(frame).__name__}", remedy)
+        raise BadTypeError(f"a frame is needed, got {type(frame).__name__}", remedy)
     if frame.empty:
-        raise BadValueError(who, "the frame has no rows, so there is nothing to draw", remedy)
+        raise BadValueError("the frame has no rows, so there is nothing to draw", remedy)
 
 
 def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 
 INCHES = 2.2  # a picture's side
 
 
+@speaking("image_grid")
 def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns: int | None = None) -> Figure:
     """Draws pictures side by side, such as `image_grid(*zip(*data.show_batch()))`.
 
@@ -31,7 +32,7 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
     """
     if not len(images) or (len(labels) and len(labels) != len(images)):
         problem = f"there must be a picture, and a label for each or none, got {len(images)} and {len(labels)}"
-        raise BadValueError("image_grid", problem, "Pass what data.show_batch() gives: image_grid(*zip(*shown))")
+        raise BadValueError(problem, "Pass what data.show_batch() gives: image_grid(*zip(*shown))")
     across = columns or math.ceil(math.sqrt(len(images)))
     down = math.ceil(len(images) / across)
     figure = Figure(figsize=(across * INCHES, down * INCHES), layout="constrained")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import Unfreeze
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.schedules import epoch_ends
 
 POINTS = 500  # drawn at the most; a longer run is drawn at every n-th step
@@ -23,6 +23,7 @@ class Staged(Protocol):
     unfreeze: Unfreeze
 
 
+@speaking("plots.schedule")
 def schedule(
     callback: Schedule,
     *,
@@ -53,7 +54,7 @@ def schedule(
     """
     if num_epochs < 1 or batches_per_epoch < 1 or not groups:
         problem = f"there must be an epoch, a batch and a group, got {num_epochs}, {batches_per_epoch}, {list(groups)}"
-        raise BadValueError("plots.schedule", problem, "Pass what the Trainer will have")
+        raise BadValueError(problem, "Pass what the Trainer will have")
     ends = epoch_ends(batches_per_epoch, [1] * num_epochs)
     length = RunLength(ends[-1], tuple(ends))
     steps = range(0, length.total, max(1, length.total // POINTS))

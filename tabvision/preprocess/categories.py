@@ -66,7 +66,7 @@ def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
     return "boolean" if all(isinstance(label, bool) for label in vocabulary) else "number"
 
 
-def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str, who: str) -> Writer:
+def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Writer:
     """Writes the code of each row: 0 for missing or unseen, i + 1 for the value at place i.
 
     Raises:
@@ -74,7 +74,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str, who: s
 
     Example:
         >>> out = np.empty(3, np.int32)
-        >>> code_writer(Text(pa.array(["b", None, "z"])), ("a", "b"), "x", "demo")(slice(0, 3), out)
+        >>> code_writer(Text(pa.array(["b", None, "z"])), ("a", "b"), "x")(slice(0, 3), out)
         >>> out.tolist()
         [2, 0, 0]
     """
@@ -84,19 +84,19 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str, who: s
     column = as_labels(column) if wants_text else column
     if isinstance(column, Levels):
         inner = np.zeros(_length(column.values), dtype=np.int32)
-        code_writer(column.values, vocabulary, name, who)(slice(0, len(inner)), inner)
+        code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
         return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
-        raise text_wanted(who, name, column.values[~np.isnan(column.values)][0].item())
-    return _number_writer(as_numbers(column, name, who, wrong=BadTypeError).values, vocabulary)
+        raise text_wanted(name, column.values[~np.isnan(column.values)][0].item())
+    return _number_writer(as_numbers(column, name, wrong=BadTypeError).values, vocabulary)
 
 
-def text_wanted(who: str, name: str, example: object) -> BadTypeError:
+def text_wanted(name: str, example: object) -> BadTypeError:
     """The error of numbers where the training rows had text."""
     problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
-    return BadTypeError(who, problem, f"Convert it, such as frame[{name!r}].astype(str)")
+    return BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
 
 
 def write_zeros(_rows: slice, out: NDArray[Any]) -> None:

@@ -37,7 +37,7 @@ class Categorify(Step):
 
     @override
     def _fit(self, frame: pd.DataFrame) -> None:
-        found = {name: vocabulary_of(read_column(frame[name], name, "Categorify")) for name in self.columns}
+        found = {name: vocabulary_of(read_column(frame[name], name)) for name in self.columns}
         self.vocabularies_ = {name: vocabulary for name, (vocabulary, _) in found.items()}
         self.ordered_ = {name: ordered for name, (_, ordered) in found.items()}
 
@@ -46,6 +46,6 @@ class Categorify(Step):
         new: dict[str, Any] = {}
         for name, vocabulary in self.vocabularies_.items():
             new[name] = np.empty(len(frame), dtype=np.int32)
-            writer = code_writer(read_column(frame[name], name, "Categorify"), vocabulary, name, "Categorify")
+            writer = code_writer(read_column(frame[name], name), vocabulary, name)
             writer(slice(0, len(frame)), new[name])
         return frame.assign(**new)

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 PASS_TRAINING_COLUMNS = "Pass a frame with the training columns"
 
 
-def check_frame(frame: object, who: str) -> None:
+def check_frame(frame: object) -> None:
     """Refuses what is not a pandas frame, and names that are not text or come twice.
 
     Raises:
         BadTypeError: Not a pandas DataFrame, or column names that are not text.
         BadValueError: Two columns of one name.
     """
-    check_is_frame(frame, who)
+    check_is_frame(frame)
     names = list(frame.columns)  # type: ignore[attr-defined]  # a DataFrame, checked just before
-    _check_text(names, who)
-    check_unique(names, names, who)
+    _check_text(names)
+    check_unique(names, names)
 
 
-def check_is_frame(frame: object, who: str) -> None:
+def check_is_frame(frame: object) -> None:
     """Refuses what is not a pandas frame.
 
     Raises:
@@ -37,10 +37,10 @@ def check_is_frame(frame: object, who: str) -> None:
     """
     if not isinstance(frame, pd.DataFrame):
         remedy = "Convert it first, such as pd.DataFrame(data) or data.to_pandas()"
-        raise BadTypeError(who, f"the table must be a pandas DataFrame, got {type(frame).__name__}", remedy)
+        raise BadTypeError(f"the table must be a pandas DataFrame, got {type(frame).__name__}", remedy)
 
 
-def check_has(frame: pd.DataFrame, wanted: Sequence[str], who: str, remedy: str = PASS_TRAINING_COLUMNS) -> None:
+def check_has(frame: pd.DataFrame, wanted: Sequence[str], remedy: str = PASS_TRAINING_COLUMNS) -> None:
     """Refuses a frame that lacks a wanted column or has it twice; other columns are not looked at.
 
     Raises:
@@ -48,16 +48,16 @@ def check_has(frame: pd.DataFrame, wanted: Sequence[str], who: str, remedy: str 
         BadValueError: A wanted column comes twice.
         MissingColumnsError: Wanted columns are not there.
     """
-    check_is_frame(frame, who)
+    check_is_frame(frame)
     names = list(frame.columns)
     present = set(names)
     if missing := [name for name in wanted if name not in present]:
-        _check_text(names, who)
-        raise MissingColumnsError(who, missing, names, remedy)
-    check_unique(names, wanted, who)
+        _check_text(names)
+        raise MissingColumnsError(missing, names, remedy)
+    check_unique(names, wanted)
 
 
-def check_unique(names: Sequence[object], wanted: Iterable[object], who: str) -> None:
+def check_unique(names: Sequence[object], wanted: Iterable[object]) -> None:
     """Refuses wanted names that come more than once.
 
     Raises:
@@ -69,10 +69,10 @@ def check_unique(names: Sequence[object], wanted: Iterable[object], who: str) ->
     twice = [f"{name!r} ({number} times)" for name, number in times.items() if number > 1 and name in wanted]
     if twice:
         remedy = "Rename them, or keep the first of each: frame.loc[:, ~frame.columns.duplicated()]"
-        raise BadValueError(who, f"column names must be unique, got {listed(twice)}", remedy)
+        raise BadValueError(f"column names must be unique, got {listed(twice)}", remedy)
 
 
-def check_rows(frame: pd.DataFrame, who: str) -> None:
+def check_rows(frame: pd.DataFrame) -> None:
     """Refuses a frame without rows.
 
     Raises:
@@ -80,13 +80,13 @@ def check_rows(frame: pd.DataFrame, who: str) -> None:
     """
     if not len(frame):
         problem = f"fitting needs at least one row, got 0 rows of {count(frame.shape[1], 'column')}"
-        raise BadValueError(who, problem, "Check the file, or the filter that left nothing")
+        raise BadValueError(problem, "Check the file, or the filter that left nothing")
 
 
-def _check_text(names: Sequence[object], who: str) -> None:
+def _check_text(names: Sequence[object]) -> None:
     if odd := [name for name in names if not isinstance(name, str)]:
         shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
-        raise BadTypeError(who, f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
+        raise BadTypeError(f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
 
 
 def free_name(wanted: str, taken: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, listed
+from tabvision.errors import BadTypeError, BadValueError, accepting_who, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.checks import check_frame, check_has, check_rows
 from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text, read_column
@@ -70,6 +70,8 @@ class _Verdict:
     note: str = ""  # what to say after its name
 
 
+@accepting_who
+@speaking("infer_kinds")
 def infer_kinds(
     frame: pd.DataFrame,
     *,
@@ -78,7 +80,6 @@ def infer_kinds(
     continuous: Sequence[str] | None = None,
     dates: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
-    who: str = "infer_kinds",
 ) -> Kinds:
     """Tells every column's kind.
 
@@ -93,7 +94,6 @@ def infer_kinds(
         continuous: Columns that are numbers, whatever they look like; text is parsed.
         dates: Columns that are dates, whatever they look like; text is parsed as ISO dates.
         ignore: Columns to leave out.
-        who: Whom an error's sentence names.
 
     Raises:
         MissingColumnsError: A named column is not there.
@@ -108,19 +108,19 @@ def infer_kinds(
         (('age',), ('sex',), 'id')
     """
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
-    return _kinds(frame, target, named, who)
+    return _kinds(frame, target, named)
 
 
-def _kinds(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]], who: str) -> Kinds:
-    check_frame(frame, who)
-    forced = _forced(frame, target, named, who)
-    check_rows(frame, who)
+def _kinds(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]]) -> Kinds:
+    check_frame(frame)
+    forced = _forced(frame, target, named)
+    check_rows(frame)
     features = [name for name in frame.columns if name not in set(target)]
-    kinds = _sorted_out({name: _judge(frame, name, forced.get(name), who) for name in features})
+    kinds = _sorted_out({name: _judge(frame, name, forced.get(name)) for name in features})
     if not (kinds.continuous or kinds.categorical or kinds.dates):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in kinds.left_out]) or "none but the target"
         problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
-        raise BadValueError(who, problem, "Name columns to use with categorical=, continuous= or dates=")
+        raise BadValueError(problem, "Name columns to use with categorical=, continuous= or dates=")
     return kinds
 
 
@@ -141,35 +141,33 @@ def _sorted_out(verdicts: dict[str, _Verdict]) -> Kinds:
     )
 
 
-def _forced(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]], who: str) -> dict[str, str]:
+def _forced(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
     """What the user asked for each column that was named."""
     forced: dict[str, str] = {}
     for option, names in {"target": target, **named}.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise BadTypeError(
-                who, f"{option} must be a list of column names, got {names!r}", "Pass a list such as ['age']"
-            )
-        check_has(frame, names, who, remedy=f"Name columns of the frame in {option}")
+            raise BadTypeError(f"{option} must be a list of column names, got {names!r}", "Pass a list such as ['age']")
+        check_has(frame, names, remedy=f"Name columns of the frame in {option}")
         for name in names:
             before = forced.get(name, option)
             if before == "target" != option:
                 problem = f"{name!r} is the target, and cannot be a feature as well"
-                raise BadValueError(who, problem, f"Take it out of {option}; target columns are never features")
+                raise BadValueError(problem, f"Take it out of {option}; target columns are never features")
             if before != option:
-                raise BadValueError(who, f"{name!r} is named in both {before} and {option}", "Name it in one of them")
+                raise BadValueError(f"{name!r} is named in both {before} and {option}", "Name it in one of them")
             forced[name] = option
     return forced
 
 
-def _judge(frame: pd.DataFrame, name: str, forced: str | None, who: str) -> _Verdict:
+def _judge(frame: pd.DataFrame, name: str, forced: str | None) -> _Verdict:
     if forced == "ignore":
         return _Verdict(None, "ignored on request")
-    column = read_column(frame[name], name, who)
+    column = read_column(frame[name], name)
     if forced == "continuous":
-        as_numbers(column, name, who)
+        as_numbers(column, name)
         return _Verdict("continuous")
     if forced == "dates":
-        return _Verdict("dates", note=_zone_note(as_moments(column, name, who)))
+        return _Verdict("dates", note=_zone_note(as_moments(column, name)))
     if forced == "categorical":
         return _Verdict("categorical")
     return _infer(column)

@@ -59,7 +59,7 @@ class Levels:
 Column: TypeAlias = Text | Numbers | Moments | Levels
 
 
-def read_column(column: pd.Series, name: str, who: str) -> Column:
+def read_column(column: pd.Series, name: str) -> Column:
     """Reads a pandas column.
 
     Raises:
@@ -67,47 +67,47 @@ def read_column(column: pd.Series, name: str, who: str) -> Column:
         BadValueError: Dates outside the years 1 to 9999.
 
     Example:
-        >>> read_column(pd.Series([1, None], dtype="Int64"), "x", "demo")
+        >>> read_column(pd.Series([1, None], dtype="Int64"), "x")
         Numbers(values=array([ 1., nan]), kind='integer')
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        values = read_column(pd.Series(dtype.categories), name, who)
+        values = read_column(pd.Series(dtype.categories), name)
         assert not isinstance(values, Levels), "categories are not themselves categories"
         return Levels(column.cat.codes.to_numpy(), values, bool(dtype.ordered))
     if isinstance(dtype, pd.SparseDtype):
-        return read_column(column.sparse.to_dense(), name, who)
+        return read_column(column.sparse.to_dense(), name)
     if isinstance(dtype, pd.IntervalDtype):
         return Text(pa.array([None if pd.isna(value) else str(value) for value in column], pa.large_string()))
     if isinstance(dtype, pd.PeriodDtype):
-        return read_column(column.dt.to_timestamp(), name, who)
+        return read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        moments = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name, who)
+        moments = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name)
         return Moments(moments.values, zone=str(dtype.tz))  # type: ignore[arg-type]  # a plain datetime reads as moments
     if not isinstance(dtype, np.dtype):
-        return _read_arrow(column.array.__arrow_array__(), name, who)
-    return _read_numpy(column.to_numpy(), name, who)
+        return _read_arrow(column.array.__arrow_array__(), name)
+    return _read_numpy(column.to_numpy(), name)
 
 
-def _read_numpy(values: NDArray[Any], name: str, who: str) -> Column:
+def _read_numpy(values: NDArray[Any], name: str) -> Column:
     kind = values.dtype.kind
     if kind == "O":
-        return _read_objects(values, name, who)
+        return _read_objects(values, name)
     if kind in "biuf":
         return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
     if kind == "M":
-        return Moments(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name, who))
+        return Moments(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
     if kind == "m":
         ticks = values.astype("timedelta64[us]").view(np.int64)
         return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
-    raise unreadable(who, name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
+    raise unreadable(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
 
 
-def _read_arrow(values: pa.ChunkedArray, name: str, who: str) -> Column:
+def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
     values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
     kind, types = values.type, pa.types
     if types.is_dictionary(kind):
-        return _read_arrow(values.cast(kind.value_type), name, who)
+        return _read_arrow(values.cast(kind.value_type), name)
     if types.is_string(kind) or types.is_large_string(kind):
         return Text(values)
     if types.is_string_view(kind):
@@ -115,12 +115,12 @@ def _read_arrow(values: pa.ChunkedArray, name: str, who: str) -> Column:
     if types.is_null(kind):
         return Numbers(np.full(len(values), np.nan), "float")
     if types.is_timestamp(kind) or types.is_date(kind):
-        return _read_arrow_dates(values, name, who)
+        return _read_arrow_dates(values, name)
     if types.is_duration(kind):
-        return _read_numpy(values.to_numpy(), name, who)
+        return _read_numpy(values.to_numpy(), name)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return _read_arrow_numbers(values)
-    raise unreadable(who, name, f"pyarrow {kind}")
+    raise unreadable(name, f"pyarrow {kind}")
 
 
 def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
@@ -132,25 +132,25 @@ def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
     return Numbers(values.to_numpy(), kind)
 
 
-def _read_arrow_dates(values: pa.ChunkedArray, name: str, who: str) -> Moments:
+def _read_arrow_dates(values: pa.ChunkedArray, name: str) -> Moments:
     unit = "D" if pa.types.is_date(values.type) else values.type.unit
     values = values.cast(pa.date32()) if pa.types.is_date64(values.type) else values
     ticks = values.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64())
     ticks = pc.fill_null(ticks, int(NO_DATE)).to_numpy()
     zone = "" if unit == "D" else values.type.tz or ""
-    return Moments(_to_microseconds(ticks, unit, name, who), zone)
+    return Moments(_to_microseconds(ticks, unit, name), zone)
 
 
-def _read_objects(values: NDArray[Any], name: str, who: str) -> Column:
+def _read_objects(values: NDArray[Any], name: str) -> Column:
     try:
         gaps = pd.isna(values)
     except ArithmeticError as error:
-        raise unreadable(who, name, "a signaling NaN") from error
+        raise unreadable(name, "a signaling NaN") from error
     has_gaps = bool(gaps.any())
     present = values[~gaps] if has_gaps else values
-    family = common_family(present, name, who)
+    family = common_family(present, name)
     if family == "text":
-        return Text(_text_of_objects(values, gaps, name, who))
+        return Text(_text_of_objects(values, gaps, name))
     if family == "date":
         moments = np.fromiter(map(microseconds, present), np.int64, len(present))
         return Moments(_spread_out(moments, gaps, NO_DATE))
@@ -167,7 +167,7 @@ def _read_objects(values: NDArray[Any], name: str, who: str) -> Column:
     return Numbers(_spread_out(numbers, gaps, np.nan), "integer" if whole else "float")
 
 
-def _text_of_objects(values: NDArray[Any], gaps: NDArray[np.bool_], name: str, who: str) -> pa.Array:
+def _text_of_objects(values: NDArray[Any], gaps: NDArray[np.bool_], name: str) -> pa.Array:
     if pd.Interval in set(map(type, values)):
         return pa.array(
             [None if gap else str(value) for value, gap in zip(values, gaps, strict=True)], pa.large_string()
@@ -176,7 +176,7 @@ def _text_of_objects(values: NDArray[Any], gaps: NDArray[np.bool_], name: str, w
         return pa.array(values, pa.large_string(), mask=gaps)
     except UnicodeEncodeError as error:
         problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
-        raise BadValueError(who, problem, "Read the file again with its own encoding") from error
+        raise BadValueError(problem, "Read the file again with its own encoding") from error
 
 
 def _spread_out(present: NDArray[Any], gaps: NDArray[np.bool_], filler: float) -> NDArray[Any]:
@@ -188,13 +188,13 @@ def _spread_out(present: NDArray[Any], gaps: NDArray[np.bool_], filler: float) -
     return full
 
 
-def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str, who: str) -> NDArray[np.int64]:
+def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
     gaps = ticks == NO_DATE
     known = ticks[~gaps] if gaps.any() else ticks
     per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
     if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
         problem = f"column {name!r} holds dates outside the years 1 to 9999"
-        raise BadValueError(who, problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
+        raise BadValueError(problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
     if unit == "us":
         return ticks
     micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]

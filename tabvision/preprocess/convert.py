@@ -19,7 +19,7 @@ MAX_SHOWN = 3  # offending values in a sentence
 Sentence: TypeAlias = Callable[[str], TabvisionError]
 
 
-def as_numbers(column: Column, name: str, who: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
     """The column as numbers; text is parsed.
 
     Raises:
@@ -27,26 +27,26 @@ def as_numbers(column: Column, name: str, who: str, *, wrong: type[TabvisionErro
         BadValueError: Text does not read as a number (or the class that `wrong` names).
 
     Example:
-        >>> as_numbers(Text(pa.array(["1", None, "2.5"])), "x", "demo").values
+        >>> as_numbers(Text(pa.array(["1", None, "2.5"])), "x").values
         array([1. , nan, 2.5])
     """
     if isinstance(column, Numbers):
         return column
     if isinstance(column, Levels):
-        inner = as_numbers(column.values, name, who, wrong=wrong)
+        inner = as_numbers(column.values, name, wrong=wrong)
         return Numbers(_at(inner.values.astype(np.float64), column.codes, np.nan), inner.kind)
     if isinstance(column, Moments):
         if (column.values == NO_DATE).all():
             return Numbers(np.full(len(column.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
-        raise BadTypeError(who, f"column {name!r} must hold numbers, got dates", remedy)
+        raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
     codes, labels = _distinct(column)
     numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
-    _check_all_read(~np.isnan(numbers), codes, labels, number_sentence(name, who, wrong))
+    _check_all_read(~np.isnan(numbers), codes, labels, number_sentence(name, wrong))
     return Numbers(_at(numbers, codes, np.nan), "float")
 
 
-def as_moments(column: Column, name: str, who: str) -> Moments:
+def as_moments(column: Column, name: str) -> Moments:
     """The column as moments; text is read as ISO dates.
 
     Raises:
@@ -54,22 +54,22 @@ def as_moments(column: Column, name: str, who: str) -> Moments:
         BadValueError: Text is not an ISO date.
 
     Example:
-        >>> as_moments(Text(pa.array(["1970-01-02"])), "x", "demo").values
+        >>> as_moments(Text(pa.array(["1970-01-02"])), "x").values
         array([86400000000])
     """
     if isinstance(column, Moments):
         return column
     if isinstance(column, Levels):
-        return Moments(_at(as_moments(column.values, name, who).values, column.codes, NO_DATE))
+        return Moments(_at(as_moments(column.values, name).values, column.codes, NO_DATE))
     if isinstance(column, Numbers):
         if not all_missing(column):
             example = column.values[~np.isnan(column.values)][0].item()
             remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
-            raise BadTypeError(who, f"column {name!r} must hold dates, got numbers such as {example!r}", remedy)
+            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {example!r}", remedy)
         return Moments(np.full(len(column.values), NO_DATE))
     codes, labels = _distinct(column)
     moments = dates_of(labels)
-    _check_all_read(moments != NO_DATE, codes, labels, date_sentence(name, who))
+    _check_all_read(moments != NO_DATE, codes, labels, date_sentence(name))
     return Moments(_at(moments, codes, NO_DATE))
 
 
@@ -99,20 +99,20 @@ def all_missing(column: Column) -> bool:
     return not len(values) or (values.dtype.kind == "f" and bool(np.isnan(values).all()))
 
 
-def number_sentence(name: str, who: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
+def number_sentence(name: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
     """What to say of text that is not a number."""
     remedy = "Correct them, or set them to missing"
     remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
     return lambda found: wrong(
-        who, f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
+        f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
     )
 
 
-def date_sentence(name: str, who: str) -> Sentence:
+def date_sentence(name: str) -> Sentence:
     """What to say of text that is not a date."""
     remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
     problem = f"column {name!r} must hold ISO dates (2024-12-31 or 2024-12-31 23:59), got text that is none"
-    return lambda found: BadValueError(who, f"{problem}: {found}", remedy)
+    return lambda found: BadValueError(f"{problem}: {found}", remedy)
 
 
 def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:

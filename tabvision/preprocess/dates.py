@@ -69,4 +69,4 @@ class Dates(Step):
 
     @staticmethod
     def _read(frame: pd.DataFrame, date: str) -> Parts:
-        return Parts(as_moments(read_column(frame[date], date, "Dates"), date, "Dates"))
+        return Parts(as_moments(read_column(frame[date], date), date))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, accepting_who, speaking
 from tabvision.preprocess.categories import Writer, code_writer, table_writer
 from tabvision.preprocess.checks import check_has
 from tabvision.preprocess.columns import Numbers, read_column
@@ -35,13 +35,14 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -> Arrays:
+@accepting_who
+@speaking("to_arrays")
+def to_arrays(prepared: Prepared, frame: pd.DataFrame) -> Arrays:
     """The continuous and the categorical columns of a raw frame, in the schema's order.
 
     Args:
         prepared: A schema, or what `fit_features` gave.
         frame: A raw frame with the training columns; others are not looked at.
-        who: Whom an error's sentence names.
 
     Shape:
         - returns: (N, C) float32, standardized, without gaps; (N, K) int32 codes, 0 for missing or unseen
@@ -60,9 +61,9 @@ def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -
         [[[0.0]], [[0]]]
     """
     plan = plan_of(prepared)
-    check_has(frame, plan.sources, who)
+    check_has(frame, plan.sources)
     num_rows = len(frame)
-    writers = _writers(plan, frame, who)
+    writers = _writers(plan, frame)
     arrays: dict[str, Any] = {
         "continuous": np.empty((num_rows, len(prepared.continuous)), np.float32),
         "categorical": np.empty((num_rows, len(prepared.categorical)), np.int32),
@@ -77,12 +78,12 @@ def to_arrays(prepared: Prepared, frame: pd.DataFrame, who: str = "to_arrays") -
     return arrays["continuous"], arrays["categorical"]
 
 
-def _writers(plan: Plan, frame: pd.DataFrame, who: str) -> Writers:
+def _writers(plan: Plan, frame: pd.DataFrame) -> Writers:
     """Every column read and checked."""
     jobs: list[Callable[[], Writers]] = [
-        *(lambda it=number: _number_writers(it, frame, who) for number in plan.numbers),
-        *(lambda it=category: _category_writers(it, frame, who) for category in plan.categories),
-        *(lambda it=date: _date_writers(it, frame, who) for date in plan.dates),
+        *(lambda it=number: _number_writers(it, frame) for number in plan.numbers),
+        *(lambda it=category: _category_writers(it, frame) for category in plan.categories),
+        *(lambda it=date: _date_writers(it, frame) for date in plan.dates),
     ]
     return [writer for group in in_threads(lambda job: job(), jobs, len(frame)) for writer in group]
 
@@ -98,30 +99,28 @@ def in_threads(work: Callable[[In], Out], items: Iterable[In], num_rows: int) ->
         return list(pool.map(work, items))
 
 
-def _number_writers(number: Number, frame: pd.DataFrame, who: str) -> Writers:
+def _number_writers(number: Number, frame: pd.DataFrame) -> Writers:
     column, name = number.column, number.column.source
-    values = as_numbers(read_column(frame[name], name, who), name, who).values
-    writer = number_writer(values, column.fill, column.mean, column.spread, name, who)
+    values = as_numbers(read_column(frame[name], name), name).values
+    writer = number_writer(values, column.fill, column.mean, column.spread, name)
     writers: Writers = [("continuous", number.place, writer)]
     if number.flag:
         writers.append(("categorical", number.flag[0], flag_writer(np.isnan(values))))
     return writers
 
 
-def _category_writers(category: Category, frame: pd.DataFrame, who: str) -> Writers:
+def _category_writers(category: Category, frame: pd.DataFrame) -> Writers:
     column, name = category.column, category.column.source
-    return [
-        ("categorical", category.place, code_writer(read_column(frame[name], name, who), column.vocabulary, name, who))
-    ]
+    return [("categorical", category.place, code_writer(read_column(frame[name], name), column.vocabulary, name))]
 
 
-def _date_writers(date: DateColumns, frame: pd.DataFrame, who: str) -> Writers:
-    parts = Parts(as_moments(read_column(frame[date.name], date.name, who), date.name, who))
+def _date_writers(date: DateColumns, frame: pd.DataFrame) -> Writers:
+    parts = Parts(as_moments(read_column(frame[date.name], date.name), date.name))
     writers: Writers = []
     for place, part, number in date.numbers:
         if part == "elapsed":
             values: NDArray[Any] = parts.elapsed
-            writer = number_writer(values, number.fill, number.mean, number.spread, date.name, who)
+            writer = number_writer(values, number.fill, number.mean, number.spread, date.name)
         else:
             places = parts.places(part)
             writer = table_writer(places.index, _standard_table(places.parts[part], number), first=0)
@@ -130,7 +129,7 @@ def _date_writers(date: DateColumns, frame: pd.DataFrame, who: str) -> Writers:
         places = parts.places(part)
         codes = np.zeros(len(places.parts[part]) + 1, dtype=np.int32)
         column = Numbers(places.parts[part], "integer")
-        code_writer(column, category.vocabulary, date.name, who)(slice(0, len(codes) - 1), codes[1:])
+        code_writer(column, category.vocabulary, date.name)(slice(0, len(codes) - 1), codes[1:])
         writers.append(("categorical", place, table_writer(places.index, codes, first=0)))
     if date.flag:
         writers.append(("categorical", date.flag[0], flag_writer(parts.gaps)))
@@ -246,6 +245,7 @@ def plan_of(prepared: Prepared) -> Plan:
     )
 
 
+@speaking("Schema")
 def part_of(column: Continuous | Categorical) -> str:
     """The part of its date that a derived column holds, or "missing".
 
@@ -259,7 +259,7 @@ def part_of(column: Continuous | Categorical) -> str:
     match = _DERIVED.fullmatch(column.name.removeprefix(column.source))
     if match is None:
         problem = f"{column.name!r} is made of the date {column.source!r}, but names none of its parts"
-        raise BadValueError("Schema", problem, f"Name it {column.source}_month, for instance")
+        raise BadValueError(problem, f"Name it {column.source}_month, for instance")
     return match[1]
 
 

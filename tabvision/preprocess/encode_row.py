@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 import numpy as np
 import pandas as pd
 
-from tabvision.errors import BadTypeError, MissingColumnsError
+from tabvision.errors import BadTypeError, MissingColumnsError, accepting_who, speaking
 from tabvision.preprocess.categories import family_of_vocabulary
 from tabvision.preprocess.checks import PASS_TRAINING_COLUMNS
 from tabvision.preprocess.datetimes import parts_of_moment
@@ -40,7 +40,6 @@ class RowEncoder:
 
     Args:
         prepared: A schema, or what `fit_features` gave.
-        who: Whom an error's sentence names.
 
     Example:
         >>> from tabvision.preprocess import Features
@@ -51,8 +50,9 @@ class RowEncoder:
         [[1.0], [0.0]]
     """
 
-    def __init__(self, prepared: Prepared, who: str = "RowEncoder") -> None:
-        self._prepared, self._who = prepared, who
+    @accepting_who
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
         plan = plan_of(prepared)
         self._readers: tuple[tuple[str, Reader], ...] = (
             *((number.column.source, _number_reader(number)) for number in plan.numbers),
@@ -63,6 +63,7 @@ class RowEncoder:
         self._spreads = np.array([column.spread for column in prepared.continuous], dtype=np.float64)
         self._num_codes = len(prepared.categorical)
 
+    @speaking()
     def __call__(self, rows: Sequence[Row]) -> Arrays:
         """The continuous and categorical columns of the rows, as `to_arrays` gives them.
 
@@ -104,18 +105,20 @@ class RowEncoder:
     def _as_frame(self, rows: Sequence[Row]) -> Arrays:
         self._check(rows)
         columns = {name: pd.Series([row[name] for row in rows], dtype=object) for name, _ in self._readers}
-        return to_arrays(self._prepared, pd.DataFrame(columns), self._who)
+        return to_arrays(self._prepared, pd.DataFrame(columns))
 
     def _check(self, rows: Sequence[Row]) -> None:
         if isinstance(rows, Mapping | str) or not all(isinstance(row, Mapping) for row in rows):
             remedy = "Pass a list of dicts, one a row: [{'age': 41, …}]"
-            raise BadTypeError(self._who, f"rows must be mappings from column to value, got {rows!r:.80}", remedy)
+            raise BadTypeError(f"rows must be mappings from column to value, got {rows!r:.80}", remedy)
         for row in rows:
             if missing := [name for name, _ in self._readers if name not in row]:
-                raise MissingColumnsError(self._who, missing, row, PASS_TRAINING_COLUMNS)
+                raise MissingColumnsError(missing, row, PASS_TRAINING_COLUMNS)
 
 
-def encode_rows(prepared: Prepared, rows: Sequence[Row], who: str = "encode_rows") -> Arrays:
+@accepting_who
+@speaking("encode_rows")
+def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
     """The arrays of a few raw rows; who asks often keeps a `RowEncoder`.
 
     Example:
@@ -126,7 +129,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row], who: str = "encode_rows
         >>> encode_rows(features, [{"color": "red"}, {"color": "green"}])[1].tolist()
         [[2], [0]]
     """
-    return RowEncoder(prepared, who)(rows)
+    return RowEncoder(prepared)(rows)
 
 
 def _number_reader(number: Number) -> Reader:

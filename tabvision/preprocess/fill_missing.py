@@ -46,7 +46,7 @@ class FillMissing(Step):
     def _fit(self, frame: pd.DataFrame) -> None:
         fills, indicators, taken = {}, {}, set(frame.columns)
         for name in self.columns:
-            facts = facts_of(_read(frame, name), name, "FillMissing")
+            facts = facts_of(_read(frame, name), name)
             fills[name] = facts.fill
             if facts.num_missing and name in self.indicators:
                 indicators[name] = free_name(f"{name}_missing", taken)
@@ -58,7 +58,7 @@ class FillMissing(Step):
         new: dict[str, Any] = {}
         for name, fill in self.fills_.items():
             values = _read(frame, name)
-            check_finite(values, name, "FillMissing")
+            check_finite(values, name)
             gaps = np.isnan(values)
             new[name] = np.where(gaps, fill, values) if gaps.any() else values
             if name in self.indicators_:
@@ -67,4 +67,4 @@ class FillMissing(Step):
 
 
 def _read(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return as_numbers(read_column(frame[name], name, "FillMissing"), name, "FillMissing").values
+    return as_numbers(read_column(frame[name], name), name).values

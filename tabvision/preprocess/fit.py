@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
 from tabvision.preprocess.categorify import Categorify
 from tabvision.preprocess.checks import check_frame, check_has, check_rows, free_name
@@ -44,13 +45,14 @@ class Features:
     left_out: tuple[LeftOut, ...]
 
 
-def fit_features(frame: pd.DataFrame, kinds: Kinds, who: str = "fit_features") -> Features:
+@accepting_who
+@speaking("fit_features")
+def fit_features(frame: pd.DataFrame, kinds: Kinds) -> Features:
     """The facts of every column over the training rows.
 
     Args:
         frame: The training rows, no others: what is not in them must not be known.
         kinds: What each column is.
-        who: Whom an error's sentence names.
 
     Raises:
         BadValueError: No rows, infinities, or text that does not read as the number or date it should be.
@@ -63,16 +65,16 @@ def fit_features(frame: pd.DataFrame, kinds: Kinds, who: str = "fit_features") -
         >>> [column.name for column in fit_features(frame, infer_kinds(frame, target=["pay"])).categorical]
         ['age_missing']
     """
-    check_frame(frame, who)
-    check_has(frame, [*kinds.continuous, *kinds.categorical, *kinds.dates], who)
-    check_rows(frame, who)
+    check_frame(frame)
+    check_has(frame, [*kinds.continuous, *kinds.categorical, *kinds.dates])
+    check_rows(frame)
     size = len(frame)
-    numbers = in_threads(lambda name: _fit_number(frame, name, who), kinds.continuous, size)
-    categories = in_threads(lambda name: _fit_category(frame, name, who), kinds.categorical, size)
+    numbers = in_threads(lambda name: _fit_number(frame, name), kinds.continuous, size)
+    categories = in_threads(lambda name: _fit_category(frame, name), kinds.categorical, size)
     taken = set(frame.columns)
     dates, parts = [], []
     for name in kinds.dates:
-        date, columns = _fit_date(frame, name, taken, who)
+        date, columns = _fit_date(frame, name, taken)
         dates.append(date)
         parts += columns
     flags = [_flag(column.name, taken) for column in numbers if column.had_missing]
@@ -111,24 +113,24 @@ def chain_of(prepared: Prepared) -> Chain:
     return Chain([dates, fill, categorify, standardize])
 
 
-def _fit_number(frame: pd.DataFrame, name: str, who: str) -> Continuous:
-    facts = facts_of(as_numbers(read_column(frame[name], name, who), name, who).values, name, who)
+def _fit_number(frame: pd.DataFrame, name: str) -> Continuous:
+    facts = facts_of(as_numbers(read_column(frame[name], name), name).values, name)
     return _continuous(name, name, facts)
 
 
-def _fit_category(frame: pd.DataFrame, name: str, who: str) -> Categorical:
-    vocabulary, ordered = vocabulary_of(read_column(frame[name], name, who))
+def _fit_category(frame: pd.DataFrame, name: str) -> Categorical:
+    vocabulary, ordered = vocabulary_of(read_column(frame[name], name))
     return Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
 
 
-def _fit_date(frame: pd.DataFrame, name: str, taken: set[str], who: str) -> tuple[Date, list[Continuous | Categorical]]:
-    parts = Parts(as_moments(read_column(frame[name], name, who), name, who))
+def _fit_date(frame: pd.DataFrame, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
+    parts = Parts(as_moments(read_column(frame[name], name), name))
     kept = varying_parts(parts)
     columns: list[Continuous | Categorical] = []
     for part in kept:
         column_name = _take(f"{name}_{part}", taken)
         if part == "elapsed":
-            columns.append(_continuous(column_name, name, facts_of(parts.elapsed, name, who)))
+            columns.append(_continuous(column_name, name, facts_of(parts.elapsed, name)))
             continue
         places = parts.places(part)
         if part in CONTINUOUS_PARTS:

@@ -47,7 +47,7 @@ def family_of(kind: Hashable) -> Family | None:
     return next((family for family, kinds in _FAMILIES if isinstance(kind, type) and issubclass(kind, kinds)), None)
 
 
-def common_family(values: Iterable[object], name: str, who: str) -> Family | None:
+def common_family(values: Iterable[object], name: str) -> Family | None:
     """The one family of values none of which is missing; None where there are no values.
 
     Raises:
@@ -62,17 +62,17 @@ def common_family(values: Iterable[object], name: str, who: str) -> Family | Non
         remedy = (
             f"Make it one kind, such as frame[{name!r}].astype(str), or leave the column out: {asking('ignore', name)}"
         )
-        raise BadTypeError(who, f"column {name!r} must hold one kind of value, got {shown}", remedy)
+        raise BadTypeError(f"column {name!r} must hold one kind of value, got {shown}", remedy)
     for kind, value in examples.items():
         if family_of(kind) is None:
-            raise unreadable(who, name, f"{kind.__name__} such as {_short(value)}")
+            raise unreadable(name, f"{kind.__name__} such as {_short(value)}")
     return families.pop() if families else None
 
 
-def unreadable(who: str, name: str, what: str) -> BadTypeError:
+def unreadable(name: str, what: str) -> BadTypeError:
     """The error of a column that no network reads."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
-    return BadTypeError(who, problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
+    return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
 
 
 def parse_number(text: str) -> float | None:

@@ -40,7 +40,7 @@ class Standardize(Step):
         facts = {}
         for name in self.columns:
             values = _read(frame, name)
-            facts[name] = facts_of(values[~np.isnan(values)], name, "Standardize")
+            facts[name] = facts_of(values[~np.isnan(values)], name)
         self.means_ = {name: fact.mean for name, fact in facts.items()}
         self.spreads_ = {name: fact.spread for name, fact in facts.items()}
 
@@ -49,10 +49,10 @@ class Standardize(Step):
         new: dict[str, Any] = {}
         for name, mean in self.means_.items():
             new[name] = np.empty(len(frame), dtype=np.float32)
-            writer = number_writer(_read(frame, name), np.nan, mean, self.spreads_[name], name, "Standardize")
+            writer = number_writer(_read(frame, name), np.nan, mean, self.spreads_[name], name)
             writer(slice(0, len(frame)), new[name])
         return frame.assign(**new)
 
 
 def _read(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return as_numbers(read_column(frame[name], name, "Standardize"), name, "Standardize").values
+    return as_numbers(read_column(frame[name], name), name).values

@@ -36,14 +36,14 @@ class Facts:
     edges: tuple[float, ...]
 
 
-def facts_of(values: NDArray[Any], name: str, who: str) -> Facts:
+def facts_of(values: NDArray[Any], name: str) -> Facts:
     """The facts of a column of numbers, missing ones NaN.
 
     Raises:
         BadValueError: Infinities, or numbers too large to square.
 
     Example:
-        >>> facts_of(np.array([1.0, np.nan, 3.0]), "x", "demo").fill
+        >>> facts_of(np.array([1.0, np.nan, 3.0]), "x").fill
         2.0
     """
     if values.dtype.kind == "b":
@@ -55,7 +55,7 @@ def facts_of(values: NDArray[Any], name: str, who: str) -> Facts:
             counts = np.bincount(shifted)
             present = np.flatnonzero(counts)
             return facts_of_counts(present + (0 if shifted is values else low), counts[present])
-    return _facts_of_floats(values, name, who)
+    return _facts_of_floats(values, name)
 
 
 def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Facts:
@@ -77,20 +77,20 @@ def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing
     return Facts(fill, mean, spread, num_missing, _rising(edges))
 
 
-def _facts_of_floats(values: NDArray[Any], name: str, who: str) -> Facts:
+def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
     """Sum, median by partition (not a sort) and squares block by block: one copy of the column at most."""
     present = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
     if not np.isfinite(total):
-        check_finite(values, name, who)
+        check_finite(values, name)
         present = present[~np.isnan(present)]
     num_missing = len(values) - len(present)
     if not len(present):
         return Facts(0.0, 0.0, 1.0, num_missing, (0.0,))
     sample = present[:: -(-len(present) // MAX_SAMPLE)].copy()
     fill = _median(present)
-    mean, spread = _mean_and_spread(present, fill, num_missing, name, who)
+    mean, spread = _mean_and_spread(present, fill, num_missing, name)
     if num_missing:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
     edges = np.quantile((sample - mean) / spread, np.linspace(0, 1, NUM_EDGES))
@@ -105,9 +105,7 @@ def _median(values: NDArray[np.float64]) -> float:
     return float(upper if len(values) % 2 else values[:middle].max() / 2 + upper / 2)
 
 
-def _mean_and_spread(
-    present: NDArray[np.float64], fill: float, num_missing: int, name: str, who: str
-) -> tuple[float, float]:
+def _mean_and_spread(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
     if present.min() == present.max():
         return float(present[0]), 1.0
     num_rows = len(present) + num_missing
@@ -120,11 +118,11 @@ def _mean_and_spread(
     spread = float(np.sqrt(squares / num_rows))
     if not np.isfinite(spread):
         problem = f"column {name!r} holds numbers too large to standardize, up to {np.abs(present).max():g}"
-        raise BadValueError(who, problem, "Rescale it, for instance by its logarithm")
+        raise BadValueError(problem, "Rescale it, for instance by its logarithm")
     return mean, spread or 1.0
 
 
-def check_finite(values: NDArray[Any], name: str, who: str) -> None:
+def check_finite(values: NDArray[Any], name: str) -> None:
     """Refuses infinities.
 
     Raises:
@@ -133,22 +131,22 @@ def check_finite(values: NDArray[Any], name: str, who: str) -> None:
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
         first = bad[:MAX_SHOWN].tolist()
-        raise infinite(who, name, found_rows(len(bad), first, [float(values[row]) for row in first]))
+        raise infinite(name, found_rows(len(bad), first, [float(values[row]) for row in first]))
 
 
-def infinite(who: str, name: str, found: str) -> BadValueError:
+def infinite(name: str, found: str) -> BadValueError:
     """The error of infinities."""
     remedy = f"Replace them, such as frame[{name!r}].replace([np.inf, -np.inf], np.nan), or correct the source"
-    return BadValueError(who, f"column {name!r} must hold finite numbers, got {found}", remedy)
+    return BadValueError(f"column {name!r} must hold finite numbers, got {found}", remedy)
 
 
-def too_far(who: str, name: str, value: float) -> BadValueError:
+def too_far(name: str, value: float) -> BadValueError:
     """The error of a number that no float32 holds once standardized."""
     problem = f"column {name!r} holds {value!r}, too far from the training rows to compute with"
-    return BadValueError(who, problem, "Correct it, or set it to missing")
+    return BadValueError(problem, "Correct it, or set it to missing")
 
 
-def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float, name: str, who: str) -> Writer:
+def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float, name: str) -> Writer:
     """Writes `(value - mean) / spread` as float32, gaps filled; computed in float64.
 
     Raises:
@@ -156,7 +154,7 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float,
 
     Example:
         >>> out = np.empty(2, np.float32)
-        >>> number_writer(np.array([5.0, np.nan]), 3.0, 3.0, 2.0, "x", "demo")(slice(0, 2), out)
+        >>> number_writer(np.array([5.0, np.nan]), 3.0, 3.0, 2.0, "x")(slice(0, 2), out)
         >>> out.tolist()
         [1.0, 0.0]
     """
@@ -168,10 +166,10 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float,
         good = np.isfinite(out)
         if good.all():
             return
-        check_finite(values, name, who)
+        check_finite(values, name)
         gaps = np.isnan(values[rows])
         if (far := ~(good | gaps)).any():
-            raise too_far(who, name, float(values[rows][far][0]))
+            raise too_far(name, float(values[rows][far][0]))
         out[gaps] = (fill - mean) / spread
 
     if values.dtype.kind == "b":

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, TypeAlias, final
 import pandas as pd
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 from tabvision.preprocess.checks import check_frame, check_has, check_rows
 
 Fact: TypeAlias = Any  # plain data: numbers, text, and dicts and tuples of them
@@ -28,10 +28,11 @@ class Step(ABC):
 
     facts: ClassVar[tuple[str, ...]]  # the attributes that fitting sets
 
+    @speaking()
     def __init__(self, columns: Sequence[str]) -> None:
         if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
             remedy = "Pass a list such as ['age', 'size']"
-            raise BadTypeError(type(self).__name__, f"columns must be a list of names, got {columns!r}", remedy)
+            raise BadTypeError(f"columns must be a list of names, got {columns!r}", remedy)
         self.columns = tuple(columns)
 
     def fit(self, frame: pd.DataFrame) -> Self:
@@ -41,13 +42,13 @@ class Step(ABC):
             MissingColumnsError: Columns are not there.
             BadValueError: No rows, or values that cannot be worked with.
         """
-        who = type(self).__name__
-        check_frame(frame, who)
-        check_has(frame, self.columns, who)
-        check_rows(frame, who)
+        check_frame(frame)
+        check_has(frame, self.columns)
+        check_rows(frame)
         self._fit(frame)
         return self
 
+    @speaking()
     def transform(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A new frame with the columns worked on.
 
@@ -56,7 +57,7 @@ class Step(ABC):
             MissingColumnsError: Columns are not there.
         """
         self._check_fitted("transform")
-        check_has(frame, self.columns, type(self).__name__)
+        check_has(frame, self.columns)
         return self._transform(frame)
 
     @abstractmethod
@@ -74,6 +75,7 @@ class Step(ABC):
         return {"step": type(self).__name__, "columns": list(self.columns), **facts}
 
     @staticmethod
+    @speaking("Step")
     def from_dict(data: Mapping[str, Any]) -> Step:
         """The step that `to_dict` wrote.
 
@@ -82,21 +84,17 @@ class Step(ABC):
             UnknownNameError: No step has that name.
         """
         if not isinstance(data, Mapping):
-            raise BadTypeError(
-                "Step", f"a step must be an object, got {type(data).__name__}", "Pass what to_dict wrote"
-            )
+            raise BadTypeError(f"a step must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
         kinds = {kind.__name__: kind for kind in Step.__subclasses__()}
         if (name := data.get("step")) not in kinds:
-            raise UnknownNameError("Step", "step", name, kinds)
+            raise UnknownNameError("step", name, kinds)
         return kinds[name]._from_facts(data)  # noqa: SLF001 - our own class's
 
     @classmethod
     def _from_facts(cls, data: Mapping[str, Any]) -> Step:
         wanted = {"step", "columns", *cls.facts}
         if odd := sorted(wanted ^ set(data)):
-            raise BadValueError(
-                cls.__name__, f"facts missing or unknown: {odd}", f"Pass what to_dict wrote: {sorted(wanted)}"
-            )
+            raise BadValueError(f"facts missing or unknown: {odd}", f"Pass what to_dict wrote: {sorted(wanted)}")
         step = cls(data["columns"])
         for name in cls.facts:
             setattr(step, name, _from_json(data[name]))
@@ -104,9 +102,7 @@ class Step(ABC):
 
     def _check_fitted(self, asked: str) -> None:
         if not all(hasattr(self, name) for name in self.facts):
-            raise BadValueError(
-                type(self).__name__, f"{asked} was called before fit", "Call fit(frame) with training rows first"
-            )
+            raise BadValueError(f"{asked} was called before fit", "Call fit(frame) with training rows first")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.columns)})"
@@ -129,12 +125,11 @@ class Chain(Step):
 
     facts: ClassVar[tuple[str, ...]] = ()
 
+    @speaking()
     def __init__(self, steps: Sequence[Step]) -> None:
         super().__init__(())
         if odd := [step for step in steps if not isinstance(step, Step)]:
-            raise BadTypeError(
-                "Chain", f"steps must be preprocessing steps, got {odd[0]!r}", "Pass such as [Dates(['sold'])]"
-            )
+            raise BadTypeError(f"steps must be preprocessing steps, got {odd[0]!r}", "Pass such as [Dates(['sold'])]")
         self.steps = tuple(steps)
 
     @override
@@ -157,7 +152,7 @@ class Chain(Step):
     @override
     def _from_facts(cls, data: Mapping[str, Any]) -> Step:
         if set(data) != {"step", "steps"}:
-            raise BadValueError("Chain", f"facts missing or unknown: {sorted(data)}", "Pass what to_dict wrote")
+            raise BadValueError(f"facts missing or unknown: {sorted(data)}", "Pass what to_dict wrote")
         return cls([Step.from_dict(step) for step in data["steps"]])
 
     @override

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, speaking
 from tabvision.schema import Schema
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES = 400, 413, 415, 422
@@ -190,12 +190,13 @@ class Limits:
     max_waiting: int = 1_000
     read_seconds: float = 30.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the numbers."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             is_time = field.name == "read_seconds"
             if isinstance(value, bool) or not isinstance(value, (int, float) if is_time else int):
-                raise BadTypeError("Limits", f"{field.name} must be a number, got {value!r}", "Pass such as 1000")
+                raise BadTypeError(f"{field.name} must be a number, got {value!r}", "Pass such as 1000")
             if not value > 0:
-                raise BadValueError("Limits", f"{field.name} must be above 0, got {value!r}", "Pass such as 1000")
+                raise BadValueError(f"{field.name} must be above 0, got {value!r}", "Pass such as 1000")

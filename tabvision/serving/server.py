@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from typing_extensions import override
 from uvicorn.protocols.http import h11_impl
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.serving.requests import Limits
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
+@speaking("serve")
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to that address.
 
@@ -99,14 +100,14 @@ def listen(host: str, port: int) -> socket.socket:
         BadValueError: No such port or address, or one that is taken.
     """
     if isinstance(port, bool) or not isinstance(port, int):
-        raise BadTypeError(WHO, f"port must be a whole number, got {port!r}", "Pass such as 8000")
+        raise BadTypeError(f"port must be a whole number, got {port!r}", "Pass such as 8000")
     if not 0 <= port <= 65_535:
-        raise BadValueError(WHO, f"port must lie in 0 to 65535, got {port}", "Pass such as 8000")
+        raise BadValueError(f"port must lie in 0 to 65535, got {port}", "Pass such as 8000")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise BadValueError(WHO, f"{host!r} is no address here ({error.strerror})", "Pass such as 127.0.0.1") from error
+        raise BadValueError(f"{host!r} is no address here ({error.strerror})", "Pass such as 127.0.0.1") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -114,7 +115,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         problem = f"port {port} at {host} cannot be listened at ({error.strerror})"
-        raise BadValueError(WHO, problem, "Stop what listens there, or pass another port: --port 0") from error
+        raise BadValueError(problem, "Stop what listens there, or pass another port: --port 0") from error
     return listening
 
 
@@ -125,7 +126,7 @@ def _check_installed() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         problem = f"serving needs {error.name}, which is not installed"
-        raise BadValueError(WHO, problem, "Install it: pip install 'tabvision[serve]'") from error
+        raise BadValueError(problem, "Install it: pip install 'tabvision[serve]'") from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.plain import from_plain
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Task(ABC):
         return {"name": self.name, **facts}
 
     @staticmethod
+    @speaking("Task")
     def from_dict(data: Mapping[str, Any]) -> Task:
         """The task that `to_dict` wrote.
 
@@ -105,16 +106,14 @@ class Task(ABC):
             BadValueError: A fact is missing, unknown or out of range.
         """
         if not isinstance(data, Mapping):
-            raise BadTypeError(
-                "Task", f"a task must be an object, got {type(data).__name__}", "Pass what to_dict wrote"
-            )
+            raise BadTypeError(f"a task must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
         facts = {key: value for key, value in data.items() if key != "name"}
         from tabvision.tasks.registry import task_named  # which knows every task, and so cannot be known here
 
         kind = type(task_named(data.get("name")))
         known = {field.name for field in dataclasses.fields(kind)}
         if unknown := sorted(map(str, set(facts) - known)):
-            raise BadValueError(kind.__name__, f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
         return from_plain(facts, kind)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import (
     ClassWeights,
@@ -53,12 +53,13 @@ class Binary(Task):
     class_weights: ClassWeights = None
     focal_gamma: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the facts."""
-        check_share("Binary", "threshold", self.threshold)
-        check_smoothing("Binary", self.label_smoothing)
-        check_gamma("Binary", self.focal_gamma)
-        check_weights("Binary", self.class_weights, 2)
+        check_share("threshold", self.threshold)
+        check_smoothing(self.label_smoothing)
+        check_gamma(self.focal_gamma)
+        check_weights(self.class_weights, 2)
 
     @property
     @override
@@ -66,10 +67,11 @@ class Binary(Task):
         return 1
 
     @override
+    @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Binary:
         if num_classes != 2:
             raise BadValueError(
-                "Binary", f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()"
+                f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()"
             )
         return dataclasses.replace(
             self, class_weights=fit_weights(self.class_weights, np.bincount(target, minlength=2))

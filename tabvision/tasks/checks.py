@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,12 +30,11 @@ def class_shares(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
     return shares
 
 
+@speaking("Task")
 def known(weights: ClassWeights) -> tuple[float, ...]:
     """The weights as numbers; a task that is not fitted yet has none for "balanced"."""
     if weights is None or isinstance(weights, str):
-        raise BadValueError(
-            "Task", f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it"
-        )
+        raise BadValueError(f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
     return weights
 
 
@@ -47,59 +46,55 @@ def fit_weights(weights: ClassWeights, counts: NDArray[Any]) -> ClassWeights:
     return tuple((inverse * counts.sum() / (inverse * counts).sum()).tolist())
 
 
-def fitted_count(who: str, number: int | None) -> int:
+def fitted_count(number: int | None) -> int:
     """The number of outputs, once it is known."""
     if number is None:
         problem = "the number of outputs is not known before the data is"
-        raise BadValueError(who, problem, "Take the task from data.schema.task, or state the number")
+        raise BadValueError(problem, "Take the task from data.schema.task, or state the number")
     return number
 
 
-def check_agrees(who: str, stated: int | None, found: int) -> None:
+def check_agrees(stated: int | None, found: int) -> None:
     """Refuses a stated number of classes that the data contradicts."""
     if stated not in (None, found):
-        raise BadValueError(
-            who, f"num_classes is {stated}, but the training target has {found} classes", "Leave it out"
-        )
+        raise BadValueError(f"num_classes is {stated}, but the training target has {found} classes", "Leave it out")
 
 
-def check_count(who: str, what: str, value: object, *, least: int, remedy: str) -> None:
+def check_count(what: str, value: object, *, least: int, remedy: str) -> None:
     """Refuses what is no whole number from `least`; None is left to the data."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(who, f"{what} must be a whole number, got {value!r}", remedy)
+        raise BadTypeError(f"{what} must be a whole number, got {value!r}", remedy)
     if value < least:
-        raise BadValueError(who, f"{what} must be at least {least}, got {value}", remedy)
+        raise BadValueError(f"{what} must be at least {least}, got {value}", remedy)
 
 
-def check_share(who: str, what: str, value: object) -> None:
+def check_share(what: str, value: object) -> None:
     """Refuses what is no number in (0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(who, f"{what} must be a number in (0, 1), got {value!r}", "Pass a share such as 0.5")
+        raise BadTypeError(f"{what} must be a number in (0, 1), got {value!r}", "Pass a share such as 0.5")
     if not 0 < value < 1:
-        raise BadValueError(who, f"{what} must lie in (0, 1), got {value!r}", "Pass a share such as 0.5")
+        raise BadValueError(f"{what} must lie in (0, 1), got {value!r}", "Pass a share such as 0.5")
 
 
-def check_smoothing(who: str, value: object) -> None:
+def check_smoothing(value: object) -> None:
     """Refuses what is no number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(
-            who, f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1"
-        )
+        raise BadTypeError(f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1")
     if not 0 <= value < 1:
-        raise BadValueError(who, f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
+        raise BadValueError(f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
 
 
-def check_gamma(who: str, value: object) -> None:
+def check_gamma(value: object) -> None:
     """Refuses what is no finite number from 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]  # a number, by then
         problem = f"focal_gamma must be a finite number from 0, got {value!r}"
-        raise (BadValueError if number else BadTypeError)(who, problem, "Pass 2 for the usual focal loss, 0 for none")
+        raise (BadValueError if number else BadTypeError)(problem, "Pass 2 for the usual focal loss, 0 for none")
 
 
-def check_weights(who: str, weights: object, num_classes: int | None) -> None:
+def check_weights(weights: object, num_classes: int | None) -> None:
     """Refuses what is neither one positive number a class, "balanced" nor None."""
     if weights is None or weights == "balanced":
         return
@@ -108,13 +103,13 @@ def check_weights(who: str, weights: object, num_classes: int | None) -> None:
         isinstance(weight, int | float) and math.isfinite(weight) and weight > 0 for weight in weights
     )
     if not numbers:
-        raise BadValueError(who, f"class_weights must be positive numbers, got {weights!r}", remedy)
+        raise BadValueError(f"class_weights must be positive numbers, got {weights!r}", remedy)
     if num_classes is not None and len(weights) != num_classes:  # type: ignore[arg-type]  # a tuple, checked above
         problem = f"class_weights must have {num_classes} numbers, got {len(weights)}"  # type: ignore[arg-type]
-        raise BadValueError(who, problem, remedy)
+        raise BadValueError(problem, remedy)
 
 
-def checked_range(y_range: object, who: str = "Regression") -> tuple[float, float]:
+def checked_range(y_range: object) -> tuple[float, float]:
     """The range as two rising numbers."""
     remedy = "Pass (lowest, highest), such as (0, 5.5)"
     numbers = (
@@ -123,5 +118,5 @@ def checked_range(y_range: object, who: str = "Regression") -> tuple[float, floa
         and all(isinstance(end, int | float) and math.isfinite(end) for end in y_range)
     )
     if not numbers or y_range[0] >= y_range[1]:  # type: ignore[index]  # two numbers, checked just before
-        raise BadValueError(who, f"y_range must be two rising numbers, got {y_range!r}", remedy)
+        raise BadValueError(f"y_range must be two rising numbers, got {y_range!r}", remedy)
     return (float(y_range[0]), float(y_range[1]))  # type: ignore[index]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.errors import speaking
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import (
     ClassWeights,
@@ -54,23 +55,26 @@ class Multiclass(Task):
     class_weights: ClassWeights = None
     focal_gamma: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the facts."""
         remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
-        check_count("Multiclass", "num_classes", self.num_classes, least=2, remedy=remedy)
-        check_smoothing("Multiclass", self.label_smoothing)
-        check_gamma("Multiclass", self.focal_gamma)
-        check_weights("Multiclass", self.class_weights, self.num_classes)
+        check_count("num_classes", self.num_classes, least=2, remedy=remedy)
+        check_smoothing(self.label_smoothing)
+        check_gamma(self.focal_gamma)
+        check_weights(self.class_weights, self.num_classes)
 
     @property
     @override
+    @speaking("Multiclass")
     def num_outputs(self) -> int:
-        return fitted_count("Multiclass", self.num_classes)
+        return fitted_count(self.num_classes)
 
     @override
+    @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Multiclass:
-        check_agrees("Multiclass", self.num_classes, num_classes)
-        check_weights("Multiclass", self.class_weights, num_classes)
+        check_agrees(self.num_classes, num_classes)
+        check_weights(self.class_weights, num_classes)
         weights = fit_weights(self.class_weights, np.bincount(target, minlength=num_classes))
         return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.errors import speaking
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import (
     ClassWeights,
@@ -55,24 +56,27 @@ class Multilabel(Task):
     class_weights: ClassWeights = None
     focal_gamma: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the facts."""
         remedy = "Pass the number of labels, or leave it out and let the data say"
-        check_count("Multilabel", "num_classes", self.num_classes, least=1, remedy=remedy)
-        check_share("Multilabel", "threshold", self.threshold)
-        check_smoothing("Multilabel", self.label_smoothing)
-        check_gamma("Multilabel", self.focal_gamma)
-        check_weights("Multilabel", self.class_weights, self.num_classes)
+        check_count("num_classes", self.num_classes, least=1, remedy=remedy)
+        check_share("threshold", self.threshold)
+        check_smoothing(self.label_smoothing)
+        check_gamma(self.focal_gamma)
+        check_weights(self.class_weights, self.num_classes)
 
     @property
     @override
+    @speaking("Multilabel")
     def num_outputs(self) -> int:
-        return fitted_count("Multilabel", self.num_classes)
+        return fitted_count(self.num_classes)
 
     @override
+    @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Multilabel:
-        check_agrees("Multilabel", self.num_classes, num_classes)
-        check_weights("Multilabel", self.class_weights, num_classes)
+        check_agrees(self.num_classes, num_classes)
+        check_weights(self.class_weights, num_classes)
         weights = fit_weights(self.class_weights, target.sum(axis=0))
         return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
 

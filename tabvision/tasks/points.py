@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import check_count, checked_range, fitted_count
 
@@ -47,16 +47,18 @@ class Points(Task):
     num_points: int | None = None
     y_range: tuple[float, float] | None = (-1.0, 1.0)
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the facts."""
-        check_count("Points", "num_points", self.num_points, least=1, remedy="Leave it out; the data fills it in")
+        check_count("num_points", self.num_points, least=1, remedy="Leave it out; the data fills it in")
         if self.y_range is not None:
-            object.__setattr__(self, "y_range", checked_range(self.y_range, "Points"))
+            object.__setattr__(self, "y_range", checked_range(self.y_range))
 
     @property
     @override
+    @speaking("Points")
     def num_outputs(self) -> int:
-        return 2 * fitted_count("Points", self.num_points)
+        return 2 * fitted_count(self.num_points)
 
     @property
     @override
@@ -64,10 +66,11 @@ class Points(Task):
         return False
 
     @override
+    @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Points:
         found = target.shape[1] // 2
         if self.num_points not in (None, found):
-            raise BadValueError("Points", f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
+            raise BadValueError(f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
         return dataclasses.replace(self, num_points=found)
 
     @override

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tabvision.errors import UnknownNameError
+from tabvision.errors import UnknownNameError, speaking
 from tabvision.tasks.binary import Binary
 from tabvision.tasks.multiclass import Multiclass
 from tabvision.tasks.multilabel import Multilabel
@@ -12,6 +12,7 @@ from tabvision.tasks.regression import Regression
 KINDS = (Binary, Multiclass, Multilabel, Regression, Points)
 
 
+@speaking("Task")
 def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression | Points:
     """A fresh task of that name: binary, multiclass, multilabel, regression or points.
 
@@ -22,4 +23,4 @@ def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression | 
     for task in KINDS:
         if task.name == name:
             return task()
-    raise UnknownNameError("Task", "task", name, [task.name for task in KINDS])
+    raise UnknownNameError("task", name, [task.name for task in KINDS])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tasks.base import Task
 from tabvision.tasks.checks import (
     checked_range,
@@ -49,10 +49,11 @@ class Regression(Task):
     mean: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the facts."""
         if self.error not in ("mse", "mae", "huber"):
-            raise UnknownNameError("Regression", "error", self.error, ["mse", "mae", "huber"])
+            raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
         if self.y_range is not None:
             object.__setattr__(self, "y_range", checked_range(self.y_range))
         finite = all(math.isfinite(value) for value in (*self.mean, *self.spread))
@@ -60,12 +61,13 @@ class Regression(Task):
             problem = (
                 f"mean and spread must be finite, of one length, spread above 0, got {self.mean} and {self.spread}"
             )
-            raise BadValueError("Regression", problem, "Leave both out; the datamodule fills them in")
+            raise BadValueError(problem, "Leave both out; the datamodule fills them in")
 
     @property
     @override
+    @speaking("Regression")
     def num_outputs(self) -> int:
-        return fitted_count("Regression", len(self.mean) or None)
+        return fitted_count(len(self.mean) or None)
 
     @property
     @override
@@ -73,6 +75,7 @@ class Regression(Task):
         return False
 
     @override
+    @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Regression:
         mean, spread = target.mean(axis=0, dtype=np.float64), target.std(axis=0, dtype=np.float64)
         if self.y_range is not None:
@@ -80,10 +83,10 @@ class Regression(Task):
             outside = int(((target < low) | (target > high)).any(axis=1).sum())
             if outside:
                 problem = f"y_range is {low:g} to {high:g}, but {outside:,} training targets lie outside"
-                raise BadValueError("Regression", problem, f"Widen it; they span {target.min():g} to {target.max():g}")
+                raise BadValueError(problem, f"Widen it; they span {target.min():g} to {target.max():g}")
         if (spread == 0).any():
             problem = f"the training target must vary, got one value, {mean[spread == 0][0]:g}, in every row"
-            raise BadValueError("Regression", problem, "Choose another target or a larger training part")
+            raise BadValueError(problem, "Choose another target or a larger training part")
         return dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
 
     @override

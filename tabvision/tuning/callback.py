@@ -10,7 +10,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
@@ -54,26 +54,26 @@ class FindLR(Callback):
         {'rate': None}
     """
 
+    @speaking()
     def __init__(self, way: Way = "lowest", *, start: float = 1e-7, end: float = 10.0, num_steps: int = 100) -> None:
         if way not in WAYS:
-            raise UnknownNameError("FindLR", "way", way, WAYS)
-        check_sweep("FindLR", start, end, num_steps)
+            raise UnknownNameError("way", way, WAYS)
+        check_sweep(start, end, num_steps)
         self.way = way
         self.start, self.end, self.num_steps = start, end, num_steps
         self.rate: float | None = None
         self.finding: LRFinding | None = None
 
     @override
+    @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
         if trainer.lr_scheduler_configs:
             problem = "the module's configure_optimizers returns a scheduler, which keeps the rates it was made with"
-            raise BadValueError(
-                "FindLR", problem, "Return the optimizer alone, and schedule with OneCycle() or FineTune()"
-            )
+            raise BadValueError(problem, "Return the optimizer alone, and schedule with OneCycle() or FineTune()")
         if resumed and self.rate is None:
             problem = "a resumed fit takes its rate from the checkpoint, and this one holds none"
-            raise BadValueError("FindLR", problem, "Leave FindLR out, and pass the rate that the fit was begun with")
+            raise BadValueError(problem, "Leave FindLR out, and pass the rate that the fit was begun with")
         if not resumed:
             self._find(trainer, pl_module)
         assert self.rate is not None

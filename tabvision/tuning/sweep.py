@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
@@ -64,6 +64,7 @@ class Sweepable(Protocol):
         """Callbacks that keep for the sweep what this one would set in that epoch."""
 
 
+@speaking("lr_find")
 def lr_find(
     trainer: pl.Trainer,
     model: pl.LightningModule,
@@ -93,7 +94,7 @@ def lr_find(
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
-    check_sweep(WHO, start, end, num_steps)
+    check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
     sweepable = [callback for callback in trainer.callbacks if isinstance(callback, Sweepable)]  # type: ignore[attr-defined]
     kept = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
@@ -115,7 +116,7 @@ def _read(sweep: _Sweep) -> LRFinding:
     lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, sweep.num_steps)
     if len(losses) < 2:
         problem = f"the loss must be a number for more than {count(len(sweep.losses), 'step')}"
-        raise BadValueError(WHO, problem, "Start at a smaller rate, or look at the data and the loss")
+        raise BadValueError(problem, "Start at a smaller rate, or look at the data and the loss")
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
     found["lowest"] = suggestions.lowest(*suggestions.usable(sweep.lrs, sweep.raw_losses, sweep.num_steps))
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
@@ -232,11 +233,11 @@ def _strategy_like(trainer: pl.Trainer) -> Strategy | str:
     return DDPStrategy(process_group_backend=strategy.process_group_backend, start_method=start_method, **settings)
 
 
-def check_sweep(who: str, start: float, end: float, num_steps: int) -> None:
+def check_sweep(start: float, end: float, num_steps: int) -> None:
     """Raises a sentence unless the rates rise and there are steps enough to read."""
     if not 0 < start < end < math.inf:
         problem = f"rates must rise from above zero, got start={start!r} and end={end!r}"
-        raise BadValueError(who, problem, "Leave both out for 1e-7 to 10")
+        raise BadValueError(problem, "Leave both out for 1e-7 to 10")
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < LEAST_STEPS:
         problem = f"num_steps must be a whole number from {LEAST_STEPS}, got {num_steps!r}"
-        raise BadValueError(who, problem, "Leave it out for 100")
+        raise BadValueError(problem, "Leave it out for 100")

@@ -22,7 +22,7 @@ MakeTrainer = Callable[..., pl.Trainer]
 
 
 def groups_of(module: UserModule) -> list[LayerGroup]:
-    return layer_groups_of("demo", module, three_groups)
+    return layer_groups_of(module, three_groups)
 
 
 def held(optimizer: Optimizer) -> list[set[int]]:
@@ -33,9 +33,9 @@ def held(optimizer: Optimizer) -> list[set[int]]:
 def test_each_param_group_lies_in_one_layer_group(groups: Any) -> None:
     module = make_module()
     optimizer = module.configure_optimizers()
-    layers = layer_groups_of("demo", module, groups)
+    layers = layer_groups_of(module, groups)
 
-    divide_optimizer("demo", optimizer, layers, module)
+    divide_optimizer(optimizer, layers, module)
 
     assert held(optimizer) == [{id(parameter) for parameter in layer} for layer in layers]
     assert [group["layer_group"] for group in optimizer.param_groups] == [0, 1, 2]
@@ -48,7 +48,7 @@ def test_parameters_equal_in_value_are_told_apart_by_identity() -> None:
             parameter.zero_()
     optimizer = module.configure_optimizers()
 
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
 
     assert held(optimizer) == [{id(parameter) for parameter in part.parameters()} for part in three_groups(module)]
 
@@ -62,7 +62,7 @@ def test_options_of_several_own_param_groups_are_kept_and_names_are_unique() -> 
         lr=0.25,
     )
 
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
 
     names = [group["name"] for group in optimizer.param_groups]
     assert [group["layer_group"] for group in optimizer.param_groups] == [0, 0, 1, 1, 2, 2]
@@ -81,7 +81,7 @@ def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> N
     optimizer.step()
     state = dict(optimizer.state)
 
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
     optimizer.step()
 
     assert optimizer.state.keys() == state.keys()
@@ -91,10 +91,10 @@ def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> N
 def test_an_optimizer_that_is_divided_already_stays_as_it_is() -> None:
     module = make_module()
     optimizer = module.configure_optimizers()
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
     before = [dict(group) for group in optimizer.param_groups]
 
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
 
     assert [dict(group) for group in optimizer.param_groups] == before
 
@@ -104,7 +104,7 @@ def test_a_shared_parameter_counts_once() -> None:
     module.middle.append(module.middle[0])
     optimizer = module.configure_optimizers()
 
-    divide_optimizer("demo", optimizer, groups_of(module), module)
+    divide_optimizer(optimizer, groups_of(module), module)
 
     assert [len(params) for params in held(optimizer)] == [4, 2, 2]
 
@@ -119,11 +119,11 @@ def test_a_parameter_in_two_layer_groups_is_refused() -> None:
 
 def test_parameters_in_no_layer_group_are_listed_by_name() -> None:
     module = make_module()
-    layers = layer_groups_of("demo", module, lambda module: [module.body, module.head])
+    layers = layer_groups_of(module, lambda module: [module.body, module.head])
 
     sentence = r"2 parameters of the optimizer in no layer group: .*middle\.0\.bias.*middle\.0\.weight"
     with pytest.raises(BadValueError, match=sentence):
-        divide_optimizer("demo", module.configure_optimizers(), layers, module)
+        divide_optimizer(module.configure_optimizers(), layers, module)
 
 
 def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
@@ -131,7 +131,7 @@ def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
     optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
 
     with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
-        divide_optimizer("demo", optimizer, groups_of(module), module)
+        divide_optimizer(optimizer, groups_of(module), module)
 
 
 def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
@@ -139,7 +139,7 @@ def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
     optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
 
     with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
-        divide_optimizer("demo", optimizer, groups_of(module), module)
+        divide_optimizer(optimizer, groups_of(module), module)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
 )
 def test_a_group_of_the_wrong_kind_is_refused(groups: Any, sentence: str) -> None:
     with pytest.raises(BadTypeError, match=sentence):
-        layer_groups_of("demo", make_module(), groups)
+        layer_groups_of(make_module(), groups)
 
 
 @pytest.mark.parametrize("groups", [lambda _: [], lambda module: [nn.ReLU(), module]])
 def test_an_empty_group_or_none_is_refused(groups: Any) -> None:
     with pytest.raises(BadValueError, match="each layer group must have parameters"):
-        layer_groups_of("demo", make_module(), groups)
+        layer_groups_of(make_module(), groups)
 
 
 def test_groups_that_are_passed_win_over_the_modules_own() -> None:
@@ -169,8 +169,8 @@ def test_groups_that_are_passed_win_over_the_modules_own() -> None:
 
     module = WithGroups()
 
-    assert [group.name for group in layer_groups_of("demo", module, None)] == ["all"]
-    assert len(layer_groups_of("demo", module, three_groups)) == 3
+    assert [group.name for group in layer_groups_of(module, None)] == ["all"]
+    assert len(layer_groups_of(module, three_groups)) == 3
 
 
 class OwnOptimizer(UserModule):

@@ -28,8 +28,8 @@ from tabvision.errors import BadTypeError, BadValueError
 def test_classes_are_plain_values_in_order_and_codes_follow(values: Any, classes: tuple[Any, ...]) -> None:
     column = pd.Series(values)
 
-    found = labels.classes_of(column, "y", "here")
-    codes = labels.class_codes(column, found, "y", "here")
+    found = labels.classes_of(column, "y")
+    codes = labels.class_codes(column, found, "y")
 
     assert found == classes
     assert [type(label) for label in found] == [type(label) for label in classes]
@@ -38,9 +38,9 @@ def test_classes_are_plain_values_in_order_and_codes_follow(values: Any, classes
 
 
 def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
-    assert labels.class_codes(pd.Series([1, 0]), (0.0, 1.0), "y", "here").tolist() == [1, 0]
-    assert labels.class_codes(pd.Series(pd.Categorical(["b"])), ("a", "b"), "y", "here").tolist() == [1]
-    assert labels.class_codes(pd.Series(["b"], dtype=object), ("a", "b"), "y", "here").tolist() == [1]
+    assert labels.class_codes(pd.Series([1, 0]), (0.0, 1.0), "y").tolist() == [1, 0]
+    assert labels.class_codes(pd.Series(pd.Categorical(["b"])), ("a", "b"), "y").tolist() == [1]
+    assert labels.class_codes(pd.Series(["b"], dtype=object), ("a", "b"), "y").tolist() == [1]
 
 
 @pytest.mark.parametrize("kind", ["str", "category", "object"])
@@ -51,7 +51,7 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
         r"here: the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
     )
     with pytest.raises(BadValueError, match=sentence):
-        labels.class_codes(values, ("a", "b"), "y", "here")
+        labels.class_codes(values, ("a", "b"), "y")
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
 )
 def test_values_that_are_no_classes_are_refused(values: Any, sentence: str) -> None:
     with pytest.raises(BadTypeError, match=sentence):
-        labels.classes_of(pd.Series(values), "y", "here")
+        labels.classes_of(pd.Series(values), "y")
 
 
 def test_infinity_is_no_class() -> None:
     with pytest.raises(BadValueError, match="holds infinities, which are no class"):
-        labels.classes_of(pd.Series([1.0, np.inf]), "y", "here")
+        labels.classes_of(pd.Series([1.0, np.inf]), "y")
 
 
 @pytest.mark.parametrize(
     "values", [[1, 2], [1.0, 2.0], ["1", " 2 "], pd.Categorical(["1", "2"]), [Decimal(1), Decimal(2)], pd.array([1, 2])]
 )
 def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
-    numbers = labels.as_numbers(pd.Series(values), "y", "here")
+    numbers = labels.as_numbers(pd.Series(values), "y")
 
     assert numbers.tolist() == [1.0, 2.0]
     assert numbers.dtype == np.float64
@@ -87,29 +87,29 @@ def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
 
 def test_text_that_is_no_number_is_counted_and_shown() -> None:
     with pytest.raises(BadTypeError, match=r"Regression needs numbers; 2 of 4 values of 'y' cannot be read: 'x', 'z'"):
-        labels.as_numbers(pd.Series(["1", "x", "2", "z"]), "y", "here")
+        labels.as_numbers(pd.Series(["1", "x", "2", "z"]), "y")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
 def test_numbers_beyond_float32_are_refused(value: float) -> None:
     with pytest.raises(BadValueError, match=r"the target 'y' holds 1 number infinite or beyond 3\.4e\+38"):
-        labels.as_numbers(pd.Series([1.0, value]), "y", "here")
+        labels.as_numbers(pd.Series([1.0, value]), "y")
 
 
 def test_numbers_too_close_for_float32_are_refused() -> None:
     with pytest.raises(
         BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can hold\. Subtract"
     ):
-        labels.as_numbers(pd.Series(1.6e9 + np.arange(4)), "y", "here")
+        labels.as_numbers(pd.Series(1.6e9 + np.arange(4)), "y")
 
 
 def test_years_are_not_too_close() -> None:
-    assert labels.as_numbers(pd.Series([2019, 2020]), "y", "here").tolist() == [2019, 2020]
+    assert labels.as_numbers(pd.Series([2019, 2020]), "y").tolist() == [2019, 2020]
 
 
 def test_flags_that_are_none_are_shown() -> None:
     with pytest.raises(BadValueError, match="a column of labels must hold 0 and 1, or False and True; 'y' holds 0, 2"):
-        labels.as_flags(pd.Series([0, 2, 2]), "y", "here")
+        labels.as_flags(pd.Series([0, 2, 2]), "y")
 
 
 @pytest.mark.parametrize("kind", ["str", "object", "category"])
@@ -117,25 +117,25 @@ def test_flags_that_are_none_are_shown() -> None:
 def test_labels_are_parted_stripped_and_sorted(kind: str, separator: str) -> None:
     column = pd.Series([f"b{separator} a", "", f"{separator}b{separator}"]).astype(kind)
 
-    classes = labels.tags(column, separator, "y", "here")
+    classes = labels.tags(column, separator, "y")
 
     assert classes == ("a", "b")
-    assert labels.multi_hot(column, separator, classes, "y", "here").tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert labels.multi_hot(column, separator, classes, "y").tolist() == [[1, 1], [0, 0], [0, 1]]
 
 
 def test_a_label_that_training_lacks_is_named_and_counted() -> None:
     with pytest.raises(BadValueError, match=r"holds 1 label that no training row has: 'c' \(2 rows\)"):
-        labels.multi_hot(pd.Series(["a|c", "c"]), "|", ["a"], "y", "here")
+        labels.multi_hot(pd.Series(["a|c", "c"]), "|", ["a"], "y")
 
 
 def test_a_separator_needs_text() -> None:
     with pytest.raises(BadTypeError, match="a separator parts text, the target 'y' holds int64 values"):
-        labels.tags(pd.Series([1, 2]), "|", "y", "here")
+        labels.tags(pd.Series([1, 2]), "|", "y")
 
 
 def test_no_label_at_all_is_refused() -> None:
     with pytest.raises(BadValueError, match="the target 'y' holds no label in any row"):
-        labels.tags(pd.Series(["", " | "]), "|", "y", "here")
+        labels.tags(pd.Series(["", " | "]), "|", "y")
 
 
 @pytest.mark.parametrize("num_classes", [1, 3, 31, 32, 100])
@@ -147,7 +147,7 @@ def test_joining_undoes_parting(num_classes: int) -> None:
     joined = labels.joined(flags, classes, "|")
 
     assert joined.tolist() == ["|".join(itertools.compress(classes, row)) for row in flags]
-    assert (labels.multi_hot(pd.Series(joined, dtype="str"), "|", classes, "y", "here") == flags).all()
+    assert (labels.multi_hot(pd.Series(joined, dtype="str"), "|", classes, "y") == flags).all()
 
 
 def test_joining_no_rows_gives_none() -> None:

@@ -140,11 +140,11 @@ def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
     frame = pd.DataFrame({"age": [1], "salary": [2]})
     target = Target(columns=("salry",), task=Regression())
     with pytest.raises(MissingColumnsError, match=sentence):
-        infer_task(frame, ["salry"], who="here")
+        infer_task(frame, ["salry"])
     with pytest.raises(MissingColumnsError, match=sentence):
-        fit_target(frame, ["salry"], Regression(), who="here")
+        fit_target(frame, ["salry"], Regression())
     with pytest.raises(MissingColumnsError, match=sentence):
-        encode_target(frame, target, who="here")
+        encode_target(frame, target)
 
 
 def test_no_target_and_a_target_named_twice_are_refused() -> None:
@@ -160,7 +160,7 @@ def test_missing_targets_are_counted_and_the_remedy_named() -> None:
     for attempt in (
         lambda: fit_target(frame, ["y"], Binary()),
         lambda: encode_target(frame, fit_target(frame.dropna(), ["y"], Binary())),
-        lambda: check_missing(frame, ["y"], None, "here"),
+        lambda: check_missing(frame, ["y"], None),
     ):
         with pytest.raises(BadValueError, match=sentence):
             attempt()

@@ -18,7 +18,7 @@ def test_a_path_bytes_and_an_address_give_the_same(tmp_path: Path) -> None:
 
     with serving({"/a.ckpt": Page(b"content")}) as address:
         origins: list[Any] = [tmp_path / "a.ckpt", str(tmp_path / "a.ckpt"), b"content", f"{address}/a.ckpt"]
-        found = {read_bytes(origin, who="here") for origin in origins}
+        found = {read_bytes(origin) for origin in origins}
 
     assert found == {b"content"}
 
@@ -27,7 +27,7 @@ def test_a_redirect_is_followed() -> None:
     pages = {"/a": Page(status=302, headers={"Location": "/b"}), "/b": Page(b"content")}
 
     with serving(pages) as address:
-        assert read_bytes(f"{address}/a", who="here") == b"content"
+        assert read_bytes(f"{address}/a") == b"content"
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/a"])
@@ -36,12 +36,12 @@ def test_a_redirect_off_the_web_is_not_followed(target: str) -> None:
         serving({"/a": Page(status=302, headers={"Location": target})}) as address,
         pytest.raises(BadValueError, match=r"here: http://.*/a could not be read"),
     ):
-        read_bytes(f"{address}/a", who="here")
+        read_bytes(f"{address}/a")
 
 
 def test_a_page_that_is_not_there_is_told() -> None:
     with serving({}) as address, pytest.raises(BadValueError, match=r"could not be read \(Not Found\). Check the add"):
-        read_bytes(f"{address}/a", who="here")
+        read_bytes(f"{address}/a")
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
@@ -50,7 +50,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
         port = unused.getsockname()[1]
 
     with pytest.raises(BadValueError, match=r"could not be read \(.*refused\)"):
-        read_bytes(f"http://127.0.0.1:{port}/a", who="here")
+        read_bytes(f"http://127.0.0.1:{port}/a")
 
 
 def test_more_than_is_taken_is_not_read_to_the_end() -> None:
@@ -58,7 +58,7 @@ def test_more_than_is_taken_is_not_read_to_the_end() -> None:
         serving({"/a": Page(bytes(5_000))}) as address,
         pytest.raises(BadValueError, match=r"sends more than 1,000 bytes. Download it and pass its path"),
     ):
-        read_bytes(f"{address}/a", who="here", max_bytes=1_000)
+        read_bytes(f"{address}/a", max_bytes=1_000)
 
 
 def test_a_file_that_breaks_off_is_told() -> None:
@@ -66,25 +66,25 @@ def test_a_file_that_breaks_off_is_told() -> None:
         serving({"/a": Page(bytes(100), length=500)}) as address,
         pytest.raises(BadValueError, match=r"broke off after 100 of 500 bytes. Try again|could not be read"),
     ):
-        read_bytes(f"{address}/a", who="here")
+        read_bytes(f"{address}/a")
 
 
 @pytest.mark.parametrize("address", ["http://", "http://[", "https://a b/"])
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(BadValueError, match="could not be read"):
-        read_bytes(address, who="here")
+        read_bytes(address)
 
 
 @pytest.mark.parametrize("path", ["nowhere.ckpt", "", "file:///etc/passwd", "a\0b"])
 def test_a_missing_file_is_told(path: str) -> None:
     with pytest.raises(MissingFileError, match=r"here: no checkpoint at .*Pass the path of a .ckpt file"):
-        read_bytes(path, who="here")
+        read_bytes(path)
 
 
 @pytest.mark.parametrize("origin", [None, 3, ["a.ckpt"]])
 def test_another_kind_of_origin_is_refused(origin: Any) -> None:
     with pytest.raises(BadTypeError, match="must be a path, an http address or bytes, got"):
-        read_bytes(origin, who="here")
+        read_bytes(origin)
 
 
 def test_addresses_and_paths_are_told_apart() -> None:

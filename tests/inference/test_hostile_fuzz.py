@@ -95,7 +95,7 @@ def test_any_schema_is_read_and_used_or_refused(data: st.DataObject) -> None:
         assert Schema.from_dict(schema.to_dict()).to_dict() == schema.to_dict() or "nan" in repr(schema)
         str(schema)
         page(schema, "nonce")
-        InputReader(schema, "here")(raw(2))
+        InputReader(schema)(raw(2))
     except TabvisionError:
         return
 

@@ -12,7 +12,7 @@ from tests.inference.trained import raw, trained
 
 def test_frames_rows_and_columns_give_the_same_arrays() -> None:
     schema, frame = trained("binary")[2].schema, raw(10)
-    read = InputReader(schema, "here")
+    read = InputReader(schema)
     continuous, categorical = to_arrays(schema, frame)
 
     for source in (frame, frame.to_dict("records"), frame.to_dict("list")):
@@ -24,7 +24,7 @@ def test_frames_rows_and_columns_give_the_same_arrays() -> None:
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:
-    read, frame = InputReader(trained("binary")[2].schema, "here"), raw(4).set_index(pd.Index([6, 7, 8, 9]))
+    read, frame = InputReader(trained("binary")[2].schema), raw(4).set_index(pd.Index([6, 7, 8, 9]))
 
     assert read(frame).index is frame.index
     assert read(frame.to_dict("records")).index is None
@@ -32,7 +32,7 @@ def test_a_frames_index_is_kept_and_rows_have_none() -> None:
 
 def test_what_is_no_rows_is_refused() -> None:
     with pytest.raises(BadTypeError, match="here: "):
-        InputReader(trained("binary")[2].schema, "here")(3)
+        InputReader(trained("binary")[2].schema)(3)
 
 
 def test_a_quick_row_and_a_frame_count_the_unseen_alike() -> None:
@@ -40,7 +40,7 @@ def test_a_quick_row_and_a_frame_count_the_unseen_alike() -> None:
     name = next(column.name for column in schema.categorical if column.name == column.source)
     known = next(column.vocabulary[0] for column in schema.categorical if column.name == name)
     frame = raw(4).assign(**{name: pd.Series(["never seen", None, known, known], dtype=object)})
-    read = InputReader(schema, "here")
+    read = InputReader(schema)
 
     assert read(frame).unseen == read(frame.to_dict("records")).unseen == {name: 1}
     assert read(frame.tail(2)).unseen == {}

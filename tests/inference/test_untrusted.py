@@ -24,7 +24,7 @@ def zipped(content: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
 def test_what_a_trainer_wrote_is_taken() -> None:
     content = trained("binary")[0].read_bytes()
 
-    copy = torch.load(plain_archive(content, "it", "here"), weights_only=True)
+    copy = torch.load(plain_archive(content, "it"), weights_only=True)
 
     original = torch.load(io.BytesIO(content), weights_only=True)
     assert repr(copy) == repr(original)
@@ -35,7 +35,7 @@ def test_a_compressed_archive_is_not_unpacked() -> None:
     assert len(bomb) < 100_000
 
     with pytest.raises(BadValueError, match=r"here: it would expand to more than its \d\d,\d{3} bytes, as no Trainer"):
-        plain_archive(bomb, "it", "here")
+        plain_archive(bomb, "it")
 
 
 def test_a_directory_that_names_one_content_many_times_is_refused() -> None:
@@ -48,7 +48,7 @@ def test_a_directory_that_names_one_content_many_times_is_refused() -> None:
     tail[12:16] = (len(entry) * 50).to_bytes(4, "little")
 
     with pytest.raises(BadValueError, match="would expand to more than its"):
-        plain_archive(bytes(content[:start] + entry * 50 + tail), "it", "here")
+        plain_archive(bytes(content[:start] + entry * 50 + tail), "it")
 
 
 def test_a_wrong_checksum_is_told() -> None:
@@ -57,7 +57,7 @@ def test_a_wrong_checksum_is_told() -> None:
     with pytest.raises(
         BadValueError, match=r"it is damaged or no checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
     ):
-        plain_archive(content, "it", "here")
+        plain_archive(content, "it")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_wrong_checksum_is_told() -> None:
 )
 def test_what_is_no_archive_is_told(content: bytes, problem: str) -> None:
     with pytest.raises(BadValueError, match=problem):
-        plain_archive(content, "it", "here")
+        plain_archive(content, "it")
 
 
 @pytest.mark.parametrize("second", ["archive/data.pkl", "archive/DATA.PKL"])
@@ -78,21 +78,21 @@ def test_one_name_twice_is_refused(second: str) -> None:
         archive.writestr(second, b"\x80\x02}.")
 
     with pytest.raises(BadValueError, match="here: it holds one entry twice, as no Trainer writes it"):
-        plain_archive(file.getvalue(), "it", "here")
+        plain_archive(file.getvalue(), "it")
 
 
 def test_only_what_was_checked_is_read_of_two_archives_in_one_file() -> None:
     """Python reads the second, with shifted places; another library may take the places as they stand, in the first."""
     evil, good = zipped(b"\x80\x02cos\nsystem\n."), zipped(b"\x80\x02}q\x00.\x00\x00\x00")
 
-    copy = plain_archive(evil + good, "it", "here").getvalue()
+    copy = plain_archive(evil + good, "it").getvalue()
 
     assert b"system" not in copy
     assert zipfile.ZipFile(io.BytesIO(copy)).read("archive/data.pkl") == b"\x80\x02}q\x00.\x00\x00\x00"
 
 
 def test_ordinary_facts_are_taken() -> None:
-    check_plain({"a": [1, 2, {"b": (True, None, "text")}], "w": torch.zeros(3)}, 1_000, "it", "here")
+    check_plain({"a": [1, 2, {"b": (True, None, "text")}], "w": torch.zeros(3)}, 1_000, "it")
 
 
 def laughing() -> Any:
@@ -119,11 +119,11 @@ def deep() -> Any:
 @pytest.mark.parametrize("make", [laughing, itself, deep])
 def test_facts_without_end_are_refused(make: Any) -> None:
     with pytest.raises(BadValueError, match=r"are nested deeper or hold more than the file itself. Do not use it"):
-        check_plain({"hyper_parameters": make()}, 1_000, "it", "here")
+        check_plain({"hyper_parameters": make()}, 1_000, "it")
 
 
 def test_a_tensor_larger_than_its_file_is_refused() -> None:
     wide = torch.zeros(1).expand(10**12)  # one number, shown a great many times
 
     with pytest.raises(BadValueError, match=r"it holds a tensor of shape \(1000000000000,\), more than the file has"):
-        check_plain({"state_dict": {"w": wide}}, 1_000, "it", "here")
+        check_plain({"state_dict": {"w": wide}}, 1_000, "it")

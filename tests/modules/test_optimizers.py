@@ -32,7 +32,7 @@ def groups_of(net: nn.Sequential, **overrides: Any) -> list[dict[str, Any]]:
         LayerGroup("middle", (net[2], net[3])),
         LayerGroup("head", (net[4],)),
     ]
-    return param_groups("Test", layers, **({"lr": 0.1, "weight_decay": 0.5, "decay_norms": False} | overrides))
+    return param_groups(layers, **({"lr": 0.1, "weight_decay": 0.5, "decay_norms": False} | overrides))
 
 
 def make(name: str | Callable[..., Optimizer], groups: list[dict[str, Any]], **overrides: Any) -> Optimizer:
@@ -187,13 +187,13 @@ def test_a_function_makes_the_optimizer_from_the_groups() -> None:
 
 def test_an_unknown_optimizer_lists_the_close_names_first() -> None:
     with pytest.raises(UnknownNameError, match=r"Test: no optimizer named 'adamm'. Choices: adam, adamw, rmsprop, sgd"):
-        check_optimizer("Test", "adamm")
+        check_optimizer("adamm")
 
 
 @pytest.mark.parametrize("optimizer", [None, 3, ["adam"]])
 def test_an_optimizer_that_cannot_be_called_is_refused(optimizer: object) -> None:
     with pytest.raises(BadTypeError, match=r"optimizer must be a name or a function, got .*Pass one of adam, adamw"):
-        check_optimizer("Test", optimizer)
+        check_optimizer(optimizer)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_an_optimizer_that_cannot_be_called_is_refused(optimizer: object) -> Non
 )
 def test_a_wrong_decay_is_refused(weight_decay: object, decay: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        check_decay("Test", weight_decay, decay)
+        check_decay(weight_decay, decay)
 
 
 @pytest.mark.parametrize(
@@ -223,4 +223,4 @@ def test_a_wrong_decay_is_refused(weight_decay: object, decay: object, error: ty
 )
 def test_a_wrong_momentum_is_refused(momentum: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        check_momentum("Test", momentum)
+        check_momentum(momentum)

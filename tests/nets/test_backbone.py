@@ -91,7 +91,7 @@ def test_a_size_that_the_net_refuses_is_a_sentence(*, looks: bool) -> None:
     )
 
     with pytest.raises(BadValueError, match=message):
-        Body(Windows(looks=looks)).feature_shape((64, 32), "VisionModule")
+        Body(Windows(looks=looks)).feature_shape((64, 32))
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (7, 2)])
@@ -111,7 +111,7 @@ def first_weights(in_channels: int, *, pretrained: bool = True) -> tuple[Tensor,
     """The first convolution's weights before and after."""
     net = nn.Sequential(nn.Identity(), nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 8, 3))
     old = net[1].weight.detach().clone()  # type: ignore[operator]  # a convolution
-    adapt_channels("test", net, in_channels, pretrained=pretrained)
+    adapt_channels(net, in_channels, pretrained=pretrained)
     assert net(torch.randn(2, in_channels, 9, 9)).shape == (2, 8, 5, 5)
     return old, net[1].weight.detach()  # type: ignore[operator]
 
@@ -154,4 +154,4 @@ def test_without_pretrained_weights_all_channels_are_drawn() -> None:
 )
 def test_channels_that_cannot_be_changed_are_a_sentence(net: nn.Module, in_channels: Any, message: str) -> None:
     with pytest.raises(BadValueError, match=message):
-        adapt_channels("make_body", net, in_channels, pretrained=True)
+        adapt_channels(net, in_channels, pretrained=True)

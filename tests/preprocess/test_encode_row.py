@@ -21,7 +21,7 @@ from tests.preprocess.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
 FEATURES = fit_features(TRAINING, infer_kinds(TRAINING, target=["pay"]))
-ENCODE = RowEncoder(FEATURES, "Predictor")
+ENCODE = RowEncoder(FEATURES)
 ROW = TRAINING.iloc[3].to_dict()
 
 missing = st.sampled_from([None, float("nan"), np.nan, pd.NA, pd.NaT])
@@ -62,7 +62,7 @@ def test_one_row_is_encoded_as_a_frame_of_it(row: dict[str, Any]) -> None:
 def test_several_rows_are_encoded_or_refused_as_a_frame_of_them(rows: list[dict[str, Any]]) -> None:
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in VALUES})
 
-    ours, expected = outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame, "Predictor"))
+    ours, expected = outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame))
 
     if isinstance(expected, str):
         assert ours == expected

@@ -29,7 +29,7 @@ from tests.preprocess.tables import mixed_table
 
 
 def fit(frame: pd.DataFrame, **choices: Any) -> Features:
-    return fit_features(frame, infer_kinds(frame, target=["pay"], **choices), "Test")
+    return fit_features(frame, infer_kinds(frame, target=["pay"], **choices))
 
 
 def test_a_tables_columns_come_in_order_with_their_sources() -> None:
@@ -144,7 +144,7 @@ def test_only_training_rows_are_looked_at() -> None:
 )
 def test_training_rows_that_cannot_be_fitted_are_refused(frame: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"^Test: .*{message}"):
-        fit_features(frame, Kinds(continuous=("x",)), "Test")
+        fit_features(frame, Kinds(continuous=("x",)))
 
 
 def test_a_column_that_names_no_part_of_its_date_is_refused() -> None:

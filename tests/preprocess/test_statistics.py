@@ -20,7 +20,7 @@ from tabvision.preprocess.statistics import NUM_EDGES, facts_of, facts_of_counts
 def test_facts_are_numpys(dtype: str, num_rows: int) -> None:
     values = np.random.default_rng(num_rows).gamma(2, 20, num_rows).astype(dtype)
 
-    found = facts_of(values, "x", "Test")
+    found = facts_of(values, "x")
 
     numbers = values.astype(np.float64)
     assert_allclose(found.fill, np.median(numbers), rtol=1e-12)
@@ -30,7 +30,7 @@ def test_facts_are_numpys(dtype: str, num_rows: int) -> None:
 
 @pytest.mark.parametrize("values", [np.arange(10_000) ** 2 % 977, np.random.default_rng(0).normal(size=10_000)])
 def test_edges_cut_the_rows_into_equal_shares(values: np.ndarray[Any, np.dtype[Any]]) -> None:
-    found = facts_of(values, "x", "Test")
+    found = facts_of(values, "x")
 
     shares = np.histogram(((values - found.mean) / found.spread).astype(np.float32), np.array(found.edges))[0] / len(
         values
@@ -41,7 +41,7 @@ def test_edges_cut_the_rows_into_equal_shares(values: np.ndarray[Any, np.dtype[A
 
 
 def test_edges_rise_without_repeats() -> None:
-    edges = facts_of(np.array([0.0] * 90 + [1e-9] * 5 + [5.0] * 5), "x", "Test").edges
+    edges = facts_of(np.array([0.0] * 90 + [1e-9] * 5 + [5.0] * 5), "x").edges
 
     assert (np.diff(np.array(edges, dtype=np.float32)) > 0).all()
 
@@ -49,7 +49,7 @@ def test_edges_rise_without_repeats() -> None:
 def test_facts_count_the_filled_gaps() -> None:
     values = np.array([1.0, np.nan, 2.0, 9.0, np.nan])
 
-    found = facts_of(values, "x", "Test")
+    found = facts_of(values, "x")
 
     filled = np.where(np.isnan(values), 2.0, values)
     assert (found.fill, found.num_missing) == (2.0, 2)
@@ -57,7 +57,7 @@ def test_facts_count_the_filled_gaps() -> None:
 
 
 def test_a_column_without_values_has_harmless_facts() -> None:
-    found = facts_of(np.array([np.nan, np.nan]), "x", "Test")
+    found = facts_of(np.array([np.nan, np.nan]), "x")
 
     assert (found.fill, found.mean, found.spread, found.num_missing) == (0.0, 0.0, 1.0, 2)
 
@@ -66,7 +66,7 @@ def test_facts_leave_the_values_as_they_are() -> None:
     values = np.random.default_rng(0).normal(size=1_000)
     before = values.copy()
 
-    facts_of(values, "x", "Test")
+    facts_of(values, "x")
 
     assert (values == before).all()
 
@@ -77,7 +77,7 @@ def test_counting_and_going_through_the_rows_agree(numbers: list[int], gaps: int
     values, counts = np.unique(numbers, return_counts=True)
     rows = np.array([*map(float, numbers), *[np.nan] * gaps])
 
-    counted, gone_through = facts_of_counts(values, counts, gaps), facts_of(rows, "x", "Test")
+    counted, gone_through = facts_of_counts(values, counts, gaps), facts_of(rows, "x")
 
     assert counted.fill == gone_through.fill
     assert_allclose([counted.mean, counted.spread], [gone_through.mean, gone_through.spread], rtol=1e-9, atol=1e-12)
@@ -87,16 +87,16 @@ def test_counting_and_going_through_the_rows_agree(numbers: list[int], gaps: int
 def test_integers_far_apart_are_not_counted_one_by_one() -> None:
     values = np.array([-(2**60), 0, 2**60])
 
-    assert_allclose(facts_of(values, "x", "Test").spread, values.astype(float).std())
+    assert_allclose(facts_of(values, "x").spread, values.astype(float).std())
 
 
 def test_numbers_too_large_to_square_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"'x' holds numbers too large to standardize, up to 1e\+200. Rescale it"):
-        facts_of(np.array([1e200, -1e200]), "x", "Test")
+        facts_of(np.array([1e200, -1e200]), "x")
 
 
 def test_a_number_that_no_float32_holds_is_refused() -> None:
-    write = number_writer(np.array([1.0, 1e60]), 0.0, 0.0, 1.0, "x", "Test")
+    write = number_writer(np.array([1.0, 1e60]), 0.0, 0.0, 1.0, "x")
 
     with pytest.raises(
         BadValueError, match=r"'x' holds 1e\+60, too far from the training rows to compute with. Correct"
@@ -107,17 +107,17 @@ def test_a_number_that_no_float32_holds_is_refused() -> None:
 def test_large_numbers_survive_when_their_spread_is_as_large() -> None:
     out = np.empty(2, np.float32)
 
-    number_writer(np.array([1e60, 3e60]), 0.0, 2e60, 1e60, "x", "Test")(slice(0, 2), out)
+    number_writer(np.array([1e60, 3e60]), 0.0, 2e60, 1e60, "x")(slice(0, 2), out)
 
     assert out.tolist() == [-1.0, 1.0]
 
 
 def test_the_edges_of_many_rows_come_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=5_000)
-    whole = facts_of(values, "x", "Test")
+    whole = facts_of(values, "x")
     monkeypatch.setattr(facts, "MAX_SAMPLE", 1_000)
 
-    sampled = facts_of(values, "x", "Test")
+    sampled = facts_of(values, "x")
 
     assert (sampled.mean, sampled.fill) == (whole.mean, whole.fill)
     assert_allclose(sampled.edges[5:-5], whole.edges[5:-5], atol=0.2)

@@ -30,7 +30,7 @@ from tabvision.data.images.settings import IMAGENET, checked_size
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.tables.write import write_frame
-from tabvision.errors import BadTypeError, count
+from tabvision.errors import BadTypeError, count, speaking
 from tabvision.schema import Image
 from tabvision.tasks import Points
 
@@ -54,6 +54,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
 
     sources = "a folder or table"
 
+    @speaking()
     def __init__(
         self,
         image: Image,
@@ -68,10 +69,10 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         verbose: bool,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
-        check_workers(self.who, num_workers)
+        check_workers(num_workers)
         if not isinstance(device_augment, bool) and device_augment != "auto":
             problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
-            raise BadTypeError(self.who, problem, 'Leave it out for "auto"')
+            raise BadTypeError(problem, 'Leave it out for "auto"')
         self.image, self.size, self.augment = image, image.size, augment
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
@@ -93,13 +94,14 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         """What a checkpoint keeps of the data beside the schema: how pictures were varied, for looking at them again."""
         return {"augment": self.augment.to_dict()}
 
+    @speaking()
     def set_size(self, size: int | Sequence[int]) -> None:
         """Changes the size of the network's input, from the next pass over a loader on.
 
         Args:
             size: Side, or (height, width), in pixels.
         """
-        self.size = checked_size(size, self.who)
+        self.size = checked_size(size)
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
@@ -155,7 +157,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
             on_device = on_gpu if self.device_augment == "auto" else self.device_augment
             kind = DeviceView if on_device else TrainingView
             view = kind(self.size, self.image.resize, self.augment, self.seed)
-        workers = check_workers(self.who, self.num_workers, self._sharers())
+        workers = check_workers(self.num_workers, self._sharers())
         return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
 
     def _store(self, part: PartName) -> FileStore:
@@ -182,7 +184,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         folder = Path(self.trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / ("bad_files.csv" if rank == 0 else f"bad_files_rank{rank}.csv")
-        write_frame(self.bad_files, file, who=self.who, overwrite=True)
+        write_frame(self.bad_files, file, overwrite=True)
         self._num_written = len(self.bad.reasons)
         self._say(f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}.")
 

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from tabvision.data.images.decode import Pixels
 from tabvision.data.images.views import Presize
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 
 AUTO_BYTES = 2 * 2**30  # what "auto" takes at most, or a quarter of the machine's memory
 PAGE = 4096
@@ -89,6 +89,7 @@ class FolderCache(PictureCache):
         BadValueError: The folder cannot be written.
     """
 
+    @speaking("ImageDataModule")
     def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int) -> None:
         self.slot_bytes = -(-slot_bytes // PAGE) * PAGE
         self.folder = Path(folder).expanduser() / f"v{VERSION}-{key}-{num_rows}-{self.slot_bytes}"
@@ -103,7 +104,7 @@ class FolderCache(PictureCache):
             self._read_entries = np.memmap(self.folder / "entries.bin", ENTRY, "r", shape=(num_rows,))
         except OSError as error:
             problem = f"the cache {str(folder)!r} cannot be written: {error.strerror or error}"
-            raise BadValueError("ImageDataModule", problem, "Pass another folder, or cache=None") from error
+            raise BadValueError(problem, "Pass another folder, or cache=None") from error
         for descriptor in (self._pixels, self._entries):
             weakref.finalize(self, os.close, descriptor)
 
@@ -141,6 +142,7 @@ class FolderCache(PictureCache):
                 self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
 
 
+@speaking("ImageDataModule")
 def make_cache(
     wish: str | Path | None, presize: Presize, num_rows: int, *, num_slots: int, part: str, sharers: int = 1
 ) -> PictureCache | None:
@@ -163,7 +165,7 @@ def make_cache(
         return None
     if not isinstance(wish, str | Path) or not str(wish):
         problem = f'cache must be "auto", "memory", a folder or None, got {wish!r}'
-        raise BadTypeError("ImageDataModule", problem, "Pass one of these")
+        raise BadTypeError(problem, "Pass one of these")
     if wish not in ("auto", "memory"):
         return FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
     quarter = total_memory() // 4 // sharers

@@ -12,11 +12,13 @@ import pandas as pd
 from tabvision.data.images.decode import UnreadableImageError, open_picture
 from tabvision.data.images.folders import all_pictures
 from tabvision.data.images.reader import check_workers, single_threaded_cv2
+from tabvision.errors import speaking
 
 WHO = "check_images"
 FILES_AT_ONCE = 4096  # so that a million files do not wait as a million jobs
 
 
+@speaking("check_images")
 def check_images(folder: str | Path, *, num_workers: int | None = None) -> tuple[int, pd.DataFrame]:
     """Decodes every picture below a folder.
 
@@ -31,8 +33,8 @@ def check_images(folder: str | Path, *, num_workers: int | None = None) -> tuple
         MissingFileError: No such folder.
         BadValueError: There is no picture in it.
     """
-    workers = check_workers(WHO, num_workers)
-    table = all_pictures(folder, who=WHO)
+    workers = check_workers(num_workers)
+    table = all_pictures(folder)
     bad: list[tuple[str, str]] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(table.frame), FILES_AT_ONCE):

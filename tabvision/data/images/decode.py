@@ -50,7 +50,7 @@ class UnreadableImageError(BadValueError):
     @property
     def reason(self) -> str:
         """Why, in a few words."""
-        return str(self.args[1])
+        return str(self.args[0])
 
 
 class Stored(NamedTuple):

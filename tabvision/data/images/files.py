@@ -67,29 +67,28 @@ def is_picture(name: str) -> bool:
     return name.rpartition(".")[2].lower() in SUFFIXES and not name.startswith(".")
 
 
-def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_COLUMN, who: str) -> PictureTable:
+def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_COLUMN) -> PictureTable:
     r"""The same pictures with the labels that their file names hold.
 
     Args:
         table: The pictures.
         pattern: A regular expression for the file's name without its folder; its first group is the label.
         label: The name that the column of labels gets.
-        who: Who speaks in an error.
 
     Raises:
         BadValueError: No regular expression with a group, or names that it does not match.
 
     Example:
         >>> table = PictureTable(pd.DataFrame({"image": ["pets/great_dane_12.jpg"]}))
-        >>> labels_from_names(table, r"^(.+)_\d+", who="here").frame["label"].tolist()
+        >>> labels_from_names(table, r"^(.+)_\d+").frame["label"].tolist()
         ['great_dane']
     """
-    matcher = _compiled(pattern, who)
+    matcher = _compiled(pattern)
     names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
     matches = [matcher.search(name) for name in names]
     if missed := [name for name, match in zip(names, matches, strict=True) if match is None or match[1] is None]:
         problem = f"label_pattern {pattern!r} matches {count(len(names) - len(missed), 'file name')} of {len(names):,}"
-        raise BadValueError(who, f"{problem}; not {listed([repr(name) for name in missed])}", "Correct the pattern")
+        raise BadValueError(f"{problem}; not {listed([repr(name) for name in missed])}", "Correct the pattern")
     labels = [match[1] for match in matches if match is not None]
     return replace(table, frame=table.frame.assign(**{label: pd.array(labels, dtype="str")}))
 
@@ -102,7 +101,6 @@ def picture_table(
     suffix: str = "",
     encoding: str | None = None,
     text: Collection[str] = (),
-    who: str,
 ) -> PictureTable:
     """A table with a column of paths; whether they exist is for `check_files` to say.
 
@@ -113,7 +111,6 @@ def picture_table(
         suffix: What the paths lack at their end, such as ".jpg".
         encoding: Of a text file that is not UTF-8.
         text: Columns of a text file that are text, even if they look like numbers; the named column of paths always is.
-        who: Who speaks in an error.
 
     Raises:
         MissingColumnsError: No such column.
@@ -121,26 +118,26 @@ def picture_table(
         BadValueError: Missing paths, or no column of paths.
     """
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
-        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source], who)})
+        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
     if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one picture"
-        raise BadValueError(who, problem, "Pass the folder that holds the pictures, a table that names them, or a list")
+        raise BadValueError(problem, "Pass the folder that holds the pictures, a table that names them, or a list")
     if not isinstance(root, str | Path | None):
-        raise BadTypeError(who, f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
-    table = read_table(source, who=who, encoding=encoding, text={*text, *([] if path is None else [path])})
+        raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
+    table = read_table(source, encoding=encoding, text={*text, *([] if path is None else [path])})
     if root is None:
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
-    column = _path_column(table.frame, path, who)
+    column = _path_column(table.frame, path)
     return PictureTable(table.frame, path=column, root=str(root), suffix=suffix, notes=table.notes)
 
 
-def _packed(paths: Sequence[str], who: str) -> Any:  # noqa: ANN401 - pandas has no stubs
+def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
     try:
         return pd.array(paths, dtype="str")
     except UnicodeEncodeError as error:
         wrong = [path for path in paths if not is_utf8(path)]
         problem = f"the list holds {count(len(wrong), 'path')} that cannot be written as UTF-8"
-        raise BadValueError(who, f"{problem}: {listed([repr(path) for path in wrong])}", "Rename the files") from error
+        raise BadValueError(f"{problem}: {listed([repr(path) for path in wrong])}", "Rename the files") from error
 
 
 def is_utf8(text: str) -> bool:
@@ -157,7 +154,7 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_files(table: PictureTable, who: str) -> None:
+def check_files(table: PictureTable) -> None:
     """Refuses paths that do not exist: each folder is listed once, no file is opened.
 
     Raises:
@@ -174,7 +171,7 @@ def check_files(table: PictureTable, who: str) -> None:
         verb = "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
         problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
-        raise MissingFileError(who, problem, _remedy_for(missing[0], table))
+        raise MissingFileError(problem, _remedy_for(missing[0], table))
 
 
 def _remedy_for(file: str, table: PictureTable) -> str:
@@ -205,22 +202,22 @@ def _listing(folder: str) -> frozenset[str]:
         return frozenset()
 
 
-def _path_column(frame: pd.DataFrame, path: str | None, who: str) -> str:
+def _path_column(frame: pd.DataFrame, path: str | None) -> str:
     if path is None:
         text = [name for name in frame.columns if pd.api.types.is_string_dtype(frame[name])]
         path = next((name for name in text if _are_pictures(frame[name])), None)
         if path is None:
             problem = f"no column holds names of picture files; columns are {listed([*frame.columns])}"
-            raise BadValueError(who, problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
+            raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
     if path not in frame.columns:
-        raise MissingColumnsError(who, [path], frame.columns, "Name the column of paths")
+        raise MissingColumnsError([path], frame.columns, "Name the column of paths")
     if missing := int(frame[path].isna().sum()):
         problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
-        raise BadValueError(who, problem, f"Leave them out: frame.dropna(subset=[{path!r}])")
+        raise BadValueError(problem, f"Leave them out: frame.dropna(subset=[{path!r}])")
     kinds = {type(value) for value in frame[path].head(20)}
     if not all(issubclass(kind, str | os.PathLike | int | np.integer) for kind in kinds):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise BadTypeError(who, f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
+        raise BadTypeError(f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
     return path
 
 
@@ -230,12 +227,12 @@ def _are_pictures(values: pd.Series) -> bool:
     return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)
 
 
-def _compiled(pattern: str, who: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
     try:
         matcher = re.compile(pattern)
     except re.error as error:
-        raise BadValueError(who, f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
+        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
     if not matcher.groups:
-        raise BadValueError(who, f"label_pattern {pattern!r} has no group", remedy)
+        raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
     return matcher

@@ -64,72 +64,71 @@ class ClassFolder:
         return sum(len(folder.pictures) for folder in self.folders)
 
 
-def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2, who: str) -> PictureTable:
+def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2) -> PictureTable:
     """Pictures in folders named for their class, which may stand in folders named train, valid and test.
 
     Args:
         folder: Holds the class folders, or folders named train, valid (val) and test, which hold them.
         label: The name that the column of classes gets.
         least: How many classes there must be to train on.
-        who: Who speaks in an error.
 
     Raises:
         MissingFileError: No such folder.
         BadValueError: No class folders, too few, no picture in them, or names that are not UTF-8.
     """
-    root = check_folder(folder, who)
-    parts = part_folders(root, who)
+    root = check_folder(folder)
+    parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
     above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
-    classes = [ClassFolder(path, part, list(walk(path, above, who=who))) for top, part in tops for path in below(top)]
+    classes = [ClassFolder(path, part, list(walk(path, above))) for top, part in tops for path in below(top)]
     if not classes:
-        raise _no_classes(root, who)
-    _check_classes(root, classes, least, who)
+        raise _no_classes(root)
+    _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_pictures]
     sizes = [each.num_pictures for each in filled]
     names = _paths([folder for each in filled for folder in each.folders])
     frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top, who=who)) for top, _ in tops], classes))
+    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top)) for top, _ in tops], classes))
     del classes, filled
     pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
     return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
 
 
-def all_pictures(folder: str | Path, *, who: str) -> PictureTable:
+def all_pictures(folder: str | Path) -> PictureTable:
     """Every picture below a folder, without labels.
 
     Raises:
         MissingFileError: No such folder.
         BadValueError: There is no picture in it, or one whose name is not UTF-8.
     """
-    root = check_folder(folder, who)
-    found = list(walk(root, who=who))
+    root = check_folder(folder)
+    found = list(walk(root))
     names = _paths(found)
     if not len(names):
-        raise BadValueError(who, f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
+        raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
     return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True, notes=_others_note(found, []))
 
 
-def part_folders(root: str, who: str) -> list[tuple[str, int]] | None:
+def part_folders(root: str) -> list[tuple[str, int]] | None:
     """Folders that are parts, with their part; None where the folder's own folders are classes.
 
     A class may be called train: a training part holds folders and no pictures of its own.
     """
     found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not below(training) or len(next(walk(training, who=who)).pictures):
+    if training is None or not below(training) or len(next(walk(training)).pictures):
         return None
     return found
 
 
-def unlabeled_test(folder: str | Path, *, who: str) -> str | None:
+def unlabeled_test(folder: str | Path) -> str | None:
     """The folder of test pictures that stand in no class folders, or None."""
-    tests = [path for path, part in part_folders(str(Path(folder).expanduser()), who) or [] if part == TEST]
+    tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not below(path)), None)
 
 
-def check_folder(folder: str | Path, who: str) -> str:
+def check_folder(folder: str | Path) -> str:
     """The folder's path, if it is one.
 
     Raises:
@@ -140,11 +139,11 @@ def check_folder(folder: str | Path, who: str) -> str:
     if path.is_dir():
         return str(path)
     if path.exists():
-        raise BadValueError(who, f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the pictures")
+        raise BadValueError(f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the pictures")
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = closest(path.name, near)
     remedy = f"Did you mean {str(path.with_name(close))!r}" if close else "Check the path"
-    raise MissingFileError(who, f"no folder {str(folder)!r}", remedy)
+    raise MissingFileError(f"no folder {str(folder)!r}", remedy)
 
 
 def below(root: str) -> list[str]:
@@ -153,7 +152,7 @@ def below(root: str) -> list[str]:
         return sorted(entry.path for entry in entries if entry.is_dir() and _is_shown(entry.name))
 
 
-def walk(root: str, above: frozenset[tuple[int, int]] = frozenset(), *, who: str) -> Iterator[Folder]:
+def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Folder]:
     """A folder and those below it, in order of their names; links are followed, but never in a circle.
 
     Raises:
@@ -172,13 +171,13 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset(), *, who: str
             elif not entry.name.startswith("."):
                 num_others += 1
     names.sort()
-    yield Folder(root, _joined(root, names, who), num_others)
+    yield Folder(root, _joined(root, names), num_others)
     del names  # a million of them, where the folders below may hold as many
     for path in sorted(folders):
-        yield from walk(path, above | {place}, who=who)
+        yield from walk(path, above | {place})
 
 
-def _joined(folder: str, names: Sequence[str], who: str) -> pa.LargeStringArray:
+def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
     """The paths of a folder's files, packed, without a million Python strings on the way."""
     if not names:
         return pa.array([], pa.large_string())
@@ -186,15 +185,15 @@ def _joined(folder: str, names: Sequence[str], who: str) -> pa.LargeStringArray:
         before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
         return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
     except UnicodeEncodeError as error:
-        raise _no_utf8(folder, names, who) from error
+        raise _no_utf8(folder, names) from error
 
 
-def _no_utf8(folder: str, names: Sequence[str], who: str) -> BadValueError:
+def _no_utf8(folder: str, names: Sequence[str]) -> BadValueError:
     if not is_utf8(folder):
-        return BadValueError(who, f"the name of the folder {folder!r} is not UTF-8", "Rename it")
+        return BadValueError(f"the name of the folder {folder!r} is not UTF-8", "Rename it")
     wrong = [name for name in names if not is_utf8(name)]
     problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8"
-    return BadValueError(who, f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
+    return BadValueError(f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
 
 
 def _place(folder: str) -> tuple[int, int]:
@@ -208,24 +207,24 @@ def _is_shown(name: str) -> bool:
     return not name.startswith((".", "__"))
 
 
-def _no_classes(root: str, who: str) -> BadValueError:
-    own = next(walk(root, who=who))
+def _no_classes(root: str) -> BadValueError:
+    own = next(walk(root))
     remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
     if len(own.pictures):
-        return BadValueError(who, f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)
+        return BadValueError(f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)
     what = "holds no pictures and no class folders" if own.num_others or below(root) else "is empty"
-    return BadValueError(who, f"the folder {root!r} {what}", "Pass a folder with a folder of pictures for each class")
+    return BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of pictures for each class")
 
 
-def _check_classes(root: str, classes: Sequence[ClassFolder], least: int, who: str) -> None:
+def _check_classes(root: str, classes: Sequence[ClassFolder], least: int) -> None:
     training = sorted({each.label for each in classes if each.part == TRAIN and each.num_pictures})
     if not training:
         empty = listed([repr(each.label) for each in classes])
         problem = f"the class folders in {root!r} hold no pictures: {empty}"
-        raise BadValueError(who, problem, f"Pass a folder with {_known_suffixes()}")
+        raise BadValueError(problem, f"Pass a folder with {_known_suffixes()}")
     if len(training) < least:
         problem = f"{root!r} holds pictures of one class, {training[0]!r}"
-        raise BadValueError(who, problem, "Add a folder of pictures for every other class")
+        raise BadValueError(problem, "Add a folder of pictures for every other class")
 
 
 def _known_suffixes() -> str:

@@ -35,32 +35,31 @@ def as_points(task: Task | str | None) -> Points | None:
     return Points() if task == Points.name else None
 
 
-def fit_points(frame: pd.DataFrame, columns: Sequence[str], task: Points, who: str) -> Target:
+def fit_points(frame: pd.DataFrame, columns: Sequence[str], task: Points) -> Target:
     """The facts of a target of points.
 
     Args:
         frame: The training rows.
         columns: x and y of each point in turns.
         task: As stated.
-        who: Who speaks in an error.
 
     Raises:
         MissingColumnsError: No such column.
         BadTypeError: A column of something else than numbers.
         BadValueError: Half a point, or coordinates that cannot be pixels.
     """
-    check_columns(frame, columns, who)
-    points = read_points(frame, columns, who)
+    check_columns(frame, columns)
+    points = read_points(frame, columns)
     known = points[np.isfinite(points)]
     if not len(known):
-        raise BadValueError(who, "no training row has a point", "Choose other columns or a larger training part")
+        raise BadValueError("no training row has a point", "Choose other columns or a larger training part")
     if len(frame) > 1 and known.min() >= -1 and known.max() <= 1:
         problem = f"all points lie between {known.min():g} and {known.max():g}, so they are no pixels"
-        raise BadValueError(who, problem, f"{PIXELS}: multiply shares by the picture's width and height")
+        raise BadValueError(problem, f"{PIXELS}: multiply shares by the picture's width and height")
     return Target(columns=tuple(columns), task=task.fit(points, 0))
 
 
-def check_pairs(columns: Sequence[str], separator: str | None, who: str) -> None:
+def check_pairs(columns: Sequence[str], separator: str | None) -> None:
     """Refuses columns that are no pairs of x and y, and a separator.
 
     Raises:
@@ -68,12 +67,12 @@ def check_pairs(columns: Sequence[str], separator: str | None, who: str) -> None
     """
     if len(columns) % 2:
         problem = f"points need two columns each, x and y in turns, got {len(columns)}: {listed(columns)}"
-        raise BadValueError(who, problem, 'Name both of each, such as target=["left_x", "left_y"]')
+        raise BadValueError(problem, 'Name both of each, such as target=["left_x", "left_y"]')
     if separator is not None:
-        raise BadValueError(who, f"a separator is for labels, and points have none, got {separator!r}", "Leave it out")
+        raise BadValueError(f"a separator is for labels, and points have none, got {separator!r}", "Leave it out")
 
 
-def read_points(frame: pd.DataFrame, columns: Sequence[str], who: str) -> NDArray[np.float64]:
+def read_points(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
     """The points of each row; not a number where one is missing.
 
     Shape:
@@ -84,21 +83,21 @@ def read_points(frame: pd.DataFrame, columns: Sequence[str], who: str) -> NDArra
         BadValueError: An x without its y, or an infinity.
 
     Example:
-        >>> read_points(pd.DataFrame({"x": [3, None], "y": [4, None]}), ["x", "y"], "here").tolist()
+        >>> read_points(pd.DataFrame({"x": [3, None], "y": [4, None]}), ["x", "y"]).tolist()
         [[3.0, 4.0], [nan, nan]]
     """
     points = np.full((len(frame), len(columns)), np.nan)
     for place, name in enumerate(columns):
         there = np.asarray(frame[name].notna(), dtype=bool)
         if there.any():
-            points[there, place] = as_numbers(frame[name][there], name, who)
+            points[there, place] = as_numbers(frame[name][there], name)
     missing = np.isnan(points)
     for place in range(0, len(columns), 2):
         halves = missing[:, place] != missing[:, place + 1]
         if halves.any():
             x, y = columns[place : place + 2]
             problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold one of the two, first row "
-            raise BadValueError(who, f"{problem}{int(halves.argmax())}", "Leave both empty where a point is missing")
+            raise BadValueError(f"{problem}{int(halves.argmax())}", "Leave both empty where a point is missing")
     return points
 
 

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from tabvision.data import labels
 from tabvision.data.rows import divide_kept, named_target
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, as_split, parts_from
-from tabvision.errors import BadValueError, count, listed
+from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Schema, Target
 
 
-def target_columns(
-    target: str | Sequence[str] | None, schema: Schema | None, default: str | None, who: str
-) -> list[str]:
+def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
     """The target's columns: named, or the schema's, or the one that folders or file names fill.
 
     Raises:
@@ -25,9 +23,9 @@ def target_columns(
         BadValueError: None named where a table needs it, or others than the schema's.
     """
     if target is not None:
-        return list(named_target(target, schema, who))
+        return list(named_target(target, schema))
     if schema is None and default is None:
-        raise BadValueError(who, "a table needs the name of its target", "Pass target= a column, or several")
+        raise BadValueError("a table needs the name of its target", "Pass target= a column, or several")
     return [str(default)] if schema is None else list(schema.target.columns)
 
 
@@ -39,7 +37,6 @@ def divide(
     split: float | Split | None,
     *,
     seed: int,
-    who: str,
 ) -> Parts:
     """The row numbers of each part, as in the frame; only rows that are kept belong to one.
 
@@ -50,7 +47,6 @@ def divide(
         codes: Class codes of the kept rows, or None where the target has no classes.
         split: A share, a split or None; folders named for validation come before a share.
         seed: For what is random.
-        who: Who speaks in an error.
 
     Raises:
         BadValueError: A split beside folders that are one.
@@ -59,10 +55,10 @@ def divide(
         return divide_kept(as_split(split, stratify=codes is not None), frame, kept, codes, seed=seed)
     if isinstance(split, Split):
         problem = f"the folders say which pictures train and validate, and so does split={split}"
-        raise BadValueError(who, problem, "Leave split out, or pass a folder of class folders")
+        raise BadValueError(problem, "Leave split out, or pass a folder of class folders")
     own = part[kept]
     if (own == VALIDATION).any():
-        whole = parts_from(who, own, remedy="Put pictures into each of these folders")
+        whole = parts_from(own, remedy="Put pictures into each of these folders")
         return Parts(kept[whole.train], kept[whole.validation], kept[whole.test])
     training = np.flatnonzero(own == TRAIN)
     some = None if codes is None else codes[training]
@@ -71,6 +67,7 @@ def divide(
     return Parts(found.train, found.validation, np.sort(np.concatenate([found.test, kept[own == TEST]])))
 
 
+@speaking("split")
 def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> tuple[Parts, tuple[str, ...]]:
     """Parts in which training has every label: validation rows with one that it lacks train instead.
 
@@ -87,7 +84,7 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
     """
     used = np.sort(np.concatenate([parts.train, parts.validation]))
     values = frame[target].iloc[used]
-    flags = labels.multi_hot(values, separator, labels.tags(values, separator, target, "split"), target, "split") > 0
+    flags = labels.multi_hot(values, separator, labels.tags(values, separator, target), target) > 0
     trains = np.isin(used, parts.train)
     moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
     if not len(moved):

@@ -16,7 +16,7 @@ from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import VariedView
 from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, count, speaking
 
 # What a batch carries for its device, and leaves there before a module sees it
 EXTRAS = ("matrix", "light", "box", "noise", "size")
@@ -47,6 +47,7 @@ class ImageLoader:
         BadValueError: `batch_size` below 1, or fewer rows to shuffle than ranks.
     """
 
+    @speaking()
     def __init__(
         self,
         make_reader: Callable[[], BatchReader],
@@ -62,10 +63,10 @@ class ImageLoader:
         on_end: Callable[[], None] | None = None,
         has_points: bool = False,
     ) -> None:
-        batch_size = check_batch_size("ImageLoader", batch_size)
+        batch_size = check_batch_size(batch_size)
         if shuffle and len(rows) < world_size:
             problem = f"{world_size} ranks cannot share {count(len(rows), 'training picture')}"
-            raise BadValueError("ImageLoader", problem, "Use fewer devices")
+            raise BadValueError(problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
         self.has_points = has_points
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
@@ -122,7 +123,7 @@ class ImageLoader:
             read = _appended(read, other)
             if len(read.rows) >= least:
                 return read
-        raise BadValueError("ImageLoader", "too few pictures can be read to train on", "Replace the damaged files")
+        raise BadValueError("too few pictures can be read to train on", "Replace the damaged files")
 
     def _rows_after(self, read: Read) -> NDArray[np.int64]:
         """The part's other rows, those that come after the batch's first in number first."""

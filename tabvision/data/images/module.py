@@ -35,7 +35,7 @@ from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, encode_kept, row_weights, rows_with_target
 from tabvision.data.splits.base import Parts, Rows, Split
 from tabvision.data.targets import check_columns, check_shape, decode_labels, fit_target, stratify_codes
-from tabvision.errors import count
+from tabvision.errors import count, speaking
 from tabvision.schema import Schema
 from tabvision.tasks import Points, Task
 
@@ -88,6 +88,7 @@ class ImageDataModule(PictureDataModule):
         BadValueError: The pictures cannot be trained on as they are; the sentence says what to do.
     """
 
+    @speaking()
     def __init__(
         self,
         source: Pictures,
@@ -121,7 +122,7 @@ class ImageDataModule(PictureDataModule):
         points = as_points(task if schema is None else schema.task)
         if points is not None and schema is None:
             resize = resize or "squish"  # every point stays in view
-        known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize, WHO)
+        known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize)
         super().__init__(
             known,
             augmentation_named(augment),
@@ -136,9 +137,9 @@ class ImageDataModule(PictureDataModule):
         self.missing_target, self.weight = missing_target, weight
         text = () if schema is None else schema.text_columns
         where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
-        table = gathered(labeled_pictures(source, target, schema, where, who=WHO), split, encoding, who=WHO)
+        table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
         self.image = replace(known, name=table.path if schema is None else known.name)
-        columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None, WHO)
+        columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
         parts = self._fit(table, columns, points or task, separator, split, schema)
         self._fill(table, parts)
         self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
@@ -185,23 +186,23 @@ class ImageDataModule(PictureDataModule):
     ) -> Parts:
         """Chooses the task, divides the rows, and makes the schema from those that train."""
         self._say(*table.notes)
-        check_columns(table.frame, columns, WHO)
-        check_files(table, WHO)
+        check_columns(table.frame, columns)
+        check_files(table)
         kept = self._kept(table.frame, columns, task if schema is None else schema.task)
         targets = table.frame[list(columns)]  # the paths need not be copied
         rows = targets.iloc[kept]
         task = self._chosen_task(rows, columns, task, separator) if schema is None else schema.task
         codes = stratify_codes(rows, columns, task)
-        parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed, who=WHO)
+        parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts, notes = with_every_label(parts, table.frame, columns[0], separator)
             self._say(*notes)
         if schema is None:
             training = targets.iloc[parts.train]
             if isinstance(task, Points):
-                target = fit_points(training, columns, task, WHO)
+                target = fit_points(training, columns, task)
             else:
-                target = fit_target(training, columns, task, separator, who=WHO)
+                target = fit_target(training, columns, task, separator)
             schema = Schema(target=target, image=self.image)
         self.schema = schema
         return parts
@@ -210,17 +211,17 @@ class ImageDataModule(PictureDataModule):
         self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
     ) -> Task:
         if isinstance(task, Points):
-            check_pairs(columns, separator, WHO)
+            check_pairs(columns, separator)
             return task
-        task, notes = chosen_task(rows, columns, task, separator, WHO)
-        check_shape(columns, task, separator, WHO)
+        task, notes = chosen_task(rows, columns, task, separator)
+        check_shape(columns, task, separator)
         self._say(*notes)
         return task
 
     def _kept(self, frame: pd.DataFrame, columns: Sequence[str], task: Task | str | None) -> Rows:
         if isinstance(task, Points):  # some points of a picture may be missing
             return np.arange(len(frame), dtype=np.int64)
-        kept, notes = rows_with_target(frame, columns, self.missing_target, WHO)
+        kept, notes = rows_with_target(frame, columns, self.missing_target)
         self._say(*notes)
         return kept
 
@@ -236,8 +237,8 @@ class ImageDataModule(PictureDataModule):
         """Prepares what comes from sources of its own, or from a folder's test pictures without labels."""
         if test is not None:
             columns = self.schema.target.columns
-            self._add("test", labeled_pictures(test, columns, self.schema, where, least=1, who=WHO))
-        others = own_test(source, where, who=WHO) if predict is None else unlabeled_pictures(predict, where, who=WHO)
+            self._add("test", labeled_pictures(test, columns, self.schema, where, least=1))
+        others = own_test(source, where) if predict is None else unlabeled_pictures(predict, where)
         if others is not None:
             self._add("predict", others)
         self._check_weights()
@@ -245,11 +246,11 @@ class ImageDataModule(PictureDataModule):
 
     def _add(self, name: PartName, table: PictureTable) -> None:
         self._say(*table.notes)
-        check_files(table, WHO)
+        check_files(table)
         rows: Rows = np.arange(len(table.frame), dtype=np.int64)
         tensors: dict[str, Tensor] = {}
         if name == "test":
-            check_columns(table.frame, self.schema.target.columns, WHO)
+            check_columns(table.frame, self.schema.target.columns)
             rows = self._kept(table.frame, self.schema.target.columns, self.schema.task)
             tensors = self._tensors(table.frame, rows)
         self.parts[name], self.tables[name] = Part(tensors, torch.from_numpy(rows)), table
@@ -257,12 +258,12 @@ class ImageDataModule(PictureDataModule):
     def _tensors(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Tensor]:
         target = self.schema.target
         if isinstance(target.task, Points):
-            encoded = read_points(frame, target.columns, WHO).astype(np.float32)
+            encoded = read_points(frame, target.columns).astype(np.float32)
         else:
-            encoded = encode_kept(frame, target, rows, WHO)
+            encoded = encode_kept(frame, target, rows)
         tensors = {"target": torch.from_numpy(encoded)}
         if self.weight is not None:
-            tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, rows, WHO))
+            tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, rows))
         return tensors
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tabvision.data.images.decode import Picture, PictureSource, Pixels, UnreadableImageError
 from tabvision.data.images.stores import PictureStore, SourceStore
 from tabvision.data.images.views import EvaluationView, Extras, View
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.schema import Image
 
 CHUNK_ROWS = 16  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
@@ -169,9 +169,10 @@ class PictureReader:
         (torch.Size([1, 3, 4, 4]), [0], {1: 'not a picture in a known format'})
     """
 
+    @speaking()
     def __init__(self, image: Image, *, batch_size: int = 64, num_workers: int | None = None) -> None:
         self.image, self.batch_size = image, batch_size
-        self.num_workers = check_workers("PictureReader", num_workers)
+        self.num_workers = check_workers(num_workers)
 
     def batches(self, sources: Sequence[PictureSource]) -> Iterator[Read]:
         """The pictures in order; a batch's `rows` and `errors` count from the first source."""
@@ -182,7 +183,7 @@ class PictureReader:
         return reader.read_all((np.arange(at, min(at + self.batch_size, len(sources))) for at in starts), epoch=0)
 
 
-def check_workers(who: str, num_workers: object, sharers: int = 1) -> int:
+def check_workers(num_workers: object, sharers: int = 1) -> int:
     """A number of threads; None means one for each core that this process may use, shared with others on the machine.
 
     Raises:
@@ -190,7 +191,7 @@ def check_workers(who: str, num_workers: object, sharers: int = 1) -> int:
         BadValueError: It is negative.
 
     Example:
-        >>> check_workers("demo", 3), check_workers("demo", None) >= 1
+        >>> check_workers(3), check_workers(None) >= 1
         (3, True)
     """
     remedy = "Pass a whole number such as 4, or None for one a core"
@@ -198,9 +199,9 @@ def check_workers(who: str, num_workers: object, sharers: int = 1) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // sharers, MOST_WORKERS))
     if isinstance(num_workers, bool) or not isinstance(num_workers, int):
-        raise BadTypeError(who, f"num_workers must be a whole number, got {num_workers!r}", remedy)
+        raise BadTypeError(f"num_workers must be a whole number, got {num_workers!r}", remedy)
     if num_workers < 0:
-        raise BadValueError(who, f"num_workers must be at least 0, got {num_workers}", remedy)
+        raise BadValueError(f"num_workers must be at least 0, got {num_workers}", remedy)
     return num_workers
 
 

@@ -15,9 +15,7 @@ DEFAULT_SIZE = 224
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's: means and spreads over ImageNet's photos
 
 
-def image_facts(
-    schema: Schema | None, name: str, size: object, resize: str | None, normalize: Normalize, who: str
-) -> Image:
+def image_facts(schema: Schema | None, name: str, size: object, resize: str | None, normalize: Normalize) -> Image:
     """The picture as a schema holds it: as wished, the rest as in a schema that is used again.
 
     Raises:
@@ -27,19 +25,19 @@ def image_facts(
     """
     if schema is not None and schema.image is None:
         problem = "the schema holds no picture"
-        raise BadValueError(who, problem, "Pass the schema of a module that was trained on pictures")
+        raise BadValueError(problem, "Pass the schema of a module that was trained on pictures")
     known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
-    mean, spread = (known.mean, known.spread) if normalize is None else statistics(normalize, who)
+    mean, spread = (known.mean, known.spread) if normalize is None else statistics(normalize)
     return Image(
         name=known.name,
-        size=known.size if size is None else checked_size(size, who),
-        resize=known.resize if resize is None else checked_resize(resize, who),
+        size=known.size if size is None else checked_size(size),
+        resize=known.resize if resize is None else checked_resize(resize),
         mean=mean,
         spread=spread,
     )
 
 
-def checked_size(size: object, who: str) -> tuple[int, int]:
+def checked_size(size: object) -> tuple[int, int]:
     """A side, or (height, width), as (height, width).
 
     Raises:
@@ -47,30 +45,30 @@ def checked_size(size: object, who: str) -> tuple[int, int]:
         BadValueError: Not positive.
 
     Example:
-        >>> checked_size(224, "demo"), checked_size([96, 128], "demo")
+        >>> checked_size(224), checked_size([96, 128])
         ((224, 224), (96, 128))
     """
     sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
     remedy = "Pass a side in pixels such as 224, or (height, width)"
     if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) for side in sides):
-        raise BadTypeError(who, f"size must be a whole number or two of them, got {size!r}", remedy)
+        raise BadTypeError(f"size must be a whole number or two of them, got {size!r}", remedy)
     if min(sides) < 1:
-        raise BadValueError(who, f"size must be positive, got {size!r}", remedy)
+        raise BadValueError(f"size must be positive, got {size!r}", remedy)
     return sides[0], sides[1]
 
 
-def checked_resize(resize: str, who: str) -> Resize:
+def checked_resize(resize: str) -> Resize:
     """The name of a way to resize.
 
     Raises:
         UnknownNameError: No such way.
     """
     if resize not in get_args(Resize):
-        raise UnknownNameError(who, "resize", resize, get_args(Resize))
+        raise UnknownNameError("resize", resize, get_args(Resize))
     return cast("Resize", resize)
 
 
-def statistics(normalize: Normalize, who: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(normalize: Normalize) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and spread of each channel; empty for None.
 
     Raises:
@@ -79,22 +77,22 @@ def statistics(normalize: Normalize, who: str) -> tuple[tuple[float, ...], tuple
         UnknownNameError: No such name.
 
     Example:
-        >>> statistics("imagenet", "demo")[0]
+        >>> statistics("imagenet")[0]
         (0.485, 0.456, 0.406)
     """
     if normalize is None:
         return (), ()
     if isinstance(normalize, str):
         if normalize != "imagenet":
-            raise UnknownNameError(who, "normalize", normalize, ["imagenet"])
+            raise UnknownNameError("normalize", normalize, ["imagenet"])
         return IMAGENET
     remedy = 'Pass "imagenet", (mean, spread) with three numbers each, or None to leave it to the weights'
     try:
         mean, spread = (tuple(float(value) for value in values) for values in normalize)
     except (TypeError, ValueError):
-        raise BadTypeError(who, f"normalize must be means and spreads, got {normalize!r}", remedy) from None
+        raise BadTypeError(f"normalize must be means and spreads, got {normalize!r}", remedy) from None
     if len(mean) != 3 or len(spread) != 3:
-        raise BadTypeError(who, f"normalize needs three numbers each, got {normalize!r}", remedy)
+        raise BadTypeError(f"normalize needs three numbers each, got {normalize!r}", remedy)
     if min(spread) <= 0:
-        raise BadValueError(who, f"spreads must be positive, got {spread}", remedy)
+        raise BadValueError(f"spreads must be positive, got {spread}", remedy)
     return mean, spread

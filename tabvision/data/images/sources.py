@@ -45,27 +45,15 @@ class Where:
     label_pattern: str | None = None
     text: Collection[str] = ()
 
-    def table(self, source: Pictures, *, who: str, path: str | None = None) -> PictureTable:
+    def table(self, source: Pictures, *, path: str | None = None) -> PictureTable:
         """The pictures of a table or list."""
         return picture_table(
-            source,
-            path=path or self.path,
-            root=self.root,
-            suffix=self.suffix,
-            encoding=self.encoding,
-            text=self.text,
-            who=who,
+            source, path=path or self.path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
         )
 
 
 def labeled_pictures(
-    source: Pictures,
-    target: str | Sequence[str] | None,
-    schema: Schema | None,
-    where: Where,
-    *,
-    least: int = 2,
-    who: str,
+    source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, where: Where, *, least: int = 2
 ) -> PictureTable:
     """The pictures of a source and what is to be learned of each.
 
@@ -75,37 +63,36 @@ def labeled_pictures(
         schema: One that is used again, or None.
         where: How the source is to be read.
         least: How many classes folders must hold.
-        who: Who speaks in an error.
     """
-    label = target_columns(target, schema, LABEL_COLUMN, who)[0]
+    label = target_columns(target, schema, LABEL_COLUMN)[0]
     if where.label_pattern is None:
         if is_folder(source):
-            return class_folders(cast("str", source), label=label, least=least, who=who)
-        return where.table(source, who=who)
-    table = all_pictures(cast("str", source), who=who) if is_folder(source) else where.table(source, who=who)
-    return labels_from_names(table, where.label_pattern, label=label, who=who)
+            return class_folders(cast("str", source), label=label, least=least)
+        return where.table(source)
+    table = all_pictures(cast("str", source)) if is_folder(source) else where.table(source)
+    return labels_from_names(table, where.label_pattern, label=label)
 
 
-def unlabeled_pictures(source: Pictures, where: Where, *, who: str) -> PictureTable:
+def unlabeled_pictures(source: Pictures, where: Where) -> PictureTable:
     """The pictures to predict."""
     if is_folder(source):
-        return all_pictures(cast("str", source), who=who)
+        return all_pictures(cast("str", source))
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
-        return where.table(source, who=who, path=PATH_COLUMN)
-    return where.table(source, who=who)
+        return where.table(source, path=PATH_COLUMN)
+    return where.table(source)
 
 
-def own_test(source: Pictures, where: Where, *, who: str) -> PictureTable | None:
+def own_test(source: Pictures, where: Where) -> PictureTable | None:
     """A folder's own test pictures without labels, or None."""
-    folder = unlabeled_test(cast("str", source), who=who) if is_folder(source) and where.label_pattern is None else None
-    return None if folder is None else all_pictures(folder, who=who)
+    folder = unlabeled_test(cast("str", source)) if is_folder(source) and where.label_pattern is None else None
+    return None if folder is None else all_pictures(folder)
 
 
-def gathered(table: PictureTable, split: float | Split | None, encoding: str | None, *, who: str) -> PictureTable:
+def gathered(table: PictureTable, split: float | Split | None, encoding: str | None) -> PictureTable:
     """The table with the rows that a split brings along."""
     if not isinstance(split, Split) or table.part is not None:
         return table
-    return replace(table, frame=split.gather(table.frame, who=who, encoding=encoding))
+    return replace(table, frame=split.gather(table.frame, encoding=encoding))
 
 
 def is_folder(source: Pictures) -> bool:

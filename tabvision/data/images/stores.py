@@ -22,7 +22,7 @@ from tabvision.data.images.decode import (
 )
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.views import Presize, Size
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
 """A picture, or why there is none."""
@@ -76,11 +76,7 @@ class FileStore(PictureStore):
     """
 
     def __init__(
-        self,
-        table: PictureTable,
-        bad: BadFiles,
-        presize: Presize | None = None,
-        cache: PictureCache | None = None,
+        self, table: PictureTable, bad: BadFiles, presize: Presize | None = None, cache: PictureCache | None = None
     ) -> None:
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
         self._sizes: dict[int, Size] = {}  # of sources, where they are asked for
@@ -134,16 +130,13 @@ class BadFiles:
         BadValueError: It is out of range.
     """
 
+    @speaking("ImageDataModule")
     def __init__(self, most_share: float) -> None:
         if isinstance(most_share, bool) or not isinstance(most_share, int | float):
-            raise BadTypeError(
-                "ImageDataModule", f"bad_share must be a number, got {most_share!r}", "Pass such as 0.01"
-            )
+            raise BadTypeError(f"bad_share must be a number, got {most_share!r}", "Pass such as 0.01")
         if not 0 <= most_share <= 1:
             problem = f"bad_share must lie in [0, 1], got {most_share!r}"
-            raise BadValueError(
-                "ImageDataModule", problem, "Pass the share of files that may be unreadable, such as 0.01"
-            )
+            raise BadValueError(problem, "Pass the share of files that may be unreadable, such as 0.01")
         self.num_files, self.most_share = 0, most_share
         self.reasons: dict[str, str] = {}
 
@@ -151,6 +144,7 @@ class BadFiles:
         """Writes one down; several threads may at once."""
         self.reasons[file] = reason
 
+    @speaking("ImageDataModule")
     def check(self) -> None:
         """Refuses to go on with too many.
 
@@ -165,7 +159,7 @@ class BadFiles:
         remedy = (
             "Replace or remove them (tabvision check-images lists them all), or allow more with bad_share (--bad-share)"
         )
-        raise BadValueError("ImageDataModule", problem, remedy)
+        raise BadValueError(problem, remedy)
 
     def frame(self) -> pd.DataFrame:
         """Columns `image` and `reason`, sorted by file."""

@@ -38,7 +38,7 @@ from tabvision.data.rows import divide_kept, encode_kept
 from tabvision.data.splits.base import Parts, Split, as_split
 from tabvision.data.splits.ordered import ratings_split
 from tabvision.data.tables.read import Source, read_table
-from tabvision.errors import count
+from tabvision.errors import count, speaking
 from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Task
@@ -90,6 +90,7 @@ class CollabDataModule(TensorDataModule):
         ((0.5, 5.5), torch.Size([2, 2]))
     """
 
+    @speaking()
     def __init__(
         self,
         source: Source,
@@ -115,23 +116,21 @@ class CollabDataModule(TensorDataModule):
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
-        check_names(user, item, rating, WHO, timestamp=timestamp, title=title)
-        check_settings(rating, task, y_range, negatives, WHO)
+        check_names(user, item, rating, timestamp=timestamp, title=title)
+        check_settings(rating, task, y_range, negatives)
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
         self.duplicates, self.missing = duplicates, missing
         self.encoding = encoding
-        divide = (
-            ratings_split(split, user, timestamp, WHO) if isinstance(split, str) else as_split(split, stratify=False)
-        )
-        self.frame = self._whole(divide.gather(self._read(source, schema), who=WHO, encoding=encoding), timestamp)
+        divide = ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
+        self.frame = self._whole(divide.gather(self._read(source, schema), encoding=encoding), timestamp)
         kept = self._kept(self.frame, self._deciding(timestamp, split))
-        check_several(self.frame.iloc[kept], user, item, WHO)
+        check_several(self.frame.iloc[kept], user, item)
         parts = divide_kept(divide, self.frame, kept, seed=seed)
         if schema is None:
             training = self.frame.iloc[parts.train]
             schema = self._fit(training, task, y_range, self._titles(titles, title), title)
         else:
-            check_schema(schema, user, item, rating, WHO)
+            check_schema(schema, user, item, rating)
         self.schema = schema
         self._fill(parts, {"test": test, "predict": predict})
         self._say(self.summary(), *self._remarks())
@@ -145,9 +144,10 @@ class CollabDataModule(TensorDataModule):
         """Codes of user and item of the training pairs, (2, P) int32."""
         return self._codes[self.parts["train"].rows].T.contiguous()
 
+    @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
         """Codes of user and item of the pairs in a part that were taken, (2, P) int32; drawn negatives are left out."""
-        check_part(self.parts, part, WHO)
+        check_part(self.parts, part)
         tensors, rows = self.parts[part]
         pairs = tensors["categorical"][rows]
         if self.rating is None:
@@ -166,17 +166,17 @@ class CollabDataModule(TensorDataModule):
             return loader
         return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
 
-    def _read(self, source: Source, schema: Schema | None, who: str = WHO) -> pd.DataFrame:
+    def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, who=who, encoding=self.encoding, text=text)
+        table = read_table(source, encoding=self.encoding, text=text)
         self._say(*table.notes)
         return table.frame
 
     def _whole(self, frame: pd.DataFrame, timestamp: str | None = None) -> pd.DataFrame:
         """The frame with its columns there, and whole ids."""
         others = [name for name in (self.rating, timestamp) if name is not None]
-        check_present(frame, [self.user, self.item, *others], WHO)
-        frame, notes = with_whole_ids(frame, [self.user, self.item], WHO)
+        check_present(frame, [self.user, self.item, *others])
+        frame, notes = with_whole_ids(frame, [self.user, self.item])
         self._say(*notes)
         return frame
 
@@ -190,16 +190,16 @@ class CollabDataModule(TensorDataModule):
     def _kept(self, frame: pd.DataFrame, timestamp: str | None) -> NDArray[np.int64]:
         """Rows without gaps and without a later row of the same pair."""
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
-        rows, gaps = complete_rows(frame, needed, self.missing, WHO)
+        rows, gaps = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
-            rows = in_time(frame, rows, timestamp, WHO)
-        rows, repeats = without_duplicates(frame, rows, (self.user, self.item), self.duplicates, WHO)
+            rows = in_time(frame, rows, timestamp)
+        rows, repeats = without_duplicates(frame, rows, (self.user, self.item), self.duplicates)
         self._say(*gaps, *repeats)
         return np.sort(rows)
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles, None, f"{WHO}, titles")
+            return self._read(titles, None)
         return None if title is None else self.frame
 
     def _fit(
@@ -211,9 +211,9 @@ class CollabDataModule(TensorDataModule):
         title: str | None,
     ) -> Schema:
         kinds = Kinds(continuous=(), categorical=(self.user, self.item), dates=(), left_out=(), notes=())
-        users, items = fit_features(training, kinds, who=WHO).categorical
+        users, items = fit_features(training, kinds).categorical
         if titles is not None:
-            names, notes = titles_of(items, titles, title or "title", WHO)
+            names, notes = titles_of(items, titles, title or "title")
             items = Categorical(name=items.name, source=items.source, vocabulary=items.vocabulary, titles=names)
             self._say(*notes)
         if self.rating is None:
@@ -221,7 +221,7 @@ class CollabDataModule(TensorDataModule):
             self._say(f"{taken}; {self.negatives} not taken are drawn beside each. Override with rating, negatives.")
             return Schema(target=IMPLICIT_TARGET, categorical=(users, items))
         scale = self.frame[self.rating].dropna()
-        target, sentence = ratings_target(training, self.rating, task, y_range, scale, WHO)
+        target, sentence = ratings_target(training, self.rating, task, y_range, scale)
         self._say(sentence)
         return Schema(target=target, categorical=(users, items))
 
@@ -243,26 +243,26 @@ class CollabDataModule(TensorDataModule):
     def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
         """A part from a source of its own. Ids may be missing: the unknown user or item answers."""
         needs_rating = name == "test" and self.rating is not None
-        check_present(frame, [self.user, self.item, *([str(self.rating)] if needs_rating else [])], WHO)
-        frame, notes = with_whole_ids(frame, [self.user, self.item], WHO)
+        check_present(frame, [self.user, self.item, *([str(self.rating)] if needs_rating else [])])
+        frame, notes = with_whole_ids(frame, [self.user, self.item])
         self._say(*notes)
         codes, rows = self._code(frame), np.arange(len(frame), dtype=np.int64)
         if name != "test":
             return Part({"categorical": codes}, torch.from_numpy(rows))
         if needs_rating:
-            rows, notes = complete_rows(frame, [str(self.rating)], self.missing, WHO)
-            self._say(*notes, *out_of_range(frame.iloc[rows], self.schema.target, name, WHO))
+            rows, notes = complete_rows(frame, [str(self.rating)], self.missing)
+            self._say(*notes, *out_of_range(frame.iloc[rows], self.schema.target, name))
         return Part(self._with_target(frame, codes, rows), torch.from_numpy(rows))
 
     def _code(self, frame: pd.DataFrame) -> Tensor:
         """(N, 2) int32 codes; 0 for users and items that training lacks."""
-        return torch.from_numpy(to_arrays(self.schema, frame, who=WHO)[1])
+        return torch.from_numpy(to_arrays(self.schema, frame)[1])
 
     def _with_target(self, frame: pd.DataFrame, codes: Tensor, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The tensors of a part; rows that nothing visits have a target of zeros."""
         if self.rating is None:
             return {"categorical": codes, "target": torch.ones(len(codes), dtype=torch.int64)}
-        target = encode_kept(frame, self.schema.target, np.sort(rows), WHO)
+        target = encode_kept(frame, self.schema.target, np.sort(rows))
         return {"categorical": codes, "target": torch.from_numpy(target)}
 
     def _sampler(self, pairs: Tensor) -> NegativeSampler:
@@ -293,7 +293,7 @@ class CollabDataModule(TensorDataModule):
         if self.rating is None:
             return []
         held_out = {"validation": self.frame.iloc[parts.validation], "test": self.frame.iloc[parts.test]}
-        return [note for name, frame in held_out.items() for note in out_of_range(frame, self.schema.target, name, WHO)]
+        return [note for name, frame in held_out.items() for note in out_of_range(frame, self.schema.target, name)]
 
     def _remarks(self) -> list[str]:
         """A sentence for each part with users or items that training lacks."""

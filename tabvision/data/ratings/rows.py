@@ -21,7 +21,7 @@ Missing = Literal["error", "drop"]
 LARGEST_EXACT = 2**53  # from here on a float skips whole numbers
 
 
-def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tuple[pd.DataFrame, list[str]]:
+def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """The frame with ids that came as floats turned into whole numbers, and a sentence for each such column.
 
     Joining tables turns whole numbers into floats where a row finds no partner.
@@ -31,7 +31,7 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tup
             ids of several kinds.
 
     Example:
-        >>> frame, notes = with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"], "here")
+        >>> frame, notes = with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])
         >>> frame["user"].tolist(), notes
         ([1, 2], ["Column 'user' holds floats that are all whole: taken as whole numbers."])
     """
@@ -39,46 +39,44 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str], who: str) -> tup
     for name in columns:
         values = frame[name]
         if values.dtype == object:
-            _check_one_kind(values.dropna(), name, who)
+            _check_one_kind(values.dropna(), name)
         if not pd.api.types.is_float_dtype(values):
             continue
         present = values.dropna()
-        _check_whole(present, name, who)
+        _check_whole(present, name)
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
             notes.append(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return (frame.assign(**new) if new else frame), notes
 
 
-def _check_whole(ids: pd.Series, name: str, who: str) -> None:
+def _check_whole(ids: pd.Series, name: str) -> None:
     fractions = ids[~np.isfinite(ids) | (ids % 1 != 0)]
     if len(fractions):
         problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
-        raise BadTypeError(who, problem, "Name the column with the ids; a quantity is no id")
+        raise BadTypeError(problem, "Name the column with the ids; a quantity is no id")
     if len(rounded := ids[ids.abs() >= LARGEST_EXACT]):
         problem = (
             f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
         )
-        raise BadTypeError(who, problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
+        raise BadTypeError(problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
 
 
-def _check_one_kind(ids: pd.Series, name: str, who: str) -> None:
+def _check_one_kind(ids: pd.Series, name: str) -> None:
     """Ids 1 and "1" would be two users."""
     examples: dict[Any, Any] = {type(value): value for value in reversed(ids.tolist())}
     families = {family_of(kind) for kind in examples}
     if None in families:
         kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
         problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
-        raise BadTypeError(who, problem, "Name the column with the ids, one in each row")
+        raise BadTypeError(problem, "Name the column with the ids, one in each row")
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
         remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"
-        raise BadTypeError(who, f"column {name!r} must hold ids of one kind, got {shown}", remedy)
+        raise BadTypeError(f"column {name!r} must hold ids of one kind, got {shown}", remedy)
 
 
-def complete_rows(
-    frame: pd.DataFrame, columns: Sequence[str], missing: Missing, who: str
-) -> tuple[NDArray[np.int64], list[str]]:
+def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing) -> tuple[NDArray[np.int64], list[str]]:
     """The rows in which no column has a gap, as row numbers, and a sentence about those left out.
 
     Raises:
@@ -86,11 +84,11 @@ def complete_rows(
         BadValueError: There are gaps and they are not to be dropped, or nothing is left.
 
     Example:
-        >>> complete_rows(pd.DataFrame({"user": ["a", None]}), ["user"], "drop", "here")
+        >>> complete_rows(pd.DataFrame({"user": ["a", None]}), ["user"], "drop")
         (array([0]), ["1 row without 'user' left out."])
     """
     if missing not in ("error", "drop"):
-        raise UnknownNameError(who, "way with gaps", missing, ["error", "drop"])
+        raise UnknownNameError("way with gaps", missing, ["error", "drop"])
     gaps = frame[list(columns)].isna()
     rows = gaps.any(axis=1).to_numpy(dtype=bool)
     if not rows.any():
@@ -98,25 +96,25 @@ def complete_rows(
     lacking = " or ".join(repr(name) for name in columns if gaps[name].any())
     if missing == "error":
         problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {lacking}, first row {int(rows.argmax())}"
-        raise BadValueError(who, problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
+        raise BadValueError(problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
     if rows.all():
-        raise BadValueError(who, f"every row is without {lacking}", "Name other columns")
+        raise BadValueError(f"every row is without {lacking}", "Name other columns")
     return np.flatnonzero(~rows).astype(np.int64), [f"{count(int(rows.sum()), 'row')} without {lacking} left out."]
 
 
-def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str, who: str) -> NDArray[np.int64]:
+def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
     """Row numbers, the earliest first; of one time as they come.
 
     Example:
-        >>> in_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when", "here").tolist()
+        >>> in_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when").tolist()
         [1, 0]
     """
-    times = times_as_numbers(frame[timestamp].iloc[rows], who)
+    times = times_as_numbers(frame[timestamp].iloc[rows])
     return rows[np.argsort(times, kind="stable")]
 
 
 def without_duplicates(
-    frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates, who: str
+    frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Row numbers without those of a pair that comes again further down, and a sentence about what was done.
 
@@ -125,7 +123,6 @@ def without_duplicates(
         rows: Row numbers to look at, in the order in which a later one wins.
         pair: The columns of user and item.
         duplicates: "error" to refuse them, "last" to take the last row of a pair, "keep" to take all.
-        who: Who speaks in an error.
 
     Raises:
         UnknownNameError: `duplicates` is none of these.
@@ -133,11 +130,11 @@ def without_duplicates(
 
     Example:
         >>> frame = pd.DataFrame({"user": [1, 1, 1], "item": [7, 8, 7]})
-        >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last", "here")[0].tolist()
+        >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last")[0].tolist()
         [1, 2]
     """
     if duplicates not in ("error", "last", "keep"):
-        raise UnknownNameError(who, "way with duplicates", duplicates, ["error", "last", "keep"])
+        raise UnknownNameError("way with duplicates", duplicates, ["error", "last", "keep"])
     if duplicates == "keep":
         return rows, []
     again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)
@@ -148,11 +145,11 @@ def without_duplicates(
         problem = f"{count(int(again.sum()), 'row')} repeat a pair of {pair[0]!r} and {pair[1]!r}, such as ({first})"
         problem = problem.replace("1 row repeat", "1 row repeats")
         remedy = 'Keep the last of each, duplicates="last", or all, "keep", or average them: '
-        raise BadValueError(who, problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
+        raise BadValueError(problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
     return rows[~again], [f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item."]
 
 
-def titles_of(items: Categorical, table: pd.DataFrame, title: str, who: str) -> tuple[tuple[str, ...], list[str]]:
+def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[tuple[str, ...], list[str]]:
     """The title of each item in the order of the vocabulary, and a sentence about items that have none.
 
     An item without a title is called by its id.
@@ -161,7 +158,6 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str, who: str) -> 
         items: The items as a category.
         table: A table with the items' ids, in a column named as in the ratings, and their titles.
         title: The column of titles.
-        who: Who speaks in an error.
 
     Raises:
         MissingColumnsError: The table lacks one of the two columns.
@@ -169,30 +165,30 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str, who: str) -> 
 
     Example:
         >>> items = Categorical(name="film", source="film", vocabulary=(7, 8))
-        >>> titles_of(items, pd.DataFrame({"film": [8, 7], "name": ["Heat", "Fargo"]}), "name", "here")[0]
+        >>> titles_of(items, pd.DataFrame({"film": [8, 7], "name": ["Heat", "Fargo"]}), "name")[0]
         ('Fargo', 'Heat')
     """
     name = items.source
-    _check_columns(table, name, title, who)
-    pairs, _ = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name], who)
+    _check_columns(table, name, title)
+    pairs, _ = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):
         item = again[name].tolist()[0]
         both = listed([repr(text) for text in pairs.loc[pairs[name] == item, title]])
-        raise BadValueError(who, f"{name} {item!r} has more than one title: {both}", "Leave one title for each item")
+        raise BadValueError(f"{name} {item!r} has more than one title: {both}", "Leave one title for each item")
     known = Features(dates=(), continuous=(), categorical=(items,), left_out=())
-    codes = to_arrays(known, pairs, who)[1][:, 0]
+    codes = to_arrays(known, pairs)[1][:, 0]
     found = {code: str(text) for code, text in zip(codes.tolist(), pairs[title], strict=True) if code}
     if not found:
         ids = listed([repr(label) for label in items.vocabulary[:3]])
         theirs = listed([repr(label) for label in pairs[name].head(3)]) or "none"
         problem = f"the titles match no item of the ratings: ids there are such as {ids}, beside titles {theirs}"
-        raise BadValueError(who, problem, f"Pass a table whose column {name!r} holds the same ids")
+        raise BadValueError(problem, f"Pass a table whose column {name!r} holds the same ids")
     lacking = len(items.vocabulary) - len(found)
     notes = [f"{count(lacking, 'item')} without a title, called by id."] if lacking else []
     return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1)), notes
 
 
-def _check_columns(table: pd.DataFrame, item: str, title: str, who: str) -> None:
+def _check_columns(table: pd.DataFrame, item: str, title: str) -> None:
     columns = listed([repr(name) for name in table.columns])
     remedies = {
         item: f"The table of titles needs the column of ids by that name, and has {columns}",
@@ -200,4 +196,4 @@ def _check_columns(table: pd.DataFrame, item: str, title: str, who: str) -> None
     }
     for name, remedy in remedies.items():
         if name not in table.columns:
-            raise MissingColumnsError(f"{who}, titles", [name], table.columns, remedy)
+            raise MissingColumnsError([name], table.columns, remedy)

@@ -21,12 +21,7 @@ IMPLICIT_TARGET = Target(columns=("interaction",), task=Binary(), classes=("no",
 
 
 def ratings_target(
-    frame: pd.DataFrame,
-    rating: str,
-    task: Task | str | None,
-    y_range: tuple[float, float] | None,
-    scale: pd.Series,
-    who: str,
+    frame: pd.DataFrame, rating: str, task: Task | str | None, y_range: tuple[float, float] | None, scale: pd.Series
 ) -> tuple[Target, str]:
     """The target of explicit ratings, and a sentence that says what was chosen.
 
@@ -36,7 +31,6 @@ def ratings_target(
         task: Stated, or None: numbers are a regression, two values of another kind yes and no.
         y_range: Lowest and highest answer; None for `scale` widened by half a step.
         scale: Every rating there is: the steps and ends of the scale are known before anyone rates.
-        who: Who speaks in an error.
 
     Raises:
         BadTypeError: A task that is neither one number nor yes and no.
@@ -44,20 +38,20 @@ def ratings_target(
 
     Example:
         >>> frame = pd.DataFrame({"stars": [1, 2, 5]})
-        >>> target, _ = ratings_target(frame, "stars", None, None, frame["stars"], "here")
+        >>> target, _ = ratings_target(frame, "stars", None, None, frame["stars"])
         >>> target.task.y_range
         (0.5, 5.5)
     """
-    task = _choose(frame, rating, task, who)
+    task = _choose(frame, rating, task)
     if isinstance(task, Regression):
-        _check_varied(scale, rating, who)
+        _check_varied(scale, rating)
         if y_range is not None:
             task = dataclasses.replace(task, y_range=y_range)
         elif task.y_range is None:
-            task = dataclasses.replace(task, y_range=default_range(labels.as_numbers(scale, rating, who)))
+            task = dataclasses.replace(task, y_range=default_range(labels.as_numbers(scale, rating)))
     elif y_range is not None:
-        raise BadValueError(who, f"y_range is for numbers, and {rating!r} is {task.name}", "Leave y_range out")
-    target = fit_target(frame, [rating], task, who=who)
+        raise BadValueError(f"y_range is for numbers, and {rating!r} is {task.name}", "Leave y_range out")
+    target = fit_target(frame, [rating], task)
     if isinstance(task, Regression) and task.y_range is not None:
         low, high = task.y_range
         return target, f"ratings {rating!r}: numbers, answered between {low:g} and {high:g}. Override with y_range."
@@ -76,35 +70,35 @@ def default_range(ratings: NDArray[np.float64]) -> tuple[float, float]:
     return float(distinct[0]) - half, float(distinct[-1]) + half
 
 
-def out_of_range(frame: pd.DataFrame, target: Target, part: str, who: str) -> list[str]:
+def out_of_range(frame: pd.DataFrame, target: Target, part: str) -> list[str]:
     """A sentence where rows that do not train lie outside what can be answered; such rows are only measured.
 
     Example:
         >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
-        >>> out_of_range(pd.DataFrame({"stars": [3, 6]}), target, "validation", "here")
+        >>> out_of_range(pd.DataFrame({"stars": [3, 6]}), target, "validation")
         ['Note: 1 validation row outside 0.5 to 5.5, which no answer reaches. Widen y_range.']
     """
     task = target.task
     if not isinstance(task, Regression) or task.y_range is None:
         return []
-    ratings = labels.as_numbers(frame[target.columns[0]], target.columns[0], who)
+    ratings = labels.as_numbers(frame[target.columns[0]], target.columns[0])
     low, high = task.y_range
     outside = int(((ratings < low) | (ratings > high)).sum())
     where = f"outside {low:g} to {high:g}, which no answer reaches. Widen y_range."
     return [f"Note: {count(outside, f'{part} row')} {where}"] if outside else []
 
 
-def _check_varied(scale: pd.Series, rating: str, who: str) -> None:
+def _check_varied(scale: pd.Series, rating: str) -> None:
     if scale.nunique() < 2:
         problem = f"all ratings in {rating!r} are {scale.tolist()[0]!r}, so there is nothing to tell apart"
-        raise BadValueError(who, problem, "If each row means a yes, leave rating out; else pass ratings that differ")
+        raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
 
 
-def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str) -> Task:
+def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None) -> Task:
     values = frame[rating]
     if task is None:
         is_number = labels.are_numbers(values) and not labels.are_bools(values)
-        chosen = Regression() if is_number else infer_task(frame, [rating], who=who)[0]
+        chosen = Regression() if is_number else infer_task(frame, [rating])[0]
     else:
         chosen = task if isinstance(task, Task) else task_named(task)
     if isinstance(chosen, Binary | Regression):
@@ -113,11 +107,11 @@ def _choose(frame: pd.DataFrame, rating: str, task: Task | str | None, who: str)
     unread = values[pd.to_numeric(values, errors="coerce").isna()]
     if len(unread):
         problem += f", where {count(len(unread), 'value')} cannot be read, such as {unread.iloc[0]!r}"
-    raise BadTypeError(who, problem, "Map them to numbers, or leave rating out if each row means a yes")
+    raise BadTypeError(problem, "Map them to numbers, or leave rating out if each row means a yes")
 
 
 def check_names(
-    user: str, item: str, rating: str | None, who: str, *, timestamp: str | None = None, title: str | None = None
+    user: str, item: str, rating: str | None, *, timestamp: str | None = None, title: str | None = None
 ) -> None:
     """Refuses column names that are no text, or that name one column twice.
 
@@ -129,26 +123,26 @@ def check_names(
     named = {"user": user, "item": item, **{role: name for role, name in others.items() if name is not None}}
     for role, name in named.items():
         if not isinstance(name, str):
-            raise BadTypeError(who, f"{role} must be a column name, got {name!r}", "Name a column")
+            raise BadTypeError(f"{role} must be a column name, got {name!r}", "Name a column")
     # titles may be in a table of their own, whose columns may be called like those here, the items' aside
     roles = {role: name for role, name in named.items() if role != "title" or name == item}
     for role, name in roles.items():
         if same := [other for other in roles if other != role and roles[other] == name]:
             problem = f"{role} and {same[0]} are the same column, {name!r}"
-            raise BadValueError(who, problem, "Name a column for each")
+            raise BadValueError(problem, "Name a column for each")
 
 
-def check_present(frame: pd.DataFrame, columns: Sequence[str], who: str) -> None:
+def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuses a frame that lacks columns.
 
     Raises:
         MissingColumnsError: Some are not there.
     """
     if missing := [name for name in columns if name not in frame.columns]:
-        raise MissingColumnsError(who, missing, frame.columns, f"Columns are {listed([*frame.columns])}")
+        raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
 
 
-def check_part(parts: Mapping[PartName, Part], part: str, who: str) -> None:
+def check_part(parts: Mapping[PartName, Part], part: str) -> None:
     """Refuses a part that there is not.
 
     Raises:
@@ -156,10 +150,10 @@ def check_part(parts: Mapping[PartName, Part], part: str, who: str) -> None:
     """
     if part not in parts:
         remedy = "Pass split= a share such as 0.2" if part == "val" else "Name another part, or pass test= a table"
-        raise BadValueError(who, f"there is no {part} part, only {', '.join(parts)}", remedy)
+        raise BadValueError(f"there is no {part} part, only {', '.join(parts)}", remedy)
 
 
-def check_several(frame: pd.DataFrame, user: str, item: str, who: str) -> None:
+def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
     """Refuses rows of one user only, or of one item only.
 
     Raises:
@@ -168,10 +162,10 @@ def check_several(frame: pd.DataFrame, user: str, item: str, who: str) -> None:
     for role, name in (("user", user), ("item", item)):
         if frame[name].nunique() < 2:
             problem = f"there must be at least two {role}s, got one, {frame[name].tolist()[0]!r}, in column {name!r}"
-            raise BadValueError(who, problem, "Taste is found by comparison; pass more data or name another column")
+            raise BadValueError(problem, "Taste is found by comparison; pass more data or name another column")
 
 
-def check_settings(rating: str | None, task: object, y_range: object, negatives: object, who: str) -> None:
+def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
     """Refuses a number of negatives that is none, and settings that say nothing without a rating.
 
     Raises:
@@ -179,15 +173,15 @@ def check_settings(rating: str | None, task: object, y_range: object, negatives:
         BadValueError: `negatives` below 1, or a task or range without a rating.
     """
     if isinstance(negatives, bool) or not isinstance(negatives, int):
-        raise BadTypeError(who, f"negatives must be a whole number, got {negatives!r}", "Pass one such as 4")
+        raise BadTypeError(f"negatives must be a whole number, got {negatives!r}", "Pass one such as 4")
     if negatives < 1:
-        raise BadValueError(who, f"negatives must be at least 1, got {negatives}", "Pass a number such as 4")
+        raise BadValueError(f"negatives must be at least 1, got {negatives}", "Pass a number such as 4")
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
-        raise BadValueError(who, problem, "Name the column of ratings, or leave both out")
+        raise BadValueError(problem, "Name the column of ratings, or leave both out")
 
 
-def check_schema(schema: Schema, user: str, item: str, rating: str | None, who: str) -> None:
+def check_schema(schema: Schema, user: str, item: str, rating: str | None) -> None:
     """Refuses a schema that was fitted to other columns.
 
     Raises:
@@ -197,4 +191,4 @@ def check_schema(schema: Schema, user: str, item: str, rating: str | None, who: 
     held = (*(column.source for column in schema.categorical), *schema.target.columns)
     if wanted != held:
         problem = f"the schema is of {list(held)}, not of {list(wanted)}"
-        raise BadValueError(who, problem, "Name the columns it was fitted to, or leave schema out to fit a new one")
+        raise BadValueError(problem, "Name the columns it was fitted to, or leave schema out to fit a new one")

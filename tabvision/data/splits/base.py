@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 Rows = NDArray[np.int64]
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -38,7 +38,7 @@ class Split(ABC):
         """Columns that serve the split alone, and are no features."""
         return ()
 
-    def gather(self, frame: pd.DataFrame, *, who: str, encoding: str | None = None) -> pd.DataFrame:  # noqa: ARG002
+    def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:  # noqa: ARG002
         """The frame that holds every row to be divided: the frame itself, unless the split brings rows of its own."""
         return frame
 
@@ -85,17 +85,19 @@ class RandomSplit(Split):
     share: float = 0.2
     test_share: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the shares."""
-        check_shares("RandomSplit", self.share, self.test_share)
+        check_shares(self.share, self.test_share)
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         order = np.random.default_rng(seed).permutation(len(frame))
         first, second = round(self.share * len(frame)), round(self.test_share * len(frame))
         part = np.zeros(len(frame), dtype=np.int8)
         part[order[:first]], part[order[first : first + second]] = VALIDATION, TEST
-        return parts_from("RandomSplit", part, self.share, self.test_share)
+        return parts_from(part, self.share, self.test_share)
 
 
 @final
@@ -117,11 +119,13 @@ class StratifiedSplit(Split):
     share: float = 0.2
     test_share: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the shares."""
-        check_shares("StratifiedSplit", self.share, self.test_share)
+        check_shares(self.share, self.test_share)
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         codes = _class_codes(target_codes, len(frame))
         generator = np.random.default_rng(seed)
@@ -135,9 +139,10 @@ class StratifiedSplit(Split):
         in_test = ~in_validation & (place < np.repeat(validation + test, sizes))
         part = np.zeros(len(codes), dtype=np.int8)
         part[order[in_validation]], part[order[in_test]] = VALIDATION, TEST
-        return parts_from("StratifiedSplit", part, self.share, self.test_share)
+        return parts_from(part, self.share, self.test_share)
 
 
+@speaking("split")
 def as_split(value: float | Split | None, *, stratify: bool) -> Split:
     """The split that a user's short form means.
 
@@ -158,13 +163,11 @@ def as_split(value: float | Split | None, *, stratify: bool) -> Split:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         problem = f"split must be a share in (0, 1), a split object or None, got {value!r}"
-        raise BadTypeError("split", problem, "Pass 0.2, or for rows of their own SourceSplit(validation=...)")
+        raise BadTypeError(problem, "Pass 0.2, or for rows of their own SourceSplit(validation=...)")
     return StratifiedSplit(value) if stratify else RandomSplit(value)
 
 
-def parts_from(
-    who: str, part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = ""
-) -> Parts:
+def parts_from(part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = "") -> Parts:
     """The row numbers of each part, from the part of each row.
 
     Raises:
@@ -176,56 +179,52 @@ def parts_from(
         if not len(rows):
             shares = "" if share is None else f" (share {share:g}" + (f", test {test_share:g})" if test_share else ")")
             problem = f"the {name} part of {count(len(part), 'row')} would be empty{shares}"
-            raise BadValueError(who, problem, remedy or "Pass more rows, or another share (split=, --validation)")
+            raise BadValueError(problem, remedy or "Pass more rows, or another share (split=, --validation)")
     return parts
 
 
-def check_shares(who: str, share: object, test_share: object) -> None:
+def check_shares(share: object, test_share: object) -> None:
     """Refuses shares that are no numbers, out of range, or that leave nothing for training."""
     for name, value in (("share", share), ("test_share", test_share)):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadTypeError(who, f"{name} must be a number, got {value!r}", "Pass a share of the rows such as 0.2")
+            raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a share of the rows such as 0.2")
         if not (0 < value < 1 or (name == "test_share" and value == 0)):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
-            raise BadValueError(
-                who, f"{name} must lie in {bounds}, got {value!r}", "Pass a share of the rows such as 0.2"
-            )
+            raise BadValueError(f"{name} must lie in {bounds}, got {value!r}", "Pass a share of the rows such as 0.2")
     if share + test_share >= 1:  # type: ignore[operator]  # both numbers, checked above
         problem = f"share {share:g} and test_share {test_share:g} leave no rows for training"
-        raise BadValueError(who, problem, "Let them add up to less than 1")
+        raise BadValueError(problem, "Let them add up to less than 1")
 
 
-def split_column(who: str, frame: pd.DataFrame, column: str) -> pd.Series:
+def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
     """The column a split goes by, which must be there and have no gaps."""
     if column not in frame.columns:
-        raise MissingColumnsError(
-            who, [column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}"
-        )
+        raise MissingColumnsError([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
     values = frame[column]
     if missing := int(values.isna().sum()):
         problem = f"column {column!r} decides the split, but {count(missing, 'value')} of it are missing"
         problem = problem.replace("1 value of it are", "1 value of it is")
-        raise BadValueError(who, problem, f"Fill them, or leave the rows out: frame.dropna(subset=[{column!r}])")
+        raise BadValueError(problem, f"Fill them, or leave the rows out: frame.dropna(subset=[{column!r}])")
     return values
 
 
-def factorized(who: str, frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[Any]]:
+def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[Any]]:
     """The distinct values of a split's column, and for each row the place of its value among them."""
-    values = split_column(who, frame, column)
+    values = split_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
     except TypeError as error:
         problem = f"column {column!r} holds values that cannot be compared ({error})"
-        raise BadTypeError(who, problem, "Turn them into text or numbers") from error
+        raise BadTypeError(problem, "Turn them into text or numbers") from error
     return codes, distinct.tolist()
 
 
 def _class_codes(target_codes: NDArray[Any] | None, num_rows: int) -> NDArray[Any]:
     remedy = "Use RandomSplit"
     if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
-        raise BadTypeError("StratifiedSplit", "needs a target of classes, one a row", remedy)
+        raise BadTypeError("needs a target of classes, one a row", remedy)
     if len(target_codes) != num_rows or (num_rows and target_codes.min() < 0):
-        raise BadValueError("StratifiedSplit", "needs a class for every row", remedy)
+        raise BadValueError("needs a class for every row", remedy)
     # 16 bits sort by radix: ten times as quick on millions of rows
     return target_codes.astype(np.int16) if num_rows and target_codes.max() < 2**15 else target_codes
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, factorized, parts_from
 from tabvision.data.tables.read import Source, read_frame
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 PART_COLUMN = "__part__"  # where SourceSplit writes down which source a row came from
 
@@ -53,18 +53,17 @@ class ColumnSplit(Split):
         return (self.column,)
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        codes, values = factorized("ColumnSplit", frame, self.column)
+        codes, values = factorized(frame, self.column)
         words = {**dict.fromkeys(self.test, TEST), **dict.fromkeys(self.train, TRAIN)}
         words |= dict.fromkeys(self.validation, VALIDATION)
         if unknown := [repr(value) for value in values if _as_word(value) not in words]:
             problem = f"column {self.column!r} holds values that name no part: {listed(unknown)}"
             known = f"train={list(self.train)}, validation={list(self.validation)}, test={list(self.test)}"
-            raise BadValueError("ColumnSplit", problem, f"Say what they mean; as it stands, {known}")
+            raise BadValueError(problem, f"Say what they mean; as it stands, {known}")
         part = np.array([words[_as_word(value)] for value in values], dtype=np.int8)[codes]
-        return parts_from(
-            "ColumnSplit", part, remedy=f"It says so for no row of column {self.column!r}; check its values"
-        )
+        return parts_from(part, remedy=f"It says so for no row of column {self.column!r}; check its values")
 
 
 @final
@@ -85,15 +84,16 @@ class IndexSplit(Split):
     test: Sequence[int] = ()
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         part = np.zeros(len(frame), dtype=np.int8)
         validation = _row_numbers("validation", self.validation, len(frame))
         test = _row_numbers("test", self.test, len(frame))
         if len(both := np.intersect1d(validation, test)):
             problem = f"{count(len(both), 'row')} are both in validation and in test: {listed(both.tolist())}"
-            raise BadValueError("IndexSplit", problem, "Name each row once")
+            raise BadValueError(problem, "Name each row once")
         part[validation], part[test] = VALIDATION, TEST
-        return parts_from("IndexSplit", part, remedy="Name some rows, and leave some for training")
+        return parts_from(part, remedy="Name some rows, and leave some for training")
 
 
 @final
@@ -107,7 +107,7 @@ class SourceSplit(Split):
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
-        >>> rows = split.gather(pd.DataFrame({"x": [5, 6]}), who="here")
+        >>> rows = split.gather(pd.DataFrame({"x": [5, 6]}))
         >>> split(rows, None, seed=0).validation.tolist()
         [2]
     """
@@ -121,25 +121,26 @@ class SourceSplit(Split):
         return (PART_COLUMN,)
 
     @override
-    def gather(self, frame: pd.DataFrame, *, who: str, encoding: str | None = None) -> pd.DataFrame:
+    def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:
         """The training rows, then the validation rows, then the test rows; columns that training lacks are ignored."""
         frames = [frame.reset_index(drop=True)]
         text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
         for source in (self.validation, *(() if self.test is None else (self.test,))):
-            rows = read_frame(source, who=who, encoding=encoding, text=text)
+            rows = read_frame(source, encoding=encoding, text=text)
             if missing := [name for name in frame.columns if name not in rows.columns]:
                 remedy = "Give the validation and test sources the columns of the training source"
-                raise MissingColumnsError(who, missing, rows.columns, remedy)
+                raise MissingColumnsError(missing, rows.columns, remedy)
             frames.append(rows[list(frame.columns)])
         part = np.repeat(np.arange(len(frames), dtype=np.int8), list(map(len, frames)))
         return pd.concat(frames, ignore_index=True).assign(**{PART_COLUMN: part})
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         if PART_COLUMN not in frame.columns:
             remedy = "Pass it what SourceSplit.gather(frame) returns"
-            raise BadValueError("SourceSplit", "the frame does not hold the rows of the other sources", remedy)
-        return parts_from("SourceSplit", frame[PART_COLUMN].to_numpy(), remedy="Pass sources with rows")
+            raise BadValueError("the frame does not hold the rows of the other sources", remedy)
+        return parts_from(frame[PART_COLUMN].to_numpy(), remedy="Pass sources with rows")
 
 
 def _as_word(value: object) -> str:
@@ -154,17 +155,17 @@ def _row_numbers(name: str, rows: Sequence[int] | NDArray[Any], num_rows: int) -
     if numbers.dtype == bool:
         if numbers.shape != (num_rows,):
             problem = f"the mask for {name} has {count(len(numbers), 'value')}, the frame {count(num_rows, 'row')}"
-            raise BadValueError("IndexSplit", problem, "Pass one bool for each row")
+            raise BadValueError(problem, "Pass one bool for each row")
         return np.flatnonzero(numbers)
     if not numbers.size:
         return np.empty(0, dtype=np.int64)
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
         problem = f"{name} must be row numbers or a mask, got {numbers.ndim} dimensions of {numbers.dtype}"
-        raise BadTypeError("IndexSplit", problem, "Pass whole numbers from 0, or one bool for each row")
+        raise BadTypeError(problem, "Pass whole numbers from 0, or one bool for each row")
     outside = numbers[(numbers < 0) | (numbers >= num_rows)]
     if len(outside):
         problem = f"{name} names rows that are not there: {listed(outside.tolist())}"
-        raise BadValueError("IndexSplit", problem, f"Row numbers go from 0 to {num_rows - 1}")
+        raise BadValueError(problem, f"Row numbers go from 0 to {num_rows - 1}")
     if len(np.unique(numbers)) < len(numbers):
-        raise BadValueError("IndexSplit", f"{name} names a row more than once", "Name each row once")
+        raise BadValueError(f"{name} names a row more than once", "Name each row once")
     return numbers.astype(np.int64)

@@ -22,7 +22,7 @@ from tabvision.data.splits.base import (
     parts_from,
     split_column,
 )
-from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.preprocess.parse import parse_number
 
 
@@ -47,9 +47,10 @@ class GroupSplit(Split):
     share: float = 0.2
     test_share: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the shares."""
-        check_shares("GroupSplit", self.share, self.test_share)
+        check_shares(self.share, self.test_share)
 
     @property
     @override
@@ -57,12 +58,13 @@ class GroupSplit(Split):
         return (self.column,)
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        codes, groups = factorized("GroupSplit", frame, self.column)
+        codes, groups = factorized(frame, self.column)
         needed = 3 if self.test_share else 2
         if len(groups) < needed:
             problem = f"column {self.column!r} has {count(len(groups), 'group')}, {needed} parts need at least {needed}"
-            raise BadValueError("GroupSplit", problem, "Use another column, or RandomSplit")
+            raise BadValueError(problem, "Use another column, or RandomSplit")
         order = np.random.default_rng(seed).permutation(len(groups))
         sizes = np.bincount(codes)
         part = np.full(len(groups), TRAIN, dtype=np.int8)
@@ -71,7 +73,7 @@ class GroupSplit(Split):
         if self.test_share:
             rest = order[part[order] == TRAIN]
             part[_draw(rest[:-1], sizes, self.test_share * len(frame))] = TEST
-        return parts_from("GroupSplit", part[codes], self.share, self.test_share)
+        return parts_from(part[codes], self.share, self.test_share)
 
 
 @final
@@ -97,21 +99,21 @@ class TimeSplit(Split):
     share: float = 0.2
     test_share: float = 0.0
 
+    @speaking()
     def __post_init__(self) -> None:
         """Checks the shares."""
-        check_shares("TimeSplit", self.share, self.test_share)
+        check_shares(self.share, self.test_share)
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        times = times_as_numbers(split_column("TimeSplit", frame, self.column), "TimeSplit")
+        times = times_as_numbers(split_column(frame, self.column))
         ordered = np.sort(times)
         cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # places where a new time begins
         needed = 2 if self.test_share else 1
         if len(cuts) < needed:
             problem = f"column {self.column!r} has {count(len(cuts) + min(1, len(ordered)), 'distinct time')}"
-            raise BadValueError(
-                "TimeSplit", f"{problem}, {needed + 1} parts need at least {needed + 1}", "Use RandomSplit"
-            )
+            raise BadValueError(f"{problem}, {needed + 1} parts need at least {needed + 1}", "Use RandomSplit")
         part = np.full(len(times), TRAIN, dtype=np.int8)
         end = len(times)
         if self.test_share:
@@ -121,7 +123,7 @@ class TimeSplit(Split):
         part[times >= ordered[start]] = VALIDATION
         if self.test_share:
             part[times >= ordered[end]] = TEST
-        return parts_from("TimeSplit", part, self.share, self.test_share)
+        return parts_from(part, self.share, self.test_share)
 
 
 def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
@@ -140,23 +142,22 @@ def _nearest(cuts: NDArray[Any], place: int) -> int:
     return int(cuts[np.argmin(np.abs(cuts - place))])
 
 
-def times_as_numbers(values: pd.Series, who: str) -> NDArray[Any]:
+def times_as_numbers(values: pd.Series) -> NDArray[Any]:
     """Times as numbers that sort alike.
 
     Args:
         values: Dates, times, numbers, or text of one of them; without gaps.
-        who: Who speaks in an error.
 
     Raises:
         BadTypeError: Values that are no times.
 
     Example:
-        >>> times_as_numbers(pd.Series(["9", "10"]), "here").argsort().tolist()
+        >>> times_as_numbers(pd.Series(["9", "10"])).argsort().tolist()
         [0, 1]
     """
     if not pd.api.types.is_numeric_dtype(values):
         numbers = _numbers_in(values)
-        values = _as_dates(values, who) if numbers is None else numbers
+        values = _as_dates(values) if numbers is None else numbers
     found = values.to_numpy()
     return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
 
@@ -169,7 +170,7 @@ def _numbers_in(values: pd.Series) -> pd.Series | None:
     return None if numbers.isna().any() else numbers
 
 
-def _as_dates(values: pd.Series, who: str) -> pd.Series:
+def _as_dates(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
     for options in ({"format": "ISO8601"}, {}):
@@ -182,7 +183,7 @@ def _as_dates(values: pd.Series, who: str) -> pd.Series:
         return dates.dt.tz_localize(None)
     column = values.name
     problem = f"column {column!r} must hold dates, times or numbers, got values such as {values.iloc[0]!r}"
-    raise BadTypeError(who, problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")
+    raise BadTypeError(problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")
 
 
 @final
@@ -208,11 +209,12 @@ class LeaveLastOut(Split):
     test: bool = False
 
     @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        users, _ = factorized("LeaveLastOut", frame, self.user)
+        users, _ = factorized(frame, self.user)
         times: NDArray[Any] = np.arange(len(frame))
         if self.timestamp is not None:
-            times = times_as_numbers(split_column("LeaveLastOut", frame, self.timestamp), "LeaveLastOut")
+            times = times_as_numbers(split_column(frame, self.timestamp))
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
@@ -223,24 +225,24 @@ class LeaveLastOut(Split):
         if self.test:
             part[order[(left == 0) & ~first]] = TEST
         remedy = "Each needs a user with two rows, or three with a test part"
-        return parts_from("LeaveLastOut", part, test_share=float(self.test), remedy=remedy)
+        return parts_from(part, test_share=float(self.test), remedy=remedy)
 
 
-def ratings_split(split: str, user: str, timestamp: str | None, who: str) -> Split:
+def ratings_split(split: str, user: str, timestamp: str | None) -> Split:
     """The split that a word means: "last" or "time".
 
     Raises:
         BadValueError: Another word, or no timestamp for "time".
 
     Example:
-        >>> ratings_split("time", "user", "when", "here")
+        >>> ratings_split("time", "user", "when")
         TimeSplit(column='when', share=0.2, test_share=0.0)
     """
     if split == "last":
         return LeaveLastOut(user, timestamp)
     if split != "time":
         remedy = 'Pass a share such as 0.2, a split object, "time", "last" or None'
-        raise BadValueError(who, f"split {split!r} is not known", remedy)
+        raise BadValueError(f"split {split!r} is not known", remedy)
     if timestamp is None:
-        raise BadValueError(who, 'split="time" needs the column of times', "Name it: timestamp=...")
+        raise BadValueError('split="time" needs the column of times', "Name it: timestamp=...")
     return TimeSplit(timestamp)

@@ -60,34 +60,29 @@ def without_compression(path: Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
 
 
-def read_csv(
-    path: Path, *, who: str, encoding: str | None, text: Collection[str] = ()
-) -> tuple[pd.DataFrame, list[str]]:
+def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
     """The rows of a delimited text file, and notes on how it was read.
 
     Args:
         path: The file; the delimiter is the one of `, ; | tab` that its header has most of.
-        who: Who speaks in an error.
         encoding: None means UTF-8, with or without a byte order mark.
         text: Columns that are text even if this file's rows look like numbers; others are left to their looks.
 
     Raises:
         BadValueError: Empty, binary, of another encoding, ragged, or with duplicate column names.
     """
-    encoding = _checked_encoding(encoding, who)
-    _check_compressed(path, who)
+    encoding = _checked_encoding(encoding)
+    _check_compressed(path)
     try:
-        _check_text(path, who, encoding)
-        header, delimiter = _read_header(path, who, encoding)
-        frame = _parse(path, who, encoding, header, delimiter, text)
+        _check_text(path, encoding)
+        header, delimiter = _read_header(path, encoding)
+        frame = _parse(path, encoding, header, delimiter, text)
     except UnicodeDecodeError as error:
-        raise _undecodable(path, who, encoding) from error
+        raise _undecodable(path, encoding) from error
     except _UNREADABLE as error:
-        raise BadValueError(
-            who, f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew"
-        ) from error
+        raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew") from error
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
-        _check_no_short_row(path, who, encoding, header, delimiter)
+        _check_no_short_row(path, encoding, header, delimiter)
     # where commas are decimal, fields are parted by semicolons
     frame, commas = with_decimal_commas(frame, text) if delimiter == ";" else (frame, [])
     return frame, _notes(path, header, delimiter, commas)
@@ -137,24 +132,24 @@ def find_delimiter(line: str, preferred: str = ",") -> str:
     return found if counts[found] else preferred
 
 
-def _checked_encoding(encoding: str | None, who: str) -> str:
+def _checked_encoding(encoding: str | None) -> str:
     try:
         name = codecs.lookup(encoding or "utf-8").name
     except LookupError as error:
         raise BadValueError(
-            who, f"no text encoding named {encoding!r}", 'Common are "utf-8", "latin-1", "utf-16"'
+            f"no text encoding named {encoding!r}", 'Common are "utf-8", "latin-1", "utf-16"'
         ) from error
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def _check_compressed(path: Path, who: str) -> None:
+def _check_compressed(path: Path) -> None:
     if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if len(names) != 1:
         problem = f"{str(path)!r} holds {count(len(names), 'file')}, expected one"
-        raise BadValueError(who, problem, "Unpack it and pass the path of the table")
+        raise BadValueError(problem, "Unpack it and pass the path of the table")
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
@@ -166,16 +161,16 @@ def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(_open_bytes(path), encoding=encoding, newline="")
 
 
-def _check_text(path: Path, who: str, encoding: str) -> None:
+def _check_text(path: Path, encoding: str) -> None:
     with _open_bytes(path) as file:
         head = file.read(_HEAD_BYTES)
     if not head.removeprefix(codecs.BOM_UTF8).strip():
-        raise BadValueError(who, f"{str(path)!r} is empty ({len(head)} bytes)", "Pass a file with a header and rows")
+        raise BadValueError(f"{str(path)!r} is empty ({len(head)} bytes)", "Pass a file with a header and rows")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and "utf-16" not in encoding:
-        raise BadValueError(who, f"{str(path)!r} is UTF-16 text", 'Pass encoding="utf-16" (--encoding utf-16)')
+        raise BadValueError(f"{str(path)!r} is UTF-16 text", 'Pass encoding="utf-16" (--encoding utf-16)')
     if b"\0" in head and "utf-16" not in encoding and "utf-32" not in encoding:
         problem = f"{str(path)!r} is not text: byte {head.index(0):,} is zero"
-        raise BadValueError(who, problem, "Give the file the suffix of its real format, such as .parquet")
+        raise BadValueError(problem, "Give the file the suffix of its real format, such as .parquet")
 
 
 def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
@@ -191,7 +186,7 @@ def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, 
         csv.field_size_limit(limit)
 
 
-def _read_header(path: Path, who: str, encoding: str) -> tuple[list[str], str]:
+def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     with _open_text(path, encoding) as text:
         first_line = next(line for line in text if line.strip())
     is_tabbed = without_compression(path).suffix.lower() == ".tsv"
@@ -199,15 +194,15 @@ def _read_header(path: Path, who: str, encoding: str) -> tuple[list[str], str]:
     with closing(_records(path, encoding, delimiter)) as records:
         (_, header), *rows = itertools.islice(records, 2)
     if not rows:
-        raise BadValueError(who, f"{str(path)!r} has a header ({listed(header)}) but no rows", "Pass a file with rows")
+        raise BadValueError(f"{str(path)!r} has a header ({listed(header)}) but no rows", "Pass a file with rows")
     for line, row in rows:
         if len(row) != len(header):
-            raise _ragged(path, who, line, len(header), len(row))
+            raise _ragged(path, line, len(header), len(row))
     bare = [name.strip() for name in header]
     twice = sorted(name for name, times in Counter(bare).items() if times > 1 and name)
     if twice:
         problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
-        raise BadValueError(who, problem, "Rename or remove one of each")
+        raise BadValueError(problem, "Rename or remove one of each")
     return header, delimiter
 
 
@@ -215,9 +210,7 @@ def _names(header: list[str]) -> list[str]:
     return [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
 
 
-def _parse(
-    path: Path, who: str, encoding: str, header: list[str], delimiter: str, text: Collection[str]
-) -> pd.DataFrame:
+def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: Collection[str]) -> pd.DataFrame:
     names = _names(header)
     try:
         return pd.read_csv(
@@ -233,20 +226,20 @@ def _parse(
     except pd.errors.ParserError as error:
         if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
             expected, line, seen = map(int, ragged.groups())
-            raise _ragged(path, who, line, expected, seen) from error
+            raise _ragged(path, line, expected, seen) from error
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip().rstrip(".")
         remedy = (
             "Look for a quote that is opened and never closed" if "EOF inside string" in reason else "Repair the file"
         )
-        raise BadValueError(who, f"{str(path)!r} cannot be read: {reason}", remedy) from error
+        raise BadValueError(f"{str(path)!r} cannot be read: {reason}", remedy) from error
 
 
-def _ragged(path: Path, who: str, line: int, expected: int, seen: int) -> BadValueError:
+def _ragged(path: Path, line: int, expected: int, seen: int) -> BadValueError:
     problem = f"line {line:,} of {str(path)!r} has {count(seen, 'field')}, the header has {expected}"
-    return BadValueError(who, problem, "Repair that line; a field that holds the delimiter must stand in double quotes")
+    return BadValueError(problem, "Repair that line; a field that holds the delimiter must stand in double quotes")
 
 
-def _check_no_short_row(path: Path, who: str, encoding: str, header: list[str], delimiter: str) -> None:
+def _check_no_short_row(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
     """Finds a row with too few fields, which pandas would fill up silently.
 
     pyarrow's parser refuses such rows and is quick; only where it refuses does the standard library look for the line.
@@ -257,7 +250,7 @@ def _check_no_short_row(path: Path, who: str, encoding: str, header: list[str], 
         with closing(_records(path, encoding, delimiter)) as records:
             for line, record in records:
                 if len(record) < len(header):
-                    raise _ragged(path, who, line, len(header), len(record)) from None
+                    raise _ragged(path, line, len(header), len(record)) from None
 
 
 def _parse_strictly(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
@@ -274,7 +267,7 @@ def _parse_strictly(path: Path, encoding: str, header: list[str], delimiter: str
             pass
 
 
-def _undecodable(path: Path, who: str, encoding: str) -> BadValueError:
+def _undecodable(path: Path, encoding: str) -> BadValueError:
     with _open_bytes(path) as file:
         data = file.read()
     name = encoding.removesuffix("-sig").upper()
@@ -285,8 +278,8 @@ def _undecodable(path: Path, who: str, encoding: str) -> BadValueError:
         problem = (
             f"{str(path)!r} is not {name}: byte 0x{data[error.start]:02x} at position {error.start:,} (line {line:,})"
         )
-        return BadValueError(who, problem, 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8')
-    return BadValueError(who, f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
+        return BadValueError(problem, 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8')
+    return BadValueError(f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
 
 
 def _notes(path: Path, header: list[str], delimiter: str, commas: list[str]) -> list[str]:

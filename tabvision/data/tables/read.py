@@ -36,23 +36,22 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_frame(source: Source, *, who: str, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
+def read_frame(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
     """The rows of a source as a data frame; see `read_table`.
 
     Example:
-        >>> read_frame({"age": [31, 42]}, who="here").shape
+        >>> read_frame({"age": [31, 42]}).shape
         (2, 1)
     """
-    return read_table(source, who=who, encoding=encoding, text=text).frame
+    return read_table(source, encoding=encoding, text=text).frame
 
 
-def read_table(source: Source, *, who: str, encoding: str | None = None, text: Collection[str] = ()) -> Table:
+def read_table(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> Table:
     """The rows of a source, with notes.
 
     Args:
         source: A frame (returned as it is, not copied), a dict of columns, a list of rows as dicts, or the path of a
             file: .csv, .tsv, .txt (each also .gz, .bz2, .xz, .zip), .parquet, .pq, .feather, .arrow, .json, .jsonl.
-        who: Who speaks in an error.
         encoding: Of a text file; None means UTF-8, with or without a byte order mark.
         text: Columns of a delimited text file that are text, even if these rows look like numbers.
 
@@ -62,84 +61,82 @@ def read_table(source: Source, *, who: str, encoding: str | None = None, text: C
         BadValueError: The file cannot be read, has no rows, or its columns cannot be told apart.
     """
     if isinstance(source, str | Path):
-        table = _read_file(source, who, encoding, text)
+        table = _read_file(source, encoding, text)
     elif isinstance(source, pd.DataFrame):
         table = Table(source)
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
-        table = Table(_frame_of(source, who))
+        table = Table(_frame_of(source))
     else:
         problem = (
             f"the source must be a DataFrame, a dict of columns, a list of dicts or a path, got {type(source).__name__}"
         )
-        raise BadTypeError(who, problem, "Pass one of these")
-    _check_columns(table.frame, who)
+        raise BadTypeError(problem, "Pass one of these")
+    _check_columns(table.frame)
     if not len(table.frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
-        raise BadValueError(who, f"{origin} has columns but no rows", "Pass data with at least one row")
+        raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
     return table
 
 
-def _frame_of(source: dict[str, Any] | list[dict[str, Any]], who: str) -> pd.DataFrame:
+def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
     try:
         return pd.DataFrame(source)
     except ValueError as error:
         remedy = 'Give every column a list of the same length, such as {"age": [31]}'
-        raise BadValueError(who, f"the columns do not make a table: {_first_line(error)}", remedy) from error
+        raise BadValueError(f"the columns do not make a table: {_first_line(error)}", remedy) from error
 
 
-def _check_columns(frame: pd.DataFrame, who: str) -> None:
+def _check_columns(frame: pd.DataFrame) -> None:
     """Refuses names that are not text, and names that stand twice."""
     for name in frame.columns:
         if not isinstance(name, str):
             problem = f"column names must be text, got {name!r} ({type(name).__name__})"
-            raise BadTypeError(who, problem, "Rename them, for instance frame.columns = frame.columns.map(str)")
+            raise BadTypeError(problem, "Rename them, for instance frame.columns = frame.columns.map(str)")
     if not frame.columns.is_unique:
         twice = sorted(set(frame.columns[frame.columns.duplicated()]))
         problem = f"{count(len(twice), 'column name')} stand more than once: {listed([repr(name) for name in twice])}"
-        raise BadValueError(who, problem.replace("name stand", "name stands"), "Rename or remove one of each")
+        raise BadValueError(problem.replace("name stand", "name stands"), "Rename or remove one of each")
     if not len(frame.columns):
-        raise BadValueError(who, "the source has no columns", "Pass data with at least one column")
+        raise BadValueError("the source has no columns", "Pass data with at least one column")
 
 
-def _read_file(source: str | Path, who: str, encoding: str | None, text: Collection[str]) -> Table:
+def _read_file(source: str | Path, encoding: str | None, text: Collection[str]) -> Table:
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(source)):
-        raise BadValueError(who, f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
+        raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
-    _check_file(path, who)
+    _check_file(path)
     suffix = without_compression(path).suffix.lower()
     if suffix in CSV_SUFFIXES:
-        frame, notes = read_csv(path, who=who, encoding=encoding, text=text)
+        frame, notes = read_csv(path, encoding=encoding, text=text)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame, notes = _with_named_index(_read_binary(path, who))
+        frame, notes = _with_named_index(_read_binary(path))
     else:
-        raise _unknown_format(path, who)
+        raise _unknown_format(path)
     frame, index_notes = _without_saved_index(frame)
     nameless = [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]
     names_notes = [f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}."] if nameless else []
     return Table(frame, (*notes, *index_notes, *names_notes))
 
 
-def _unknown_format(path: Path, who: str) -> BadValueError:
+def _unknown_format(path: Path) -> BadValueError:
     problem = f"{path.name!r} has no suffix that names a table format"
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
-        return BadValueError(who, problem, remedy)
+        return BadValueError(problem, remedy)
     known = ", ".join([*CSV_SUFFIXES, *_BINARY_READERS])
-    return BadValueError(
-        who, problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them"
-    )
+    return BadValueError(problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them")
 
 
-def _check_file(path: Path, who: str) -> None:
+def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise BadValueError(who, f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
+        raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
     if path.is_file():
         return
     if not path.parent.is_dir():
-        raise MissingFileError(who, f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
+        raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
     close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
     remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
-    raise MissingFileError(who, f"no file {str(path)!r}", remedy)
+    raise MissingFileError(f"no file {str(path)!r}", remedy)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -169,15 +166,15 @@ _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 }
 
 
-def _read_binary(path: Path, who: str) -> pd.DataFrame:
+def _read_binary(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
-        raise BadValueError(who, f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
+        raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
         return _BINARY_READERS[suffix](path)
     except (ValueError, OSError, pa.ArrowException) as error:  # ArrowInvalid derives from ValueError
         problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
-        raise BadValueError(who, problem, "It may be damaged or of another format; write it anew") from error
+        raise BadValueError(problem, "It may be damaged or of another format; write it anew") from error
 
 
 def _with_named_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -18,14 +18,11 @@ FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 _FORMULA = r"^(?:[=@\t\r\n\uff1d\uff20\uff0b\uff0d]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"  # full-width ones as well
 
 
-def check_destination(
-    path: str | Path, *, who: str, suffixes: Sequence[str] = FORMATS, overwrite: bool = False
-) -> Path:
+def check_destination(path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False) -> Path:
     """The path as a `Path`, once it is sure that a file can be written there; ask before the long work.
 
     Args:
         path: Of the new file.
-        who: Who speaks in an error.
         suffixes: The formats that there are; those of tables.
         overwrite: Whether a file that is there may be replaced.
 
@@ -36,25 +33,18 @@ def check_destination(
     path = Path(path).expanduser()
     if path.suffix.lower() not in suffixes:
         problem = f"the name must end in {' or '.join(suffixes)}, got {path.name!r}"
-        raise BadValueError(who, problem, "Choose another name")
+        raise BadValueError(problem, "Choose another name")
     if not path.parent.is_dir():
-        raise MissingFileError(who, f"there is no folder {str(path.parent)!r} to write to", "Create it first")
+        raise MissingFileError(f"there is no folder {str(path.parent)!r} to write to", "Create it first")
     if path.is_dir():
-        raise BadValueError(who, f"{str(path)!r} is a folder already", "Choose another name")
+        raise BadValueError(f"{str(path)!r} is a folder already", "Choose another name")
     if path.exists() and not overwrite:
         remedy = "Choose another name, or overwrite it (overwrite=True, --overwrite)"
-        raise BadValueError(who, f"{str(path)!r} is a file already", remedy)
+        raise BadValueError(f"{str(path)!r} is a file already", remedy)
     return path
 
 
-def write_frame(
-    frame: pd.DataFrame,
-    path: str | Path,
-    *,
-    who: str = "write_frame",
-    overwrite: bool = False,
-    neutralized: bool = True,
-) -> None:
+def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False, neutralized: bool = True) -> None:
     """Writes a frame, without its row index, in the format that the suffix names.
 
     In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or carriage
@@ -64,7 +54,6 @@ def write_frame(
     Args:
         frame: The rows.
         path: Ends in .csv, .parquet, .pq, .feather or .arrow.
-        who: Who speaks in an error.
         overwrite: Whether a file that is there may be replaced.
         neutralized: Whether formulas in a CSV file are kept from running.
 
@@ -72,7 +61,7 @@ def write_frame(
         BadValueError: The suffix is none of the formats, or a file is there already.
         MissingFileError: The folder does not exist.
     """
-    path = check_destination(path, who=who, overwrite=overwrite)
+    path = check_destination(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         _write(frame, partial, path.suffix.lower(), neutralized=neutralized)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError, count
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WHO = "calibrate"
 
 
+@speaking("calibrate")
 def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float = 0.9) -> tuple[float, ...]:
     """Half the width of an interval around each prediction that holds the truth of at least that share of new rows.
 
@@ -46,14 +47,15 @@ def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float
     if rank > len(errors):
         least = math.ceil(coverage / (1 - coverage) - 1e-9)
         problem = f"intervals of coverage {coverage:g} need at least {count(least, 'row')}, got {len(errors)}"
-        raise BadValueError(WHO, problem, "Pass more rows, or ask for less coverage")
+        raise BadValueError(problem, "Pass more rows, or ask for less coverage")
     return tuple(errors[rank - 1].tolist())
 
 
+@speaking("calibrate")
 def check_coverage(coverage: object) -> None:
     """Refuses what is no share between 0 and 1."""
     remedy = "Pass a share such as 0.9"
     if isinstance(coverage, bool) or not isinstance(coverage, int | float):
-        raise BadTypeError(WHO, f"coverage must be a number in (0, 1), got {coverage!r}", remedy)
+        raise BadTypeError(f"coverage must be a number in (0, 1), got {coverage!r}", remedy)
     if not 0 < coverage < 1:
-        raise BadValueError(WHO, f"coverage must lie in (0, 1), got {coverage!r}", remedy)
+        raise BadValueError(f"coverage must lie in (0, 1), got {coverage!r}", remedy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 import numpy as np
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.plain import from_plain
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Calibration:
     half_widths: tuple[float, ...] = ()
 
     @classmethod
+    @speaking("Calibration")
     def from_dict(cls, data: object, task: Task) -> Calibration:
         """What `to_dict` wrote, checked against the task.
 
@@ -54,7 +55,7 @@ class Calibration:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-            raise BadValueError("Calibration", f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
         _check(found, task)
         return found
@@ -120,4 +121,4 @@ def _check_numbers(what: str, values: tuple[float, ...], counts: tuple[int, ...]
 
 
 def _wrong(problem: str) -> BadValueError:
-    return BadValueError("Calibration", problem, "Calibrate again: tabvision calibrate CKPT DATA --out NEW.ckpt")
+    return BadValueError(problem, "Calibrate again: tabvision calibrate CKPT DATA --out NEW.ckpt")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import check_coverage, half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.temperature import cross_entropy, expected_calibration_error, fit_temperatures
@@ -64,6 +64,7 @@ class Wanted:
     coverage: float = COVERAGE
 
 
+@speaking("calibrate")
 def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], wanted: Wanted) -> Calibrated:
     """The calibration of logits against the truth.
 
@@ -73,7 +74,7 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
     """
     check_wanted(task, wanted)
     if not len(target):
-        raise BadValueError(WHO, "calibrating needs rows, got none", "Pass rows that training did not see")
+        raise BadValueError("calibrating needs rows, got none", "Pass rows that training did not see")
     plain = activated(task, logits, Calibration())
     if not task.is_classes:
         widths = half_widths(plain, target, wanted.coverage)
@@ -90,20 +91,21 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
     return Calibrated(calibration, len(target), before, after)
 
 
+@speaking("calibrate")
 def check_wanted(task: Task, wanted: Wanted) -> None:
     """Refuses settings out of range, or that the task has no use for."""
     check_coverage(wanted.coverage)
     if isinstance(task, Points):
         problem = "points have nothing that is calibrated, neither probabilities nor intervals"
-        raise BadValueError(WHO, problem, "Ask the checkpoint as it is")
+        raise BadValueError(problem, "Ask the checkpoint as it is")
     if wanted.metric is not None:
         check_metric(wanted.metric)
         if not isinstance(task, Binary | Multilabel):
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
-            raise BadValueError(WHO, problem, "Leave the metric out")
+            raise BadValueError(problem, "Leave the metric out")
     if wanted.per_label and not isinstance(task, Multilabel):
         problem = f"a temperature for each label is for labels, and the target is {task.name}"
-        raise BadValueError(WHO, problem, "Leave per_label out")
+        raise BadValueError(problem, "Leave per_label out")
 
 
 def activated(task: Task, logits: NDArray[Any], calibration: Calibration) -> NDArray[Any]:

@@ -133,7 +133,7 @@ def _slope(values: NDArray[np.float64], inverse: float) -> tuple[float, float]:
 def _check_bracket(at_low: float, at_high: float) -> None:
     if at_high <= 0:
         problem = "the rows are all answered right and surely, so no temperature is best"
-        raise BadValueError(WHO, problem, "Pass rows that the training did not see, and more of them")
+        raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
     if at_low >= 0:
         problem = "the answers are no better than chance on these rows, so no temperature is best"
-        raise BadValueError(WHO, problem, "Check that the target column belongs to these rows, or train longer")
+        raise BadValueError(problem, "Check that the target column belongs to these rows, or train longer")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
 }
 
 
+@speaking("calibrate")
 def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: str = "f1") -> tuple[float, float]:
     """The threshold with the best score on these rows, and the score. "Yes" is answered above it.
 
@@ -67,7 +68,7 @@ def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: st
     chances, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(is_yes).astype(bool)
     if not truth.any() or truth.all():
         problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
-        raise BadValueError(WHO, problem, "Pass more rows")
+        raise BadValueError(problem, "Pass more rows")
     limits, scores = score_thresholds(chances, truth, metric)
     best = np.flatnonzero(scores >= scores.max() - 1e-12)
     chosen = best[np.abs(limits[best] - 0.5).argmin()]
@@ -91,7 +92,8 @@ def score_thresholds(
     return limits[inside], scores[inside]
 
 
+@speaking("calibrate")
 def check_metric(metric: object) -> None:
     """Refuses a name that is none of the metrics."""
     if metric not in METRICS:
-        raise UnknownNameError(WHO, "metric", metric, METRICS)
+        raise UnknownNameError("metric", metric, METRICS)

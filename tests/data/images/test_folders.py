@@ -23,7 +23,7 @@ def touch(root: Path, *names: str) -> Path:
 def test_a_folder_is_a_class_at_any_depth(tmp_path: Path) -> None:
     root = touch(tmp_path, "dog/b.JPG", "dog/a.png", "cat/2020/x.webp", "cat/.hidden.jpg", "cat/notes.txt", "loose.jpg")
 
-    table = class_folders(root, who="demo")
+    table = class_folders(root)
 
     assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
     assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
@@ -35,7 +35,7 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path) -> None:
 def test_folders_named_for_parts_divide_the_pictures(tmp_path: Path, name: str) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "labels/x.jpg")
 
-    table = class_folders(root, who="demo")
+    table = class_folders(root)
 
     found = dict(zip(table.frame["image"].str[-5].tolist(), table.part.tolist(), strict=True))  # type: ignore[union-attr]
     assert found == {"1": TRAIN, "2": TRAIN, "3": VALIDATION, "4": TEST}
@@ -43,7 +43,7 @@ def test_folders_named_for_parts_divide_the_pictures(tmp_path: Path, name: str) 
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    table = class_folders(touch(tmp_path, "train/1.jpg", "bus/2.jpg"), who="demo")
+    table = class_folders(touch(tmp_path, "train/1.jpg", "bus/2.jpg"))
 
     assert table.part is None
     assert table.frame["label"].tolist() == ["bus", "train"]
@@ -52,16 +52,16 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_test_pictures_may_have_no_labels(tmp_path: Path) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/3.jpg")
 
-    assert unlabeled_test(root, who="demo") == f"{root}/test"
-    assert len(class_folders(root, who="demo").frame) == 2
-    assert unlabeled_test(touch(tmp_path, "test/a/3.jpg"), who="demo") is None
+    assert unlabeled_test(root) == f"{root}/test"
+    assert len(class_folders(root).frame) == 2
+    assert unlabeled_test(touch(tmp_path, "test/a/3.jpg")) is None
 
 
 def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg")
     (root / "a" / "again").symlink_to(root)
 
-    assert len(all_pictures(root, who="demo").frame) == 2
+    assert len(all_pictures(root).frame) == 2
 
 
 @pytest.mark.parametrize("parts", ["", "train/"])
@@ -69,13 +69,13 @@ def test_a_link_from_a_class_up_to_the_top_brings_no_pictures_of_other_classes(t
     root = touch(tmp_path, f"{parts}a/1.jpg", f"{parts}b/2.jpg")
     (root / parts / "a" / "again").symlink_to(root)
 
-    assert class_folders(root, who="demo").frame["label"].tolist() == ["a", "b"]
+    assert class_folders(root).frame["label"].tolist() == ["a", "b"]
 
 
 def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/readme.txt")
 
-    assert f"Folders without a picture, left out: '{root}/c'." in class_folders(root, who="demo").notes
+    assert f"Folders without a picture, left out: '{root}/c'." in class_folders(root).notes
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
 )
 def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
     with pytest.raises(BadValueError, match=f"demo: .*{sentence}"):
-        class_folders(touch(tmp_path, *names), who="demo")
+        class_folders(touch(tmp_path, *names))
 
 
 def test_a_folder_without_pictures_has_none_to_predict(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"holds no pictures\. Pass one with pictures"):
-        all_pictures(tmp_path, who="demo")
+        all_pictures(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(
         MissingFileError, match=f"no folder .* Did you mean {re.escape(repr(str(tmp_path / 'photos')))}"
     ):
-        class_folders(tmp_path / "photo", who="demo")
+        class_folders(tmp_path / "photo")
     with pytest.raises(MissingFileError, match="Check the path"):
-        class_folders(tmp_path / "no" / "where", who="demo")
+        class_folders(tmp_path / "no" / "where")
     with pytest.raises(BadValueError, match="is a file, not a folder"):
-        class_folders(tmp_path / "file.jpg", who="demo")
+        class_folders(tmp_path / "file.jpg")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, se
         pytest.skip("this file system takes UTF-8 alone")
 
     with pytest.raises(BadValueError, match=f"demo: {sentence}"):
-        class_folders(root, who="demo")
+        class_folders(root)
     with pytest.raises(BadValueError, match=f"demo: {sentence}"):
-        all_pictures(root, who="demo")
+        all_pictures(root)

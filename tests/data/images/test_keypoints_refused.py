@@ -19,7 +19,7 @@ def test_a_point_has_both_coordinates_or_none() -> None:
     frame = pd.DataFrame({"x": [1.0, None, 2.0], "y": [1.0, None, None]})
 
     with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold one of the two, first row 2"):
-        read_points(frame, ["x", "y"], "here")
+        read_points(frame, ["x", "y"])
 
 
 def test_points_that_were_cut_are_no_numbers() -> None:

@@ -36,23 +36,23 @@ def test_folders_and_a_share_divide_the_rows() -> None:
     frame = pd.DataFrame({"x": range(12)})
     part = np.array([TRAIN] * 8 + [TEST] * 4, dtype=np.int8)
 
-    parts = divide(frame, part, np.arange(12), None, 0.25, seed=0, who="demo")
+    parts = divide(frame, part, np.arange(12), None, 0.25, seed=0)
 
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [6, 2, 4]
     assert parts.test.tolist() == [8, 9, 10, 11]
     part[0] = VALIDATION
-    assert divide(frame, part, np.arange(12), None, 0.25, seed=0, who="demo").validation.tolist() == [0]
+    assert divide(frame, part, np.arange(12), None, 0.25, seed=0).validation.tolist() == [0]
 
 
 def test_row_numbers_are_those_of_the_source_where_rows_are_left_out() -> None:
     frame = pd.DataFrame({"x": range(6)})
 
-    parts = divide(frame, None, np.array([1, 2, 4, 5]), None, IndexSplit([0, 4]), seed=0, who="demo")
+    parts = divide(frame, None, np.array([1, 2, 4, 5]), None, IndexSplit([0, 4]), seed=0)
 
     assert (parts.train.tolist(), parts.validation.tolist()) == ([1, 2, 5], [4])
 
 
 def test_a_target_may_come_from_folders() -> None:
-    assert target_columns(None, None, "label", "demo") == ["label"]
+    assert target_columns(None, None, "label") == ["label"]
     with pytest.raises(BadValueError, match="a table needs the name of its target"):
-        target_columns(None, None, None, "demo")
+        target_columns(None, None, None)

@@ -136,8 +136,8 @@ def test_opencv_gets_its_threads_back() -> None:
 )
 def test_a_wrong_number_of_threads_is_a_sentence(num_workers: Any, error: Any, sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        check_workers("demo", num_workers)
+        check_workers(num_workers)
 
 
 def test_processes_share_the_cores() -> None:
-    assert check_workers("demo", None, sharers=1000) == 1
+    assert check_workers(None, sharers=1000) == 1

@@ -94,7 +94,7 @@ def test_ids_that_would_be_lost_or_confused_are_refused(ids: list[Any], message:
     frame = pd.DataFrame({"who": pd.Series(ids, dtype=float if isinstance(ids[0], float) else object)})
 
     with pytest.raises(BadTypeError, match=message):
-        with_whole_ids(frame, ["who"], "here")
+        with_whole_ids(frame, ["who"])
 
 
 def test_ids_as_text_keep_their_zeros() -> None:

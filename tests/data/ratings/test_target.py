@@ -21,7 +21,7 @@ def test_the_scale_is_widened_by_half_its_smallest_step(ratings: list[float], ex
 def test_numbers_are_a_regression_and_the_choice_is_told() -> None:
     frame = pd.DataFrame({"stars": [1, 2, 3]})
 
-    target, sentence = ratings_target(frame, "stars", None, None, frame["stars"], "here")
+    target, sentence = ratings_target(frame, "stars", None, None, frame["stars"])
 
     assert isinstance(target.task, Regression)
     assert (target.task.y_range, target.task.mean) == ((0.5, 3.5), (2.0,))
@@ -29,7 +29,7 @@ def test_numbers_are_a_regression_and_the_choice_is_told() -> None:
 
 
 def test_the_scale_may_be_wider_than_the_training_rows() -> None:
-    target, _ = ratings_target(pd.DataFrame({"stars": [2, 3]}), "stars", None, None, pd.Series([1, 5]), "here")
+    target, _ = ratings_target(pd.DataFrame({"stars": [2, 3]}), "stars", None, None, pd.Series([1, 5]))
 
     assert isinstance(target.task, Regression)
     assert target.task.y_range == (-1.0, 7.0)
@@ -38,7 +38,7 @@ def test_the_scale_may_be_wider_than_the_training_rows() -> None:
 def test_a_task_of_ones_own_keeps_its_range() -> None:
     frame = pd.DataFrame({"stars": [1, 2, 3]})
 
-    target, _ = ratings_target(frame, "stars", Regression(y_range=(0, 10)), None, frame["stars"], "here")
+    target, _ = ratings_target(frame, "stars", Regression(y_range=(0, 10)), None, frame["stars"])
 
     assert isinstance(target.task, Regression)
     assert target.task.y_range == (0, 10)
@@ -47,7 +47,7 @@ def test_a_task_of_ones_own_keeps_its_range() -> None:
 def test_two_values_may_be_stated_to_be_yes_and_no() -> None:
     frame = pd.DataFrame({"liked": [0, 1, 1]})
 
-    target, sentence = ratings_target(frame, "liked", "binary", None, frame["liked"], "here")
+    target, sentence = ratings_target(frame, "liked", "binary", None, frame["liked"])
 
     assert isinstance(target.task, Binary)
     assert sentence == "ratings 'liked': binary, 1 is yes."
@@ -57,16 +57,16 @@ def test_a_range_of_yes_and_no_is_refused() -> None:
     frame = pd.DataFrame({"liked": ["no", "yes"]})
 
     with pytest.raises(BadValueError, match="y_range is for numbers, and 'liked' is binary"):
-        ratings_target(frame, "liked", None, (0, 1), frame["liked"], "here")
+        ratings_target(frame, "liked", None, (0, 1), frame["liked"])
 
 
 def test_ratings_within_the_range_are_nothing_to_tell() -> None:
     target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
 
-    assert out_of_range(pd.DataFrame({"stars": [1, 5]}), target, "test", "here") == []
+    assert out_of_range(pd.DataFrame({"stars": [1, 5]}), target, "test") == []
 
 
 def test_ratings_with_a_text_among_them_name_it() -> None:
     frame = pd.DataFrame({"stars": ["1", "2", "?", "5"]})
     with pytest.raises(BadTypeError, match=r"1 value cannot be read, such as '\?'"):
-        ratings_target(frame, "stars", None, None, frame["stars"], "here")
+        ratings_target(frame, "stars", None, None, frame["stars"])

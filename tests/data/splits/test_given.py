@@ -93,7 +93,7 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
     pd.DataFrame({"extra": ["a"], "x": [5]}).to_csv(tmp_path / "valid.csv", index=False)
     split = SourceSplit(tmp_path / "valid.csv", pd.DataFrame({"x": [6, 7]}))
 
-    frame = split.gather(FOUR, who="here")
+    frame = split.gather(FOUR)
     parts = split(frame.drop(columns=[]), None, seed=0)
 
     assert frame["x"].tolist() == [1, 2, 3, 4, 5, 6, 7]
@@ -105,7 +105,7 @@ def test_a_source_that_lacks_a_column_is_refused() -> None:
     with pytest.raises(
         MissingColumnsError, match=r"here: the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
     ):
-        SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR, who="here")
+        SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR)
 
 
 def test_a_frame_that_was_not_gathered_is_refused() -> None:

@@ -34,19 +34,19 @@ WRITERS: dict[str, Callable[[pd.DataFrame, Path], Any]] = {
 def test_every_format_gives_the_frame_that_was_written(suffix: str, tmp_path: Path) -> None:
     WRITERS[suffix](FRAME, tmp_path / f"a{suffix}")
 
-    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}", who="here"), FRAME)
+    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}"), FRAME)
 
 
 def test_a_frame_comes_back_as_it_is() -> None:
-    assert read_frame(FRAME, who="here") is FRAME
+    assert read_frame(FRAME) is FRAME
 
 
 def test_columns_and_rows_as_plain_python_make_the_same_frame() -> None:
     rows = [{"age": 31, "job": "nurse"}, {"age": 42, "job": "cook"}]
 
-    by_column = read_frame({"age": [31, 42], "job": ["nurse", "cook"]}, who="here")
+    by_column = read_frame({"age": [31, 42], "job": ["nurse", "cook"]})
 
-    pd.testing.assert_frame_equal(read_frame(rows, who="here"), by_column)
+    pd.testing.assert_frame_equal(read_frame(rows), by_column)
     assert isinstance(by_column["job"].dtype, pd.StringDtype)
 
 
@@ -54,7 +54,7 @@ def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(tmp_path))
     FRAME.to_csv(tmp_path / "a.csv", index=False)
 
-    assert len(read_frame("~/a.csv", who="here")) == 2
+    assert len(read_frame("~/a.csv")) == 2
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])
@@ -63,7 +63,7 @@ def test_an_index_with_a_name_is_a_column_of_the_file(suffix: str, tmp_path: Pat
     write = {".parquet": pyarrow.parquet.write_table, ".feather": pyarrow.feather.write_feather}[suffix]
     write(pa.Table.from_pandas(FRAME.set_index("job")), path)
 
-    table = read_table(path, who="here")
+    table = read_table(path)
 
     pd.testing.assert_frame_equal(table.frame[list(FRAME)], FRAME)
     assert table.notes == ("The file's index is read as a column: 'job'.",)
@@ -73,7 +73,7 @@ def test_an_index_with_a_name_is_a_column_of_the_file(suffix: str, tmp_path: Pat
 def test_a_saved_index_is_left_out_and_said(first: int, tmp_path: Path) -> None:
     FRAME.set_index(np.array([first, first + 1])).to_csv(tmp_path / "a.csv")
 
-    table = read_table(tmp_path / "a.csv", who="here")
+    table = read_table(tmp_path / "a.csv")
 
     assert list(table.frame) == ["age", "pay", "job"]
     assert "a saved index, left out" in table.notes[0]
@@ -82,7 +82,7 @@ def test_a_saved_index_is_left_out_and_said(first: int, tmp_path: Path) -> None:
 def test_a_first_column_without_a_name_that_counts_no_rows_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(",b\n7,1\n9,2\n")
 
-    table = read_table(tmp_path / "a.csv", who="here")
+    table = read_table(tmp_path / "a.csv")
 
     assert table.frame["Unnamed: 0"].tolist() == [7, 9]
     assert "called 'Unnamed: 0'" in table.notes[0]
@@ -91,24 +91,24 @@ def test_a_first_column_without_a_name_that_counts_no_rows_is_kept(tmp_path: Pat
 def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"code": "007"}]')
 
-    assert read_frame(tmp_path / "a.json", who="here")["code"].tolist() == ["007"]
+    assert read_frame(tmp_path / "a.json")["code"].tolist() == ["007"]
 
 
 def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
     FRAME.to_csv(tmp_path / "adult.csv", index=False)
 
     with pytest.raises(MissingFileError, match=r"here: no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
-        read_frame(tmp_path / "adlt.csv", who="here")
+        read_frame(tmp_path / "adlt.csv")
 
 
 def test_a_missing_file_like_no_other_says_to_check_the_path(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no file '.*zzz\.csv'\. Check the path\.$"):
-        read_frame(tmp_path / "zzz.csv", who="here")
+        read_frame(tmp_path / "zzz.csv")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"there is no folder '.*gone'"):
-        read_frame(tmp_path / "gone" / "a.csv", who="here")
+        read_frame(tmp_path / "gone" / "a.csv")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_what_is_no_table_file_is_refused(name: str, content: bytes | None, sent
     path.mkdir() if content is None else path.write_bytes(content)
 
     with pytest.raises(BadValueError, match=sentence):
-        read_frame(path, who="here")
+        read_frame(path)
 
 
 def test_an_address_is_to_be_downloaded_first() -> None:
     with pytest.raises(BadValueError, match=r"'https://a\.org/b\.csv' is an address.*Download it first"):
-        read_frame("https://a.org/b.csv", who="here")
+        read_frame("https://a.org/b.csv")
 
 
 @pytest.mark.parametrize("source", [7, None, np.zeros((2, 2)), [1, 2]])
@@ -142,41 +142,41 @@ def test_another_kind_of_source_is_refused(source: Any) -> None:
     with pytest.raises(
         BadTypeError, match="here: the source must be a DataFrame, a dict of columns, a list of dicts or a"
     ):
-        read_frame(source, who="here")
+        read_frame(source)
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(BadValueError, match="do not make a table: All arrays must be of the same length"):
-        read_frame({"a": [1], "b": [1, 2]}, who="here")
+        read_frame({"a": [1], "b": [1, 2]})
 
 
 def test_duplicate_columns_are_named() -> None:
     with pytest.raises(BadValueError, match="1 column name stands more than once: 'a'"):
-        read_frame(pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]), who="here")
+        read_frame(pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]))
 
 
 def test_column_names_that_are_no_text_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"column names must be text, got 0 \(int\)\. Rename them"):
-        read_frame(pd.DataFrame([[1]]), who="here")
+        read_frame(pd.DataFrame([[1]]))
 
 
 @pytest.mark.parametrize("source", [pd.DataFrame({"a": []}), {"a": []}])
 def test_a_source_without_rows_is_refused(source: Any) -> None:
     with pytest.raises(BadValueError, match="the source has columns but no rows"):
-        read_frame(source, who="here")
+        read_frame(source)
 
 
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
     FRAME[:0].to_parquet(tmp_path / "a.parquet")
 
     with pytest.raises(BadValueError, match=r"a\.parquet' has columns but no rows"):
-        read_frame(tmp_path / "a.parquet", who="here")
+        read_frame(tmp_path / "a.parquet")
 
 
 def test_a_source_without_columns_is_refused() -> None:
     with pytest.raises(BadValueError, match="the source has no columns"):
-        read_frame([], who="here")
+        read_frame([])
 
 
 def test_a_table_pickles() -> None:
-    assert pickle.loads(pickle.dumps(read_table(FRAME, who="here"))).frame.equals(FRAME)
+    assert pickle.loads(pickle.dumps(read_table(FRAME))).frame.equals(FRAME)

@@ -52,7 +52,7 @@ EXPECTED = ["1", "2", "007", None]
 def test_a_reader_of_raw_rows_takes_them_as_text(training: pd.DataFrame, file: Path) -> None:
     schema = data_of(training).schema
 
-    found = InputReader(schema, "here")(file)
+    found = InputReader(schema)(file)
 
     assert schema.text_columns == {"code", "kind"}
     place = [column.name for column in schema.categorical].index("code")
@@ -93,7 +93,7 @@ def test_users_of_other_ratings_keep_their_zeros(tmp_path: Path) -> None:
 def test_columns_that_are_not_named_keep_their_looks_and_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("code;size;other\n1,5;2,5;3\n007;1,25;4\n")
 
-    frame, _ = read_csv(tmp_path / "a.csv", who="here", encoding=None, text={"code", "absent"})
+    frame, _ = read_csv(tmp_path / "a.csv", encoding=None, text={"code", "absent"})
 
     assert frame["code"].tolist() == ["1,5", "007"]
     assert frame["size"].tolist() == [2.5, 1.25]

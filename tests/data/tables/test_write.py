@@ -17,7 +17,7 @@ FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "see
 def test_what_is_written_reads_back_the_same(suffix: str, tmp_path: Path) -> None:
     write_frame(FRAME.set_index(pd.Index([7, 9])), tmp_path / f"a{suffix}")
 
-    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}", who="here"), FRAME)
+    pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}"), FRAME)
 
 
 def test_plain_text_is_written_without_quotes(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_formulas_come_back_with_an_apostrophe_or_as_they_were(neutralized: bool
 
     write_frame(frame, tmp_path / "a.csv", neutralized=neutralized)
 
-    back = read_frame(tmp_path / "a.csv", who="here")
+    back = read_frame(tmp_path / "a.csv")
     assert back["text"].tolist() == ["'=1+1" if neutralized else "=1+1", "plain"]
     assert back["n"].tolist() == [-1.5, 2.0]
 
@@ -73,11 +73,11 @@ def test_a_file_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:
     path.write_text("mine")
 
     with pytest.raises(BadValueError, match=r"here: '.*a\.csv' is a file already\. Choose another name"):
-        write_frame(FRAME, path, who="here")
+        write_frame(FRAME, path)
     assert path.read_text() == "mine"
 
     write_frame(FRAME, path, overwrite=True)
-    assert len(read_frame(path, who="here")) == 2
+    assert len(read_frame(path)) == 2
 
 
 def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> None:
@@ -104,15 +104,15 @@ def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monke
 
 def test_an_unknown_suffix_is_refused() -> None:
     with pytest.raises(BadValueError, match=r"the name must end in \.csv or \.parquet or .*, got 'a\.xlsx'"):
-        check_destination("a.xlsx", who="here")
+        check_destination("a.xlsx")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"there is no folder '.*gone' to write to\. Create it first"):
-        check_destination(tmp_path / "gone" / "a.csv", who="here")
+        check_destination(tmp_path / "gone" / "a.csv")
 
 
 def test_a_folder_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(BadValueError, match="is a folder already"):
-        check_destination(tmp_path / "a.csv", who="here", overwrite=True)
+        check_destination(tmp_path / "a.csv", overwrite=True)
