@@ -25,9 +25,10 @@ from tabvision.data.rows import (
 )
 from tabvision.data.splits.base import Parts, Split, as_split
 from tabvision.data.splits.given import PART_COLUMN
-from tabvision.data.tables.read import Source, read_table
+from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import check_columns, fit_target, stratify_codes
 from tabvision.errors import TabvisionError, speaking
+from tabvision.logs import notes_at
 from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
@@ -179,9 +180,8 @@ class TabularDataModule(TensorDataModule):
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, encoding=self.encoding, text=text)
-        self._say(*table.notes)
-        return table.frame
+        with notes_at(self.verbose):
+            return read_frame(source, encoding=self.encoding, text=text)
 
     def _rows_with_target(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
         rows, notes = rows_with_target(frame, columns, self.missing_target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,8 +69,8 @@ def divide(
 
 
 @speaking("split")
-def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> tuple[Parts, tuple[str, ...]]:
-    """Parts in which training has every label: validation rows with one that it lacks train instead.
+def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> Parts:
+    """Return parts in which training has every label: validation rows with one that it lacks train instead.
 
     A share is drawn without looking at the labels, and rare ones come in a row or two.
 
@@ -78,9 +79,6 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
         frame: The rows.
         target: The column of joined labels.
         separator: What parts them.
-
-    Returns:
-        The parts, and what there is to say about it.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation]))
     values = frame[target].iloc[used]
@@ -88,11 +86,11 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
     trains = np.isin(used, parts.train)
     moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
     if not len(moved):
-        return parts, ()
+        return parts
     train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
-    return Parts(train, validation, parts.test), (
-        f"{count(len(moved), 'row')} drawn for validation instead used for training, which else lacks some labels.",
-    )
+    moves = f"{count(len(moved), 'row')} drawn for validation instead used for training"
+    logging.getLogger("tabvision").info(f"{moves}, which else lacks some labels.")
+    return Parts(train, validation, parts.test)
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:

@@ -36,6 +36,7 @@ from tabvision.data.rows import chosen_task, encode_kept, row_weights, rows_with
 from tabvision.data.splits.base import Parts, Rows, Split
 from tabvision.data.targets import check_columns, check_shape, decode_labels, fit_target, stratify_codes
 from tabvision.errors import count, speaking
+from tabvision.logs import notes_at
 from tabvision.schema import Schema
 from tabvision.tasks import Points, Task
 
@@ -137,13 +138,14 @@ class ImageDataModule(PictureDataModule):
         self.missing_target, self.weight = missing_target, weight
         text = () if schema is None else schema.text_columns
         where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
-        table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
-        self.image = replace(known, name=table.path if schema is None else known.name)
-        columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
-        parts = self._fit(table, columns, points or task, separator, split, schema)
-        self._fill(table, parts)
-        self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
-        self._say(self.summary())
+        with notes_at(verbose):
+            table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
+            self.image = replace(known, name=table.path if schema is None else known.name)
+            columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
+            parts = self._fit(table, columns, points or task, separator, split, schema)
+            self._fill(table, parts)
+            self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
+            self._say(self.summary())
 
     @override
     def summary(self) -> str:
@@ -185,7 +187,6 @@ class ImageDataModule(PictureDataModule):
         schema: Schema | None,
     ) -> Parts:
         """Chooses the task, divides the rows, and makes the schema from those that train."""
-        self._say(*table.notes)
         check_columns(table.frame, columns)
         check_files(table)
         kept = self._kept(table.frame, columns, task if schema is None else schema.task)
@@ -195,8 +196,7 @@ class ImageDataModule(PictureDataModule):
         codes = stratify_codes(rows, columns, task)
         parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
-            parts, notes = with_every_label(parts, table.frame, columns[0], separator)
-            self._say(*notes)
+            parts = with_every_label(parts, table.frame, columns[0], separator)
         if schema is None:
             training = targets.iloc[parts.train]
             if isinstance(task, Points):
@@ -245,7 +245,6 @@ class ImageDataModule(PictureDataModule):
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
 
     def _add(self, name: PartName, table: PictureTable) -> None:
-        self._say(*table.notes)
         check_files(table)
         rows: Rows = np.arange(len(table.frame), dtype=np.int64)
         tensors: dict[str, Tensor] = {}

@@ -37,8 +37,9 @@ from tabvision.data.ratings.target import (
 from tabvision.data.rows import divide_kept, encode_kept
 from tabvision.data.splits.base import Parts, Split, as_split
 from tabvision.data.splits.ordered import ratings_split
-from tabvision.data.tables.read import Source, read_table
+from tabvision.data.tables.read import Source, read_frame
 from tabvision.errors import count, speaking
+from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Task
@@ -168,9 +169,8 @@ class CollabDataModule(TensorDataModule):
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, encoding=self.encoding, text=text)
-        self._say(*table.notes)
-        return table.frame
+        with notes_at(self.verbose):
+            return read_frame(source, encoding=self.encoding, text=text)
 
     def _whole(self, frame: pd.DataFrame, timestamp: str | None = None) -> pd.DataFrame:
         """The frame with its columns there, and whole ids."""

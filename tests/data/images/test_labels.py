@@ -21,15 +21,15 @@ def test_classes_are_counted_most_frequent_first() -> None:
     assert class_counts(np.array([[0.5]]), Target(columns=("x",), task=Regression())) == ""
 
 
-def test_rows_with_a_label_of_their_own_train() -> None:
+def test_rows_with_a_label_of_their_own_train(caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"tags": ["a", "b", "a c", "a b", "d"]})
     parts = Parts(np.array([0, 1]), np.array([2, 3, 4]), np.array([], dtype=np.int64))
 
-    found, notes = with_every_label(parts, frame, "tags", " ")
+    found = with_every_label(parts, frame, "tags", " ")
 
     assert (found.train.tolist(), found.validation.tolist()) == ([0, 1, 2, 4], [3])
-    assert notes == ("2 rows drawn for validation instead used for training, which else lacks some labels.",)
-    assert with_every_label(found, frame, "tags", " ") == (found, ())
+    assert caplog.messages == ["2 rows drawn for validation instead used for training, which else lacks some labels."]
+    assert with_every_label(found, frame, "tags", " ") is found
 
 
 def test_folders_and_a_share_divide_the_rows() -> None:
