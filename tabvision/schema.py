@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
-from tabvision.plain import Label, from_plain
-from tabvision.tasks import Target, Task
+from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
+from tabvision.plain import from_plain
+from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
+from tabvision.tasks import Task
 
 DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",

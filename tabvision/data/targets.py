@@ -85,7 +85,8 @@ def fit_target(
     check_columns(frame, columns)
     target = Target(columns=tuple(columns), task=task, separator=separator)
     check_task(target, has_image=has_image)
-    check_missing(frame, target)
+    if not task.allows_missing:
+        check_missing(frame, columns, separator)
     target = dataclasses.replace(target, classes=task.find_classes(frame, target))
     return dataclasses.replace(target, task=task.fit(task.encode(frame, target), len(target.classes)))
 
@@ -108,7 +109,8 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
         [1, 0]
     """
     check_columns(frame, target.columns)
-    check_missing(frame, target)
+    if not target.task.allows_missing:
+        check_missing(frame, target.columns, target.separator)
     encoded = target.task.encode(frame, target)
     return encoded.astype(np.float32, copy=False) if encoded.dtype.kind == "f" else encoded
 
@@ -130,16 +132,16 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
         raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
 
 
-def check_missing(frame: pd.DataFrame, target: Target) -> None:
-    """Raise if rows lack a target that the task cannot do without."""
-    missing = 0 if target.task.allows_missing else int(missing_target(frame, target.columns).sum())
+def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None) -> None:
+    """Raise if rows lack a target."""
+    missing = int(missing_target(frame, columns).sum())
     if not missing:
         return
-    problem = f"the target {target.quoted} is missing in {missing:,} of {count(len(frame), 'row')}"
-    remedy = f"Leave them out: frame.dropna(subset={list(target.columns)!r})"
+    problem = f"the target {_quoted(columns)} is missing in {missing:,} of {count(len(frame), 'row')}"
+    remedy = f"Leave them out: frame.dropna(subset={list(columns)!r})"
     remedy += ', or when training missing_target="drop" (--drop-missing-target)'
-    if target.separator is not None:
-        remedy += f', or if they have no label, frame[{target.columns[0]!r}].fillna("")'
+    if separator is not None:
+        remedy += f', or if they have no label, frame[{columns[0]!r}].fillna("")'
     raise BadValueError(problem, remedy)
 
 

@@ -71,7 +71,7 @@ def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None 
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BadValueError(f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
     calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
-    check_facts(module.schema, module.task.activate(torch.zeros(1, module.task.num_outputs)).shape[1], name)
+    check_facts(module.schema, module.task.num_predictions, name)
     return Opened(module.eval(), calibration, facts)
 
 

@@ -26,7 +26,7 @@ from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
 from tabvision.inference.batches import Asked
 from tabvision.schema import Image, Schema
-from tabvision.tasks import Points, Task
+from tabvision.tasks import Task
 
 BATCH_SIZE = 64
 Pictures: TypeAlias = (
@@ -183,7 +183,7 @@ class PictureInputs:
         return self._asked(files, index=index, shown=columns, frame=table.frame)
 
     def _asked(self, sources: Sequence[PictureSource], **rest: Any) -> Asked:  # noqa: ANN401 - the settings of `AskedPictures`
-        has_points = isinstance(self.schema.task, Points)
+        has_points = self.schema.task.moves_with_image
         return AskedPictures(sources, self.image, self.augment, has_points=has_points, **rest)
 
 

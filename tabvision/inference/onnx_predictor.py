@@ -52,8 +52,7 @@ class OnnxPredictor:
         self.facts = _facts(self._session, name)
         self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
-        width = len(self.schema.classes) if self.schema.task.is_classes else self.schema.task.num_outputs
-        check_facts(self.schema, width, name)
+        check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = _input_names(self._session, self.schema, name)
         self._read = InputReader(self.schema)
         self._pictures = self._picture_reader()
@@ -119,7 +118,7 @@ class OnnxPredictor:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
-        rows, width = len(fed[self._names[0]]), len(self.schema.classes) or self.schema.task.num_outputs
+        rows, width = len(fed[self._names[0]]), self.schema.task.num_predictions
         if found.shape != (rows, width) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)

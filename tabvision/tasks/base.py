@@ -40,7 +40,9 @@ class Task(ABC):
     moves_with_image: ClassVar[bool] = False  # whether the target lies in an image and moves with it
     ranks_items: ClassVar[bool] = False  # whether the last prediction says how much a user likes an item
     calibrated_by: ClassVar[frozenset[Correction]] = frozenset()  # how answers can be corrected after training
-    uncalibrated: ClassVar[str] = "this kind of target has nothing that is calibrated, neither probabilities nor intervals"
+    uncalibrated: ClassVar[str] = (
+        "this kind of target has nothing that is calibrated, neither probabilities nor intervals"
+    )
 
     # What the target looks like in a table.
 
@@ -166,7 +168,7 @@ class Task(ABC):
 
     @property
     def prediction_scale(self) -> NDArray[np.float64]:
-        """How far predictions typically lie apart, one number for all or one each: an exported file may differ by 1e-5 of it."""
+        """How far predictions lie apart, one number for all or one each; exported files may differ by 1e-5 of it."""
         return np.ones(1)
 
     # How it moves with its image.
@@ -206,11 +208,11 @@ class Task(ABC):
 
     def answers(
         self,
-        predictions: NDArray[Any],
+        predictions: NDArray[Any],  # noqa: ARG002 - as `proba`, for classes
         decoded: NDArray[Any],
         target: Target,
         *,
-        proba: bool,  # noqa: ARG002 - of classes
+        proba: bool,  # noqa: ARG002
     ) -> dict[str, Any]:
         """Return the columns that a user reads: `prediction`, or `prediction_<name>` where there are several.
 
@@ -224,9 +226,7 @@ class Task(ABC):
         endings = [f"_{name}" for name in names] if len(names) > 1 else [""]
         return {f"prediction{ending}": decoded[:, place] for place, ending in enumerate(endings)}
 
-    def draw(
-        self, image: NDArray[np.uint8], encoded: NDArray[Any], target: Target
-    ) -> tuple[NDArray[np.uint8], str]:
+    def draw(self, image: NDArray[np.uint8], encoded: NDArray[Any], target: Target) -> tuple[NDArray[np.uint8], str]:
         """Return an image of the network's size with its target drawn in, and a caption.
 
         Args:
@@ -249,7 +249,9 @@ class Task(ABC):
         from tabvision.tasks.registry import is_own  # which knows every task, and so cannot be known here
 
         if not dataclasses.is_dataclass(self):
-            raise BadTypeError(f"the task {self.name!r} must be a dataclass", "Its fields are stored; decorate the class")
+            raise BadTypeError(
+                f"the task {self.name!r} must be a dataclass", "Its fields are stored; decorate the class"
+            )
         facts = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return {"name": self.name, **({"own": True} if is_own(self) else {}), **facts}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, listed
+from tabvision.errors import BadValueError
 from tabvision.tasks.base import Target, Task
 
 if TYPE_CHECKING:

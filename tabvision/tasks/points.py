@@ -124,9 +124,7 @@ class Points(Task):
         return predictions if view is None else moved_points(predictions, view)
 
     @override
-    def draw(
-        self, image: NDArray[np.uint8], encoded: NDArray[Any], target: Target
-    ) -> tuple[NDArray[np.uint8], str]:
+    def draw(self, image: NDArray[np.uint8], encoded: NDArray[Any], target: Target) -> tuple[NDArray[np.uint8], str]:
         import cv2
 
         size = np.array([image.shape[1], image.shape[0]])
@@ -203,5 +201,7 @@ def read_points(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float
         if halves.any():
             x, y = columns[place : place + 2]
             problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold one of the two, first row "
-            raise BadValueError(f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing")
+            raise BadValueError(
+                f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing"
+            )
     return points

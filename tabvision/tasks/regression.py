@@ -171,7 +171,7 @@ class Regression(Task):
 
 
 def range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the lowest and highest rating, widened by half the smallest step between ratings, so that a sigmoid reaches both.
+    """Return the lowest and highest rating, widened by half the smallest step between them, so that a sigmoid reaches both.
 
     Example:
         >>> range_around(np.array([0.5, 5.0, 4.5]))

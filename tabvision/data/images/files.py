@@ -49,6 +49,12 @@ class PictureTable:
     is_listed: bool = False
     part: NDArray[np.int8] | None = None
 
+    def taken(self, rows: Rows) -> PictureTable:
+        """Return the table of some rows; itself where they are all."""
+        if len(rows) == len(self.frame):
+            return self
+        return replace(self, frame=self.frame.iloc[rows], part=None if self.part is None else self.part[rows])
+
     def files(self, rows: Rows) -> list[str]:
         """The files of some rows, to be opened."""
         names = self.frame[self.path].array.take(rows).tolist()
