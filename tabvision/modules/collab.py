@@ -20,8 +20,6 @@ from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Task
 
-WHO = "CollabModule"
-
 
 @runtime_checkable
 class KnowsPairs(Protocol):

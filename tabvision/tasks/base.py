@@ -272,7 +272,7 @@ class Task(ABC):
         facts = {key: value for key, value in data.items() if key not in ("name", "own")}
         known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
         if unknown := sorted(map(str, set(facts) - known)):
-            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"{kind.__name__} has no facts {unknown}", f"Known are {sorted(known)}")
         return from_plain(facts, kind)
 
 

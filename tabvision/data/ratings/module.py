@@ -200,7 +200,8 @@ class CollabDataModule(TensorDataModule):
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles, None)
+            with speaking(f"{type(self).__name__}, titles", keep=True):
+                return self._read(titles, None)
         return None if title is None else self.frame
 
     def _fit(

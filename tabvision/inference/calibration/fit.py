@@ -23,7 +23,6 @@ from tabvision.inference.files import Origin
 from tabvision.modules.supervised import CHECKPOINT_KEY
 from tabvision.tasks import Task
 
-WHO = "calibrate"
 BATCH_SIZE = 2048
 COVERAGE = 0.9
 
