@@ -85,15 +85,15 @@ class Points(Task):
     @override
     @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Points:
+        found = target.shape[1] // 2
+        if self.num_points not in (None, found):
+            raise BadValueError(f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
         known = target[np.isfinite(target)]
         if not len(known):
             raise BadValueError("no training row has a point", "Choose other columns or a larger training part")
         if len(target) > 1 and known.min() >= -1 and known.max() <= 1:
             problem = f"all points lie between {known.min():g} and {known.max():g}, so they are no pixels"
             raise BadValueError(problem, f"{PIXELS}: multiply shares by the picture's width and height")
-        found = target.shape[1] // 2
-        if self.num_points not in (None, found):
-            raise BadValueError(f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
         return dataclasses.replace(self, num_points=found)
 
     @override

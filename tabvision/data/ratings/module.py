@@ -215,7 +215,8 @@ class CollabDataModule(TensorDataModule):
         kinds = Kinds(continuous=(), categorical=(self.user, self.item), dates=(), left_out=(), notes=())
         users, items = fit_features(training, kinds).categorical
         if titles is not None:
-            items = dataclasses.replace(items, titles=titles_of(items, titles, title or "title"))
+            with speaking(f"{type(self).__name__}, titles", keep=True):
+                items = dataclasses.replace(items, titles=titles_of(items, titles, title or "title"))
         if self.rating is None:
             drawn = f"{self.negatives} not taken are drawn beside each. Override with rating, negatives."
             logger.info(f"No rating: each row means that {self.user!r} took {self.item!r}; {drawn}")
