@@ -6,7 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, final
+from typing import Any, Self, cast, final
 
 import pytorch_lightning as pl
 import torch
@@ -32,6 +32,7 @@ from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema
+from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # where a checkpoint says who wrote it
@@ -201,12 +202,26 @@ class SupervisedModule(pl.LightningModule, ABC):
         return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
 
     @override
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, task: Task | type[Task] | None = None, **settings: Any) -> Self:
+        """Return the module that a checkpoint holds, as every LightningModule does.
+
+        Args:
+            args: The path, as for any LightningModule.
+            task: The class of a task of your own, which no checkpoint holds.
+            settings: As for any LightningModule; pieces of your own.
+        """
+        with speaking(cls.__name__), own_task(task):
+            return super().load_from_checkpoint(*args, **settings)
+
+    @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # weights that somebody else saved
             return
-        theirs = Schema.from_dict(saved)
+        with own_task(self.task, required=False):
+            theirs = Schema.from_dict(saved)
         if theirs != self.schema:
             problem = f"the checkpoint is of another schema; what differs: {_difference(self.schema, theirs)}"
             remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train anew"
