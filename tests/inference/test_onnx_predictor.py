@@ -174,6 +174,16 @@ def test_a_picture_that_cannot_be_read_keeps_its_row(pictures: tuple[Path, Path]
     assert answers["error"].isna().tolist() == [True, False, True]
 
 
+def test_a_folder_keeps_the_path_of_a_picture_that_cannot_be_read(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+
+    answers = OnnxPredictor(pictures[1]).predict(tmp_path)
+
+    assert answers.iloc[0, 0] == str(tmp_path / "a.png")
+    assert answers["error"].notna().all()
+    assert answers.attrs["unseen"] == {}
+
+
 # Refused in a sentence.
 
 
