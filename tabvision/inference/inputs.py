@@ -106,6 +106,10 @@ class InputReader:
         self._encode = RowEncoder(schema)
         self._has_columns = bool(schema.continuous or schema.categorical)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles to worker processes, where the encoder of single rows is built anew."""
+        return InputReader, (self.schema, self.augment)
+
     def __call__(self, source: Source, *, encoding: str | None = None, labeled: bool = False) -> Inputs:
         """Return what the network reads of a source.
 

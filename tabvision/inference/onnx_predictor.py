@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, final
 
@@ -28,7 +29,7 @@ _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8}
 class OnnxPredictor:
     """Answers raw rows from a file that `tabvision export` wrote, as `Predictor` does from the checkpoint.
 
-    Safe to share between threads: it changes nothing once built.
+    Safe to share between threads: it changes nothing once built. Pickles to worker processes.
 
     Args:
         path: An .onnx file: its path, an http or https address, or its bytes.
@@ -44,6 +45,7 @@ class OnnxPredictor:
     def __init__(self, path: Origin, *, threads: int | None = None) -> None:
         content, name = read_bytes(path, kind=".onnx"), name_of(path)
         self._session = _session(content, name, threads)
+        self._content, self._threads = content, threads
         self.facts = _facts(self._session, name)
         self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
@@ -75,6 +77,10 @@ class OnnxPredictor:
         inputs = source if isinstance(source, Inputs) else self._read(source)
         predictions = ask_all(self._ask, inputs, num_answers=self._num_answers, batch_size=batch_size)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles to worker processes as the file's bytes: onnxruntime's session does not."""
+        return functools.partial(OnnxPredictor, threads=self._threads), (self._content,)
 
     def _ask(self, arrays: Arrays) -> NDArray[Any]:
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}

@@ -43,30 +43,38 @@ _TABLE = ("continuous", "categorical")  # there in every batch, if without colum
 
 @final
 class Predictor:
-    """Answers raw rows and pictures from a checkpoint alone, loaded safely.
+    """Answers raw rows and images from a checkpoint alone, loaded safely, or from a module in memory.
 
-    Safe to share between threads: it changes nothing once built, `calibrate` aside.
+    Safe to share between threads: it changes nothing once built, `calibrate` aside. Pickles to worker processes.
 
     Args:
-        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes.
+        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module, of which a
+            copy answers, so that training may go on.
         device: "cpu", "cuda", "mps", or "auto" for the best there is.
-        module_class: The class to build, for a module of the user's own.
+        module_class: The class to build, for a module of your own.
+        own: Pieces of your own that no checkpoint holds, as they were passed to the module: `body=`, and so on.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: Not a checkpoint, a damaged one, one that would run code, or one of another format.
+        BadValueError: Not a checkpoint, a damaged one, one that would run code, one of another format, or one that was
+            trained with a piece of your own, which is asked for.
     """
 
     @speaking()
     def __init__(
-        self, path: Origin, *, device: str = "auto", module_class: type[SupervisedModule] | None = None
+        self,
+        path: Origin | SupervisedModule,
+        *,
+        device: str = "auto",
+        module_class: type[SupervisedModule] | None = None,
+        **own: Any,  # noqa: ANN401 - a network, a task, a function
     ) -> None:
-        opened = open_checkpoint(path, module_class)
+        opened = open_checkpoint(path, module_class, **own)
         self.device = _device_named(device)
         self.module = opened.module.to(self.device)
         self.schema = self.module.schema
         self.calibration = opened.calibration
-        self._origin = path
+        self._origin = None if isinstance(path, SupervisedModule) else path
         self._num_answers = self._activated(torch.zeros(1, self.module.task.num_outputs, device=self.device)).shape[1]
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)
@@ -159,6 +167,9 @@ class Predictor:
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite)
+        if file is not None and self._origin is None:
+            problem = "a module in memory has no checkpoint that could be written again"
+            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or leave out away")
         inputs = self._read(source, encoding=encoding, labeled=True)
         if inputs.frame is None:
             problem = "calibrating needs the target of each picture"
@@ -168,7 +179,7 @@ class Predictor:
         readable = np.array([row not in inputs.errors for row in range(inputs.num_rows)], dtype=bool)
         fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
         self.calibration = fitted.calibration
-        if file is not None:
+        if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
         return fitted
 

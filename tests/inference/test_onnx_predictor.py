@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,12 @@ def test_eight_threads_have_the_same_answers() -> None:
     with ThreadPoolExecutor(8) as pool:
         for answers in pool.map(lambda _: one.predict(frame), range(40)):
             assert_frame_equal(answers, expected)
+
+
+def test_it_pickles_to_worker_processes() -> None:
+    copied = pickle.loads(pickle.dumps(OnnxPredictor(exported("binary"), threads=1)))
+
+    assert_frame_equal(copied.predict(raw()), asked().predict(raw()), rtol=1e-5)
 
 
 LIGHT = """
