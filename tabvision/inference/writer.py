@@ -141,8 +141,7 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
 
 
 def _no_rows(module: SupervisedModule) -> NDArray[np.float32]:
-    width = len(module.schema.classes) or module.task.num_outputs
-    return np.empty((0, width), dtype=np.float32)
+    return np.empty((0, module.task.num_predictions), dtype=np.float32)
 
 
 def _checked_shards(folder: Path) -> list[Path]:

@@ -137,8 +137,8 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
     once, again = predictor.predict(paths, tta=2), predictor.predict(paths, tta=2)
 
     pd.testing.assert_frame_equal(once, again)
-    asked = predictor._ask(paths)
-    looks = [predictor._over(asked, 64, predictor._activated, look) for look in (1, 2)]
+    inputs = predictor.read(paths)
+    looks = [predictor._over(inputs, 64, predictor._activated, view) for view in (1, 2)]
     assert np.abs(looks[0] - looks[1]).max() > 0
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
     largest = predictor.predict(paths, tta=2, use_max=True)
@@ -160,8 +160,7 @@ def test_calibrating_on_class_folders_writes_a_checkpoint_that_answers_alike(tmp
 
 
 def test_the_augmentation_of_training_is_in_the_checkpoint(predictor: Predictor) -> None:
-    assert predictor._pictures is not None
-    assert predictor._pictures.augment == trained()[1].augment
+    assert predictor.read([]).images.augment == trained()[1].augment  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
