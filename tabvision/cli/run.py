@@ -64,7 +64,7 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
         trainer.fit(model, data)
         trainer.loggers = []  # what follows is no epoch of the fit
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
-        gathered = gather(trainer.predict(model, data.val_dataloader(), weights_only=True))
+        gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
     if trainer.is_global_zero:
         write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
