@@ -18,9 +18,8 @@ from PIL import Image as PilImage
 from tabvision.augment.settings import Augmentation
 from tabvision.data.images.decode import PictureSource, Pixels, UnreadableImageError, open_picture
 from tabvision.data.images.files import PictureTable, is_picture
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
-from tabvision.data.images.stores import SourceStore
+from tabvision.data.images.stores import SourceStore, views_of
 from tabvision.data.images.views import EvaluationView, TrainingView, View
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError

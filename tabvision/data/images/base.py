@@ -23,11 +23,10 @@ from tabvision.data.base import Order, PartName, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import PictureTable
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import IMAGENET, checked_size
-from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking

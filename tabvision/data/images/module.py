@@ -19,11 +19,11 @@ from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import Part, PartName
 from tabvision.data.images.base import PictureDataModule
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
 from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
 from tabvision.data.splits.base import Rows, Split
