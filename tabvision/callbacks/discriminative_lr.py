@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import final
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import speaking
+from tabvision.lightning import Callback
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, final
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.lightning import Callback
 from tabvision.schedules import (
     Setting,
     check_divisor,

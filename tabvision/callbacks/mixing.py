@@ -8,15 +8,15 @@ from collections.abc import MutableMapping, MutableSequence, Sequence
 from typing import Any, final
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.lightning import Callback
 from tabvision.tasks import Task
 
 Key = str | int

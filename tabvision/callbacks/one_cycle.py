@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import final
 
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
@@ -12,6 +11,7 @@ from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.lightning import Callback
 from tabvision.schedules import (
     Convention,
     Rates,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, final, runtime_checkable
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.lightning import Callback
 
 WHO = "ProgressiveResize"
 Size = tuple[int, int]

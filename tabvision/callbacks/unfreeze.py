@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final, get_args
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 

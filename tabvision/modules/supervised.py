@@ -8,17 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, final
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor, distributed
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
 
 from tabvision import __version__
+from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import MixedPrecision
 from tabvision.modules.optimizers import (
     Decay,
     OptimizerFactory,

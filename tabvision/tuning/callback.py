@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
-import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_info
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.lightning import Callback, rank_zero_info
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]

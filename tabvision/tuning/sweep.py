@@ -9,16 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.accelerators import CUDAAccelerator
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies import DDPStrategy, Strategy
-from pytorch_lightning.trainer.states import TrainerStatus
-from pytorch_lightning.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import Callback, CUDAAccelerator, DDPStrategy, Strategy, TrainerStatus, is_overridden
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
