@@ -139,7 +139,7 @@ class CollabModule(SupervisedModule):
         if isinstance(self.net, DotBias):
             logits: Tensor = self.net(categorical)
         else:
-            logits = self.net(categorical.new_empty((len(categorical), 0), dtype=torch.float32), categorical)
+            logits = self.net(categorical.new_empty((categorical.shape[0], 0), dtype=torch.float32), categorical)
         return logits
 
     @override

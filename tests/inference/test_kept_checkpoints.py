@@ -87,7 +87,6 @@ DOORS: dict[str, Callable[[str, Kind, Path], pd.DataFrame]] = {
 CLOSED = {
     (OWN_BODY, "predictor"),  # only who has the network opens it
     (OWN_BODY, "command"),
-    ("collab-neural", "onnx"),  # cannot be traced as of 0.1.0
     ("photo-lite0", "onnx"),  # can, but that takes a quarter of a minute
 }
 
