@@ -19,7 +19,7 @@ LIBRARY = "tabvision"
 RANKS = (
     {"batch", "errors", "lazy", "lightning"},
     # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
-    {"plain", "metrics", "random_state", "tracing", "counter_random"},
+    {"plain", "checks", "metrics", "random_state", "tracing", "counter_random"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},

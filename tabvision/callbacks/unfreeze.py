@@ -12,13 +12,13 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
-POLICIES = get_args(BatchNormPolicy)
 CHECKPOINT_KEY = (
     "tabvision_unfreeze"  # not `state_dict`, which two of a kind may not share: two are refused in a sentence
 )
@@ -58,8 +58,7 @@ class Unfreeze(Callback):
         batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
-        if batch_norm not in POLICIES:
-            raise UnknownNameError("batch_norm", batch_norm, POLICIES)
+        check_choice("batch_norm", batch_norm, get_args(BatchNormPolicy))
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups
