@@ -13,7 +13,6 @@ from tabvision.checks import is_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
 
-WHO = "ProgressiveResize"
 Size = tuple[int, int]
 
 

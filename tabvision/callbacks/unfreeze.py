@@ -19,6 +19,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
+POLICIES = get_args(BatchNormPolicy)
 CHECKPOINT_KEY = (
     "tabvision_unfreeze"  # not `state_dict`, which two of a kind may not share: two are refused in a sentence
 )
@@ -58,7 +59,7 @@ class Unfreeze(Callback):
         batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
-        check_choice("batch_norm", batch_norm, get_args(BatchNormPolicy))
+        check_choice("batch_norm", batch_norm, POLICIES)
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups

@@ -64,7 +64,6 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
-        self.who = type(self).__name__
         self.batch_size, self.seed = check_batch_size(batch_size), check_seed(seed)
         self.verbose = verbose
         self.parts: dict[PartName, Part] = {}

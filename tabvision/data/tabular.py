@@ -32,7 +32,6 @@ from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
-WHO = "TabularDataModule"
 SHOWN_ROWS = 8
 
 

@@ -93,9 +93,6 @@ class AskedRows(Asked):
             )
 
 
-WHO = "tta"
-
-
 def blend(
     plain: NDArray[np.floating], augmented: NDArray[np.floating], *, beta: float = 0.25, use_max: bool = False
 ) -> NDArray[np.floating]:

@@ -18,7 +18,6 @@ from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
 
-WHO = "Predictor"
 SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its place beside the format
 OLDEST_FORMAT = 1

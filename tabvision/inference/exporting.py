@@ -33,7 +33,6 @@ from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema
 
-WHO = "export"
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and spread
 CHECKED_ROWS = (1, 2, 7)
 _DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8}

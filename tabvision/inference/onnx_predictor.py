@@ -19,7 +19,6 @@ from tabvision.schema import Schema
 if TYPE_CHECKING:
     from tabvision.inference.images import Pictures
 
-WHO = "OnnxPredictor"
 KEY = "tabvision"  # of the facts among a file's metadata
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
@@ -58,6 +57,7 @@ class OnnxPredictor:
         self._read = InputReader(self.schema)
         self._pictures = self._picture_reader()
 
+    @speaking()
     def predict(self, source: Rows | Pictures, *, proba: bool = True, batch_size: int = BATCH_SIZE) -> pd.DataFrame:
         """A frame of answers, in the order and with the index of the input.
 

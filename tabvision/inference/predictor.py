@@ -21,7 +21,6 @@ from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.batches import Asked, AskedRows, blend
-from tabvision.inference.calibration.fit import WHO as CALIBRATE
 from tabvision.inference.calibration.fit import (
     Calibrated,
     Wanted,
@@ -113,7 +112,7 @@ class Predictor:
             predictions = blend(predictions, np.stack(varied), use_max=use_max)
         return self._frame(asked, predictions, proba=proba)
 
-    @speaking(CALIBRATE)
+    @speaking("calibrate")
     def calibrate(
         self,
         source: Sources,

@@ -21,7 +21,6 @@ from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Binary, Regression, Task
 
-WHO = "CollabModule"
 Kind = Literal["dot", "neural"]
 
 

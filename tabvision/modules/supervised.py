@@ -84,8 +84,9 @@ class SupervisedModule(pl.LightningModule, ABC):
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer"])
-        for name, value in self.hparams.items():
-            self.hparams[name] = to_plain(value)
+        with speaking(type(self).__name__):
+            plain = {name: to_plain(value) for name, value in self.hparams.items()}
+        self.hparams.update(plain)
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer

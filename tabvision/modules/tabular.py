@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tabvision.batch import Batch
 from tabvision.checks import check_choice
-from tabvision.errors import BadValueError, MissingColumnsError, speaking
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.embedding_mlp import EmbeddingMLP
@@ -123,6 +123,9 @@ class TabularModule(SupervisedModule):
         """Return a function from the number of columns to their encoder."""
         columns = self.schema.continuous
         if not isinstance(numbers, str):
+            if not callable(numbers):
+                problem = f"numbers must be a name, a torch.nn.Module or a function, got {numbers!r}"
+                raise BadTypeError(problem, 'Pass "plain", "piecewise", or a module from (B, N) to (B, width)')
             if not columns:
                 raise BadValueError("the rows have no numbers for numbers= to encode", "Leave numbers out")
             return lambda _: numbers if isinstance(numbers, nn.Module) else numbers(columns)

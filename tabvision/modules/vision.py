@@ -24,8 +24,6 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Image, Schema
 
-WHO = "VisionModule"
-
 
 @final
 class VisionModule(SupervisedModule):

@@ -146,7 +146,7 @@ def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[
         if not 0 <= position < len(cardinalities):
             problem = f"embedding_widths names category {position!r}, but there are {len(cardinalities)}"
             raise BadValueError(problem, remedy)
-        check_whole("a width of embedding_widths", width, remedy=remedy)
+        check_whole("each of embedding_widths", width, remedy=remedy)
     return [chosen.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
@@ -166,7 +166,7 @@ def _check_sizes(cardinalities: Sequence[int], num_continuous: int, num_outputs:
         raise BadTypeError(f"widths must be a list of whole numbers, got {widths!r}", remedy)
     check_whole("num_outputs", num_outputs)
     check_whole("num_continuous", num_continuous, 0)
-    for name, numbers in (("a cardinality", cardinalities), ("a width", widths)):
+    for name, numbers in (("each of cardinalities", cardinalities), ("each of widths", widths)):
         for number in numbers:
             check_whole(name, number, remedy="Pass whole numbers from 1")
     if not len(cardinalities) and not num_continuous:
@@ -241,6 +241,7 @@ class Embeddings(nn.Module):
         torch.Size([5, 8])
     """
 
+    @speaking()
     def __init__(
         self, cardinalities: Sequence[int], widths: Sequence[int], *, unknown_share: float = 0.0, dropout: float = 0.0
     ) -> None:

@@ -17,7 +17,6 @@ from tabvision.nets.layers import BatchNorm1d, width_of
 HeadName = Literal["concat", "mlp", "linear"]
 HeadFactory = Callable[[int, int], nn.Module]
 """A function from the number of features and of logits to a head."""
-WHO = "make_head"
 _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 
@@ -119,16 +118,16 @@ def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outpu
         num_outputs: Logits for each row.
 
     Raises:
-        BadTypeError: The function returns no network.
+        BadTypeError: Neither a network nor a function that returns one.
         BadValueError: The head does not take such features, or does not give (B, num_outputs).
 
     Example:
         >>> own_head(nn.Linear, (512,), 10)
         Linear(in_features=512, out_features=10, bias=True)
     """
-    net = head if isinstance(head, nn.Module) else head(features[0], num_outputs)
+    net = head(features[0], num_outputs) if callable(head) and not isinstance(head, nn.Module) else head
     if not isinstance(net, nn.Module):
-        problem = f"head must be a torch.nn.Module or a function that returns one, got {type(net).__name__}"
+        problem = f"head must be a name, a torch.nn.Module or a function that returns one, got {type(net).__name__}"
         raise BadTypeError(problem, "Return a module from features to logits")
     if (width := width_of(net, features, "head")) != num_outputs:
         problem = f"the head must give {count(num_outputs, 'logit')} for an image, got {width}"
@@ -151,7 +150,7 @@ def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: 
     if isinstance(widths, str) or not isinstance(widths, Sequence):
         raise BadTypeError(f"head_widths must be a list of whole numbers, got {widths!r}", "Pass a list such as [512]")
     for width in widths:
-        check_whole("a width of head_widths", width, remedy="Pass a list such as [512]")
+        check_whole("each of head_widths", width, remedy="Pass a list such as [512]")
 
 
 def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:

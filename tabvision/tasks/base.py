@@ -113,7 +113,7 @@ class Task(ABC):
         kind = type(task_named(data.get("name")))
         known = {field.name for field in dataclasses.fields(kind)}
         if unknown := sorted(map(str, set(facts) - known)):
-            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"{kind.__name__} has no facts {unknown}", f"Known are {sorted(known)}")
         return from_plain(facts, kind)
 
 

@@ -14,6 +14,7 @@ from tabvision.lightning import Callback, rank_zero_info
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
+WAYS: tuple[Way, ...] = get_args(Way)
 
 
 @runtime_checkable
@@ -55,7 +56,7 @@ class FindLR(Callback):
 
     @speaking()
     def __init__(self, way: Way = "lowest", *, start: float = 1e-7, end: float = 10.0, num_steps: int = 100) -> None:
-        check_choice("way", way, get_args(Way))
+        check_choice("way", way, WAYS)
         check_sweep(start, end, num_steps)
         self.way = way
         self.start, self.end, self.num_steps = start, end, num_steps

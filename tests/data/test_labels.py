@@ -47,9 +47,7 @@ def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
 def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
     values = pd.Series(["owl", "a", "owl", "bat"]).astype(kind)
 
-    sentence = (
-        r"here: the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
-    )
+    sentence = r"the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
     with pytest.raises(BadValueError, match=sentence):
         labels.class_codes(values, ("a", "b"), "y")
 

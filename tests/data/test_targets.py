@@ -134,9 +134,7 @@ def test_rows_that_lack_some_target_are_found() -> None:
 
 
 def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
-    sentence = (
-        r"here: the frame lacks 1 column: 'salry' \(did you mean 'salary'\?\)\. The target is one of the columns age"
-    )
+    sentence = r"the frame lacks 1 column: 'salry' \(did you mean 'salary'\?\)\. The target is one of the columns age"
     frame = pd.DataFrame({"age": [1], "salary": [2]})
     target = Target(columns=("salry",), task=Regression())
     with pytest.raises(MissingColumnsError, match=sentence):

@@ -161,7 +161,7 @@ def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer
         ({"optimizer": 3}, BadTypeError, "optimizer must be a name or a function, got 3"),
         ({"weight_decay": -1}, BadValueError, "weight_decay must be at least 0, got -1. Pass 0 for none"),
         ({"weight_decay": "0.1"}, BadTypeError, "weight_decay must be a number, got '0.1'"),
-        ({"decay": "L2"}, UnknownNameError, "no decay named 'L2'. Choices: l2, decoupled"),
+        ({"decay": "L2"}, UnknownNameError, "no decay named 'L2'. Choices: decoupled, l2"),
         ({"momentum": 1.5}, BadValueError, r"momentum must lie in \[0, 1\), got 1.5"),
         ({"momentum": None}, BadTypeError, r"momentum must be a number in \[0, 1\), got None"),
     ],

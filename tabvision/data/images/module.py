@@ -39,8 +39,6 @@ from tabvision.errors import count, speaking
 from tabvision.schema import Schema
 from tabvision.tasks import Points, Task
 
-WHO = "ImageDataModule"
-
 
 class ImageDataModule(PictureDataModule):
     r"""Pictures, ready to train on: found, labeled, divided; decoded and varied in threads, finished on the device.

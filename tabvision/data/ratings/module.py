@@ -43,7 +43,6 @@ from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import Categorical, Schema
 from tabvision.tasks import Task
 
-WHO = "CollabDataModule"
 RatingsSplit = float | Split | Literal["time", "last"] | None
 """A share of rows at random, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
 
@@ -199,7 +198,8 @@ class CollabDataModule(TensorDataModule):
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles, None)
+            with speaking(f"{type(self).__name__}, titles", keep=True):
+                return self._read(titles, None)
         return None if title is None else self.frame
 
     def _fit(

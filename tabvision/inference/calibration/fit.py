@@ -26,7 +26,6 @@ from tabvision.tasks import Binary, Multilabel, Points, Task
 if TYPE_CHECKING:
     pass
 
-WHO = "calibrate"
 BATCH_SIZE = 2048
 COVERAGE = 0.9
 

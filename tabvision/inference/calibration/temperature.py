@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them the rows say nothing, or answers are no better than chance
 NUM_BINS = 15
 _STEPS = 200
-WHO = "calibrate"
 
 
 def fit_temperatures(

@@ -90,7 +90,7 @@ def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
-    with pytest.raises(BadValueError, match=f"demo: .*{sentence}"):
+    with pytest.raises(BadValueError, match=f".*{sentence}"):
         class_folders(touch(tmp_path, *names))
 
 
@@ -127,7 +127,7 @@ def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, se
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
 
-    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+    with pytest.raises(BadValueError, match=f"{sentence}"):
         class_folders(root)
-    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+    with pytest.raises(BadValueError, match=f"{sentence}"):
         all_pictures(root)

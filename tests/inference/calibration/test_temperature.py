@@ -100,7 +100,7 @@ def test_very_sure_logits_do_no_harm() -> None:
 
 
 def test_rows_that_are_all_right_have_no_best_temperature() -> None:
-    with pytest.raises(BadValueError, match=r"calibrate: the rows are all answered right.*Pass rows that the training"):
+    with pytest.raises(BadValueError, match=r"the rows are all answered right.*Pass rows that the training"):
         fit_temperatures(Binary(), np.array([[9.0], [-9.0]]), np.array([1, 0]))
 
 
