@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
+from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
 CHOSEN_BY_LIGHTNING = re.compile(r"best|last|hpc|registry.*|.*://.*")  # words for a checkpoint, instead of its path
 KINDS = {

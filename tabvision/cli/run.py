@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger
 
+from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.data.base import TensorDataModule
@@ -23,6 +21,7 @@ from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
+from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar
 
 WHO = "tabvision train"
 FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")

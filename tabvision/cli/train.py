@@ -126,9 +126,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Writes the recipe, trains it, and writes what it answers on the validation rows."""
     kind = kind_of(arguments)
     check_options(arguments, kind)
-    from pytorch_lightning import seed_everything
-
     from tabvision.cli.run import free_folder, train
+    from tabvision.lightning import seed_everything
 
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite)
     seed_everything(arguments.seed, workers=True, verbose=False)

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import TrainerFn
 from tabvision.logs import notes_at
 from tabvision.schema import Schema
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast, final
+from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tabvision.batch import Batch
+from tabvision.counter_random import random_bits
 from tabvision.data.loaders import BatchPlan, TensorLoader
 
 _FIXED = 2**32 - 1  # in place of an epoch, for negatives that never change
@@ -123,13 +124,7 @@ class NegativeLoader:
 
 
 def _random_bits(seed: int, epoch: int, rows: NDArray[np.integer], times: int) -> NDArray[np.uint64]:
-    """(R, times) numbers of 64 bits.
-
-    Source: SplitMix64, Steele, Lea and Flood 2014: its finalizer over a counter.
-    """
-    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
+    """Return (R, times) numbers of 64 bits."""
+    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
     counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
-    bits = key + counter * np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return cast("NDArray[np.uint64]", bits ^ (bits >> np.uint64(31)))
+    return random_bits(key, counter)
