@@ -66,16 +66,6 @@ class Parts:
         """The rows by what the part depends on; there is none for elapsed seconds, which differ in every row."""
         return self.minutes if part in ("hour", "minute") else self.days
 
-    def rows(self, part: DatePart) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
-        """The part of each row: a numpy array, nullable where there are gaps."""
-        if part == "elapsed":
-            return self.elapsed
-        places = self.places(part)
-        values = np.insert(places.parts[part], 0, 0)[places.index]
-        if not self.gaps.any():
-            return values
-        return (pd.arrays.BooleanArray if values.dtype.kind == "b" else pd.arrays.IntegerArray)(values, self.gaps)
-
 
 def day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
     """Every part that depends on the day alone, of days counted from 1970, as the pandas accessors give them.

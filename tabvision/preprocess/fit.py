@@ -1,4 +1,4 @@
-"""Fitting all preprocessing of a table at once: the facts that the schema keeps, and the steps rebuilt from them."""
+"""Fit all preprocessing of a table at once: the facts that the schema keeps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
-from tabvision.preprocess.categorify import Categorify
 from tabvision.preprocess.checks import check_frame, check_has, check_rows, free_name
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import NumberKind, Numbers, read_column
 from tabvision.preprocess.convert import as_moments, as_numbers
-from tabvision.preprocess.dates import Dates
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, Parts, varying_parts
-from tabvision.preprocess.encode import Prepared, in_threads, plan_of
-from tabvision.preprocess.fill_missing import FillMissing
-from tabvision.preprocess.standardize import Standardize
+from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
-from tabvision.preprocess.step import Chain
 from tabvision.schema import Categorical, Continuous, Date, LeftOut
 
 FLAG = (False, True)  # vocabulary of a `…_missing` column
@@ -84,33 +79,6 @@ def fit_features(frame: pd.DataFrame, kinds: Kinds) -> Features:
         categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *flags),
         left_out=kinds.left_out,
     )
-
-
-def chain_of(prepared: Prepared) -> Chain:
-    """The fitted steps, rebuilt from a schema's facts alone.
-
-    Their frame holds what `to_arrays` gives, column by column.
-
-    Example:
-        >>> from tabvision.preprocess import Features
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=38.0)
-        >>> features = Features(dates=(), continuous=(age,), categorical=(), left_out=())
-        >>> chain_of(features)
-        Chain([Dates([]), FillMissing(['age']), Categorify([]), Standardize(['age'])])
-    """
-    plan = plan_of(prepared)
-    dates = Dates([date.name for date in plan.dates])
-    dates.names_ = {date.name: date.names for date in plan.dates}
-    fill = FillMissing([column.name for column in prepared.continuous])
-    fill.fills_ = {column.name: column.fill for column in prepared.continuous}
-    fill.indicators_ = {number.column.name: number.flag[1].name for number in plan.numbers if number.flag}
-    categorify = Categorify([column.name for column in prepared.categorical])
-    categorify.vocabularies_ = {column.name: column.vocabulary for column in prepared.categorical}
-    categorify.ordered_ = {column.name: column.ordered for column in prepared.categorical}
-    standardize = Standardize([column.name for column in prepared.continuous])
-    standardize.means_ = {column.name: column.mean for column in prepared.continuous}
-    standardize.spreads_ = {column.name: column.spread for column in prepared.continuous}
-    return Chain([dates, fill, categorify, standardize])
 
 
 def _fit_number(frame: pd.DataFrame, name: str) -> Continuous:
