@@ -17,9 +17,9 @@ LIBRARY = "tabvision"
 
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
-    {"batch", "errors", "lazy"},
-    # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
-    {"plain", "metrics", "random_state", "tracing", "counter_random"},
+    {"batch", "errors", "lazy", "logs"},
+    # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded; old schemas
+    {"plain", "metrics", "random_state", "tracing", "counter_random", "schema_formats"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},
@@ -56,7 +56,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "benchmarks": (),
     "tests": (),
 }
-WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "preprocess")
+WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "preprocess")
 TORCH_WHEN_CALLED = ("tasks",)  # torch inside functions, not at the top
 
 

@@ -28,7 +28,8 @@ from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.tables.read import Source, read_table
 from tabvision.data.targets import check_columns, fit_target, stratify_codes
 from tabvision.errors import TabvisionError, speaking
-from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
+from tabvision.logs import notes_at
+from tabvision.preprocess import Columns, Features, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
@@ -111,13 +112,14 @@ class TabularDataModule(TensorDataModule):
         codes = stratify_codes(rows, columns, task)
         divide = as_split(split, stratify=codes is not None)
         parts = divide_kept(divide, self.frame, kept, codes, seed=seed)
+        raw = Columns(self.frame.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
         if schema is None:
             named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
             training = self.frame.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
             target_facts = fit_target(training, columns, task, separator)
-            schema = self._fit(training, target_facts, named, serving_columns(divide, weight))
+            schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
         self.schema = schema
-        self._fill(parts, kept, {"test": test, "predict": predict})
+        self._fill(parts, kept, raw, {"test": test, "predict": predict})
         self._say(self.summary(), *lookalikes(self.schema), *telltales(self.schema, self.parts["train"]))
 
     def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
@@ -131,7 +133,7 @@ class TabularDataModule(TensorDataModule):
 
     def _fit(
         self,
-        training: pd.DataFrame,
+        training: Columns,
         target: Target,
         named: Mapping[str, Sequence[str] | None],
         serving: Mapping[str, str],
@@ -145,14 +147,17 @@ class TabularDataModule(TensorDataModule):
             serving: Columns that are no features, with what they do.
         """
         features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
-        check_serving(training, serving, target.columns, features)
+        check_serving(training.frame, serving, target.columns, features)
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *serving])]}
         try:
-            kinds, fitted = _fit_columns(training, target.columns, named)
+            with notes_at(self.verbose):
+                fitted = _fit_columns(training, target.columns, named)
         except TabvisionError:
-            _fit_columns(self.frame, target.columns, named)  # the same complaint, with row numbers of the source
+            with notes_at(False):
+                _fit_columns(
+                    Columns(self.frame), target.columns, named
+                )  # the same complaint, with row numbers of the source
             raise
-        self._say(*kinds.notes)
         return Schema(
             target=target,
             continuous=fitted.continuous,
@@ -161,9 +166,11 @@ class TabularDataModule(TensorDataModule):
             left_out=tuple(LeftOut(name=it.name, reason=serving.get(it.name, it.reason)) for it in fitted.left_out),
         )
 
-    def _fill(self, parts: Parts, kept: NDArray[np.int64], sources: Mapping[PartName, Source | None]) -> None:
+    def _fill(
+        self, parts: Parts, kept: NDArray[np.int64], raw: Columns, sources: Mapping[PartName, Source | None]
+    ) -> None:
         """Prepares the tensors of every part."""
-        tensors = self._prepare(self.frame, kept)
+        tensors = self._prepare(self.frame, kept, raw)
         places: dict[PartName, NDArray[np.int64]] = {"train": parts.train, "val": parts.validation, "test": parts.test}
         self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
         for name, source in sources.items():
@@ -173,7 +180,7 @@ class TabularDataModule(TensorDataModule):
                     check_columns(frame, self.schema.target.columns)
                 everything = np.arange(len(frame), dtype=np.int64)
                 rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else everything
-                tensors = self._prepare(frame, rows, has_target=name == "test")
+                tensors = self._prepare(frame, rows, Columns(frame), has_target=name == "test")
                 self.parts[name] = Part(tensors, torch.from_numpy(rows))
         self._check_weights()
 
@@ -195,9 +202,11 @@ class TabularDataModule(TensorDataModule):
         self._say(*notes)
         return chosen
 
-    def _prepare(self, frame: pd.DataFrame, kept: NDArray[np.int64], *, has_target: bool = True) -> dict[str, Tensor]:
+    def _prepare(
+        self, frame: pd.DataFrame, kept: NDArray[np.int64], raw: Columns, *, has_target: bool = True
+    ) -> dict[str, Tensor]:
         """The frame as tensors. Rows without a target stay, so that numbers are the source's; nothing visits them."""
-        continuous, categorical = to_arrays(self.schema, frame)
+        continuous, categorical = to_arrays(self.schema, raw)
         tensors = {"continuous": torch.from_numpy(continuous), "categorical": torch.from_numpy(categorical)}
         if has_target:
             tensors["target"] = torch.from_numpy(encode_kept(frame, self.schema.target, kept))
@@ -206,9 +215,6 @@ class TabularDataModule(TensorDataModule):
         return tensors
 
 
-def _fit_columns(
-    frame: pd.DataFrame, target: Sequence[str], named: Mapping[str, Sequence[str] | None]
-) -> tuple[Kinds, Features]:
-    """What each column is, and its facts over the rows of the frame."""
-    kinds = infer_kinds(frame, target=target, **named)  # type: ignore[arg-type]  # its own names
-    return kinds, fit_features(frame, kinds)
+def _fit_columns(frame: Columns, target: Sequence[str], named: Mapping[str, Sequence[str] | None]) -> Features:
+    """The facts of every column over the rows."""
+    return fit_features(frame, infer_kinds(frame, target=target, **named))  # type: ignore[arg-type]  # its own names

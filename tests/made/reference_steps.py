@@ -13,13 +13,12 @@ from typing_extensions import override
 
 from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
-from tabvision.preprocess.checks import free_name
 from tabvision.preprocess.columns import read_column
-from tabvision.preprocess.convert import as_moments, as_numbers
+from tabvision.preprocess.convert import as_numbers, as_timestamps
 from tabvision.preprocess.datetimes import Parts, varying_parts
-from tabvision.preprocess.encode import plan_of
+from tabvision.preprocess.frame import free_name
 from tabvision.preprocess.statistics import check_finite, facts_of, number_writer
-from tabvision.schema import Label
+from tabvision.schema import Categorical, Continuous, Label
 
 
 class Step(ABC):
@@ -52,7 +51,7 @@ class Dates(Step):
         taken, self.names_ = set(frame.columns), {}
         for date in self.columns:
             parts = _parts(frame, date)
-            wanted = [*varying_parts(parts), *(["missing"] if parts.gaps.any() else [])]
+            wanted = [*varying_parts(parts), *(["missing"] if parts.missing.any() else [])]
             self.names_[date] = {part: free_name(f"{date}_{part}", taken) for part in wanted}
             taken |= set(self.names_[date].values())
         return self
@@ -63,7 +62,7 @@ class Dates(Step):
         for date, names in self.names_.items():
             parts = _parts(frame, date)
             for part, name in names.items():
-                new[name] = parts.gaps if part == "missing" else _rows(parts, part)
+                new[name] = parts.missing if part == "missing" else _rows(parts, part)
         return frame.drop(columns=list(self.columns)).assign(**new)
 
 
@@ -141,7 +140,7 @@ class Standardize(Step):
         numbers = {name: _numbers(frame, name) for name in self.columns}
         facts = {name: facts_of(values[~np.isnan(values)], name) for name, values in numbers.items()}
         self.means_ = {name: fact.mean for name, fact in facts.items()}
-        self.stds_ = {name: fact.spread for name, fact in facts.items()}
+        self.stds_ = {name: fact.std for name, fact in facts.items()}
         return self
 
     @override
@@ -181,34 +180,42 @@ class Chain(Step):
 
 def chain_of(prepared: Prepared) -> Chain:
     """Return the fitted steps, rebuilt from a schema's facts; their frame holds what `to_arrays` gives, by column."""
-    plan = plan_of(prepared)
-    dates = Dates([date.name for date in plan.dates])
-    dates.names_ = {date.name: date.names for date in plan.dates}
+    dates = Dates([date.name for date in prepared.dates])
+    derived: list[Continuous | Categorical] = [*prepared.continuous, *prepared.categorical]
+    found: dict[tuple[str, str | None], str] = {(column.source, column.part): column.name for column in derived}
+    dates.names_ = {
+        date.name: {part: found[date.name, part] for part in (*date.parts, "missing") if (date.name, part) in found}
+        for date in prepared.dates
+    }
     fill = FillMissing([column.name for column in prepared.continuous])
     fill.fills_ = {column.name: column.fill for column in prepared.continuous}
-    fill.indicators_ = {number.column.name: number.flag[1].name for number in plan.numbers if number.flag}
+    fill.indicators_ = {
+        column.source: column.name
+        for column in prepared.categorical
+        if column.part == "missing" and column.source not in dates.names_
+    }
     categorify = Categorify([column.name for column in prepared.categorical])
     categorify.vocabularies_ = {column.name: column.vocabulary for column in prepared.categorical}
     categorify.ordered_ = {column.name: column.ordered for column in prepared.categorical}
     standardize = Standardize([column.name for column in prepared.continuous])
     standardize.means_ = {column.name: column.mean for column in prepared.continuous}
-    standardize.stds_ = {column.name: column.spread for column in prepared.continuous}
+    standardize.stds_ = {column.name: column.std for column in prepared.continuous}
     return Chain([dates, fill, categorify, standardize])
 
 
 def _parts(frame: pd.DataFrame, date: str) -> Parts:
-    return Parts(as_moments(read_column(frame[date], date), date))
+    return Parts(as_timestamps(read_column(frame[date], date), date))
 
 
 def _rows(parts: Parts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
     """Return the part of each row: a numpy array, nullable where dates are missing."""
     if part == "elapsed":
         return parts.elapsed
-    places = parts.places(part)
-    values = np.insert(places.parts[part], 0, 0)[places.index]
-    if not parts.gaps.any():
+    distinct, rows, _ = parts[part]
+    values = np.insert(distinct, 0, 0)[rows]
+    if not parts.missing.any():
         return values
-    return (pd.arrays.BooleanArray if values.dtype.kind == "b" else pd.arrays.IntegerArray)(values, parts.gaps)
+    return (pd.arrays.BooleanArray if values.dtype.kind == "b" else pd.arrays.IntegerArray)(values, parts.missing)
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:

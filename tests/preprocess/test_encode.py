@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.preprocess import Features, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
-from tabvision.preprocess.encode import plan_of
+from tabvision.preprocess.encode import sources_of
 from tests.made.reference_steps import chain_of
 from tests.preprocess.tables import mixed_table
 
@@ -129,13 +129,13 @@ def test_a_column_without_any_value_is_filled(features: Features) -> None:
     continuous, categorical = to_arrays(features, frame)
 
     facts = features.continuous
-    filled = [np.float32((column.fill - column.mean) / column.spread) for column in facts]
+    filled = [np.float32((column.fill - column.mean) / column.std) for column in facts]
     assert_array_equal(continuous, [filled] * 3)
     assert set(categorical.ravel()) == {0, 2}  # missing, and the `…_missing` flags
 
 
 def features_sources(features: Features) -> list[str]:
-    return list(plan_of(features).sources)
+    return [source.name for source in sources_of(features)]
 
 
 def test_text_that_was_forced_to_be_numbers_is_parsed_again() -> None:
