@@ -18,8 +18,8 @@ LIBRARY = "tabvision"
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
     {"batch", "errors", "lazy", "lightning", "logs"},
-    # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
-    {"plain", "checks", "metrics", "random_state", "tracing", "counter_random"},
+    # plain data to dataclasses; the metrics that tasks hand out; random generators; whether a graph is recorded; old schemas
+    {"plain", "checks", "metrics", "random_state", "tracing", "counter_random", "schema_formats"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},
@@ -59,7 +59,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "benchmarks": (),
     "tests": (),
 }
-WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "preprocess")
+WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "preprocess")
 TORCH_WHEN_CALLED = ("tasks",)  # torch inside functions, not at the top
 
 

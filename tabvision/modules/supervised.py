@@ -116,7 +116,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
         if image := self.schema.image:  # the data may leave the statistics to the weights
-            schema = schema.with_statistics(image.mean, image.spread)
+            schema = schema.with_statistics(image.mean, image.std)
         if schema != self.schema:
             problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
             remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"

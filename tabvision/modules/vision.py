@@ -160,7 +160,7 @@ class VisionModule(SupervisedModule):
     def forward(self, batch: Batch) -> Tensor:
         images = batch["image"]
         if images.dtype == torch.uint8:
-            images = normalize(images, self._picture.mean, self._picture.spread)
+            images = normalize(images, self._picture.mean, self._picture.std)
         images = images.to(self.dtype)  # of a Trainer(precision="bf16-true"), which leaves bytes to the datamodule
         logits: Tensor = self.head(self._features(images.contiguous(memory_format=self._memory_format)))
         return logits

@@ -93,7 +93,7 @@ def test_index_names_the_row_of_the_source(missing: bool, part: Any) -> None:
     place = data.schema.continuous.index(column)
     for batch in batches:
         rows = source.iloc[batch["index"].numpy()]
-        expected = (rows["x"].to_numpy() - column.mean) / column.spread
+        expected = (rows["x"].to_numpy() - column.mean) / column.std
         torch.testing.assert_close(batch["continuous"][:, place], torch.tensor(expected).float())
         if part != "predict":
             assert batch["target"][:, 0].tolist() == pytest.approx(rows["pay"].tolist(), rel=1e-6)
@@ -133,9 +133,7 @@ def test_a_schema_can_be_used_again() -> None:
     assert other.schema is data.schema
     (column,) = [column for column in data.schema.continuous if column.name == "x"]
     batch = other.loader("train").batch_of(torch.arange(30))
-    torch.testing.assert_close(
-        batch["continuous"][:, 0], torch.tensor((frame["x"] - column.mean) / column.spread).float()
-    )
+    torch.testing.assert_close(batch["continuous"][:, 0], torch.tensor((frame["x"] - column.mean) / column.std).float())
     assert batch["categorical"][0, 0] == 0
 
 

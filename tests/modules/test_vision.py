@@ -54,7 +54,7 @@ def test_the_weights_normalization_travels_in_the_schema_and_is_saved() -> None:
 
 
 def test_statistics_that_the_data_was_given_win() -> None:
-    schema = schema_of(mean=(0.1, 0.2, 0.3), spread=(0.4, 0.5, 0.6))
+    schema = schema_of(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
 
     assert VisionModule(schema, body=LITE0).schema == schema
 

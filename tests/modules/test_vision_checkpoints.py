@@ -124,7 +124,7 @@ def test_data_that_leaves_the_statistics_to_the_weights_is_the_same_data(quick_t
 @pytest.mark.parametrize(
     ("schema", "difference"),
     [
-        (schema_of(mean=HALF, spread=HALF), "image"),
+        (schema_of(mean=HALF, std=HALF), "image"),
         (schema_of(side=32), "image"),
         (Schema(target=schema_of().target), "image"),
         (schema_of(Multiclass(3)), "target"),

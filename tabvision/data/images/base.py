@@ -131,7 +131,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         module = None if self.trainer is None else self.trainer.lightning_module
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
-        mean, spread = next(((image.mean, image.spread) for image in facts if image and image.mean), ((), ()))
+        mean, spread = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
         done = finished(batch, mean, spread)
         if self.trainer is None:
             return done

@@ -27,13 +27,13 @@ def image_facts(schema: Schema | None, name: str, size: object, resize: str | No
         problem = "the schema holds no picture"
         raise BadValueError(problem, "Pass the schema of a module that was trained on pictures")
     known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
-    mean, spread = (known.mean, known.spread) if normalize is None else statistics(normalize)
+    mean, spread = (known.mean, known.std) if normalize is None else statistics(normalize)
     return Image(
         name=known.name,
         size=known.size if size is None else checked_size(size),
         resize=known.resize if resize is None else checked_resize(resize),
         mean=mean,
-        spread=spread,
+        std=spread,
     )
 
 

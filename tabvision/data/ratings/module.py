@@ -217,7 +217,7 @@ class CollabDataModule(TensorDataModule):
         titles: pd.DataFrame | None,
         title: str | None,
     ) -> Schema:
-        kinds = Kinds(continuous=(), categorical=(self.user, self.item), dates=(), left_out=(), notes=())
+        kinds = Kinds(categorical=(self.user, self.item))
         users, items = fit_features(training, kinds).categorical
         if titles is not None:
             with speaking(f"{type(self).__name__}, titles", keep=True):
