@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, cast, final
@@ -67,6 +68,7 @@ class Predictor:
         self._origin = path
         self._rows = InputReader(self.schema)
         self._pictures: PictureInputs | None = None
+        self._own_augmentation: str | None = opened.facts.get("own_augmentation")
         if self.schema.image is not None:
             augment = augmentation_named(opened.facts.get("augment", "light"))
             self._pictures = PictureInputs(self.schema, augment)
@@ -107,6 +109,9 @@ class Predictor:
         size = check_batch_size(asked.default_batch_size if batch_size is None else batch_size)
         if looks and self._pictures is None:
             raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
+        if looks and self._own_augmentation:
+            without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
+            logging.getLogger("tabvision").info(f"tta varies pictures as in training, but without {without}.")
         predictions = self._over(asked, size, self._activated)
         if looks:
             varied = [self._over(asked, size, self._activated, look) for look in range(1, looks + 1)]

@@ -19,7 +19,7 @@ from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
 
 # What a batch carries for its device, and leaves there before a module sees it
-EXTRAS = ("matrix", "light", "box", "noise", "size")
+EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
 @final
