@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -17,12 +17,14 @@ from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
-from tabvision.data.base import TensorDataModule
-from tabvision.data.images.base import PictureDataModule
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
+
+if TYPE_CHECKING:
+    from tabvision.data.base import TensorDataModule
+    from tabvision.data.images.base import PictureDataModule
 
 WHO = "tabvision train"
 FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
