@@ -85,6 +85,9 @@ class Date:
     parts: tuple[DatePart, ...]
 
 
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet's photos
+
+
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """The picture that the network looks at.

@@ -26,12 +26,12 @@ from tabvision.data.images.files import PictureTable
 from tabvision.data.images.keypoints import points_in_view, views_of
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
-from tabvision.data.images.settings import IMAGENET, checked_size
+from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
-from tabvision.schema import Image
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image
 from tabvision.tasks import Points
 
 Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -220,7 +220,9 @@ def finished(batch: Batch, mean: Sequence[float], spread: Sequence[float], own: 
         return batch
     left: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
     rest = {name: value for name, value in batch.items() if name not in EXTRAS}
-    images = normalize(_varied(batch["image"], left, own), *((mean, spread) if len(mean) else IMAGENET))
+    images = normalize(
+        _varied(batch["image"], left, own), *((mean, spread) if len(mean) else (IMAGENET_MEAN, IMAGENET_SPREAD))
+    )
     images = images.contiguous(memory_format=torch.channels_last)
     if "box" in left:
         images = erase_batch(images, left["box"].numpy(), left["noise"].numpy())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from typing_extensions import override
 
+from tabvision.augment.geometry import rescaled
 from tabvision.errors import BadValueError
 
 try:
@@ -128,7 +129,7 @@ class JpegPicture(Picture):
         pixels = _decode_jpeg(self.data, self.stored_size, shrink)
         if pixels is None:  # PIL is the judge of what can be read
             return _opened_by_pil(self.data).decode()
-        return Stored(pixels, _scaling(1 / shrink) @ upright_to_stored(self.orientation, self.stored_size))
+        return Stored(pixels, rescaled(upright_to_stored(self.orientation, self.stored_size), 1 / shrink))
 
 
 def read_picture(source: PictureSource) -> Pixels:
@@ -205,12 +206,6 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 6, 7):
         pixels = pixels[::-1]
     return pixels if orientation < 5 else pixels.transpose(1, 0, 2)
-
-
-def _scaling(factor: float) -> NDArray[np.float64]:
-    """A picture's pixel coordinates to those of the same picture at another scale; its corner stays where it is."""
-    shift = (factor - 1) / 2
-    return np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1]])
 
 
 def _read(path: str | Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +97,17 @@ def test_what_does_not_fit_is_not_kept(tmp_path: Path) -> None:
     assert folder.get(0, 1) is None
 
 
-def test_a_full_disk_ends_the_keeping_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_ends_the_keeping_not_the_run(tmp_path: Path) -> None:
     cache = folder_cache(tmp_path)
-    monkeypatch.setattr(os, "pwrite", full)
+    cache._pixels.close()
+    cache._pixels = FileIO("/dev/full", "r+")
 
     cache.put(0, 5, pixels())
 
     assert cache.get(0, 5) is None
     assert cache.problem.endswith("takes no more: No space left on device")
+    cache._pixels.close()
 
 
 def test_the_files_are_sparse(tmp_path: Path) -> None:
@@ -126,6 +127,12 @@ def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_container_may_have_less_memory_than_the_machine() -> None:
     assert 0 < image_cache.total_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_system_that_does_not_tell_its_memory_is_taken_to_have_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+
+    assert 0 < image_cache.total_memory() <= 4 * image_cache.AUTO_BYTES
 
 
 def test_a_wish_that_is_none_is_a_sentence(tmp_path: Path) -> None:
