@@ -113,8 +113,8 @@ def show_films(folder: Path) -> None:
     module = load_module(folder / "best.ckpt")
     assert isinstance(module, CollabModule), "the run was one on ratings"
     biases = item_bias(module)
-    print(f"\nGood whatever your taste, by bias:\n{bias_table(biases.head(SHOWN))}")
-    print(f"\nAnd not:\n{bias_table(biases.tail(SHOWN).iloc[::-1])}\n")
+    print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(SHOWN))}")
+    print(f"\nAnd not:\n{_bias_table(biases.tail(SHOWN).iloc[::-1])}\n")
     try:
         draw(module, folder)
     except ModuleNotFoundError:
@@ -138,11 +138,11 @@ def draw(module: Any, folder: Path) -> None:  # noqa: ANN401 - a CollabModule, i
         print(folder / file)
 
 
-def bias_table(frame: pd.DataFrame) -> str:
+def _bias_table(frame: pd.DataFrame) -> str:
     """One line an item: bias, how many ratings it has, title or id.
 
     Example:
-        >>> print(bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
+        >>> print(_bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
           +0.250     81 ratings  Heat
     """
     names = frame["title" if "title" in frame.columns else frame.columns[0]]

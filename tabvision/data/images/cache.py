@@ -44,7 +44,7 @@ class PictureCache(ABC):
 
 
 @final
-class MemoryCache(PictureCache):
+class _MemoryCache(PictureCache):
     """Pixels in this process's memory, until a budget is spent.
 
     Args:
@@ -73,7 +73,7 @@ class MemoryCache(PictureCache):
 
 
 @final
-class FolderCache(PictureCache):
+class _FolderCache(PictureCache):
     """Pixels in two files that ranks, workers and later runs share.
 
     Each row has a place of its own, so writers never meet except with the same pixels. A row counts as soon as its entry
@@ -168,15 +168,15 @@ def make_cache(
         problem = f'cache must be "auto", "memory", a folder or None, got {wish!r}'
         raise BadTypeError(problem, "Pass one of these")
     if wish not in ("auto", "memory"):
-        return FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
-    quarter = total_memory() // 4 // sharers
+        return _FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
+    quarter = _total_memory() // 4 // sharers
     if wish == "memory":
-        return MemoryCache(quarter)
+        return _MemoryCache(quarter)
     expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of the most
-    return MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
+    return _MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
 
 
-def total_memory() -> int:
+def _total_memory() -> int:
     """Return the bytes of memory that the machine has or this process is allowed; 8 GB where the system does not say."""
     known = hasattr(os, "sysconf")  # not on Windows
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 4 * AUTO_BYTES]

@@ -28,7 +28,7 @@ PART_FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Folder:
+class _Folder:
     """One folder's own pictures.
 
     Args:
@@ -43,7 +43,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class ClassFolder:
+class _ClassFolder:
     """A class: a folder, and those below it.
 
     Args:
@@ -54,7 +54,7 @@ class ClassFolder:
 
     path: str
     part: int
-    folders: list[Folder]
+    folders: list[_Folder]
 
     @property
     def label(self) -> str:
@@ -79,11 +79,11 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
         MissingFileError: No such folder.
         BadValueError: No class folders, too few, no picture in them, or names that are not UTF-8.
     """
-    root = check_folder(folder)
-    parts = part_folders(root)
+    root = _check_folder(folder)
+    parts = _part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
     above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
-    classes = [ClassFolder(path, part, list(walk(path, above))) for top, part in tops for path in below(top)]
+    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in below(top)]
     if not classes:
         raise _no_classes(root)
     _check_classes(root, classes, least)
@@ -93,7 +93,7 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_unused_folders(root, parts, classes)
-    _log_other_files([next(walk(top)) for top, _ in tops], classes)
+    _log_other_files([next(_walk(top)) for top, _ in tops], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
     return PictureTable(frame, is_listed=True, part=None if parts is None else part)
@@ -106,8 +106,8 @@ def all_pictures(folder: str | Path) -> PictureTable:
         MissingFileError: No such folder.
         BadValueError: There is no picture in it, or one whose name is not UTF-8.
     """
-    root = check_folder(folder)
-    found = list(walk(root))
+    root = _check_folder(folder)
+    found = list(_walk(root))
     names = _paths(found)
     if not len(names):
         raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
@@ -115,25 +115,25 @@ def all_pictures(folder: str | Path) -> PictureTable:
     return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
 
-def part_folders(root: str) -> list[tuple[str, int]] | None:
+def _part_folders(root: str) -> list[tuple[str, int]] | None:
     """Folders that are parts, with their part; None where the folder's own folders are classes.
 
     A class may be called train: a training part holds folders and no pictures of its own.
     """
     found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not below(training) or len(next(walk(training)).pictures):
+    if training is None or not below(training) or len(next(_walk(training)).pictures):
         return None
     return found
 
 
 def unlabeled_test(folder: str | Path) -> str | None:
     """The folder of test pictures that stand in no class folders, or None."""
-    tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
+    tests = [path for path, part in _part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not below(path)), None)
 
 
-def check_folder(folder: str | Path) -> str:
+def _check_folder(folder: str | Path) -> str:
     """The folder's path, if it is one.
 
     Raises:
@@ -157,7 +157,7 @@ def below(root: str) -> list[str]:
         return sorted(entry.path for entry in entries if entry.is_dir() and _is_shown(entry.name))
 
 
-def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Folder]:
+def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[_Folder]:
     """A folder and those below it, in order of their names; links are followed, but never in a circle.
 
     Raises:
@@ -176,10 +176,10 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator
             elif not entry.name.startswith("."):
                 num_others += 1
     names.sort()
-    yield Folder(root, _joined(root, names), num_others)
+    yield _Folder(root, _joined(root, names), num_others)
     del names  # a million of them, where the folders below may hold as many
     for path in sorted(folders):
-        yield from walk(path, above | {place})
+        yield from _walk(path, above | {place})
 
 
 def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
@@ -213,7 +213,7 @@ def _is_shown(name: str) -> bool:
 
 
 def _no_classes(root: str) -> BadValueError:
-    own = next(walk(root))
+    own = next(_walk(root))
     remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
     if len(own.pictures):
         return BadValueError(f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)
@@ -221,7 +221,7 @@ def _no_classes(root: str) -> BadValueError:
     return BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of pictures for each class")
 
 
-def _check_classes(root: str, classes: Sequence[ClassFolder], least: int) -> None:
+def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> None:
     training = sorted({each.label for each in classes if each.part == TRAIN and each.num_pictures})
     if not training:
         empty = listed([repr(each.label) for each in classes])
@@ -236,7 +236,7 @@ def _known_suffixes() -> str:
     return f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
 
 
-def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[ClassFolder]) -> None:
+def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[_ClassFolder]) -> None:
     unused = [] if parts is None else sorted(set(below(root)) - {path for path, _ in parts})
     if unused:
         logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
@@ -244,7 +244,7 @@ def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, clas
         logger.info(f"Folders without a picture, left out: {listed(empty)}.")
 
 
-def _log_other_files(folders: Sequence[Folder], classes: Sequence[ClassFolder]) -> None:
+def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]) -> None:
     """Log how many files are no pictures of a class."""
     own = [*folders, *(folder for each in classes for folder in each.folders)]
     if others := sum(folder.num_others for folder in own):
@@ -253,7 +253,7 @@ def _log_other_files(folders: Sequence[Folder], classes: Sequence[ClassFolder]) 
         logger.info(f"{count(loose, 'picture')} beside the class folders left out.")
 
 
-def _paths(folders: Sequence[Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
+def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
     """The paths of all pictures, packed."""
     return pd.array(pa.concat_arrays([folder.pictures for folder in folders]), dtype="str")
 

@@ -30,7 +30,7 @@ def image_facts(schema: Schema | None, name: str, size: object, resize: str | No
     return Image(
         name=known.name,
         size=known.size if size is None else checked_size(size),
-        resize=known.resize if resize is None else checked_resize(resize),
+        resize=known.resize if resize is None else _checked_resize(resize),
         mean=mean,
         spread=spread,
     )
@@ -56,7 +56,7 @@ def checked_size(size: object) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def checked_resize(resize: str) -> Resize:
+def _checked_resize(resize: str) -> Resize:
     """The name of a way to resize.
 
     Raises:

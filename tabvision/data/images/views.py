@@ -154,7 +154,7 @@ class View(ABC):
         """From the network's pixels to those of each picture, (B, 3, 3); see `prepare`."""
 
     @abstractmethod
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
         """What is to be drawn of each picture, and what is left to do on the device.
 
         Args:
@@ -166,7 +166,7 @@ class View(ABC):
 
 @final
 @dataclass(frozen=True)
-class Drawing:
+class _Drawing:
     """What is drawn of one picture.
 
     Args:
@@ -193,8 +193,8 @@ class EvaluationView(View):
         return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size)
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
-        return [Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
+        return [_Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
 
 
 class VariedView(View):
@@ -238,11 +238,11 @@ class TrainingView(VariedView):
     """Pictures varied in one warp and one table of values each."""
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
         matrices, lights, extras = self._drawn(sizes, rows, epoch)
         if lights is None:
-            return [Drawing(matrix) for matrix in matrices], extras
-        return list(map(Drawing, matrices, color.lighting_tables(self.augment, lights))), extras
+            return [_Drawing(matrix) for matrix in matrices], extras
+        return list(map(_Drawing, matrices, color.lighting_tables(self.augment, lights))), extras
 
 
 @final
@@ -256,13 +256,13 @@ class DeviceView(VariedView):
         return height, width
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
         matrices, lights, extras = self._drawn(sizes, rows, epoch)
         parts = _seen_parts(matrices, np.array(sizes), self.size, self.drawn_size)
         extras["matrix"] = (np.linalg.inv(parts) @ matrices).astype(np.float32)
         if lights is not None:
             extras["light"] = np.stack(color.lighting_strengths(self.augment, lights), axis=1).astype(np.float32)
-        return list(map(Drawing, parts)), extras
+        return list(map(_Drawing, parts)), extras
 
 
 def _seen_parts(

@@ -88,17 +88,17 @@ def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) ->
         _check_no_short_row(path, encoding, header, delimiter)
     _log_format(path, header, delimiter)
     # where commas are decimal, fields are separated by semicolons
-    return with_decimal_commas(frame, text) if delimiter == ";" else frame
+    return _with_decimal_commas(frame, text) if delimiter == ";" else frame
 
 
-def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
+def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
     """Return the frame with texts such as "1,5" as numbers, except in the columns named by `text`.
 
     A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
     settles that commas are.
 
     Example:
-        >>> with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
+        >>> _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
         [1.5, 2.0]
     """
     texts = {
@@ -124,11 +124,11 @@ def _any_match(values: pa.Array, pattern: str) -> bool:
     return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())
 
 
-def find_delimiter(line: str, preferred: str = ",") -> str:
+def _find_delimiter(line: str, preferred: str = ",") -> str:
     """The delimiter that a header line has most of, outside quotes.
 
     Example:
-        >>> find_delimiter('name;"height, cm";age'), find_delimiter("only one column")
+        >>> _find_delimiter('name;"height, cm";age'), _find_delimiter("only one column")
         (';', ',')
     """
     counts = Counter(re.sub(r'"[^"]*"', "", line))
@@ -194,7 +194,7 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     with _open_text(path, encoding) as text:
         first_line = next(line for line in text if line.strip())
     is_tabbed = without_compression(path).suffix.lower() == ".tsv"
-    delimiter = find_delimiter(first_line, "\t" if is_tabbed else ",")
+    delimiter = _find_delimiter(first_line, "\t" if is_tabbed else ",")
     with closing(_records(path, encoding, delimiter)) as records:
         (_, header), *rows = itertools.islice(records, 2)
     if not rows:
