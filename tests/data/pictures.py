@@ -42,7 +42,8 @@ def read_picture(source: PictureSource) -> NDArray[np.uint8]:
     stored = picture.decode()
     y, x = np.indices(picture.size)
     across, down, _ = np.rint(stored.place @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).astype(int)
-    return stored.pixels[down, across].reshape(*picture.size, 3)
+    upright: NDArray[np.uint8] = stored.pixels[down, across].reshape(*picture.size, 3)
+    return upright
 
 
 def write_folder(

@@ -20,7 +20,8 @@ from tabvision.errors import BadValueError, MissingFileError, closest, count, li
 
 logger = logging.getLogger("tabvision")
 
-PART_FOLDERS = {
+_KNOWN = f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
+_PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
     "valid": VALIDATION, "val": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
     "test": TEST, "testing": TEST,
@@ -90,7 +91,10 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     filled = [each for each in classes if each.num_pictures]
     sizes = [each.num_pictures for each in filled]
     names = _paths([folder for each in filled for folder in each.folders])
-    frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
+    distinct = sorted({each.label for each in filled})
+    codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
+    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
+    frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_unused_folders(root, parts, classes)
     _log_other_files([next(_walk(top)) for top, _ in tops], classes)
@@ -110,7 +114,7 @@ def all_pictures(folder: str | Path) -> PictureTable:
     found = list(_walk(root))
     names = _paths(found)
     if not len(names):
-        raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
+        raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_KNOWN}")
     _log_other_files(found, [])
     return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
@@ -120,7 +124,7 @@ def _part_folders(root: str) -> list[tuple[str, int]] | None:
 
     A class may be called train: a training part holds folders and no pictures of its own.
     """
-    found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
+    found = [(path, _PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in _PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
     if training is None or not below(training) or len(next(_walk(training)).pictures):
         return None
@@ -190,15 +194,11 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
         return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
     except UnicodeEncodeError as error:
-        raise _no_utf8(folder, names) from error
-
-
-def _no_utf8(folder: str, names: Sequence[str]) -> BadValueError:
-    if not is_utf8(folder):
-        return BadValueError(f"the name of the folder {folder!r} is not UTF-8", "Rename it")
-    wrong = [name for name in names if not is_utf8(name)]
-    problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8"
-    return BadValueError(f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
+        if not is_utf8(folder):
+            raise BadValueError(f"the name of the folder {folder!r} is not UTF-8", "Rename it") from error
+        wrong = [repr(name) for name in names if not is_utf8(name)]
+        problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8: {listed(wrong)}"
+        raise BadValueError(problem, "Rename what is so named") from error
 
 
 def _place(folder: str) -> tuple[int, int]:
@@ -226,14 +226,10 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
     if not training:
         empty = listed([repr(each.label) for each in classes])
         problem = f"the class folders in {root!r} hold no pictures: {empty}"
-        raise BadValueError(problem, f"Pass a folder with {_known_suffixes()}")
+        raise BadValueError(problem, f"Pass a folder with {_KNOWN}")
     if len(training) < least:
         problem = f"{root!r} holds pictures of one class, {training[0]!r}"
         raise BadValueError(problem, "Add a folder of pictures for every other class")
-
-
-def _known_suffixes() -> str:
-    return f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
 
 
 def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[_ClassFolder]) -> None:
@@ -256,10 +252,3 @@ def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]
 def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
     """The paths of all pictures, packed."""
     return pd.array(pa.concat_arrays([folder.pictures for folder in folders]), dtype="str")
-
-
-def _repeated(labels: Sequence[str], sizes: Sequence[int]) -> pd.Categorical:
-    """Each label as often as said; a byte or two a row."""
-    distinct = sorted(set(labels))
-    codes = np.array([distinct.index(label) for label in labels], dtype=np.int32)
-    return pd.Categorical.from_codes(np.repeat(codes, sizes), categories=pd.Index(distinct, dtype="str"))
