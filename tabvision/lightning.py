@@ -32,6 +32,7 @@ from pytorch_lightning.strategies import (
     Strategy,
 )
 from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "CSVLogger",
     "CUDAAccelerator",
     "Callback",
+    "CombinedLoader",
     "DDPStrategy",
     "DeepSpeedStrategy",
     "FSDPStrategy",

@@ -106,6 +106,9 @@ class Date:
     format: Literal["iso"] = "iso"
 
 
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet's photos
+
+
 @accepting_spread
 @dataclass(frozen=True, kw_only=True)
 class Image:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import pandas as pd
 import torch
@@ -17,7 +16,7 @@ from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import TrainerFn
+from tabvision.lightning import CombinedLoader, TrainerFn
 from tabvision.logs import notes_at
 from tabvision.schema import Schema
 
@@ -103,12 +102,10 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.loader("train")
 
     @override
-    def val_dataloader(self) -> AnyLoader | list[AnyLoader]:
+    def val_dataloader(self) -> AnyLoader | list[AnyLoader] | CombinedLoader:
         if "val" in self.parts or (self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING):
             return self.loader("val")
-        # no validation part, by choice: Lightning skips it, and need not ask whether that was the intention
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero", UserWarning)
-        return []
+        return [] if self.trainer is None else _NoLoaders([])
 
     @override
     def test_dataloader(self) -> AnyLoader:
@@ -150,6 +147,19 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
                 raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
+
+
+class _NoLoaders(CombinedLoader):
+    """No validation part, by choice: Lightning skips it, and does not ask of an empty list whether it was intended."""
+
+    @property
+    @override
+    def flattened(self) -> list[Any]:
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        assert not flattened, "there is nothing to load"
 
 
 class TensorDataModule(PartsDataModule[TensorLoader]):

@@ -14,9 +14,8 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
 from tabvision.nets.layers import evaluating, resting_norms
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_SPREAD = (0.229, 0.224, 0.225)
 _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 384, 448, 512, 518)
 
 

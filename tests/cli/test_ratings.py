@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.ratings import DEFAULT_SHARE, bias_table, draw, show_films
+from tabvision.cli.ratings import DEFAULT_SHARE, _bias_table, draw, show_films
 from tabvision.inference.checkpoint import load_module
 from tests.ratings import made_ratings, made_titles
 
@@ -84,7 +84,7 @@ def test_pictures_need_no_titles() -> None:
 def test_a_line_without_a_title_names_the_id() -> None:
     frame = pd.DataFrame({"film": [7], "num_pairs": [np.int64(1_000)], "bias": [-0.5]})
 
-    assert bias_table(frame) == "  -0.500  1,000 ratings  7"
+    assert _bias_table(frame) == "  -0.500  1,000 ratings  7"
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ from tabvision.augment.normalize import normalize
 from tabvision.callbacks import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import VisionModule
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.layer_groups import check_groups
-from tabvision.schema import Schema
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
 

@@ -19,7 +19,7 @@ from tabvision.errors import BadValueError, count, speaking
 from tabvision.tasks import Task
 
 # What a batch carries for its device, and leaves there before a module sees it
-EXTRAS = ("matrix", "light", "box", "noise", "size")
+EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
 @final
