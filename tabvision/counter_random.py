@@ -61,7 +61,8 @@ def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray
     words = key + _GOLDEN * counter
     for shift, factor in _STAGES:
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
-    return words ^ (words >> np.uint64(31))
+    bits: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
+    return bits
 
 
 def stretched(draws: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

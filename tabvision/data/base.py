@@ -97,6 +97,18 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         """The targets of a part's rows, as a module meets them in evaluation."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
 
+    @speaking()
+    def part(self, name: PartName) -> Part:
+        """Return the rows of a part.
+
+        Raises:
+            BadValueError: There is no such part.
+        """
+        if name not in self.parts:
+            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a share such as 0.2"
+            raise BadValueError(f"there is no {name} part, only {', '.join(self.parts)}", remedy)
+        return self.parts[name]
+
     @override
     def train_dataloader(self) -> AnyLoader:
         return self.loader("train")
@@ -124,9 +136,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         Raises:
             BadValueError: There is no such part.
         """
-        if part not in self.parts:
-            remedy = f"Pass {part}= {self.sources}" if part != "val" else "Pass split= a share such as 0.2"
-            raise BadValueError(f"there is no {part} part, only {', '.join(self.parts)}", remedy)
+        self.part(part)
         trainer = self.trainer
         order = Order(
             shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector

@@ -27,7 +27,6 @@ from tabvision.data.ratings.rows import (
 from tabvision.data.ratings.target import (
     IMPLICIT_TARGET,
     check_names,
-    check_part,
     check_present,
     check_schema,
     check_settings,
@@ -153,8 +152,7 @@ class CollabDataModule(TensorDataModule):
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
         """Codes of user and item of the pairs in a part, (2, P) int32."""
-        check_part(self.parts, part)
-        tensors, rows = self.parts[part]
+        tensors, rows = self.part(part)
         return tensors["categorical"][rows].T.contiguous()
 
     @override

@@ -125,6 +125,6 @@ class NegativeLoader:
 
 def _random_bits(seed: int, epoch: int, rows: NDArray[np.integer], times: int) -> NDArray[np.uint64]:
     """Return (R, times) numbers of 64 bits."""
-    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
     counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
-    return random_bits(key, counter)
+    return random_bits(key, counter.astype(np.uint64, copy=False))
