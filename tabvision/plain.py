@@ -12,6 +12,7 @@ import numpy as np
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, accepting_who
 
 Kind = TypeVar("Kind")
+Label = str | int | float | bool  # a class, or a value of a category
 
 
 def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], object] | None = None) -> Kind:

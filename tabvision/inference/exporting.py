@@ -57,13 +57,20 @@ class Exported:
 
 
 @speaking("export")
-def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: bool = False) -> Exported:
-    """Writes a trained module as one file, and checks on random rows that the file answers as the module does.
+def export(
+    source: Origin | SupervisedModule,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    **own: Any,  # noqa: ANN401 - a network, a task, a function
+) -> Exported:
+    """Write a trained module as one file, and check on random rows that the file answers as the module does.
 
     Args:
         source: A checkpoint (path, http or https address, bytes), with its calibration; or a module.
         out: The file, ending in .onnx or .pt2.
         overwrite: Whether a file that is there may be replaced.
+        own: Pieces of your own that no checkpoint holds, as for `Predictor`.
 
     Raises:
         MissingFileError: No such checkpoint, or no folder to write to.
@@ -72,10 +79,10 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
             would differ; it is not left behind.
     """
     path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite)
-    if isinstance(source, SupervisedModule):
+    if isinstance(source, SupervisedModule) and not own:
         module, calibration = source, Calibration()
     else:
-        opened = open_checkpoint(source)
+        opened = open_checkpoint(source, **own)
         module, calibration = opened.module, opened.calibration
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -238,10 +245,9 @@ def _largest_error(net: Answering, ask: Ask) -> float:
     """The largest difference from the module's own answers, numbers in units of their size and spread."""
     generator = torch.Generator().manual_seed(1)
     task, errors = net.module.task, []
-    spread = np.array(getattr(task, "spread", 1.0))  # of numbers
     for rows in CHECKED_ROWS:
         inputs = random_inputs(net.module.schema, rows, generator)
         expected = net(*(inputs[name].to(net.module.device) for name in net.names)).cpu().numpy()
         size: Any = 0.0 if task.is_classes else np.abs(expected)
-        errors.append(np.abs(ask(inputs) - expected) / (spread + size))
+        errors.append(np.abs(ask(inputs) - expected) / (task.prediction_scale + size))
     return float(np.concatenate([error.ravel() for error in errors]).max())

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor, distributed
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.data.tables.write import check_destination
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
+from tabvision.lightning import Callback
 from tabvision.modules import SupervisedModule
 
 MERGE_ROWS = 1_000_000  # held in memory at once
@@ -141,8 +141,7 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
 
 
 def _no_rows(module: SupervisedModule) -> NDArray[np.float32]:
-    width = len(module.schema.classes) or module.task.num_outputs
-    return np.empty((0, width), dtype=np.float32)
+    return np.empty((0, module.task.num_predictions), dtype=np.float32)
 
 
 def _checked_shards(folder: Path) -> list[Path]:

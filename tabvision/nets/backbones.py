@@ -14,10 +14,11 @@ from urllib.request import Request, urlopen
 from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD, Body, adapt_channels
+from tabvision.nets.backbone import Body, adapt_channels
 from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
 LITE0 = "tf_efficientnet_lite0"
 _ALIASES = {"efficientnet_lite0": LITE0}  # the weights of both packages are for the net with TensorFlow's padding

@@ -28,12 +28,17 @@ STOP_SECONDS = 10  # for requests that are under way
 
 
 def serve(
-    path: str | Path, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", limits: Limits | None = None
+    path: str | Path | Answerer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "auto",
+    limits: Limits | None = None,
 ) -> None:
-    """Serves a checkpoint or an exported .onnx file until it is interrupted.
+    """Serve a checkpoint, an exported .onnx file or a predictor until it is interrupted.
 
     Args:
-        path: A checkpoint, or a file that `tabvision export` wrote.
+        path: A checkpoint, or a file that `tabvision export` wrote; or a `Predictor` or `OnnxPredictor`.
         host: The address to listen at; the usual one is reached from this machine alone.
         port: 0 takes one that is free.
         device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
@@ -46,13 +51,14 @@ def serve(
     _check_installed()
     listening = listen(host, port)
     try:
-        model = load(path, device)
+        model = load(path, device) if isinstance(path, str | Path) else path
         from tabvision.serving.app import create_app
 
         address, number = listening.getsockname()[:2]
         hosts = LOOPBACK if address in ("127.0.0.1", "::1") else ()
         shown = f"[{address}]" if ":" in address else address
-        print(f"Serving {path} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
+        name = path if isinstance(path, str | Path) else type(path).__name__
+        print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
         with _quiet_signals():
             make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
     finally:

@@ -11,7 +11,7 @@ import torch
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
 from tests.callbacks.small import different
-from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
+from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures, vary
 from tests.contracts.processes import Seen, both_ranks
 from tests.data.spots import COLUMNS
 
@@ -83,6 +83,16 @@ def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
     assert merged["row"].tolist() == list(range(total))
     shared = [name for name in merged.columns if name != "row"]
     pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-5)
+
+
+def test_an_own_augmentation_gives_two_processes_the_images_of_one(seen: Seen, folder: Path) -> None:
+    first, second = (process["varied"] for process in seen)
+
+    alone = vary(folder, devices=1)
+
+    assert not first.keys() & second.keys()
+    assert (first | second).keys() == alone.keys()
+    assert all(torch.equal(image, alone[key]) for key, image in (first | second).items())
 
 
 def test_a_net_for_points_is_equal_to_the_bit_after_every_epoch(seen: Seen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -209,6 +210,42 @@ def test_loading_and_asking_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Predictor(path, device="auto").predict(raw())
+
+
+# From a module in memory, and in worker processes.
+
+
+def test_a_module_in_memory_answers_as_its_checkpoint_and_goes_on_as_it_was() -> None:
+    module = trained("regression")[2]
+    module.train()
+
+    asked = Predictor(module, device="cpu")
+    was_training = module.training
+    module.eval()
+
+    assert was_training
+    assert_frame_equal(asked.predict(raw()), predictor("regression").predict(raw()))
+    assert asked.module is not module
+
+
+def test_a_module_in_memory_is_calibrated_without_a_file(tmp_path: Path) -> None:
+    asked, frame = Predictor(trained("regression")[2], device="cpu"), make_frame(40, seed=5)
+
+    with pytest.raises(BadValueError, match="a module in memory has no checkpoint that could be written again"):
+        asked.calibrate(frame, out=tmp_path / "new.ckpt")
+    asked.calibrate(frame)
+
+    assert "interval_low" in asked.predict(raw())
+
+
+def test_it_pickles_to_worker_processes() -> None:
+    for source in (trained("binary")[0], trained("binary")[2]):
+        asked = Predictor(source, device="cpu")
+
+        copied = pickle.loads(pickle.dumps(asked))
+
+        assert_frame_equal(copied.predict(raw()), asked.predict(raw()))
+        assert_frame_equal(copied.predict(records(raw())[0]), asked.predict(records(raw())[0]))
 
 
 # Refused in a sentence.

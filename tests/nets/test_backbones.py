@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.backbones import body_groups, make_body
 from tabvision.nets.layer_groups import check_groups
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
 HALF = (0.5, 0.5, 0.5)
 NO_NETWORK = "https://download.pytorch.org/models/resnet18-f37072fd.pth"

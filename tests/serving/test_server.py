@@ -22,13 +22,19 @@ from tests.inference.trained import exported, trained
 
 ROOT = Path(__file__).parents[2]
 START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"
+START_ONNX = """
+import sys
+from tabvision.inference import OnnxPredictor
+from tabvision.serving import serve
+serve(OnnxPredictor(sys.argv[1]), port=0)
+"""
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, "checkpoint"), (signal.SIGTERM, "onnx")])
 def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
-    path = exported("binary") if kind == "onnx" else trained("binary")[0]
+    path, start = (exported("binary"), START_ONNX) if kind == "onnx" else (trained("binary")[0], START)
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", start, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stdout is not None
