@@ -115,8 +115,7 @@ class TabularDataModule(TensorDataModule):
         raw = Columns(self.frame.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
         if schema is None:
             named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
-            training = self.frame.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
-            target_facts = fit_target(training, columns, task, separator)
+            target_facts = fit_target(self.frame[list(columns)].iloc[parts.train], columns, task, separator)
             schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
         self.schema = schema
         self._fill(parts, kept, raw, {"test": test, "predict": predict})
