@@ -60,7 +60,7 @@ def test_the_outermost_speaker_wins() -> None:
 
 
 def test_an_error_raised_in_a_thread_is_spoken_by_who_waits_for_it() -> None:
-    with ThreadPoolExecutor(1) as pool, pytest.raises(BadValueError, match="^Outer: "), speaking("Outer"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(BadValueError, match=r"^Outer: "), speaking("Outer"):
         pool.submit(refuse).result()
 
 
@@ -73,12 +73,12 @@ def test_a_decorated_method_speaks_as_the_class_of_its_object() -> None:
     class Own(Base):
         pass
 
-    with pytest.raises(BadValueError, match="^Own: "):
+    with pytest.raises(BadValueError, match=r"^Own: "):
         Own().run()
 
 
 def test_a_part_of_the_input_keeps_its_name() -> None:
-    with pytest.raises(BadValueError, match="^Data, titles: "), speaking("Data"), speaking("Data, titles", keep=True):
+    with pytest.raises(BadValueError, match=r"^Data, titles: "), speaking("Data"), speaking("Data, titles", keep=True):
         refuse()
 
 
@@ -99,8 +99,8 @@ def test_an_error_that_is_given_its_speaker_first_keeps_it(error: TabvisionError
 
 
 def test_functions_that_took_who_take_it_for_one_more_version() -> None:
-    with pytest.warns(DeprecationWarning, match="`who` goes with 0.3"), pytest.raises(BadValueError, match="^here: "):
-        accepting_who(speaking("refuse")(refuse))(who="here")
+    with pytest.warns(DeprecationWarning, match="`who` goes with 0.3"), pytest.raises(BadValueError, match=r"^here: "):
+        accepting_who(speaking("refuse")(refuse))(who="here")  # type: ignore[call-arg]
 
 
 def test_close_names_come_first() -> None:

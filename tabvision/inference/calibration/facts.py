@@ -55,7 +55,7 @@ class Calibration:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"Calibration has no facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
         _check(found, task)
         return found
