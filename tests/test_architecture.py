@@ -17,7 +17,7 @@ LIBRARY = "tabvision"
 
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
-    {"batch", "errors", "lazy"},
+    {"batch", "errors", "lazy", "logs"},
     # plain data to dataclasses; the metrics that tasks hand out; a process's random generators; whether a graph is recorded
     {"plain", "metrics", "random_state", "tracing", "counter_random"},
     {"schema", "tasks", "schedules"},

@@ -35,6 +35,7 @@ class Mixing(Callback, ABC):
 
     blends: tuple[str, ...]  # the inputs of a tabvision batch that can be blended this way
 
+    @speaking()
     def __init__(
         self,
         alpha: float,
@@ -178,6 +179,7 @@ class MixUp(Mixing):
 
     blends = ("image", "continuous")
 
+    @speaking()
     def __init__(
         self,
         alpha: float = 0.4,
@@ -231,6 +233,7 @@ class CutMix(Mixing):
 
     blends = ("image",)
 
+    @speaking()
     def __init__(
         self,
         alpha: float = 1.0,

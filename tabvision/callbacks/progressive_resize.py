@@ -12,7 +12,6 @@ from typing_extensions import override
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-WHO = "ProgressiveResize"
 Size = tuple[int, int]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
@@ -18,6 +18,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.logs import notes_at
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
@@ -65,7 +66,6 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
-        self.who = type(self).__name__
         self.batch_size, self.seed = check_batch_size(batch_size), check_seed(seed)
         self.verbose = verbose
         self.parts: dict[PartName, Part] = {}
@@ -140,9 +140,9 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.make_loader(part, order)
 
     def _say(self, *messages: str) -> None:
-        if self.verbose:
+        with notes_at(self.verbose):
             for message in messages:
-                rank_zero_only(print)(message)
+                logging.getLogger("tabvision").info(message)
 
     def _check_weights(self) -> None:
         """Refuses parts that no row has a weight in."""

@@ -145,7 +145,8 @@ class TensorLoader:
     """Batches cut from prepared tensors, with no work per row.
 
     Args:
-        tensors: What a batch holds: tensors that share their first dimension.
+        tensors: What a batch holds: tensors that share their first dimension; without an `index` among them batches get
+            the row numbers as such.
         rows: (R,) int64 row numbers to visit; None visits all in order.
         batch_size: Rows a rank takes in one step, at least 1.
         shuffle: Whether each epoch has an order of its own.
@@ -207,7 +208,7 @@ class TensorLoader:
         batch = {name: self._take(tensor, rows) for name, tensor in self.tensors.items()}
         if "categorical" in batch:
             batch["categorical"] = batch["categorical"].long()  # kept small in memory, looked up as int64
-        return cast("Batch", {**batch, "index": rows})
+        return cast("Batch", {"index": rows, **batch})
 
     def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
         if self.is_whole and len(rows):

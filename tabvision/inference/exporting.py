@@ -33,7 +33,6 @@ from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema
 
-WHO = "export"
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and spread
 CHECKED_ROWS = (1, 2, 7)
 _DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8}
@@ -246,10 +245,9 @@ def _largest_error(net: Answering, ask: Ask) -> float:
     """The largest difference from the module's own answers, numbers in units of their size and spread."""
     generator = torch.Generator().manual_seed(1)
     task, errors = net.module.task, []
-    spread = np.array(getattr(task, "spread", 1.0))  # of numbers
     for rows in CHECKED_ROWS:
         inputs = random_inputs(net.module.schema, rows, generator)
         expected = net(*(inputs[name].to(net.module.device) for name in net.names)).cpu().numpy()
         size: Any = 0.0 if task.is_classes else np.abs(expected)
-        errors.append(np.abs(ask(inputs) - expected) / (spread + size))
+        errors.append(np.abs(ask(inputs) - expected) / (task.prediction_scale + size))
     return float(np.concatenate([error.ravel() for error in errors]).max())

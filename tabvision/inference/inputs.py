@@ -71,7 +71,7 @@ class Inputs:
             - continuous: (B, C) float32
             - categorical: (B, K) int32
             - image: (B, 3, H, W) uint8
-            - view: (B, 3, 3) float64, for points alone: from the network's frame to pixels of each image
+            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         if self.images is not None:
             for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):

@@ -17,6 +17,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source, check_batch_size
 from tabvision.schema import Schema
+from tabvision.tasks import Task, own_task
 
 KEY = "tabvision"  # of the facts among a file's metadata
 EXPORT_FORMAT = 1
@@ -34,6 +35,7 @@ class OnnxPredictor:
     Args:
         path: An .onnx file: its path, an http or https address, or its bytes.
         threads: Threads for one batch; None leaves it to onnxruntime, which takes one a core.
+        task: The class of a task of your own, which no file holds; None for tabvision's own.
 
     Raises:
         MissingFileError: No such file.
@@ -42,16 +44,16 @@ class OnnxPredictor:
     """
 
     @speaking()
-    def __init__(self, path: Origin, *, threads: int | None = None) -> None:
+    def __init__(self, path: Origin, *, threads: int | None = None, task: Task | type[Task] | None = None) -> None:
         content, name = read_bytes(path, kind=".onnx"), name_of(path)
         self._session = _session(content, name, threads)
-        self._content, self._threads = content, threads
+        self._content: bytes = content
+        self._settings: dict[str, Any] = {"threads": threads, "task": task}
         self.facts = _facts(self._session, name)
-        self.schema = Schema.from_dict(self.facts["schema"])
+        with own_task(task):
+            self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
-        task = self.schema.task
-        self._num_answers = len(self.schema.classes) if task.is_classes else task.num_outputs
-        check_facts(self.schema, self._num_answers, name)
+        check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = _input_names(self._session, self.schema, name)
         self._read = InputReader(self.schema)
 
@@ -75,12 +77,13 @@ class OnnxPredictor:
         """
         check_batch_size(batch_size)
         inputs = source if isinstance(source, Inputs) else self._read(source)
-        predictions = ask_all(self._ask, inputs, num_answers=self._num_answers, batch_size=batch_size)
+        width = self.schema.task.num_predictions
+        predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles to worker processes as the file's bytes: onnxruntime's session does not."""
-        return functools.partial(OnnxPredictor, threads=self._threads), (self._content,)
+        return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
     def _ask(self, arrays: Arrays) -> NDArray[Any]:
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
@@ -88,7 +91,7 @@ class OnnxPredictor:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
-        if found.shape != (len(arrays["index"]), self._num_answers) or found.dtype.kind != "f":
+        if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)
         in_user_units: NDArray[Any] = self.schema.task.in_user_units(found, arrays.get("view"))

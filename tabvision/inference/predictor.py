@@ -18,7 +18,6 @@ from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.batches import ask_all, assembled, blend
-from tabvision.inference.calibration.fit import WHO as CALIBRATE
 from tabvision.inference.calibration.fit import (
     Calibrated,
     Wanted,
@@ -52,7 +51,8 @@ class Predictor:
             copy answers, so that training may go on.
         device: "cpu", "cuda", "mps", or "auto" for the best there is.
         module_class: The class to build, for a module of your own.
-        own: Pieces of your own that no checkpoint holds, as they were passed to the module: `body=`, and so on.
+        own: Pieces of your own that no checkpoint holds, as they were passed to the module, such as `body=`; or the
+            class of a task of your own, `task=`.
 
     Raises:
         MissingFileError: No such file.
@@ -75,7 +75,6 @@ class Predictor:
         self.schema = self.module.schema
         self.calibration = opened.calibration
         self._origin = None if isinstance(path, SupervisedModule) else path
-        self._num_answers = self._activated(torch.zeros(1, self.module.task.num_outputs, device=self.device)).shape[1]
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)
 
@@ -135,7 +134,7 @@ class Predictor:
             predictions = blend(predictions, np.stack(varied), use_max=use_max)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
-    @speaking(CALIBRATE)
+    @speaking("calibrate")
     def calibrate(
         self,
         source: Source,
@@ -190,7 +189,7 @@ class Predictor:
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
     ) -> NDArray[np.floating]:
         """What the module says of all rows, once `finish` has made answers of its logits."""
-        in_user_units = self.module.task.in_user_units
+        in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
 
         def ask(arrays: Arrays) -> NDArray[np.floating]:
             batch = self._batch(arrays)
@@ -198,7 +197,7 @@ class Predictor:
             return answers.cpu().numpy()
 
         with torch.inference_mode():
-            return ask_all(ask, inputs, num_answers=self._num_answers, batch_size=batch_size, view=view)
+            return ask_all(ask, inputs, num_answers=width, batch_size=batch_size, view=view)
 
     def _batch(self, arrays: Arrays) -> Batch:
         num_rows = len(arrays["index"])

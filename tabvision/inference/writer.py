@@ -23,8 +23,6 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 from tabvision.inference.answers import answer_frame
 from tabvision.modules import SupervisedModule
 
-WHO = "PredictionWriter"
-MERGE = "merge_predictions"
 MERGE_ROWS = 1_000_000  # held in memory at once
 INDEX = "row"
 _FACTS = b"tabvision"  # key of a shard's own facts

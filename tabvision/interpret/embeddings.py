@@ -23,6 +23,7 @@ AXIS = "axis_"
 SEEDED = "Pass what item_factors, user_factors or embedding_frame gave"
 
 
+@speaking("item_bias")
 def item_bias(module: CollabModule) -> pd.DataFrame:
     """What each item is worth whatever the user's taste, best first.
 
@@ -39,11 +40,13 @@ def item_bias(module: CollabModule) -> pd.DataFrame:
     return _biases(module, 1)
 
 
+@speaking("user_bias")
 def user_bias(module: CollabModule) -> pd.DataFrame:
     """How generous each user is, whatever the item, most generous first; see `item_bias`."""
     return _biases(module, 0)
 
 
+@speaking("item_factors")
 def item_factors(module: CollabModule) -> pd.DataFrame:
     """The latent factors of each item, in the order of the vocabulary.
 
@@ -53,6 +56,7 @@ def item_factors(module: CollabModule) -> pd.DataFrame:
     return _factors(module, 1)
 
 
+@speaking("user_factors")
 def user_factors(module: CollabModule) -> pd.DataFrame:
     """The latent factors of each user, in the order of the vocabulary; see `item_factors`."""
     return _factors(module, 0)

@@ -69,16 +69,18 @@ class SupervisedModule(pl.LightningModule, ABC):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        if optimizer != _OWN_OPTIMIZER:  # a checkpoint's word; only training needs the function itself
-            check_optimizer(optimizer)
-        check_decay(to_plain(weight_decay), decay)
-        check_momentum(to_plain(momentum))
-        check_rates(cast("Rates", to_plain(lr)))
+        with speaking(type(self).__name__):  # no decorator: Lightning reads the arguments in the frame above
+            if optimizer != _OWN_OPTIMIZER:  # a checkpoint's word; only training needs the function itself
+                check_optimizer(optimizer)
+            check_decay(to_plain(weight_decay), decay)
+            check_momentum(to_plain(momentum))
+            check_rates(cast("Rates", to_plain(lr)))
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer"])
-        for name, value in self.hparams.items():
-            self.hparams[name] = to_plain(value)
+        with speaking(type(self).__name__):
+            plain = {name: to_plain(value) for name, value in self.hparams.items()}
+        self.hparams.update(plain)
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else _OWN_OPTIMIZER
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer

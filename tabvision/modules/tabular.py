@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import MissingColumnsError
+from tabvision.errors import MissingColumnsError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
@@ -57,6 +57,7 @@ class TabularModule(SupervisedModule):
         ['embeddings', 'layers', 'head']
     """
 
+    @speaking()
     def __init__(
         self,
         schema: Schema | dict[str, Any],

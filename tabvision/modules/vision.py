@@ -23,7 +23,6 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Image, Schema
 
-WHO = "VisionModule"
 _OWN_BODY = "own"  # saved in place of a network, which is no plain data
 
 

@@ -19,7 +19,6 @@ from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
 
-WHO = "make_body"
 LITE0 = "tf_efficientnet_lite0"
 _ALIASES = {"efficientnet_lite0": LITE0}  # the weights of both packages are for the net with TensorFlow's padding
 _TAIL = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads", "aux1", "aux2", "AuxLogits")

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, count, speaking
 from tabvision.nets.layers import BatchNorm1d, Dropout, keep_mask
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
 HEAD_SCALE = 0.3  # of torch's initial spread; 0.1 is better on diamonds and worse on flights, 1 the reverse
-WHO = "EmbeddingMLP"
 
 
 @final
@@ -60,6 +59,7 @@ class EmbeddingMLP(nn.Module):
         torch.Size([5, 1])
     """
 
+    @speaking()
     def __init__(
         self,
         cardinalities: Sequence[int],
@@ -113,6 +113,7 @@ class TableInputs(nn.Module):
         - returns: (B, width) float
     """
 
+    @speaking()
     def __init__(self, categories: Embeddings, numbers: PlainNumbers | PiecewiseNumbers) -> None:
         super().__init__()
         self.categories = categories
@@ -249,6 +250,7 @@ class Table(nn.Embedding):
         0.0
     """
 
+    @speaking()
     def __init__(self, cardinality: int, width: int) -> None:
         super().__init__(cardinality, width)
 
@@ -288,6 +290,7 @@ class Embeddings(nn.Module):
         torch.Size([5, 8])
     """
 
+    @speaking()
     def __init__(
         self, cardinalities: Sequence[int], widths: Sequence[int], *, unknown_share: float = 0.0, dropout: float = 0.0
     ) -> None:

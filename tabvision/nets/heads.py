@@ -15,7 +15,6 @@ from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.nets.layers import BatchNorm1d
 
 HeadName = Literal["concat", "mlp", "linear"]
-WHO = "make_head"
 _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 

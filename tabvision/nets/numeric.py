@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.nets.layers import BatchNorm1d
 
 LIMIT = 3.0  # standard deviations; RealMLP's smooth clipping
@@ -40,6 +40,7 @@ class PlainNumbers(nn.Module):
         [[-0.0999..., 0.0999..., 3.0]]
     """
 
+    @speaking()
     def __init__(self, num_columns: int, *, norm: bool = True, squash: bool = True) -> None:
         super().__init__()
         self.width = num_columns
@@ -80,6 +81,7 @@ class PiecewiseNumbers(nn.Module):
         torch.Size([5, 8])
     """
 
+    @speaking()
     def __init__(self, bins: Sequence[Sequence[float]], width: int = PIECEWISE_WIDTH) -> None:
         super().__init__()
         for place, edges in enumerate(bins):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tabvision.serving.app import Answerer
 
-WHO = "serve"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 2_000
 STOP_SECONDS = 10  # for requests that are under way

@@ -7,12 +7,12 @@ last, so that row weights, mixed-up rows and the rows with the top losses need n
 torch is imported where it is used, never at the top: a checkpoint's or an ONNX file's facts are read without it.
 """
 
-from tabvision.tasks.base import Task
+from tabvision.tasks.base import Target, Task
 from tabvision.tasks.binary import Binary
 from tabvision.tasks.multiclass import Multiclass
 from tabvision.tasks.multilabel import Multilabel
 from tabvision.tasks.points import Points
-from tabvision.tasks.registry import task_named
+from tabvision.tasks.registry import own_task, task_named
 from tabvision.tasks.regression import Regression
 
-__all__ = ["Binary", "Multiclass", "Multilabel", "Points", "Regression", "Task", "task_named"]
+__all__ = ["Binary", "Multiclass", "Multilabel", "Points", "Regression", "Target", "Task", "own_task", "task_named"]

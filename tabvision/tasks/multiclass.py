@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import speaking
-from tabvision.tasks.base import Task
+from tabvision.errors import listed, speaking
+from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
@@ -24,17 +24,23 @@ from tabvision.tasks.checks import (
     known,
     one_hot,
 )
+from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import class_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
 
+    from tabvision.plain import Label
+
 
 @final
 @dataclass(frozen=True)
-class Multiclass(Task):
+class Multiclass(OneClass):
     """One of several classes.
 
     Args:
@@ -50,6 +56,7 @@ class Multiclass(Task):
     """
 
     name: ClassVar[str] = "multiclass"
+    calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"temperature"})
     num_classes: int | None = None
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
@@ -63,6 +70,19 @@ class Multiclass(Task):
         check_smoothing(self.label_smoothing)
         check_gamma(self.focal_gamma)
         check_weights(self.class_weights, self.num_classes)
+
+    @override
+    def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
+        from tabvision.tasks import labels
+
+        if separator is not None or frame.shape[1] > 1:
+            return None
+        values = frame.iloc[:, 0]
+        if few is None:
+            return f"multiclass ({values.nunique():,} values)."
+        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        override = " Override with task='regression'." if numeric else ""
+        return f"multiclass ({len(few)} values: {listed(few)}).{override}"
 
     @property
     @override

@@ -22,7 +22,6 @@ from tabvision.errors import BadValueError, count, speaking
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
-WHO = "lr_find"
 SMOOTHING = 0.98  # of the loss, debiased: fastai
 COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read

@@ -169,7 +169,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     settings["schema"]["format"] = 99
     path = changed(tmp_path / "new.ckpt", hyper_parameters=settings)
 
-    with pytest.raises(BadValueError, match="Schema: format 99 is newer than 1"):
+    with pytest.raises(BadValueError, match="Predictor: format 99 is newer than 1"):
         Predictor(path)
 
 
@@ -211,7 +211,7 @@ def test_the_wrong_class_does_not_fit(tmp_path: Path) -> None:
         ({"state_dict": [1]}, "the weights in .* do not fit TabularModule"),
         ({"hyper_parameters": None}, "has no hyper_parameters to build a module from. Save it with a Trainer again"),
         ({"hyper_parameters": {}}, "the settings in .* do not build a TabularModule"),
-        ({"hyper_parameters": {"schema": {}}}, "Schema: format must be a whole number"),
+        ({"hyper_parameters": {"schema": {}}}, "Predictor: format must be a whole number"),
     ],
     ids=str,
 )

@@ -37,7 +37,7 @@ def test_a_redirect_is_followed() -> None:
 def test_a_redirect_off_the_web_is_not_followed(target: str) -> None:
     with (
         serving({"/a": Page(status=302, headers={"Location": target})}) as address,
-        pytest.raises(BadValueError, match=r"here: http://.*/a could not be read"),
+        pytest.raises(BadValueError, match=r"http://.*/a could not be read"),
     ):
         read_bytes(f"{address}/a")
 
@@ -80,7 +80,7 @@ def test_what_is_no_address_is_told(address: str) -> None:
 
 @pytest.mark.parametrize("path", ["nowhere.ckpt", "", "file:///etc/passwd", "a\0b"])
 def test_a_missing_file_is_told(path: str) -> None:
-    with pytest.raises(MissingFileError, match=r"here: no checkpoint at .*Pass the path of a .ckpt file"):
+    with pytest.raises(MissingFileError, match=r"no checkpoint at .*Pass the path of a .ckpt file"):
         read_bytes(path)
 
 

@@ -43,7 +43,7 @@ def test_a_frames_index_is_kept_and_rows_have_none() -> None:
 
 
 def test_what_is_no_rows_is_refused() -> None:
-    with pytest.raises(BadTypeError, match="here: "):
+    with pytest.raises(BadTypeError, match="the source must be"):
         InputReader(trained("binary")[2].schema)(3)
 
 

@@ -186,7 +186,7 @@ def test_a_function_makes_the_optimizer_from_the_groups() -> None:
 
 
 def test_an_unknown_optimizer_lists_the_close_names_first() -> None:
-    with pytest.raises(UnknownNameError, match=r"Test: no optimizer named 'adamm'. Choices: adam, adamw, rmsprop, sgd"):
+    with pytest.raises(UnknownNameError, match=r"no optimizer named 'adamm'. Choices: adam, adamw, rmsprop, sgd"):
         check_optimizer("adamm")
 
 

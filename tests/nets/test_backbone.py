@@ -86,9 +86,7 @@ def test_the_shape_of_features_is_found_and_the_net_stays_as_it_was(*, looks: bo
 @pytest.mark.parametrize("looks", [False, True])
 def test_a_size_that_the_net_refuses_is_a_sentence(*, looks: bool) -> None:
     remedy = "Pass another size or body" if looks else "Pass size=48 or another that it takes"
-    message = (
-        rf"VisionModule: the body takes no pictures of 64 x 32 pixels \(height must be divisible by 48\). {remedy}."
-    )
+    message = rf"the body takes no pictures of 64 x 32 pixels \(height must be divisible by 48\). {remedy}."
 
     with pytest.raises(BadValueError, match=message):
         Body(Windows(looks=looks)).feature_shape((64, 32))

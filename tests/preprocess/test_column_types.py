@@ -212,9 +212,7 @@ def test_columns_of_which_the_same_is_true_share_a_sentence() -> None:
 def test_no_feature_left_is_refused_with_every_reason() -> None:
     frame = pd.DataFrame({"id": ["a", "b"], "one": 1, "y": 1})
 
-    with pytest.raises(
-        BadValueError, match=r"Test: at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"
-    ):
+    with pytest.raises(BadValueError, match=r"at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"):
         infer_kinds(frame, target=["y"])
 
 
@@ -248,7 +246,7 @@ def test_no_feature_left_is_refused_with_every_reason() -> None:
     ],
 )
 def test_a_choice_that_cannot_be_followed_is_refused(choices: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"^Test: .*{message}"):
+    with pytest.raises(error, match=rf".*{message}"):
         infer(FEW, **choices)
 
 
@@ -279,7 +277,7 @@ def test_a_target_that_is_not_there_is_refused() -> None:
     ],
 )
 def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> None:
-    with pytest.raises(BadTypeError, match=rf"^Test: column {message}|^Test: column 'x' .*{message}"):
+    with pytest.raises(BadTypeError, match=rf"column {message}|column 'x' .*{message}"):
         infer(values)
 
 
@@ -340,5 +338,5 @@ def test_text_that_is_not_unicode_is_refused() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"^Test: .*{message}"):
+    with pytest.raises(error, match=rf".*{message}"):
         infer_kinds(frame, target=["y"])

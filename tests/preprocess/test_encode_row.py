@@ -96,9 +96,7 @@ def test_no_rows_give_arrays_without_rows() -> None:
 
 
 def test_integers_beyond_every_float_are_refused_as_infinite() -> None:
-    with pytest.raises(
-        BadValueError, match=r"Predictor: column 'size' must hold finite numbers, got 1 value, first inf"
-    ):
+    with pytest.raises(BadValueError, match=r"column 'size' must hold finite numbers, got 1 value, first inf"):
         ENCODE([{**ROW, "size": 10**400}])
 
 
@@ -118,7 +116,7 @@ def test_integers_beyond_every_float_are_refused_as_infinite() -> None:
     ],
 )
 def test_values_of_another_kind_are_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"^Predictor: column .*{message}"):
+    with pytest.raises(error, match=rf"column .*{message}"):
         ENCODE([{**ROW, **change}])
 
 
@@ -126,9 +124,7 @@ def test_a_missing_key_is_named_with_a_close_one_even_where_other_rows_have_it()
     row = {("Size" if name == "size" else name): value for name, value in ROW.items()}
 
     for rows in ([row], [ROW, row]):
-        with pytest.raises(
-            MissingColumnsError, match=r"Predictor: the frame lacks 1 column: 'size' \(did you mean 'Size'\?\)"
-        ):
+        with pytest.raises(MissingColumnsError, match=r"the frame lacks 1 column: 'size' \(did you mean 'Size'\?\)"):
             ENCODE(rows)
 
 

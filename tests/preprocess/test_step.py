@@ -143,7 +143,7 @@ def test_a_step_that_does_not_exist_is_named() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"step": "Standardize", "columns": []}, r"Standardize: facts missing or unknown: \['means_', 'spreads_'\]"),
+        ({"step": "Standardize", "columns": []}, r"Step: facts missing or unknown: \['means_', 'spreads_'\]"),
         ({"step": "Chain", "steps": [], "more": 1}, "Chain: facts missing or unknown"),
     ],
 )

@@ -23,7 +23,7 @@ from tabvision.data.base import Order, PartName, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import PictureTable
-from tabvision.data.images.keypoints import points_in_view, views_of
+from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import IMAGENET, checked_size
@@ -32,7 +32,6 @@ from tabvision.data.images.views import DeviceView, EvaluationView, Presize, Tra
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.schema import Image
-from tabvision.tasks import Points
 
 EVAL_BATCHES = 2  # training batches that an evaluation batch holds: it keeps no gradients
 
@@ -53,6 +52,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
     """
 
     sources = "a folder or table"
+    frame: pd.DataFrame  # the source: paths, targets and what else a table holds; `index` in a batch is a row of it
 
     @speaking()
     def __init__(
@@ -81,11 +81,6 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         self._num_written = 0
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """The source's rows: paths, targets and what else a table holds; `index` in a batch is a place in it."""
-        return self.tables["train"].frame
-
-    @property
     def bad_files(self) -> pd.DataFrame:
         """The files found to be unreadable so far: columns `image` and `reason`."""
         return self.bad.frame()
@@ -105,14 +100,14 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
-        targets = super().targets_of(part)
-        if not isinstance(self.schema.task, Points):
+        targets, task = super().targets_of(part), self.schema.task
+        if not task.moves_with_image:
             return targets
         store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
         found = []
-        for row, points in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
+        for row, target in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
             with suppress(UnreadableImageError):  # the loader leaves it out as well
-                found.append(points_in_view(points[None], views_of(store, view, row[None], 0), cut=False))
+                found.append(task.to_view(target[None], views_of(store, view, row[None], 0), cut=False))
         return torch.from_numpy(np.concatenate(found)) if found else targets[:0]
 
     @override
@@ -123,7 +118,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
             self.bad,
             batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
             on_end=self._write_bad_files,
-            has_points=isinstance(self.schema.task, Points),
+            task=self.schema.task,
             **order,
         )
 

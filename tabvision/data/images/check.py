@@ -14,7 +14,6 @@ from tabvision.data.images.folders import all_pictures
 from tabvision.data.images.reader import check_workers, single_threaded_cv2
 from tabvision.errors import speaking
 
-WHO = "check_images"
 FILES_AT_ONCE = 4096  # so that a million files do not wait as a million jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture, is_utf8
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
+
+logger = logging.getLogger("tabvision")
 
 PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
@@ -89,10 +92,11 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     names = _paths([folder for each in filled for folder in each.folders])
     frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top)) for top, _ in tops], classes))
+    _log_unused_folders(root, parts, classes)
+    _log_other_files([next(walk(top)) for top, _ in tops], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
-    return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
+    return PictureTable(frame, is_listed=True, part=None if parts is None else part)
 
 
 def all_pictures(folder: str | Path) -> PictureTable:
@@ -107,7 +111,8 @@ def all_pictures(folder: str | Path) -> PictureTable:
     names = _paths(found)
     if not len(names):
         raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
-    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True, notes=_others_note(found, []))
+    _log_other_files(found, [])
+    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
 
 def part_folders(root: str) -> list[tuple[str, int]] | None:
@@ -231,21 +236,21 @@ def _known_suffixes() -> str:
     return f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
 
 
-def _notes(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[ClassFolder]) -> Iterator[str]:
-    """What of a folder is not used."""
+def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[ClassFolder]) -> None:
     unused = [] if parts is None else sorted(set(below(root)) - {path for path, _ in parts})
     if unused:
-        yield f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}."
+        logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
     if empty := [repr(each.path) for each in classes if not each.num_pictures]:
-        yield f"Folders without a picture, left out: {listed(empty)}."
+        logger.info(f"Folders without a picture, left out: {listed(empty)}.")
 
 
-def _others_note(folders: Sequence[Folder], classes: Sequence[ClassFolder]) -> tuple[str, ...]:
-    """How many files are no pictures of a class."""
+def _log_other_files(folders: Sequence[Folder], classes: Sequence[ClassFolder]) -> None:
+    """Log how many files are no pictures of a class."""
     own = [*folders, *(folder for each in classes for folder in each.folders)]
-    others, loose = sum(folder.num_others for folder in own), sum(len(folder.pictures) for folder in folders if classes)
-    notes = [f"{count(others, 'file')} of other kinds left out."] if others else []
-    return (*notes, *([f"{count(loose, 'picture')} beside the class folders left out."] if loose else []))
+    if others := sum(folder.num_others for folder in own):
+        logger.info(f"{count(others, 'file')} of other kinds left out.")
+    if loose := sum(len(folder.pictures) for folder in folders if classes):
+        logger.info(f"{count(loose, 'picture')} beside the class folders left out.")
 
 
 def _paths(folders: Sequence[Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs

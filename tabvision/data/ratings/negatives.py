@@ -122,35 +122,41 @@ class NegativeLoader:
 
 
 def with_negatives(
-    codes: Tensor, rows: Mapping[PartName, Tensor], sampler: NegativeSampler, times: int
+    tensors: Mapping[str, Tensor], rows: Mapping[PartName, Tensor], sampler: NegativeSampler, times: int, *, first: int
 ) -> tuple[Tensor, dict[PartName, Part]]:
-    """Parts whose rows are each followed by pairs not taken, which never change.
+    """Return parts whose rows are each followed by pairs not taken, which never change.
 
     Args:
-        codes: (N, 2) codes of user and item.
-        rows: The row numbers of each part.
+        tensors: Of the pairs: `categorical` (N, 2), user first, `target` and `index`.
+        rows: The rows of each part.
         sampler: Draws the items.
         times: Negatives for each row.
+        first: The `index` of the first drawn pair; the others are numbered on.
 
     Returns:
-        The drawn items' codes, part by part, and the parts; drawn pairs are numbered on from N.
+        The drawn items' codes, part by part, and the parts.
 
     Example:
         >>> sampler = NegativeSampler(np.array([1]), np.array([1]), num_users=1, num_items=2, seed=0)
-        >>> items, parts = with_negatives(torch.tensor([[1, 1]]), {"val": torch.tensor([0])}, sampler, times=1)
-        >>> parts["val"].rows.tolist(), parts["val"].tensors["target"].tolist()
-        ([0, 1], [1, 0])
+        >>> pairs = {"categorical": torch.tensor([[1, 1]]), "target": torch.tensor([1]), "index": torch.tensor([5])}
+        >>> items, parts = with_negatives(pairs, {"val": torch.tensor([0])}, sampler, times=1, first=9)
+        >>> items.tolist(), parts["val"].tensors["target"].tolist(), parts["val"].tensors["index"].tolist()
+        ([2], [1, 0], [5, 9])
     """
-    visited = torch.cat([*rows.values(), torch.empty(0, dtype=torch.int64)])
-    users = codes[visited, 0]
-    items = torch.from_numpy(sampler.of(users.numpy(), visited.numpy(), times=times, epoch=FIXED)).flatten()
-    drawn = torch.stack([users.repeat_interleave(times), items.to(codes.dtype)], dim=1)
-    target = torch.cat([torch.ones(len(codes), dtype=torch.int64), torch.zeros(len(drawn), dtype=torch.int64)])
-    tensors = {"categorical": torch.cat([codes, drawn]), "target": target}
-    numbers = torch.split(torch.arange(len(codes), len(target)), [len(part) * times for part in rows.values()])
+    visited, codes = torch.cat([*rows.values(), torch.empty(0, dtype=torch.int64)]), tensors["categorical"]
+    users, numbers = codes[visited, 0], tensors["index"][visited]
+    items = torch.from_numpy(sampler.of(users.numpy(), numbers.numpy(), times=times, epoch=FIXED)).flatten()
+    drawn = {
+        "categorical": torch.stack([users.repeat_interleave(times), items.to(codes.dtype)], dim=1),
+        "target": torch.zeros(len(items), dtype=torch.int64),
+        "index": torch.arange(first, first + len(items)),
+    }
+    whole = {name: torch.cat([tensors[name], drawn[name]]) for name in drawn}
+    added = torch.split(
+        torch.arange(len(codes), len(codes) + len(items)), [len(some) * times for some in rows.values()]
+    )
     return items, {
-        name: Part(tensors, torch.cat([part, number]))
-        for (name, part), number in zip(rows.items(), numbers, strict=True)
+        name: Part(whole, torch.cat([some, more])) for (name, some), more in zip(rows.items(), added, strict=True)
     }
 
 

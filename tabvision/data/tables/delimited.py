@@ -13,6 +13,7 @@ import csv
 import gzip
 import io
 import itertools
+import logging
 import lzma
 import re
 import zipfile
@@ -29,6 +30,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from tabvision.errors import BadValueError, count, listed
+
+logger = logging.getLogger("tabvision")
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
@@ -60,8 +63,8 @@ def without_compression(path: Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
 
 
-def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of a delimited text file, and notes on how it was read.
+def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> pd.DataFrame:
+    """Return the rows of a delimited text file, and log what is unusual about it.
 
     Args:
         path: The file; the delimiter is the one of `, ; | tab` that its header has most of.
@@ -83,19 +86,19 @@ def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) ->
         raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew") from error
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
         _check_no_short_row(path, encoding, header, delimiter)
-    # where commas are decimal, fields are parted by semicolons
-    frame, commas = with_decimal_commas(frame, text) if delimiter == ";" else (frame, [])
-    return frame, _notes(path, header, delimiter, commas)
+    _log_format(path, header, delimiter)
+    # where commas are decimal, fields are separated by semicolons
+    return with_decimal_commas(frame, text) if delimiter == ";" else frame
 
 
-def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with texts such as "1,5" as numbers, but for columns that are `text`, and the names of those columns.
+def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
+    """Return the frame with texts such as "1,5" as numbers, except in the columns named by `text`.
 
     A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
     settles that commas are.
 
     Example:
-        >>> with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))[0]["size"].tolist()
+        >>> with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
         [1.5, 2.0]
     """
     texts = {
@@ -105,9 +108,10 @@ def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> tupl
     }
     found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
     if not any(_any_match(values, r",([0-9]{1,2}|[0-9]{4,})\s*$") for values in found.values()):
-        return frame, []
+        return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
-    return frame.assign(**numbers), list(numbers)
+    logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
+    return frame.assign(**numbers)
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
@@ -282,15 +286,9 @@ def _undecodable(path: Path, encoding: str) -> BadValueError:
     return BadValueError(f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
 
 
-def _notes(path: Path, header: list[str], delimiter: str, commas: list[str]) -> list[str]:
+def _log_format(path: Path, header: list[str], delimiter: str) -> None:
     usual = "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-    notes = (
-        [] if delimiter == usual or len(header) == 1 else [f"{path.name} is read with {delimiter!r} between fields."]
-    )
-    spaced = [name for name in header if name != name.strip()]
-    notes += (
-        [f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}."]
-        if spaced
-        else []
-    )
-    return notes + ([f"Read with a decimal comma: {listed([repr(name) for name in commas])}."] if commas else [])
+    if delimiter != usual and len(header) > 1:
+        logger.info(f"{path.name} is read with {delimiter!r} between fields.")
+    if spaced := [name for name in header if name != name.strip()]:
+        logger.info(f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}.")

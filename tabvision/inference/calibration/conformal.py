@@ -12,8 +12,6 @@ from tabvision.errors import BadTypeError, BadValueError, count, speaking
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WHO = "calibrate"
-
 
 @speaking("calibrate")
 def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float = 0.9) -> tuple[float, ...]:

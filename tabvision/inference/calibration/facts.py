@@ -55,7 +55,7 @@ class Calibration:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"Calibration has no facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
         _check(found, task)
         return found
@@ -101,10 +101,10 @@ class Calibration:
 
 
 def _check(calibration: Calibration, task: Task) -> None:
-    labels = task.num_outputs
-    _check_numbers("temperatures", calibration.temperatures, (0, 1, labels) if task.is_classes else (0,))
-    _check_numbers("thresholds", calibration.thresholds, (0, labels) if hasattr(task, "threshold") else (0,))
-    _check_numbers("half_widths", calibration.half_widths, (0,) if task.is_classes else (0, labels), least=0.0)
+    ways, each = task.calibrated_by, task.num_outputs
+    _check_numbers("temperatures", calibration.temperatures, (0, 1, each) if "temperature" in ways else (0,))
+    _check_numbers("thresholds", calibration.thresholds, (0, each) if "thresholds" in ways else (0,))
+    _check_numbers("half_widths", calibration.half_widths, (0, each) if "intervals" in ways else (0,), least=0.0)
     if any(limit >= 1 for limit in calibration.thresholds):
         raise _wrong(f"thresholds must lie in (0, 1), got {calibration.thresholds}")
     if calibration.coverage is not None and not 0 < calibration.coverage < 1:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -21,12 +21,8 @@ from tabvision.inference.calibration.thresholds import METRICS, best_threshold, 
 from tabvision.inference.checkpoint import CALIBRATION, read_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.modules.supervised import CHECKPOINT_KEY
-from tabvision.tasks import Binary, Multilabel, Points, Task
+from tabvision.tasks import Task
 
-if TYPE_CHECKING:
-    pass
-
-WHO = "calibrate"
 BATCH_SIZE = 2048
 COVERAGE = 0.9
 
@@ -76,11 +72,11 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
     if not len(target):
         raise BadValueError("calibrating needs rows, got none", "Pass rows that training did not see")
     plain = activated(task, logits, Calibration())
-    if not task.is_classes:
+    if "intervals" in task.calibrated_by:
         widths = half_widths(plain, target, wanted.coverage)
         calibration = Calibration(coverage=wanted.coverage, half_widths=widths)
     else:
-        temperatures = fit_temperatures(task, logits, target, per_label=wanted.per_label)
+        temperatures = fit_temperatures(logits, target, per_label=wanted.per_label)
         calibration = Calibration(temperatures=temperatures)
         if wanted.metric is not None:
             limits = _thresholds(activated(task, logits, calibration), target, wanted.metric)
@@ -95,15 +91,14 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
 def check_wanted(task: Task, wanted: Wanted) -> None:
     """Refuses settings out of range, or that the task has no use for."""
     check_coverage(wanted.coverage)
-    if isinstance(task, Points):
-        problem = "points have nothing that is calibrated, neither probabilities nor intervals"
-        raise BadValueError(problem, "Ask the checkpoint as it is")
+    if not task.calibrated_by:
+        raise BadValueError(task.uncalibrated, "Ask the checkpoint as it is")
     if wanted.metric is not None:
         check_metric(wanted.metric)
-        if not isinstance(task, Binary | Multilabel):
+        if "thresholds" not in task.calibrated_by:
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
             raise BadValueError(problem, "Leave the metric out")
-    if wanted.per_label and not isinstance(task, Multilabel):
+    if wanted.per_label and "label temperatures" not in task.calibrated_by:
         problem = f"a temperature for each label is for labels, and the target is {task.name}"
         raise BadValueError(problem, "Leave per_label out")
 
@@ -141,7 +136,7 @@ def _measures(
     wanted: Wanted,
 ) -> dict[str, float]:
     """What the calibration is to improve, with the corrections applied."""
-    if not task.is_classes:
+    if fitted.half_widths:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
         return {"coverage": float(inside.mean())}
     found = {

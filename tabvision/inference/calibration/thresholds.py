@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Counts: TypeAlias = "NDArray[np.float64]"  # one a threshold
-WHO = "calibrate"
 
 
 def _ratio(above: Counts, below: Counts) -> Counts:

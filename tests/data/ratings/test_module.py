@@ -12,7 +12,7 @@ from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Multiclass, Regression
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
 def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
@@ -227,7 +227,7 @@ def test_repeated_pairs_are_refused_or_decided_upon(capsys: pytest.CaptureFixtur
     last = ratings_data(twice, duplicates="last", split=None, verbose=True)
 
     assert len(last.parts["train"].rows) == len(frame)
-    assert not set(last.parts["train"].rows.tolist()) & {0, 1, 2}
+    assert not set(rows_of(last)) & {0, 1, 2}
     assert "3 rows left out for a later one of the same user and item." in capsys.readouterr().out
     assert len(ratings_data(twice, duplicates="keep", split=None).parts["train"].rows) == len(twice)
 
@@ -238,8 +238,8 @@ def test_the_last_of_a_repeated_pair_is_the_latest_in_time() -> None:
 
     data = ratings_data(twice, duplicates="last", timestamp="when", split=None)
 
-    assert 0 in data.parts["train"].rows
-    assert len(frame) not in data.parts["train"].rows
+    assert 0 in rows_of(data)
+    assert len(frame) not in rows_of(data)
 
 
 def test_ratings_outside_the_range_are_refused_in_training_and_said_elsewhere(

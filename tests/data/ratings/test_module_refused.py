@@ -8,7 +8,7 @@ import pytest
 
 from tabvision.data.ratings.rows import with_whole_ids
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
 @pytest.mark.parametrize("split", ["time", "last"])
@@ -143,7 +143,3 @@ def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
         ratings_data(split=None).held_out_pairs()
     with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Name another part"):
         ratings_data().held_out_pairs("test")
-
-
-def rows_of(data: Any) -> set[int]:
-    return {row for part in data.parts.values() for row in part.rows.tolist()}

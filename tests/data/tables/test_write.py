@@ -72,7 +72,7 @@ def test_a_file_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("mine")
 
-    with pytest.raises(BadValueError, match=r"here: '.*a\.csv' is a file already\. Choose another name"):
+    with pytest.raises(BadValueError, match=r"'.*a\.csv' is a file already\. Choose another name"):
         write_frame(FRAME, path)
     assert path.read_text() == "mine"
 

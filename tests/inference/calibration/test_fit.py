@@ -38,7 +38,7 @@ def test_the_temperature_is_that_of_the_modules_own_logits(target: str, tmp_path
 
     logits = logits_of(path, FRAME)
     truth = encode_target(FRAME, module.schema.target)
-    assert fitted.calibration.temperatures == fit_temperatures(module.task, logits, truth)
+    assert fitted.calibration.temperatures == fit_temperatures(logits, truth)
     assert fitted.num_rows == 300
     assert fitted.after["cross_entropy"] < fitted.before["cross_entropy"]
     opened = open_checkpoint(tmp_path / "new.ckpt")

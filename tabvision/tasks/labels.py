@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
-from tabvision.schema import Label
+from tabvision.plain import Label
 
 _HEAD_ROWS = 10_000
 FLOAT32_RESOLUTION = 1.2e-5  # float32 keeps 1.2e-7 of a number; a hundredth of the spread may be lost, no more
@@ -33,6 +33,11 @@ def are_bools(values: pd.Series) -> bool:
 def are_flags(values: pd.Series) -> bool:
     """Whether a column holds nothing but 0 and 1, or False and True."""
     return are_numbers(values) and bool(values.isin([0, 1]).all())
+
+
+def has_fractions(values: pd.Series) -> bool:
+    """Whether a column holds numbers that are not whole by its dtype."""
+    return not pd.api.types.is_integer_dtype(values)
 
 
 def parse_as_numbers(values: pd.Series) -> bool:
@@ -160,21 +165,38 @@ def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: s
     return flags
 
 
-def joined(flags: NDArray[np.bool_], classes: Sequence[str], separator: str) -> NDArray[Any]:
-    """The labels of each row joined by the separator."""
-    place = np.zeros(len(flags), dtype=np.int64)  # of each row's combination among the distinct ones
-    for start in range(0, len(classes), 31):  # so many bits at a time that both numbers together fit 64
-        bits = flags[:, start : start + 31]
-        place, _ = pd.factorize((place << 31) + bits @ (1 << np.arange(bits.shape[1])))
-    first = np.full(int(place.max(initial=-1)) + 1, 0)
-    first[place[::-1]] = np.arange(len(flags))[::-1]  # the last write stays: the first row of each combination
-    texts = [separator.join(label for label, flag in zip(classes, row, strict=True) if flag) for row in flags[first]]
-    return np.array(texts, dtype=object)[place]
-
-
 def as_array(classes: Sequence[Label]) -> NDArray[Any]:
-    """Labels as an array to be looked up in; texts as objects, since numpy's own would all be as wide as the widest."""
-    return np.array(classes, dtype=object) if any(isinstance(label, str) for label in classes) else np.array(classes)
+    """Return labels as an array to look up in.
+
+    Texts stay Python objects, since numpy's own would all be as wide as the widest; so do labels of several kinds, since
+    numpy would turn 1 and "a" both into text.
+    """
+    one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
+    return np.array(classes, dtype=None if one_kind else object)
+
+
+def codes_of_values(values: pd.Series) -> NDArray[np.int64]:
+    """Return a code for each row, the same for the same value, in the order in which values appear."""
+    codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def row_name(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> str:
+    """Return the name of the first of some rows, as the user's own index has it.
+
+    Example:
+        >>> row_name(pd.DataFrame({"x": [5, 6]}, index=["a", "b"]), np.array([False, True]))
+        "'b'"
+    """
+    place = int(rows.argmax())
+    return repr(frame.index[place : place + 1].tolist()[0])
+
+
+def one_value(value: object, num_rows: int, name: str) -> BadValueError:
+    """Return the error of a target that holds one value in all its rows."""
+    rows = "its only row" if num_rows == 1 else f"all {num_rows:,} rows"
+    problem = f"the target {name!r} holds one value, {value!r}, in {rows}"
+    return BadValueError(problem, "There is nothing to learn; choose another target or more varied rows")
 
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:

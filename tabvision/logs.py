@@ -1,0 +1,74 @@
+"""Notes to the user: plain sentences through `logging.getLogger("tabvision")`, printed to standard output.
+
+A handler is attached on import. It prints as long as nobody else does: a handler of the user's that shows messages, on this
+logger or on the root, takes its place. Only rank zero speaks. The level is INFO unless the user has set one.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from typing_extensions import override
+
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in Lightning's order
+_silenced: ContextVar[bool] = ContextVar("silenced", default=False)
+_logger = logging.getLogger("tabvision")
+
+
+@contextmanager
+def notes_at(verbose: bool) -> Iterator[None]:  # noqa: FBT001 - `verbose` of the caller is passed on
+    """Let notes through, or keep back everything up to INFO inside the block; warnings always pass.
+
+    Args:
+        verbose: Whether to let notes through; a block that is silent around this one stays silent.
+
+    Example:
+        >>> with notes_at(False):
+        ...     logging.getLogger("tabvision").info("12 columns of 3 kinds.")
+    """
+    token = _silenced.set(_silenced.get() or not verbose)
+    try:
+        yield
+    finally:
+        _silenced.reset(token)
+
+
+class _Printer(logging.Handler):
+    """Prints each message to whatever `sys.stdout` is at that moment, unless another handler shows it."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        others = [*_logger.handlers, *(logging.getLogger().handlers if _logger.propagate else ())]
+        if not any(_shows(handler) for handler in others if handler is not self):
+            print(self.format(record))
+
+
+def _shows(handler: logging.Handler) -> bool:
+    """Return whether a handler shows messages to the user: one that writes to a file or a buffer (as pytest's) does not."""
+    is_file = isinstance(handler, logging.NullHandler | logging.FileHandler)
+    return not is_file and not isinstance(getattr(handler, "stream", None), io.StringIO)
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    """Return whether a message is let through: from rank zero, and not silenced by `notes_at`."""
+    return _rank() == 0 and not (_silenced.get() and record.levelno <= logging.INFO)
+
+
+def _rank() -> int:
+    """Return this process's rank: what Lightning knows, if it is loaded, else what the launcher set."""
+    lightning = sys.modules.get("lightning_utilities.core.rank_zero")
+    known = getattr(getattr(lightning, "rank_zero_only", None), "rank", None)
+    ranks = [known, *map(os.environ.get, _RANK_VARIABLES)]
+    return next((int(rank) for rank in ranks if rank is not None), 0)
+
+
+_logger.addFilter(_passes)
+_logger.addHandler(_Printer())
+if _logger.level == logging.NOTSET:
+    _logger.setLevel(logging.INFO)
