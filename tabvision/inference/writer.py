@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, distributed
 from typing_extensions import override
 
-from tabvision.data.tables.write import check_destination
+from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
 from tabvision.modules import SupervisedModule
@@ -131,12 +131,8 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
         raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         _write_in_order(shards, partial, numbers)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return len(numbers)
 
 
