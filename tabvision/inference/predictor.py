@@ -226,15 +226,10 @@ def _checked_tta(tta: object) -> int:
 def _device_named(name: str) -> torch.device:
     """The device of that name, once it has held a number."""
     try:
-        device = torch.device(_best_device() if name == "auto" else name)
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device(best if name == "auto" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         problem = f"there is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')})"
         raise BadValueError(problem, 'Pass "auto" for the best there is, or "cpu"') from error
     return device
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -131,7 +132,11 @@ class _Service:
         return _reply(self.model.schema.to_dict())
 
     def _answer(self, rows: list[Any]) -> list[Answer]:
-        return [_without_gaps(answer) for answer in self.model.predict(rows).to_dict("records")]
+        answers = self.model.predict(rows).to_dict("records")
+        for answer in answers:
+            if not isinstance(answer.get("error", ""), str):
+                del answer["error"]  # of a row that has an answer
+        return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
     def _wanted_kind(self, kind: str) -> str:
         wanted = "multipart/form-data with images" if self.model.schema.image is not None else "application/json"
@@ -139,8 +144,12 @@ class _Service:
 
     async def _images(self, request: Request) -> list[bytes]:
         body = await _read_body(request, self.limits)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
         files = self.limits.max_rows + 1  # one more is told with its count
-        async with Request(request.scope, _replay(body)).form(
+        async with Request(request.scope, receive).form(
             max_files=files, max_fields=16, max_part_size=self.limits.max_bytes
         ) as form:
             values = [value for _, value in form.multi_items()]
@@ -244,30 +253,13 @@ def _host_name(header: str) -> str:
     return name.lower()
 
 
-def _without_gaps(answer: Answer) -> Answer:
-    """Where a picture could not be read, that alone; else the answer without its empty `error`."""
-    reason = answer.pop("error", None)
-    return {"error": reason} if isinstance(reason, str) else answer
-
-
 def _plain(value: object) -> object:
-    number = getattr(value, "item", None)  # a numpy scalar
-    if callable(number):
-        return _finite(number())
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, np.generic):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    number = value.item()
+    if isinstance(number, float) and not math.isfinite(number):
         raise ValueError("not finite")
-    return value
-
-
-def _replay(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
+    return number
 
 
 async def _refused(_: Request, error: Exception) -> Response:

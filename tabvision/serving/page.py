@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import string
 from html import escape
@@ -13,6 +12,13 @@ from tabvision.schema import Label, Schema
 
 MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
 MAX_SUGGESTED = 1_000
+_TEMPLATE = string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+_OF_IMAGES = "Choose one photo or several. They go to this server alone."
+_OF_ROWS = "Fill in what is known; an empty field counts as missing. The values go to this server alone."
+_UPLOAD = (
+    '<div class="field"><label for="images">Photos</label>'
+    '<input id="images" name="images" type="file" accept="image/*" multiple required></div>'
+)
 
 
 def page(schema: Schema, nonce: str) -> str:
@@ -31,30 +37,12 @@ def page(schema: Schema, nonce: str) -> str:
         (True, False)
     """
     has_images = schema.image is not None
-    return _template().substitute(
+    return _TEMPLATE.substitute(
         title=escape(f"Predict {', '.join(schema.target.columns)}"),
         nonce=escape(nonce),
-        introduction=escape(_introduction(schema)),
+        introduction=escape(_OF_IMAGES if has_images else _OF_ROWS),
         kind="images" if has_images else "row",
-        fields=_upload() if has_images else "\n".join(_fields(schema)),
-    )
-
-
-@functools.cache
-def _template() -> string.Template:
-    return string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-
-
-def _introduction(schema: Schema) -> str:
-    if schema.image is not None:
-        return "Choose one photo or several. They go to this server alone."
-    return "Fill in what is known; an empty field counts as missing. The values go to this server alone."
-
-
-def _upload() -> str:
-    return (
-        '<div class="field"><label for="images">Photos</label>'
-        '<input id="images" name="images" type="file" accept="image/*" multiple required></div>'
+        fields=_UPLOAD if has_images else "\n".join(_fields(schema)),
     )
 
 

@@ -134,13 +134,9 @@ def _check_installed() -> None:
 @contextmanager
 def _quiet_signals() -> Iterator[None]:
     """Uvicorn stops cleanly at a signal, then raises it again for whoever was before it: nobody, here."""
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Takes the signal; the server has stopped already."""
