@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.inputs import ATTRIBUTE, Arrays, Inputs
+from tabvision.inference.inputs import Arrays, Inputs
 from tabvision.schema import Schema
 
 Ask: TypeAlias = Callable[[Arrays], NDArray[Any]]
@@ -71,7 +71,7 @@ def assembled(
         answers.insert(position, name, values)
     if inputs.index is not None:
         answers.index = inputs.index
-    answers.attrs[ATTRIBUTE] = dict(inputs.unseen)
+    answers.attrs["unseen"] = dict(inputs.unseen)
     return answers
 
 

@@ -35,7 +35,7 @@ class ImageBatches:
 
     Args:
         sources: Each image: a path, a file's bytes, a PIL image or an array.
-        schema: Of the trained module: the images' size and resize, and whether its task asks for points.
+        schema: Of the trained module: the images' size and resize, and whether its target moves with them.
         augment: How images were varied in training; None where only plain views are asked for.
 
     Example:
@@ -50,7 +50,7 @@ class ImageBatches:
     def __init__(self, sources: Sequence[PictureSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
-        self.has_points = schema.task.moves_with_image
+        self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number; its pixels never reach the network
 
     def batches(self, batch_size: int, view: int = 0) -> Iterator[dict[str, NDArray[Any]]]:
@@ -63,7 +63,7 @@ class ImageBatches:
         Shape:
             - index: (B,) int64, the row numbers
             - image: (B, 3, H, W) uint8
-            - view: (B, 3, 3) float64, for points alone: from the network's frame to pixels of each image
+            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         drawn_as, begun = self._view(view), deque[_Batch]()
         with ThreadPoolExecutor(
@@ -105,7 +105,7 @@ class ImageBatches:
             is_readable = np.array([reason is None for reason in reasons])
             rows, pixels = rows[is_readable], pixels[is_readable]
         drawn: dict[str, NDArray[Any]] = {"index": rows, "image": pixels.transpose(0, 3, 1, 2)}
-        if self.has_points:
+        if self.needs_view:
             drawn["view"] = views_of(SourceStore(self.sources), drawn_as, rows, view)
         return drawn
 
