@@ -68,7 +68,7 @@ def open_checkpoint(
         UnknownNameError: The module has no such setting.
     """
     if isinstance(source, SupervisedModule):
-        return _in_memory(source, module_class, own if task is None else {**own, "task": task})
+        return _in_memory(source, module_class, own)
     checkpoint, name = read_checkpoint(source), name_of(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
@@ -76,8 +76,7 @@ def open_checkpoint(
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
-    with own_task(task):
-        module = _build(kind, checkpoint.get("hyper_parameters"), own, _num_elements(weights), name)
+    module = _build(kind, checkpoint.get("hyper_parameters"), own, _num_elements(weights), name)
     try:
         module.load_state_dict(weights)  # type: ignore[arg-type]  # anything at all, and torch refuses what is no dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:

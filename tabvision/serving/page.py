@@ -91,5 +91,3 @@ def _date(index: int, source: Source) -> str:
     return _field(
         index, source.name, f'<input {_attributes(index, source.name, "text")} type="text" placeholder="{hint}">'
     )
-
-
