@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.checks import check_fraction
+from tabvision.errors import BadValueError
 from tabvision.inference.inputs import Inputs
 
 BATCH_SIZE = 2048  # measured on CPUs: more rows of a table no longer fit their caches
@@ -130,10 +131,7 @@ def blend(
 
 
 def _check(plain: NDArray[np.floating], augmented: NDArray[np.floating], beta: object) -> None:
-    if isinstance(beta, bool) or not isinstance(beta, int | float):
-        raise BadTypeError(f"beta must be a number, got {beta!r}", "Leave it out for 0.25")
-    if not 0 <= beta <= 1:
-        raise BadValueError(f"beta must lie in [0, 1], got {beta!r}", "Leave it out for 0.25")
+    check_fraction("beta", beta, "[]", remedy="Leave it out for 0.25")
     if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
         problem = f"varied answers must be (n, {', '.join(map(str, plain.shape))}), n from 1, got {augmented.shape}"
         raise BadValueError(problem, "Pass one answer a row for each view")

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation
 from tabvision.batch import Batch
+from tabvision.checks import check_whole
 from tabvision.data.images.decode import PictureSource, UnreadableImageError, open_picture
 from tabvision.data.images.files import PictureTable, is_picture
 from tabvision.data.images.keypoints import views_of
@@ -23,7 +24,7 @@ from tabvision.data.images.sources import Where, is_folder, labeled_pictures, un
 from tabvision.data.images.stores import SourceStore
 from tabvision.data.images.views import EvaluationView, TrainingView, View
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
+from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
 from tabvision.inference.batches import Asked
 from tabvision.schema import Image, Schema
 from tabvision.tasks import Points, Task
@@ -209,11 +210,7 @@ def check_looks(tta: object) -> int:
     remedy = "Pass 4, or None to look at each picture once, as it is"
     if tta is None:
         return 0
-    if isinstance(tta, bool) or not isinstance(tta, int):
-        raise BadTypeError(f"tta must be a whole number, got {tta!r}", remedy)
-    if tta < 0:
-        raise BadValueError(f"tta must be at least 0, got {tta}", remedy)
-    return tta
+    return check_whole("tta", tta, 0, remedy=remedy)
 
 
 MAX_THREADS = 16

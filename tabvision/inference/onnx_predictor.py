@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
@@ -169,9 +170,4 @@ def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxrun
 
 
 def _check_batch_size(batch_size: object) -> None:
-    remedy = "Pass such as 2048"
-    problem = f"batch_size must be a whole number from 1, got {batch_size!r}"
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(problem, remedy)
-    if batch_size < 1:
-        raise BadValueError(problem, remedy)
+    check_whole("batch_size", batch_size, remedy="Pass such as 2048")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,34 +65,7 @@ def check_count(what: str, value: object, *, least: int, remedy: str) -> None:
     """Refuses what is no whole number from `least`; None is left to the data."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(f"{what} must be a whole number, got {value!r}", remedy)
-    if value < least:
-        raise BadValueError(f"{what} must be at least {least}, got {value}", remedy)
-
-
-def check_share(what: str, value: object) -> None:
-    """Refuses what is no number in (0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(f"{what} must be a number in (0, 1), got {value!r}", "Pass a share such as 0.5")
-    if not 0 < value < 1:
-        raise BadValueError(f"{what} must lie in (0, 1), got {value!r}", "Pass a share such as 0.5")
-
-
-def check_smoothing(value: object) -> None:
-    """Refuses what is no number in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(f"label_smoothing must be a number in [0, 1), got {value!r}", "Pass a share such as 0.1")
-    if not 0 <= value < 1:
-        raise BadValueError(f"label_smoothing must lie in [0, 1), got {value!r}", "Pass a share such as 0.1")
-
-
-def check_gamma(value: object) -> None:
-    """Refuses what is no finite number from 0."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]  # a number, by then
-        problem = f"focal_gamma must be a finite number from 0, got {value!r}"
-        raise (BadValueError if number else BadTypeError)(problem, "Pass 2 for the usual focal loss, 0 for none")
+    check_whole(what, value, least, remedy=remedy)
 
 
 def check_weights(weights: object, num_classes: int | None) -> None:

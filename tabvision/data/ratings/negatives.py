@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -180,6 +180,6 @@ def with_drawn_rows(
 
 def _random_bits(seed: int, epoch: int, rows: NDArray[np.integer], times: int) -> NDArray[np.uint64]:
     """Return (R, times) numbers of 64 bits."""
-    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
+    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
+    counter: Any = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(1, times + 1, dtype=np.uint64)
     return random_bits(key, counter)

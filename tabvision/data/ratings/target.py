@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_whole
 from tabvision.data import labels
 from tabvision.data.base import Part, PartName
 from tabvision.data.targets import fit_target, infer_task
@@ -172,10 +173,7 @@ def check_settings(rating: str | None, task: object, y_range: object, negatives:
         BadTypeError: `negatives` is no whole number.
         BadValueError: `negatives` below 1, or a task or range without a rating.
     """
-    if isinstance(negatives, bool) or not isinstance(negatives, int):
-        raise BadTypeError(f"negatives must be a whole number, got {negatives!r}", "Pass one such as 4")
-    if negatives < 1:
-        raise BadValueError(f"negatives must be at least 1, got {negatives}", "Pass a number such as 4")
+    check_whole("negatives", negatives, remedy="Pass a number such as 4")
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
         raise BadValueError(problem, "Name the column of ratings, or leave both out")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.checks import check_fraction
+from tabvision.errors import BadValueError, count, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +53,4 @@ def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float
 @speaking("calibrate")
 def check_coverage(coverage: object) -> None:
     """Refuses what is no share between 0 and 1."""
-    remedy = "Pass a share such as 0.9"
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float):
-        raise BadTypeError(f"coverage must be a number in (0, 1), got {coverage!r}", remedy)
-    if not 0 < coverage < 1:
-        raise BadValueError(f"coverage must lie in (0, 1), got {coverage!r}", remedy)
+    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")
