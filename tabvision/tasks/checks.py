@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.checks import check_whole, is_number
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,14 +65,6 @@ def check_count(what: str, value: object, *, least: int, remedy: str) -> None:
     """Raise if the value is no whole number from `least`; None is left to the data."""
     if value is not None:
         check_whole(what, value, least, remedy=remedy)
-
-
-def check_gamma(value: object) -> None:
-    """Raise if the value is no finite number from 0."""
-    if not is_number(value) or not 0 <= value < math.inf:
-        problem = f"focal_gamma must be a finite number from 0, got {value!r}"
-        kind = BadValueError if is_number(value) else BadTypeError
-        raise kind(problem, "Pass 2 for the usual focal loss, 0 for none")
 
 
 def check_weights(weights: object, num_classes: int | None) -> None:

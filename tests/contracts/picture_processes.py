@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
@@ -158,6 +158,25 @@ def point(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
     return record.states
 
 
+def own_head(num_features: int, num_outputs: int) -> nn.Module:
+    """A head of the user's own, with a norm."""
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(num_features), nn.Linear(num_features, num_outputs)
+    )
+
+
+def with_own_head(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
+    """Parameters after each epoch of a fit with a head of the user's own; the module goes to a checkpoint."""
+    pl.seed_everything(1, verbose=False)
+    _, data = make_pictures(folder)
+    module = VisionModule(data.schema, body="test_resnet", weights=None, head=own_head)
+    record = Record()
+    whole = make_trainer(folder, **trainer, max_epochs=2, callbacks=[FineTune(1), record])
+    whole.fit(module, data)
+    whole.save_checkpoint(folder / "own_head.ckpt")
+    return record.states
+
+
 def main(folder: Path) -> None:
     """Runs every fit and writes down what this process saw."""
     torch.set_num_threads(1)
@@ -171,6 +190,7 @@ def main(folder: Path) -> None:
         "blended": blend(module, folder, **both),
         "varied": vary(folder, **both),
         "points": point(folder, **both),
+        "own head": with_own_head(folder, **both),
         "ratings": {name: rate(folder, settings, **both) for name, settings in RATINGS.items()},
     }
     torch.save(seen, folder / f"rank{rank}.pt")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.augment.geometry import Matrices, to_output
+from tabvision.checks import check_fraction
 from tabvision.data.images.cache import PictureCache
 from tabvision.data.images.decode import (
     ArrayPicture,
@@ -23,7 +24,7 @@ from tabvision.data.images.decode import (
 )
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.views import Presize, Size, View
-from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.errors import BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
 """A picture, or why there is none."""
@@ -133,11 +134,8 @@ class BadFiles:
 
     @speaking("ImageDataModule")
     def __init__(self, most_share: float) -> None:
-        if isinstance(most_share, bool) or not isinstance(most_share, int | float):
-            raise BadTypeError(f"bad_share must be a number, got {most_share!r}", "Pass such as 0.01")
-        if not 0 <= most_share <= 1:
-            problem = f"bad_share must lie in [0, 1], got {most_share!r}"
-            raise BadValueError(problem, "Pass the share of files that may be unreadable, such as 0.01")
+        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
+        check_fraction("bad_share", most_share, "[]", remedy=remedy)
         self.num_files, self.most_share = 0, most_share
         self.reasons: dict[str, str] = {}
 
