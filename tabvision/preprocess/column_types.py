@@ -110,10 +110,10 @@ def infer_kinds(
 
     Example:
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"id": ["a", "b", "c"], "age": [1.5, 2.5, 9.5], "sex": ["m", "f", "f"], "pay": 1})
+        >>> frame = pd.DataFrame({"same": 3, "age": [1.5, 2.5, 9.5], "sex": ["m", "f", "f"], "pay": 1})
         >>> kinds = infer_kinds(frame, target=["pay"])
         >>> kinds.continuous, kinds.categorical, kinds.left_out[0].name
-        (('age',), ('sex',), 'id')
+        (('age',), ('sex',), 'same')
     """
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
     columns = columns_of(frame)

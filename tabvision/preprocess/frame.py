@@ -131,10 +131,10 @@ def _take(column: Column, rows: NDArray[np.int64]) -> Column:
     if isinstance(column, Text):
         return Text(column.values.take(rows))
     if isinstance(column, Numbers):
-        return Numbers(column.values[rows], column.kind)
+        return Numbers(column.values.take(rows), column.kind)
     if isinstance(column, Timestamps):
-        return Timestamps(column.values[rows], column.zone)
-    return Levels(column.codes[rows], column.values, column.ordered)
+        return Timestamps(column.values.take(rows), column.zone)
+    return Levels(column.codes.take(rows), column.values, column.ordered)
 
 
 def _check_text(names: Sequence[object]) -> None:
