@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.data.images.decode import Picture, PictureSource, Pixels, UnreadableImageError
-from tabvision.data.images.stores import PictureStore, SourceStore
+from tabvision.data.images.decode import PictureSource, Pixels
+from tabvision.data.images.stores import PictureStore, SourceStore, draw_rows
 from tabvision.data.images.views import EvaluationView, Extras, View
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.schema import Image
@@ -98,18 +98,7 @@ class BatchReader:
 
     def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
         """Opens and draws some rows, at their places in `out`."""
-        opened = self.store.open_all(rows)
-        places = [place for place, picture in enumerate(opened) if isinstance(picture, Picture)]
-        reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-        pictures = [picture for picture in opened if isinstance(picture, Picture)]
-        if not pictures:
-            return _Chunk(reasons, {})
-        drawings, drawn = self.view.prepare([picture.size for picture in pictures], rows[places], epoch)
-        for place, picture, drawing in zip(places, pictures, drawings, strict=True):
-            try:
-                drawing(picture, out[place])
-            except UnreadableImageError as error:
-                reasons[place] = error.reason
+        reasons, places, drawn = draw_rows(self.store, self.view, rows, out, epoch)
         return _Chunk(reasons, {name: _spread(values, places, len(rows)) for name, values in drawn.items()})
 
 
