@@ -37,31 +37,28 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
-    from tabvision.inference.inputs import unseen_sentences
 
     with speaking("tabvision predict"):
         check_destination(arguments.out, overwrite=arguments.overwrite)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image
     with speaking("tabvision predict"):
-        inputs = predictor.read(source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
+        inputs = predictor.read(_source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
-    for sentence in input_sentences(predictor, inputs):
-        print(sentence)
     if image is not None and image.name not in answers:  # of a folder they are there already
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
         answers.insert(0, image.name, paths)
     with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in unseen_sentences(answers):
+    for sentence in _notes(predictor, inputs):
         print(sentence)
     if "error" in answers:
         failed = int(answers["error"].notna().sum())
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
 
 
-def source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
+def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
     """Return the table or folder, or the paths of some images.
 
     Raises:
@@ -80,13 +77,19 @@ def source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noq
     return paths[0] if len(paths) == 1 and not is_picture(Path(paths[0]).name) else paths
 
 
-def input_sentences(predictor: Predictor, inputs: Inputs) -> list[str]:
-    """Return what there is to say about the columns of a table."""
-    from tabvision.errors import listed
-    from tabvision.inference.inputs import missing_sentences
+def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
+    """Return what there is to say about the rows that were answered."""
+    from tabvision.errors import count, listed
+    from tabvision.modules import CollabModule
 
-    if inputs.frame is None or predictor.schema.image is not None:
-        return []
-    extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
-    not_used = [f"Not used: {listed(extra)}"] if extra else []
-    return [*missing_sentences(predictor.module, inputs.frame), *not_used]
+    rows, notes = count(inputs.num_rows, "row"), []
+    if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # missing values in a table are usual
+        missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
+        notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
+    if inputs.frame is not None and predictor.schema.image is None:
+        extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
+        notes += [f"Not used: {listed(extra)}"] if extra else []
+    unseen = inputs.unseen.items()
+    return notes + [
+        f"{num:,} of {rows} with a {name!r} that training lacks, answered as unknown" for name, num in unseen
+    ]

@@ -13,7 +13,7 @@ from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.inputs import ATTRIBUTE, Arrays, Inputs
+from tabvision.inference.inputs import Arrays, Inputs
 from tabvision.schema import Schema
 
 Ask: TypeAlias = Callable[[Arrays], NDArray[Any]]
@@ -72,7 +72,7 @@ def assembled(
         answers.insert(position, name, values)
     if inputs.index is not None:
         answers.index = inputs.index
-    answers.attrs[ATTRIBUTE] = dict(inputs.unseen)
+    answers.attrs["unseen"] = dict(inputs.unseen)
     return answers
 
 

@@ -18,7 +18,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
-from tabvision.tasks import Task, own_task
+from tabvision.tasks import own_task
 
 SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its place beside the format
@@ -51,17 +51,14 @@ def load_module(origin: Origin, module_class: type[SupervisedModule] | None = No
 def open_checkpoint(
     source: Origin | SupervisedModule,
     module_class: type[SupervisedModule] | None = None,
-    *,
-    task: Task | type[Task] | None = None,
-    **own: object,
+    **own: Any,  # noqa: ANN401 - a network, a task, a function
 ) -> Opened:
     """Return the module that a checkpoint holds, rebuilt from plain data, and its calibration; or a copy of a module.
 
     Args:
         source: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module in memory.
         module_class: The class to build, for a module of the user's own; else the checkpoint names one of tabvision's.
-        task: The class of a task of the user's own, of which a checkpoint holds the name and facts alone.
-        own: Pieces of the user's own that no checkpoint holds, by the module's setting, such as `body`.
+        own: Pieces of the user's own that no checkpoint holds: `task`, or by the module's setting, such as `body`.
 
     Raises:
         MissingFileError: No such file.
@@ -71,7 +68,7 @@ def open_checkpoint(
         UnknownNameError: The module has no such setting.
     """
     if isinstance(source, SupervisedModule):
-        return _in_memory(source, module_class, own if task is None else {**own, "task": task})
+        return _in_memory(source, module_class, own)
     checkpoint, name = read_checkpoint(source), name_of(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
@@ -79,8 +76,7 @@ def open_checkpoint(
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
-    with own_task(task):
-        module = _build(kind, checkpoint.get("hyper_parameters"), own, _num_elements(weights), name)
+    module = _build(kind, checkpoint.get("hyper_parameters"), own, _num_elements(weights), name)
     try:
         module.load_state_dict(weights)  # type: ignore[arg-type]  # anything at all, and torch refuses what is no dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
@@ -127,7 +123,7 @@ def _num_elements(weights: object) -> int:
     return sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
 
 
-def _in_memory(module: SupervisedModule, module_class: object, own: Mapping[str, object]) -> Opened:
+def _in_memory(module: SupervisedModule, module_class: object, own: Mapping[str, Any]) -> Opened:
     """A copy, so that neither does training go on in evaluation mode nor do answers change with it."""
     if named := [*own, *([] if module_class is None else ["module_class"])]:
         problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
@@ -138,7 +134,7 @@ def _in_memory(module: SupervisedModule, module_class: object, own: Mapping[str,
 
 
 def _build(
-    kind: type[SupervisedModule], settings: object, own: Mapping[str, object], num_elements: int, name: str
+    kind: type[SupervisedModule], settings: object, own: Mapping[str, Any], num_elements: int, name: str
 ) -> SupervisedModule:
     """The module from its saved settings; those of a base class or of a command line that it does not take are left out."""
     if not isinstance(settings, Mapping):
@@ -150,10 +146,11 @@ def _build(
         for key, value in settings.items()
         if key in parameters or (takes_any and not str(key).startswith("_"))
     }
-    _check_own(kind, saved, own, name)
+    pieces = {piece: value for piece, value in own.items() if piece != "task"}  # the task is the schema's
+    _check_own(kind, saved, pieces, name)
     try:
-        with Budget(num_elements):
-            return kind(**{**saved, **own})
+        with own_task(own.get("task")), Budget(num_elements):
+            return kind(**{**saved, **pieces})
     except TabvisionError:
         raise
     except BudgetExceededError as error:
@@ -164,7 +161,7 @@ def _build(
         raise BadValueError(problem, SAVE_AGAIN) from error
 
 
-def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, object], name: str) -> None:
+def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], name: str) -> None:
     """Raise if a piece of the user's own is missing, or if one came that has no effect."""
     named = {piece for piece, value in saved.items() if isinstance(value, str) and value == _OWN}
     for piece in own:

@@ -7,7 +7,6 @@ predictions: normalization, calibration and activation are in it. Its facts, the
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.data.tables.write import check_destination
+from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
@@ -84,18 +83,13 @@ def export(
     else:
         opened = open_checkpoint(source, **own)
         module, calibration = opened.module, opened.calibration
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        with _evaluating(module):
-            net = Answering(module, calibration)
-            _WRITERS[path.suffix.lower()](_traced(net), partial, net.facts())
-            error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
+    with written_whole(path) as partial, _evaluating(module):
+        net = Answering(module, calibration)
+        _WRITERS[path.suffix.lower()](_traced(net), partial, net.facts())
+        error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {TOLERANCE:g}"
             raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(path, path.stat().st_size, error)
 
 

@@ -64,10 +64,13 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
     scheme = scheme_of(origin) if isinstance(origin, str) else None
     if scheme in ("http", "https"):
         with _told(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
-            received = _limited(response, str(origin), max_bytes)
-            return _whole(received, response.headers.get("Content-Length", ""), str(origin))
-    if scheme is not None and _is_known(scheme):
-        return _from_store(str(origin), kind, max_bytes)
+            received, declared = _limited(response, str(origin), max_bytes), response.headers.get("Content-Length", "")
+            if declared.isdigit() and len(received) < int(declared):
+                problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
+                raise BadValueError(problem, "Try again")
+            return received
+    if scheme is not None:
+        return _from_store(str(origin), scheme, kind, max_bytes)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
         raise _missing(origin, kind)
@@ -93,16 +96,12 @@ def _told(url: str) -> Iterator[None]:
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
-def _is_known(scheme: str) -> bool:
-    from fsspec.registry import known_implementations, registry  # type: ignore[import-untyped]  # ships no types
-
-    return scheme in known_implementations or scheme in registry
-
-
-def _from_store(url: str, kind: str, max_bytes: int) -> bytes:
+def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
     """The bytes of a file in a store; one within another (`zip://a::http://b`) is not opened: each has rules of its own."""
     import fsspec  # type: ignore[import-untyped]  # ships no types
 
+    if scheme not in fsspec.available_protocols():
+        raise _missing(url, kind)
     if "::" in url:
         raise BadValueError(f"{url} names a file within another", "Unpack it first, and pass the address of the file")
     with _told(url):
@@ -123,14 +122,6 @@ def _limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: in
             remedy = "Download it and pass its path, if it is what you expect"
             raise BadValueError(f"{url} sends more than {max_bytes:,} bytes", remedy)
     return bytes(received)
-
-
-def _whole(received: bytes, declared: str, url: str) -> bytes:
-    """What a server sent, once it is as long as the server said."""
-    if declared.isdigit() and len(received) < int(declared):
-        problem = f"{url} broke off after {len(received):,} of {int(declared):,} bytes"
-        raise BadValueError(problem, "Try again")
-    return received
 
 
 def _opener() -> urllib.request.OpenerDirector:

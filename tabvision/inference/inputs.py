@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, listed
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema
 
@@ -71,7 +71,7 @@ class Inputs:
             - continuous: (B, C) float32
             - categorical: (B, K) int32
             - image: (B, 3, H, W) uint8
-            - view: (B, 3, 3) float64, for points alone: from the network's frame to pixels of each image
+            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         if self.images is not None:
             for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):
@@ -145,21 +145,15 @@ class InputReader:
             if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
                 source = [source]
             if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
-                return self._inputs(self._encode(source), gaps_in_rows(source))
-        is_frame = isinstance(source, pd.DataFrame)
-        frame = source if is_frame else read_frame(source, encoding=encoding, text=self.schema.text_columns)
-        return self._inputs(to_arrays(self.schema, frame), gaps_in_frame(frame), frame)
+                return self._inputs(self._encode(source), source)
+        text = self.schema.text_columns
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, encoding=encoding, text=text)
+        return replace(self._inputs(to_arrays(self.schema, frame), frame), index=frame.index, frame=frame)
 
-    def _inputs(
-        self,
-        arrays: tuple[NDArray[Any], NDArray[Any]],
-        is_missing: Callable[[str], NDArray[np.bool_]],
-        frame: pd.DataFrame | None = None,
-    ) -> Inputs:
+    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        unseen = unseen_counts(self.schema, arrays[1], is_missing)
-        return Inputs(len(arrays[0]), used, index=None if frame is None else frame.index, frame=frame, unseen=unseen)
+        return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows))
 
 
 def check_batch_size(batch_size: object) -> None:
@@ -173,68 +167,27 @@ def check_batch_size(batch_size: object) -> None:
         raise BadValueError(problem, remedy)
 
 
-ATTRIBUTE = "unseen"  # of an answered frame: `answers.attrs["unseen"]`
-
-
-def unseen_counts(
-    schema: Schema, codes: NDArray[np.integer], is_missing: Callable[[str], NDArray[np.bool_]]
-) -> dict[str, int]:
-    """Rows with a value that the training rows lack, for each raw column of categories that has such.
+def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
+    """Count the rows with a value that the training rows lack, for each raw column of categories that has such.
 
     Args:
         schema: Of the model.
         codes: (N, K) codes of the categories, 0 for missing or unseen.
-        is_missing: Which rows, (N,), have no value in a raw column; asked only where a code is 0.
+        rows: The raw ones: a frame, or a dict each.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
         >>> from tabvision.tasks import Binary
         >>> job = Categorical(name="job", source="job", vocabulary=("cook", "nurse"))
         >>> schema = Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,))
-        >>> unseen_counts(schema, np.array([[1], [0], [0]]), lambda name: np.array([False, True, False]))
+        >>> _unseen_counts(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
         {'job': 1}
     """
     has_zero = (codes == 0).any(axis=0).tolist()
     found = {}
     for place, column in enumerate(schema.categorical):
         if has_zero[place] and column.name == column.source:  # others are flags, and parts of dates
-            found[column.name] = int(((codes[:, place] == 0) & ~is_missing(column.source)).sum())
+            is_frame = isinstance(rows, pd.DataFrame)
+            values = rows[column.source] if is_frame else [row[column.source] for row in rows]
+            found[column.name] = int(((codes[:, place] == 0) & ~np.asarray(pd.isna(values), dtype=bool)).sum())
     return {name: number for name, number in found.items() if number}
-
-
-def gaps_in_frame(frame: pd.DataFrame) -> Callable[[str], NDArray[np.bool_]]:
-    """Which rows of a frame have no value in a column."""
-    return lambda name: frame[name].isna().to_numpy(dtype=bool)
-
-
-def gaps_in_rows(rows: Any) -> Callable[[str], NDArray[np.bool_]]:  # noqa: ANN401 - a sequence of mappings
-    """Which of some rows have no value in a column."""
-    return lambda name: np.array([bool(pd.isna(row[name])) for row in rows], dtype=bool)
-
-
-def unseen_sentences(answers: pd.DataFrame) -> list[str]:
-    """What there is to say about the rows behind answers.
-
-    Example:
-        >>> answers = pd.DataFrame({"prediction": [3.5, 3.0]})
-        >>> answers.attrs["unseen"] = {"user": 1}
-        >>> unseen_sentences(answers)
-        ["1 of 2 rows with a 'user' that training lacks, answered as unknown"]
-    """
-    unseen: Mapping[str, int] = answers.attrs.get(ATTRIBUTE, {})
-    rows = count(len(answers), "row")
-    return [
-        f"{number:,} of {rows} with a {name!r} that training lacks, answered as unknown"
-        for name, number in unseen.items()
-    ]
-
-
-def missing_sentences(module: object, frame: pd.DataFrame) -> list[str]:
-    """What there is to say about pairs without a user or item, which nobody can rate; gaps in a table are nothing unusual."""
-    from tabvision.modules import CollabModule  # torch, which an exported model does without
-
-    if not isinstance(module, CollabModule):
-        return []
-    gaps = {name: int(frame[name].isna().sum()) for name in module.schema.inputs}
-    rows = count(len(frame), "row")
-    return [f"{number:,} of {rows} without a {name!r}, answered as unknown" for name, number in gaps.items() if number]

@@ -35,7 +35,7 @@ class OnnxPredictor:
     Args:
         path: An .onnx file: its path, an http or https address, or its bytes.
         threads: Threads for one batch; None leaves it to onnxruntime, which takes one a core.
-        task: The class of a task of your own, of which a file holds the name and facts alone.
+        task: The class of a task of your own, which no file holds; None for tabvision's own.
 
     Raises:
         MissingFileError: No such file.
@@ -47,13 +47,13 @@ class OnnxPredictor:
     def __init__(self, path: Origin, *, threads: int | None = None, task: Task | type[Task] | None = None) -> None:
         content, name = read_bytes(path, kind=".onnx"), name_of(path)
         self._session = _session(content, name, threads)
-        self._content, self._threads, self._task = content, threads, task
+        self._content: bytes = content
+        self._settings: dict[str, Any] = {"threads": threads, "task": task}
         self.facts = _facts(self._session, name)
         with own_task(task):
             self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
-        self._num_answers = self.schema.task.num_predictions
-        check_facts(self.schema, self._num_answers, name)
+        check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = _input_names(self._session, self.schema, name)
         self._read = InputReader(self.schema)
 
@@ -77,12 +77,13 @@ class OnnxPredictor:
         """
         check_batch_size(batch_size)
         inputs = source if isinstance(source, Inputs) else self._read(source)
-        predictions = ask_all(self._ask, inputs, num_answers=self._num_answers, batch_size=batch_size)
+        width = self.schema.task.num_predictions
+        predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles to worker processes as the file's bytes: onnxruntime's session does not."""
-        return functools.partial(OnnxPredictor, threads=self._threads, task=self._task), (self._content,)
+        return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
     def _ask(self, arrays: Arrays) -> NDArray[Any]:
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
@@ -90,7 +91,7 @@ class OnnxPredictor:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
-        if found.shape != (len(arrays["index"]), self._num_answers) or found.dtype.kind != "f":
+        if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)
         in_user_units: NDArray[Any] = self.schema.task.in_user_units(found, arrays.get("view"))

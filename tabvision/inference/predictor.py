@@ -52,8 +52,8 @@ class Predictor:
             copy answers, so that training may go on.
         device: "cpu", "cuda", "mps", or "auto" for the best there is.
         module_class: The class to build, for a module of your own.
-        own: Pieces of your own that no checkpoint holds, as they were passed to the module: `body=`, and so on; `task=`
-            the class of a task of your own.
+        own: Pieces of your own that no checkpoint holds, as they were passed to the module, such as `body=`; or the
+            class of a task of your own, `task=`.
 
     Raises:
         MissingFileError: No such file.
@@ -76,7 +76,6 @@ class Predictor:
         self.schema = self.module.schema
         self.calibration = opened.calibration
         self._origin = None if isinstance(path, SupervisedModule) else path
-        self._num_answers = self.module.task.num_predictions
         self._own_augmentation: str | None = opened.facts.get("own_augmentation")
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)
@@ -195,7 +194,7 @@ class Predictor:
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
     ) -> NDArray[np.floating]:
         """What the module says of all rows, once `finish` has made answers of its logits."""
-        in_user_units = self.module.task.in_user_units
+        in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
 
         def ask(arrays: Arrays) -> NDArray[np.floating]:
             batch = self._batch(arrays)
@@ -203,7 +202,7 @@ class Predictor:
             return answers.cpu().numpy()
 
         with torch.inference_mode():
-            return ask_all(ask, inputs, num_answers=self._num_answers, batch_size=batch_size, view=view)
+            return ask_all(ask, inputs, num_answers=width, batch_size=batch_size, view=view)
 
     def _batch(self, arrays: Arrays) -> Batch:
         num_rows = len(arrays["index"])
@@ -232,15 +231,10 @@ def _checked_tta(tta: object) -> int:
 def _device_named(name: str) -> torch.device:
     """The device of that name, once it has held a number."""
     try:
-        device = torch.device(_best_device() if name == "auto" else name)
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device(best if name == "auto" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         problem = f"there is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')})"
         raise BadValueError(problem, 'Pass "auto" for the best there is, or "cpu"') from error
     return device
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
-
-from typing_extensions import override
-from uvicorn.protocols.http import h11_impl
+from typing import TYPE_CHECKING
 
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.serving.requests import Limits
@@ -67,7 +63,7 @@ def serve(
 
 
 def load(path: str | Path, device: str = "auto") -> Answerer:
-    """The model of a file, by its suffix."""
+    """Return the predictor of a file, by its suffix."""
     from tabvision.inference import OnnxPredictor, Predictor
 
     if str(path).lower().endswith(".onnx"):
@@ -79,7 +75,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
     """Uvicorn with bounds on connections and on the time that stopping takes."""
     import uvicorn
 
-    from tabvision.serving.server import PatientProtocol
+    from tabvision.serving.protocol import HeaderTimeoutProtocol
 
     config = uvicorn.Config(
         app,
@@ -88,7 +84,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        http=PatientProtocol,
+        http=HeaderTimeoutProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=STOP_SECONDS,
@@ -124,6 +120,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+@speaking("serve")
 def _check_installed() -> None:
     try:
         import python_multipart  # noqa: F401 - reads uploads
@@ -137,40 +134,9 @@ def _check_installed() -> None:
 @contextmanager
 def _quiet_signals() -> Iterator[None]:
     """Uvicorn stops cleanly at a signal, then raises it again for whoever was before it: nobody, here."""
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Takes the signal; the server has stopped already."""
-
-
-@final
-class PatientProtocol(h11_impl.H11Protocol):
-    """Uvicorn's, with an end to waiting for a request's first lines.
-
-    Uvicorn itself waits for ever: a client that opens all connections and sends nothing would keep everybody else out.
-    """
-
-    header_seconds: ClassVar[float] = 30.0
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._look_again(None)
-
-    def _look_again(self, answered: Any) -> None:  # noqa: ANN401 - uvicorn's own class, or None before the first request
-        self.loop.call_later(self.header_seconds, self._look, answered)
-
-    def _look(self, answered: Any) -> None:  # noqa: ANN401 - likewise
-        if self.transport.is_closing():
-            return
-        idle = h11_impl.h11.IDLE  # type: ignore[attr-defined]  # uvicorn's own import
-        if self.cycle is answered and self.conn.their_state is idle:  # no request since the last look
-            self.transport.close()
-        else:
-            self._look_again(self.cycle)

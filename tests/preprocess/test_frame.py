@@ -57,4 +57,4 @@ def test_a_column_is_read_and_converted_once() -> None:
 
 def test_what_is_no_frame_is_refused() -> None:
     with pytest.raises(BadTypeError, match=r"the table must be a pandas DataFrame, got ndarray. Convert it first"):
-        Columns(np.zeros((2, 2)))  # type: ignore[arg-type]  # what the test is about
+        Columns(np.zeros((2, 2)))

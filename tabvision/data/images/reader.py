@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.checks import check_whole
-from tabvision.data.images.decode import Picture, Pixels, UnreadableImageError
-from tabvision.data.images.stores import PictureStore
+from tabvision.data.images.decode import Pixels
+from tabvision.data.images.stores import PictureStore, draw_rows
 from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
@@ -97,18 +97,7 @@ class BatchReader:
 
     def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
         """Opens and draws some rows, at their places in `out`."""
-        opened = self.store.open_all(rows)
-        places = [place for place, picture in enumerate(opened) if isinstance(picture, Picture)]
-        reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-        pictures = [picture for picture in opened if isinstance(picture, Picture)]
-        if not pictures:
-            return _Chunk(reasons, {})
-        drawings, drawn = self.view.prepare([picture.size for picture in pictures], rows[places], epoch)
-        for place, picture, drawing in zip(places, pictures, drawings, strict=True):
-            try:
-                drawing(picture, out[place])
-            except UnreadableImageError as error:
-                reasons[place] = error.reason
+        reasons, places, drawn = draw_rows(self.store, self.view, rows, out, epoch)
         return _Chunk(reasons, {name: _spread(values, places, len(rows)) for name, values in drawn.items()})
 
 

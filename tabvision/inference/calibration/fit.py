@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import check_coverage, half_widths
 from tabvision.inference.calibration.facts import Calibration
@@ -113,12 +113,8 @@ def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None
     """Write the checkpoint again with the calibration in it."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with written_whole(out) as partial:
         torch.save(checkpoint, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _thresholds(predictions: NDArray[Any], target: NDArray[Any], metric: str) -> tuple[float, ...]:
