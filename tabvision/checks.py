@@ -34,10 +34,12 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> None:
-    """Raise unless the value is a whole number from `least` on.
+def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> int:
+    """Return the value; raise unless it is a whole number from `least` on.
 
     Example:
+        >>> check_whole("seed", 3, 0)
+        3
         >>> check_whole("seed", -1, 0)
         Traceback (most recent call last):
         tabvision.errors.BadValueError: seed must be at least 0, got -1. Leave it out for the default.
@@ -46,6 +48,7 @@ def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAU
         raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
     if value < least:
         raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
+    return value
 
 
 def check_fraction(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from tabvision.augment.settings import Augmentation
-from tabvision.data.images.decode import PictureSource, Pixels, UnreadableImageError, open_picture
+from tabvision.data.images.decode import PictureSource
 from tabvision.data.images.files import PictureTable, is_picture
 from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
-from tabvision.data.images.stores import SourceStore, views_of
-from tabvision.data.images.views import EvaluationView, TrainingView, View
+from tabvision.data.images.stores import SourceStore, draw_rows, views_of
+from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
 BATCHES_AHEAD = 2
+CHUNK_ROWS = 8  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
 
 
 @final
@@ -50,6 +52,7 @@ class ImageBatches:
     def __init__(self, sources: Sequence[PictureSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
+        self._store = SourceStore(sources)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number; its pixels never reach the network
 
@@ -72,9 +75,10 @@ class ImageBatches:
             for start in range(0, len(self.sources), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(self.sources)))
                 pixels = np.empty((len(rows), *self.image.size, 3), np.uint8)
-                places = zip(rows.tolist(), pixels, strict=True)
-                reasons = [threads.submit(self._draw, row, out, drawn_as, view) for row, out in places]
-                begun.append(_Batch(rows, pixels, reasons))
+                chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
+                draw = functools.partial(draw_rows, self._store, drawn_as)
+                drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
+                begun.append(_Batch(rows, pixels, drawn))
                 if len(begun) > BATCHES_AHEAD:
                     yield self._finished(begun.popleft(), drawn_as, view)
             while begun:
@@ -87,35 +91,28 @@ class ImageBatches:
         assert self.augment is not None
         return TrainingView(size, resize, self.augment, seed=number)
 
-    def _draw(self, row: int, out: Pixels, drawn_as: View, view: int) -> str | None:
-        """Fill `out`, (H, W, 3), and return why it could not be done, if so."""
-        try:
-            image = open_picture(self.sources[row])
-            (drawing,), _ = drawn_as.prepare([image.size], np.array([row]), view)
-            drawing(image, out)
-        except UnreadableImageError as error:
-            return error.reason
-        return None
-
     def _finished(self, batch: _Batch, drawn_as: View, view: int) -> dict[str, NDArray[Any]]:
-        reasons = [reason.result() for reason in batch.reasons]
         rows, pixels = batch.rows, batch.pixels
-        if any(reasons):
-            self.errors |= {row: reason for row, reason in zip(rows.tolist(), reasons, strict=True) if reason}
-            is_readable = np.array([reason is None for reason in reasons])
+        errors: dict[int, str] = {}
+        for number, chunk in enumerate(batch.drawn):
+            reasons = chunk.result()[0]
+            errors |= {int(rows[number * CHUNK_ROWS + position]): reason for position, reason in reasons.items()}
+        if errors:
+            self.errors |= errors
+            is_readable = ~np.isin(rows, list(errors))
             rows, pixels = rows[is_readable], pixels[is_readable]
         drawn: dict[str, NDArray[Any]] = {"index": rows, "image": pixels.transpose(0, 3, 1, 2)}
         if self.needs_view:
-            drawn["view"] = views_of(SourceStore(self.sources), drawn_as, rows, view)
+            drawn["view"] = views_of(self._store, drawn_as, rows, view)
         return drawn
 
 
 class _Batch(NamedTuple):
-    """A batch under way: its pixels are drawn once every reason is known, None for an image that was read."""
+    """A batch under way: its pixels are there once every chunk is drawn."""
 
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
-    reasons: list[Future[str | None]]
+    drawn: list[Future[tuple[dict[int, str], list[int], Extras]]]
 
 
 @final

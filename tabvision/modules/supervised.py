@@ -335,14 +335,14 @@ def _difference(one: Schema, other: Schema) -> str:
             continue
         if isinstance(ours.get(part, theirs.get(part)), Mapping):
             return part
-        return f"{part} {_first_difference(ours[part], theirs[part])}"
+        return f"{part} {_first_difference(ours.get(part, ()), theirs.get(part, ()))}"
     return "nothing that is saved"
 
 
 def _first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
     for mine, other in zip(ours, theirs, strict=False):
         if mine != other:
-            return repr(mine["name"])
+            return repr(mine.get("name", "image"))  # the name that is not written
     return f"({len(ours)} columns against {len(theirs)})"
 
 
