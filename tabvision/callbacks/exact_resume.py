@@ -16,7 +16,7 @@ from tabvision.random_state import random_state, set_random_state
 
 
 @runtime_checkable
-class Resumable(Protocol):
+class _Resumable(Protocol):
     """A module that keeps something within an epoch, beside its weights."""
 
     def resume_state(self) -> dict[str, Any]:
@@ -50,11 +50,11 @@ class ExactResume(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._module = pl_module
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+            trainer.strategy.checkpoint_io = _AtomicCheckpointIO()
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        kept: dict[str, Any] = self._module.resume_state() if isinstance(self._module, Resumable) else {}
+        kept: dict[str, Any] = self._module.resume_state() if isinstance(self._module, _Resumable) else {}
         return {"ranks": _of_every_rank({"random": random_state(), "module": kept})}
 
     @override
@@ -67,7 +67,7 @@ class ExactResume(Callback):
     ) -> None:
         ranks = checkpoint["callbacks"].get(self.state_key, {}).get("ranks", [])
         if len(ranks) == trainer.world_size:  # others cannot take over what each summed: the epoch then counts as done
-            self._ends_epoch = go_on_from_last_step(checkpoint["loops"]["fit_loop"])
+            self._ends_epoch = _go_on_from_last_step(checkpoint["loops"]["fit_loop"])
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,9 +77,9 @@ class ExactResume(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._ends_epoch:
-            skip_training(trainer.fit_loop)
+            _skip_training(trainer.fit_loop)
         self._ends_epoch = False
-        leave_ended_epoch(trainer.fit_loop)
+        _leave_ended_epoch(trainer.fit_loop)
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
@@ -96,7 +96,7 @@ class ExactResume(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        stop_restarting(trainer.fit_loop)  # else Lightning leaves out this epoch's step of the user's own scheduler
+        _stop_restarting(trainer.fit_loop)  # else Lightning leaves out this epoch's step of the user's own scheduler
 
     @override
     def on_train_batch_start(
@@ -111,7 +111,7 @@ class ExactResume(Callback):
             return
         mine = self._saved[trainer.global_rank]
         set_random_state(mine["random"])  # the iterator that was made just now was there when it was saved
-        if isinstance(pl_module, Resumable):
+        if isinstance(pl_module, _Resumable):
             pl_module.load_resume_state(mine["module"])
 
     def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:
@@ -132,7 +132,7 @@ def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @final
-class AtomicCheckpointIO(TorchCheckpointIO):
+class _AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and moves it there when it is whole.
 
     A process killed while writing leaves the checkpoint before, and a `.part` file that the next write replaces.
@@ -154,7 +154,7 @@ BATCHES = "epoch_loop.batch_progress"
 VALIDATION = "epoch_loop.val_loop.batch_progress"
 
 
-def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
+def _go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
     """Sets the counters of a fit saved right after an epoch's last step, in place; whether it was.
 
     Args:
@@ -173,7 +173,7 @@ def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
     return True
 
 
-def leave_ended_epoch(loop: FitLoop) -> None:
+def _leave_ended_epoch(loop: FitLoop) -> None:
     """Lets a loop that goes on from an epoch's end begin the next one.
 
     Under `max_steps` Lightning takes the ended epoch for an unfinished one: it passes through it again without training.
@@ -182,16 +182,16 @@ def leave_ended_epoch(loop: FitLoop) -> None:
         return
     loop.epoch_progress.increment_completed()
     loop.reset_restart_stage()
-    stop_restarting(loop)
+    _stop_restarting(loop)
 
 
-def stop_restarting(loop: FitLoop) -> None:
+def _stop_restarting(loop: FitLoop) -> None:
     """Tells a loop that it no longer resumes; its own setter takes every value for True under `max_steps`."""
     loop._restarting = False  # noqa: SLF001 - a test guards it
     loop.epoch_loop.restarting = False
 
 
-def skip_training(loop: FitLoop) -> None:
+def _skip_training(loop: FitLoop) -> None:
     """Lets a loop that goes on from an epoch's last step end the epoch, validated first where that is due."""
     epoch = loop.epoch_loop
     epoch.val_loop.batch_progress.total.reset()  # read already

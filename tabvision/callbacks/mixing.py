@@ -23,7 +23,7 @@ Key = str | int
 _INPUTS = ("image", "continuous", "categorical")  # of a tabvision batch
 
 
-class Mixing(Callback, ABC):
+class _Mixing(Callback, ABC):
     """Blends the rows of each training batch, and their targets, before the module sees them.
 
     What is drawn is a function of seed, epoch, batch and rank: nothing is saved, a resumed fit draws what it would have
@@ -80,7 +80,7 @@ class Mixing(Callback, ABC):
     ) -> None:
         if self.off_epochs and trainer.current_epoch >= (trainer.max_epochs or 0) - self.off_epochs:
             return
-        draw = generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        draw = _generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
         inputs, target = self._keys(batch)
         first = batch[inputs[0]]
         order = torch.from_numpy(draw.permutation(len(first))).to(first.device)
@@ -152,7 +152,7 @@ class Mixing(Callback, ABC):
 
 
 @final
-class MixUp(Mixing):
+class MixUp(_Mixing):
     """Trains on each row blended with another of its batch, targets likewise; pictures and standardized numbers.
 
     Each row draws a share of its own and keeps at least half of itself. Categories cannot be blended.
@@ -206,7 +206,7 @@ class MixUp(Mixing):
 
 
 @final
-class CutMix(Mixing):
+class CutMix(_Mixing):
     """Trains on pictures with a box from another picture of their batch; targets are blended by area.
 
     One box is drawn a batch.
@@ -262,11 +262,11 @@ class CutMix(Mixing):
         return torch.full((len(order),), share, device=order.device)
 
 
-def generator_of(seed: int, epoch: int, batch_idx: int, rank: int) -> np.random.Generator:
+def _generator_of(seed: int, epoch: int, batch_idx: int, rank: int) -> np.random.Generator:
     """What is drawn for a batch: a function of these four alone.
 
     Example:
-        >>> generator_of(0, 1, 2, 0).random() == generator_of(0, 1, 2, 0).random()
+        >>> _generator_of(0, 1, 2, 0).random() == _generator_of(0, 1, 2, 0).random()
         True
     """
     return np.random.default_rng((seed, epoch, batch_idx, rank))

@@ -26,7 +26,7 @@ from tabvision.schedules import (
 )
 
 
-class PeakSchedule(Schedule):
+class _PeakSchedule(Schedule):
     """A schedule that may also be told the peak rates.
 
     Args:
@@ -73,7 +73,7 @@ class PeakSchedule(Schedule):
 
 
 @final
-class OneCycle(PeakSchedule):
+class OneCycle(_PeakSchedule):
     """One cycle over the whole fit: the rate rises, then falls; momentum does the reverse.
 
     Works on the optimizer of any LightningModule. Nothing is saved and nothing can be restored wrongly: the rate is a
@@ -141,7 +141,7 @@ class OneCycle(PeakSchedule):
 
 
 @final
-class FlatCosine(PeakSchedule):
+class FlatCosine(_PeakSchedule):
     """The peak rate for a share of the fit, then down along a cosine: fastai's `fit_flat_cos`. Momentum stays.
 
     Args:
@@ -172,7 +172,7 @@ class FlatCosine(PeakSchedule):
 
 
 @final
-class CosineRestarts(PeakSchedule):
+class CosineRestarts(_PeakSchedule):
     """Cycles, each longer than the one before, each down to nought along a cosine: fastai's `fit_sgdr`. Momentum stays.
 
     Args:

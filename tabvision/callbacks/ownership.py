@@ -29,7 +29,7 @@ _RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
 
 
 @runtime_checkable
-class Owner(Protocol):
+class _Owner(Protocol):
     """A callback that sets some quantities, and says which."""
 
     @property
@@ -46,7 +46,7 @@ def check_owners(trainer: pl.Trainer) -> None:
     owners: dict[Quantity, str] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
         name = type(callback).__name__
-        for quantity in sorted(callback.owns) if isinstance(callback, Owner) else ():
+        for quantity in sorted(callback.owns) if isinstance(callback, _Owner) else ():
             if quantity in owners:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(problem, f"Leave one out; {name} and {owners[quantity]} do not go together")

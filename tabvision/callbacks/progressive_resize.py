@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.checks import is_whole
+from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
 
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 @runtime_checkable
-class Resizable(Protocol):
+class _Resizable(Protocol):
     """Data whose pictures can be loaded at another size from the next pass on."""
 
     def set_size(self, size: Size) -> None:
@@ -45,7 +45,7 @@ class ProgressiveResize(Callback):
     """
 
     def __init__(self, sizes: Mapping[int, int | Size]) -> None:
-        self.sizes = as_sizes(sizes)
+        self.sizes = _as_sizes(sizes)
 
     @property
     def owns(self) -> frozenset[Quantity]:
@@ -62,31 +62,31 @@ class ProgressiveResize(Callback):
             check_owners(trainer)
             self._check(trainer)
             # the sanity check validates before any epoch begins
-            resizable(trainer).set_size(self.size_at(trainer.current_epoch))
+            _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # a resumed fit knows its epoch only here, and may skip the epoch's own start
-        resizable(trainer).set_size(self.size_at(trainer.current_epoch))
+        _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        resizable(trainer).set_size(self.size_at(trainer.current_epoch))
+        _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            resizable(trainer).set_size(self.sizes[-1][1])
+            _resizable(trainer).set_size(self.sizes[-1][1])
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-        if isinstance(data, Resizable):  # else the exception is the sentence that says so
+        if isinstance(data, _Resizable):  # else the exception is the sentence that says so
             data.set_size(self.sizes[-1][1])
 
     def _check(self, trainer: pl.Trainer) -> None:
         """Refuses a last size that is not the data's, and one that no epoch reaches."""
-        schema = getattr(resizable(trainer), "schema", None)
+        schema = getattr(_resizable(trainer), "schema", None)
         image = getattr(schema, "image", None)
         start, last = self.sizes[-1]
         if schema is not None and image is None:
@@ -102,7 +102,7 @@ class ProgressiveResize(Callback):
 
 
 @speaking("ProgressiveResize")
-def resizable(trainer: pl.Trainer) -> Resizable:
+def _resizable(trainer: pl.Trainer) -> _Resizable:
     """The trainer's datamodule, if pictures can be resized in it.
 
     Raises:
@@ -111,7 +111,7 @@ def resizable(trainer: pl.Trainer) -> Resizable:
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
-    if not isinstance(data, Resizable):
+    if not isinstance(data, _Resizable):
         problem = f"{type(data).__name__} has no set_size"
         remedy = "Give it `def set_size(self, size)`, which takes (height, width) and loads pictures so from the next pass on"
         raise BadTypeError(problem, remedy)
@@ -119,7 +119,7 @@ def resizable(trainer: pl.Trainer) -> Resizable:
 
 
 @speaking("ProgressiveResize")
-def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
+def _as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
     """Sizes in order: from which epoch on pictures have which (height, width).
 
     Raises:
@@ -127,7 +127,7 @@ def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
         BadValueError: No size for epoch 0, a negative epoch, or a side below 1.
 
     Example:
-        >>> as_sizes({3: (96, 128), 0: 64})
+        >>> _as_sizes({3: (96, 128), 0: 64})
         ((0, (64, 64)), (3, (96, 128)))
     """
     remedy = "Pass such as {0: 128, 3: 224}"
@@ -137,7 +137,7 @@ def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
     for epoch, size in sizes.items():
         sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
         numbers = (epoch, *sides)
-        if len(sides) != 2 or not all(map(is_whole, numbers)):
+        if len(sides) != 2 or not all(map(is_integer, numbers)):
             raise BadTypeError(f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
         if epoch < 0 or min(sides) < 1:
             raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)

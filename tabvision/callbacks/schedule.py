@@ -100,7 +100,7 @@ class Schedule(Callback, ABC):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
         self._first_step = self._saved.get("first_step", 0) if resumed else trainer.global_step
-        self._length = run_length(trainer, self._first_step)
+        self._length = _run_length(trainer, self._first_step)
         if resumed and self._saved.get("total", self._length.total) != self._length.total:
             lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
             rank_zero_info(
@@ -145,7 +145,7 @@ class Schedule(Callback, ABC):
                     _set_momentum(group, momentum)
 
 
-def run_length(trainer: pl.Trainer, first_step: int = 0) -> RunLength:
+def _run_length(trainer: pl.Trainer, first_step: int = 0) -> RunLength:
     """How long the fit is from `first_step` on, from the trainer's own settings.
 
     Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.

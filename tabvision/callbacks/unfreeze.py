@@ -80,7 +80,7 @@ class Unfreeze(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
-            check_strategy(trainer)
+            _check_strategy(trainer)
             if self._kept is None or self._first_stages is self.stages:
                 self._kept = self._with_statistics(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right already
@@ -95,10 +95,10 @@ class Unfreeze(Callback):
 
     def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
-            wrap_again(trainer)
-        names = {id(part): plain_name(name) for name, part in pl_module.named_modules()}
+            _wrap_again(trainer)
+        names = {id(part): _plain_name(name) for name, part in pl_module.named_modules()}
         for group, trains in self._parts(pl_module, trainer.current_epoch):
-            for norm in norms_in(group, pl_module):
+            for norm in _norms_in(group, pl_module):
                 keeps = names[id(norm)] in (self._kept or ())
                 norm.train(self.batch_norm == "train" or (trains and not keeps))
 
@@ -108,8 +108,8 @@ class Unfreeze(Callback):
             return frozenset()
         found = layer_groups_of(module, self.groups)
         frozen = found[: len(found) - num_trainable(self._first_stages, 0, len(found))]
-        norms = {id(norm) for group in frozen for norm in norms_in(group, module) if not is_fresh(norm)}
-        return frozenset(plain_name(name) for name, part in module.named_modules() if id(part) in norms)
+        norms = {id(norm) for group in frozen for norm in _norms_in(group, module) if not _is_fresh(norm)}
+        return frozenset(_plain_name(name) for name, part in module.named_modules() if id(part) in norms)
 
     @override
     def on_save_checkpoint(
@@ -128,7 +128,7 @@ class Unfreeze(Callback):
     @speaking()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for group in layer_groups_of(pl_module, self.groups):
-            for norm in norms_in(group, pl_module):
+            for norm in _norms_in(group, pl_module):
                 norm.train(pl_module.training)  # the module is whole again, for whatever comes next
 
     def for_sweep(self, epoch: int) -> list[Callback]:
@@ -142,7 +142,7 @@ class Unfreeze(Callback):
         """Freezes and thaws as the epoch asks; whether anything changed."""
         parts = self._parts(module, epoch)
         changed = [
-            set_trainable(group, trains=trains, spared=norms_in(group, module) if self.batch_norm == "train" else [])
+            _set_trainable(group, trains=trains, spared=_norms_in(group, module) if self.batch_norm == "train" else [])
             for group, trains in parts
         ]
         return any(changed)  # a list first: every group must be set
@@ -154,7 +154,7 @@ class Unfreeze(Callback):
         return [(group, place >= first) for place, group in enumerate(found)]
 
 
-def set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Module] = ()) -> bool:
+def _set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Module] = ()) -> bool:
     """Freezes or thaws a layer group, but for the modules that are spared; whether a parameter changed."""
     learns_on = {id(parameter) for norm in spared for parameter in norm.parameters()}
     changed = False
@@ -167,7 +167,7 @@ def set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Module
     return changed
 
 
-def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
+def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
     """The BatchNorms of a layer group, which may be a list of a module's parameters."""
     kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public name for "any BatchNorm"
     held = {id(parameter) for parameter in group}
@@ -176,13 +176,13 @@ def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, kind)))
 
 
-def is_fresh(norm: nn.Module) -> bool:
+def _is_fresh(norm: nn.Module) -> bool:
     """Whether a BatchNorm has no statistics: none are tracked, or they are those it was made with.
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
         >>> _ = norm(torch.rand(4, 2))
-        >>> is_fresh(nn.BatchNorm1d(2)), is_fresh(norm)
+        >>> _is_fresh(nn.BatchNorm1d(2)), _is_fresh(norm)
         (True, False)
     """
     mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
@@ -191,17 +191,17 @@ def is_fresh(norm: nn.Module) -> bool:
     return bool((mean == 0).all() and (variance == 1).all())
 
 
-def plain_name(name: str) -> str:
+def _plain_name(name: str) -> str:
     """A module's name without what `torch.compile` puts into it.
 
     Example:
-        >>> plain_name("net._orig_mod.norm")
+        >>> _plain_name("net._orig_mod.norm")
         'net.norm'
     """
     return name.replace("_orig_mod.", "")
 
 
-def check_strategy(trainer: pl.Trainer) -> None:
+def _check_strategy(trainer: pl.Trainer) -> None:
     """Refuses what cannot be staged.
 
     Raises:
@@ -218,7 +218,7 @@ def check_strategy(trainer: pl.Trainer) -> None:
         raise BadValueError(problem, "Leave the hook out, or use one without a state")
 
 
-def wrap_again(trainer: pl.Trainer) -> None:
+def _wrap_again(trainer: pl.Trainer) -> None:
     """Wraps the model again under DDP; other strategies need nothing."""
     strategy = trainer.strategy
     if not isinstance(strategy, DDPStrategy) or strategy.model is strategy.lightning_module:

@@ -25,7 +25,7 @@ Kind = Literal["dot", "neural"]
 
 
 @runtime_checkable
-class KnowsPairs(Protocol):
+class _KnowsPairs(Protocol):
     """A datamodule that tells which pairs it holds."""
 
     def known_pairs(self) -> Tensor:
@@ -161,7 +161,7 @@ class CollabModule(SupervisedModule):
     def on_train_start(self) -> None:
         """Notes the pairs of the data; those of an earlier fit stay."""
         data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, KnowsPairs):
+        if isinstance(data, _KnowsPairs):
             self.seen = sorted_pairs(torch.cat([self.seen, data.known_pairs()], dim=1))
 
     # As extra state rather than a buffer: its size is the data's, and DDP would send a buffer round at every step.

@@ -91,7 +91,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer
-        self._loss = {stage: RunningMean() for stage in ("train", "val", "test")}
+        self._loss = {stage: _RunningMean() for stage in ("train", "val", "test")}
         self.val_metrics = self.task.metrics()
         self.test_metrics = self.task.metrics()
 
@@ -347,11 +347,11 @@ def _first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
 
 
 @final
-class RunningMean:
+class _RunningMean:
     """The weighted mean of values seen so far, summed on the device.
 
     Example:
-        >>> mean = RunningMean()
+        >>> mean = _RunningMean()
         >>> mean.update(torch.tensor(2.0), 1)
         >>> mean.update(torch.tensor(5.0), 3)
         >>> (mean.totals()[0] / mean.totals()[1]).item()

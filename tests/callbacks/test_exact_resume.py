@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
-from tabvision.callbacks.exact_resume import AtomicCheckpointIO
+from tabvision.callbacks.exact_resume import _AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
@@ -292,15 +292,15 @@ def test_checkpoints_are_written_whole_by_default(quick_trainer: MakeTrainer) ->
 
     ExactResume().setup(trainer, pl.LightningModule(), "fit")
 
-    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+    assert isinstance(trainer.strategy.checkpoint_io, _AtomicCheckpointIO)
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    _AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
 
     with pytest.raises(Exception, match="pickle"):
-        AtomicCheckpointIO().save_checkpoint({"step": lambda: 2}, path)
+        _AtomicCheckpointIO().save_checkpoint({"step": lambda: 2}, path)
 
     assert torch.load(path, weights_only=True) == {"step": 1}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tabvision.callbacks import CutMix, MixUp
-from tabvision.callbacks.mixing import Mixing
+from tabvision.callbacks.mixing import _Mixing
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Multiclass
@@ -56,7 +56,7 @@ def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
     ],
 )
 def test_a_batch_that_cannot_be_blended_is_refused(
-    callback: Mixing, batch: dict[str, int], error: type[Exception], sentence: str
+    callback: _Mixing, batch: dict[str, int], error: type[Exception], sentence: str
 ) -> None:
     made: dict[str, Tensor] = {
         key: torch.zeros([3] * num_dims, dtype=torch.int64 if key == "target" else torch.float32)
@@ -119,7 +119,7 @@ def test_counting_from_the_last_epoch_needs_one() -> None:
 )
 @pytest.mark.parametrize("make", [MixUp, CutMix])
 def test_a_setting_out_of_range_is_refused(
-    make: Callable[..., Mixing], settings: dict[str, Any], error: type[Exception], sentence: str
+    make: Callable[..., _Mixing], settings: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=f"{make.__name__}: {sentence}"):
         make(**settings)

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, ProgressiveResize
-from tabvision.callbacks.progressive_resize import as_sizes
+from tabvision.callbacks.progressive_resize import _as_sizes
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Image, Schema, Target
@@ -242,4 +242,4 @@ def test_two_that_set_the_size_are_refused(quick_trainer: MakeTrainer) -> None:
 )
 def test_sizes_that_make_no_sense_are_refused(sizes: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=f"ProgressiveResize: {sentence}"):
-        as_sizes(sizes)
+        _as_sizes(sizes)

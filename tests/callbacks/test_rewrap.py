@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-from tabvision.callbacks.unfreeze import check_strategy
+from tabvision.callbacks.unfreeze import _check_strategy
 from tabvision.errors import BadValueError
 
 MakeTrainer = Callable[..., pl.Trainer]
@@ -21,11 +21,11 @@ def test_fsdp_and_deepspeed_are_refused() -> None:
     for strategy in (FSDPStrategy(), ModelParallelStrategy(), deepspeed):
         trainer = cast("pl.Trainer", SimpleNamespace(strategy=strategy))  # neither starts on a CPU
         with pytest.raises(BadValueError, match=f'in stages under {type(strategy).__name__}, .*Use strategy="ddp"'):
-            check_strategy(trainer)
+            _check_strategy(trainer)
 
 
 def test_a_gradient_hook_with_a_state_is_refused(quick_trainer: MakeTrainer) -> None:
     strategy = DDPStrategy(ddp_comm_state=object(), ddp_comm_hook=lambda state, bucket: (state, bucket))
 
     with pytest.raises(BadValueError, match="communication hook with a state would lose it"):
-        check_strategy(quick_trainer(strategy=strategy))
+        _check_strategy(quick_trainer(strategy=strategy))

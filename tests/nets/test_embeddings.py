@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tabvision.nets.embedding_mlp import Embeddings, _Table, embedding_width
+from tabvision.nets.embedding_mlp import Embeddings, _embedding_width, _Table
 
 
 @pytest.mark.parametrize(
     ("cardinality", "width"), [(1, 2), (2, 2), (3, 3), (10, 6), (100, 21), (1000, 77), (10_000, 278), (40_000, 600)]
 )
 def test_widths_follow_fastais_rule(cardinality: int, width: int) -> None:
-    assert embedding_width(cardinality) == width
+    assert _embedding_width(cardinality) == width
 
 
 def test_rows_start_at_length_one_and_the_unknown_row_at_zero() -> None:

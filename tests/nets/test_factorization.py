@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.nets.factorization import DotBias, FactorTable
+from tabvision.nets.factorization import DotBias, _FactorTable
 
 
 def filled(net: DotBias) -> DotBias:
@@ -27,7 +27,7 @@ def test_the_logit_is_the_dot_product_plus_both_biases_plus_the_offset() -> None
 
 
 def test_factors_and_biases_are_views_of_one_table() -> None:
-    table = FactorTable(4, 3)
+    table = _FactorTable(4, 3)
 
     assert table.factors.shape == (4, 3)
     assert table.biases.shape == (4,)
@@ -35,7 +35,7 @@ def test_factors_and_biases_are_views_of_one_table() -> None:
 
 
 def test_factors_begin_small_and_biases_at_nought() -> None:
-    table = FactorTable(2000, 50)
+    table = _FactorTable(2000, 50)
 
     assert table.factors[1:].std().item() == pytest.approx(0.01, rel=0.02)
     assert not table.biases.any()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.nets.heads import ConcatPool, MeanPool, make_head
+from tabvision.nets.heads import _ConcatPool, _MeanPool, make_head
 from tabvision.nets.layers import BatchNorm1d
 
 # Of fastai 2.8's create_head(512, 10), and create_head(512, 10, lin_ftrs=[256, 128], ps=0.4)
@@ -26,7 +26,7 @@ def test_the_default_head_is_fastais() -> None:
 
     assert shapes(head) == FASTAI_SHAPES
     assert [name for name, _ in head.named_parameters() if name.endswith("bias")] == ["2.bias", "6.bias"]
-    kinds = [ConcatPool, nn.Identity, BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, BatchNorm1d, nn.Dropout, nn.Linear]
+    kinds = [_ConcatPool, nn.Identity, BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, BatchNorm1d, nn.Dropout, nn.Linear]
     assert [type(layer) for layer in head] == kinds
 
 
@@ -64,8 +64,8 @@ def test_concat_pooling_is_torchs_largest_value_and_mean() -> None:
     maps = torch.randn(2, 5, 3, 4)
     expected = [nn.AdaptiveMaxPool2d(1)(maps), nn.AdaptiveAvgPool2d(1)(maps)]
 
-    torch.testing.assert_close(ConcatPool()(maps), torch.cat(expected, dim=1).flatten(1))
-    torch.testing.assert_close(MeanPool()(maps), expected[1].flatten(1))
+    torch.testing.assert_close(_ConcatPool()(maps), torch.cat(expected, dim=1).flatten(1))
+    torch.testing.assert_close(_MeanPool()(maps), expected[1].flatten(1))
 
 
 @pytest.mark.parametrize("pooled", [False, True])

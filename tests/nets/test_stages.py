@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, zeros
 
 from tabvision.errors import BadValueError
-from tabvision.nets.layer_groups import as_groups, cut_by_depth, depth, parts_of
+from tabvision.nets.layer_groups import _cut_by_depth, as_groups, depth, parts_of
 
 
 class WithToken(nn.Module):
@@ -30,7 +30,7 @@ def test_runs_hold_every_part_once_in_order(data: st.DataObject) -> None:
     depths = data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=30))
     num_runs = data.draw(st.integers(1, len(depths)))
 
-    runs = cut_by_depth(depths, num_runs)
+    runs = _cut_by_depth(depths, num_runs)
 
     assert len(runs) == num_runs
     assert all(len(run) for run in runs)
@@ -39,7 +39,7 @@ def test_runs_hold_every_part_once_in_order(data: st.DataObject) -> None:
 
 @given(st.integers(1, 8), st.integers(1, 5))
 def test_equal_parts_make_equal_runs(num_runs: int, parts_a_run: int) -> None:
-    runs = cut_by_depth([3] * num_runs * parts_a_run, num_runs)
+    runs = _cut_by_depth([3] * num_runs * parts_a_run, num_runs)
 
     assert {len(run) for run in runs} == {parts_a_run}
 
