@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
 from tabvision.plain import from_plain
+from tabvision.schema_formats import accepting_spread, upgraded
 from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
 from tabvision.tasks import Task
 
@@ -26,27 +27,36 @@ MAX_PRINTED_COLUMNS = 40
 MAX_PRINTED_NAME, MAX_PRINTED_WIDTH = 32, 80  # letters of a column's name and of a line
 
 
+@accepting_spread
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
     """A number that the network reads.
 
     Args:
         name: The prepared column.
-        source: The raw column it comes from; a date's part comes from the date.
+        source: The raw column it comes from.
         mean: Over the training rows, after filling.
-        spread: Standard deviation over the training rows, after filling; 1 for a constant column.
+        std: Standard deviation over the training rows, after filling; 1 for a constant column.
         fill: What a missing value becomes: the training median.
-        had_missing: Whether training rows had gaps; then a `…_missing` category marks them.
-        bins: Rising edges, in standardized units, that cut the training rows into equal shares.
+        had_missing: Whether training rows lacked values; then an indicator, a category of its own, marks them.
+        bins: Rising edges, in standardized units, that cut the training rows into equal fractions.
+        part: The part of the date it is; None for a raw number.
+        low: The smallest training value, if it was recorded.
+        high: The largest training value, likewise.
+        atoms: Values that a large fraction of the training rows has, such as 0, if they were recorded.
     """
 
     name: str
     source: str
     mean: float
-    spread: float
+    std: float
     fill: float
     had_missing: bool = False
     bins: tuple[float, ...] = ()
+    part: DatePart | None = None
+    low: float | None = None
+    high: float | None = None
+    atoms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +65,12 @@ class Categorical:
 
     Args:
         name: The prepared column.
-        source: The raw column it comes from; a `…_missing` flag comes from a number, a month from a date.
-        vocabulary: The values, in order; the value at place i has code i + 1, code 0 is missing or unseen.
+        source: The raw column it comes from.
+        vocabulary: The values, in order; the value at index i has code i + 1, code 0 is missing or unseen.
         ordered: Whether the order is the user's own (an ordered pandas category).
         titles: Readable names in the order of the vocabulary, such as a film's; empty where there are none.
+        part: The part of the date it is, or "missing" for the indicator of a missing number or date; None for a raw category.
+        text: How text finds its value: letter for letter.
     """
 
     name: str
@@ -66,6 +78,8 @@ class Categorical:
     vocabulary: tuple[Label, ...]
     ordered: bool = False
     titles: tuple[str, ...] = ()
+    part: DatePart | Literal["missing"] | None = None
+    text: Literal["exact"] = "exact"
 
     @property
     def cardinality(self) -> int:
@@ -78,14 +92,24 @@ class Date:
     """A date column, cut into parts that are numbers or categories of their own.
 
     Args:
-        name: The raw column; a part's column is named `{name}_{part}`.
+        name: The raw column.
         parts: The parts that vary in training.
+        first: The earliest training value as ISO text, if it was recorded.
+        last: The latest training value, likewise.
+        format: How text writes the date: "iso" is 2024-12-31, with a time or without.
     """
 
     name: str
     parts: tuple[DatePart, ...]
+    first: str | None = None
+    last: str | None = None
+    format: Literal["iso"] = "iso"
 
 
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet's photos
+
+
+@accepting_spread
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """The picture that the network looks at.
@@ -96,14 +120,18 @@ class Image:
         resize: How a picture of another shape is brought to that size for an answer: "crop" scales the shorter side and
             takes the center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
         mean: Of each channel, of values in [0, 1]; empty where a network's weights are to decide.
-        spread: Standard deviation of each channel, likewise.
+        std: Standard deviation of each channel, likewise.
+        channels: Red, green and blue.
+        value_range: The lowest and the highest value of a channel before normalization.
     """
 
     name: str = "image"
     size: tuple[int, int]
     resize: Resize = "crop"
     mean: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    channels: Literal[3] = 3
+    value_range: tuple[Literal[0], Literal[255]] = (0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +156,13 @@ class Schema:
 
     Example:
         >>> from tabvision.tasks import Regression
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=38.0)
+        >>> age = Continuous(name="age", source="age", mean=40.0, std=10.0, fill=38.0)
         >>> schema = Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,))
         >>> Schema.from_dict(schema.to_dict()) == schema
         True
     """
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     target: Target
     continuous: tuple[Continuous, ...] = ()
@@ -168,24 +196,24 @@ class Schema:
             named.append((self.target.columns[0], self.target.classes))
         return frozenset(name for name, labels in named if labels and all(isinstance(label, str) for label in labels))
 
-    def with_statistics(self, mean: Sequence[float], spread: Sequence[float]) -> Schema:
-        """The schema with the picture's mean and spread filled in where they are left to the weights."""
+    def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> Schema:
+        """The schema with the picture's mean and standard deviation filled in where they are left to the weights."""
         if self.image is None or self.image.mean:
             return self
-        image = dataclasses.replace(self.image, mean=tuple(mean), spread=tuple(spread))
+        image = dataclasses.replace(self.image, mean=tuple(mean), std=tuple(std))
         return dataclasses.replace(self, image=image)
 
     def to_dict(self) -> dict[str, Any]:
-        """The schema as plain JSON data."""
+        """The schema as plain JSON data; a fact at its default is left out."""
+        facts: dict[str, Any] = {name: list(map(_shallow, getattr(self, name))) for name in _LISTS if name != "images"}
+        facts["images"] = [] if self.image is None else [_shallow(self.image)]
         target = {**_shallow(self.target), "task": self.target.task.to_dict()}
-        columns = {name: [_shallow(column) for column in getattr(self, name)] for name in _COLUMN_LISTS}
-        image = {} if self.image is None else {"image": _shallow(self.image)}
-        return {"format": self.FORMAT, "target": target, **columns, **image}
+        return {"format": self.FORMAT, "target": target, **{name: found for name, found in facts.items() if found}}
 
     @classmethod
     @speaking("Schema")
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
-        """The schema that `to_dict` wrote.
+        """The schema that `to_dict` wrote, in this version or an earlier one.
 
         Raises:
             BadTypeError: Not an object.
@@ -197,10 +225,20 @@ class Schema:
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise BadValueError(f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote")
         if version > cls.FORMAT:
-            problem = f"format {version} is newer than {cls.FORMAT}, the newest that this version reads"
-            raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
-        facts = {key: value for key, value in data.items() if key != "format"}
-        return from_plain(facts, cls, _decode_task)
+            raise BadValueError(
+                f"format {version} is newer than {cls.FORMAT}, the newest that this version reads", _UPDATE
+            )
+        facts = {key: value for key, value in upgraded(data).items() if key != "format"}
+        _check_known(facts, ("target", *_LISTS))
+        _check_known(facts.get("target"), _names_of(Target))
+        for name, kind in _LISTS.items():
+            for column in _listed(facts, name):
+                _check_known(column, _names_of(kind))
+        images = _listed(facts, "images")
+        if len(images) > 1:
+            raise BadValueError(f"a row has {len(images)} images, and this version reads one", _UPDATE)
+        facts = {key: value for key, value in facts.items() if key != "images"}
+        return from_plain({**facts, "image": images[0] if images else None}, cls, _decode_task)
 
     def __str__(self) -> str:
         """A short table: one line a column of the user's; each kind of many columns is cut."""
@@ -228,21 +266,43 @@ class Schema:
         return f"{task.name}, {count(len(self.target.columns), 'number')}"
 
     def _describe_date(self, name: str) -> str:
-        """The columns that were made of a date."""
+        """The parts that were made of a date."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        made = [column.name for column in columns if column.source == name]
-        return f"{count(len(made), 'part')}: {', '.join(part.removeprefix(f'{name}_') for part in made)}"
+        parts = [str(column.part) for column in columns if column.source == name]
+        return f"{count(len(parts), 'part')}: {', '.join(parts)}"
 
 
-_COLUMN_LISTS = ("continuous", "categorical", "dates", "left_out")
+_LISTS: dict[str, type[Any]] = {
+    "continuous": Continuous,
+    "categorical": Categorical,
+    "dates": Date,
+    "left_out": LeftOut,
+    "images": Image,
+}
+_UPDATE = "Update tabvision: pip install --upgrade tabvision"
 
 
-def _shallow(column: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
-    """A dataclass as a dict, tuples as lists; not recursive, since tasks write themselves."""
-    values = {field.name: getattr(column, field.name) for field in dataclasses.fields(column)}
-    if not values.get("titles", True):
-        del values["titles"]  # most columns have none
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+def _check_known(facts: object, known: Sequence[str]) -> None:
+    """Raise if there are facts that this version does not know: they may change how the others are read."""
+    if isinstance(facts, Mapping) and (unknown := sorted(set(map(str, facts)) - set(known))):
+        raise BadValueError(f"facts that this version does not know: {listed(unknown)}", _UPDATE)
+
+
+def _names_of(kind: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _listed(facts: Mapping[str, Any], name: str) -> Sequence[Any]:
+    columns = facts.get(name, ())
+    if not isinstance(columns, list | tuple):
+        raise BadTypeError(f"{name} must be a list, got {type(columns).__name__}", "Pass what to_dict wrote")
+    return columns
+
+
+def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+    """A dataclass as a dict without what is at its default, tuples as lists; not recursive, since tasks write themselves."""
+    values = {field.name: (getattr(facts, field.name), field.default) for field in dataclasses.fields(facts)}
+    return {name: list(it) if isinstance(it, tuple) else it for name, (it, default) in values.items() if it != default}
 
 
 def _decode_task(kind: type, data: object) -> object:
@@ -263,8 +323,8 @@ def _some_labels(labels: Sequence[Label], most: int) -> str:
 
 
 def _describe_number(column: Continuous) -> str:
-    gaps = f", gaps filled with {column.fill:.4g}" if column.had_missing else ""
-    return f"mean {column.mean:.4g}, spread {column.spread:.4g}{gaps}"
+    missing = f", missing filled with {column.fill:.4g}" if column.had_missing else ""
+    return f"mean {column.mean:.4g}, std {column.std:.4g}{missing}"
 
 
 def _describe_image(image: Image) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import CombinedLoader, TrainerFn
 from tabvision.logs import notes_at
 from tabvision.schema import Schema
 
@@ -98,17 +97,27 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         """The targets of a part's rows, as a module meets them in evaluation."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
 
+    @speaking()
+    def part(self, name: PartName) -> Part:
+        """Return the rows of a part.
+
+        Raises:
+            BadValueError: There is no such part.
+        """
+        if name not in self.parts:
+            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a share such as 0.2"
+            raise BadValueError(f"there is no {name} part, only {', '.join(self.parts)}", remedy)
+        return self.parts[name]
+
     @override
     def train_dataloader(self) -> AnyLoader:
         return self.loader("train")
 
     @override
-    def val_dataloader(self) -> AnyLoader | list[AnyLoader]:
+    def val_dataloader(self) -> AnyLoader | list[AnyLoader] | CombinedLoader:
         if "val" in self.parts or (self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING):
             return self.loader("val")
-        # no validation part, by choice: Lightning skips it, and need not ask whether that was the intention
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero", UserWarning)
-        return []
+        return [] if self.trainer is None else _NoLoaders([])
 
     @override
     def test_dataloader(self) -> AnyLoader:
@@ -127,9 +136,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         Raises:
             BadValueError: There is no such part.
         """
-        if part not in self.parts:
-            remedy = f"Pass {part}= {self.sources}" if part != "val" else "Pass split= a share such as 0.2"
-            raise BadValueError(f"there is no {part} part, only {', '.join(self.parts)}", remedy)
+        self.part(part)
         trainer = self.trainer
         order = Order(
             shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector
@@ -150,6 +157,19 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
                 raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
+
+
+class _NoLoaders(CombinedLoader):
+    """No validation part, by choice: Lightning skips it, and does not ask of an empty list whether it was intended."""
+
+    @property
+    @override
+    def flattened(self) -> list[Any]:
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        assert not flattened, "there is nothing to load"
 
 
 class TensorDataModule(PartsDataModule[TensorLoader]):

@@ -29,7 +29,7 @@ from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import TabvisionError, speaking
 from tabvision.logs import notes_at
-from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds, to_arrays
+from tabvision.preprocess import Columns, Features, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
@@ -116,12 +116,12 @@ class TabularDataModule(TensorDataModule):
             codes = chosen.stratify_codes(rows, columns)
             divide = as_split(split, stratify=codes is not None)
             parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
+            raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
             if schema is None:
-                training = rows.iloc[parts.train].drop(columns=PART_COLUMN, errors="ignore")
-                target_facts = fit_target(training, columns, chosen, separator)
-                schema = self._fit(training, target_facts, named, serving_columns(divide, weight))
+                target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
+                schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
             self.schema = schema
-            self._fill(rows, numbers, parts, {"test": test, "predict": predict})
+            self._fill(raw, numbers, parts, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.parts["train"])
@@ -137,7 +137,7 @@ class TabularDataModule(TensorDataModule):
 
     def _fit(
         self,
-        training: pd.DataFrame,
+        training: Columns,
         target: Target,
         named: Mapping[str, Sequence[str] | None],
         serving: Mapping[str, str],
@@ -151,14 +151,17 @@ class TabularDataModule(TensorDataModule):
             serving: Columns that are no features, with what they do.
         """
         features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
-        check_serving(training, serving, target.columns, features)
+        check_serving(training.frame, serving, target.columns, features)
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *serving])]}
         try:
-            kinds, fitted = _fit_columns(training, target.columns, named)
+            with notes_at(self.verbose):
+                fitted = _fit_columns(training, target.columns, named)
         except TabvisionError:
-            _fit_columns(self.frame, target.columns, named)  # the same complaint, with row numbers of the source
+            with notes_at(False):
+                _fit_columns(
+                    Columns(self.frame), target.columns, named
+                )  # the same complaint, with row numbers of the source
             raise
-        self._say(*kinds.notes)
         return Schema(
             target=target,
             continuous=fitted.continuous,
@@ -167,16 +170,16 @@ class TabularDataModule(TensorDataModule):
             left_out=tuple(LeftOut(name=it.name, reason=serving.get(it.name, it.reason)) for it in fitted.left_out),
         )
 
-    def _fill(self, rows: pd.DataFrame, numbers: Rows, parts: Parts, sources: Mapping[PartName, Source | None]) -> None:
+    def _fill(self, raw: Columns, numbers: Rows, parts: Parts, sources: Mapping[PartName, Source | None]) -> None:
         """Prepare the tensors of every part.
 
         Args:
-            rows: Those of the source that are used.
+            raw: The rows of the source that are used.
             numbers: Their row numbers in the source.
             parts: Which of them train, validate and test.
             sources: Test and predict rows of their own.
         """
-        tensors = self._prepare(rows, numbers)
+        tensors = self._prepare(raw, numbers)
         used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
         self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
         for name, source in sources.items():
@@ -191,31 +194,28 @@ class TabularDataModule(TensorDataModule):
             columns = self.schema.target.columns
             check_columns(frame, columns)
             numbers = rows_with_target(frame, columns, self.missing_target, self.schema.task)
-        tensors = self._prepare(taken(frame, numbers), numbers, has_target=name == "test")
+        tensors = self._prepare(Columns(taken(frame, numbers)), numbers, has_target=name == "test")
         return Part(tensors, torch.arange(len(numbers)))
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
         return read_frame(source, encoding=self.encoding, text=text)
 
-    def _prepare(self, rows: pd.DataFrame, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
+    def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
         """Return rows as tensors, each with its row number in the source."""
-        continuous, categorical = to_arrays(self.schema, rows)
+        continuous, categorical = to_arrays(self.schema, raw)
         tensors = {
             "continuous": torch.from_numpy(continuous),
             "categorical": torch.from_numpy(categorical),
             "index": torch.from_numpy(numbers),
         }
         if has_target:
-            tensors["target"] = torch.from_numpy(encode_target(rows, self.schema.target))
+            tensors["target"] = torch.from_numpy(encode_target(raw.frame, self.schema.target))
             if self.weight is not None:
-                tensors["weight"] = torch.from_numpy(row_weights(rows, self.weight))
+                tensors["weight"] = torch.from_numpy(row_weights(raw.frame, self.weight))
         return tensors
 
 
-def _fit_columns(
-    frame: pd.DataFrame, target: Sequence[str], named: Mapping[str, Sequence[str] | None]
-) -> tuple[Kinds, Features]:
-    """What each column is, and its facts over the rows of the frame."""
-    kinds = infer_kinds(frame, target=target, **named)  # type: ignore[arg-type]  # its own names
-    return kinds, fit_features(frame, kinds)
+def _fit_columns(frame: Columns, target: Sequence[str], named: Mapping[str, Sequence[str] | None]) -> Features:
+    """The facts of every column over the rows."""
+    return fit_features(frame, infer_kinds(frame, target=target, **named))  # type: ignore[arg-type]  # its own names

@@ -69,8 +69,8 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
         if len(set(category.vocabulary)) < len(category.vocabulary):
             raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice")
     for number in schema.continuous:
-        if not (math.isfinite(number.mean) and math.isfinite(number.spread) and number.spread > 0):
-            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and spread {number.spread:g}")
+        if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
+            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")
 
 
 def _wrong(name: str, problem: str) -> BadValueError:

@@ -19,9 +19,8 @@ from PIL import Image as PilImage
 from tabvision.augment.settings import Augmentation
 from tabvision.data.images.decode import PictureSource
 from tabvision.data.images.files import PictureTable, is_picture
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
-from tabvision.data.images.stores import SourceStore, draw_rows
+from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError

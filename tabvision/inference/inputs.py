@@ -95,7 +95,7 @@ class InputReader:
     Example:
         >>> from tabvision.schema import Continuous, Target
         >>> from tabvision.tasks import Regression
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=40.0)
+        >>> age = Continuous(name="age", source="age", mean=40.0, std=10.0, fill=40.0)
         >>> read = InputReader(Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,)))
         >>> read({"age": 50}).arrays["continuous"].tolist(), read({"age": [50, None]}).num_rows
         ([[1.0]], 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -75,6 +76,7 @@ class Predictor:
         self.schema = self.module.schema
         self.calibration = opened.calibration
         self._origin = None if isinstance(path, SupervisedModule) else path
+        self._own_augmentation: str | None = opened.facts.get("own_augmentation")
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)
 
@@ -128,6 +130,9 @@ class Predictor:
         inputs = source if isinstance(source, Inputs) else self._read(source)
         if num_views and inputs.images is None:
             raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
+        if num_views and self._own_augmentation:
+            without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
+            logging.getLogger("tabvision").info(f"tta varies pictures as in training, but without {without}.")
         predictions = self._over(inputs, batch_size, self._activated)
         if num_views:
             varied = [self._over(inputs, batch_size, self._activated, view) for view in range(1, num_views + 1)]

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor, distributed
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
+from tabvision.lightning import Callback
 from tabvision.modules import SupervisedModule
 
 MERGE_ROWS = 1_000_000  # held in memory at once

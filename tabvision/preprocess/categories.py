@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
-from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
 from tabvision.preprocess.convert import all_missing, as_labels, as_numbers
 from tabvision.preprocess.parse import Family
 from tabvision.schema import Label
@@ -37,7 +37,7 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
         return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
-    assert isinstance(column, Numbers), "as_labels leaves no moments"
+    assert isinstance(column, Numbers), "as_labels leaves no timestamps"
     return tuple(_plain(distinct_numbers(column.values), column.kind)), False
 
 
@@ -67,7 +67,7 @@ def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
 
 
 def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Writer:
-    """Writes the code of each row: 0 for missing or unseen, i + 1 for the value at place i.
+    """Writes the code of each row: 0 for missing or unseen, i + 1 for the value at index i.
 
     Raises:
         BadTypeError: The column holds another kind of value than the vocabulary.
@@ -108,15 +108,15 @@ def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Wr
     """Looks whole numbers up in a table that begins at `first`; numbers beyond either end get what stands there."""
 
     def write(rows: slice, out: NDArray[Any]) -> None:
-        places = np.subtract(values[rows], first, dtype=np.int64)
-        np.take(table, places, mode="clip", out=out)
+        indices = np.subtract(values[rows], first, dtype=np.int64)
+        np.take(table, indices, mode="clip", out=out)
 
     table = table.astype(np.float32 if table.dtype.kind == "f" else np.int32)
     return write
 
 
 def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writer:
-    lookup = pa.array([None, *vocabulary], values.type)  # a missing value finds place 0
+    lookup = pa.array([None, *vocabulary], values.type)  # a missing value is found at index 0
 
     def codes(part: pa.ChunkedArray) -> NDArray[np.int32]:
         found = pc.fill_null(pc.index_in(part, value_set=lookup), 0)
@@ -132,34 +132,34 @@ def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Write
     values = values.view(np.uint8) if values.dtype.kind == "b" else values
     labels = np.array(vocabulary)
     labels = labels.astype(np.int64) if labels.dtype.kind == "b" else labels
-    places = np.argsort(labels, kind="stable")
-    labels = labels[places]
+    order = np.argsort(labels, kind="stable")
+    labels = labels[order]
     small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
     if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
         table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for what lies beyond
-        table[labels - labels[0] + 1] = places + 1
+        table[labels - labels[0] + 1] = order + 1
         return table_writer(values, table, first=int(labels[0]) - 1)
 
     def write(rows: slice, out: NDArray[Any]) -> None:
         part = values[rows]
         found = np.minimum(np.searchsorted(labels, part), len(labels) - 1)
-        np.copyto(out, np.where(labels[found] == part, places[found] + 1, 0), casting="same_kind")
+        np.copyto(out, np.where(labels[found] == part, order[found] + 1, 0), casting="same_kind")
 
     return write
 
 
-def _values(column: Text | Numbers | Moments) -> list[Any]:
+def _values(column: Text | Numbers | Timestamps) -> list[Any]:
     if isinstance(column, Numbers):
         return [None if value != value else value for value in _plain(column.values, column.kind)]  # noqa: PLR0124
-    assert isinstance(column, Text), "as_labels leaves no moments"
+    assert isinstance(column, Text), "as_labels leaves no timestamps"
     return list(column.values.to_pylist())
 
 
 def _plain(values: NDArray[Any], kind: str) -> list[Any]:
-    """Numpy numbers as Python ones of the kind they were before gaps made floats of them."""
+    """Numpy numbers as Python ones of the kind they were before missing values made floats of them."""
     as_kind: Any = {"boolean": bool, "integer": int, "float": float}[kind]
     return [value if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
 
 
-def _length(column: Text | Numbers | Moments) -> int:
+def _length(column: Text | Numbers | Timestamps) -> int:
     return len(column.values)

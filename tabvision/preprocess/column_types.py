@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
-from tabvision.preprocess.checks import check_frame, check_has, check_rows
-from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text, read_column
-from tabvision.preprocess.convert import all_missing, as_moments, as_numbers, dates_of
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
+from tabvision.preprocess.convert import all_missing, dates_of
+from tabvision.preprocess.frame import Columns, Frame, columns_of
 from tabvision.preprocess.parse import NO_DATE, parse_number
 from tabvision.schema import LeftOut
 
 Kind = Literal["continuous", "categorical", "dates"]
+Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
+
+_logger = logging.getLogger("tabvision")
+_MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
+_SAMPLE = 5_000  # rows looked at first
+_NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
+_DATE_LIKE = (
+    r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
+    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
+)
 
 # What to say of columns whose kind may surprise, after their names.
-IDENTIFIERS = (
+_IDENTIFIERS = (
     "left out as an identifier, since no two rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-READS_AS_DATES = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
-READS_AS_NUMBERS = (
+_READS_AS_DATES = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
+_READS_AS_NUMBERS = (
     "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
 )
-LOOKS_LIKE_NUMBERS = (
+_LOOKS_LIKE_NUMBERS = (
     "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
 )
-LOOKS_LIKE_DATES = (
+_LOOKS_LIKE_DATES = (
     "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
 )
-MOSTLY_NUMBERS = (
+_MOSTLY_NUMBERS = (
     "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
 )
 
@@ -51,14 +61,12 @@ class Kinds:
         categorical: Categories.
         dates: Dates, which will be cut into parts.
         left_out: Columns not used, and why.
-        notes: Sentences for the user, on choices that may surprise.
     """
 
     continuous: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class _Verdict:
 @accepting_who
 @speaking("infer_kinds")
 def infer_kinds(
-    frame: pd.DataFrame,
+    frame: Frame,
     *,
     target: Sequence[str],
     categorical: Sequence[str] | None = None,
@@ -81,14 +89,14 @@ def infer_kinds(
     dates: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
 ) -> Kinds:
-    """Tells every column's kind.
+    """Tell every column's kind, and log a note on choices that may surprise.
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
     distinct values categorical, of more continuous; dates, and text that is an ISO date in every row, dates. Left out:
-    identifiers (text or integers without gaps, all distinct), constant columns, columns without a value.
+    identifiers (text or integers, none missing, all distinct), constant columns, columns without a value.
 
     Args:
-        frame: The raw rows.
+        frame: The raw rows, or their `Columns`.
         target: The columns to predict, which are no features.
         categorical: Columns that are categories, whatever they look like.
         continuous: Columns that are numbers, whatever they look like; text is parsed.
@@ -102,52 +110,45 @@ def infer_kinds(
 
     Example:
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"id": ["a", "b", "c"], "age": [1.5, 2.5, 9.5], "sex": ["m", "f", "f"], "pay": 1})
+        >>> frame = pd.DataFrame({"same": 3, "age": [1.5, 2.5, 9.5], "sex": ["m", "f", "f"], "pay": 1})
         >>> kinds = infer_kinds(frame, target=["pay"])
         >>> kinds.continuous, kinds.categorical, kinds.left_out[0].name
-        (('age',), ('sex',), 'id')
+        (('age',), ('sex',), 'same')
     """
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
-    return _kinds(frame, target, named)
-
-
-def _kinds(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]]) -> Kinds:
-    check_frame(frame)
-    forced = _forced(frame, target, named)
-    check_rows(frame)
-    features = [name for name in frame.columns if name not in set(target)]
-    kinds = _sorted_out({name: _judge(frame, name, forced.get(name)) for name in features})
-    if not (kinds.continuous or kinds.categorical or kinds.dates):
+    columns = columns_of(frame)
+    columns.check_names()
+    forced = _forced(columns, target, named)
+    columns.check_any_row()
+    features = [name for name in columns.frame.columns if name not in set(target)]
+    verdicts = {name: _judge(columns, name, forced.get(name)) for name in features}
+    kinds = Kinds(
+        continuous=_names(verdicts, "continuous"),
+        categorical=_names(verdicts, "categorical"),
+        dates=_names(verdicts, "dates"),
+        left_out=tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None),
+    )
+    if len(kinds.left_out) == len(features):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in kinds.left_out]) or "none but the target"
         problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
         raise BadValueError(problem, "Name columns to use with categorical=, continuous= or dates=")
+    for note in dict.fromkeys(verdict.note for verdict in verdicts.values() if verdict.note):
+        names = [repr(name) for name, verdict in verdicts.items() if verdict.note == note]
+        _logger.info("%s: %s", listed(names), note)
     return kinds
 
 
-def _sorted_out(verdicts: dict[str, _Verdict]) -> Kinds:
-    def of(kind: Kind) -> tuple[str, ...]:
-        return tuple(name for name, verdict in verdicts.items() if verdict.kind == kind)
-
-    noted: dict[str, list[str]] = {}  # one sentence for all columns it is true of
-    for name, verdict in verdicts.items():
-        if verdict.note:
-            noted.setdefault(verdict.note, []).append(repr(name))
-    return Kinds(
-        continuous=of("continuous"),
-        categorical=of("categorical"),
-        dates=of("dates"),
-        left_out=tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None),
-        notes=tuple(f"{listed(names)}: {note}" for note, names in noted.items()),
-    )
+def _names(verdicts: dict[str, _Verdict], kind: Kind) -> tuple[str, ...]:
+    return tuple(name for name, verdict in verdicts.items() if verdict.kind == kind)
 
 
-def _forced(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
-    """What the user asked for each column that was named."""
+def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
+    """Return the option in which each column was named."""
     forced: dict[str, str] = {}
     for option, names in {"target": target, **named}.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise BadTypeError(f"{option} must be a list of column names, got {names!r}", "Pass a list such as ['age']")
-        check_has(frame, names, remedy=f"Name columns of the frame in {option}")
+        columns.check_has(names, remedy=f"Name columns of the frame in {option}")
         for name in names:
             before = forced.get(name, option)
             if before == "target" != option:
@@ -159,28 +160,26 @@ def _forced(frame: pd.DataFrame, target: Sequence[str], named: dict[str, Sequenc
     return forced
 
 
-def _judge(frame: pd.DataFrame, name: str, forced: str | None) -> _Verdict:
+def _judge(columns: Columns, name: str, forced: str | None) -> _Verdict:
     if forced == "ignore":
         return _Verdict(None, "ignored on request")
-    column = read_column(frame[name], name)
+    column = columns.read(name)
     if forced == "continuous":
-        as_numbers(column, name)
+        columns.numbers(name)  # which raises if it does not read so
         return _Verdict("continuous")
     if forced == "dates":
-        return _Verdict("dates", note=_zone_note(as_moments(column, name)))
-    if forced == "categorical":
-        return _Verdict("categorical")
-    return _infer(column)
+        return _Verdict("dates", note=_zone_note(columns.timestamps(name)))
+    return _Verdict("categorical") if forced == "categorical" else _infer(column)
 
 
 def _infer(column: Column) -> _Verdict:
     if all_missing(column):
         return _Verdict(None, "no value in any row")
-    if is_constant(column):
+    if _is_constant(column):
         return _Verdict(None, "constant")
     if isinstance(column, Levels):
         return _Verdict("categorical")
-    if isinstance(column, Moments):
+    if isinstance(column, Timestamps):
         return _Verdict("dates", note=_zone_note(column))
     if isinstance(column, Numbers):
         return _infer_number(column)
@@ -190,125 +189,87 @@ def _infer(column: Column) -> _Verdict:
 def _infer_number(column: Numbers) -> _Verdict:
     if column.kind != "integer":
         return _Verdict("categorical" if column.kind == "boolean" else "continuous")
-    if all_distinct(column):
-        return _Verdict(None, "identifier: a different whole number in every row", note=IDENTIFIERS)
-    return _Verdict("continuous" if many_distinct(column, MAX_INTEGER_CATEGORIES) else "categorical")
+    if _all_distinct(column):
+        return _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIERS)
+    return _Verdict("continuous" if _many_distinct(column) else "categorical")
 
 
 def _infer_text(column: Text) -> _Verdict:
-    if reads_as_dates(column):
-        return _Verdict("dates", note=READS_AS_DATES)
-    if all_distinct(column):
-        return _Verdict(None, "identifier: a different text in every row", note=IDENTIFIERS)
+    if _every_value(column, _are_dates):
+        return _Verdict("dates", note=_READS_AS_DATES)
+    if _all_distinct(column):
+        return _Verdict(None, "identifier: a different text in every row", note=_IDENTIFIERS)
     return _Verdict("categorical", note=_text_note(column))
 
 
 def _text_note(column: Text) -> str:
-    if reads_as_numbers(column):
-        return READS_AS_NUMBERS
+    if _every_value(column, _are_numbers):
+        return _READS_AS_NUMBERS
     if looks_like_numbers(column):
-        return LOOKS_LIKE_NUMBERS
-    if looks_like_dates(column):
-        return LOOKS_LIKE_DATES
-    exception = exception_to_numbers(column)
-    return "" if exception is None else MOSTLY_NUMBERS.format(value=exception)
+        return _LOOKS_LIKE_NUMBERS
+    if _all_match(column, _DATE_LIKE):
+        return _LOOKS_LIKE_DATES
+    exception = _exception_to_numbers(column)
+    return "" if exception is None else _MOSTLY_NUMBERS.format(value=exception)
 
 
-def _zone_note(column: Moments) -> str:
+def _zone_note(column: Timestamps) -> str:
     return f"in the time zone {column.zone}; the parts are read in UTC." if column.zone not in ("", "UTC") else ""
 
 
-MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
-Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
-
-SAMPLE = 5_000  # rows looked at first
-NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
-DATE_LIKE = (
-    r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
-    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
-)
-
-
-def has_gaps(column: Column) -> bool:
-    """Whether any row has no value."""
+def _has_missing(column: Numbers | Text) -> bool:
     if isinstance(column, Text):
         return bool(column.values.null_count)
-    if isinstance(column, Levels):
-        return bool((column.codes < 0).any())
-    if isinstance(column, Moments):
-        return bool((column.values == NO_DATE).any())
     return column.values.dtype.kind == "f" and bool(np.isnan(column.values).any())
 
 
-def is_constant(column: Column) -> bool:
-    """Whether every row has the same value; gaps beside one value still tell something.
+def _is_constant(column: Column) -> bool:
+    """Return whether every row has the same value; missing values beside one value still tell something.
 
     Example:
-        >>> is_constant(Numbers(np.array([1, 1]), "integer")), is_constant(Numbers(np.array([1, np.nan]), "float"))
+        >>> _is_constant(Numbers(np.array([1, 1]), "integer")), _is_constant(Numbers(np.array([1, np.nan]), "float"))
         (True, False)
     """
     if isinstance(column, Text):
-        return _num_distinct_text(column, at_most=1) == 1 and not has_gaps(column)
+        return _num_distinct_text(column, at_most=1) == 1 and not _has_missing(column)
     values = column.codes if isinstance(column, Levels) else column.values
     return bool((values == values[0]).all())
 
 
-def many_distinct(column: Numbers, limit: int) -> bool:
-    """Whether there are more distinct numbers than the limit."""
-    sample = distinct_numbers(_sample(column.values))
-    return len(sample) > limit or len(distinct_numbers(column.values)) > limit
+def _many_distinct(column: Numbers) -> bool:
+    return any(len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(column.values), column.values))
 
 
-def all_distinct(column: Numbers | Text) -> bool:
-    """Whether every row has a value, and no two the same: an identifier.
+def _all_distinct(column: Numbers | Text) -> bool:
+    """Return whether every row has a value, and no two the same: an identifier.
 
     Example:
-        >>> all_distinct(Numbers(np.array([3, 1, 2]), "integer")), all_distinct(Numbers(np.array([3, 1, 1]), "integer"))
+        >>> _all_distinct(Numbers(np.array([3, 1, 2]), "integer")), _all_distinct(Numbers(np.array([3, 1, 1]), "integer"))
         (True, False)
     """
-    if has_gaps(column) or len(column.values) < 2:
+    size = len(column.values)
+    if _has_missing(column) or size < 2:
         return False
     if isinstance(column, Text):
-        return _num_distinct_text(column, at_most=len(column.values)) == len(column.values)
-    sample = _sample(column.values)
-    return len(distinct_numbers(sample)) == len(sample) and len(distinct_numbers(column.values)) == len(column.values)
-
-
-def reads_as_dates(column: Text) -> bool:
-    """Whether every value is an ISO date."""
-    return all(_reads_as_dates(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
-
-
-def reads_as_numbers(column: Text) -> bool:
-    """Whether every value writes a number."""
-    return all(_reads_as_numbers(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
+        return _num_distinct_text(column, at_most=size) == size
+    return all(len(distinct_numbers(values)) == len(values) for values in (_sample(column.values), column.values))
 
 
 def looks_like_numbers(column: Text) -> bool:
-    """Whether a sample of the values writes numbers in a form that is not read, such as 1,5 or $1,000 or 5%.
+    """Return whether a sample of the values writes numbers in a form that is not read, such as 1,5 or $1,000 or 5%.
 
     Example:
         >>> looks_like_numbers(Text(pa.array(["1,5", "20%"]))), looks_like_numbers(Text(pa.array(["1,5", "1.2.3"])))
         (True, False)
     """
-    return _all_match(column, NUMBER_LIKE)
+    return _all_match(column, _NUMBER_LIKE)
 
 
-def looks_like_dates(column: Text) -> bool:
-    """Whether a sample of the values writes dates in a form that is not read, such as 31.12.2024.
-
-    Example:
-        >>> looks_like_dates(Text(pa.array(["31.12.2024", "1 Jan 2025"]))), looks_like_dates(Text(pa.array(["1-2"])))
-        (True, False)
-    """
-    return _all_match(column, DATE_LIKE)
-
-
-def exception_to_numbers(column: Text) -> str | None:
-    """The first value of a sample that writes no number, if more than half of the distinct ones write one.
+def _exception_to_numbers(column: Text) -> str | None:
+    """Return the first value of a sample that writes no number, if more than half of the distinct ones write one.
 
     Example:
-        >>> exception_to_numbers(Text(pa.array(["1", "2", "n/a"])))
+        >>> _exception_to_numbers(Text(pa.array(["1", "2", "n/a"])))
         'n/a'
     """
     labels = pc.unique(_sample(column.values)).drop_null().to_pylist()
@@ -321,16 +282,21 @@ def _all_match(column: Text, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
 
 
-def _reads_as_dates(labels: pa.Array) -> bool:
+def _every_value(column: Text, test: Callable[[pa.Array], bool]) -> bool:
+    """Return whether the distinct values pass: first those of a sample, then all."""
+    return all(test(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
+
+
+def _are_dates(labels: pa.Array) -> bool:
     return bool((dates_of(labels) != NO_DATE).all())
 
 
-def _reads_as_numbers(labels: pa.Array) -> bool:
+def _are_numbers(labels: pa.Array) -> bool:
     return all(parse_number(label) is not None for label in labels.to_pylist())
 
 
 def _num_distinct_text(column: Text, *, at_most: int) -> int:
-    """Distinct texts; a count that only holds for the sample is given once it settles the question."""
+    """Return the number of distinct texts; of a sample's alone where that settles whether there are at most so many."""
     sample = _sample(column.values)
     in_sample = pc.count_distinct(sample).as_py()
     settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)
@@ -338,8 +304,8 @@ def _num_distinct_text(column: Text, *, at_most: int) -> int:
 
 
 def _sample(values: Values) -> Values:
-    """At most `SAMPLE` rows, evenly spread, as the same kind of array."""
-    if len(values) <= SAMPLE:
+    """Return at most `_SAMPLE` rows, evenly spaced, as the same kind of array."""
+    if len(values) <= _SAMPLE:
         return values
-    places: NDArray[np.int64] = np.linspace(0, len(values) - 1, SAMPLE).astype(np.int64)
-    return values.take(places)
+    rows: NDArray[np.int64] = np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)
+    return values.take(rows)

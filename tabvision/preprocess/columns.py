@@ -1,4 +1,4 @@
-"""A raw pandas column of whatever dtype, read as one of four plain things: text, numbers, moments or levels.
+"""A raw pandas column of whatever dtype, read as one of four plain things: text, numbers, timestamps or levels.
 
 Every pandas storage ends here (numpy, nullable, pyarrow, categories, sparse, plain objects), so that nothing behind
 this file asks for a dtype. Reading copies nothing where the storage allows.
@@ -6,6 +6,7 @@ this file asks for a dtype. Reading copies nothing where the storage allows.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -40,7 +41,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Moments:
+class Timestamps:
     """Dates and times: int64 microseconds since 1970 in UTC, missing ones `NO_DATE`."""
 
     values: NDArray[np.int64]
@@ -49,14 +50,14 @@ class Moments:
 
 @dataclass(frozen=True)
 class Levels:
-    """A pandas category: for each row the place of its value, -1 where missing."""
+    """A pandas category: for each row the index of its value, -1 where missing."""
 
     codes: NDArray[Any]
-    values: Text | Numbers | Moments
+    values: Text | Numbers | Timestamps
     ordered: bool
 
 
-Column: TypeAlias = Text | Numbers | Moments | Levels
+Column: TypeAlias = Text | Numbers | Timestamps | Levels
 
 
 def read_column(column: pd.Series, name: str) -> Column:
@@ -78,12 +79,12 @@ def read_column(column: pd.Series, name: str) -> Column:
     if isinstance(dtype, pd.SparseDtype):
         return read_column(column.sparse.to_dense(), name)
     if isinstance(dtype, pd.IntervalDtype):
-        return Text(pa.array([None if pd.isna(value) else str(value) for value in column], pa.large_string()))
+        return Text(_strings(column, column.isna()))
     if isinstance(dtype, pd.PeriodDtype):
         return read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        moments = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name)
-        return Moments(moments.values, zone=str(dtype.tz))  # type: ignore[arg-type]  # a plain datetime reads as moments
+        timestamps = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name)
+        return Timestamps(timestamps.values, str(dtype.tz))  # type: ignore[arg-type]  # of plain datetimes
     if not isinstance(dtype, np.dtype):
         return _read_arrow(column.array.__arrow_array__(), name)
     return _read_numpy(column.to_numpy(), name)
@@ -96,7 +97,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
     if kind in "biuf":
         return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
     if kind == "M":
-        return Moments(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
+        return Timestamps(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
     if kind == "m":
         ticks = values.astype("timedelta64[us]").view(np.int64)
         return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
@@ -132,65 +133,65 @@ def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
     return Numbers(values.to_numpy(), kind)
 
 
-def _read_arrow_dates(values: pa.ChunkedArray, name: str) -> Moments:
+def _read_arrow_dates(values: pa.ChunkedArray, name: str) -> Timestamps:
     unit = "D" if pa.types.is_date(values.type) else values.type.unit
     values = values.cast(pa.date32()) if pa.types.is_date64(values.type) else values
     ticks = values.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64())
     ticks = pc.fill_null(ticks, int(NO_DATE)).to_numpy()
     zone = "" if unit == "D" else values.type.tz or ""
-    return Moments(_to_microseconds(ticks, unit, name), zone)
+    return Timestamps(_to_microseconds(ticks, unit, name), zone)
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
     try:
-        gaps = pd.isna(values)
+        missing = pd.isna(values)
     except ArithmeticError as error:
         raise unreadable(name, "a signaling NaN") from error
-    has_gaps = bool(gaps.any())
-    present = values[~gaps] if has_gaps else values
+    present = values[~missing] if missing.any() else values
     family = common_family(present, name)
     if family == "text":
-        return Text(_text_of_objects(values, gaps, name))
+        return Text(_text_of_objects(values, missing, name))
     if family == "date":
-        moments = np.fromiter(map(microseconds, present), np.int64, len(present))
-        return Moments(_spread_out(moments, gaps, NO_DATE))
+        timestamps = np.fromiter(map(microseconds, present), np.int64, len(present))
+        return Timestamps(_with_missing(timestamps, missing, NO_DATE))
     if family == "boolean":
-        return Numbers(_spread_out(present.astype(bool), gaps, np.nan), "boolean")
+        return Numbers(_with_missing(present.astype(bool), missing, np.nan), "boolean")
     whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
     if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
-        return Text(
-            pa.array([None if gap else str(it) for it, gap in zip(values, gaps, strict=True)], pa.large_string())
-        )
-    if whole and not has_gaps:
+        return Text(_strings(values, missing))
+    if whole and not missing.any():
         return Numbers(present.astype(np.int64), "integer")
     numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
-    return Numbers(_spread_out(numbers, gaps, np.nan), "integer" if whole else "float")
+    return Numbers(_with_missing(numbers, missing, np.nan), "integer" if whole else "float")
 
 
-def _text_of_objects(values: NDArray[Any], gaps: NDArray[np.bool_], name: str) -> pa.Array:
+def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
     if pd.Interval in set(map(type, values)):
-        return pa.array(
-            [None if gap else str(value) for value, gap in zip(values, gaps, strict=True)], pa.large_string()
-        )
+        return _strings(values, missing)
     try:
-        return pa.array(values, pa.large_string(), mask=gaps)
+        return pa.array(values, pa.large_string(), mask=missing)
     except UnicodeEncodeError as error:
         problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
         raise BadValueError(problem, "Read the file again with its own encoding") from error
 
 
-def _spread_out(present: NDArray[Any], gaps: NDArray[np.bool_], filler: float) -> NDArray[Any]:
-    """The values that are there at their places, `filler` at the gaps."""
-    if len(present) == len(gaps):
+def _strings(values: Iterable[object], missing: Iterable[object]) -> pa.Array:
+    texts = [None if is_missing else str(value) for value, is_missing in zip(values, missing, strict=True)]
+    return pa.array(texts, pa.large_string())
+
+
+def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:
+    """Return the present values in their rows, `filler` in the missing ones."""
+    if len(present) == len(missing):
         return present
-    full = np.full(len(gaps), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
-    full[~gaps] = present
+    full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
+    full[~missing] = present
     return full
 
 
 def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
-    gaps = ticks == NO_DATE
-    known = ticks[~gaps] if gaps.any() else ticks
+    missing = ticks == NO_DATE
+    known = ticks[~missing] if missing.any() else ticks
     per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
     if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
         problem = f"column {name!r} holds dates outside the years 1 to 9999"
@@ -198,4 +199,4 @@ def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[
     if unit == "us":
         return ticks
     micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]
-    return np.where(gaps, NO_DATE, micros) if len(known) < len(ticks) else micros
+    return np.where(missing, NO_DATE, micros) if len(known) < len(ticks) else micros

@@ -1,4 +1,4 @@
-"""Forced kinds: a column read as text that is wanted as numbers or moments, and the sentences where that cannot be."""
+"""Forced kinds: a column read as text that is wanted as numbers or timestamps, and the sentences where that cannot be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
-from tabvision.preprocess.columns import Column, Levels, Moments, Numbers, Text
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
 from tabvision.preprocess.parse import DATE_PATTERN, NO_DATE, date_text, parse_number
 
 MAX_SHOWN = 3  # offending values in a sentence
@@ -35,7 +35,7 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
     if isinstance(column, Levels):
         inner = as_numbers(column.values, name, wrong=wrong)
         return Numbers(_at(inner.values.astype(np.float64), column.codes, np.nan), inner.kind)
-    if isinstance(column, Moments):
+    if isinstance(column, Timestamps):
         if (column.values == NO_DATE).all():
             return Numbers(np.full(len(column.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
@@ -46,42 +46,42 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
     return Numbers(_at(numbers, codes, np.nan), "float")
 
 
-def as_moments(column: Column, name: str) -> Moments:
-    """The column as moments; text is read as ISO dates.
+def as_timestamps(column: Column, name: str) -> Timestamps:
+    """The column as timestamps; text is read as ISO dates.
 
     Raises:
         BadTypeError: It holds numbers.
         BadValueError: Text is not an ISO date.
 
     Example:
-        >>> as_moments(Text(pa.array(["1970-01-02"])), "x").values
+        >>> as_timestamps(Text(pa.array(["1970-01-02"])), "x").values
         array([86400000000])
     """
-    if isinstance(column, Moments):
+    if isinstance(column, Timestamps):
         return column
     if isinstance(column, Levels):
-        return Moments(_at(as_moments(column.values, name).values, column.codes, NO_DATE))
+        return Timestamps(_at(as_timestamps(column.values, name).values, column.codes, NO_DATE))
     if isinstance(column, Numbers):
         if not all_missing(column):
             example = column.values[~np.isnan(column.values)][0].item()
             remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
             raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {example!r}", remedy)
-        return Moments(np.full(len(column.values), NO_DATE))
+        return Timestamps(np.full(len(column.values), NO_DATE))
     codes, labels = _distinct(column)
-    moments = dates_of(labels)
-    _check_all_read(moments != NO_DATE, codes, labels, date_sentence(name))
-    return Moments(_at(moments, codes, NO_DATE))
+    timestamps = dates_of(labels)
+    _check_all_read(timestamps != NO_DATE, codes, labels, date_sentence(name))
+    return Timestamps(_at(timestamps, codes, NO_DATE))
 
 
 def as_labels(column: Column) -> Column:
-    """The column as text or numbers: moments become levels of text."""
-    if isinstance(column, Levels) and isinstance(column.values, Moments):
-        labels = pa.array([date_text(int(moment)) for moment in column.values.values], pa.large_string())
+    """The column as text or numbers: timestamps become levels of text."""
+    if isinstance(column, Levels) and isinstance(column.values, Timestamps):
+        labels = pa.array([date_text(int(timestamp)) for timestamp in column.values.values], pa.large_string())
         return Levels(column.codes, Text(labels), column.ordered)
-    if isinstance(column, Moments):
-        codes, moments = pd.factorize(column.values)
+    if isinstance(column, Timestamps):
+        codes, timestamps = pd.factorize(column.values)
         labels = pa.array(
-            [None if moment == NO_DATE else date_text(int(moment)) for moment in moments], pa.large_string()
+            [None if timestamp == NO_DATE else date_text(int(timestamp)) for timestamp in timestamps], pa.large_string()
         )
         return Levels(codes, Text(labels), ordered=False)
     return column
@@ -93,7 +93,7 @@ def all_missing(column: Column) -> bool:
         return bool((column.codes < 0).all())
     if isinstance(column, Text):
         return bool(column.values.null_count == len(column.values))
-    if isinstance(column, Moments):
+    if isinstance(column, Timestamps):
         return bool((column.values == NO_DATE).all())
     values = column.values
     return not len(values) or (values.dtype.kind == "f" and bool(np.isnan(values).all()))
@@ -127,7 +127,7 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
 
 
 def dates_of(text: pa.Array) -> NDArray[np.int64]:
-    """The moments that text writes as ISO dates, `NO_DATE` for other text.
+    """The timestamps that text writes as ISO dates, `NO_DATE` for other text.
 
     Example:
         >>> dates_of(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
@@ -147,12 +147,12 @@ def _check_all_read(read: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Arr
 
 
 def _distinct(column: Text) -> tuple[NDArray[Any], pa.Array]:
-    """For each row the place of its text among the distinct ones, -1 where missing."""
+    """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
     encoded = pc.dictionary_encode(column.values)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
 
 
 def _at(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:
-    """The value at each code, `filler` at code -1, which is the last place."""
+    """Return the value at each code, `filler` at code -1, which reads the last entry."""
     return np.asarray(np.append(values, np.array([filler], dtype=values.dtype))[codes])

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.preprocess.columns import Moments
+from tabvision.preprocess.columns import Timestamps
 from tabvision.preprocess.parse import NO_DATE
 from tabvision.schema import DatePart
 
@@ -25,60 +25,48 @@ _DAY, _MINUTE = 86_400_000_000, 60_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1)
 
 
-@dataclass(frozen=True)
-class Places:
-    """Rows as places in a list of distinct moments: place 0 is missing, place i + 1 the moment i."""
+class PartValues(NamedTuple):
+    """The distinct values of a part, and which of them each row has."""
 
-    index: NDArray[np.int32]
-    counts: NDArray[np.int64]  # rows at each distinct moment
-    parts: dict[DatePart, NDArray[Any]]  # each part of each distinct moment
+    values: NDArray[Any]  # by distinct day or minute, so that some come more than once
+    rows: NDArray[np.int32]  # for each row 0 where the date is missing, i + 1 for the value at index i
+    counts: NDArray[np.int64]  # how many rows have each value
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a column of moments, computed when asked for."""
+    """The parts of a date column, computed when asked for."""
 
-    moments: Moments
+    timestamps: Timestamps
+
+    def __getitem__(self, part: DatePart) -> PartValues:
+        """A part; elapsed seconds, which differ in every row, are in `elapsed`."""
+        parts, rows, counts = self._minutes if part in ("hour", "minute") else self._days
+        return PartValues(parts[part], rows, counts)
 
     @cached_property
-    def gaps(self) -> NDArray[np.bool_]:
+    def missing(self) -> NDArray[np.bool_]:
         """Which rows have no date."""
-        return np.asarray(self.moments.values == NO_DATE)
-
-    @cached_property
-    def days(self) -> Places:
-        """The rows by day."""
-        distinct, index, counts = _places(self.moments.values // _DAY, self.gaps)
-        return Places(index, counts, day_parts(distinct))
-
-    @cached_property
-    def minutes(self) -> Places:
-        """The rows by minute of the day."""
-        distinct, index, counts = _places(self.moments.values % _DAY // _MINUTE, self.gaps)
-        return Places(index, counts, {"hour": distinct // 60, "minute": distinct % 60})
+        return np.asarray(self.timestamps.values == NO_DATE)
 
     @cached_property
     def elapsed(self) -> NDArray[np.float64]:
         """Seconds since 1970, NaN where there is no date."""
-        return np.where(self.gaps, np.nan, self.moments.values / 1e6)
+        return np.where(self.missing, np.nan, self.timestamps.values / 1e6)
 
-    def places(self, part: DatePart) -> Places:
-        """The rows by what the part depends on; there is none for elapsed seconds, which differ in every row."""
-        return self.minutes if part in ("hour", "minute") else self.days
+    @cached_property
+    def _days(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
+        distinct, rows, counts = _distinct(self.timestamps.values // _DAY, self.missing)
+        return day_parts(distinct), rows, counts
 
-    def rows(self, part: DatePart) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
-        """The part of each row: a numpy array, nullable where there are gaps."""
-        if part == "elapsed":
-            return self.elapsed
-        places = self.places(part)
-        values = np.insert(places.parts[part], 0, 0)[places.index]
-        if not self.gaps.any():
-            return values
-        return (pd.arrays.BooleanArray if values.dtype.kind == "b" else pd.arrays.IntegerArray)(values, self.gaps)
+    @cached_property
+    def _minutes(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
+        distinct, rows, counts = _distinct(self.timestamps.values % _DAY // _MINUTE, self.missing)
+        return {"hour": distinct // 60, "minute": distinct % 60}, rows, counts
 
 
 def day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
-    """Every part that depends on the day alone, of days counted from 1970, as the pandas accessors give them.
+    """Return every part that depends on the day alone, of days counted from 1970, as the pandas accessors give them.
 
     Example:
         >>> day_parts(np.array([0]))["weekday"].tolist()  # a Thursday
@@ -96,19 +84,17 @@ def day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
     return parts
 
 
-def parts_of_moment(moment: int) -> dict[DatePart, float]:
-    """All parts of one moment in plain Python, equal to what `Parts` gives for a column.
+def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
+    """Return all parts of one timestamp in plain Python, equal to what `Parts` gives for a column.
 
     Example:
-        >>> parts = parts_of_moment(0)
+        >>> parts = parts_of_timestamp(0)
         >>> parts["year"], parts["is_year_start"], parts["elapsed"]
         (1970, True, 0.0)
     """
-    when = _EPOCH + timedelta(microseconds=moment)
-    first, last = (
-        when.day == 1,
-        (when + timedelta(days=1)).day == 1 if when.year < 9999 or when.month < 12 else when.day == 31,
-    )
+    when = _EPOCH + timedelta(microseconds=timestamp)
+    is_last_month = (when.year, when.month) == (9999, 12)  # the calendar has no day after it
+    first, last = when.day == 1, when.day == 31 if is_last_month else (when + timedelta(days=1)).day == 1
     return {
         "year": when.year,
         "month": when.month,
@@ -118,7 +104,7 @@ def parts_of_moment(moment: int) -> dict[DatePart, float]:
         "day_of_year": when.timetuple().tm_yday,
         "hour": when.hour,
         "minute": when.minute,
-        "elapsed": moment / 1e6,
+        "elapsed": timestamp / 1e6,
         "is_month_start": first,
         "is_month_end": last,
         "is_quarter_start": first and when.month % 3 == 1,
@@ -129,20 +115,20 @@ def parts_of_moment(moment: int) -> dict[DatePart, float]:
 
 
 def varying_parts(parts: Parts) -> tuple[DatePart, ...]:
-    """The parts that take more than one value; of a date that never changes, the elapsed seconds alone.
+    """Return the parts that take more than one value; of a date that never changes, the elapsed seconds alone.
 
     Example:
         >>> from tabvision.preprocess.parse import parse_date
-        >>> varying_parts(Parts(Moments(np.array([parse_date("2020-03-03"), parse_date("2020-03-04")]))))
+        >>> varying_parts(Parts(Timestamps(np.array([parse_date("2020-03-03"), parse_date("2020-03-04")]))))
         ('day', 'weekday', 'day_of_year', 'elapsed')
     """
-    return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(parts.places(part).parts[part])) > 1)
+    return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(parts[part].values)) > 1)
 
 
-def _places(
-    values: NDArray[np.int64], gaps: NDArray[np.bool_]
+def _distinct(
+    values: NDArray[np.int64], missing: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    present = values[~gaps] if gaps.any() else values
+    present = values[~missing] if missing.any() else values
     if not len(present):
         return np.empty(0, np.int64), np.zeros(len(values), np.int32), np.empty(0, np.int64)
     low = int(present.min())
@@ -150,7 +136,6 @@ def _places(
     distinct = np.flatnonzero(counts)
     ranks = np.zeros(len(counts), dtype=np.int32)
     ranks[distinct] = np.arange(1, len(distinct) + 1)
-    index = np.take(ranks, values - low, mode="clip")
-    if gaps.any():
-        index[gaps] = 0
-    return distinct + low, index, counts[distinct]
+    rows = np.take(ranks, values - low, mode="clip")
+    rows[missing] = 0
+    return distinct + low, rows, counts[distinct]

@@ -1,24 +1,25 @@
 """Raw rows as plain mappings to the two arrays: the usual values cost microseconds, and no pandas object is made.
 
 Anything unusual (a Decimal, mixed types, text that does not parse, an infinity) goes the way of frames, so that the
-answer or the error is the same by construction; a test compares both ways on random tables for the usual values.
+answer or the error is the same by construction; a property test holds both ways equal on random rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import pandas as pd
 
 from tabvision.errors import BadTypeError, MissingColumnsError, accepting_who, speaking
 from tabvision.preprocess.categories import family_of_vocabulary
-from tabvision.preprocess.checks import PASS_TRAINING_COLUMNS
-from tabvision.preprocess.datetimes import parts_of_moment
-from tabvision.preprocess.encode import Arrays, Category, DateColumns, Number, Prepared, plan_of, to_arrays
+from tabvision.preprocess.datetimes import parts_of_timestamp
+from tabvision.preprocess.encode import Arrays, Prepared, Source, sources_of, to_arrays
+from tabvision.preprocess.frame import PASS_TRAINING_COLUMNS
 from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date, parse_number
+from tabvision.schema import Categorical
 
 Row: TypeAlias = Mapping[str, Raw]
 Reader: TypeAlias = Callable[[Raw, list[float], list[int]], None]  # puts a raw value into a row's numbers and codes
@@ -44,23 +45,20 @@ class RowEncoder:
     Example:
         >>> from tabvision.preprocess import Features
         >>> from tabvision.schema import Continuous
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=40.0)
+        >>> age = Continuous(name="age", source="age", mean=40.0, std=10.0, fill=40.0)
         >>> encode = RowEncoder(Features(dates=(), continuous=(age,), categorical=(), left_out=()))
         >>> encode([{"age": 50}, {"age": None}])[0].tolist()
         [[1.0], [0.0]]
     """
 
     @accepting_who
+    @speaking()
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        plan = plan_of(prepared)
-        self._readers: tuple[tuple[str, Reader], ...] = (
-            *((number.column.source, _number_reader(number)) for number in plan.numbers),
-            *((category.column.source, _category_reader(category)) for category in plan.categories),
-            *((columns.name, _date_reader(columns)) for columns in plan.dates),
-        )
+        makers = {"number": _number_reader, "category": _category_reader, "date": _date_reader}
+        self._readers = [(source.name, makers[source.kind](source)) for source in sources_of(prepared)]
         self._means = np.array([column.mean for column in prepared.continuous], dtype=np.float64)
-        self._spreads = np.array([column.spread for column in prepared.continuous], dtype=np.float64)
+        self._stds = np.array([column.std for column in prepared.continuous], dtype=np.float64)
         self._num_codes = len(prepared.categorical)
 
     @speaking()
@@ -82,14 +80,14 @@ class RowEncoder:
     def _quickly(self, rows: Sequence[Row]) -> Arrays:
         numbers = np.empty((len(rows), len(self._means)), dtype=np.float64)
         codes = np.empty((len(rows), self._num_codes), dtype=np.int32)
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             row_numbers, row_codes = [0.0] * len(self._means), [0] * self._num_codes
             for name, read in self._readers:
                 read(row[name], row_numbers, row_codes)
-            numbers[place], codes[place] = row_numbers, row_codes
+            numbers[index], codes[index] = row_numbers, row_codes
         numbers -= self._means
         with np.errstate(over="ignore", invalid="ignore"):
-            continuous = np.divide(numbers, self._spreads).astype(np.float32)
+            continuous = np.divide(numbers, self._stds).astype(np.float32)
         if not np.isfinite(continuous).all():
             raise _UnusualError
         return continuous, codes
@@ -132,63 +130,64 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
     return RowEncoder(prepared)(rows)
 
 
-def _number_reader(number: Number) -> Reader:
-    place, fill = number.place, number.column.fill
-    flag = number.flag[0] if number.flag else None
+def _number_reader(source: Source) -> Reader:
+    fills = [(index, column.fill) for index, column in source.continuous]
+    indicators = [index for index, _ in source.categorical]
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
         found = _as_number(value)
-        numbers[place] = fill if found is None else found
-        if flag is not None:
-            codes[flag] = 2 if found is None else 1
+        for index, fill in fills:
+            numbers[index] = fill if found is None else found
+        for index in indicators:
+            codes[index] = 2 if found is None else 1
 
     return read
 
 
-def _category_reader(category: Category) -> Reader:
-    place = category.place
-    lookup = {label: code for code, label in enumerate(category.column.vocabulary, start=1)}
-    is_text = family_of_vocabulary(category.column.vocabulary) == "text"
-
-    def read_text(value: Raw, _numbers: list[float], codes: list[int]) -> None:
-        if type(value) is str:
-            codes[place] = lookup.get(value, 0)
-        elif type(value) not in _MISSING:
-            raise _UnusualError
-
-    def read_number(value: Raw, _numbers: list[float], codes: list[int]) -> None:
-        found = _as_number(value, exactly=True)
-        codes[place] = 0 if found is None else lookup.get(found, 0)
-
-    return read_text if is_text else read_number
-
-
-def _date_reader(columns: DateColumns) -> Reader:
+def _category_reader(source: Source) -> Reader:
     lookups = [
-        (place, part, {label: code for code, label in enumerate(column.vocabulary, start=1)})
-        for place, part, column in columns.categories
+        (index, _lookup(column), family_of_vocabulary(column.vocabulary) == "text")
+        for index, column in source.categorical
     ]
-    flag = columns.flag[0] if columns.flag else None
+
+    def read(value: Raw, _numbers: list[float], codes: list[int]) -> None:
+        for index, lookup, is_text in lookups:
+            found = _as_text(value) if is_text else _as_number(value, exactly=True)
+            codes[index] = 0 if found is None else lookup.get(found, 0)
+
+    return read
+
+
+def _date_reader(source: Source) -> Reader:
+    fills = [(index, column.part, column.fill) for index, column in source.continuous]
+    lookups = [(index, column.part, _lookup(column)) for index, column in source.categorical]
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        moment = _as_moment(value)
-        if flag is not None:
-            codes[flag] = 2 if moment is None else 1
-        if moment is None:
-            for place, _, column in columns.numbers:
-                numbers[place] = column.fill
-            return
-        parts = parts_of_moment(moment)
-        for place, part, _ in columns.numbers:
-            numbers[place] = parts[part]
-        for place, part, lookup in lookups:
-            codes[place] = lookup.get(parts[part], 0)
+        timestamp = _as_timestamp(value)
+        parts: dict[Any, float] = {} if timestamp is None else {**parts_of_timestamp(timestamp)}
+        parts["missing"] = timestamp is None
+        for index, part, fill in fills:
+            numbers[index] = parts.get(part, fill)
+        for index, category_part, lookup in lookups:
+            codes[index] = lookup.get(parts.get(category_part), 0)
 
     return read
+
+
+def _lookup(column: Categorical) -> dict[Any, int]:
+    return {label: code for code, label in enumerate(column.vocabulary, start=1)}
+
+
+def _as_text(value: Raw) -> str | None:
+    if type(value) is str:
+        return value
+    if type(value) in _MISSING:
+        return None
+    raise _UnusualError
 
 
 def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
-    """A usual number as a float (exactly: as it came), None where it is missing."""
+    """Return a usual number as a float (exactly: as it came), None where it is missing."""
     kind = type(value)
     if kind in _NUMBERS:
         if value != value:  # noqa: PLR0124 - NaN alone is not itself
@@ -202,11 +201,11 @@ def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
     return found
 
 
-def _as_moment(value: Raw) -> int | None:
+def _as_timestamp(value: Raw) -> int | None:
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None
-    moment = microseconds(value) if kind in _DATES else parse_date(value) if kind is str else None
-    if moment is None:
+    timestamp = microseconds(value) if kind in _DATES else parse_date(value) if kind is str else None
+    if timestamp is None:
         raise _UnusualError
-    return moment
+    return timestamp

@@ -1,31 +1,20 @@
-"""Fitting all preprocessing of a table at once: the facts that the schema keeps, and the steps rebuilt from them."""
+"""Fit all preprocessing of a table at once: the facts that the schema keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
-from tabvision.preprocess.categorify import Categorify
-from tabvision.preprocess.checks import check_frame, check_has, check_rows, free_name
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import NumberKind, Numbers, read_column
-from tabvision.preprocess.convert import as_moments, as_numbers
-from tabvision.preprocess.dates import Dates
+from tabvision.preprocess.columns import NumberKind, Numbers
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, Parts, varying_parts
-from tabvision.preprocess.encode import Prepared, in_threads, plan_of
-from tabvision.preprocess.fill_missing import FillMissing
-from tabvision.preprocess.standardize import Standardize
+from tabvision.preprocess.encode import in_threads
+from tabvision.preprocess.frame import Columns, Frame, columns_of, free_name
 from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
-from tabvision.preprocess.step import Chain
-from tabvision.schema import Categorical, Continuous, Date, LeftOut
-
-FLAG = (False, True)  # vocabulary of a `…_missing` column
+from tabvision.schema import Categorical, Continuous, Date, DatePart, LeftOut
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,7 @@ class Features:
     Args:
         dates: Dates, which are cut into parts.
         continuous: Numbers, in the order of the first array.
-        categorical: Categories, in the order of the second array: the user's own, parts of dates, `…_missing` flags.
+        categorical: Categories, in the order of the second array: the user's own, parts of dates, missing indicators.
         left_out: Columns not used, and why.
     """
 
@@ -47,11 +36,11 @@ class Features:
 
 @accepting_who
 @speaking("fit_features")
-def fit_features(frame: pd.DataFrame, kinds: Kinds) -> Features:
-    """The facts of every column over the training rows.
+def fit_features(frame: Frame, kinds: Kinds) -> Features:
+    """Return the facts of every column over the training rows.
 
     Args:
-        frame: The training rows, no others: what is not in them must not be known.
+        frame: The training rows, or their `Columns`; no others: what is not in them must not be known.
         kinds: What each column is.
 
     Raises:
@@ -65,105 +54,74 @@ def fit_features(frame: pd.DataFrame, kinds: Kinds) -> Features:
         >>> [column.name for column in fit_features(frame, infer_kinds(frame, target=["pay"])).categorical]
         ['age_missing']
     """
-    check_frame(frame)
-    check_has(frame, [*kinds.continuous, *kinds.categorical, *kinds.dates])
-    check_rows(frame)
-    size = len(frame)
-    numbers = in_threads(lambda name: _fit_number(frame, name), kinds.continuous, size)
-    categories = in_threads(lambda name: _fit_category(frame, name), kinds.categorical, size)
-    taken = set(frame.columns)
+    columns = columns_of(frame)
+    columns.check_names()
+    columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
+    columns.check_any_row()
+    size = len(columns)
+    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, size)
+    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, size)
+    taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:
-        date, columns = _fit_date(frame, name, taken)
+        date, made = _fit_date(columns, name, taken)
         dates.append(date)
-        parts += columns
-    flags = [_flag(column.name, taken) for column in numbers if column.had_missing]
+        parts += made
+    indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
     return Features(
         dates=tuple(dates),
         continuous=(*numbers, *(column for column in parts if isinstance(column, Continuous))),
-        categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *flags),
+        categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *indicators),
         left_out=kinds.left_out,
     )
 
 
-def chain_of(prepared: Prepared) -> Chain:
-    """The fitted steps, rebuilt from a schema's facts alone.
-
-    Their frame holds what `to_arrays` gives, column by column.
-
-    Example:
-        >>> from tabvision.preprocess import Features
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=38.0)
-        >>> features = Features(dates=(), continuous=(age,), categorical=(), left_out=())
-        >>> chain_of(features)
-        Chain([Dates([]), FillMissing(['age']), Categorify([]), Standardize(['age'])])
-    """
-    plan = plan_of(prepared)
-    dates = Dates([date.name for date in plan.dates])
-    dates.names_ = {date.name: date.names for date in plan.dates}
-    fill = FillMissing([column.name for column in prepared.continuous])
-    fill.fills_ = {column.name: column.fill for column in prepared.continuous}
-    fill.indicators_ = {number.column.name: number.flag[1].name for number in plan.numbers if number.flag}
-    categorify = Categorify([column.name for column in prepared.categorical])
-    categorify.vocabularies_ = {column.name: column.vocabulary for column in prepared.categorical}
-    categorify.ordered_ = {column.name: column.ordered for column in prepared.categorical}
-    standardize = Standardize([column.name for column in prepared.continuous])
-    standardize.means_ = {column.name: column.mean for column in prepared.continuous}
-    standardize.spreads_ = {column.name: column.spread for column in prepared.continuous}
-    return Chain([dates, fill, categorify, standardize])
+def _fit_number(columns: Columns, name: str) -> Continuous:
+    return _continuous(name, name, facts_of(columns.numbers(name).values, name))
 
 
-def _fit_number(frame: pd.DataFrame, name: str) -> Continuous:
-    facts = facts_of(as_numbers(read_column(frame[name], name), name).values, name)
-    return _continuous(name, name, facts)
-
-
-def _fit_category(frame: pd.DataFrame, name: str) -> Categorical:
-    vocabulary, ordered = vocabulary_of(read_column(frame[name], name))
+def _fit_category(columns: Columns, name: str) -> Categorical:
+    vocabulary, ordered = vocabulary_of(columns.read(name))
     return Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
 
 
-def _fit_date(frame: pd.DataFrame, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
-    parts = Parts(as_moments(read_column(frame[name], name), name))
+def _fit_date(columns: Columns, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
+    parts = Parts(columns.timestamps(name))
     kept = varying_parts(parts)
-    columns: list[Continuous | Categorical] = []
-    for part in kept:
-        column_name = _take(f"{name}_{part}", taken)
-        if part == "elapsed":
-            columns.append(_continuous(column_name, name, facts_of(parts.elapsed, name)))
-            continue
-        places = parts.places(part)
-        if part in CONTINUOUS_PARTS:
-            facts = _facts_of_part(places.parts[part], places.counts, int(parts.gaps.sum()))
-            columns.append(_continuous(column_name, name, facts))
-        else:
-            kind: NumberKind = "boolean" if places.parts[part].dtype.kind == "b" else "integer"
-            vocabulary, _ = vocabulary_of(Numbers(places.parts[part], kind))
-            columns.append(Categorical(name=column_name, source=name, vocabulary=vocabulary))
-    if parts.gaps.any():
-        columns.append(_flag(name, taken))
-    return Date(name=name, parts=kept), columns
+    made = [_fit_part(parts, part, name, _take(f"{name}_{part}", taken)) for part in kept]
+    indicators = [_indicator(name, taken)] if parts.missing.any() else []
+    return Date(name=name, parts=kept), [*made, *indicators]
 
 
-def _facts_of_part(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int) -> Facts:
-    distinct, places = np.unique(values, return_inverse=True)
-    return facts_of_counts(distinct, np.bincount(places, weights=counts).astype(np.int64), num_missing)
+def _fit_part(parts: Parts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
+    if part == "elapsed":
+        return _continuous(name, source, facts_of(parts.elapsed, source), part)
+    values, _, counts = parts[part]
+    if part in CONTINUOUS_PARTS:
+        distinct, indices = np.unique(values, return_inverse=True)
+        rows = np.bincount(indices, weights=counts).astype(np.int64)
+        return _continuous(name, source, facts_of_counts(distinct, rows, int(parts.missing.sum())), part)
+    kind: NumberKind = "boolean" if values.dtype.kind == "b" else "integer"
+    return Categorical(name=name, source=source, vocabulary=vocabulary_of(Numbers(values, kind))[0], part=part)
 
 
-def _continuous(name: str, source: str, facts: Facts) -> Continuous:
+def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = None) -> Continuous:
     return Continuous(
         name=name,
         source=source,
         mean=facts.mean,
-        spread=facts.spread,
+        std=facts.std,
         fill=facts.fill,
         had_missing=facts.num_missing > 0,
         bins=facts.edges,
+        part=part,
     )
 
 
-def _flag(source: str, taken: set[str]) -> Categorical:
-    return Categorical(name=_take(f"{source}_missing", taken), source=source, vocabulary=FLAG)
+def _indicator(source: str, taken: set[str]) -> Categorical:
+    """Return the category that marks missing values."""
+    name = _take(f"{source}_missing", taken)
+    return Categorical(name=name, source=source, vocabulary=(False, True), part="missing")
 
 
 def _take(wanted: str, taken: set[str]) -> str:

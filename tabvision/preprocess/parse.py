@@ -146,14 +146,14 @@ def as_float(value: Raw) -> float:
         return np.inf if value > 0 else -np.inf
 
 
-def date_text(moment: int) -> str:
+def date_text(timestamp: int) -> str:
     """How a date reads as a label.
 
     Example:
         >>> date_text(0)
         '1970-01-01 00:00:00'
     """
-    return str(_EPOCH + timedelta(microseconds=moment))
+    return str(_EPOCH + timedelta(microseconds=timestamp))
 
 
 def _whole_microseconds(span: Raw) -> int:

@@ -1,4 +1,4 @@
-"""What standardizing needs to know of a number: fill, mean, spread, quantile edges; and the writer that uses it."""
+"""What standardizing needs to know of a number: fill, mean, std, quantile edges; and the writer that uses them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Facts:
     Args:
         fill: The median, which a missing value becomes.
         mean: After filling.
-        spread: Standard deviation after filling (divided by the count, not by one less); 1 for a constant column.
+        std: Standard deviation after filling (divided by the count, not by one less); 1 for a constant column.
         num_missing: Rows without a value.
         edges: Rising quantile edges in standardized units.
     """
 
     fill: float
     mean: float
-    spread: float
+    std: float
     num_missing: int
     edges: tuple[float, ...]
 
@@ -68,13 +68,13 @@ def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing
     values = values.astype(np.float64)
     fill = float(_quantiles(values, counts, np.array([0.5]))[0]) if len(values) else 0.0
     if num_missing or not len(values):
-        place = int(np.searchsorted(values, fill))
-        values, counts = np.insert(values, place, fill), np.insert(counts, place, num_missing)
+        index = int(np.searchsorted(values, fill))
+        values, counts = np.insert(values, index, fill), np.insert(counts, index, num_missing)
     total = max(1, int(counts.sum()))
     mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
-    spread = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
-    edges = _quantiles((values - mean) / spread, counts, np.linspace(0, 1, NUM_EDGES))
-    return Facts(fill, mean, spread, num_missing, _rising(edges))
+    std = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
+    edges = _quantiles((values - mean) / std, counts, np.linspace(0, 1, NUM_EDGES))
+    return Facts(fill, mean, std, num_missing, _rising(edges))
 
 
 def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
@@ -90,11 +90,11 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
         return Facts(0.0, 0.0, 1.0, num_missing, (0.0,))
     sample = present[:: -(-len(present) // MAX_SAMPLE)].copy()
     fill = _median(present)
-    mean, spread = _mean_and_spread(present, fill, num_missing, name)
+    mean, std = _mean_and_std(present, fill, num_missing, name)
     if num_missing:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
-    edges = np.quantile((sample - mean) / spread, np.linspace(0, 1, NUM_EDGES))
-    return Facts(fill, mean, spread, num_missing, _rising(edges))
+    edges = np.quantile((sample - mean) / std, np.linspace(0, 1, NUM_EDGES))
+    return Facts(fill, mean, std, num_missing, _rising(edges))
 
 
 def _median(values: NDArray[np.float64]) -> float:
@@ -105,7 +105,7 @@ def _median(values: NDArray[np.float64]) -> float:
     return float(upper if len(values) % 2 else values[:middle].max() / 2 + upper / 2)
 
 
-def _mean_and_spread(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
+def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
     if present.min() == present.max():
         return float(present[0]), 1.0
     num_rows = len(present) + num_missing
@@ -115,11 +115,11 @@ def _mean_and_spread(present: NDArray[np.float64], fill: float, num_missing: int
         for start in range(0, len(present), BLOCK):
             away = present[start : start + BLOCK] - mean
             squares += float(np.square(away, out=away).sum())
-    spread = float(np.sqrt(squares / num_rows))
-    if not np.isfinite(spread):
+    std = float(np.sqrt(squares / num_rows))
+    if not np.isfinite(std):
         problem = f"column {name!r} holds numbers too large to standardize, up to {np.abs(present).max():g}"
         raise BadValueError(problem, "Rescale it, for instance by its logarithm")
-    return mean, spread or 1.0
+    return mean, std or 1.0
 
 
 def check_finite(values: NDArray[Any], name: str) -> None:
@@ -146,8 +146,8 @@ def too_far(name: str, value: float) -> BadValueError:
     return BadValueError(problem, "Correct it, or set it to missing")
 
 
-def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float, name: str) -> Writer:
-    """Writes `(value - mean) / spread` as float32, gaps filled; computed in float64.
+def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, name: str) -> Writer:
+    """Writes `(value - mean) / std` as float32, missing values filled; computed in float64.
 
     Raises:
         BadValueError: On writing, for infinities or numbers that no float32 holds.
@@ -162,15 +162,15 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float,
     def write(rows: slice, out: NDArray[Any]) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             part = np.subtract(values[rows], mean, dtype=np.float64)
-            np.divide(part, spread, out=out, casting="same_kind")
+            np.divide(part, std, out=out, casting="same_kind")
         good = np.isfinite(out)
         if good.all():
             return
         check_finite(values, name)
-        gaps = np.isnan(values[rows])
-        if (far := ~(good | gaps)).any():
+        missing = np.isnan(values[rows])
+        if (far := ~(good | missing)).any():
             raise too_far(name, float(values[rows][far][0]))
-        out[gaps] = (fill - mean) / spread
+        out[missing] = (fill - mean) / std
 
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
@@ -178,14 +178,14 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, spread: float,
 
 
 def _quantiles(
-    values: NDArray[np.float64], counts: NDArray[np.int64], shares: NDArray[np.float64]
+    values: NDArray[np.float64], counts: NDArray[np.int64], fractions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Quantiles by linear interpolation, as `np.quantile`, of distinct values with counts."""
     ends = np.cumsum(counts)
-    places = shares * (int(ends[-1]) - 1)
-    low = values[np.searchsorted(ends, np.floor(places), side="right")]
-    high = values[np.searchsorted(ends, np.ceil(places), side="right")]
-    return np.asarray(low + (high - low) * (places % 1))
+    positions = fractions * (int(ends[-1]) - 1)
+    low = values[np.searchsorted(ends, np.floor(positions), side="right")]
+    high = values[np.searchsorted(ends, np.ceil(positions), side="right")]
+    return np.asarray(low + (high - low) * (positions % 1))
 
 
 def _rising(edges: NDArray[np.float64]) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ import string
 from html import escape
 from pathlib import Path
 
-from tabvision.preprocess.encode import Category, DateColumns, plan_of
+from tabvision.preprocess.encode import Source, sources_of
 from tabvision.schema import Label, Schema
 
 MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
@@ -31,7 +31,7 @@ def page(schema: Schema, nonce: str) -> str:
     Example:
         >>> from tabvision.schema import Continuous, Target
         >>> from tabvision.tasks import Regression
-        >>> age = Continuous(name="<age>", source="<age>", mean=40.0, spread=10.0, fill=38.0)
+        >>> age = Continuous(name="<age>", source="<age>", mean=40.0, std=10.0, fill=38.0)
         >>> text = page(Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,)), "n")
         >>> "&lt;age&gt;" in text, "<age>" in text
         (True, False)
@@ -47,46 +47,47 @@ def page(schema: Schema, nonce: str) -> str:
 
 
 def _fields(schema: Schema) -> list[str]:
-    plan = plan_of(schema)
-    fields = [_number(place, number.column.source, number.column.fill) for place, number in enumerate(plan.numbers)]
-    fields += [_category(len(fields) + place, category) for place, category in enumerate(plan.categories)]
-    return fields + [_date(len(fields) + place, date) for place, date in enumerate(plan.dates)]
+    makers = {"number": _number, "category": _category, "date": _date}
+    return [makers[source.kind](index, source) for index, source in enumerate(sources_of(schema))]
 
 
-def _field(place: int, name: str, control: str) -> str:
-    return f'<div class="field"><label for="field-{place}">{escape(name)}</label>{control}</div>'
+def _field(index: int, name: str, control: str) -> str:
+    return f'<div class="field"><label for="field-{index}">{escape(name)}</label>{control}</div>'
 
 
-def _attributes(place: int, name: str, kind: str) -> str:
-    return f'id="field-{place}" data-name="{escape(name)}" data-kind="{kind}" autocomplete="off"'
+def _attributes(index: int, name: str, kind: str) -> str:
+    return f'id="field-{index}" data-name="{escape(name)}" data-kind="{kind}" autocomplete="off"'
 
 
-def _number(place: int, name: str, typical: float) -> str:
-    hint = escape(f"such as {typical:.6g}")
+def _number(index: int, source: Source) -> str:
+    name, (_, column) = source.name, source.continuous[0]
+    hint = escape(f"such as {column.fill:.6g}")
     return _field(
-        place, name, f'<input {_attributes(place, name, "number")} type="number" step="any" placeholder="{hint}">'
+        index, name, f'<input {_attributes(index, name, "number")} type="number" step="any" placeholder="{hint}">'
     )
 
 
-def _category(place: int, category: Category) -> str:
-    name, vocabulary = category.column.source, category.column.vocabulary
+def _category(index: int, source: Source) -> str:
+    name, vocabulary = source.name, source.categorical[0][1].vocabulary
     if len(vocabulary) > MAX_OPTIONS:
-        return _suggestions(place, name, vocabulary)
+        return _suggestions(index, name, vocabulary)
     options = "".join(
         f'<option value="{escape(json.dumps(label))}">{escape(str(label))}</option>' for label in vocabulary
     )
     empty = '<option value="null">(missing)</option>'
-    return _field(place, name, f"<select {_attributes(place, name, 'json')}>{empty}{options}</select>")
+    return _field(index, name, f"<select {_attributes(index, name, 'json')}>{empty}{options}</select>")
 
 
-def _suggestions(place: int, name: str, vocabulary: tuple[Label, ...]) -> str:
+def _suggestions(index: int, name: str, vocabulary: tuple[Label, ...]) -> str:
     kind = "text" if isinstance(vocabulary[0], str) else "number"
     options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:MAX_SUGGESTED])
-    control = f'<input {_attributes(place, name, kind)} type="text" list="list-{place}">'
-    return _field(place, name, f'{control}<datalist id="list-{place}">{options}</datalist>')
+    control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
+    return _field(index, name, f'{control}<datalist id="list-{index}">{options}</datalist>')
 
 
-def _date(place: int, date: DateColumns) -> str:
-    with_time = {"hour", "minute"} & set(date.names)
-    hint = "2024-01-31 09:30" if with_time else "2024-01-31"
-    return _field(place, date.name, f'<input {_attributes(place, date.name, "text")} type="text" placeholder="{hint}">')
+def _date(index: int, source: Source) -> str:
+    parts = {column.part for _, column in source.categorical}
+    hint = "2024-01-31 09:30" if parts & {"hour", "minute"} else "2024-01-31"
+    return _field(
+        index, source.name, f'<input {_attributes(index, source.name, "text")} type="text" placeholder="{hint}">'
+    )

@@ -44,7 +44,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
     Example:
         >>> from tabvision.schema import Continuous, Target
         >>> from tabvision.tasks import Binary
-        >>> age = Continuous(name="age", source="age", mean=40.0, spread=10.0, fill=40.0)
+        >>> age = Continuous(name="age", source="age", mean=40.0, std=10.0, fill=40.0)
         >>> schema = Schema(target=Target(columns=("paid",), task=Binary()), continuous=(age,))
         >>> rows_of_json(b'{"age": 41, "more": 1}', schema, Limits())
         ([{'age': 41}], True)

@@ -19,6 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import Predictor, gather
 from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
+from tabvision.modules.supervised import CHECKPOINT_KEY
 from tests.inference.trained import fitted, folder
 
 SIDE = 32
@@ -143,6 +144,20 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
     largest = predictor.predict(paths, tta=2, use_max=True)
     np.testing.assert_allclose(largest.iloc[:, 1:], np.maximum(plain, np.stack(looks).max(axis=0)), atol=1e-6)
+
+
+def test_looking_again_says_that_an_own_augmentation_is_missing(
+    paths: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    saved = torch.load(trained()[0], weights_only=True)
+    saved[CHECKPOINT_KEY]["own_augmentation"] = "darkened"
+    torch.save(saved, tmp_path / "own.ckpt")
+    predictor = Predictor(tmp_path / "own.ckpt", device="cpu")
+
+    predictor.predict(paths)
+    assert not caplog.messages
+    predictor.predict(paths, tta=1)
+    assert "without darkened, the augmentation of your own" in caplog.messages[0]
 
 
 def test_batches_of_another_size_change_nothing(predictor: Predictor, paths: list[str]) -> None:

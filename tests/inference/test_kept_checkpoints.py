@@ -93,7 +93,6 @@ DOORS: dict[str, Callable[[str, Kind, Path], pd.DataFrame]] = {
 CLOSED = {
     (OWN_BODY, "command"),  # only who has the network opens it
     *((name, "memory") for name, kind in KINDS.items() if kind.calibrate is not None),
-    ("collab-neural", "onnx"),  # cannot be traced as of 0.1.0
     ("photo-lite0", "onnx"),  # can, but that takes a quarter of a minute
 }
 

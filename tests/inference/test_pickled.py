@@ -129,11 +129,11 @@ def with_schema(change: Callable[[Any], object]) -> bytes:
             lambda schema: schema["categorical"][0].update(vocabulary=["a"] * 3),
             "vocabulary of 'job' holds a value twice",
         ),
-        (lambda schema: schema["continuous"][0].update(mean=float("nan")), "'x' has mean nan and spread"),
-        (lambda schema: schema["continuous"][0].update(spread=0.0), "'x' has mean .* and spread 0"),
-        (lambda schema: schema["continuous"][0].update(spread=float("inf")), "'x' has mean .* and spread inf"),
+        (lambda schema: schema["continuous"][0].update(mean=float("nan")), "'x' has mean nan and std"),
+        (lambda schema: schema["continuous"][0].update(std=0.0), "'x' has mean .* and std 0"),
+        (lambda schema: schema["continuous"][0].update(std=float("inf")), "'x' has mean .* and std inf"),
     ],
-    ids=["no class", "class twice", "half a character", "value twice", "no mean", "no spread", "any spread"],
+    ids=["no class", "class twice", "half a character", "value twice", "no mean", "no std", "any std"],
 )
 def test_a_schema_that_no_training_gives_is_refused(change: Callable[[Any], object], message: str) -> None:
     with pytest.raises(BadValueError, match=f"the schema in the .* bytes is damaged: .*{message}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import logging
 from typing import Any
 
 import numpy as np
@@ -166,12 +167,15 @@ def test_an_ignored_column_is_not_even_read() -> None:
     assert kinds.left_out[0].reason == "ignored on request"
 
 
-def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note() -> None:
+def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note(caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"zip": ["01", "2.5"] * 5, "day": ["2020-01-01", "2020-01-02"] * 5, "y": 1})
     frame["when"] = pd.date_range("2020", periods=10, tz="Europe/Berlin")
 
-    notes = infer_kinds(frame, target=["y"]).notes
+    caplog.set_level(logging.INFO, "tabvision")
 
+    infer_kinds(frame, target=["y"])
+
+    notes = caplog.messages
     assert [note.split(":")[0] for note in notes] == ["'zip'", "'day'", "'when'"]
     assert "text that reads as numbers, kept as categories. To use the numbers, name it in continuous=" in notes[0]
     assert "Europe/Berlin" in notes[2]
@@ -192,27 +196,35 @@ def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note() -> None:
         (["cook", "nurse"], ""),
     ],
 )
-def test_text_that_is_nearly_numbers_or_dates_is_categorical_and_gets_a_note(values: list[str], note: str) -> None:
+def test_text_that_is_nearly_numbers_or_dates_is_categorical_and_gets_a_note(
+    values: list[str], note: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tabvision")
+
     kinds = infer(values * 10)
 
     assert kinds.categorical == ("x",)
-    assert len(kinds.notes) == bool(note)
-    assert note in "".join(kinds.notes)
+    assert len(caplog.messages) == bool(note)
+    assert note in caplog.text
 
 
-def test_columns_of_which_the_same_is_true_share_a_sentence() -> None:
+def test_columns_of_which_the_same_is_true_share_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"id": range(9), "key": [f"k{n}" for n in range(9)], "x": np.arange(9) / 7, "y": 1})
 
-    notes = infer_kinds(frame, target=["y"]).notes
+    caplog.set_level(logging.INFO, "tabvision")
 
-    assert len(notes) == 1
-    assert notes[0].startswith("'id', 'key': left out as an identifier")
+    infer_kinds(frame, target=["y"])
+
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("'id', 'key': left out as an identifier")
 
 
 def test_no_feature_left_is_refused_with_every_reason() -> None:
     frame = pd.DataFrame({"id": ["a", "b"], "one": 1, "y": 1})
 
-    with pytest.raises(BadValueError, match=r"at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"):
+    with pytest.raises(
+        BadValueError, match=r"infer_kinds: at least one feature.*'id' \(identifier.*'one' \(constant\).*Name col"
+    ):
         infer_kinds(frame, target=["y"])
 
 
@@ -246,7 +258,7 @@ def test_no_feature_left_is_refused_with_every_reason() -> None:
     ],
 )
 def test_a_choice_that_cannot_be_followed_is_refused(choices: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf".*{message}"):
+    with pytest.raises(error, match=rf"^infer_kinds: .*{message}"):
         infer(FEW, **choices)
 
 
@@ -277,7 +289,7 @@ def test_a_target_that_is_not_there_is_refused() -> None:
     ],
 )
 def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> None:
-    with pytest.raises(BadTypeError, match=rf"column {message}|column 'x' .*{message}"):
+    with pytest.raises(BadTypeError, match=rf"^infer_kinds: column {message}|^infer_kinds: column 'x' .*{message}"):
         infer(values)
 
 
@@ -338,5 +350,5 @@ def test_text_that_is_not_unicode_is_refused() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf".*{message}"):
+    with pytest.raises(error, match=rf"^infer_kinds: .*{message}"):
         infer_kinds(frame, target=["y"])

@@ -11,9 +11,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tabvision.preprocess import Features, chain_of, fit_features, infer_kinds, to_arrays
+from tabvision.preprocess import Features, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
-from tabvision.preprocess.encode import plan_of
+from tabvision.preprocess.encode import sources_of
+from tests.made.reference_steps import chain_of
 from tests.preprocess.tables import mixed_table
 
 
@@ -63,6 +64,17 @@ def test_many_rows_in_threads_and_blocks_are_as_few_at_once(
 
     assert_array_equal(in_blocks[0], whole[0])
     assert_array_equal(in_blocks[1], whole[1])
+
+
+def test_rows_are_encoded_one_by_one_as_together(features: Features) -> None:
+    frame = mixed_table(20, seed=3)
+
+    rows = [to_arrays(features, frame.iloc[row : row + 1]) for row in range(20)]
+
+    for one_by_one, together in zip(
+        map(np.concatenate, zip(*rows, strict=True)), to_arrays(features, frame), strict=True
+    ):
+        assert_array_equal(one_by_one, together)
 
 
 def test_text_in_several_pieces_is_read_as_one(features: Features) -> None:
@@ -117,13 +129,13 @@ def test_a_column_without_any_value_is_filled(features: Features) -> None:
     continuous, categorical = to_arrays(features, frame)
 
     facts = features.continuous
-    filled = [np.float32((column.fill - column.mean) / column.spread) for column in facts]
+    filled = [np.float32((column.fill - column.mean) / column.std) for column in facts]
     assert_array_equal(continuous, [filled] * 3)
     assert set(categorical.ravel()) == {0, 2}  # missing, and the `…_missing` flags
 
 
 def features_sources(features: Features) -> list[str]:
-    return list(plan_of(features).sources)
+    return [source.name for source in sources_of(features)]
 
 
 def test_text_that_was_forced_to_be_numbers_is_parsed_again() -> None:
@@ -170,7 +182,7 @@ def test_durations_are_seconds() -> None:
 def test_values_of_another_kind_are_refused(
     features: Features, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=rf"column .*{message}"):
+    with pytest.raises(error, match=rf"^to_arrays: column .*{message}"):
         to_arrays(features, mixed_table().assign(**change))
 
 

@@ -75,7 +75,7 @@ def outcome(encode: Callable[[], Any]) -> Any:
     try:
         return encode()
     except TabvisionError as error:
-        return str(error)
+        return str(error).removeprefix(f"{error.speaker}: ")
 
 
 def assert_same(ours: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
@@ -96,7 +96,9 @@ def test_no_rows_give_arrays_without_rows() -> None:
 
 
 def test_integers_beyond_every_float_are_refused_as_infinite() -> None:
-    with pytest.raises(BadValueError, match=r"column 'size' must hold finite numbers, got 1 value, first inf"):
+    with pytest.raises(
+        BadValueError, match=r"RowEncoder: column 'size' must hold finite numbers, got 1 value, first inf"
+    ):
         ENCODE([{**ROW, "size": 10**400}])
 
 
@@ -116,7 +118,7 @@ def test_integers_beyond_every_float_are_refused_as_infinite() -> None:
     ],
 )
 def test_values_of_another_kind_are_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"column .*{message}"):
+    with pytest.raises(error, match=rf"^RowEncoder: column .*{message}"):
         ENCODE([{**ROW, **change}])
 
 
@@ -124,7 +126,9 @@ def test_a_missing_key_is_named_with_a_close_one_even_where_other_rows_have_it()
     row = {("Size" if name == "size" else name): value for name, value in ROW.items()}
 
     for rows in ([row], [ROW, row]):
-        with pytest.raises(MissingColumnsError, match=r"the frame lacks 1 column: 'size' \(did you mean 'Size'\?\)"):
+        with pytest.raises(
+            MissingColumnsError, match=r"RowEncoder: the frame lacks 1 column: 'size' \(did you mean 'Size'\?\)"
+        ):
             ENCODE(rows)
 
 

@@ -10,21 +10,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tabvision.preprocess import (
-    Categorify,
-    Chain,
-    Dates,
-    Features,
-    FillMissing,
-    Kinds,
-    Standardize,
-    chain_of,
-    fit_features,
-    infer_kinds,
-)
-from tabvision.preprocess.encode import part_of, plan_of
-from tabvision.schema import Continuous, Schema, Target
+from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds
+from tabvision.preprocess.encode import sources_of
+from tabvision.schema import Categorical, Continuous, Date, Schema, Target
 from tabvision.tasks import Regression
+from tests.made.reference_steps import Categorify, Chain, Dates, FillMissing, Standardize, chain_of
 from tests.preprocess.tables import mixed_table
 
 
@@ -53,18 +43,15 @@ def test_the_facts_are_those_that_the_steps_learn_one_after_the_other() -> None:
         Standardize(names),
     ]
 
-    learnt, rebuilt = Chain(steps).fit(frame).to_dict(), chain_of(features).to_dict()
+    learnt, rebuilt = Chain(steps).fit(frame).facts(), chain_of(features).facts()
 
-    for one, other in zip(learnt["steps"], rebuilt["steps"], strict=True):
-        assert {key: value for key, value in one.items() if key not in ("means_", "spreads_")} == {
-            key: value for key, value in other.items() if key not in ("means_", "spreads_")
-        }
-    for fact in ("means_", "spreads_"):
-        one, other = learnt["steps"][3][fact], rebuilt["steps"][3][fact]
+    assert learnt[:3] == rebuilt[:3]
+    for fact in ("means_", "stds_"):
+        one, other = learnt[3][fact], rebuilt[3][fact]
         assert_allclose([one[name] for name in names], [other[name] for name in names], rtol=1e-9)
 
 
-def test_a_schema_gives_the_same_chain_after_a_trip_through_json() -> None:
+def test_a_schema_gives_the_same_steps_after_a_trip_through_json() -> None:
     frame = mixed_table()
     features = fit(frame)
     target = Target(columns=("pay",), task=Regression())
@@ -74,7 +61,7 @@ def test_a_schema_gives_the_same_chain_after_a_trip_through_json() -> None:
 
     again = Schema.from_dict(schema.to_dict())
 
-    assert chain_of(again).to_dict() == chain_of(features).to_dict()
+    assert chain_of(again).facts() == chain_of(features).facts()
 
 
 def test_derived_columns_that_share_a_name_with_raw_ones_lose_nothing() -> None:
@@ -114,9 +101,18 @@ def test_a_forced_constant_becomes_zeros_and_a_forced_empty_column_does_no_harm(
     features = fit(frame, continuous=["same", "none"], categorical=["never"], dates=["nowhen"])
 
     facts = {column.name: column for column in features.continuous}
-    assert (facts["same"].mean, facts["same"].spread) == (3.5, 1.0)
+    assert (facts["same"].mean, facts["same"].std) == (3.5, 1.0)
     assert (facts["none"].fill, facts["none"].had_missing) == (0.0, True)
     assert {column.name: column for column in features.categorical}["never"].vocabulary == ()
+
+
+def test_the_training_rows_are_left_as_they_are() -> None:
+    frame = mixed_table()
+    before = frame.copy(deep=True)
+
+    fit(frame)
+
+    pd.testing.assert_frame_equal(frame, before)
 
 
 def test_only_training_rows_are_looked_at() -> None:
@@ -143,16 +139,50 @@ def test_only_training_rows_are_looked_at() -> None:
     ],
 )
 def test_training_rows_that_cannot_be_fitted_are_refused(frame: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf".*{message}"):
+    with pytest.raises(error, match=rf"^fit_features: .*{message}"):
         fit_features(frame, Kinds(continuous=("x",)))
 
 
-def test_a_column_that_names_no_part_of_its_date_is_refused() -> None:
-    column = Continuous(name="sold_century", source="sold", mean=0.0, spread=1.0, fill=0.0)
+def test_each_derived_column_says_which_part_it_is() -> None:
+    features = fit(mixed_table().assign(sold_month=["c", "d"] * 100))
 
-    with pytest.raises(BadValueError, match="'sold_century' is made of the date 'sold', but names none of its parts"):
-        part_of(column)
+    columns: list[Any] = [*features.continuous, *features.categorical]
+    parts = {column.name: column.part for column in columns}
+
+    assert parts["sold_year"] == "year"
+    assert parts["sold_month_2"] == "month"
+    assert parts["sold_missing"] == parts["size_missing"] == "missing"
+    assert parts["sold_month"] is parts["size"] is None
 
 
-def test_the_plan_names_every_source_once() -> None:
-    assert plan_of(fit(mixed_table())).sources == ("size", "visits", "rooms", "color", "garden", "grade", "sold")
+@pytest.mark.parametrize(
+    ("continuous", "categorical", "message"),
+    [
+        ({"source": "sold"}, {"source": "job"}, "'x' is made of the date 'sold', and cannot be its part None"),
+        ({"source": "age", "part": "year"}, {"source": "job"}, "the number 'age', and cannot be its part 'year'"),
+        ({"source": "age"}, {"source": "age"}, "'y' is made of the number 'age', and cannot be its part None"),
+        ({"source": "age"}, {"source": "age", "part": "year"}, "the number 'age', and cannot be its part 'year'"),
+        (
+            {"source": "age"},
+            {"source": "job", "part": "missing"},
+            "the category 'job', and cannot be its part 'missing'",
+        ),
+        ({"source": "age"}, {"source": "sold", "part": "elapsed"}, "the date 'sold', and cannot be its part 'elapsed'"),
+    ],
+)
+def test_a_column_that_is_no_part_of_its_source_is_refused(continuous: Any, categorical: Any, message: str) -> None:
+    features = Features(
+        dates=(Date(name="sold", parts=("year",)),),
+        continuous=(Continuous(name="x", mean=0.0, std=1.0, fill=0.0, **continuous),),
+        categorical=(Categorical(name="y", vocabulary=("a",), **categorical),),
+        left_out=(),
+    )
+
+    with pytest.raises(BadValueError, match=message):
+        sources_of(features)
+
+
+def test_every_source_comes_once() -> None:
+    names = [source.name for source in sources_of(fit(mixed_table()))]
+
+    assert names == ["size", "visits", "rooms", "color", "garden", "grade", "sold"]

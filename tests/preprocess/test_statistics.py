@@ -25,14 +25,14 @@ def test_facts_are_numpys(dtype: str, num_rows: int) -> None:
     numbers = values.astype(np.float64)
     assert_allclose(found.fill, np.median(numbers), rtol=1e-12)
     assert_allclose(found.mean, numbers.mean(), rtol=1e-12)
-    assert_allclose(found.spread, numbers.std() or 1.0, rtol=1e-9)
+    assert_allclose(found.std, numbers.std() or 1.0, rtol=1e-9)
 
 
 @pytest.mark.parametrize("values", [np.arange(10_000) ** 2 % 977, np.random.default_rng(0).normal(size=10_000)])
 def test_edges_cut_the_rows_into_equal_shares(values: np.ndarray[Any, np.dtype[Any]]) -> None:
     found = facts_of(values, "x")
 
-    shares = np.histogram(((values - found.mean) / found.spread).astype(np.float32), np.array(found.edges))[0] / len(
+    shares = np.histogram(((values - found.mean) / found.std).astype(np.float32), np.array(found.edges))[0] / len(
         values
     )
 
@@ -53,13 +53,13 @@ def test_facts_count_the_filled_gaps() -> None:
 
     filled = np.where(np.isnan(values), 2.0, values)
     assert (found.fill, found.num_missing) == (2.0, 2)
-    assert_allclose([found.mean, found.spread], [filled.mean(), filled.std()])
+    assert_allclose([found.mean, found.std], [filled.mean(), filled.std()])
 
 
 def test_a_column_without_values_has_harmless_facts() -> None:
     found = facts_of(np.array([np.nan, np.nan]), "x")
 
-    assert (found.fill, found.mean, found.spread, found.num_missing) == (0.0, 0.0, 1.0, 2)
+    assert (found.fill, found.mean, found.std, found.num_missing) == (0.0, 0.0, 1.0, 2)
 
 
 def test_facts_leave_the_values_as_they_are() -> None:
@@ -80,14 +80,14 @@ def test_counting_and_going_through_the_rows_agree(numbers: list[int], gaps: int
     counted, gone_through = facts_of_counts(values, counts, gaps), facts_of(rows, "x")
 
     assert counted.fill == gone_through.fill
-    assert_allclose([counted.mean, counted.spread], [gone_through.mean, gone_through.spread], rtol=1e-9, atol=1e-12)
+    assert_allclose([counted.mean, counted.std], [gone_through.mean, gone_through.std], rtol=1e-9, atol=1e-12)
     assert_allclose(np.quantile(counted.edges, [0, 1]), np.quantile(gone_through.edges, [0, 1]), atol=1e-5)
 
 
 def test_integers_far_apart_are_not_counted_one_by_one() -> None:
     values = np.array([-(2**60), 0, 2**60])
 
-    assert_allclose(facts_of(values, "x").spread, values.astype(float).std())
+    assert_allclose(facts_of(values, "x").std, values.astype(float).std())
 
 
 def test_numbers_too_large_to_square_are_refused() -> None:

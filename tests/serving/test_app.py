@@ -196,7 +196,7 @@ class Means:
     schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
 
     def predict(self, source: Any, /) -> pd.DataFrame:
-        from tabvision.data.images.decode import read_picture
+        from tests.data.pictures import read_picture
 
         assert all(isinstance(each, bytes) for each in source)  # never a path
         return pd.DataFrame({"mean": [float(read_picture(each).mean()) for each in source]})

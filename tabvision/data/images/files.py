@@ -87,7 +87,13 @@ def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_C
         >>> labels_from_names(table, r"^(.+)_\d+").frame["label"].tolist()
         ['great_dane']
     """
-    matcher = _compiled(pattern)
+    remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
+    try:
+        matcher = re.compile(pattern)
+    except re.error as error:
+        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
+    if not matcher.groups:
+        raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
     names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
     matches = [matcher.search(name) for name in names]
     if missed := [name for name, match in zip(names, matches, strict=True) if match is None or match[1] is None]:
@@ -229,14 +235,3 @@ def _are_pictures(values: pd.Series) -> bool:
     """Whether the first values of a column are paths of pictures."""
     head = values.dropna().head(20)
     return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
-    try:
-        matcher = re.compile(pattern)
-    except re.error as error:
-        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
-    if not matcher.groups:
-        raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
-    return matcher

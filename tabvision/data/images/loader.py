@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.reader import BatchReader, Read
-from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import VariedView
 from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.tasks import Task
 
 # What a batch carries for its device, and leaves there before a module sees it
-EXTRAS = ("matrix", "light", "box", "noise", "size")
+EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
 @final

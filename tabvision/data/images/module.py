@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +17,13 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import Part, PartName
-from tabvision.data.images.base import PictureDataModule
+from tabvision.data.images.base import PictureDataModule, varied_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
-from tabvision.data.images.keypoints import views_of
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
 from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
 from tabvision.data.splits.base import Rows, Split
@@ -53,7 +53,8 @@ class ImageDataModule(PictureDataModule):
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
         resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
             schema's.
-        augment: "default", "none", "light", "strong", or settings of your own.
+        augment: "default", "none", "light", "strong", or settings of your own; a function of images and random numbers
+            varies pictures by itself, see `Augmentation.own`.
         normalize: None to leave it to the network's weights, "imagenet", or (mean, spread).
         task: What kind of target it is: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
             pixels of each upright picture, which move with it; empty where a point is missing.
@@ -94,7 +95,7 @@ class ImageDataModule(PictureDataModule):
         label_pattern: str | None = None,
         size: int | Sequence[int] | None = None,
         resize: Literal["crop", "squish", "pad"] | None = None,
-        augment: str | Augmentation | Mapping[str, Any] | None = "default",
+        augment: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None = "default",
         normalize: Normalize = None,
         task: Task | str | None = None,
         separator: str | None = None,
@@ -165,7 +166,10 @@ class ImageDataModule(PictureDataModule):
         targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
         if self.schema.task.moves_with_image:
             targets = self.schema.task.to_view(targets, views_of(self._store("train"), view, read.rows, 0), cut=True)
-        pictures = read.images.permute(0, 2, 3, 1).numpy()
+        images = read.images
+        if self.augment.own is not None:
+            images = varied_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
+        pictures = images.permute(0, 2, 3, 1).numpy()
         draw, target = self.schema.task.draw, self.schema.target
         return [draw(picture, encoded, target) for picture, encoded in zip(pictures, targets, strict=True)]
 

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.data.images.decode import PictureSource, Pixels
-from tabvision.data.images.stores import PictureStore, SourceStore, draw_rows
-from tabvision.data.images.views import EvaluationView, Extras, View
-from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.schema import Image
+from tabvision.data.images.decode import Pixels
+from tabvision.data.images.stores import PictureStore, draw_rows
+from tabvision.data.images.views import Extras, View
+from tabvision.errors import BadTypeError, BadValueError
 
 CHUNK_ROWS = 16  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
 BATCHES_AHEAD = 2
@@ -140,36 +139,6 @@ class _Batch:
             memory = memory[torch.from_numpy(kept)]
             extras = {name: values[kept] for name, values in extras.items()}
         return Read(memory.permute(0, 3, 1, 2), self.rows[kept], extras, errors)
-
-
-@final
-class PictureReader:
-    """Reads pictures from anywhere as a network wants them, with an error in place of each that cannot be read.
-
-    Args:
-        image: The size and resize of a trained module's schema.
-        batch_size: Pictures at once, at least 1.
-        num_workers: Threads; None for one a core.
-
-    Example:
-        >>> reader = PictureReader(Image(size=(4, 4)), num_workers=0)
-        >>> (batch,) = reader.batches([np.zeros((5, 8, 3), dtype=np.uint8), b"no picture"])
-        >>> batch.images.shape, batch.rows.tolist(), batch.errors
-        (torch.Size([1, 3, 4, 4]), [0], {1: 'not a picture in a known format'})
-    """
-
-    @speaking()
-    def __init__(self, image: Image, *, batch_size: int = 64, num_workers: int | None = None) -> None:
-        self.image, self.batch_size = image, batch_size
-        self.num_workers = check_workers(num_workers)
-
-    def batches(self, sources: Sequence[PictureSource]) -> Iterator[Read]:
-        """The pictures in order; a batch's `rows` and `errors` count from the first source."""
-        reader = BatchReader(
-            SourceStore(sources), EvaluationView(self.image.size, self.image.resize), num_workers=self.num_workers
-        )
-        starts = range(0, len(sources), self.batch_size)
-        return reader.read_all((np.arange(at, min(at + self.batch_size, len(sources))) for at in starts), epoch=0)
 
 
 def check_workers(num_workers: object, sharers: int = 1) -> int:

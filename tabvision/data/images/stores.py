@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.augment.geometry import Matrices, to_output
 from tabvision.data.images.cache import PictureCache
 from tabvision.data.images.decode import (
     ArrayPicture,
@@ -197,6 +198,23 @@ class BadFiles:
         found = sorted(self.reasons.items())
         columns = {"image": [file for file, _ in found], "reason": [reason for _, reason in found]}
         return pd.DataFrame(columns, dtype="str")
+
+
+def views_of(store: PictureStore, view: View, rows: NDArray[np.int64], epoch: int) -> Matrices:
+    """Return the matrices from the network's frame, -1 to 1, to pixels of each source, as the view shows it.
+
+    Shape:
+        - returns: (B, 3, 3) float64
+
+    Raises:
+        UnreadableImageError: A picture cannot be opened.
+    """
+    if not len(rows):
+        return np.empty((0, 3, 3))
+    held = store.places(rows)
+    shown = view.matrices([size for size, _ in held], rows, epoch)
+    whole: Matrices = np.stack([place for _, place in held]) @ shown @ to_output(view.size)
+    return whole / whole[:, 2:, 2:]
 
 
 def _tried(open_one: Callable[[], Picture]) -> Opened:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tabvision.data.base import Part, PartName, TensorDataModule
 from tabvision.data.loaders import TensorLoader
-from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler, with_drawn_rows, with_negatives
+from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
 from tabvision.data.ratings.rows import (
     Duplicates,
     Missing,
@@ -27,7 +27,6 @@ from tabvision.data.ratings.rows import (
 from tabvision.data.ratings.target import (
     IMPLICIT_TARGET,
     check_names,
-    check_part,
     check_present,
     check_schema,
     check_settings,
@@ -152,13 +151,9 @@ class CollabDataModule(TensorDataModule):
 
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """Codes of user and item of the pairs in a part that were taken, (2, P) int32; drawn negatives are left out."""
-        check_part(self.parts, part)
-        tensors, rows = self.parts[part]
-        pairs = tensors["categorical"][rows]
-        if self.rating is None:
-            pairs = pairs[tensors["target"][rows] == 1]
-        return pairs.T.contiguous()
+        """Codes of user and item of the pairs in a part, (2, P) int32."""
+        tensors, rows = self.part(part)
+        return tensors["categorical"][rows].T.contiguous()
 
     @override
     def baseline(self) -> dict[str, float]:
@@ -171,6 +166,14 @@ class CollabDataModule(TensorDataModule):
         if self.rating is not None:
             return loader
         return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
+
+    @override
+    def val_dataloader(self) -> Any:
+        return self._with_negatives("val") if "val" in self.parts else super().val_dataloader()
+
+    @override
+    def test_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # likewise
+        return self._with_negatives("test")
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
@@ -212,7 +215,7 @@ class CollabDataModule(TensorDataModule):
         titles: pd.DataFrame | None,
         title: str | None,
     ) -> Schema:
-        kinds = Kinds(continuous=(), categorical=(self.user, self.item), dates=(), left_out=(), notes=())
+        kinds = Kinds(categorical=(self.user, self.item))
         users, items = fit_features(training, kinds).categorical
         if titles is not None:
             with speaking(f"{type(self).__name__}, titles", keep=True):
@@ -244,8 +247,11 @@ class CollabDataModule(TensorDataModule):
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
+        self._unseen: NegativeSampler | None = None
         if self.rating is None:
-            self._add_negatives()
+            self._unseen = self._sampler_of_all()
+            (answer,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
+            self.frame = self.frame.assign(**{answer: yes})
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
         """Return a part from a source of its own. Ids may be missing: the unknown user or item answers."""
@@ -278,29 +284,18 @@ class CollabDataModule(TensorDataModule):
         sizes = {"num_users": len(users.vocabulary), "num_items": len(items.vocabulary)}
         return NegativeSampler(pairs[0].numpy(), pairs[1].numpy(), seed=self.seed, **sizes)
 
-    def _add_negatives(self) -> None:
-        """Gives validation and test rows pairs that were not taken; those of the source go to the end of the frame."""
-        everything = [self.known_pairs(), *(part.tensors["categorical"].T for part in self.parts.values())]
-        sampler = self._sampler(torch.cat(everything, dim=1))
+    def _with_negatives(self, part: PartName) -> TensorLoader | NegativeLoader:
+        """Return the batches of an evaluated part; without ratings each pair with others that were not taken."""
+        loader = self.loader(part)
+        return loader if self._unseen is None else NegativeLoader(loader, self._unseen, self.negatives, fixed=True)
+
+    def _sampler_of_all(self) -> NegativeSampler:
+        """Return what draws beside validation and test pairs: items that a user has not taken in any part."""
+        codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
+        sampler = self._sampler(torch.cat([*codes.values()]).T)
         if full := sampler.num_full():
             logger.info(f"Note: {count(full, 'user')} took every item, so what is drawn beside them was taken as well.")
-        own: dict[PartName, Tensor] = {}
-        for name in ("val", "test"):
-            if name not in self.parts:
-                continue
-            tensors, rows = self.parts[name]
-            if tensors["categorical"] is self._codes:
-                own[name] = rows
-            else:
-                drawn = with_negatives(tensors, {name: rows}, sampler, self.negatives, first=len(rows))
-                self.parts |= drawn[1]
-        source = self.parts["train"].tensors
-        items, parts = with_negatives(source, own, sampler, self.negatives, first=len(self.frame))
-        self.parts |= parts
-        rows = torch.cat([source["index"][some] for some in [*own.values(), torch.empty(0, dtype=torch.int64)]])
-        vocabulary = self.schema.categorical[1].vocabulary
-        drawn_rows = rows.repeat_interleave(self.negatives)
-        self.frame = with_drawn_rows(self.frame, (self.user, self.item), drawn_rows, items, vocabulary)
+        return sampler
 
     def _log_unknown(self) -> None:
         """Log the users and items of each part that training lacks."""

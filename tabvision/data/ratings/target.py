@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from tabvision.data.base import Part, PartName
 from tabvision.data.targets import fit_target, infer_task
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.schema import Schema, Target
@@ -116,17 +115,6 @@ def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """
     if missing := [name for name in columns if name not in frame.columns]:
         raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
-
-
-def check_part(parts: Mapping[PartName, Part], part: str) -> None:
-    """Refuses a part that there is not.
-
-    Raises:
-        BadValueError: It is not there.
-    """
-    if part not in parts:
-        remedy = "Pass split= a share such as 0.2" if part == "val" else "Name another part, or pass test= a table"
-        raise BadValueError(f"there is no {part} part, only {', '.join(parts)}", remedy)
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:

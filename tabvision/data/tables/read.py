@@ -119,14 +119,6 @@ def _check_file(path: Path) -> None:
     raise MissingFileError(f"no file {str(path)!r}", remedy)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _read_feather(path: Path) -> pd.DataFrame:
-    return pd.read_feather(path)
-
-
 def _read_json(path: Path) -> pd.DataFrame:
     # Not by pandas, which guesses dates from a column's name and numbers from text.
     text = path.read_text(encoding="utf-8")
@@ -137,10 +129,10 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 
 _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".feather": _read_feather,
-    ".arrow": _read_feather,
+    ".parquet": pd.read_parquet,
+    ".pq": pd.read_parquet,
+    ".feather": pd.read_feather,
+    ".arrow": pd.read_feather,
     ".json": _read_json,
     ".jsonl": _read_json,
 }

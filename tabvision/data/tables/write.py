@@ -88,11 +88,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def neutralize(text: pd.Series) -> pd.Series:
+def _neutralize(text: pd.Series) -> pd.Series:
     """Texts with a leading apostrophe where a spreadsheet would run them.
 
     Example:
-        >>> neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
+        >>> _neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
         ["'=1+1", '-5', 'a=b', nan]
     """
     return text.where(~text.str.match(_FORMULA).fillna(False).astype(bool), "'" + text)
@@ -100,7 +100,7 @@ def neutralize(text: pd.Series) -> pd.Series:
 
 def _write(frame: pd.DataFrame, path: Path, suffix: str, *, neutralized: bool) -> None:
     if suffix == ".csv":
-        _write_csv(frame, path, neutralize if neutralized else lambda text: text)
+        _write_csv(frame, path, _neutralize if neutralized else lambda text: text)
     elif suffix in (".parquet", ".pq"):
         frame.to_parquet(path, index=False)
     else:

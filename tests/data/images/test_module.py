@@ -148,7 +148,7 @@ def test_a_schema_can_be_used_again(photos: Path, tmp_path: Path) -> None:
     assert other.schema is data.schema
     assert next(iter(other.train_dataloader()))["image"].shape[2:] == (8, 10)
     assert other.image.resize == "squish"
-    assert other.image.spread == data.image.spread == (0.229, 0.224, 0.225)
+    assert other.image.std == data.image.std == (0.229, 0.224, 0.225)
 
 
 def test_one_picture_of_a_class_trains(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.tables.delimited import find_delimiter, read_csv, with_decimal_commas
+from tabvision.data.tables.delimited import _find_delimiter, _with_decimal_commas, read_csv
 from tabvision.errors import BadValueError
 
 
@@ -56,8 +56,8 @@ def test_an_unusual_delimiter_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_equal_numbers_of_two_delimiters_mean_the_usual_one() -> None:
-    assert find_delimiter("a,b;c") == ","
-    assert find_delimiter("a,b\tc", preferred="\t") == "\t"
+    assert _find_delimiter("a,b;c") == ","
+    assert _find_delimiter("a,b\tc", preferred="\t") == "\t"
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
@@ -179,13 +179,13 @@ def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(
 def test_a_comma_that_may_mean_something_else_stays_text(values: list[str]) -> None:
     frame = pd.DataFrame({"x": pd.Series(values, dtype="str")})
 
-    assert with_decimal_commas(frame) is frame
+    assert _with_decimal_commas(frame) is frame
 
 
 def test_one_column_settles_what_a_comma_before_three_digits_means() -> None:
     frame = pd.DataFrame({"x": ["1,234"], "y": ["0,5"]}, dtype="str")
 
-    assert with_decimal_commas(frame).to_numpy().tolist() == [[1.234, 0.5]]
+    assert _with_decimal_commas(frame).to_numpy().tolist() == [[1.234, 0.5]]
 
 
 def test_a_comma_within_quotes_of_a_comma_separated_file_stays_text(tmp_path: Path) -> None:
