@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import BadTypeError, BadValueError, listed
+from tabvision.errors import BadTypeError, listed
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema
 
@@ -154,17 +154,6 @@ class InputReader:
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
         return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows))
-
-
-def check_batch_size(batch_size: object) -> None:
-    """Raise if it is neither None nor a whole number from 1."""
-    problem, remedy = f"batch_size must be a whole number from 1, got {batch_size!r}", "Pass such as 64"
-    if batch_size is None:
-        return
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(problem, remedy)
-    if batch_size < 1:
-        raise BadValueError(problem, remedy)
 
 
 def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
