@@ -125,20 +125,19 @@ class InputReader:
         """
         if self.schema.image is None:
             return self._of_rows(source, encoding, labeled=labeled)
-        from tabvision.inference.images import ImageBatches, find_images
+        from tabvision.inference.images import ImageReader
 
-        found = find_images(source, self.schema, encoding=encoding, labeled=labeled)
-        images = ImageBatches(found.sources, self.schema, self.augment)
+        found = ImageReader(self.schema, self.augment, encoding)(source, labeled=labeled)
         if not self._has_columns:
-            num_rows = len(found.sources)
-            return Inputs(num_rows, images=images, index=found.index, frame=found.frame, shown=found.shown)
+            return found
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
             raise BadTypeError(
                 f"images alone came, and the model reads columns as well: {names}",
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
-        return replace(self._of_rows(found.frame), images=images, index=found.index, frame=found.frame)
+        rows = self._of_rows(found.frame)
+        return replace(found, arrays=rows.arrays, unseen=rows.unseen)
 
     def _of_rows(self, source: Rows, encoding: str | None = None, *, labeled: bool = False) -> Inputs:
         if not labeled:
