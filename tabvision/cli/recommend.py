@@ -52,14 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
             found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen, **least)
     for remark in remarks:
         print(remark.message)
-    print(found.to_string(index=False) if len(found) else nothing_left(arguments))
+    print(found.to_string(index=False) if len(found) else _nothing_left(arguments))
     if arguments.out:
         with speaking("tabvision recommend"):
             write_frame(found, arguments.out, overwrite=arguments.overwrite)
         print(arguments.out)
 
 
-def nothing_left(arguments: argparse.Namespace) -> str:
+def _nothing_left(arguments: argparse.Namespace) -> str:
     """Why there is no item to name."""
     if arguments.user is None:
         return "No other item has enough ratings to tell what it is like. Ask for fewer: --min-pairs 1"

@@ -144,7 +144,8 @@ class SupervisedModule(pl.LightningModule, ABC):
             setting: Its name, one of `own_settings`.
         """
         problem = f"it was trained with {cls.own_settings[setting]} of your own, which no checkpoint holds"
-        return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...)")
+        predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
+        return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...){predictor}")
 
     def _may_fuse(self) -> bool:
         """Lightning refuses to clip gradients for a fused optimizer under mixed precision."""

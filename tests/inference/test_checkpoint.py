@@ -267,7 +267,7 @@ def test_a_body_of_the_users_own_is_asked_for_and_takes_the_weights(tmp_path: Pa
     path, body = with_own_body(tmp_path / "own.ckpt")
     again = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
 
-    with pytest.raises(BadValueError, match=r"trained with a body of your own.*or Predictor\(path, body=...\)"):
+    with pytest.raises(BadValueError, match=r"trained with a body of your own.*Predictor\(path, body=...\)"):
         open_checkpoint(path)
     open_checkpoint(path, body=again)
 

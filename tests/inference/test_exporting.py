@@ -21,7 +21,7 @@ from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference import exporting as under_test
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.exporting import Answering, random_inputs
+from tabvision.inference.exporting import _Answering, _random_inputs
 from tabvision.inference.onnx_predictor import KEY
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
@@ -113,7 +113,7 @@ def test_a_table_of_one_kind_of_column_is_exported(kept: tuple[str, ...], tmp_pa
 
 def test_a_pt2_file_is_asked_with_torch_alone(tmp_path: Path) -> None:
     path, _, module = trained("multiclass")
-    inputs = random_inputs(module.schema, 6, torch.Generator().manual_seed(3))
+    inputs = _random_inputs(module.schema, 6, torch.Generator().manual_seed(3))
 
     export(path, tmp_path / "model.pt2")
 
@@ -121,7 +121,7 @@ def test_a_pt2_file_is_asked_with_torch_alone(tmp_path: Path) -> None:
     program = torch.export.load(tmp_path / "model.pt2", extra_files=facts)
     answers = program.module()(*inputs.values())
     with torch.no_grad():
-        torch.testing.assert_close(answers, Answering(module.eval(), Calibration())(*inputs.values()))
+        torch.testing.assert_close(answers, _Answering(module.eval(), Calibration())(*inputs.values()))
     assert json.loads(facts[KEY])["schema"] == module.schema.to_dict()
 
 
@@ -209,4 +209,4 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_module_without_inputs_is_refused() -> None:
     schema = trained("binary")[2].schema
     with pytest.raises(BadValueError, match="the module reads no column and no image"):
-        under_test.input_names(type(schema)(target=schema.target))
+        under_test._input_names(type(schema)(target=schema.target))

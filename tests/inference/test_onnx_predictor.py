@@ -262,7 +262,7 @@ def test_wrong_rows_are_refused() -> None:
 
 @pytest.mark.parametrize(("batch_size", "error"), [(0, BadValueError), (2.5, BadTypeError), (True, BadTypeError)])
 def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"OnnxPredictor: batch_size must be (at least 1|a whole number), got"):
+    with pytest.raises(error, match=r"OnnxPredictor: batch_size must be .*, got"):
         asked().predict(raw(), batch_size=batch_size)
 
 

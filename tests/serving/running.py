@@ -13,7 +13,7 @@ import httpx
 from tabvision.inference import Predictor
 from tabvision.serving.app import Answerer, create_app
 from tabvision.serving.requests import Limits
-from tabvision.serving.server import LOOPBACK, listen, make_server
+from tabvision.serving.server import LOOPBACK, _make_server, listen
 from tests.inference.trained import trained
 
 
@@ -26,7 +26,7 @@ def model(target: str = "binary") -> Predictor:
 def running(answerer: Answerer | None = None, limits: Limits | None = None) -> Iterator[httpx.Client]:
     """A client of a server in a thread."""
     listening = listen("127.0.0.1", 0)
-    server = make_server(create_app(answerer or model(), limits, hosts=LOOPBACK))
+    server = _make_server(create_app(answerer or model(), limits, hosts=LOOPBACK))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
