@@ -26,17 +26,16 @@ def uniforms(seed: int, epoch: int, index: NDArray[np.int64], num: int) -> NDArr
         - returns: (B, num) float64
 
     Source:
-        The finalizer of SplitMix64 (Steele, Lea, Flood 2014) over a counter: seed, epoch, row and place each enter by
-        one step of the golden ratio times 2**64.
+        SplitMix64, see `random_bits`: seed, epoch, row and position each enter as a counter.
 
     Example:
         >>> rows = np.array([7, 8])
         >>> bool((uniforms(0, 3, rows, 2)[1] == uniforms(0, 3, rows[1:], 2)).all())
         True
     """
-    key = _mixed(_mixed(_word(seed)) + _GOLDEN * _word(epoch))
-    rows = _mixed(key + _GOLDEN * np.asarray(index).astype(np.uint64))
-    words = _mixed(rows[:, None] + _GOLDEN * np.arange(1, num + 1, dtype=np.uint64))
+    key = random_bits(random_bits(_word(seed), _word(0)), _word(epoch))
+    rows = random_bits(key, np.asarray(index).astype(np.uint64))
+    words = random_bits(rows[:, None], np.arange(1, num + 1, dtype=np.uint64))
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -45,10 +44,25 @@ def _word(number: int) -> NDArray[np.uint64]:
     return np.array([number % 2**64], dtype=np.uint64)
 
 
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return 64 random bits for each key and counter.
+
+    Shape:
+        - key: one that broadcasts against the counter's
+        - counter: (*) uint64
+        - returns: (*) uint64
+
+    Source: SplitMix64 (Steele, Lea, Flood 2014), its finalizer over a counter.
+
+    Example:
+        >>> hex(random_bits(np.array([0], np.uint64), np.array([1], np.uint64))[0])  # the generator's first number
+        '0xe220a8397b1dcdaf'
+    """
+    words: NDArray[np.uint64] = key + _GOLDEN * counter
     for shift, factor in _STAGES:
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
-    return words ^ (words >> np.uint64(31))
+    bits: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
+    return bits
 
 
 def stretched(draws: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

@@ -126,6 +126,7 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
 
     Args:
         name: The public class, function or command; "" in a decorated method for the name of the object's class.
+        keep: Whether the name stays, whatever an outer block says, for a part of the input ("CollabDataModule, titles").
 
     Example:
         >>> @speaking("lr_find")
@@ -137,8 +138,8 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
         tabvision.errors.BadValueError: lr_find: num_steps must be at least 10, got 3. Pass more.
     """
 
-    def __init__(self, name: str = "") -> None:
-        self.name = name
+    def __init__(self, name: str = "", *, keep: bool = False) -> None:
+        self.name, self.keep = name, keep
 
     def __enter__(self) -> None:
         pass
@@ -146,8 +147,8 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, TabvisionError) and not error.has_own_speaker:
-            error.speaker = self.name
+        if isinstance(error, TabvisionError):
+            self._name(error, self.name)
 
     def __call__(self, function: Function) -> Function:
         """The function, speaking."""
@@ -157,11 +158,14 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
             try:
                 return function(*args, **kwargs)
             except TabvisionError as error:
-                if not error.has_own_speaker:
-                    error.speaker = self.name or type(args[0]).__name__
+                self._name(error, self.name or type(args[0]).__name__)
                 raise
 
         return cast("Function", spoken)
+
+    def _name(self, error: TabvisionError, name: str) -> None:
+        if not error.has_own_speaker:
+            error.speaker, error.has_own_speaker = name, self.keep
 
 
 def accepting_who(function: Function) -> Function:

@@ -12,6 +12,7 @@ import numpy as np
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, accepting_who
 
 Kind = TypeVar("Kind")
+Label = str | int | float | bool  # a class, or a value of a category
 
 
 def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], object] | None = None) -> Kind:
@@ -35,7 +36,7 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         if isinstance(error.__cause__, TabvisionError):  # a dataclass's own check, which says more
             raise error.__cause__ from None
-        raise BadValueError(f"the facts do not fit: {error}", "Pass what to_dict wrote") from error
+        raise BadValueError(f"the facts of a {kind.__name__} do not fit: {error}", "Pass what to_dict wrote") from error
 
 
 @accepting_who

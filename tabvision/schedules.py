@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
+from tabvision.checks import check_fraction, check_least, is_number, is_whole
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, count, listed
 
 Convention = Literal["fastai", "torch"]
@@ -171,32 +172,22 @@ def check_rates(rates: Rates, *, groups_known: bool = True) -> None:
             and names them.
     """
     if not groups_known and isinstance(rates, list):
-        rates = [1.0 if _is_number(rate) else rate for rate in rates]  # the signs wait, the kinds do not
+        rates = [1.0 if is_number(rate) else rate for rate in rates]  # the signs wait, the kinds do not
     elif not groups_known and isinstance(rates, tuple) and len(rates) == 2:
-        rates = (1.0 if _is_number(rates[0]) else rates[0], 1.0 if _is_number(rates[1]) else rates[1])
+        rates = (1.0 if is_number(rates[0]) else rates[0], 1.0 if is_number(rates[1]) else rates[1])
     spread_rates(rates, len(rates) if isinstance(rates, list) else 1)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @accepting_who
 def check_share(name: str, value: object) -> None:
     """Raises a sentence unless the value is a number in (0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
-    if not 0 < value < 1:
-        raise BadValueError(f"{name} must lie in (0, 1), got {value!r}", "Pass a share such as 0.25")
+    check_fraction(name, value, "()")
 
 
 @accepting_who
 def check_divisor(name: str, value: object) -> None:
     """Raises a sentence unless the value is a number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
-    if not 1 <= value < math.inf:
-        raise BadValueError(f"{name} must be at least 1, got {value!r}", "Leave it out for the default")
+    check_least(name, value, 1)
 
 
 def even_multiples(low: float, high: float, number: int) -> list[float]:
@@ -237,7 +228,7 @@ def _parse_rates(text: str) -> float | tuple[float | None, float]:
 
 
 def _checked_rate(rate: object, groups: str = "") -> float:
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
+    if not is_number(rate):
         raise BadTypeError(f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
     if not 0 < rate < math.inf:
         problem = f"a learning rate must be above zero, got {rate!r}{groups}"
@@ -270,16 +261,13 @@ def as_stages(stages: object) -> Stages:
         (((0, 1), (2, None)), ((0, 1), (3, None)))
     """
     remedy = 'Pass the number of frozen epochs, or such as {0: 1, 2: 2, 4: "all"}'
-    if isinstance(stages, int) and not isinstance(stages, bool):
+    if is_whole(stages):
         stages = {0: 1, stages: "all"} if stages != 0 else {0: "all"}
     if not isinstance(stages, Mapping):
         raise BadTypeError(f"stages must be a whole number or a mapping, got {stages!r}", remedy)
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
-        whole = isinstance(epoch, int) and (
-            number == "all" or (isinstance(number, int) and not isinstance(number, bool))
-        )
-        if not whole:
+        if not isinstance(epoch, int) or not (number == "all" or is_whole(number)):
             raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
             problem = f"a stage starts at an epoch from 0 and trains one group at least, got {epoch}: {number!r}"

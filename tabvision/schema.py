@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 from tabvision.errors import count, speaking
+from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
 from tabvision.plain import from_plain
 from tabvision.schema_formats import accepting_spread, read_facts
+from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
 from tabvision.tasks import Task
 
-Label = str | int | float | bool
 DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
@@ -105,6 +106,9 @@ class Date:
     format: Literal["iso"] = "iso"
 
 
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet's photos
+
+
 @accepting_spread
 @dataclass(frozen=True, kw_only=True)
 class Image:
@@ -136,23 +140,6 @@ class LeftOut:
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What is predicted.
-
-    Args:
-        columns: One column, or several for several numbers or labels.
-        task: What kind of target it is, fitted to the training rows.
-        classes: The user's labels in code order; empty for numbers.
-        separator: What parts the labels in one multi-label column, or None.
-    """
-
-    columns: tuple[str, ...]
-    task: Task
-    classes: tuple[Label, ...] = ()
-    separator: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,3 +33,8 @@ def ratings_data(frame: pd.DataFrame | None = None, **overrides: Any) -> CollabD
     """A quiet datamodule of made-up ratings."""
     settings: dict[str, Any] = {"user": "who", "item": "film", "rating": "stars", "batch_size": 32, "verbose": False}
     return CollabDataModule(made_ratings() if frame is None else frame, **(settings | overrides))
+
+
+def rows_of(data: CollabDataModule) -> set[int]:
+    """The row numbers in the source of everything that a datamodule uses."""
+    return {row for part in data.parts.values() for row in part.tensors["index"][part.rows].tolist()}

@@ -17,10 +17,9 @@ LIBRARY = "tabvision"
 
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
-    {"batch", "errors", "lazy", "logs"},
-    # plain data to dataclasses; old schemas; the metrics that tasks hand out; a process's random generators; whether a graph
-    # is recorded
-    {"plain", "metrics", "random_state", "tracing", "counter_random", "schema_formats"},
+    {"batch", "errors", "lazy", "lightning", "logs"},
+    # plain data to dataclasses; the metrics that tasks hand out; random generators; whether a graph is recorded; old schemas
+    {"plain", "checks", "metrics", "random_state", "tracing", "counter_random", "schema_formats"},
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},
@@ -34,14 +33,17 @@ RANKS = (
 RANK_OF = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 SAME_RANK = {("schema", "tasks")}  # (who, what): a schema holds its target's task
 
+LIGHTNING_DOOR = ("lightning",)
 LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "cli")
 # What may import a third party, as prefixes below tabvision; an empty tuple means nowhere.
 DOORS: dict[str, tuple[str, ...]] = {
     "timm": ("nets.backbones",),
     "torchvision.models": ("nets.backbones",),
-    "pytorch_lightning": LIGHTNING_PARTS,
+    "pytorch_lightning": LIGHTNING_DOOR,
+    "lightning_fabric": LIGHTNING_DOOR,
+    "lightning_utilities": LIGHTNING_DOOR,
     "lightning": (),  # the same framework under a second name: one is enough
-    "lightning_fabric": LIGHTNING_PARTS,
+    "tabvision.lightning": LIGHTNING_PARTS,
     "matplotlib": ("plots",),
     "jinja2": ("report",),
     "onnx": ("inference.exporting",),
@@ -197,7 +199,10 @@ def _is_import_call(function: ast.expr) -> bool:
         ("nets.heads", "from torchvision import models", "outside its door"),
         ("nets.heads", "import torchvision", "opens torchvision.models"),
         ("nets.heads", "import timm", "outside its door"),
-        ("nets.heads", "import pytorch_lightning as pl", "outside its door"),
+        ("callbacks.one_cycle", "import pytorch_lightning as pl", "outside its door"),
+        ("callbacks.one_cycle", "from lightning_utilities.core.rank_zero import rank_zero_info", "outside its door"),
+        ("nets.heads", "from tabvision import lightning as pl", "outside its door"),
+        ("nets.heads", "from tabvision.lightning import Callback", "outside its door"),
         ("data.x", "from lightning.pytorch import Trainer", "outside its door"),
         ("interpret.confusion", "import matplotlib.pyplot as plt", "outside its door"),
         ("plots.curves", "import jinja2", "outside its door"),
@@ -230,7 +235,10 @@ def test_a_broken_rule_is_found(module: str, source: str, problem: str) -> None:
         ("data.images", "from torchvision.io import decode_image"),
         ("nets.backbones", "import timm\nfrom torchvision.models import resnet18"),
         ("nets.heads", "if TYPE_CHECKING:\n    from pytorch_lightning import Trainer"),
-        ("callbacks.one_cycle", "import pytorch_lightning as pl\nfrom tabvision.modules import SupervisedModule"),
+        (
+            "callbacks.one_cycle",
+            "from tabvision import lightning as pl\nfrom tabvision.modules import SupervisedModule",
+        ),
         ("report.page", "import jinja2\nfrom tabvision.plots import curves"),
         ("cli.__init__", "from tabvision import __version__\nfrom tabvision.data import x"),
     ],
@@ -252,6 +260,8 @@ HEAVY = ("torch", "pandas", "pytorch_lightning", "pyarrow")
         ("import tabvision.preprocess", ("torch", "pytorch_lightning")),
         ("import tabvision.data.tables.read, tabvision.data.tables.write", ("torch", "pytorch_lightning")),
         ("from tabvision.inference import OnnxPredictor", ("torch", "pytorch_lightning")),
+        ("from tabvision.modules import TabularModule", ("cv2", "timm", "tabvision.nets.backbones")),
+        ("from tabvision.callbacks import OneCycle", ("cv2", "tabvision.augment", "tabvision.callbacks.mixing")),
     ],
 )
 def test_importing_a_light_part_loads_nothing_heavy(statement: str, absent: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """Errors: one sentence, catchable both ways, whole after a trip between processes."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,16 +12,18 @@ from tabvision.errors import (
     MissingFileError,
     TabvisionError,
     UnknownNameError,
+    accepting_who,
     closest,
     count,
+    speaking,
 )
 
 ERRORS = [
-    (BadValueError("A", "must be 1, got 2", "Pass 1"), ValueError),
-    (BadTypeError("A", "must be a number, got 'x'", "Pass a number"), TypeError),
-    (MissingFileError("A", "no file at 'x'", "Pass a path"), FileNotFoundError),
-    (UnknownNameError("A", "optimizer", "sdg", ["sgd", "adam"]), ValueError),
-    (MissingColumnsError("A", ["age"], ["Age"], "Add it"), ValueError),
+    (BadValueError("must be 1, got 2", "Pass 1"), ValueError),
+    (BadTypeError("must be a number, got 'x'", "Pass a number"), TypeError),
+    (MissingFileError("no file at 'x'", "Pass a path"), FileNotFoundError),
+    (UnknownNameError("optimizer", "sdg", ["sgd", "adam"]), ValueError),
+    (MissingColumnsError(["age"], ["Age"], "Add it"), ValueError),
 ]
 
 
@@ -31,18 +34,81 @@ def test_an_error_is_ours_and_the_builtin_that_users_expect(error: TabvisionErro
 
 
 @pytest.mark.parametrize("error", [error for error, _ in ERRORS], ids=lambda value: type(value).__name__)
-def test_an_error_says_the_same_after_pickling(error: TabvisionError) -> None:
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
-    assert str(error).startswith("A: ")
+def test_an_error_says_the_same_after_pickling_and_keeps_its_speaker(error: TabvisionError) -> None:
+    spoken = pickle.loads(pickle.dumps(error))
+    with pytest.raises(type(error)), speaking("A"):
+        raise spoken
+    again = pickle.loads(pickle.dumps(spoken))
+
+    assert str(again) == str(spoken) == f"A: {error}"
+    assert again.speaker == "A"
+    assert again.args == error.args
     assert str(error).endswith(".")
 
 
+def refuse() -> None:
+    raise BadValueError("must be 1, got 2", "Pass 1")
+
+
+def test_the_outermost_speaker_wins() -> None:
+    with (
+        pytest.raises(BadValueError, match=r"^Outer: must be 1, got 2\. Pass 1\.$"),
+        speaking("Outer"),
+        speaking("Inner"),
+    ):
+        refuse()
+
+
+def test_an_error_raised_in_a_thread_is_spoken_by_who_waits_for_it() -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(BadValueError, match=r"^Outer: "), speaking("Outer"):
+        pool.submit(refuse).result()
+
+
+def test_a_decorated_method_speaks_as_the_class_of_its_object() -> None:
+    class Base:
+        @speaking()
+        def run(self) -> None:
+            refuse()
+
+    class Own(Base):
+        pass
+
+    with pytest.raises(BadValueError, match=r"^Own: "):
+        Own().run()
+
+
+def test_a_part_of_the_input_keeps_its_name() -> None:
+    with pytest.raises(BadValueError, match=r"^Data, titles: "), speaking("Data"), speaking("Data, titles", keep=True):
+        refuse()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (BadValueError("A", "must be 1, got 2", "Pass 1"), "A: must be 1, got 2. Pass 1."),
+        (MissingFileError("A", "no file at 'x'", "Pass a path"), "A: no file at 'x'. Pass a path."),
+        (UnknownNameError("A", "color", "rod", ["red"]), "A: no color named 'rod'. Choices: red."),
+        (MissingColumnsError("A", ["b"], ["c"], "Add it"), "A: the frame lacks 1 column: 'b'. Add it."),
+    ],
+)
+def test_an_error_that_is_given_its_speaker_first_keeps_it(error: TabvisionError, sentence: str) -> None:
+    with pytest.raises(type(error)), speaking("Outer"):
+        raise pickle.loads(pickle.dumps(error))
+
+    assert str(error) == sentence
+
+
+def test_functions_that_took_who_take_it_for_one_more_version() -> None:
+    with pytest.warns(DeprecationWarning, match="`who` goes with 0.3"), pytest.raises(BadValueError, match=r"^here: "):
+        accepting_who(speaking("refuse")(refuse))(who="here")  # type: ignore[call-arg]
+
+
 def test_close_names_come_first() -> None:
-    assert str(UnknownNameError("A", "optimizer", "sdg", ["adam", "sgd"])).endswith("Choices: sgd, adam.")
+    assert str(UnknownNameError("optimizer", "sdg", ["adam", "sgd"])).endswith("Choices: sgd, adam.")
 
 
 def test_many_missing_columns_are_counted_and_cut() -> None:
-    text = str(MissingColumnsError("A", [f"x{i}" for i in range(20)], ["y"], "Add them"))
+    text = str(MissingColumnsError([f"x{i}" for i in range(20)], ["y"], "Add them"))
 
     assert "lacks 20 columns" in text
     assert "and 12 more" in text

@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.lazy import lazy_names
 
-PACKAGES = ("tabvision.data", "tabvision.inference", "tabvision.serving")
+PACKAGES = ("tabvision.callbacks", "tabvision.data", "tabvision.inference", "tabvision.modules", "tabvision.serving")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -62,7 +62,7 @@ def training_matrices(
     turned[:, 1, 0] *= width / height
     zoomed = turned @ _zoom(settings, draws[:, 9:13])
     frame = _perspective(settings, draws[:, 13:17]) @ zoomed @ _crop(settings, draws[:, 17:])
-    return region @ frame @ _from_output(size)
+    return region @ frame @ from_output(size)
 
 
 def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
@@ -83,7 +83,7 @@ def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tupl
         [5.0, 0.0]
     """
     center = np.full((len(source_sizes), 2), 0.5)
-    return _region(resize, source_sizes, size, place=center) @ _from_output(size)
+    return _region(resize, source_sizes, size, place=center) @ from_output(size)
 
 
 def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
@@ -174,8 +174,13 @@ def to_output(size: tuple[int, int]) -> Matrices:
     return np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
 
 
-def _from_output(size: tuple[int, int]) -> Matrices:
-    """Output pixel to unit frame."""
+def from_output(size: tuple[int, int]) -> Matrices:
+    """Return the matrix from the output's pixels to its frame, -1 to 1 from edge to edge: `to_output`'s inverse.
+
+    Example:
+        >>> (from_output((4, 8)) @ [-0.5, 3.5, 1]).tolist()
+        [-1.0, 1.0, 1.0]
+    """
     height, width = size
     return np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
 

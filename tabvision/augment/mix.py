@@ -32,58 +32,6 @@ def blend_rows(values: Tensor, shares: Tensor, order: Tensor) -> Tensor:
     return torch.lerp(values[order], values, own)
 
 
-def mixup(images: Tensor, targets: Tensor, lam: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures and targets blended, each row with another.
-
-    Args:
-        images: Pictures, or any rows of numbers.
-        targets: Class shares or numbers.
-        lam: What each row keeps of itself, in [0, 1].
-        order: The row that each is blended with.
-
-    Shape:
-        - images: (B, ...) float
-        - targets: (B, ...) float
-        - lam: (B,) float
-        - order: (B,) int64
-
-    Source:
-        Zhang, Cisse, Dauphin, Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization".
-
-    Example:
-        >>> images, targets = mixup(torch.eye(2), torch.eye(2), torch.tensor([0.75, 1.0]), torch.tensor([1, 0]))
-        >>> images.tolist()
-        [[0.75, 0.25], [0.0, 1.0]]
-    """
-    return blend_rows(images, lam, order), blend_rows(targets, lam, order)
-
-
-def cutmix(images: Tensor, targets: Tensor, box: Box, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures with a box from another picture, targets by the share of the area.
-
-    Args:
-        images: Pictures.
-        targets: Class shares or numbers.
-        box: (top, bottom, left, right) in pixels.
-        order: The picture that each one's box comes from.
-
-    Shape:
-        - images: (B, C, H, W)
-        - targets: (B, ...) float
-        - order: (B,) int64
-
-    Source:
-        Yun, Han, Oh, Chun, Choe, Yoo 2019, "CutMix: Regularization Strategy to Train Strong Classifiers".
-
-    Example:
-        >>> pictures = torch.tensor([[[[0.0, 0.0]]], [[[1.0, 1.0]]]])
-        >>> cutmix(pictures, torch.eye(2), (0, 1, 1, 2), torch.tensor([1, 0]))[1].tolist()
-        [[0.5, 0.5], [0.5, 0.5]]
-    """
-    shares = torch.full((len(images),), kept_share(box, (images.shape[-2], images.shape[-1])), device=images.device)
-    return paste(images, box, order), blend_rows(targets, shares, order)
-
-
 def paste(images: Tensor, box: Box, order: Tensor) -> Tensor:
     """Pictures with a box from another picture; a new tensor.
 

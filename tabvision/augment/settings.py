@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 
+NUM_OWN_DRAWS = 16  # random numbers a row for the function of the user's own
 _SHARES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
 # name: (lowest, highest, whether the highest itself is allowed)
 _RANGES = {
@@ -46,9 +47,13 @@ class Augmentation:
         ratio: Least and largest width to height of that crop, where 1 is the shape of the network's input.
         erase: Probability that a box is covered with noise.
         erase_area: Largest share of the area that the box covers, in [0, 1].
+        own: A function of your own that varies each training batch on its device, after everything above except the noise of
+            `erase`. It takes the images, (B, 3, H, W) uint8, and 16 random numbers in [0, 1] a row, (B, 16) float32, which
+            depend on seed, epoch and row alone, and returns images of the same shape and type. Where the target is points,
+            it must leave them in their places. A checkpoint does not hold it, and answering does not need it.
 
     Raises:
-        BadTypeError: A strength is no number.
+        BadTypeError: A strength is no number, or `own` is no function.
         BadValueError: A strength out of range.
 
     Source:
@@ -74,12 +79,13 @@ class Augmentation:
     ratio: tuple[float, float] = (1.0, 1.0)
     erase: float = 0.0
     erase_area: float = 0.3
+    own: Callable[..., Any] | None = None
 
     @speaking()
     def __post_init__(self) -> None:
         """Checks every strength."""
         for field in dataclasses.fields(self):
-            if field.name != "ratio":
+            if field.name not in ("ratio", "own"):
                 number = _checked_number(field.name, getattr(self, field.name))
                 object.__setattr__(self, field.name, number)
         for name in _SHARES:
@@ -90,10 +96,13 @@ class Augmentation:
             problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
             raise BadValueError(problem, "Pass the least share of the area to keep, such as 0.75")
         object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
+        if self.own is not None and not callable(self.own):
+            raise BadTypeError(f"own must be a function, got {self.own!r}", "Pass a function of images and numbers")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data."""
-        return {**dataclasses.asdict(self), "ratio": list(self.ratio)}
+        """Return the settings as plain data, without `own`, which is none."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "own"]
+        return {name: getattr(self, name) for name in names} | {"ratio": list(self.ratio)}
 
     @classmethod
     @speaking("Augmentation")
@@ -150,8 +159,10 @@ PRESETS = {
 
 
 @speaking("Augmentation")
-def augmentation_named(value: str | Augmentation | Mapping[str, Any] | None) -> Augmentation:
-    """The settings that a preset's name, a mapping of changes or None (no augmentation) stands for.
+def augmentation_named(value: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None) -> Augmentation:
+    """Return the settings that a preset's name, a mapping of changes or None (no augmentation) stands for.
+
+    A function stands for itself alone: `Augmentation.own` with every other strength 0.
 
     Raises:
         BadTypeError: None of these.
@@ -168,6 +179,8 @@ def augmentation_named(value: str | Augmentation | Mapping[str, Any] | None) -> 
         return PRESETS["none"]
     if isinstance(value, Mapping):
         return Augmentation.from_dict(value)
+    if callable(value):
+        return dataclasses.replace(PRESETS["none"], own=value)
     if not isinstance(value, str):
         remedy = f"Pass one of {', '.join(PRESETS)}, or tabvision.augment.Augmentation(rotate=20)"
         raise BadTypeError(f"augment must be a name, settings or a mapping, got {value!r}", remedy)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.augment.geometry import Matrices, jacobian, rescaled
+from tabvision.augment.geometry import Matrices, from_output, jacobian, rescaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,9 +169,8 @@ def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: t
     if block != (1, 1):
         values = functional.avg_pool2d(values, block)
         matrices = rescaled(matrices, (1 / down, 1 / across))
-    height, width = values.shape[-2:]
-    in_frame = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
-    grid = _grid(torch.from_numpy(in_frame @ matrices).to(values.device, torch.float32), size)
+    in_frame = from_output((values.shape[-2], values.shape[-1])) @ matrices
+    grid = _grid(torch.from_numpy(in_frame).to(values.device, torch.float32), size)
     return functional.grid_sample(values, grid, "bilinear", _TORCH_PADS[pad], align_corners=False)
 
 

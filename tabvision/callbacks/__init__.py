@@ -1,12 +1,20 @@
-"""Callbacks, each the owner of one quantity; they serve any LightningModule."""
+"""Callbacks, each the owner of one quantity; they serve any LightningModule.
 
-from tabvision.callbacks.discriminative_lr import DiscriminativeLR
-from tabvision.callbacks.exact_resume import ExactResume
-from tabvision.callbacks.fine_tune import FineTune
-from tabvision.callbacks.mixing import CutMix, MixUp
-from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, OneCycle
-from tabvision.callbacks.progressive_resize import ProgressiveResize
-from tabvision.callbacks.unfreeze import Unfreeze
+Each name is imported when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from tabvision.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tabvision.callbacks.discriminative_lr import DiscriminativeLR
+    from tabvision.callbacks.exact_resume import ExactResume
+    from tabvision.callbacks.fine_tune import FineTune
+    from tabvision.callbacks.mixing import CutMix, MixUp
+    from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, OneCycle
+    from tabvision.callbacks.progressive_resize import ProgressiveResize
+    from tabvision.callbacks.unfreeze import Unfreeze
 
 __all__ = [
     "CosineRestarts",
@@ -20,3 +28,18 @@ __all__ = [
     "ProgressiveResize",
     "Unfreeze",
 ]
+
+_PLACES = {
+    "CosineRestarts": "one_cycle",
+    "CutMix": "mixing",
+    "DiscriminativeLR": "discriminative_lr",
+    "ExactResume": "exact_resume",
+    "FineTune": "fine_tune",
+    "FlatCosine": "one_cycle",
+    "MixUp": "mixing",
+    "OneCycle": "one_cycle",
+    "ProgressiveResize": "progressive_resize",
+    "Unfreeze": "unfreeze",
+}
+if not TYPE_CHECKING:  # a type checker sees the imports above
+    __getattr__ = lazy_names(__name__, _PLACES)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import final
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
+from tabvision.checks import check_least
 from tabvision.errors import speaking
+from tabvision.lightning import Callback
 from tabvision.nets.layer_groups import LayerGroup
-from tabvision.schedules import Rates, check_divisor, check_rates, rates_like, spread_rates
+from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 
 @final
@@ -40,7 +41,7 @@ class DiscriminativeLR(Callback):
     @speaking()
     def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
         check_rates(lr, groups_known=False)
-        check_divisor("body_ratio", body_ratio)
+        check_least("body_ratio", body_ratio, 1)
         self.lr = lr
         self.body_ratio = body_ratio
         self.groups = groups

@@ -6,14 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
-import pytorch_lightning as pl
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loops.fit_loop import _FitLoop
 from torch import distributed
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.errors import BadValueError
+from tabvision.lightning import Callback, FitLoop, TorchCheckpointIO, rank_zero_warn
 from tabvision.random_state import random_state, set_random_state
 
 
@@ -121,7 +119,7 @@ class ExactResume(Callback):
         if self._inside_epoch:
             remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
             raise BadValueError(f"{problem}, inside an epoch", remedy)
-        pl.utilities.rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
+        rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
         self._saved = []
 
 
@@ -175,7 +173,7 @@ def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
     return True
 
 
-def leave_ended_epoch(loop: _FitLoop) -> None:
+def leave_ended_epoch(loop: FitLoop) -> None:
     """Lets a loop that goes on from an epoch's end begin the next one.
 
     Under `max_steps` Lightning takes the ended epoch for an unfinished one: it passes through it again without training.
@@ -187,13 +185,13 @@ def leave_ended_epoch(loop: _FitLoop) -> None:
     stop_restarting(loop)
 
 
-def stop_restarting(loop: _FitLoop) -> None:
+def stop_restarting(loop: FitLoop) -> None:
     """Tells a loop that it no longer resumes; its own setter takes every value for True under `max_steps`."""
     loop._restarting = False  # noqa: SLF001 - a test guards it
     loop.epoch_loop.restarting = False
 
 
-def skip_training(loop: _FitLoop) -> None:
+def skip_training(loop: FitLoop) -> None:
     """Lets a loop that goes on from an epoch's last step end the epoch, validated first where that is due."""
     epoch = loop.epoch_loop
     epoch.val_loop.batch_progress.total.reset()  # read already

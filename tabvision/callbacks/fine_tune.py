@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any, final
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.checks import check_fraction, check_least, check_whole
+from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import Callback
 from tabvision.schedules import (
     Setting,
-    check_divisor,
     check_rates,
-    check_share,
     even_multiples,
     one_cycle,
     spread_rates,
@@ -71,14 +70,11 @@ class FineTune(Schedule):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(groups)
-        if isinstance(freeze_epochs, bool) or not isinstance(freeze_epochs, int):
-            raise BadTypeError(f"freeze_epochs must be a whole number, got {freeze_epochs!r}", "Pass 1")
-        if freeze_epochs < 0:
-            raise BadValueError(f"freeze_epochs must be at least 0, got {freeze_epochs}", "Pass 1")
+        check_whole("freeze_epochs", freeze_epochs, 0)
         check_rates(base_lr)
-        check_share("pct_start", pct_start)
+        check_fraction("pct_start", pct_start, "()")
         for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
-            check_divisor(name, value)
+            check_least(name, value, 1)
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
         self._last: float | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 
+from tabvision import lightning as pl
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.nets.layer_groups import LayerGroup
 

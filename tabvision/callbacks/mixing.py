@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import MutableMapping, MutableSequence, Sequence
 from typing import Any, final
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.lightning import Callback
 from tabvision.tasks import Task
 
 Key = str | int
@@ -35,6 +35,7 @@ class Mixing(Callback, ABC):
 
     blends: tuple[str, ...]  # the inputs of a tabvision batch that can be blended this way
 
+    @speaking()
     def __init__(
         self,
         alpha: float,
@@ -45,11 +46,11 @@ class Mixing(Callback, ABC):
         inputs: Sequence[Key] | None = None,
         target: Key | None = None,
     ) -> None:
-        _check_alpha(alpha)
-        _check_whole("seed", seed, 0)
-        _check_whole("off_epochs", off_epochs, 0)
+        check_positive("alpha", alpha)
+        check_whole("seed", seed, 0)
+        check_whole("off_epochs", off_epochs, 0)
         if num_classes is not None:
-            _check_whole("num_classes", num_classes, 2)
+            check_whole("num_classes", num_classes, 2)
         self.alpha = alpha
         self.seed = seed
         self.off_epochs = off_epochs
@@ -178,6 +179,7 @@ class MixUp(Mixing):
 
     blends = ("image", "continuous")
 
+    @speaking()
     def __init__(
         self,
         alpha: float = 0.4,
@@ -231,6 +233,7 @@ class CutMix(Mixing):
 
     blends = ("image",)
 
+    @speaking()
     def __init__(
         self,
         alpha: float = 1.0,
@@ -275,17 +278,3 @@ def _blend_weights(batch: MutableMapping[str, Any], shares: Tensor, order: Tenso
     own = shares.to(weights) * weights
     batch["weight"] = blend_rows(weights, shares, order)
     return torch.where(batch["weight"] > 0, own / batch["weight"], shares.to(weights))
-
-
-def _check_alpha(alpha: object) -> None:
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        raise BadTypeError(f"alpha must be a number, got {alpha!r}", "Leave it out for the default")
-    if not 0 < alpha < math.inf:
-        raise BadValueError(f"alpha must be above 0, got {alpha!r}", "Leave it out for the default")
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(f"{name} must be a whole number, got {value!r}", "Leave it out for the default")
-    if value < least:
-        raise BadValueError(f"{name} must be at least {least}, got {value}", "Leave it out for the default")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import final
 
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
+from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.lightning import Callback
 from tabvision.schedules import (
     Convention,
     Rates,
     Setting,
-    check_divisor,
     check_rates,
-    check_share,
     cosine_restarts,
     flat_cosine,
     one_cycle,
@@ -113,9 +112,9 @@ class OneCycle(PeakSchedule):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(max_lr, groups)
-        check_share("pct_start", pct_start)
-        check_divisor("div", div)
-        check_divisor("div_final", div_final)
+        check_fraction("pct_start", pct_start, "()")
+        check_least("div", div, 1)
+        check_least("div_final", div_final, 1)
         if convention not in ("fastai", "torch"):
             raise UnknownNameError("convention", convention, ["fastai", "torch"])
         self.pct_start = pct_start
@@ -161,8 +160,8 @@ class FlatCosine(PeakSchedule):
         self, max_lr: Rates | None = None, pct_start: float = 0.75, div_final: float = 1e5, groups: Groups | None = None
     ) -> None:
         super().__init__(max_lr, groups)
-        check_share("pct_start", pct_start)
-        check_divisor("div_final", div_final)
+        check_fraction("pct_start", pct_start, "()")
+        check_least("div_final", div_final, 1)
         self.pct_start = pct_start
         self.div_final = div_final
 
@@ -194,9 +193,7 @@ class CosineRestarts(PeakSchedule):
     ) -> None:
         super().__init__(max_lr, groups)
         for name, value in (("num_cycles", num_cycles), ("cycle_mult", cycle_mult)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                problem = f"{name} must be a whole number from 1, got {value!r}"
-                raise BadValueError(problem, "Pass a number such as 2")
+            check_whole(name, value, remedy="Pass a number such as 2")
         self.num_cycles = num_cycles
         self.cycle_mult = cycle_mult
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, runtime_checkable
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, LearningRateFinder, StochasticWeightAveraging
-
+from tabvision import lightning as pl
 from tabvision.errors import BadValueError
+from tabvision.lightning import Callback, LearningRateFinder, StochasticWeightAveraging
 
 Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the size of pictures"

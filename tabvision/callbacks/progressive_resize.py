@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, final, runtime_checkable
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.checks import is_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.lightning import Callback
 
-WHO = "ProgressiveResize"
 Size = tuple[int, int]
 
 
@@ -137,7 +137,7 @@ def as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
     for epoch, size in sizes.items():
         sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
         numbers = (epoch, *sides)
-        if len(sides) != 2 or any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
+        if len(sides) != 2 or not all(map(is_whole, numbers)):
             raise BadTypeError(f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
         if epoch < 0 or min(sides) < 1:
             raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_info
-from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import Callback, GradientAccumulationScheduler, rank_zero_info
 from tabvision.schedules import Setting, epoch_ends
 
 

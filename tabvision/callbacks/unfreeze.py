@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final, get_args
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
@@ -59,8 +59,7 @@ class Unfreeze(Callback):
         batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
-        if batch_norm not in POLICIES:
-            raise UnknownNameError("batch_norm", batch_norm, POLICIES)
+        check_choice("batch_norm", batch_norm, POLICIES)
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups

@@ -28,24 +28,20 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the calibrated checkpoint and says what changed."""
-    from tabvision.data.tables.read import read_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
 
     predictor = Predictor(arguments.checkpoint)
-    source = arguments.data
-    if predictor.schema.image is None:
-        text = predictor.schema.text_columns
-        with speaking("tabvision calibrate"):
-            source = read_frame(source, encoding=arguments.encoding, text=text)
-    fitted = predictor.calibrate(
-        source,
-        out=arguments.out,
-        per_label=arguments.per_label,
-        metric=arguments.metric,
-        coverage=arguments.coverage,
-        overwrite=arguments.overwrite,
-    )
+    with speaking("tabvision calibrate"):
+        fitted = predictor.calibrate(
+            arguments.data,
+            out=arguments.out,
+            per_label=arguments.per_label,
+            metric=arguments.metric,
+            coverage=arguments.coverage,
+            encoding=arguments.encoding,
+            overwrite=arguments.overwrite,
+        )
     print(f"Calibrated on {count(fitted.num_rows, 'row')}: {arguments.out}")
     for name, values in fitted.calibration.to_dict().items():
         if values:

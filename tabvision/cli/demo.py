@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     if arguments.kind == "tabular":
-        words = flights_words(folder, arguments.rows)
+        words = _flights_words(folder, arguments.rows)
     elif arguments.kind == "vision":
-        words = digits_words(folder)
+        words = _digits_words(folder)
     else:
-        words = films_words(folder)
+        words = _films_words(folder)
     train(QUESTIONS[arguments.kind], [*words, "--out", str(folder), "--overwrite"])
     if arguments.kind == "collab":
         from tabvision.cli.ratings import show_films
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"The demo took {time.perf_counter() - start:.0f} s.")
 
 
-def flights_words(folder: Path, rows: int | None) -> list[str]:
+def _flights_words(folder: Path, rows: int | None) -> list[str]:
     """The words of a training run on flights from New York."""
     from tabvision.data.demo import FLIGHTS_CATEGORICAL, flights
 
@@ -57,7 +57,7 @@ def flights_words(folder: Path, rows: int | None) -> list[str]:
     return ["train", str(data), "--target", "late", "--categorical", ",".join(FLIGHTS_CATEGORICAL), "--epochs", "3"]
 
 
-def digits_words(folder: Path) -> list[str]:
+def _digits_words(folder: Path) -> list[str]:
     """The words of a training run on handwritten digits, with weights learned on ImageNet; a digit has no mirror image."""
     from tabvision.data.demo import digits
 
@@ -66,7 +66,7 @@ def digits_words(folder: Path) -> list[str]:
     return [*words, "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]
 
 
-def films_words(folder: Path) -> list[str]:
+def _films_words(folder: Path) -> list[str]:
     """The words of a training run on MovieLens's ratings."""
     from tabvision.data.demo import films, ratings
 

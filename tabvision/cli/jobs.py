@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
+
+from tabvision.cli.options import settings_of
+
+_AUTO = "auto"  # the word for a rate that is found before training
 
 
 @final
@@ -80,76 +85,101 @@ class Job:
         }
 
 
-def without_nones(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what was asked for.
+def table_job(arguments: argparse.Namespace) -> Job:
+    """Return the run for a table: columns inferred, batch size and epochs chosen by the number of rows."""
+    from tabvision.data import TabularDataModule
+
+    settings = source_settings(arguments, "table")
+    data = TabularDataModule(**settings)
+    num_rows = len(data.parts["train"].rows)
+    batch_size = arguments.batch_size or default_batch_size(num_rows)
+    return make_job(
+        arguments,
+        data,
+        settings,
+        batch_size=batch_size,
+        epochs=arguments.epochs or _default_epochs(num_rows, batch_size),
+        model=Part("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr)),
+        callback=Part("tabvision.callbacks.OneCycle"),
+    )
+
+
+def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Return the settings of a datamodule with a target, as in a recipe; a single target by itself."""
+    settings = {"source": arguments.data, **settings_of(arguments, kind, "data")}
+    if len(settings.get("target", ())) == 1:
+        (settings["target"],) = settings["target"]
+    return settings
+
+
+def make_job(
+    arguments: argparse.Namespace,
+    datamodule: Any,  # noqa: ANN401 - one of ours
+    settings: dict[str, Any],
+    *,
+    batch_size: int,
+    epochs: int,
+    model: Part,
+    callback: Part,
+    **rest: Any,  # noqa: ANN401
+) -> Job:
+    """Return the run of a datamodule that is built.
+
+    Args:
+        arguments: The parsed words.
+        datamodule: The object.
+        settings: What it was built from; the batch size is added to them.
+        batch_size: Rows in a step.
+        epochs: Passes over the training rows.
+        model: The module.
+        callback: What schedules the rate.
+        rest: Other fields of `Job`.
+    """
+    datamodule.batch_size = settings["batch_size"] = batch_size
+    num_steps = len(datamodule.parts["train"].rows) // batch_size
+    data = Part(f"tabvision.data.{type(datamodule).__name__}", settings)
+    finder = [Part("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
+    # steps between two looks at the loss
+    trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
+    parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [callback, *finder]}
+    return Job(seed=arguments.seed, trainer=trainer, **parts, **rest)
+
+
+def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number
+    """Return the setting of a rate that was given; none for one that is not, or that is found before training.
 
     Example:
-        >>> without_nones({"size": 128, "task": None})
-        {'size': 128}
+        >>> lr_setting("lr", "1e-3"), lr_setting("lr", "auto")
+        ({'lr': '1e-3'}, {})
     """
-    return {name: value for name, value in settings.items() if value is not None}
+    return {} if lr in (None, _AUTO) else {name: lr}
 
 
-AUTO = "auto"  # the word for a rate that is found before training
-
-
-def given_rate(lr: str | None) -> str | None:
-    """The rate that was asked for, unless it is to be found."""
-    return None if lr == AUTO else lr
-
-
-def finder(lr: str | None) -> list[Part]:
-    """What finds the rate before training, if it is to be found.
-
-    Example:
-        >>> finder("1e-3"), [part.class_path for part in finder("auto")]
-        ([], ['tabvision.tuning.FindLR'])
-    """
-    return [Part("tabvision.tuning.FindLR")] if lr == AUTO else []
-
-
-MIN_BATCH, MAX_BATCH = 32, 4096
-STEPS_PER_EPOCH = 60  # enough for batches to be large on large tables and for small tables to take enough steps
-MIN_STEPS = 600  # a fit should take so many steps, as long as that is not too many epochs
-MIN_EPOCHS, MAX_EPOCHS = 5, 20
+_MIN_BATCH, _MAX_BATCH = 32, 4096
+_STEPS_PER_EPOCH = 60  # enough for batches to be large on large tables and for small tables to take enough steps
+_MIN_STEPS = 600  # a fit should take so many steps, as long as that is not too many epochs
+_MIN_EPOCHS, _MAX_EPOCHS = 5, 20
 
 
 def default_batch_size(num_rows: int) -> int:
-    """A power of two that gives about `STEPS_PER_EPOCH` steps an epoch.
+    """A power of two that gives about `_STEPS_PER_EPOCH` steps an epoch.
 
     Example:
         >>> [default_batch_size(rows) for rows in (100, 40_000, 10_000_000)]
         [32, 512, 4096]
     """
-    batch_size = MIN_BATCH
-    while batch_size < MAX_BATCH and batch_size * 2 * STEPS_PER_EPOCH <= num_rows:
+    batch_size = _MIN_BATCH
+    while batch_size < _MAX_BATCH and batch_size * 2 * _STEPS_PER_EPOCH <= num_rows:
         batch_size *= 2
     return batch_size
 
 
-def default_epochs(num_rows: int, batch_size: int) -> int:
-    """Epochs for about `MIN_STEPS` steps, more for small tables, fewer for large ones.
+def _default_epochs(num_rows: int, batch_size: int) -> int:
+    """Epochs for about `_MIN_STEPS` steps, more for small tables, fewer for large ones.
 
     Example:
-        >>> [default_epochs(rows, default_batch_size(rows)) for rows in (100, 40_000, 10_000_000)]
+        >>> [_default_epochs(rows, default_batch_size(rows)) for rows in (100, 40_000, 10_000_000)]
         [20, 8, 5]
     """
     steps = max(1, num_rows // batch_size)
-    return min(MAX_EPOCHS, max(MIN_EPOCHS, round(MIN_STEPS / steps)))
-
-
-MIN_IMAGE_BATCH, MAX_IMAGE_BATCH = 8, 64
-IMAGE_STEPS_PER_EPOCH = 15  # a few hundred photos still take enough steps in the few epochs of a fine-tune
-
-
-def default_image_batch_size(num_images: int) -> int:
-    """A power of two that gives about `IMAGE_STEPS_PER_EPOCH` steps an epoch.
-
-    Example:
-        >>> [default_image_batch_size(images) for images in (20, 245, 7_000)]
-        [8, 16, 64]
-    """
-    batch_size = MIN_IMAGE_BATCH
-    while batch_size < MAX_IMAGE_BATCH and batch_size * 2 * IMAGE_STEPS_PER_EPOCH <= num_images + batch_size * 2:
-        batch_size *= 2
-    return batch_size
+    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_MIN_STEPS / steps)))

@@ -1,22 +1,20 @@
-"""`tabvision predict`: a raw file or photos in, answers out, from a checkpoint alone."""
+"""`tabvision predict`: a table, images or both in, answers out, from a checkpoint alone."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.arguments import whole
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tabvision.inference import Predictor
-
-WHO = "tabvision predict"
+    from tabvision.inference.inputs import Inputs
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
+    """Add the command."""
     parser = commands.add_parser("predict", help="answer the rows of a file, or photos, with a checkpoint alone")
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
@@ -35,65 +33,63 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes one row of answers for each row or photo."""
+    """Write one row of answers for each row or image."""
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
-    from tabvision.inference.inputs import unseen_sentences
 
-    with speaking(WHO):
+    with speaking("tabvision predict"):
         check_destination(arguments.out, overwrite=arguments.overwrite)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    reads_photos = predictor.schema.image is not None
-    answers = photo_answers(predictor, arguments) if reads_photos else row_answers(predictor, arguments)
-    with speaking(WHO):
+    image = predictor.schema.image
+    with speaking("tabvision predict"):
+        inputs = predictor.read(_source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
+    answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
+    if image is not None and image.name not in answers:  # of a folder they are there already
+        paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
+        answers.insert(0, image.name, paths)
+    with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
-    print(f"{count(len(answers), 'photo' if reads_photos else 'row')} answered: {arguments.out}")
-    for sentence in unseen_sentences(answers):
+    print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")
+    for sentence in _notes(predictor, inputs):
         print(sentence)
     if "error" in answers:
         failed = int(answers["error"].notna().sum())
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
 
 
-def row_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataFrame:
-    """The answers to one table."""
-    from tabvision.data.tables.read import read_frame
-    from tabvision.errors import BadValueError, listed, speaking
-    from tabvision.inference.inputs import missing_sentences
+def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
+    """Return the table or folder, or the paths of some images.
 
-    if len(arguments.data) > 1:
-        problem = f"a table is answered one at a time, got {len(arguments.data)} files"
-        raise BadValueError(WHO, problem, "Run the command once for each")
-    text = predictor.schema.text_columns
-    with speaking(WHO):
-        frame = read_frame(arguments.data[0], encoding=arguments.encoding, text=text)
-    answers = predictor.predict(frame, proba=not arguments.no_proba, tta=arguments.tta)
-    for sentence in missing_sentences(predictor.module, frame):
-        print(sentence)
-    if extra := [name for name in frame.columns if name not in predictor.schema.inputs]:
-        print(f"Not used: {listed(extra)}")
-    return answers
+    Raises:
+        BadValueError: Several tables.
+    """
+    from tabvision.errors import BadValueError
 
-
-def photo_answers(predictor: Predictor, arguments: argparse.Namespace) -> pd.DataFrame:
-    """The answers to photos, each beside its path."""
-    from pathlib import Path
-
+    paths: list[str] = arguments.data
+    if not has_images:
+        if len(paths) > 1:
+            problem = f"a table is answered one at a time, got {len(paths)} files"
+            raise BadValueError(problem, "Run the command once for each")
+        return paths[0]
     from tabvision.data.images.files import is_picture
 
-    image = predictor.schema.image
-    name = "image" if image is None else image.name
-    is_one = len(arguments.data) == 1 and not is_picture(Path(arguments.data[0]).name)
-    source = arguments.data[0] if is_one else arguments.data
-    answers = predictor.predict(source, proba=not arguments.no_proba, tta=arguments.tta)
-    if name not in answers:
-        paths = arguments.data
-        if is_one:  # a table that names them
-            from tabvision.data.tables.read import read_frame
-            from tabvision.errors import speaking
+    return paths[0] if len(paths) == 1 and not is_picture(Path(paths[0]).name) else paths
 
-            with speaking(WHO):
-                paths = read_frame(source, encoding=arguments.encoding)[name].tolist()
-        answers.insert(0, name, paths)
-    return answers
+
+def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
+    """Return what there is to say about the rows that were answered."""
+    from tabvision.errors import count, listed
+    from tabvision.modules import CollabModule
+
+    rows, notes = count(inputs.num_rows, "row"), []
+    if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # missing values in a table are usual
+        missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
+        notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
+    if inputs.frame is not None and predictor.schema.image is None:
+        extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
+        notes += [f"Not used: {listed(extra)}"] if extra else []
+    unseen = inputs.unseen.items()
+    return notes + [
+        f"{num:,} of {rows} with a {name!r} that training lacks, answered as unknown" for name, num in unseen
+    ]

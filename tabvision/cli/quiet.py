@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 from tabvision.errors import BadValueError, TabvisionError
+from tabvision.lightning import MisconfigurationException
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 REMARKS = (

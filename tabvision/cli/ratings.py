@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.jobs import Job, Part, default_batch_size, finder, given_rate, without_nones
+from tabvision.cli.jobs import Job, Part, default_batch_size, lr_setting, make_job
+from tabvision.cli.options import settings_of
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import CollabModule
@@ -25,32 +26,29 @@ DEFAULT_SHARE = 0.2  # of --validation
 
 
 def ratings_job(arguments: argparse.Namespace) -> Job:
-    """The run for ratings: data prepared, batch size chosen by the number of rows.
+    """Return the run for ratings: data prepared, batch size chosen by the number of rows.
 
     Raises:
         BadValueError: One of user and item is not named, or several columns are to be predicted.
     """
-    settings = data_settings(arguments)
+    settings = _data_settings(arguments)
     data = CollabDataModule(**settings)
-    num_rows = len(data.parts["train"].rows)
-    data.batch_size = settings["batch_size"] = arguments.batch_size or default_batch_size(num_rows)
-    epochs = IMPLICIT_EPOCHS if data.rating is None else EPOCHS
-    return Job(
-        seed=arguments.seed,
-        data=Part("tabvision.data.CollabDataModule", settings),
-        datamodule=data,
-        model=Part("tabvision.modules.CollabModule", model_settings(arguments, data)),
-        callbacks=[Part("tabvision.callbacks.OneCycle"), *finder(arguments.lr)],
-        trainer={
-            "max_epochs": arguments.epochs or epochs,
-            "log_every_n_steps": max(1, min(10, num_rows // data.batch_size)),
-        },
+    is_rated = data.rating is not None
+    lr = IMPLICIT_LR if arguments.lr is None and not is_rated else arguments.lr
+    return make_job(
+        arguments,
+        data,
+        settings,
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows)),
+        epochs=arguments.epochs or (EPOCHS if is_rated else IMPLICIT_EPOCHS),
+        model=Part("tabvision.modules.CollabModule", settings_of(arguments, "ratings", "model") | lr_setting("lr", lr)),
+        callback=Part("tabvision.callbacks.OneCycle"),
         shown=[data.user, data.item],
-        more=ranked if data.rating is None else None,
+        more=None if is_rated else _ranked,
     )
 
 
-def ranked(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:
+def _ranked(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:
     """How well the items that users took are ranked among all others, beside the items that most took."""
     from tabvision.interpret import ranking_metrics
 
@@ -63,7 +61,7 @@ def ranked(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, floa
     return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
-def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The datamodule's settings, as in a recipe; what was not asked for is left out."""
     for role in ("user", "item"):
         if getattr(arguments, role) is None:
@@ -74,28 +72,18 @@ def data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BadValueError(WHO, problem, "Name one column, or none where each row means yes")
     if targets[0] is not None and arguments.negatives is not None:
         raise BadValueError(WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
-    return without_nones(
-        {
-            "source": arguments.data,
-            "user": arguments.user,
-            "item": arguments.item,
-            "rating": targets[0],
-            "timestamp": arguments.timestamp,
-            "titles": arguments.titles,
-            "title": arguments.title,
-            "task": arguments.task,
-            "y_range": None if arguments.y_range is None else tuple(arguments.y_range),
-            "split": chosen_split(arguments),
-            "duplicates": arguments.duplicates,
-            "negatives": arguments.negatives,
-            "missing": "drop" if arguments.drop_missing_target else None,
-            "seed": arguments.seed,
-            "encoding": arguments.encoding,
-        }
-    )
+    settings = {
+        "source": arguments.data,
+        **settings_of(arguments, "ratings", "data"),
+        "split": _chosen_split(arguments),
+    }
+    renamed = {"rating": settings.pop("target", [None])[0], "missing": settings.pop("missing_target", None)}
+    if "y_range" in settings:
+        settings["y_range"] = tuple(settings["y_range"])
+    return settings | {name: value for name, value in renamed.items() if value is not None}
 
 
-def chosen_split(arguments: argparse.Namespace) -> str | float:
+def _chosen_split(arguments: argparse.Namespace) -> str | float:
     """A way to split by name, or else the share that validates.
 
     Raises:
@@ -113,12 +101,6 @@ def chosen_split(arguments: argparse.Namespace) -> str | float:
     return str(arguments.split)
 
 
-def model_settings(arguments: argparse.Namespace, data: CollabDataModule) -> dict[str, Any]:
-    """The module's settings; what was not asked for is left out."""
-    lr = IMPLICIT_LR if arguments.lr is None and data.rating is None else given_rate(arguments.lr)
-    return without_nones({"kind": arguments.kind, "factors": arguments.factors, "lr": lr})
-
-
 def show_films(folder: Path) -> None:
     """Prints the best and worst items of a run by bias, and draws `factors.png` and `biases.png` beside its checkpoint.
 
@@ -131,8 +113,8 @@ def show_films(folder: Path) -> None:
     module = load_module(folder / "best.ckpt")
     assert isinstance(module, CollabModule), "the run was one on ratings"
     biases = item_bias(module)
-    print(f"\nGood whatever your taste, by bias:\n{bias_table(biases.head(SHOWN))}")
-    print(f"\nAnd not:\n{bias_table(biases.tail(SHOWN).iloc[::-1])}\n")
+    print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(SHOWN))}")
+    print(f"\nAnd not:\n{_bias_table(biases.tail(SHOWN).iloc[::-1])}\n")
     try:
         draw(module, folder)
     except ModuleNotFoundError:
@@ -156,11 +138,11 @@ def draw(module: Any, folder: Path) -> None:  # noqa: ANN401 - a CollabModule, i
         print(folder / file)
 
 
-def bias_table(frame: pd.DataFrame) -> str:
+def _bias_table(frame: pd.DataFrame) -> str:
     """One line an item: bias, how many ratings it has, title or id.
 
     Example:
-        >>> print(bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
+        >>> print(_bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
           +0.250     81 ratings  Heat
     """
     names = frame["title" if "title" in frame.columns else frame.columns[0]]

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
+from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
 CHOSEN_BY_LIGHTNING = re.compile(r"best|last|hpc|registry.*|.*://.*")  # words for a checkpoint, instead of its path
 KINDS = {
@@ -30,7 +30,7 @@ WHO = "recipe"
 REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision train writes; see tabvision fit --help"
 
 
-class SchemaCLI(LightningCLI):
+class _SchemaCLI(LightningCLI):
     """LightningCLI whose model gets `schema` from `data.schema`, so that no recipe has to write it."""
 
     @override
@@ -67,7 +67,7 @@ def run_recipe(words: Sequence[str]) -> None:
         make_cli(list(words), run=True)
 
 
-def make_cli(arguments: ArgsType, *, run: bool) -> SchemaCLI:
+def make_cli(arguments: ArgsType, *, run: bool) -> _SchemaCLI:
     """The trainer, model and data of a recipe; run at once if asked.
 
     Args:
@@ -77,8 +77,8 @@ def make_cli(arguments: ArgsType, *, run: bool) -> SchemaCLI:
     Raises:
         TabvisionError: A recipe or setting that cannot be used.
     """
-    with in_a_sentence():
-        return SchemaCLI(
+    with _in_a_sentence():
+        return _SchemaCLI(
             pl.LightningModule,
             pl.LightningDataModule,
             subclass_mode_model=True,
@@ -93,7 +93,7 @@ def make_cli(arguments: ArgsType, *, run: bool) -> SchemaCLI:
 
 
 @contextmanager
-def in_a_sentence() -> Iterator[None]:
+def _in_a_sentence() -> Iterator[None]:
     """Turns what the parser of recipes says of wrong settings into a sentence.
 
     Raises:

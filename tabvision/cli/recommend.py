@@ -7,8 +7,6 @@ from typing import Any
 
 from tabvision.cli.arguments import whole
 
-WHO = "tabvision recommend"
-
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
     """Adds the command."""
@@ -37,12 +35,14 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.modules import CollabModule
 
     if arguments.out:
-        with speaking(WHO):
+        with speaking("tabvision recommend"):
             check_destination(arguments.out, overwrite=arguments.overwrite)
     module = load_module(arguments.checkpoint)
     if not isinstance(module, CollabModule):
         problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
-        raise BadTypeError(WHO, problem, "Train on ratings: tabvision train DATA --user COL --item COL")
+        raise BadTypeError(
+            "tabvision recommend", problem, "Train on ratings: tabvision train DATA --user COL --item COL"
+        )
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         least = {} if arguments.min_pairs is None else {"min_pairs": arguments.min_pairs}
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(remark.message)
     print(found.to_string(index=False) if len(found) else nothing_left(arguments))
     if arguments.out:
-        with speaking(WHO):
+        with speaking("tabvision recommend"):
             write_frame(found, arguments.out, overwrite=arguments.overwrite)
         print(arguments.out)
 

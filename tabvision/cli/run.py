@@ -7,22 +7,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger
 
+from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
-from tabvision.data.base import TensorDataModule
-from tabvision.data.images.base import PictureDataModule
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
+from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar
+
+if TYPE_CHECKING:
+    from tabvision.data.base import TensorDataModule
+    from tabvision.data.images.base import PictureDataModule
 
 WHO = "tabvision train"
 FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
@@ -60,19 +61,19 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
         with built_in_a_sentence(WHO):  # before an older run in that folder is gone
             own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
             trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
-        write_recipe(job.to_recipe(), folder)
+        _write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
         trainer.loggers = []  # what follows is no epoch of the fit
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
-        gathered = gather(trainer.predict(model, data.val_dataloader(), weights_only=True))
+        gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
     if trainer.is_global_zero:
-        write_validation(data, gathered, folder, shown=job.shown)
+        _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
-        print(metrics_table({**measured, **more}, {**data.baseline(), **naive}))
-        print_files(folder)
+        print(_metrics_table({**measured, **more}, {**data.baseline(), **naive}))
+        _print_files(folder)
 
 
-def write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
+def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
     """Writes the recipe into the folder, which is made, and freed of an older run."""
     if _is_helper():
         return
@@ -88,7 +89,7 @@ def _is_helper() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
-def write_validation(
+def _write_validation(
     data: TensorDataModule | PictureDataModule,
     gathered: Mapping[str, Any],
     folder: Path,
@@ -112,11 +113,11 @@ def write_validation(
         write_frame(table, folder / "predictions.csv", overwrite=True)
 
 
-def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
     """The validation metrics beside those of a prediction that looks at no column.
 
     Example:
-        >>> print(metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
+        >>> print(_metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
         validation   model   naive
         accuracy    0.9000  0.6000
         loss        0.5000
@@ -136,7 +137,7 @@ def _measure(value: float | None) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
-def print_files(folder: Path) -> None:
+def _print_files(folder: Path) -> None:
     """Says where everything is, and what to do with it."""
     texts = {
         "best.ckpt": "the network with the lowest validation loss; all that `tabvision predict` needs",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import CombinedLoader, TrainerFn
+from tabvision.logs import notes_at
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
@@ -65,17 +65,16 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
-        self.who = type(self).__name__
         self.batch_size, self.seed = check_batch_size(batch_size), check_seed(seed)
         self.verbose = verbose
         self.parts: dict[PartName, Part] = {}
 
     @abstractmethod
     def make_loader(self, part: PartName, order: Order) -> AnyLoader:
-        """The batches of a part that is there, in that order."""
+        """Return the batches of a part that is there, in that order."""
 
     def summary(self) -> str:
-        """What became of every column, and how many rows each part has."""
+        """Return what became of every column, and how many rows each part has."""
         sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
         return f"{self.schema}\nrows: {sizes}"
 
@@ -95,20 +94,30 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
 
     def targets_of(self, part: PartName) -> Tensor:
-        """The targets of a part's rows, as a module meets them in evaluation."""
+        """Return the targets of a part's rows, as a module meets them in evaluation."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
+
+    @speaking()
+    def part(self, name: PartName) -> Part:
+        """Return the rows of a part.
+
+        Raises:
+            BadValueError: There is no such part.
+        """
+        if name not in self.parts:
+            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a share such as 0.2"
+            raise BadValueError(f"there is no {name} part, only {', '.join(self.parts)}", remedy)
+        return self.parts[name]
 
     @override
     def train_dataloader(self) -> AnyLoader:
         return self.loader("train")
 
     @override
-    def val_dataloader(self) -> AnyLoader | list[AnyLoader]:
+    def val_dataloader(self) -> AnyLoader | list[AnyLoader] | CombinedLoader:
         if "val" in self.parts or (self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING):
             return self.loader("val")
-        # no validation part, by choice: Lightning skips it, and need not ask whether that was the intention
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero", UserWarning)
-        return []
+        return [] if self.trainer is None else _NoLoaders([])
 
     @override
     def test_dataloader(self) -> AnyLoader:
@@ -116,20 +125,18 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     @override
     def predict_dataloader(self) -> AnyLoader:
-        """The `predict` source; without one the test rows, and without those the validation rows."""
+        """Return the `predict` source; without one the test rows, and without those the validation rows."""
         found = next((part for part in ("predict", "test", "val") if part in self.parts), "predict")
         return self.loader(found)  # type: ignore[arg-type]  # one of PartName
 
     @speaking()
     def loader(self, part: PartName) -> AnyLoader:
-        """The batches of a part that this rank takes.
+        """Return the batches of a part that this rank takes.
 
         Raises:
             BadValueError: There is no such part.
         """
-        if part not in self.parts:
-            remedy = f"Pass {part}= {self.sources}" if part != "val" else "Pass split= a share such as 0.2"
-            raise BadValueError(f"there is no {part} part, only {', '.join(self.parts)}", remedy)
+        self.part(part)
         trainer = self.trainer
         order = Order(
             shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector
@@ -140,16 +147,29 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.make_loader(part, order)
 
     def _say(self, *messages: str) -> None:
-        if self.verbose:
+        with notes_at(self.verbose):
             for message in messages:
-                rank_zero_only(print)(message)
+                logging.getLogger("tabvision").info(message)
 
     def _check_weights(self) -> None:
-        """Refuses parts that no row has a weight in."""
+        """Raise if no row of a part has a weight."""
         for name, (tensors, rows) in self.parts.items():
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
                 raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
+
+
+class _NoLoaders(CombinedLoader):
+    """No validation part, by choice: Lightning skips it, and does not ask of an empty list whether it was intended."""
+
+    @property
+    @override
+    def flattened(self) -> list[Any]:
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        assert not flattened, "there is nothing to load"
 
 
 class TensorDataModule(PartsDataModule[TensorLoader]):

@@ -1,7 +1,8 @@
-"""Columns that hide a mistake: copies of the target, which nobody has when predicting, and values that are nearly alike."""
+"""Warn about target leakage, columns that nobody has when predicting, and about labels that are nearly alike."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,44 +12,49 @@ from tabvision.data.base import Part
 from tabvision.errors import MAX_LISTED, asking
 from tabvision.schema import Label, Schema
 
+logger = logging.getLogger("tabvision")
+
 EXACT = 1 - 1e-9  # correlation above which two numbers are one
 MAX_LABELS = 10_000  # values of a column that are compared
 
 
-def telltales(schema: Schema, training: Part) -> list[str]:
-    """A sentence for each column that tells the target exactly in every training row.
+def log_leakage(schema: Schema, training: Part) -> None:
+    """Log each column that tells the target exactly in every training row.
 
     Args:
         schema: Names the columns.
         training: The training rows.
     """
+    for name in _copies(schema, training):
+        logger.info(
+            f"Note: {name!r} tells the target exactly in every training row. If it is not known when predicting, leave it "
+            f"out: {asking('ignore', name)}."
+        )
+
+
+def _copies(schema: Schema, training: Part) -> list[str]:
+    """Return the columns that tell the target exactly."""
     if len(training.rows) <= 2 or "target" not in training.tensors:
         return []
     arrays = {name: tensor[training.rows].numpy() for name, tensor in training.tensors.items()}
     target = arrays["target"]
     if target.ndim == 1:
-        copies = [
+        return [
             column.name
             for place, column in enumerate(schema.categorical)
             if len(column.vocabulary) == len(schema.classes) and is_renaming(arrays["categorical"][:, place], target)
         ]
-    elif schema.task.is_classes or target.shape[1] > 1:
+    if schema.task.is_classes or target.shape[1] > 1:
         return []
-    else:
-        copies = [
-            column.name
-            for place, column in enumerate(schema.continuous)
-            if is_same_number(arrays["continuous"][:, place], target[:, 0])
-        ]
     return [
-        f"Note: {name!r} tells the target exactly in every training row. If it is not known when predicting, leave it "
-        f"out: {asking('ignore', name)}."
-        for name in copies
+        column.name
+        for place, column in enumerate(schema.continuous)
+        if is_same_number(arrays["continuous"][:, place], target[:, 0])
     ]
 
 
-def lookalikes(schema: Schema) -> list[str]:
-    """A sentence for columns of which two values differ in spaces or letter case alone, usually by mistake.
+def log_similar_labels(schema: Schema) -> None:
+    """Log columns of which two values differ in spaces or letter case alone, usually by mistake.
 
     Args:
         schema: Holds the values.
@@ -57,21 +63,19 @@ def lookalikes(schema: Schema) -> list[str]:
         >>> from tabvision.schema import Target
         >>> from tabvision.tasks import Multiclass
         >>> target = Target(columns=("paid",), task=Multiclass(3), classes=("no", "yes", "yes "))
-        >>> lookalikes(Schema(target=target))
-        ["Note: 'yes' and 'yes ' of 'paid' differ in spaces or letter case alone, and count as two."]
+        >>> log_similar_labels(Schema(target=target))
+        Note: 'yes' and 'yes ' of 'paid' differ in spaces or letter case alone, and count as two.
     """
     columns = [(column.name, column.vocabulary) for column in schema.categorical]
     if len(schema.target.columns) == 1:
         columns.insert(0, (schema.target.columns[0], schema.classes))
     pairs = [(name, pair) for name, labels in columns if (pair := _alike(labels))]
-    return [
-        f"Note: {one!r} and {other!r} of {name!r} differ in spaces or letter case alone, and count as two."
-        for name, (one, other) in pairs[:MAX_LISTED]
-    ]
+    for name, (one, other) in pairs[:MAX_LISTED]:
+        logger.info(f"Note: {one!r} and {other!r} of {name!r} differ in spaces or letter case alone, and count as two.")
 
 
 def _alike(labels: Sequence[Label]) -> tuple[str, str] | None:
-    """The first two texts that are the same without spaces and letter case."""
+    """Return the first two texts that are the same without spaces and letter case."""
     seen: dict[str, str] = {}
     for label in labels[:MAX_LABELS]:
         if isinstance(label, str) and label != (before := seen.setdefault("".join(label.split()).casefold(), label)):
@@ -80,7 +84,7 @@ def _alike(labels: Sequence[Label]) -> tuple[str, str] | None:
 
 
 def is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool:
-    """Whether each code goes with one class and each class with one code.
+    """Return whether each code goes with one class and each class with one code.
 
     Example:
         >>> is_renaming(np.array([2, 1, 2]), np.array([0, 1, 0])), is_renaming(np.array([2, 1, 1]), np.array([0, 1, 0]))
@@ -93,7 +97,7 @@ def is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool
 
 
 def is_same_number(values: NDArray[np.floating], target: NDArray[np.floating]) -> bool:
-    """Whether two numbers differ by scale and offset alone.
+    """Return whether two numbers differ by scale and offset alone.
 
     Example:
         >>> is_same_number(np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 40.0]))

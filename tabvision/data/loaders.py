@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, count, speaking
 
 
 def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
@@ -145,7 +146,8 @@ class TensorLoader:
     """Batches cut from prepared tensors, with no work per row.
 
     Args:
-        tensors: What a batch holds: tensors that share their first dimension.
+        tensors: What a batch holds: tensors that share their first dimension; without an `index` among them batches get
+            the row numbers as such.
         rows: (R,) int64 row numbers to visit; None visits all in order.
         batch_size: Rows a rank takes in one step, at least 1.
         shuffle: Whether each epoch has an order of its own.
@@ -207,7 +209,7 @@ class TensorLoader:
         batch = {name: self._take(tensor, rows) for name, tensor in self.tensors.items()}
         if "categorical" in batch:
             batch["categorical"] = batch["categorical"].long()  # kept small in memory, looked up as int64
-        return cast("Batch", {**batch, "index": rows})
+        return cast("Batch", {"index": rows, **batch})
 
     def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
         if self.is_whole and len(rows):
@@ -222,7 +224,7 @@ def check_batch_size(batch_size: object) -> int:
         >>> check_batch_size(64)
         64
     """
-    return _whole("batch_size", batch_size, least=1, such_as=64)
+    return check_whole("batch_size", batch_size, remedy="Pass a whole number such as 64")
 
 
 def check_seed(seed: object) -> int:
@@ -232,13 +234,4 @@ def check_seed(seed: object) -> int:
         >>> check_seed(0)
         0
     """
-    return _whole("seed", seed, least=0, such_as=0)
-
-
-def _whole(name: str, value: object, *, least: int, such_as: int) -> int:
-    remedy = f"Pass a whole number such as {such_as}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
-    if value < least:
-        raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
-    return value
+    return check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")

@@ -1,24 +1,27 @@
-"""The rows of a source that are used: which ones, what they teach, their parts, targets and weights."""
+"""The rows of a source that are used, the task that they are for, and their weights."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.splits.base import Parts, Rows, Split
-from tabvision.data.splits.given import PART_COLUMN, IndexSplit
-from tabvision.data.targets import check_missing, encode_target, infer_task, missing_target
+from tabvision.data.splits.base import Rows, Split
+from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.targets import check_missing, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
-from tabvision.schema import Schema, Target
+from tabvision.schema import Schema
 from tabvision.tasks import Task, task_named
+from tabvision.tasks.labels import row_name
+
+logger = logging.getLogger("tabvision")
 
 
 def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
-    """The target's columns as named, which a schema that is used again must agree with.
+    """Return the target's columns as named; a schema that is used again must agree with them.
 
     Args:
         target: A name or a list of names.
@@ -47,11 +50,12 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
 
 
 def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
-    """Columns that are no features, with what they do.
+    """Return the columns that are no features, with what they do.
 
     Example:
-        >>> serving_columns(IndexSplit([0]), "size")
-        {'size': 'weighs the rows'}
+        >>> from tabvision.data.splits.given import ColumnSplit
+        >>> serving_columns(ColumnSplit("part"), "size")
+        {'part': 'decides the split', 'size': 'weighs the rows'}
     """
     columns = dict.fromkeys(split.columns, "decides the split") | ({weight: "weighs the rows"} if weight else {})
     columns.pop(PART_COLUMN, None)
@@ -61,7 +65,7 @@ def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
 def check_serving(
     frame: pd.DataFrame, serving: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Refuses columns that serve something else and are not there, or are the target or features as well.
+    """Raise if a column that serves something else is not there, or is the target or a feature as well.
 
     Args:
         frame: The rows.
@@ -82,102 +86,77 @@ def check_serving(
                 raise BadValueError(problem, "Name another column, or leave it out of one of them")
 
 
-def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], wish: str) -> tuple[Rows, tuple[str, ...]]:
-    """The rows to use, all or with the wish "drop" those that have a target, and what there is to say about it.
+def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:
+    """Return the task that the user or a schema that is used again states, or None where it is to be inferred.
+
+    Raises:
+        UnknownNameError: No such task.
+    """
+    if schema is not None:
+        return schema.task
+    return task if task is None or isinstance(task, Task) else task_named(task)
+
+
+def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], wish: str, task: Task | None = None) -> Rows:
+    """Return the row numbers to use: all, or with the wish "drop" those that have a target; log how many are left out.
 
     Raises:
         UnknownNameError: The wish is neither "error" nor "drop".
 
     Example:
-        >>> rows_with_target(pd.DataFrame({"paid": ["no", None]}), ["paid"], "drop")
-        (array([0]), ('1 row without a target left out.',))
+        >>> rows_with_target(pd.DataFrame({"paid": ["no", "yes"]}), ["paid"], "drop")
+        array([0, 1])
     """
     if wish not in ("error", "drop"):
         raise UnknownNameError("missing_target", wish, ["error", "drop"])
+    everything = np.arange(len(frame), dtype=np.int64)
+    if wish == "error" or (task is not None and task.allows_missing):  # if some are missing, fitting the target says so
+        return everything
     missing = missing_target(frame, columns)
-    if wish == "error" or not missing.any():  # if some are missing, fitting the target says so
-        return np.arange(len(frame), dtype=np.int64), ()
-    note = f"{count(int(missing.sum()), 'row')} without a target left out."
-    return np.flatnonzero(~missing).astype(np.int64), (note,)
+    if missing.any():
+        logger.info(f"{count(int(missing.sum()), 'row')} without a target left out.")
+    return everything[~missing]
 
 
-def chosen_task(
-    rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
-) -> tuple[Task, tuple[str, ...]]:
-    """The task, as stated or inferred, and what there is to say about it.
+def taken(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
+    """Return some rows of a frame; the frame itself, not a copy, where they are all."""
+    return frame if len(rows) == len(frame) else frame.iloc[rows]
+
+
+def chosen_task(rows: pd.DataFrame, columns: Sequence[str], task: Task | None, separator: str | None) -> Task:
+    """Return the task, as stated or inferred; what is inferred is logged.
 
     Raises:
         BadValueError: Rows without a target, or a target from which no task can be inferred.
-        UnknownNameError: No such task.
     """
-    check_missing(rows, columns, separator)
-    if isinstance(task, Task):
-        return task, ()
+    if task is None or not task.allows_missing:
+        check_missing(rows, columns, separator)
     if task is not None:
-        return task_named(task), ()
+        return task
     inferred, sentence = infer_task(rows, columns, separator)
-    return inferred, (sentence,)
+    logger.info(sentence)
+    return inferred
 
 
-def divide_kept(
-    split: Split, frame: pd.DataFrame, kept: Rows, codes: NDArray[np.int64] | None = None, *, seed: int
-) -> Parts:
-    """The row numbers of each part, as in the frame; only rows that are kept belong to one.
-
-    Args:
-        split: How to divide.
-        frame: The rows.
-        kept: Those to divide.
-        codes: Class codes of the kept rows, or None where the target has no classes.
-        seed: For what is random.
-
-    Example:
-        >>> divide_kept(IndexSplit([2, 3]), pd.DataFrame({"x": range(6)}), np.array([0, 1, 2, 5]), seed=0).validation
-        array([2])
-    """
-    if len(kept) == len(frame):
-        return split(frame, codes, seed=seed)
-    if isinstance(split, IndexSplit):  # its numbers are those of the source
-        whole = split(frame, None, seed=seed)
-        return Parts(*(np.intersect1d(rows, kept) for rows in (whole.train, whole.validation, whole.test)))
-    some = split(frame.iloc[kept], codes, seed=seed)
-    return Parts(kept[some.train], kept[some.validation], kept[some.test])
-
-
-def encode_kept(frame: pd.DataFrame, target: Target, kept: Rows) -> NDArray[Any]:
-    """The target of every row of the frame, as batches hold it; of rows that are not kept zeros, which nothing visits.
-
-    Raises:
-        BadValueError: Missing values, a class that training lacks, infinities.
-        BadTypeError: A kind of value that the task cannot predict.
-    """
-    columns = frame[list(target.columns)]  # what else the frame holds need not be copied
-    encoded = encode_target(columns if len(kept) == len(frame) else columns.iloc[kept], target)
-    whole = np.zeros((len(frame), *encoded.shape[1:]), dtype=encoded.dtype)
-    whole[kept] = encoded
-    return whole
-
-
-def row_weights(frame: pd.DataFrame, column: str, kept: Rows) -> NDArray[np.float32]:
-    """The weight of each row in the loss; rows that are not kept weigh 0, whatever stands there.
+def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
+    """Return the weight of each row in the loss.
 
     Raises:
         MissingColumnsError: No such column.
         BadValueError: A weight that is missing, negative, infinite or no number.
 
     Example:
-        >>> row_weights(pd.DataFrame({"w": [1, -1, 2]}), "w", np.array([0, 2])).tolist()
-        [1.0, 0.0, 2.0]
+        >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
+        [1.0, 2.0]
     """
     if column not in frame.columns:
         raise MissingColumnsError([column], frame.columns, "Name a column of weights")
-    found = pd.to_numeric(frame[column].iloc[kept], errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
-    wrong = ~np.isfinite(found) | (found < 0)
+    weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(
+        dtype=np.float32, na_value=np.nan
+    )
+    wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
         have = "has none such" if num_wrong == 1 else "have none such"
         problem = f"weights in {column!r} must be numbers from 0, but {count(num_wrong, 'row')} {have}"
-        first = int(kept[wrong.argmax()])
-        raise BadValueError(f"{problem}, first row {first}", "Fill them in, or leave the rows out")
-    weights = np.zeros(len(frame), dtype=np.float32)
-    weights[kept] = found
+        raise BadValueError(f"{problem}, first row {row_name(frame, wrong)}", "Fill them in, or leave the rows out")
     return weights

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.data.base import Part, PartName, TensorDataModule
-from tabvision.data.leakage import lookalikes, telltales
+from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.rows import (
     check_serving,
     chosen_task,
-    divide_kept,
-    encode_kept,
     named_target,
     row_weights,
     rows_with_target,
     serving_columns,
+    stated_task,
+    taken,
 )
-from tabvision.data.splits.base import Parts, Split, as_split
+from tabvision.data.splits.base import Parts, Rows, Split, as_split
 from tabvision.data.splits.given import PART_COLUMN
-from tabvision.data.tables.read import Source, read_table
-from tabvision.data.targets import check_columns, fit_target, stratify_codes
+from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import TabvisionError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, Features, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
-WHO = "TabularDataModule"
+logger = logging.getLogger("tabvision")
+
 SHOWN_ROWS = 8
 
 
@@ -104,25 +105,29 @@ class TabularDataModule(TensorDataModule):
         self.weight = weight
         self.missing_target = missing_target
         columns = named_target(target, schema)
-        self.frame = self._gather(source, split, schema)
-        check_columns(self.frame, columns)
-        kept = self._rows_with_target(self.frame, columns)
-        rows = self.frame if len(kept) == len(self.frame) else self.frame.iloc[kept]
-        task = self._choose_task(rows, columns, task, separator) if schema is None else schema.task
-        codes = stratify_codes(rows, columns, task)
-        divide = as_split(split, stratify=codes is not None)
-        parts = divide_kept(divide, self.frame, kept, codes, seed=seed)
-        raw = Columns(self.frame.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
-        if schema is None:
-            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
-            target_facts = fit_target(self.frame[list(columns)].iloc[parts.train], columns, task, separator)
-            schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
-        self.schema = schema
-        self._fill(parts, kept, raw, {"test": test, "predict": predict})
-        self._say(self.summary(), *lookalikes(self.schema), *telltales(self.schema, self.parts["train"]))
+        named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
+        with notes_at(verbose):
+            self.frame = self._gather(source, split, schema)
+            check_columns(self.frame, columns)
+            stated = stated_task(task, schema)
+            numbers = rows_with_target(self.frame, columns, missing_target, stated)
+            rows = taken(self.frame, numbers)
+            chosen = chosen_task(rows, columns, stated, separator)
+            codes = chosen.stratify_codes(rows, columns)
+            divide = as_split(split, stratify=codes is not None)
+            parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
+            raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
+            if schema is None:
+                target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
+                schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
+            self.schema = schema
+            self._fill(raw, numbers, parts, {"test": test, "predict": predict})
+            logger.info(self.summary())
+            log_similar_labels(self.schema)
+            log_leakage(self.schema, self.parts["train"])
 
     def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
-        """Raw values of the first training rows, as the network's columns, target first."""
+        """Return raw values of the first training rows, as the network's columns, target first."""
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
@@ -137,7 +142,7 @@ class TabularDataModule(TensorDataModule):
         named: Mapping[str, Sequence[str] | None],
         serving: Mapping[str, str],
     ) -> Schema:
-        """The facts of the training rows.
+        """Return the facts of the training rows.
 
         Args:
             training: The rows.
@@ -165,52 +170,49 @@ class TabularDataModule(TensorDataModule):
             left_out=tuple(LeftOut(name=it.name, reason=serving.get(it.name, it.reason)) for it in fitted.left_out),
         )
 
-    def _fill(
-        self, parts: Parts, kept: NDArray[np.int64], raw: Columns, sources: Mapping[PartName, Source | None]
-    ) -> None:
-        """Prepares the tensors of every part."""
-        tensors = self._prepare(self.frame, kept, raw)
-        places: dict[PartName, NDArray[np.int64]] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
+    def _fill(self, raw: Columns, numbers: Rows, parts: Parts, sources: Mapping[PartName, Source | None]) -> None:
+        """Prepare the tensors of every part.
+
+        Args:
+            raw: The rows of the source that are used.
+            numbers: Their row numbers in the source.
+            parts: Which of them train, validate and test.
+            sources: Test and predict rows of their own.
+        """
+        tensors = self._prepare(raw, numbers)
+        used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
         for name, source in sources.items():
             if source is not None:
-                frame = self._read(source, self.schema)
-                if name == "test":
-                    check_columns(frame, self.schema.target.columns)
-                everything = np.arange(len(frame), dtype=np.int64)
-                rows = self._rows_with_target(frame, self.schema.target.columns) if name == "test" else everything
-                tensors = self._prepare(frame, rows, Columns(frame), has_target=name == "test")
-                self.parts[name] = Part(tensors, torch.from_numpy(rows))
+                self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
+
+    def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
+        """Return a part from a source of its own; without a target if it is to be predicted."""
+        numbers: Rows = np.arange(len(frame), dtype=np.int64)
+        if name == "test":
+            columns = self.schema.target.columns
+            check_columns(frame, columns)
+            numbers = rows_with_target(frame, columns, self.missing_target, self.schema.task)
+        tensors = self._prepare(Columns(taken(frame, numbers)), numbers, has_target=name == "test")
+        return Part(tensors, torch.arange(len(numbers)))
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, encoding=self.encoding, text=text)
-        self._say(*table.notes)
-        return table.frame
+        return read_frame(source, encoding=self.encoding, text=text)
 
-    def _rows_with_target(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-        rows, notes = rows_with_target(frame, columns, self.missing_target)
-        self._say(*notes)
-        return rows
-
-    def _choose_task(
-        self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
-    ) -> Task:
-        chosen, notes = chosen_task(rows, columns, task, separator)
-        self._say(*notes)
-        return chosen
-
-    def _prepare(
-        self, frame: pd.DataFrame, kept: NDArray[np.int64], raw: Columns, *, has_target: bool = True
-    ) -> dict[str, Tensor]:
-        """The frame as tensors. Rows without a target stay, so that numbers are the source's; nothing visits them."""
+    def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
+        """Return rows as tensors, each with its row number in the source."""
         continuous, categorical = to_arrays(self.schema, raw)
-        tensors = {"continuous": torch.from_numpy(continuous), "categorical": torch.from_numpy(categorical)}
+        tensors = {
+            "continuous": torch.from_numpy(continuous),
+            "categorical": torch.from_numpy(categorical),
+            "index": torch.from_numpy(numbers),
+        }
         if has_target:
-            tensors["target"] = torch.from_numpy(encode_kept(frame, self.schema.target, kept))
+            tensors["target"] = torch.from_numpy(encode_target(raw.frame, self.schema.target))
             if self.weight is not None:
-                tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, kept))
+                tensors["weight"] = torch.from_numpy(row_weights(raw.frame, self.weight))
         return tensors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, count, listed
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.schema import Label, Schema
+from tabvision.schema import Schema
 
 UNCALIBRATED = Calibration()
-DEFAULT_SEPARATOR = " "  # between the labels of a row, where the target's own columns had none
 
 
 def answer_frame(
     schema: Schema, predictions: NDArray[Any], *, proba: bool = True, calibration: Calibration = UNCALIBRATED
 ) -> pd.DataFrame:
-    """Predictions as a frame.
+    """Return predictions as a frame.
 
     Classes: `label`, then `probability_<class>` for each class. Multi-label: `label` joins all labels of a row. Numbers:
     `prediction`, or `prediction_<target>` for several targets; where intervals were calibrated also `interval_low` and
@@ -40,24 +39,16 @@ def answer_frame(
         >>> answer_frame(schema, np.array([[0.2, 0.8]])).to_dict("records")
         [{'label': 'yes', 'probability_no': 0.2, 'probability_yes': 0.8}]
     """
-    task, target = schema.task, schema.target
+    task = schema.task
     decoded = calibration.decode(task, predictions)
-    if not task.is_classes:
-        endings = [f"_{column}" for column in target.columns] if len(target.columns) > 1 else [""]
-        numbers = {f"prediction{ending}": decoded[:, place] for place, ending in enumerate(endings)}
-        return pd.DataFrame(numbers | calibration.intervals(endings, decoded) if proba else numbers)
-    if decoded.ndim == 2:  # any number of labels a row
-        labels: Any = _joined_labels(decoded, target.classes, target.separator or DEFAULT_SEPARATOR)
-    else:
-        labels = np.array(target.classes, dtype=_label_dtype(target.classes))[decoded]
-    columns = {"label": labels}
-    if proba:
-        columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
+    columns = task.answers(predictions, decoded, schema.target, proba=proba)
+    if proba and calibration.half_widths:
+        columns |= calibration.intervals([name.removeprefix("prediction") for name in columns], decoded)
     return pd.DataFrame(columns)
 
 
 def check_facts(schema: Schema, width: int, name: str) -> None:
-    """Refuses a schema whose facts no training gives and no answer could be told by.
+    """Raise if a schema holds facts that no training gives and no answer could be told by.
 
     Args:
         schema: From a file.
@@ -68,7 +59,7 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
         BadValueError: Names that are not one for each answer, a value twice among those of a column, or a number that is
             none in a mean or spread.
     """
-    names = schema.classes if schema.task.is_classes else schema.target.columns
+    names = schema.task.names(schema.target)
     what = "class" if schema.task.is_classes else "target column"
     if len(names) != width or len(set(names)) < width:
         raise _wrong(name, f"{width} different names of a {what} belong to its answers, it has {listed(names)}")
@@ -87,7 +78,7 @@ def _wrong(name: str, problem: str) -> BadValueError:
 
 
 def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
-    """The predictions, once it is sure that each is a number.
+    """Return the predictions, once it is sure that each is a number.
 
     Raises:
         BadValueError: Some are none; a network whose training diverged answers so.
@@ -100,7 +91,7 @@ def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
 
 
 def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
-    """Answers with a last column `error` that says why a row has none; unchanged where all rows have one.
+    """Return answers with a last column `error` that says why a row has none; unchanged where all rows have one.
 
     Example:
         >>> with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "no picture"}).to_dict("list")
@@ -115,13 +106,3 @@ def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFram
         answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
     reasons = [errors.get(row) for row in range(len(answers))]
     return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))
-
-
-def _label_dtype(classes: Sequence[Label]) -> Any:  # noqa: ANN401 - a dtype or None
-    """Mixed kinds stay Python objects: numpy would turn 1 and "a" both into text."""
-    return None if len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str) else object
-
-
-def _joined_labels(chosen: NDArray[Any], classes: Sequence[Label], separator: str) -> list[str]:
-    names = [str(label) for label in classes]
-    return [separator.join(name for name, is_on in zip(names, row, strict=True) if is_on) for row in chosen.tolist()]

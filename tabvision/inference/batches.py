@@ -1,99 +1,79 @@
-"""What somebody asks about: rows of a table or pictures, batch by batch as a module reads them."""
+"""From what a network reads to answers: asked batch by batch, blended over views, and put together as a frame."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, final
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from typing_extensions import override
 
-from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError
-from tabvision.inference.inputs import Inputs
+from tabvision.checks import check_fraction
+from tabvision.errors import BadValueError
+from tabvision.inference.answers import answer_frame, check_finite, with_errors
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.inference.inputs import Arrays, Inputs
+from tabvision.schema import Schema
 
-BATCH_SIZE = 2048  # measured on CPUs: more rows of a table no longer fit their caches
-
-
-class Asked(ABC):
-    """Rows to be answered.
-
-    Args:
-        num_rows: How many.
-        index: What the answers are indexed by; None for 0, 1, 2 and so on.
-        shown: Columns that stand before the answers.
-        frame: The rows as a table, where there is one.
-    """
-
-    def __init__(
-        self,
-        num_rows: int,
-        *,
-        index: pd.Index | None = None,
-        shown: Mapping[str, Any] | None = None,
-        frame: pd.DataFrame | None = None,
-    ) -> None:
-        self.num_rows, self.index, self.frame = num_rows, index, frame
-        self.shown = dict(shown or {})
-        self.errors: dict[int, str] = {}  # why a row has no answer
-        self.unseen: Mapping[str, int] = {}  # rows with a category that training lacks, by raw column
-
-    @property
-    @abstractmethod
-    def default_batch_size(self) -> int:
-        """Rows that go through the network at once."""
-
-    @abstractmethod
-    def batches(self, batch_size: int, look: int = 0) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """The rows in order, as row numbers and what a module reads.
-
-        Args:
-            batch_size: Rows at once.
-            look: 0 for rows as they are; from 1 for varied ones, another way for each number.
-        """
+Ask: TypeAlias = Callable[[Arrays], NDArray[Any]]
+"""A network: from a batch's arrays to (B, C) predictions."""
 
 
-@final
-class AskedRows(Asked):
-    """Rows of a table.
+def ask_all(
+    ask: Ask, inputs: Inputs, *, num_answers: int, batch_size: int | None = None, view: int = 0
+) -> NDArray[np.floating]:
+    """Return what a network says of all rows; not a number where a row cannot be read.
 
     Args:
-        inputs: What the network reads of them.
+        ask: The network.
+        inputs: The rows.
+        num_answers: C, for the case that no row can be read.
+        batch_size: Rows at once; None for the usual number.
+        view: 0 for images as they are; from 1 for varied ones.
+
+    Shape:
+        - returns: (num_rows, C) float
+
+    Raises:
+        BadValueError: An answer is no finite number.
+
+    Example:
+        >>> inputs = Inputs(3, {"continuous": np.ones((3, 2), np.float32)})
+        >>> ask_all(lambda arrays: arrays["continuous"][:, :1], inputs, num_answers=1, batch_size=2).tolist()
+        [[1.0], [1.0], [1.0]]
     """
-
-    def __init__(self, inputs: Inputs) -> None:
-        super().__init__(inputs.num_rows, index=inputs.index)
-        self.inputs, self.unseen = inputs, inputs.unseen
-
-    @property
-    @override
-    def default_batch_size(self) -> int:
-        return BATCH_SIZE
-
-    @override
-    def batches(self, batch_size: int, look: int = 0) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        import torch  # where there is a module to be asked: an exported model's pictures come this way as well
-
-        for start in range(0, self.num_rows, batch_size):
-            rows = np.arange(start, min(start + batch_size, self.num_rows))
-            part = self.inputs.part(start, start + batch_size)
-            yield (
-                rows,
-                {
-                    "continuous": torch.from_numpy(part["continuous"])
-                    if "continuous" in part
-                    else torch.zeros(len(rows), 0),
-                    "categorical": torch.from_numpy(part["categorical"]).long()
-                    if "categorical" in part
-                    else torch.zeros(len(rows), 0, dtype=torch.int64),
-                },
-            )
+    batches = inputs.batches(batch_size, view)
+    found = [(arrays["index"], check_finite(ask(arrays))) for arrays in batches if len(arrays["index"])]
+    if len(found) == 1 and len(found[0][0]) == inputs.num_rows:
+        return found[0][1]
+    whole = np.full((inputs.num_rows, num_answers), np.nan, dtype=found[0][1].dtype if found else np.float32)
+    for rows, values in found:
+        whole[rows] = values
+    return whole
 
 
-WHO = "tta"
+def assembled(
+    schema: Schema, inputs: Inputs, predictions: NDArray[Any], calibration: Calibration, *, proba: bool = True
+) -> pd.DataFrame:
+    """Return the answers as a frame with the index of the input, what is shown before them, and why a row has none.
+
+    `attrs["unseen"]` of the frame tells how many rows held a category that training lacks, by column.
+
+    Args:
+        schema: Of the network.
+        inputs: The rows, once all were read.
+        predictions: (num_rows, C), as `ask_all` gives them.
+        calibration: Its thresholds and intervals are used.
+        proba: Whether to add the probabilities, or the intervals.
+    """
+    answers = with_errors(answer_frame(schema, predictions, proba=proba, calibration=calibration), inputs.errors)
+    for position, (name, values) in enumerate(inputs.shown.items()):
+        answers.insert(position, name, values)
+    if inputs.index is not None:
+        answers.index = inputs.index
+    answers.attrs["unseen"] = dict(inputs.unseen)
+    return answers
 
 
 def blend(
@@ -133,10 +113,7 @@ def blend(
 
 
 def _check(plain: NDArray[np.floating], augmented: NDArray[np.floating], beta: object) -> None:
-    if isinstance(beta, bool) or not isinstance(beta, int | float):
-        raise BadTypeError(f"beta must be a number, got {beta!r}", "Leave it out for 0.25")
-    if not 0 <= beta <= 1:
-        raise BadValueError(f"beta must lie in [0, 1], got {beta!r}", "Leave it out for 0.25")
+    check_fraction("beta", beta, "[]", remedy="Leave it out for 0.25")
     if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
         problem = f"varied answers must be (n, {', '.join(map(str, plain.shape))}), n from 1, got {augmented.shape}"
         raise BadValueError(problem, "Pass one answer a row for each view")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
 from collections.abc import Mapping
@@ -11,17 +12,18 @@ from typing import Any
 import torch
 
 from tabvision import modules
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, speaking
 from tabvision.inference.answers import check_facts
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
+from tabvision.tasks import own_task
 
-WHO = "Predictor"
 SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its place beside the format
 OLDEST_FORMAT = 1
+_OWN = "own"  # what a module saves in place of a piece that is no plain data
 _TABLES = (".csv", ".parquet", ".feather", ".json")
 
 
@@ -30,7 +32,7 @@ class Opened:
     """What a checkpoint holds.
 
     Args:
-        module: In evaluation mode, on the CPU.
+        module: In evaluation mode; on the CPU, or where it was in memory.
         calibration: How its answers are corrected; plain where nobody calibrated it.
         facts: The format, the version of tabvision and the module's name, as they were saved.
     """
@@ -41,37 +43,46 @@ class Opened:
 
 
 def load_module(origin: Origin, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
-    """The module that a checkpoint holds, without its calibration; see `open_checkpoint`."""
+    """Return the module that a checkpoint holds, without its calibration; see `open_checkpoint`."""
     return open_checkpoint(origin, module_class).module
 
 
 @speaking("Predictor")
-def open_checkpoint(origin: Origin, module_class: type[SupervisedModule] | None = None) -> Opened:
-    """The module that a checkpoint holds, rebuilt from plain data, and its calibration.
+def open_checkpoint(
+    source: Origin | SupervisedModule,
+    module_class: type[SupervisedModule] | None = None,
+    **own: Any,  # noqa: ANN401 - a network, a task, a function
+) -> Opened:
+    """Return the module that a checkpoint holds, rebuilt from plain data, and its calibration; or a copy of a module.
 
     Args:
-        origin: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes.
+        source: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module in memory.
         module_class: The class to build, for a module of the user's own; else the checkpoint names one of tabvision's.
+        own: Pieces of the user's own that no checkpoint holds: `task`, or by the module's setting, such as `body`.
 
     Raises:
         MissingFileError: No such file.
         BadValueError: Not a checkpoint, a damaged one, one that would run code or fill the memory, one of another
-            format, or one of a class outside tabvision when no `module_class` was passed.
+            format, one of a class outside tabvision when no `module_class` was passed, or a piece that is missing or
+            has no effect.
+        UnknownNameError: The module has no such setting.
     """
-    checkpoint, name = read_checkpoint(origin), name_of(origin)
+    if isinstance(source, SupervisedModule):
+        return _in_memory(source, module_class, own)
+    checkpoint, name = read_checkpoint(source), name_of(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
     if not (isinstance(kind, type) and issubclass(kind, SupervisedModule)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
-    module = _build(kind, checkpoint.get("hyper_parameters"), _num_elements(weights), name)
+    module = _build(kind, checkpoint.get("hyper_parameters"), own, _num_elements(weights), name)
     try:
         module.load_state_dict(weights)  # type: ignore[arg-type]  # anything at all, and torch refuses what is no dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BadValueError(f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
     calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
-    check_facts(module.schema, module.task.activate(torch.zeros(1, module.task.num_outputs)).shape[1], name)
+    check_facts(module.schema, module.task.num_predictions, name)
     return Opened(module.eval(), calibration, facts)
 
 
@@ -112,17 +123,34 @@ def _num_elements(weights: object) -> int:
     return sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
 
 
-def _build(kind: type[SupervisedModule], settings: object, num_elements: int, name: str) -> SupervisedModule:
+def _in_memory(module: SupervisedModule, module_class: object, own: Mapping[str, Any]) -> Opened:
+    """A copy, so that neither does training go on in evaluation mode nor do answers change with it."""
+    if named := [*own, *([] if module_class is None else ["module_class"])]:
+        problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
+        raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
+    saved: dict[str, Any] = {}
+    module.on_save_checkpoint(saved)
+    return Opened(copy.deepcopy(module).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
+
+
+def _build(
+    kind: type[SupervisedModule], settings: object, own: Mapping[str, Any], num_elements: int, name: str
+) -> SupervisedModule:
     """The module from its saved settings; those of a base class or of a command line that it does not take are left out."""
     if not isinstance(settings, Mapping):
         raise BadValueError(f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
-    parameters = inspect.signature(kind).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    named = {parameter.name for parameter in parameters}
-    known = {key for key in settings if key in named or (takes_any and not str(key).startswith("_"))}
+    parameters = inspect.signature(kind).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    saved: dict[str, Any] = {
+        str(key): value
+        for key, value in settings.items()
+        if key in parameters or (takes_any and not str(key).startswith("_"))
+    }
+    pieces = {piece: value for piece, value in own.items() if piece != "task"}  # the task is the schema's
+    _check_own(kind, saved, pieces, name)
     try:
-        with Budget(num_elements):
-            return kind(**{str(key): settings[key] for key in known})
+        with own_task(own.get("task")), Budget(num_elements):
+            return kind(**{**saved, **pieces})
     except TabvisionError:
         raise
     except BudgetExceededError as error:
@@ -131,6 +159,22 @@ def _build(kind: type[SupervisedModule], settings: object, num_elements: int, na
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         problem = f"the settings in {name} do not build a {kind.__name__} ({_first_line(error)})"
         raise BadValueError(problem, SAVE_AGAIN) from error
+
+
+def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], name: str) -> None:
+    """Raise if a piece of the user's own is missing, or if one came that has no effect."""
+    named = {piece for piece, value in saved.items() if isinstance(value, str) and value == _OWN}
+    for piece in own:
+        if piece not in {*inspect.signature(kind).parameters, *saved}:
+            raise UnknownNameError(f"setting of {kind.__name__}", piece, sorted(saved))
+        if piece in saved and piece not in named:
+            problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, and another has no effect"
+            raise BadValueError(problem, f"Leave {piece} out")
+    for piece in sorted(named - own.keys()):
+        if piece != "optimizer":  # which only training needs
+            problem = f"{name} was trained with a {piece} of your own, which no checkpoint holds"
+            remedy = f"Pass it again: load_from_checkpoint(path, {piece}=...) or Predictor(path, {piece}=...)"
+            raise BadValueError(problem, remedy)
 
 
 def _first_line(error: Exception) -> str:

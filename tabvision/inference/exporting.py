@@ -7,7 +7,6 @@ predictions: normalization, calibration and activation are in it. Its facts, the
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.data.tables.write import check_destination
+from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
@@ -33,7 +32,6 @@ from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema
 
-WHO = "export"
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and spread
 CHECKED_ROWS = (1, 2, 7)
 _DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8}
@@ -58,13 +56,20 @@ class Exported:
 
 
 @speaking("export")
-def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: bool = False) -> Exported:
-    """Writes a trained module as one file, and checks on random rows that the file answers as the module does.
+def export(
+    source: Origin | SupervisedModule,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    **own: Any,  # noqa: ANN401 - a network, a task, a function
+) -> Exported:
+    """Write a trained module as one file, and check on random rows that the file answers as the module does.
 
     Args:
         source: A checkpoint (path, http or https address, bytes), with its calibration; or a module.
         out: The file, ending in .onnx or .pt2.
         overwrite: Whether a file that is there may be replaced.
+        own: Pieces of your own that no checkpoint holds, as for `Predictor`.
 
     Raises:
         MissingFileError: No such checkpoint, or no folder to write to.
@@ -73,23 +78,18 @@ def export(source: Origin | SupervisedModule, out: str | Path, *, overwrite: boo
             would differ; it is not left behind.
     """
     path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite)
-    if isinstance(source, SupervisedModule):
+    if isinstance(source, SupervisedModule) and not own:
         module, calibration = source, Calibration()
     else:
-        opened = open_checkpoint(source)
+        opened = open_checkpoint(source, **own)
         module, calibration = opened.module, opened.calibration
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        with _evaluating(module):
-            net = Answering(module, calibration)
-            _WRITERS[path.suffix.lower()](_traced(net), partial, net.facts())
-            error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
+    with written_whole(path) as partial, _evaluating(module):
+        net = Answering(module, calibration)
+        _WRITERS[path.suffix.lower()](_traced(net), partial, net.facts())
+        error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {TOLERANCE:g}"
             raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(path, path.stat().st_size, error)
 
 
@@ -239,10 +239,9 @@ def _largest_error(net: Answering, ask: Ask) -> float:
     """The largest difference from the module's own answers, numbers in units of their size and spread."""
     generator = torch.Generator().manual_seed(1)
     task, errors = net.module.task, []
-    spread = np.array(getattr(task, "spread", 1.0))  # of numbers
     for rows in CHECKED_ROWS:
         inputs = random_inputs(net.module.schema, rows, generator)
         expected = net(*(inputs[name].to(net.module.device) for name in net.names)).cpu().numpy()
         size: Any = 0.0 if task.is_classes else np.abs(expected)
-        errors.append(np.abs(ask(inputs) - expected) / (spread + size))
+        errors.append(np.abs(ask(inputs) - expected) / (task.prediction_scale + size))
     return float(np.concatenate([error.ravel() for error in errors]).max())

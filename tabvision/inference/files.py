@@ -1,32 +1,36 @@
-"""The bytes of a file that is named by a path or a URL, or that is there already, with a limit on what a server may send."""
+"""The bytes of a file: from a path, a web address, or a store that fsspec knows; a server sends so many and no more."""
 
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
 
 Origin: TypeAlias = str | Path | bytes
-"""Where a file comes from: a path, an http or https address, or its bytes."""
+"""Where a file comes from: a path, an http or https address, one of a store such as s3:// or gs://, or its bytes."""
 
 MAX_DOWNLOAD = 4 << 30  # bytes; a server that sends more is not waited for
 TIMEOUT_SECONDS = 30.0  # without a byte
-_SCHEMES = ("http://", "https://")
 _CHUNK = 1 << 20
+_LOCAL = ("file", "local")  # named by a path
 
 
-def is_url(origin: object) -> bool:
-    """Whether it is a web address rather than a path.
+def scheme_of(origin: str) -> str | None:
+    """Return the scheme of an address; None for a path.
 
     Example:
-        >>> is_url("https://example.org/best.ckpt"), is_url("best.ckpt")
-        (True, False)
+        >>> scheme_of("HTTPS://example.org/best.ckpt"), scheme_of("s3://bucket/best.ckpt"), scheme_of("best.ckpt")
+        ('https', 's3', None)
     """
-    return isinstance(origin, str) and origin.lower().startswith(_SCHEMES)
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", origin)
+    return None if found is None or found[1].lower() in _LOCAL else found[1].lower()
 
 
 def name_of(origin: Origin) -> str:
@@ -40,56 +44,83 @@ def name_of(origin: Origin) -> str:
 
 
 def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWNLOAD) -> bytes:
-    """All bytes of the file.
+    """Return all bytes of the file.
 
     Args:
-        origin: A path, an http or https address, or the bytes themselves.
+        origin: A path, an http or https address, one that fsspec opens, such as s3:// or gs://, or the bytes themselves.
         kind: The suffix that a sentence asks for.
         max_bytes: The most that a server may send.
 
     Raises:
         BadTypeError: Neither path, address nor bytes.
         MissingFileError: No such file.
-        BadValueError: The address does not answer, or sends too much.
+        BadValueError: The address does not answer, sends too much, or needs a package that is not installed.
     """
     if isinstance(origin, bytes | bytearray | memoryview):
         return bytes(origin)
     if not isinstance(origin, str | Path):
         problem = f"a file must be a path, an http address or bytes, got {type(origin).__name__}"
         raise BadTypeError(problem, f"Pass such as 'best{kind}'")
-    if isinstance(origin, str) and is_url(origin):
-        return _download(origin, max_bytes)
+    scheme = scheme_of(origin) if isinstance(origin, str) else None
+    if scheme in ("http", "https"):
+        with _told(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
+            received, declared = _limited(response, str(origin), max_bytes), response.headers.get("Content-Length", "")
+            if declared.isdigit() and len(received) < int(declared):
+                problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
+                raise BadValueError(problem, "Try again")
+            return received
+    if scheme is not None:
+        return _from_store(str(origin), scheme, kind, max_bytes)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
-        what = {".ckpt": "checkpoint", ".onnx": "model"}.get(kind, "file")
-        remedy = f"Pass the path of a {kind} file" + (" that a Trainer wrote" if kind == ".ckpt" else "")
-        raise MissingFileError(f"no {what} at {str(origin)!r}", remedy)
+        raise _missing(origin, kind)
     return file.read_bytes()
 
 
-def _download(url: str, max_bytes: int) -> bytes:
+def _missing(origin: object, kind: str) -> MissingFileError:
+    what = {".ckpt": "checkpoint", ".onnx": "model"}.get(kind, "file")
+    remedy = f"Pass the path of a {kind} file" + (" that a Trainer wrote" if kind == ".ckpt" else "")
+    return MissingFileError(f"no {what} at {str(origin)!r}", remedy)
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Makes a sentence of whatever an opener raises."""
     try:
-        with _opener().open(url, timeout=TIMEOUT_SECONDS) as response:
-            return _limited(response, url, max_bytes)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
-        if isinstance(error, BadValueError):
-            raise
+        yield
+    except TabvisionError:
+        raise
+    except Exception as error:  # each store raises classes of its own
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
-def _limited(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
+def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
+    """The bytes of a file in a store; one within another (`zip://a::http://b`) is not opened: each has rules of its own."""
+    import fsspec  # type: ignore[import-untyped]  # ships no types
+
+    if scheme not in fsspec.available_protocols():
+        raise _missing(url, kind)
+    if "::" in url:
+        raise BadValueError(f"{url} names a file within another", "Unpack it first, and pass the address of the file")
+    with _told(url):
+        try:
+            with fsspec.open(url, "rb") as file:
+                return _limited(file, url, max_bytes)
+        except FileNotFoundError as error:
+            raise _missing(url, kind) from error
+        except ImportError as error:  # which names the package
+            raise BadValueError(f"{url} cannot be opened here ({error})", "Install it with pip") from error
+
+
+def _limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
     received = bytearray()
-    while chunk := response.read(_CHUNK):
+    while chunk := file.read(_CHUNK):
         received += chunk
         if len(received) > max_bytes:
             remedy = "Download it and pass its path, if it is what you expect"
             raise BadValueError(f"{url} sends more than {max_bytes:,} bytes", remedy)
-    declared = response.headers.get("Content-Length", "")
-    if declared.isdigit() and len(received) < int(declared):
-        problem = f"{url} broke off after {len(received):,} of {int(declared):,} bytes"
-        raise BadValueError(problem, "Try again")
     return bytes(received)
 
 

@@ -1,54 +1,96 @@
-"""Raw rows, in whatever form they come, to the arrays that a network reads. No torch."""
+"""Rows, images or both, in whatever form they come, to the batches of arrays that a network reads. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import count
+from tabvision.errors import BadTypeError, BadValueError, listed
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema
 
+if TYPE_CHECKING:
+    from tabvision.augment.settings import Augmentation
+    from tabvision.data.images.decode import PictureSource
+    from tabvision.inference.images import ImageBatches
+
 FEW_ROWS = 16  # up to here plain Python is quicker than a frame
+ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table no longer fit their caches
+IMAGES_AT_ONCE = 64
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not one row
 Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
+Source: TypeAlias = "Rows | PictureSource | Sequence[PictureSource]"
+"""Rows; or a folder, one image, or a list of images: paths, bytes, PIL images or arrays; or a table that names images."""
+Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 
 @final
 @dataclass(frozen=True)
 class Inputs:
-    """What a network reads, and the index that its answers get.
+    """What a network reads of some rows, and what their answers get from them.
 
     Args:
-        arrays: Those of `continuous` (N, C) float32 and `categorical` (N, K) int32 that the schema has columns for.
         num_rows: Rows in all.
+        arrays: Those of `continuous` (N, C) float32 and `categorical` (N, K) int32 that the schema has columns for.
+        images: The rows' images, drawn as they are asked for; None for a schema without.
         index: Of the frame that came; None where no frame did.
+        frame: The rows as a table, where they came as one.
         unseen: Rows with a category that training lacks, by raw column.
+        shown: Columns that stand before the answers.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
     num_rows: int
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    images: ImageBatches | None = None
     index: pd.Index | None = None
+    frame: pd.DataFrame | None = None
     unseen: Mapping[str, int] = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        """The arrays of some rows."""
-        return {name: array[start:stop] for name, array in self.arrays.items()}
+    @property
+    def errors(self) -> Mapping[int, str]:
+        """Why rows have no answer, by row number; known once all batches are read."""
+        return {} if self.images is None else self.images.errors
+
+    def batches(self, batch_size: int | None = None, view: int = 0) -> Iterator[Arrays]:
+        """Yield the arrays of the rows that can be read, in order.
+
+        Args:
+            batch_size: Rows at once; None for 2,048 of a table or 64 with images.
+            view: 0 for images as they are; from 1 for varied ones, each number another way.
+
+        Shape:
+            - index: (B,) int64, the row numbers
+            - continuous: (B, C) float32
+            - categorical: (B, K) int32
+            - image: (B, 3, H, W) uint8
+            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
+        """
+        if self.images is not None:
+            for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):
+                yield drawn | {name: array[drawn["index"]] for name, array in self.arrays.items()}
+            return
+        size = batch_size or ROWS_AT_ONCE
+        for start in range(0, self.num_rows, size):
+            stop = min(start + size, self.num_rows)
+            part = {name: array[start:stop] for name, array in self.arrays.items()}
+            yield {"index": np.arange(start, stop)} | part
 
 
 @final
 class InputReader:
-    """Reads raw rows by a schema; built once, called many times, by any number of threads.
+    """Reads rows, images or both by a schema; built once, called many times, by any number of threads.
 
     Args:
         schema: Of the model that will be asked.
+        augment: How its images were varied in training, for views other than the plain one.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -59,98 +101,93 @@ class InputReader:
         ([[1.0]], 2)
     """
 
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+    def __init__(self, schema: Schema, augment: Augmentation | None = None) -> None:
+        self.schema, self.augment = schema, augment
         self._encode = RowEncoder(schema)
+        self._has_columns = bool(schema.continuous or schema.categorical)
 
-    def __call__(self, source: Rows) -> Inputs:
-        """The arrays of a frame, one row as a dict, a list of such rows, a dict of columns, or a table file.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles to worker processes, where the encoder of single rows is built anew."""
+        return InputReader, (self.schema, self.augment)
+
+    def __call__(self, source: Source, *, encoding: str | None = None, labeled: bool = False) -> Inputs:
+        """Return what the network reads of a source.
+
+        Args:
+            source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or a table file. Images: a
+                folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that names files.
+            encoding: Of a text file that is not UTF-8.
+            labeled: Whether the rows' targets are wanted as well, in `frame`: a folder then is one of class folders.
 
         Raises:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
-            source = [source]
-        if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
-            return self._inputs(self._encode(source), None, gaps_in_rows(source))
-        text = self.schema.text_columns
-        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, text=text)
-        return self._inputs(to_arrays(self.schema, frame), frame.index, gaps_in_frame(frame))
+        if self.schema.image is None:
+            return self._of_rows(source, encoding, labeled=labeled)
+        from tabvision.inference.images import ImageBatches, find_images
 
-    def _inputs(
-        self,
-        arrays: tuple[NDArray[Any], NDArray[Any]],
-        index: pd.Index | None,
-        gaps: Callable[[str], NDArray[np.bool_]],
-    ) -> Inputs:
+        found = find_images(source, self.schema, encoding=encoding, labeled=labeled)
+        images = ImageBatches(found.sources, self.schema, self.augment)
+        if not self._has_columns:
+            num_rows = len(found.sources)
+            return Inputs(num_rows, images=images, index=found.index, frame=found.frame, shown=found.shown)
+        if found.frame is None or found.shown:
+            names = listed([repr(name) for name in self.schema.inputs])
+            raise BadTypeError(
+                f"images alone came, and the model reads columns as well: {names}",
+                f"Pass a table with them that names the images in {self.schema.image.name!r}",
+            )
+        return replace(self._of_rows(found.frame), images=images, index=found.index, frame=found.frame)
+
+    def _of_rows(self, source: Rows, encoding: str | None = None, *, labeled: bool = False) -> Inputs:
+        if not labeled:
+            if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
+                source = [source]
+            if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
+                return self._inputs(self._encode(source), source)
+        text = self.schema.text_columns
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, encoding=encoding, text=text)
+        return replace(self._inputs(to_arrays(self.schema, frame), frame), index=frame.index, frame=frame)
+
+    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        return Inputs(used, len(arrays[0]), index, unseen_counts(self.schema, arrays[1], gaps))
+        return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows))
 
 
-ATTRIBUTE = "unseen"  # of an answered frame: `answers.attrs["unseen"]`
+def check_batch_size(batch_size: object) -> None:
+    """Raise if it is neither None nor a whole number from 1."""
+    problem, remedy = f"batch_size must be a whole number from 1, got {batch_size!r}", "Pass such as 64"
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise BadTypeError(problem, remedy)
+    if batch_size < 1:
+        raise BadValueError(problem, remedy)
 
 
-def unseen_counts(
-    schema: Schema, codes: NDArray[np.integer], is_missing: Callable[[str], NDArray[np.bool_]]
-) -> dict[str, int]:
-    """Rows with a value that the training rows lack, for each raw column of categories that has such.
+def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
+    """Count the rows with a value that the training rows lack, for each raw column of categories that has such.
 
     Args:
         schema: Of the model.
         codes: (N, K) codes of the categories, 0 for missing or unseen.
-        is_missing: Which rows, (N,), have no value in a raw column; asked only where a code is 0.
+        rows: The raw ones: a frame, or a dict each.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
         >>> from tabvision.tasks import Binary
         >>> job = Categorical(name="job", source="job", vocabulary=("cook", "nurse"))
         >>> schema = Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,))
-        >>> unseen_counts(schema, np.array([[1], [0], [0]]), lambda name: np.array([False, True, False]))
+        >>> _unseen_counts(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
         {'job': 1}
     """
     has_zero = (codes == 0).any(axis=0).tolist()
     found = {}
     for place, column in enumerate(schema.categorical):
         if has_zero[place] and column.name == column.source:  # others are flags, and parts of dates
-            found[column.name] = int(((codes[:, place] == 0) & ~is_missing(column.source)).sum())
+            is_frame = isinstance(rows, pd.DataFrame)
+            values = rows[column.source] if is_frame else [row[column.source] for row in rows]
+            found[column.name] = int(((codes[:, place] == 0) & ~np.asarray(pd.isna(values), dtype=bool)).sum())
     return {name: number for name, number in found.items() if number}
-
-
-def gaps_in_frame(frame: pd.DataFrame) -> Callable[[str], NDArray[np.bool_]]:
-    """Which rows of a frame have no value in a column."""
-    return lambda name: frame[name].isna().to_numpy(dtype=bool)
-
-
-def gaps_in_rows(rows: Any) -> Callable[[str], NDArray[np.bool_]]:  # noqa: ANN401 - a sequence of mappings
-    """Which of some rows have no value in a column."""
-    return lambda name: np.array([bool(pd.isna(row[name])) for row in rows], dtype=bool)
-
-
-def unseen_sentences(answers: pd.DataFrame) -> list[str]:
-    """What there is to say about the rows behind answers.
-
-    Example:
-        >>> answers = pd.DataFrame({"prediction": [3.5, 3.0]})
-        >>> answers.attrs["unseen"] = {"user": 1}
-        >>> unseen_sentences(answers)
-        ["1 of 2 rows with a 'user' that training lacks, answered as unknown"]
-    """
-    unseen: Mapping[str, int] = answers.attrs.get(ATTRIBUTE, {})
-    rows = count(len(answers), "row")
-    return [
-        f"{number:,} of {rows} with a {name!r} that training lacks, answered as unknown"
-        for name, number in unseen.items()
-    ]
-
-
-def missing_sentences(module: object, frame: pd.DataFrame) -> list[str]:
-    """What there is to say about pairs without a user or item, which nobody can rate; gaps in a table are nothing unusual."""
-    from tabvision.modules import CollabModule  # torch, which an exported model does without
-
-    if not isinstance(module, CollabModule):
-        return []
-    gaps = {name: int(frame[name].isna().sum()) for name in module.schema.inputs}
-    rows = count(len(frame), "row")
-    return [f"{number:,} of {rows} without a {name!r}, answered as unknown" for name, number in gaps.items() if number]

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
-from tabvision.inference.answers import answer_frame, check_facts, check_finite, with_errors
+from tabvision.inference.answers import check_facts
+from tabvision.inference.batches import ask_all, assembled
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.inputs import ATTRIBUTE, InputReader, Inputs, Rows
+from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source, check_batch_size
 from tabvision.schema import Schema
+from tabvision.tasks import Task, own_task
 
-if TYPE_CHECKING:
-    from tabvision.inference.images import Pictures
-
-WHO = "OnnxPredictor"
 KEY = "tabvision"  # of the facts among a file's metadata
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
-BATCH_SIZE = 2048
-PICTURES = 64  # of them at once, at most
 EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
 _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8}
 
@@ -33,11 +30,12 @@ _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8}
 class OnnxPredictor:
     """Answers raw rows from a file that `tabvision export` wrote, as `Predictor` does from the checkpoint.
 
-    Safe to share between threads: it changes nothing once built.
+    Safe to share between threads: it changes nothing once built. Pickles to worker processes.
 
     Args:
         path: An .onnx file: its path, an http or https address, or its bytes.
         threads: Threads for one batch; None leaves it to onnxruntime, which takes one a core.
+        task: The class of a task of your own, which no file holds; None for tabvision's own.
 
     Raises:
         MissingFileError: No such file.
@@ -46,84 +44,58 @@ class OnnxPredictor:
     """
 
     @speaking()
-    def __init__(self, path: Origin, *, threads: int | None = None) -> None:
+    def __init__(self, path: Origin, *, threads: int | None = None, task: Task | type[Task] | None = None) -> None:
         content, name = read_bytes(path, kind=".onnx"), name_of(path)
         self._session = _session(content, name, threads)
+        self._content: bytes = content
+        self._settings: dict[str, Any] = {"threads": threads, "task": task}
         self.facts = _facts(self._session, name)
-        self.schema = Schema.from_dict(self.facts["schema"])
+        with own_task(task):
+            self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
-        width = len(self.schema.classes) if self.schema.task.is_classes else self.schema.task.num_outputs
-        check_facts(self.schema, width, name)
+        check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = _input_names(self._session, self.schema, name)
         self._read = InputReader(self.schema)
-        self._pictures = self._picture_reader()
 
-    def predict(self, source: Rows | Pictures, *, proba: bool = True, batch_size: int = BATCH_SIZE) -> pd.DataFrame:
+    @speaking()
+    def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
+        """Return what the model reads of a source, for `predict`; see `Predictor.read`."""
+        return self._read(source, encoding=encoding)
+
+    @speaking()
+    def predict(self, source: Source | Inputs, *, proba: bool = True, batch_size: int | None = None) -> pd.DataFrame:
         """A frame of answers, in the order and with the index of the input.
 
         Args:
-            source: A frame, one row as a dict, a list of such rows, or the path of a table file; for pictures what
-                `Predictor` takes.
+            source: What `Predictor.predict` takes: rows, images or both.
             proba: Whether to add the probabilities, or for numbers the intervals.
-            batch_size: Rows that go through the network at once, at least 1.
+            batch_size: Rows that go through the network at once; None for 2,048 rows of a table or 64 images.
 
         Raises:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        _check_batch_size(batch_size)
-        if self._pictures is not None:
-            return self._of_pictures(self._pictures(source), proba=proba, batch_size=batch_size)
-        inputs = self._read(source)
-        answers = answer_frame(self.schema, self._run(inputs, batch_size), proba=proba, calibration=self.calibration)
-        if inputs.index is not None:
-            answers.index = inputs.index
-        answers.attrs[ATTRIBUTE] = dict(inputs.unseen)
-        return answers
+        check_batch_size(batch_size)
+        inputs = source if isinstance(source, Inputs) else self._read(source)
+        width = self.schema.task.num_predictions
+        predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)
+        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
-    def _picture_reader(self) -> Any:  # noqa: ANN401 - imported only where there are pictures
-        if self.schema.image is None:
-            return None
-        from tabvision.augment.settings import augmentation_named
-        from tabvision.inference.images import PictureInputs
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles to worker processes as the file's bytes: onnxruntime's session does not."""
+        return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
-        return PictureInputs(self.schema, augmentation_named("none"))
-
-    def _of_pictures(self, asked: Any, *, proba: bool, batch_size: int) -> pd.DataFrame:  # noqa: ANN401 - likewise
-        from tabvision.inference.images import draw_pictures
-
-        errors: dict[int, str] = {}
-        chunks, size = [], min(batch_size, PICTURES)
-        for start in range(0, max(1, asked.num_rows), size):
-            pixels, found = draw_pictures(asked.sources[start : start + size], asked.image)
-            chunks.append(asked.in_user_units(self.schema.task, self._ask({"image": pixels}), start, found))
-            errors |= {start + place: reason for place, reason in found.items()}
-        answers = answer_frame(self.schema, np.concatenate(chunks), proba=proba, calibration=self.calibration)
-        for place, (name, values) in enumerate(asked.shown.items()):
-            answers.insert(place, name, values)
-        answers = with_errors(answers, errors)
-        if asked.index is not None:
-            answers.index = asked.index
-        return answers
-
-    def _run(self, inputs: Inputs, batch_size: int) -> NDArray[Any]:
-        chunks = []
-        for start in range(0, max(1, inputs.num_rows), batch_size):
-            part = inputs.part(start, start + batch_size)
-            fed = {name: part[name].astype(_DTYPES[name], copy=False) for name in self._names}
-            chunks.append(self._ask(fed))
-        return np.concatenate(chunks)
-
-    def _ask(self, fed: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    def _ask(self, arrays: Arrays) -> NDArray[Any]:
+        fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
         try:
             found: NDArray[Any] = self._session.run(None, fed)[0]
         except Exception as error:  # onnxruntime raises classes of its own
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
-        rows, width = len(fed[self._names[0]]), len(self.schema.classes) or self.schema.task.num_outputs
-        if found.shape != (rows, width) or found.dtype.kind != "f":
+        if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)
-        return check_finite(found)
+        in_user_units: NDArray[Any] = self.schema.task.in_user_units(found, arrays.get("view"))
+        return in_user_units.astype(found.dtype, copy=False)
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: ANN401 - onnxruntime's own class
@@ -166,12 +138,3 @@ def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxrun
         problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
         raise BadValueError(problem, EXPORT_AGAIN)
     return facts
-
-
-def _check_batch_size(batch_size: object) -> None:
-    remedy = "Pass such as 2048"
-    problem = f"batch_size must be a whole number from 1, got {batch_size!r}"
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(problem, remedy)
-    if batch_size < 1:
-        raise BadValueError(problem, remedy)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, cast, final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,10 @@ from torch import Tensor
 
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
-from tabvision.data.loaders import check_batch_size
-from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.inference.answers import answer_frame, check_finite, with_errors
-from tabvision.inference.batches import Asked, AskedRows, blend
-from tabvision.inference.calibration.fit import WHO as CALIBRATE
+from tabvision.inference.batches import ask_all, assembled, blend
 from tabvision.inference.calibration.fit import (
     Calibrated,
     Wanted,
@@ -31,50 +28,76 @@ from tabvision.inference.calibration.fit import (
 )
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.inference.images import PictureInputs, Pictures, check_looks
-from tabvision.inference.inputs import ATTRIBUTE, InputReader, Rows
+from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source, check_batch_size
 from tabvision.modules import SupervisedModule
 
-WHO = "Predictor"
-Sources: TypeAlias = Rows | Pictures
+_DTYPES = {
+    "index": torch.int64,
+    "continuous": torch.float32,
+    "categorical": torch.int64,
+    "image": torch.uint8,
+    "view": torch.float32,
+}
+_TABLE = ("continuous", "categorical")  # there in every batch, if without columns
 
 
 @final
 class Predictor:
-    """Answers raw rows and pictures from a checkpoint alone, loaded safely.
+    """Answers raw rows and images from a checkpoint alone, loaded safely, or from a module in memory.
 
-    Safe to share between threads: it changes nothing once built, `calibrate` aside.
+    Safe to share between threads: it changes nothing once built, `calibrate` aside. Pickles to worker processes.
 
     Args:
-        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes.
+        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module, of which a
+            copy answers, so that training may go on.
         device: "cpu", "cuda", "mps", or "auto" for the best there is.
-        module_class: The class to build, for a module of the user's own.
+        module_class: The class to build, for a module of your own.
+        own: Pieces of your own that no checkpoint holds, as they were passed to the module, such as `body=`; or the
+            class of a task of your own, `task=`.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: Not a checkpoint, a damaged one, one that would run code, or one of another format.
+        BadValueError: Not a checkpoint, a damaged one, one that would run code, one of another format, or one that was
+            trained with a piece of your own, which is asked for.
     """
 
     @speaking()
     def __init__(
-        self, path: Origin, *, device: str = "auto", module_class: type[SupervisedModule] | None = None
+        self,
+        path: Origin | SupervisedModule,
+        *,
+        device: str = "auto",
+        module_class: type[SupervisedModule] | None = None,
+        **own: Any,  # noqa: ANN401 - a network, a task, a function
     ) -> None:
-        opened = open_checkpoint(path, module_class)
+        opened = open_checkpoint(path, module_class, **own)
         self.device = _device_named(device)
         self.module = opened.module.to(self.device)
         self.schema = self.module.schema
         self.calibration = opened.calibration
-        self._origin = path
-        self._rows = InputReader(self.schema)
-        self._pictures: PictureInputs | None = None
-        if self.schema.image is not None:
-            augment = augmentation_named(opened.facts.get("augment", "light"))
-            self._pictures = PictureInputs(self.schema, augment)
+        self._origin = None if isinstance(path, SupervisedModule) else path
+        self._own_augmentation: str | None = opened.facts.get("own_augmentation")
+        augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
+        self._read = InputReader(self.schema, augment)
+
+    @speaking()
+    def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
+        """Return what the module reads of a source, for `predict`: a table is read once and stays in `frame`.
+
+        Args:
+            source: As `predict` takes it.
+            encoding: Of a text file that is not UTF-8.
+
+        Raises:
+            MissingColumnsError: A column that training had is not there.
+            TabvisionError: Anything else that is wrong with the rows.
+        """
+        return self._read(source, encoding=encoding)
 
     @speaking()
     def predict(
         self,
-        source: Sources,
+        source: Source | Inputs,
         *,
         proba: bool = True,
         tta: int | None = None,
@@ -90,8 +113,8 @@ class Predictor:
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
-                Pictures: a folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that
-                names files.
+                Images: a folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that
+                names files. Where the module reads both: such a table with its columns. Or what `read` gave.
             proba: Whether to add the probabilities, or the intervals.
             tta: For pictures: how many times each is looked at again, varied as in training; the answer is a quarter the
                 plain view's and three quarters the others' mean.
@@ -102,29 +125,33 @@ class Predictor:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        looks = check_looks(tta)
-        asked = self._ask(source)
-        size = check_batch_size(asked.default_batch_size if batch_size is None else batch_size)
-        if looks and self._pictures is None:
+        num_views = _checked_tta(tta)
+        check_batch_size(batch_size)
+        inputs = source if isinstance(source, Inputs) else self._read(source)
+        if num_views and inputs.images is None:
             raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
-        predictions = self._over(asked, size, self._activated)
-        if looks:
-            varied = [self._over(asked, size, self._activated, look) for look in range(1, looks + 1)]
+        if num_views and self._own_augmentation:
+            without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
+            logging.getLogger("tabvision").info(f"tta varies pictures as in training, but without {without}.")
+        predictions = self._over(inputs, batch_size, self._activated)
+        if num_views:
+            varied = [self._over(inputs, batch_size, self._activated, view) for view in range(1, num_views + 1)]
             predictions = blend(predictions, np.stack(varied), use_max=use_max)
-        return self._frame(asked, predictions, proba=proba)
+        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
-    @speaking(CALIBRATE)
+    @speaking("calibrate")
     def calibrate(
         self,
-        source: Sources,
+        source: Source,
         *,
         out: str | Path | None = None,
         per_label: bool = False,
         metric: str | None = None,
         coverage: float | None = None,
+        encoding: str | None = None,
         overwrite: bool = False,
     ) -> Calibrated:
-        """Corrects this predictor's answers by rows with a known answer, and writes a checkpoint that does the same.
+        """Correct this predictor's answers by rows with a known answer, and write a checkpoint that does the same.
 
         Classes get a temperature, by request thresholds; numbers get intervals.
 
@@ -134,7 +161,8 @@ class Predictor:
             per_label: For labels, whether each gets a temperature of its own.
             metric: For two classes and labels: "f1", "f2", "accuracy", "balanced_accuracy" or "youden" chooses
                 thresholds; None leaves the task's.
-            coverage: For numbers, the share of rows whose truth an interval is to hold, in (0, 1); None for 0.9.
+            coverage: For numbers, the fraction of rows whose truth an interval is to hold, in (0, 1); None for 0.9.
+            encoding: Of a text file that is not UTF-8.
             overwrite: Whether a file that is there may be replaced.
 
         Raises:
@@ -143,88 +171,70 @@ class Predictor:
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite)
-        asked, frame = self._ask_labeled(source)
-        target = encode_target(frame, self.schema.target)
-        logits = self._over(asked, asked.default_batch_size, lambda found: found)
-        readable = np.array([row not in asked.errors for row in range(asked.num_rows)], dtype=bool)
+        if file is not None and self._origin is None:
+            problem = "a module in memory has no checkpoint that could be written again"
+            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or leave out away")
+        inputs = self._read(source, encoding=encoding, labeled=True)
+        if inputs.frame is None:
+            problem = "calibrating needs the target of each picture"
+            raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")
+        target = encode_target(inputs.frame, self.schema.target)
+        logits = self._over(inputs, None, lambda found: found)
+        readable = np.array([row not in inputs.errors for row in range(inputs.num_rows)], dtype=bool)
         fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
         self.calibration = fitted.calibration
-        if file is not None:
+        if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
         return fitted
-
-    def _ask(self, source: Sources) -> Asked:
-        if self._pictures is not None:
-            return self._pictures(source)
-        return AskedRows(self._rows(source))
-
-    def _ask_labeled(self, source: Sources) -> tuple[Asked, pd.DataFrame]:
-        """Rows with what is known of them."""
-        if self._pictures is not None:
-            asked = self._pictures.labeled(source)
-            if asked.frame is None:
-                problem = "calibrating needs the target of each picture"
-                raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")
-            return asked, asked.frame
-        text = self.schema.text_columns
-        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, text=text)
-        return AskedRows(self._rows(frame)), frame
 
     def _activated(self, logits: Tensor) -> Tensor:
         return self.module.task.activate(self.calibration.scale(logits))
 
     def _over(
-        self, asked: Asked, batch_size: int, finish: Callable[[Tensor], Tensor], look: int = 0
-    ) -> NDArray[np.floating[Any]]:
-        """What the module says of all rows, (num_rows, C); not a number where a row could not be read."""
-        found: list[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]] = []
-        in_user_units = self.module.task.in_user_units
+        self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
+    ) -> NDArray[np.floating]:
+        """What the module says of all rows, once `finish` has made answers of its logits."""
+        in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
+
+        def ask(arrays: Arrays) -> NDArray[np.floating]:
+            batch = self._batch(arrays)
+            answers: Tensor = in_user_units(finish(self.module(batch).float()), batch.get("view"))
+            return answers.cpu().numpy()
+
         with torch.inference_mode():
-            for rows, batch in asked.batches(batch_size, look):
-                if len(rows):
-                    moved = self._moved(batch)
-                    answers = in_user_units(finish(self.module(moved).float()), moved.get("view"))
-                    found.append((rows, check_finite(answers.cpu().numpy())))
-        if len(found) == 1 and len(found[0][0]) == asked.num_rows:
-            return found[0][1]
-        width = found[0][1].shape[1] if found else self._width(finish)
-        whole = np.full((asked.num_rows, width), np.nan, dtype=found[0][1].dtype if found else np.float32)
-        for rows, values in found:
-            whole[rows] = values
-        return whole
+            return ask_all(ask, inputs, num_answers=width, batch_size=batch_size, view=view)
 
-    def _moved(self, batch: Batch) -> Batch:
-        if self.device.type == "cpu":
-            return batch
-        return cast("Batch", {name: cast("Tensor", value).to(self.device) for name, value in batch.items()})
+    def _batch(self, arrays: Arrays) -> Batch:
+        num_rows = len(arrays["index"])
+        batch: Any = {}
+        for name, dtype in _DTYPES.items():
+            if name in arrays:
+                batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
+            elif name in _TABLE:
+                batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
+        found: Batch = batch
+        return found
 
-    def _width(self, finish: Callable[[Tensor], Tensor]) -> int:
-        """Numbers in an answer, where there is none to count them in."""
-        return finish(torch.zeros(1, self.module.task.num_outputs, device=self.device)).shape[1]
 
-    def _frame(self, asked: Asked, predictions: NDArray[Any], *, proba: bool) -> pd.DataFrame:
-        answers = answer_frame(self.schema, predictions, proba=proba, calibration=self.calibration)
-        answers = with_errors(answers, asked.errors)
-        for place, (name, values) in enumerate(asked.shown.items()):
-            answers.insert(place, name, values)
-        if asked.index is not None:
-            answers.index = asked.index
-        answers.attrs[ATTRIBUTE] = dict(asked.unseen)
-        return answers
+def _checked_tta(tta: object) -> int:
+    """The number of varied views of each image; None is 0."""
+    remedy = "Pass 4, or None to look at each picture once, as it is"
+    if tta is None:
+        return 0
+    if isinstance(tta, bool) or not isinstance(tta, int):
+        raise BadTypeError(f"tta must be a whole number, got {tta!r}", remedy)
+    if tta < 0:
+        raise BadValueError(f"tta must be at least 0, got {tta}", remedy)
+    return tta
 
 
 def _device_named(name: str) -> torch.device:
     """The device of that name, once it has held a number."""
     try:
-        device = torch.device(_best_device() if name == "auto" else name)
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device(best if name == "auto" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         problem = f"there is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')})"
         raise BadValueError(problem, 'Pass "auto" for the best there is, or "cpu"') from error
     return device
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

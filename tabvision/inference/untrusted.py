@@ -24,6 +24,7 @@ from tabvision.errors import BadValueError, TabvisionError
 MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 100
 PICKLE = "data.pkl"
+ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
 PASS_ANOTHER = "Copy the file again, or pass another one"
 
 
@@ -59,7 +60,7 @@ def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
         for entry in archive.infolist():
             data = archive.read(entry)  # compares the checksum
             if entry.filename.lower().endswith(PICKLE):
-                check_pickle(data, name)
+                _check_pickle(data, name)
             written.writestr(entry.filename, data)
     copy.seek(0)
     return copy
@@ -91,7 +92,9 @@ def check_plain(data: object, budget: int, name: str) -> None:
         elif isinstance(value, list | tuple | set | frozenset):
             items = list(value)
         else:
-            _check_tensor(value, budget, name)
+            if isinstance(value, Tensor) and value.numel() * value.element_size() > budget:
+                problem = f"{name} holds a tensor of shape {tuple(value.shape)}, more than the file has bytes"
+                raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
             continue
         seen += len(items)
         if depth > MAX_DEPTH or seen > budget:
@@ -100,13 +103,6 @@ def check_plain(data: object, budget: int, name: str) -> None:
         waiting += [(item, depth + 1) for item in items if not isinstance(item, str | int | float)]
 
 
-def _check_tensor(value: object, budget: int, name: str) -> None:
-    if isinstance(value, Tensor) and value.numel() * value.element_size() > budget:
-        problem = f"{name} holds a tensor of shape {tuple(value.shape)}, more than the file has bytes"
-        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
-
-
-ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
 MAX_TUPLE_DEPTH = 100  # tuples in tuples
 MAX_LONG = 1_000  # integers beyond 64 bits: a few generators' states. Many more may be keys chosen to share one hash
 _NAMES = re.compile(
@@ -118,7 +114,7 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 
 
-def check_pickle(content: bytes, name: str) -> None:
+def _check_pickle(content: bytes, name: str) -> None:
     """Refuses a pickle of more than weights and plain data, or one that is costly to read; nothing in it is made.
 
     Raises:
@@ -135,7 +131,7 @@ def check_pickle(content: bytes, name: str) -> None:
         raise
     except Exception as error:  # whatever the damaged bytes lead to
         problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
-        raise BadValueError(problem, "Copy the file again, or pass another one") from error
+        raise BadValueError(problem, PASS_ANOTHER) from error
 
 
 def _check_name(operator: pickletools.OpcodeInfo, argument: object, name: str) -> None:
@@ -207,14 +203,12 @@ def is_plain(named: str) -> bool:
         >>> is_plain("collections OrderedDict"), is_plain("os system"), is_plain("builtins bytearray")
         (True, False, False)
     """
-    return _NAMES.fullmatch(named) is not None or named in _declared_safe()
-
-
-def _declared_safe() -> set[str]:
-    paths = (
+    if _NAMES.fullmatch(named):
+        return True
+    declared = (
         each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in get_safe_globals()
     )
-    return {" ".join(path.rpartition(".")[::2]) for path in paths}
+    return named in {" ".join(path.rpartition(".")[::2]) for path in declared}
 
 
 FACTOR = 16  # what initializing a network makes on the way (orthogonal rows, copies), in multiples of its weights

@@ -11,20 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor, distributed
 from typing_extensions import override
 
-from tabvision.data.tables.write import check_destination
+from tabvision import lightning as pl
+from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
+from tabvision.lightning import Callback
 from tabvision.modules import SupervisedModule
 
-WHO = "PredictionWriter"
-MERGE = "merge_predictions"
 MERGE_ROWS = 1_000_000  # held in memory at once
 INDEX = "row"
 _FACTS = b"tabvision"  # key of a shard's own facts
@@ -64,7 +62,9 @@ class PredictionWriter(Callback):
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
         trainer.strategy.barrier()  # before a quicker rank writes its own
-        self._writer, self._num_rows, self._total = None, 0, _num_expected(trainer)
+        sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
+        rows = getattr(sampler, "rows", None)  # of all ranks, where the loader is one of ours
+        self._writer, self._num_rows, self._total = None, 0, None if rows is None else len(rows)
 
     @override
     def on_predict_batch_end(
@@ -92,7 +92,8 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SupervisedModule)
         if self._writer is None:  # a rank without rows: an empty shard says that it was there
-            frame = answer_frame(pl_module.schema, _no_rows(pl_module), proba=self.proba)
+            no_rows = np.empty((0, pl_module.task.num_predictions), dtype=np.float32)
+            frame = answer_frame(pl_module.schema, no_rows, proba=self.proba)
             frame.insert(0, INDEX, np.empty(0, dtype=np.int64))
             self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
         facts: dict[str, int | None] = {
@@ -133,18 +134,9 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
         raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         _write_in_order(shards, partial, numbers)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return len(numbers)
-
-
-def _no_rows(module: SupervisedModule) -> NDArray[np.float32]:
-    width = len(module.schema.classes) or module.task.num_outputs
-    return np.empty((0, width), dtype=np.float32)
 
 
 def _checked_shards(folder: Path) -> list[Path]:
@@ -198,13 +190,6 @@ def _write_in_order(shards: list[Path], path: Path, numbers: NDArray[np.int64]) 
             writer.write_table(part.replace_schema_metadata(None))
 
 
-def _num_expected(trainer: pl.Trainer) -> int | None:
-    """Rows of the loader over all ranks, where it is one of ours."""
-    sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
-    rows = getattr(sampler, "rows", None)
-    return None if rows is None else len(rows)
-
-
 @speaking("gather")
 def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     """Joins what `trainer.predict` returned, over batches and ranks, sorted by row number.
@@ -232,25 +217,26 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         kinds = sorted({type(batch).__name__ for batch in batches})
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
         raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
-    shares = _over_ranks({name: _joined(batches, name) for name in ("predictions", "index")})
-    shares = [share for share in shares if len(share["index"])]  # a rank without rows does not know how wide they are
-    joined = {name: torch.cat([share[name] for share in shares]) for name in ("predictions", "index")} if shares else {}
-    if not joined:
+    ranks = [
+        rank for rank in _over_ranks(batches) if rank is not None
+    ]  # one without rows does not know how wide they are
+    if not ranks:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
-    index, order = joined["index"].sort()
+    predictions = torch.cat([rank["predictions"] for rank in ranks])
+    index, order = torch.cat([rank["index"] for rank in ranks]).sort()
     if repeated := int((index.diff() == 0).sum()):
         problem = f"each row must come once, but {count(repeated, 'row')} came again"
         raise BadValueError(problem, "Gather one call of trainer.predict at a time")
-    return {"predictions": joined["predictions"][order], "index": index}
+    return {"predictions": predictions[order], "index": index}
 
 
-def _joined(batches: list[dict[str, Tensor]], name: str) -> Tensor:
-    return torch.cat([batch[name].cpu() for batch in batches]) if batches else torch.empty(0)
-
-
-def _over_ranks(share: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | None]:
+    """What each rank predicted, joined and on the CPU; None for a rank without rows."""
+    batches, own = [batch for batch in batches if len(batch["index"])], None
+    if batches:
+        own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in ("predictions", "index")}
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
-        return [share]
-    shares: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(shares, share)
-    return shares
+        return [own]
+    ranks: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(ranks, own)
+    return ranks

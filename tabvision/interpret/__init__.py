@@ -1,4 +1,4 @@
-"""Trained modules, read: what their embeddings say, what they recommend. Numbers only; pictures are in `plots`."""
+"""Interpretation of trained modules: embeddings, biases, recommendations. Numbers only; figures are in `plots`."""
 
 from tabvision.interpret.embeddings import (
     embedding_frame,

@@ -1,4 +1,4 @@
-"""Embeddings as frames with the user's own labels: factors, biases, and the axes along which they differ most."""
+"""Embeddings as frames with the user's own labels: factors, biases and principal components."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ TITLE = "title"
 NUM_PAIRS = "num_pairs"
 FACTOR = "factor_"
 AXIS = "axis_"
-SEEDED = "Pass what item_factors, user_factors or embedding_frame gave"
+_PASS_FACTORS = "Pass what item_factors, user_factors or embedding_frame gave"
 
 
+@speaking("item_bias")
 def item_bias(module: CollabModule) -> pd.DataFrame:
-    """What each item is worth whatever the user's taste, best first.
+    """Return the bias of each item, highest first: how well it is liked whatever the user's taste.
 
     Args:
         module: A trained module of kind "dot".
@@ -39,13 +40,15 @@ def item_bias(module: CollabModule) -> pd.DataFrame:
     return _biases(module, 1)
 
 
+@speaking("user_bias")
 def user_bias(module: CollabModule) -> pd.DataFrame:
-    """How generous each user is, whatever the item, most generous first; see `item_bias`."""
+    """Return the bias of each user, highest first: how generously they rate, whatever the item. See `item_bias`."""
     return _biases(module, 0)
 
 
+@speaking("item_factors")
 def item_factors(module: CollabModule) -> pd.DataFrame:
-    """The latent factors of each item, in the order of the vocabulary.
+    """Return the latent factors of each item, in the order of the vocabulary.
 
     Returns:
         The item's id under its own column name, `title` where there are titles, `num_pairs`, then `factor_1` and so on.
@@ -53,14 +56,15 @@ def item_factors(module: CollabModule) -> pd.DataFrame:
     return _factors(module, 1)
 
 
+@speaking("user_factors")
 def user_factors(module: CollabModule) -> pd.DataFrame:
-    """The latent factors of each user, in the order of the vocabulary; see `item_factors`."""
+    """Return the latent factors of each user, in the order of the vocabulary; see `item_factors`."""
     return _factors(module, 0)
 
 
 @speaking("embedding_frame")
 def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
-    """The embedding of each value of a categorical column, in the order of the vocabulary.
+    """Return the embedding of each value of a categorical column, in the order of the vocabulary.
 
     Args:
         module: A TabularModule or CollabModule.
@@ -88,26 +92,26 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
     names = [category.name for category in columns]
     if column not in names:
         raise UnknownNameError("category", column, names)
-    place = names.index(column)
-    return pd.concat([labels_frame(columns[place]), _numbered(factor_rows(module, place), FACTOR)], axis=1)
+    index = names.index(column)
+    return pd.concat([_labels_frame(columns[index]), _numbered(factor_rows(module, index), FACTOR)], axis=1)
 
 
 @speaking("pca")
 def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
-    """Factors on the axes along which the rows differ most; the labels stay beside them.
+    """Project factors on their first principal components, the labels beside them.
 
     Args:
         factors: What `item_factors`, `user_factors` or `embedding_frame` gave, or some of its rows.
-        k: Axes, at least 1 and at most as many as there are factors or rows.
+        k: The number of components, at least 1 and at most as many as there are factors or rows.
 
     Returns:
-        The labels, then `axis_1` and so on; `attrs["shares"]` holds each axis's share of the variance.
+        The labels, then `axis_1` and so on; `attrs["shares"]` holds the fraction of the variance that each explains.
 
     Raises:
         BadTypeError: A frame without factors.
         BadValueError: Too many axes or too few.
 
-    Source: fastai `Tensor.pca`, centered and projected; here an axis points to where its largest weight is positive.
+    Source: fastai `Tensor.pca`, centered and projected; here the sign makes the largest weight of a component positive.
 
     Example:
         >>> frame = pd.DataFrame({"film": ["a", "b"], "factor_1": [0.0, 3.0], "factor_2": [0.0, 4.0]})
@@ -115,99 +119,95 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
         [-2.5, 2.5]
     """
     if not isinstance(factors, pd.DataFrame):
-        raise BadTypeError(f"a frame of factors is needed, got {type(factors).__name__}", SEEDED)
+        raise BadTypeError(f"a frame of factors is needed, got {type(factors).__name__}", _PASS_FACTORS)
     names = [name for name in factors.columns if str(name).startswith(FACTOR)]
     if not names:
-        raise BadTypeError(f"the frame has no factors, only {listed(list(factors.columns))}", SEEDED)
+        raise BadTypeError(f"the frame has no factors, only {listed(list(factors.columns))}", _PASS_FACTORS)
     values = factors[names].to_numpy(dtype=np.float64)
     most = min(values.shape)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         problem = f"k must be a whole number from 1 to {most}, got {k!r}"
         raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
-    scores, shares = principal_axes(values, k)
+    scores, shares = _principal_axes(values, k)
     labels = factors.drop(columns=names).reset_index(drop=True)
     frame = pd.concat([labels, _numbered(scores, AXIS)], axis=1)
     frame.attrs["shares"] = shares.tolist()
     return frame
 
 
-def principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows projected on their first principal axes, and each axis's share of the variance.
+def _principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Project rows on their first principal components, and return the fraction of the variance that each explains.
 
     Shape:
         - values: (N, F)
-        - returns: (N, k) scores and (k,) shares
+        - returns: (N, k) scores and (k,) fractions
 
     Example:
-        >>> scores, shares = principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
+        >>> scores, shares = _principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
         >>> shares.tolist()
         [1.0]
     """
     centered = values - values.mean(axis=0)
-    _, spreads, axes = np.linalg.svd(centered, full_matrices=False)
+    _, scales, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:k] * np.sign(axes[np.arange(k), np.abs(axes[:k]).argmax(axis=1)])[:, None]
-    total = np.square(spreads).sum()
-    shares = np.square(spreads[:k]) / total if total else np.zeros(k)
+    total = np.square(scales).sum()
+    shares = np.square(scales[:k]) / total if total else np.zeros(k)
     return centered @ axes.T, np.round(shares, 12)
 
 
-def labels_frame(column: Categorical) -> pd.DataFrame:
-    """The values of a category, and their titles where there are any."""
+def _labels_frame(column: Categorical) -> pd.DataFrame:
+    """Return the values of a category, with their titles where there are any."""
     labels = pd.Series(list(column.vocabulary), name=column.source)
     return pd.DataFrame({column.source: labels, **({TITLE: list(column.titles)} if column.titles else {})})
 
 
-def pair_counts(module: CollabModule, place: int) -> NDArray[np.int64]:
-    """How many pairs of the data each user (place 0) or item (place 1) is in, in the order of the vocabulary."""
-    cardinality = module.schema.categorical[place].cardinality
-    return np.bincount(module.seen[place].numpy(), minlength=cardinality)[1:]
+def pair_counts(module: CollabModule, index: int) -> NDArray[np.int64]:
+    """Return in how many pairs of the data each user (index 0) or item (index 1) is, in the order of the vocabulary."""
+    cardinality = module.schema.categorical[index].cardinality
+    return np.bincount(module.seen[index].numpy(), minlength=cardinality)[1:]
 
 
-def counted_labels(module: CollabModule, place: int) -> pd.DataFrame:
-    """The labels of users or items, and in how many pairs of the data each is."""
-    return labels_frame(module.schema.categorical[place]).assign(**{NUM_PAIRS: pair_counts(module, place)})
+def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
+    """Return the labels of users or items, and in how many pairs of the data each is."""
+    return _labels_frame(module.schema.categorical[index]).assign(**{NUM_PAIRS: pair_counts(module, index)})
 
 
-def factor_rows(module: SupervisedModule, place: int) -> NDArray[np.float32]:
-    """The embedding of each value of a category, in the order of the vocabulary and without any bias, (V, F)."""
-    table = _table(module, place).detach().float().cpu().numpy()
+def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
+    """Return the embedding of each value of a category, in the order of the vocabulary and without a bias, (V, F)."""
+    table = _table(module, index).detach().float().cpu().numpy()
     return np.asarray(table[1:])
 
 
-def _table(module: SupervisedModule, place: int) -> Tensor:
+def _table(module: SupervisedModule, index: int) -> Tensor:
     net: Any = module.net
     if isinstance(net, DotBias):
-        return (net.users, net.items)[place].factors
+        return (net.users, net.items)[index].factors
     assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
-    table: Any = net.embeddings.tables[place]
+    table: Any = net.embeddings.tables[index]
     return table.weight  # type: ignore[no-any-return]  # a parameter
 
 
 def check_ratings_module(module: object) -> None:
-    """Refuses what is no module of ratings.
-
-    Raises:
-        BadTypeError: It is not.
-    """
+    """Raise a BadTypeError if it is not a CollabModule."""
     if not isinstance(module, CollabModule):
         remedy = "From a checkpoint it comes by CollabModule.load_from_checkpoint(path, weights_only=True)"
         raise BadTypeError(f"a CollabModule is needed, got {type(module).__name__}", remedy)
 
 
-def _biases(module: CollabModule, place: int) -> pd.DataFrame:
+def _biases(module: CollabModule, index: int) -> pd.DataFrame:
     check_ratings_module(module)
     net = module.net
     if not isinstance(net, DotBias):
         problem = "only a module of kind 'dot' has a bias for each user and item"
         raise BadValueError(problem, "Train with kind='dot'")
-    biases = (net.users, net.items)[place].biases.detach().float().cpu().numpy()[1:]
-    frame = counted_labels(module, place).assign(bias=biases)
+    biases = (net.users, net.items)[index].biases.detach().float().cpu().numpy()[1:]
+    frame = counted_labels(module, index).assign(bias=biases)
     return frame.sort_values("bias", ascending=False, kind="stable", ignore_index=True)
 
 
-def _factors(module: CollabModule, place: int) -> pd.DataFrame:
+def _factors(module: CollabModule, index: int) -> pd.DataFrame:
     check_ratings_module(module)
-    return pd.concat([counted_labels(module, place), _numbered(factor_rows(module, place), FACTOR)], axis=1)
+    return pd.concat([counted_labels(module, index), _numbered(factor_rows(module, index), FACTOR)], axis=1)
 
 
 def _numbered(values: NDArray[Any], prefix: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How well held-out items are ranked among all that a user has not taken."""
+"""Ranking metrics: how high held-out items rank among all items that a user has not taken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
 
 
-class HoldsPairs(Protocol):
+class _PairsData(Protocol):
     """A datamodule of pairs, such as CollabDataModule."""
 
     def training_pairs(self) -> Tensor:
@@ -31,32 +31,32 @@ class HoldsPairs(Protocol):
 @speaking("ranking_metrics")
 def ranking_metrics(
     module: CollabModule,
-    data: HoldsPairs,
+    data: _PairsData,
     k: int = 10,
     *,
     part: PartName = "val",
     max_users: int | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Recall and NDCG of held-out items in the first `k` of all items that the user had not taken in training.
+    """Return recall and NDCG of held-out items in the first `k` of all items that the user had not taken in training.
 
     Every item is ranked, none are sampled, so figures may be compared between models and data of one size. Users and
-    items that training lacks are left out: nothing can rank them.
+    items that training lacks are left out, since they cannot be ranked.
 
     Args:
         module: A trained module.
         data: Its data.
-        k: Places that count, at least 1.
+        k: The length of the ranking that counts, at least 1.
         part: "val" or "test".
-        max_users: Users to measure at most, drawn at random; None for all.
-        seed: Decides which.
+        max_users: The most users to measure, drawn at random; None for all.
+        seed: Seed of that draw.
 
     Returns:
         `recall@k`, `ndcg@k`, and `recall@k_popular`, `ndcg@k_popular` of the same ranking for everyone, by how many
         users took each item.
 
     Raises:
-        BadTypeError: Something else than a CollabModule.
+        BadTypeError: Not a CollabModule.
         BadValueError: `k` or `max_users` below 1, no such part, or no held-out pair of known users and items.
     """
     check_ratings_module(module)
@@ -82,7 +82,7 @@ def ranking_metrics(
 def _of_user(
     scores: NDArray[np.float32], wanted: NDArray[np.int64], known: NDArray[np.int64], k: int
 ) -> tuple[float, float]:
-    """Recall and NDCG of one user's ranking; what is known from training is ranked last."""
+    """Return recall and NDCG of one user's ranking; items known from training rank last."""
     target = np.zeros(len(scores), dtype=bool)
     target[wanted - 1] = True
     scores[np.setdiff1d(known, wanted) - 1] = -np.inf

@@ -1,4 +1,4 @@
-"""What a user might like next, and what is like an item."""
+"""Recommendations for a user, and items that are similar to an item."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
@@ -26,15 +27,15 @@ BATCH_SIZE = 65_536  # items scored at once
 def recommend(
     module: CollabModule, user: Label, k: int = 10, *, exclude_seen: bool = True, min_pairs: int = 0
 ) -> pd.DataFrame:
-    """The items that a user should like best, best first.
+    """Return the items with the highest predictions for a user, best first.
 
-    A user that training lacks, of whom a warning tells, gets what is good whatever one's taste.
+    A user that training lacks gets the items that an average user likes best, with a warning.
 
     Args:
         module: A trained module.
         user: The user's id.
-        k: Items to name, at least 1; fewer are named where fewer are left.
-        exclude_seen: Whether to leave out what the user has rated in the data, held-out rows included.
+        k: The number of items, at least 1; fewer are returned where fewer are left.
+        exclude_seen: Whether to leave out items that the user has in the data, held-out rows included.
         min_pairs: Items in fewer pairs of the data are left out; 0 for none. Weight decay holds the answers for such items
             near the average, so they seldom come first.
 
@@ -43,13 +44,13 @@ def recommend(
         for yes and no its `probability`.
 
     Raises:
-        BadTypeError: Something else than a CollabModule, or an id that is none.
-        BadValueError: `k` below 1, `min_pairs` below 0, or nobody noted what users had seen.
+        BadTypeError: Not a CollabModule, or a value that cannot be an id.
+        BadValueError: `k` below 1, `min_pairs` below 0, or a module that does not know what users have seen.
     """
     check_ratings_module(module)
     check_count("k", k)
     check_count("min_pairs", min_pairs, least=0)
-    code = code_of(module, 0, user)
+    code = _code_of(module, 0, user)
     if (exclude_seen or min_pairs) and not module.seen.shape[1]:
         problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
         raise BadValueError(problem, "Pass exclude_seen=False, and no min_pairs")
@@ -69,41 +70,41 @@ def recommend(
 
 @speaking("similar_items")
 def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: int = 10) -> pd.DataFrame:
-    """The items whose factors point most nearly the same way: liked by the same users, whatever each is worth.
+    """Return the items whose factors point most nearly the same way: liked by the same users, whatever their bias.
 
     Args:
         module: A trained module.
         item: The item's id.
-        k: Items to name, at least 1.
-        min_pairs: Items in fewer pairs of the data are left out, since nobody can know what they are like.
+        k: The number of items, at least 1.
+        min_pairs: Items in fewer pairs of the data are left out, since too little is known of them.
 
     Returns:
         The item's id under its own column name, `title` where there are titles, `num_pairs`, and `similarity`, the cosine
         in [-1, 1].
 
     Raises:
-        BadTypeError: Something else than a CollabModule, or an id that is none.
+        BadTypeError: Not a CollabModule, or a value that cannot be an id.
         UnknownNameError: No such item in the training rows.
         BadValueError: `k` below 1, or `min_pairs` below 0.
     """
     check_ratings_module(module)
     check_count("k", k)
     check_count("min_pairs", min_pairs, least=0)
-    place = code_of(module, 1, item) - 1
-    if place < 0:
+    index = _code_of(module, 1, item) - 1
+    if index < 0:
         labels = [str(label) for label in module.item.vocabulary]
         raise UnknownNameError(module.item.source, item, closest_first(str(item), labels)[:1000])
     rows = factor_rows(module, 1)
     lengths = np.linalg.norm(rows, axis=1)
-    cosine = rows @ rows[place] / np.maximum(lengths * lengths[place], np.finfo(np.float32).tiny)
+    cosine = rows @ rows[index] / np.maximum(lengths * lengths[index], np.finfo(np.float32).tiny)
     cosine[pair_counts(module, 1) < min_pairs] = -np.inf
-    cosine[place] = -np.inf
+    cosine[index] = -np.inf
     best = _best(cosine, k)
     return counted_labels(module, 1).iloc[best].assign(similarity=cosine[best]).reset_index(drop=True)
 
 
 def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
-    """What a user should think of every item: a number in the user's units, or the probability of yes.
+    """Return the prediction for every item: a number in the user's units, or the probability of yes.
 
     Shape:
         - returns: (V,) in the order of the items' vocabulary
@@ -119,7 +120,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
 
 
 def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
-    """Codes of the items that a user is paired with.
+    """Return the codes of the items that a user is paired with.
 
     Args:
         seen: (2, P) pairs sorted by user.
@@ -133,31 +134,24 @@ def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
     return seen[1, int(start) : int(stop)].long().numpy()
 
 
-def code_of(module: CollabModule, place: int, label: Label) -> int:
-    """The code of a user (place 0) or item (place 1); 0 for one that training lacks.
-
-    Raises:
-        BadTypeError: Something that is no id.
-    """
+def _code_of(module: CollabModule, index: int, label: Label) -> int:
+    """Return the code of a user (index 0) or item (index 1), 0 for one that training lacks; raise if it cannot be an id."""
     columns = module.schema.categorical
-    row: dict[str, object] = {column.source: None for column in columns} | {columns[place].source: label}
-    problem = f"{('user', 'item')[place]} must be an id as in column {columns[place].source!r}, got {label!r}"
-    remedy = f"Pass one such as {columns[place].vocabulary[0]!r}"
+    row: dict[str, object] = {column.source: None for column in columns} | {columns[index].source: label}
+    problem = f"{('user', 'item')[index]} must be an id as in column {columns[index].source!r}, got {label!r}"
+    remedy = f"Pass one such as {columns[index].vocabulary[0]!r}"
     kind: Any = type(label)
     if family_of(kind) is None or label != label:  # noqa: PLR0124 - NaN alone is not itself
         raise BadTypeError(problem, remedy)
     try:
-        return int(encode_rows(module.schema, [row])[1][0, place])
+        return int(encode_rows(module.schema, [row])[1][0, index])
     except TabvisionError as error:  # a kind of value that no id of the training rows is
         raise BadTypeError(problem, remedy) from error
 
 
 def check_count(name: str, number: object, *, least: int = 1) -> None:
-    """Refuses what is no whole number from `least` on."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise BadTypeError(f"{name} must be a whole number, got {number!r}", "Pass one such as 10")
-    if number < least:
-        raise BadValueError(f"{name} must be at least {least}, got {number}", "Pass a number such as 10")
+    """Raise unless it is a whole number of at least `least`."""
+    check_whole(name, number, least, remedy="Pass a number such as 10")
 
 
 def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:
@@ -167,6 +161,6 @@ def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:
 
 
 def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
-    """Places of the highest scores, highest first; what is ruled out stays out."""
+    """Return the indices of the highest scores, highest first, without those at minus infinity."""
     order = np.argsort(-scores, kind="stable")[:k]
     return np.asarray(order[np.isfinite(scores[order])])

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
-from tabvision.modules.supervised import SupervisedModule
+from tabvision.modules.supervised import SupervisedModule, settled
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema
-from tabvision.tasks import Binary, Regression, Task
+from tabvision.tasks import Task
 
-WHO = "CollabModule"
+Kind = Literal["dot", "neural"]
 
 
 @runtime_checkable
@@ -48,9 +49,10 @@ class CollabModule(SupervisedModule):
         kind: "dot" or "neural".
         rowwise: Whether a step updates only the users and items of its batch, for "dot" with AdamW: for tables of millions of
             rows, where that is many times as fast. It wants a rate of 1e-2.
-        widths: Outputs of each hidden layer, for "neural".
-        unknown_share: Share of users and items hidden in training, so that unseen ones are learned, for "neural".
-        dropout: Share dropped after each hidden layer, in [0, 1), for "neural".
+        widths: Outputs of each hidden layer, for "neural" alone; None for (100,).
+        unknown_share: Fraction of users and items hidden in training, so that unseen ones are learned, for "neural" alone;
+            None for 0.003.
+        dropout: Fraction dropped after each hidden layer, in [0, 1), for "neural" alone; None for 0.5.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the decay of weights, at least 0.
@@ -59,7 +61,7 @@ class CollabModule(SupervisedModule):
         momentum: For SGD and RMSprop, in [0, 1).
 
     Raises:
-        BadValueError: The schema is not one of ratings, or a setting is out of range.
+        BadValueError: The schema is not one of ratings, or a setting is out of range or has no effect.
 
     Source: 50 factors, rate 5e-3 and decay 0.1: fastai's book, chapter 8.
 
@@ -80,11 +82,11 @@ class CollabModule(SupervisedModule):
         schema: Schema | dict[str, Any],
         *,
         factors: int = 50,
-        kind: Literal["dot", "neural"] = "dot",
+        kind: Kind = "dot",
         rowwise: bool = False,
-        widths: Sequence[int] = (100,),
-        unknown_share: float = 0.003,
-        dropout: float | Sequence[float] = 0.5,
+        widths: Sequence[int] | None = None,
+        unknown_share: float | None = None,
+        dropout: float | Sequence[float] | None = None,
         lr: Rates = 5e-3,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.1,
@@ -92,6 +94,15 @@ class CollabModule(SupervisedModule):
         decay_norms: bool = False,
         momentum: float = 0.9,
     ) -> None:
+        check_choice("kind", kind, get_args(Kind))
+        layers = settled(
+            schema,
+            "kind='dot'" if kind == "dot" else None,
+            widths=(widths, (100,)),
+            unknown_share=(unknown_share, 0.003),
+            dropout=(dropout, 0.5),
+        )
+        widths, unknown_share, dropout = layers.values()  # which are saved
         super().__init__(
             schema,
             lr=lr,
@@ -105,18 +116,14 @@ class CollabModule(SupervisedModule):
         cardinalities = [column.cardinality for column in self.schema.categorical]
         if kind == "dot":
             self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
-        elif kind == "neural":
+        else:
             self.net = EmbeddingMLP(
                 cardinalities,
                 0,
                 self.task.num_outputs,
-                widths=widths,
                 embedding_widths=[factors, factors],
-                unknown_share=unknown_share,
-                dropout=dropout,
+                **layers,
             )
-        else:
-            raise UnknownNameError("kind", kind, ["dot", "neural"])
         _start_at_the_mean(self.net.offset.bias if isinstance(self.net, DotBias) else self.net.head.bias, self.task)
         if rowwise:
             _check_rowwise(kind, optimizer, decay)
@@ -139,7 +146,7 @@ class CollabModule(SupervisedModule):
         if isinstance(self.net, DotBias):
             logits: Tensor = self.net(categorical)
         else:
-            logits = self.net(categorical.new_empty((len(categorical), 0), dtype=torch.float32), categorical)
+            logits = self.net(categorical.new_empty((categorical.shape[0], 0), dtype=torch.float32), categorical)
         return logits
 
     @override
@@ -202,11 +209,10 @@ def _start_at_the_mean(bias: Tensor, task: Task) -> None:
 
     A few hundred ratings do not suffice to learn that: 699 of MovieLens, 5 epochs: RMSE 0.92 rather than 1.08.
     """
-    if isinstance(task, Regression) and task.y_range is not None and task.mean:
-        low, high = task.y_range
-        share = (torch.tensor(task.mean) - low) / (high - low)
+    logits = task.mean_logits()
+    if logits is not None:
         with torch.no_grad():
-            bias.copy_(share.logit(eps=1e-2))
+            bias.copy_(logits)
 
 
 def _check_schema(schema: Schema) -> None:
@@ -215,6 +221,6 @@ def _check_schema(schema: Schema) -> None:
     if len(schema.categorical) != 2 or schema.continuous:
         raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
     task = schema.task
-    if not isinstance(task, Binary | Regression) or task.num_outputs != 1:
+    if not task.ranks_items or task.num_outputs != 1:
         problem = f"the target must be one number or yes and no, got {task.name} with {task.num_outputs} outputs"
         raise BadValueError(problem, remedy)

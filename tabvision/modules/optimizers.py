@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, UnknownNameError
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, spread_rates
 
@@ -32,7 +32,7 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 def check_optimizer(optimizer: object) -> None:
-    """Raises a sentence unless `optimizer` is a known name or can be called.
+    """Raise unless `optimizer` is a known name or can be called.
 
     Raises:
         UnknownNameError: No optimizer has that name.
@@ -44,25 +44,6 @@ def check_optimizer(optimizer: object) -> None:
     elif not callable(optimizer):
         remedy = f"Pass one of {', '.join(OPTIMIZERS)}, or a function from param groups to an optimizer"
         raise BadTypeError(f"optimizer must be a name or a function, got {optimizer!r}", remedy)
-
-
-def check_decay(weight_decay: object, decay: object) -> None:
-    """Raises a sentence unless the decay is a number from 0 and of a known kind."""
-    if isinstance(weight_decay, bool) or not isinstance(weight_decay, int | float):
-        raise BadTypeError(f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
-    if not 0 <= weight_decay < float("inf"):
-        raise BadValueError(f"weight_decay must be a number from 0, got {weight_decay!r}", "Pass 0 for none")
-    if decay not in ("decoupled", "l2"):
-        raise UnknownNameError("decay", decay, ["decoupled", "l2"])
-
-
-def check_momentum(momentum: object) -> None:
-    """Raises a sentence unless the momentum is a number in [0, 1)."""
-    remedy = "Pass a share such as 0.9"
-    if isinstance(momentum, bool) or not isinstance(momentum, int | float):
-        raise BadTypeError(f"momentum must be a number in [0, 1), got {momentum!r}", remedy)
-    if not 0 <= momentum < 1:
-        raise BadValueError(f"momentum must lie in [0, 1), got {momentum!r}", remedy)
 
 
 def param_groups(

@@ -6,24 +6,23 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, final
+from typing import Any, ClassVar, Self, cast, final, get_args
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor, distributed
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
 
 from tabvision import __version__
+from tabvision import lightning as pl
 from tabvision.batch import Batch
+from tabvision.checks import check_choice, check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import MixedPrecision
 from tabvision.modules.optimizers import (
     Decay,
     OptimizerFactory,
-    check_decay,
-    check_momentum,
     check_optimizer,
     make_optimizer,
     param_groups,
@@ -32,10 +31,11 @@ from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema
+from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # where a checkpoint says who wrote it
-_OWN_OPTIMIZER = "own"  # saved in place of a function, which is no plain data
+OWN = "own"  # saved in place of a function or network of the user's own, which is no plain data
 
 
 class SupervisedModule(pl.LightningModule, ABC):
@@ -55,7 +55,13 @@ class SupervisedModule(pl.LightningModule, ABC):
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
+
+    Attributes:
+        own_settings: The settings that may be a function or a network of the user's own, with what a sentence calls it. A
+            checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
+
+    own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
 
     def __init__(
         self,
@@ -69,17 +75,20 @@ class SupervisedModule(pl.LightningModule, ABC):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        if optimizer != _OWN_OPTIMIZER:  # a checkpoint's word; only training needs the function itself
-            check_optimizer(optimizer)
-        check_decay(to_plain(weight_decay), decay)
-        check_momentum(to_plain(momentum))
-        check_rates(cast("Rates", to_plain(lr)))
+        with speaking(type(self).__name__):  # no decorator: Lightning reads the arguments in the frame above
+            if optimizer != OWN:  # a checkpoint's word; only training needs the function itself
+                check_optimizer(optimizer)
+            check_least("weight_decay", to_plain(weight_decay), 0, remedy="Pass 0 for none")
+            check_choice("decay", decay, get_args(Decay))
+            check_fraction("momentum", to_plain(momentum), remedy="Pass a fraction such as 0.9")
+            check_rates(cast("Rates", to_plain(lr)))
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer"])
-        for name, value in self.hparams.items():
-            self.hparams[name] = to_plain(value)
-        self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else _OWN_OPTIMIZER
+        with speaking(type(self).__name__):
+            plain = {name: to_plain(value) for name, value in self.hparams.items()}
+        self.hparams.update(plain)
+        self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings, not every vocabulary
         self._optimizer = optimizer
         self._loss = {stage: RunningMean() for stage in ("train", "val", "test")}
@@ -117,9 +126,8 @@ class SupervisedModule(pl.LightningModule, ABC):
     @speaking()
     def configure_optimizers(self) -> Optimizer:
         settings = self.hparams
-        if self._optimizer == _OWN_OPTIMIZER:
-            problem = "it was trained with an optimizer function of your own, which no checkpoint holds"
-            raise BadValueError(problem, "Pass it again: load_from_checkpoint(path, optimizer=...)")
+        if self._optimizer == OWN:
+            raise self.not_held("optimizer")
         layers = self.layer_groups()
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
@@ -127,6 +135,16 @@ class SupervisedModule(pl.LightningModule, ABC):
         return make_optimizer(
             self._optimizer, groups, decay=settings["decay"], momentum=settings["momentum"], fused=self._may_fuse()
         )
+
+    @classmethod
+    def not_held(cls, setting: str) -> BadValueError:
+        """Return the error that asks for a piece of the user's own, which no checkpoint holds.
+
+        Args:
+            setting: Its name, one of `own_settings`.
+        """
+        problem = f"it was trained with {cls.own_settings[setting]} of your own, which no checkpoint holds"
+        return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...)")
 
     def _may_fuse(self) -> bool:
         """Lightning refuses to clip gradients for a fused optimizer under mixed precision."""
@@ -199,12 +217,26 @@ class SupervisedModule(pl.LightningModule, ABC):
         return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
 
     @override
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, task: Task | type[Task] | None = None, **settings: Any) -> Self:
+        """Return the module that a checkpoint holds, as every LightningModule does.
+
+        Args:
+            args: The path, as for any LightningModule.
+            task: The class of a task of your own, which no checkpoint holds.
+            settings: As for any LightningModule; pieces of your own.
+        """
+        with speaking(cls.__name__), own_task(task):
+            return super().load_from_checkpoint(*args, **settings)
+
+    @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # weights that somebody else saved
             return
-        theirs = Schema.from_dict(saved)
+        with own_task(self.task, required=False):
+            theirs = Schema.from_dict(saved)
         if theirs != self.schema:
             problem = f"the checkpoint is of another schema; what differs: {_difference(self.schema, theirs)}"
             remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train anew"
@@ -269,6 +301,26 @@ class SupervisedModule(pl.LightningModule, ABC):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # which warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+
+
+def settled(schema: Schema | dict[str, Any], unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
+    """Return some settings with their defaults filled in, or None for each where they have no effect.
+
+    Args:
+        schema: As the module got it. One that was saved in format 1 comes from a checkpoint that holds every setting, used
+            or not; those without effect are dropped.
+        unused_with: What leaves them without effect, such as "kind='dot'"; None where they have one.
+        settings: Of each setting what was passed, None for not given, and the default.
+
+    Raises:
+        BadValueError: A setting was given that has no effect.
+    """
+    if unused_with is None:
+        return {name: default if value is None else value for name, (value, default) in settings.items()}
+    for name, (value, _) in settings.items():
+        if value is not None and not (isinstance(schema, dict) and schema.get("format") == 1):
+            raise BadValueError(f"{name} has no effect with {unused_with}, got {value!r}", f"Leave {name} out")
+    return dict.fromkeys(settings)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
 
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import MissingColumnsError
+from tabvision.checks import check_choice
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
-from tabvision.modules.supervised import SupervisedModule
+from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.schedules import Rates
-from tabvision.schema import Schema
+from tabvision.schema import Continuous, Schema
+
+NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 
 @final
@@ -33,10 +37,12 @@ class TabularModule(SupervisedModule):
         unknown_share: Share of categories hidden in training, so that missing and unseen ones are learned, in [0, 1).
         dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
-        continuous_norm: Whether BatchNorm is put on the numbers.
-        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm.
+        continuous_norm: Whether BatchNorm is put on the numbers, for "plain" alone; None for True.
+        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm, for "plain" alone;
+            None for True.
         activation: "relu", "gelu", "silu" or "mish".
-        numbers: "plain", or "piecewise" for a piecewise-linear encoding of each number.
+        numbers: "plain"; "piecewise" for a piecewise-linear encoding of each number; or an encoder of your own: a network
+            from (B, N) standardized numbers to (B, width), or a function from `schema.continuous` to one.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the decay of weights, at least 0.
@@ -46,7 +52,8 @@ class TabularModule(SupervisedModule):
 
     Raises:
         MissingColumnsError: `embedding_widths` names a column that is no category.
-        BadValueError: A setting is out of range.
+        BadValueError: A setting is out of range or has no effect, or an encoder of your own does not fit.
+        UnknownNameError: No such encoding of numbers or activation.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -57,6 +64,9 @@ class TabularModule(SupervisedModule):
         ['embeddings', 'layers', 'head']
     """
 
+    own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "numbers": "an encoder of numbers"}
+
+    @speaking()
     def __init__(
         self,
         schema: Schema | dict[str, Any],
@@ -67,10 +77,10 @@ class TabularModule(SupervisedModule):
         unknown_share: float = 0.003,
         dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = True,
-        continuous_norm: bool = True,
-        squash: bool = True,
+        continuous_norm: bool | None = None,
+        squash: bool | None = None,
         activation: str = "relu",
-        numbers: Literal["plain", "piecewise"] = "plain",
+        numbers: str | nn.Module | NumbersFactory = "plain",
         lr: Rates = 3e-2,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.05,
@@ -78,6 +88,13 @@ class TabularModule(SupervisedModule):
         decay_norms: bool = False,
         momentum: float = 0.9,
     ) -> None:
+        encoder, numbers = numbers, numbers if isinstance(numbers, str) else OWN
+        continuous_norm, squash = settled(
+            schema,
+            None if numbers == "plain" else f"numbers={numbers!r}",
+            continuous_norm=(continuous_norm, True),
+            squash=(squash, True),
+        ).values()  # which are saved
         super().__init__(
             schema,
             lr=lr,
@@ -98,12 +115,27 @@ class TabularModule(SupervisedModule):
             unknown_share=unknown_share,
             dropout=dropout,
             batch_norm=batch_norm,
-            continuous_norm=continuous_norm,
-            squash=squash,
             activation=activation,
-            numbers=numbers,
-            bins=[column.bins for column in self.schema.continuous],
+            numbers=self._encoder_factory(encoder),
         )
+
+    def _encoder_factory(self, numbers: str | nn.Module | NumbersFactory) -> Callable[[int], nn.Module]:
+        """Return a function from the number of columns to their encoder."""
+        columns = self.schema.continuous
+        if not isinstance(numbers, str):
+            if not callable(numbers):
+                problem = f"numbers must be a name, a torch.nn.Module or a function, got {numbers!r}"
+                raise BadTypeError(problem, 'Pass "plain", "piecewise", or a module from (B, N) to (B, width)')
+            if not columns:
+                raise BadValueError("the rows have no numbers for numbers= to encode", "Leave numbers out")
+            return lambda _: numbers if isinstance(numbers, nn.Module) else numbers(columns)
+        if numbers == OWN:
+            raise self.not_held("numbers")
+        check_choice("encoding of numbers", numbers, ["plain", "piecewise"])
+        if numbers == "piecewise":
+            return lambda _: PiecewiseNumbers([column.bins for column in columns])
+        settings = self.hparams
+        return lambda num: PlainNumbers(num, norm=settings["continuous_norm"], squash=settings["squash"])
 
     @override
     def forward(self, batch: Batch) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
-from tabvision.nets.layers import resting_norms
+from tabvision.nets.layers import evaluating, resting_norms
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_SPREAD = (0.229, 0.224, 0.225)
 _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 384, 448, 512, 518)
 
 
@@ -95,14 +95,14 @@ class Body(nn.Module):
             return self._shapes_only(size)
         except Exception:  # a net that looks at values; where the size is at fault, this fails as well
             device = next((tensor.device for tensor in self.parameters()), None)
-            with _evaluating(self), torch.no_grad():
+            with evaluating(self), torch.no_grad():
                 features: Tensor = self(torch.zeros(1, self.in_channels, *size, device=device))
             return features
 
     def _shapes_only(self, size: tuple[int, int]) -> Tensor:
         """Features on torch's meta device: milliseconds for the largest net and picture."""
         tensors = {name: value.to("meta") for name, value in _tensors_of(self).items()}
-        with _evaluating(self), torch.no_grad():
+        with evaluating(self), torch.no_grad():
             picture = torch.empty(1, self.in_channels, *size, device="meta")
             features: Tensor = functional_call(self, tensors, (picture,))
         return features
@@ -141,10 +141,7 @@ def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> Non
         >>> net(torch.zeros(1, 1, 5, 5)).shape
         torch.Size([1, 8, 3, 3])
     """
-    if type(in_channels) is not int or in_channels < 1:
-        raise BadValueError(
-            f"in_channels must be a whole number from 1, got {in_channels!r}", "Pass 1 for grey pictures"
-        )
+    check_whole("in_channels", in_channels, remedy="Pass 1 for gray images")
     if in_channels == 3:
         return
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
@@ -168,15 +165,3 @@ def _spread_over(weight: Tensor, in_channels: int) -> Tensor:
 
 def _tensors_of(net: nn.Module) -> dict[str, Tensor]:
     return {**dict(net.named_parameters()), **dict(net.named_buffers())}
-
-
-@contextlib.contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each part goes back to the mode it was in."""
-    modes = [(part, part.training) for part in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

@@ -14,15 +14,16 @@ from urllib.request import Request, urlopen
 from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD, Body, adapt_channels
+from tabvision.nets.backbone import Body, adapt_channels
 from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
-WHO = "make_body"
 LITE0 = "tf_efficientnet_lite0"
 _ALIASES = {"efficientnet_lite0": LITE0}  # the weights of both packages are for the net with TensorFlow's padding
 _TAIL = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads", "aux1", "aux2", "AuxLogits")
+_TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # what timm calls torchvision's weights
 _HALF = (0.5, 0.5, 0.5)
 _TIMEOUT_SECONDS = 10.0
 
@@ -42,8 +43,8 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
     Args:
         name: Of torchvision or timm, torchvision's where both have it; "torchvision/resnet50" or "timm/resnet50" to choose.
             "efficientnet_lite0" is timm's "tf_efficientnet_lite0".
-        weights: "default"; a named set, such as torchvision's "IMAGENET1K_V2" or timm's tag "a1_in1k"; a local file; or None
-            for random ones.
+        weights: "default"; a named set, such as torchvision's "IMAGENET1K_V2", which timm calls "tv2_in1k", or timm's
+            "a1_in1k"; a local file; or None for random ones.
         in_channels: Channels of a picture, at least 1.
 
     Raises:
@@ -160,7 +161,7 @@ def _cut(net: nn.Module) -> nn.Module:
 def _torchvision_weights(name: str, weights: str | Path) -> Any:  # noqa: ANN401 - a member of the net's own enumeration
     from torchvision import models
 
-    sets = models.get_model_weights(name)
+    sets, weights = models.get_model_weights(name), _TIMM_TAGS.get(str(weights), weights)
     if weights == "default" or is_file_name(weights):
         return sets["DEFAULT"]
     if weights not in sets.__members__:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast, final, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError, speaking
-from tabvision.nets.layers import BatchNorm1d
+from tabvision.checks import check_choice, check_fraction, check_positive, check_whole
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.nets.layers import BatchNorm1d, width_of
 
 HeadName = Literal["concat", "mlp", "linear"]
-WHO = "make_head"
+HeadFactory = Callable[[int, int], nn.Module]
+"""A function from the number of features and of logits to a head."""
 _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 
@@ -58,7 +59,7 @@ def make_head(
     num_features: int,
     num_outputs: int,
     *,
-    kind: HeadName = "concat",
+    kind: str = "concat",
     widths: Sequence[int] = (512,),
     dropout: float = 0.5,
     scale: float = 1.0,
@@ -74,9 +75,9 @@ def make_head(
         num_outputs: Logits for each row.
         kind: "concat" (largest value and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
             "linear" (mean, then one Linear with a bias).
-        widths: Outputs of each hidden layer; none for BatchNorm, Dropout and one Linear. No matter for "linear".
-        dropout: Share dropped before the last layer, in [0, 1).
-        scale: Of the spread that the last layer's weights begin with, above 0; 1 for fastai's.
+        widths: Outputs of each hidden layer; none for BatchNorm, Dropout and one Linear. "linear" has no hidden layers.
+        dropout: Fraction dropped before the last layer, in [0, 1).
+        scale: Of the std that the last layer's weights begin with, above 0; 1 for fastai's.
         pooled: Whether the body gives one vector for a picture; then nothing is pooled.
 
     Shape:
@@ -108,24 +109,48 @@ def make_head(
     return head
 
 
+def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """Return a head of the user's own.
+
+    Args:
+        head: A network, or a function from the number of features and of logits to one.
+        features: The shape of an image's features: (C, H, W), or (C,) where the body pools.
+        num_outputs: Logits for each row.
+
+    Raises:
+        BadTypeError: Neither a network nor a function that returns one.
+        BadValueError: The head does not take such features, or does not give (B, num_outputs).
+
+    Example:
+        >>> own_head(nn.Linear, (512,), 10)
+        Linear(in_features=512, out_features=10, bias=True)
+    """
+    net = head(features[0], num_outputs) if callable(head) and not isinstance(head, nn.Module) else head
+    if not isinstance(net, nn.Module):
+        problem = f"head must be a name, a torch.nn.Module or a function that returns one, got {type(net).__name__}"
+        raise BadTypeError(problem, "Return a module from features to logits")
+    if (width := width_of(net, features, "head")) != num_outputs:
+        problem = f"the head must give {count(num_outputs, 'logit')} for an image, got {width}"
+        raise BadValueError(problem, "Let a function build it: head=lambda num_features, num_outputs: ...")
+    return net
+
+
 @speaking("make_head")
-def check_head(kind: object, widths: object, dropout: object, scale: object) -> None:
-    """Refuses what makes no head.
+def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: object = 1.0) -> None:
+    """Raise unless these make a head.
 
     Raises:
         UnknownNameError: No such head.
-        BadValueError: A width, a share or a scale out of range.
+        BadTypeError: A setting of the wrong kind.
+        BadValueError: A width, a fraction or a scale out of range.
     """
-    if kind not in get_args(HeadName):
-        raise UnknownNameError("head", kind, get_args(HeadName))
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise BadValueError(f"dropout must lie in [0, 1), got {dropout!r}", "Pass a share such as 0.5")
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise BadValueError(f"head_scale must be a number above 0, got {scale!r}", "Pass 0.1, or 1 for fastai's start")
-    whole = isinstance(widths, Sequence) and not isinstance(widths, str)
-    if not whole or any(type(width) is not int or width < 1 for width in cast("Sequence[object]", widths)):
-        problem = f"head_widths must be whole numbers from 1, got {widths!r}"
-        raise BadValueError(problem, "Pass a list such as [512]")
+    check_choice("head", kind, get_args(HeadName))
+    check_fraction("dropout", dropout, remedy="Pass a fraction such as 0.5")
+    check_positive("head_scale", scale, remedy="Pass 0.1, or 1 for fastai's start")
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise BadTypeError(f"head_widths must be a list of whole numbers, got {widths!r}", "Pass a list such as [512]")
+    for width in widths:
+        check_whole("each of head_widths", width, remedy="Pass a list such as [512]")
 
 
 def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:

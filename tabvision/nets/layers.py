@@ -1,9 +1,9 @@
-"""BatchNorm that takes a batch of one row, or of one small picture."""
+"""Layers of our own, and what any network is asked: BatchNorm of a single row, a quick Dropout, a trial run."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
+from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, speaking
 from tabvision.tracing import is_traced
 
@@ -69,6 +70,55 @@ def _rest(norm: _BatchNorm, inputs: tuple[Any, ...]) -> None:
     norm.training = inputs[0].numel() > norm.num_features
 
 
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while; each part goes back to the mode it was in.
+
+    Example:
+        >>> net = nn.Dropout()
+        >>> with evaluating(net):
+        ...     during = net.training
+        >>> during, net.training
+        (False, True)
+    """
+    modes = [(part, part.training) for part in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
+    """Return how many numbers a network of the user's own gives for a row, found by trying it on two rows of zeros.
+
+    Args:
+        net: The network.
+        shape: Of a row of its input.
+        what: What the sentence calls it, such as "head".
+
+    Raises:
+        BadValueError: It does not take such rows, or gives anything but (B, width).
+
+    Example:
+        >>> width_of(nn.Linear(3, 5), (3,), "head")
+        5
+    """
+    rows, remedy = torch.zeros(2, *shape), "Pass a torch.nn.Module that turns (B, ...) into (B, width)"
+    rows = rows.to(next((parameter.device for parameter in net.parameters()), rows.device))
+    try:
+        with evaluating(net), torch.no_grad():
+            given = net(rows)
+    except Exception as error:
+        problem = f"the {what} takes no rows of shape {tuple(shape)} ({str(error).strip().rstrip('.'):.120})"
+        raise BadValueError(problem, remedy) from error
+    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(rows):
+        got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise BadValueError(f"the {what} must give (2, width) for 2 rows, got {got}", remedy)
+    return given.shape[1]
+
+
 LANES = 1 << 16  # 16 random bits decide on one element, so a probability is kept to 1 / 65,536
 
 
@@ -98,8 +148,7 @@ class Dropout(nn.Dropout):
 
     @speaking()
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:  # noqa: FBT001, FBT002 - torch's signature
-        if not 0 <= p <= 1:
-            raise BadValueError(f"p must lie in [0, 1], got {p!r}", "Pass a share such as 0.1")
+        check_fraction("p", p, "[]")
         super().__init__(p, inplace)
 
     @override

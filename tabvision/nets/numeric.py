@@ -1,4 +1,4 @@
-"""How numbers enter a network: normalized and squashed, or encoded piecewise-linearly."""
+"""How numbers enter a network: normalized and squashed, encoded piecewise-linearly, or by a module of the user's own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
-from tabvision.nets.layers import BatchNorm1d
+from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.nets.layers import BatchNorm1d, width_of
 
 LIMIT = 3.0  # standard deviations; RealMLP's smooth clipping
 PIECEWISE_WIDTH = 8  # outputs for each number; diamonds, 12 seeds: RMSE 0.0918 with 8, 0.0942 with 16
@@ -40,6 +40,7 @@ class PlainNumbers(nn.Module):
         [[-0.0999..., 0.0999..., 3.0]]
     """
 
+    @speaking()
     def __init__(self, num_columns: int, *, norm: bool = True, squash: bool = True) -> None:
         super().__init__()
         self.width = num_columns
@@ -80,6 +81,7 @@ class PiecewiseNumbers(nn.Module):
         torch.Size([5, 8])
     """
 
+    @speaking()
     def __init__(self, bins: Sequence[Sequence[float]], width: int = PIECEWISE_WIDTH) -> None:
         super().__init__()
         for place, edges in enumerate(bins):
@@ -96,6 +98,24 @@ class PiecewiseNumbers(nn.Module):
     def forward(self, continuous: Tensor) -> Tensor:
         encoded: Tensor = self.encoding(continuous)
         return encoded.flatten(1)
+
+
+def numbers_width(encoder: nn.Module, num_columns: int) -> int:
+    """Return how many outputs an encoder of numbers gives for a row.
+
+    Args:
+        encoder: One of the above, or a user's own from (B, N) to (B, width).
+        num_columns: N, the continuous columns.
+
+    Raises:
+        BadValueError: It does not take so many columns, or gives anything but (B, width).
+    """
+    if isinstance(encoder, PlainNumbers | PiecewiseNumbers):
+        return encoder.width
+    if not isinstance(encoder, nn.Module):
+        problem = f"an encoder of numbers must be a torch.nn.Module, got {type(encoder).__name__}"
+        raise BadTypeError(problem, "Return a module from (B, N) to (B, width)")
+    return width_of(encoder, (num_columns,), "encoder of numbers")
 
 
 def _check_edges(place: int, edges: Sequence[float]) -> None:

@@ -1,8 +1,7 @@
-"""Numbers as pictures: one function a figure. Needs matplotlib (`pip install 'tabvision[plots]'`)."""
+"""Figures of numbers: one function a figure. Needs matplotlib (`pip install 'tabvision[plots]'`)."""
 
 from tabvision.plots.embeddings import bias_bars, embedding_map
 from tabvision.plots.images import image_grid
-from tabvision.plots.lr_curve import lr_curve
-from tabvision.plots.schedule import schedule
+from tabvision.plots.rates import lr_curve, schedule
 
 __all__ = ["bias_bars", "embedding_map", "image_grid", "lr_curve", "schedule"]

@@ -1,4 +1,4 @@
-"""Embeddings as pictures: a map along two axes, and the highest and lowest biases."""
+"""Embeddings as figures: a map along two axes, and the highest and lowest biases."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.interpret.recommend import check_count
 
-LONGEST = 34  # characters of a label
-ENDS = 4  # rows named at either end of an axis
-DOT = 3  # pixels from the middle of a dot that no label may cover
-BESIDE = 4  # pixels at least between two labels on one line
-GAP = 3  # points between a dot and its label
+_MAX_LABEL = 34  # characters of a label
+_NUM_ENDS = 4  # rows named at either end of an axis
+_DOT = 3  # pixels from the middle of a dot that no label may cover
+_BESIDE = 4  # pixels at least between two labels on one line
+_GAP = 3  # points between a dot and its label
 # where a label may stand: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
 _PLACES = (
     (1, 0, "left", "center"),
@@ -40,16 +40,16 @@ _PLACES = (
 def embedding_map(
     frame: pd.DataFrame, *, axes: tuple[int, int] = (1, 2), max_labels: int = 60, title: str = ""
 ) -> Figure:
-    """Draws rows where two principal axes put them, as many named as there is room for without overlap.
+    """Draw rows along two principal axes, and label as many as there is room for without overlap.
 
-    The rows at both ends of either axis are named first, for they tell what the axis means. A letter that no installed
+    The rows at both ends of each axis are labeled first, since they tell what the axis means. A character that no installed
     font has is drawn as a square.
 
     Args:
-        frame: What `interpret.pca` gave, rows that matter most first: those are named next.
+        frame: What `interpret.pca` gave, the most important rows first: they are labeled next.
         axes: Which two axes, counted from 1.
-        max_labels: Names at the most; 0 for none.
-        title: Above the picture.
+        max_labels: The most labels to write; 0 for none.
+        title: The title of the figure.
 
     Raises:
         BadTypeError: No frame, or one that lacks an axis.
@@ -72,27 +72,27 @@ def embedding_map(
     points = frame[names].to_numpy(dtype=float)
     plane.scatter(points[:, 0], points[:, 1], s=9, alpha=0.3, linewidths=0)
     plane.set(**_axis_labels(frame, axes))
-    plane.set_title(drawable(title), fontfamily=families())
+    plane.set_title(_drawable(title), fontfamily=_font_families())
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
-    rows = first_named(points)[:max_labels]
-    named = [rows[place] for place in place_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
+    rows = _label_order(points)[:max_labels]
+    named = [rows[place] for place in _write_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
     plane.scatter(points[named, 0], points[named, 1], s=14, color="tab:blue", linewidths=0)
     return figure
 
 
-def first_named(points: NDArray[np.floating]) -> list[int]:
-    """Row numbers in the order in which rows are named: the ends of each axis, then as they come.
+def _label_order(points: NDArray[np.floating]) -> list[int]:
+    """Return row positions in the order of labeling: the ends of each axis, then the rest as they come.
 
     Example:
-        >>> first_named(np.array([[0, 0], [1, 5], [2, -5], [9, 0], [-9, 0]]))[:4]
+        >>> _label_order(np.array([[0, 0], [1, 5], [2, -5], [9, 0], [-9, 0]]))[:4]
         [4, 3, 2, 1]
     """
     orders = points.argsort(axis=0, kind="stable")
     ends = [
         orders[place, axis]
-        for number in range(ENDS)
+        for number in range(_NUM_ENDS)
         for axis in (0, 1)
         for place in (number, -1 - number)
         if number < len(points)
@@ -100,20 +100,20 @@ def first_named(points: NDArray[np.floating]) -> list[int]:
     return list(dict.fromkeys([*map(int, ends), *range(len(points))]))
 
 
-def place_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str]) -> list[int]:
-    """Writes labels beside their points, but none that would cover another or a named point, or leave the plane.
+def _write_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str]) -> list[int]:
+    """Write labels beside their points; skip one that would cover another label or a labeled point, or leave the axes.
 
     Args:
         plane: Axes whose limits are final.
-        points: (N, 2) in the units of the axes, those that matter most first.
+        points: (N, 2) in the units of the axes, the most important first.
         labels: One for each point.
 
     Returns:
-        The places of the points that were named.
+        The positions of the points that were labeled.
     """
     taken, named = list[Bbox](), []
     for number, (point, label) in enumerate(zip(points, labels, strict=True)):
-        dot = Bbox(plane.transData.transform(point) + np.array([[-DOT], [DOT]]))
+        dot = Bbox(plane.transData.transform(point) + np.array([[-_DOT], [_DOT]]))
         if any(dot.overlaps(other) for other in taken):
             continue
         box = _annotate(plane, point, label, taken)
@@ -125,12 +125,12 @@ def place_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str
 
 @speaking("bias_bars")
 def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
-    """Draws the highest and the lowest biases as bars.
+    """Draw the highest and the lowest biases as bars.
 
     Args:
         frame: What `interpret.item_bias` or `user_bias` gave, in any order.
-        k: Bars at either end, at least 1; fewer where there are fewer rows.
-        title: Above the picture.
+        k: Bars at each end, at least 1; fewer where there are fewer rows.
+        title: The title of the figure.
 
     Raises:
         BadTypeError: No frame, or one without biases.
@@ -153,11 +153,11 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         len(ends) < len(ordered)
     )  # a gap for what is left out
     plane.barh(places, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
-    plane.set_yticks(places, _short_labels(ends), fontsize=8, fontfamily=families())
+    plane.set_yticks(places, _short_labels(ends), fontsize=8, fontfamily=_font_families())
     plane.margins(y=0.01)
     plane.axvline(0, color="gray", linewidth=0.8)
     plane.set_xlabel("bias")
-    plane.set_title(drawable(title), fontfamily=families())
+    plane.set_title(_drawable(title), fontfamily=_font_families())
     return figure
 
 
@@ -169,13 +169,13 @@ def _check_frame(frame: object, remedy: str) -> None:
 
 
 def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:
-    """Writes the label at the first place around the point where it fits; where it stands, or None."""
+    """Write the label at the first place around the point where it fits; return its box, or None."""
     inside = plane.get_window_extent()
     for right, up, horizontal, vertical in _PLACES:
-        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": families()}
-        offset = (GAP * right, GAP * up)
+        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": _font_families()}
+        offset = (_GAP * right, _GAP * up)
         text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
-        box = text.get_window_extent().padded(BESIDE, 0)
+        box = text.get_window_extent().padded(_BESIDE, 0)
         if _fits(box, inside, taken):
             return box
         text.remove()
@@ -190,7 +190,7 @@ def _fits(box: Bbox, inside: Bbox, taken: Sequence[Bbox]) -> bool:
 def _short_labels(frame: pd.DataFrame) -> list[str]:
     """Titles, or where there are none the first column."""
     texts = [" ".join(str(text).split()) for text in frame["title" if "title" in frame.columns else frame.columns[0]]]
-    return [drawable(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…") for text in texts]
+    return [_drawable(text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…") for text in texts]
 
 
 def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:
@@ -201,9 +201,9 @@ def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:
     }
 
 
-NO_LETTER = "\N{WHITE SQUARE}"
-# fonts of the usual systems with letters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
-WIDE_FONTS = (
+_NO_GLYPH = "\N{WHITE SQUARE}"
+# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
+_WIDE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
     "Source Han Sans",
@@ -218,25 +218,27 @@ WIDE_FONTS = (
 )
 
 
-def families() -> list[str]:
-    """Font families to draw labels in: the reader's own setting, then those installed that have more letters."""
+def _font_families() -> list[str]:
+    """Return font families to draw labels in: the user's own setting, then installed ones with more characters."""
     installed = {font.name for font in fontManager.ttflist}
-    return [*rcParams["font.family"], *(name for name in WIDE_FONTS if name in installed)]
+    return [*rcParams["font.family"], *(name for name in _WIDE_FONTS if name in installed)]
 
 
-def drawable(text: str) -> str:
-    r"""The text on one line, with a square for each letter that no font has, and its dollars kept from mathematics.
+def _drawable(text: str) -> str:
+    r"""Return the text on one line, with a square for each character that no font has, and dollar signs escaped.
 
     Example:
-        >>> drawable("Tom &\nJerry, 5 $")
+        >>> _drawable("Tom &\nJerry, 5 $")
         'Tom & Jerry, 5 \\$'
     """
-    known = [_letters(findfont(FontProperties(family=[family]))) for family in families()]
+    known = [_characters(findfont(FontProperties(family=[family]))) for family in _font_families()]
     line = " ".join(text.split())
-    drawn = [letter if any(ord(letter) in letters for letters in known) else NO_LETTER for letter in line]
+    drawn = [
+        character if any(ord(character) in characters for characters in known) else _NO_GLYPH for character in line
+    ]
     return "".join(drawn).replace("$", r"\$")
 
 
 @lru_cache(maxsize=32)
-def _letters(path: str) -> frozenset[int]:
+def _characters(path: str) -> frozenset[int]:
     return frozenset(get_font(path).get_charmap())

@@ -1,4 +1,4 @@
-"""Pictures in a grid, each with its label."""
+"""Images in a grid, each with its label."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from matplotlib.figure import Figure
 
 from tabvision.errors import BadValueError, speaking
 
-INCHES = 2.2  # a picture's side
+_INCHES = 2.2  # an image's side
 
 
 @speaking("image_grid")
 def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns: int | None = None) -> Figure:
-    """Draws pictures side by side, such as `image_grid(*zip(*data.show_batch()))`.
+    """Draw images side by side, such as `image_grid(*zip(*data.show_batch()))`.
 
     Args:
         images: Arrays (H, W, 3) uint8, or float in [0, 1].
         labels: What stands above each; none for no titles.
-        columns: Pictures in a row; None for a square.
+        columns: Images in a row; None for a square.
 
     Raises:
-        BadValueError: No picture, or not one label for each.
+        BadValueError: No image, or not one label for each.
 
     Example:
         >>> import numpy as np
@@ -31,15 +31,15 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
         5
     """
     if not len(images) or (len(labels) and len(labels) != len(images)):
-        problem = f"there must be a picture, and a label for each or none, got {len(images)} and {len(labels)}"
+        problem = f"there must be an image, and a label for each or none, got {len(images)} and {len(labels)}"
         raise BadValueError(problem, "Pass what data.show_batch() gives: image_grid(*zip(*shown))")
     across = columns or math.ceil(math.sqrt(len(images)))
     down = math.ceil(len(images) / across)
-    figure = Figure(figsize=(across * INCHES, down * INCHES), layout="constrained")
-    for place, image in enumerate(images):
-        axes = figure.add_subplot(down, across, place + 1)
+    figure = Figure(figsize=(across * _INCHES, down * _INCHES), layout="constrained")
+    for index, image in enumerate(images):
+        axes = figure.add_subplot(down, across, index + 1)
         axes.imshow(image)
         axes.set_axis_off()
         if len(labels):
-            axes.set_title(str(labels[place]), fontsize="small")
+            axes.set_title(str(labels[index]), fontsize="small")
     return figure

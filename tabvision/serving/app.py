@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -62,7 +63,7 @@ def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence
         hosts: Names under which it may be asked; none allows all. A page elsewhere that points its own name at this
             machine then gets no answer.
     """
-    service = Service(model, limits or Limits())
+    service = _Service(model, limits or Limits())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -76,18 +77,18 @@ def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence
         Route("/schema", service.schema),
     ]
     handlers: Any = {
-        RequestError: lambda _, error: failure(error.status, error.sentence),
-        TabvisionError: lambda _, error: failure(WRONG_VALUES, str(error)),
+        RequestError: lambda _, error: _failure(error.status, error.sentence),
+        TabvisionError: lambda _, error: _failure(WRONG_VALUES, str(error)),
         HTTPException: _refused,
     }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    app.add_middleware(KnownHosts, hosts=hosts)
-    app.add_middleware(OneLength)
+    app.add_middleware(_KnownHosts, hosts=hosts)
+    app.add_middleware(_OneLength)
     app.state.service = service
     return app
 
 
-class Service:
+class _Service:
     """The endpoints of one model."""
 
     def __init__(self, model: Answerer, limits: Limits) -> None:
@@ -109,38 +110,46 @@ class Service:
             raise  # each has its handler
         except Exception:  # a bug of ours, or of the model: the client learns that, and the log the rest
             _LOG.exception("A request failed.")
-            return failure(FAILED, "The server failed on this request. Its log says more.")
+            return _failure(FAILED, "The server failed on this request. Its log says more.")
 
     async def _predict(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind == "multipart/form-data" and self.model.schema.image is not None:
-            return reply(await self.batcher.ask(await self._images(request)))
+            return _reply(await self.batcher.ask(await self._images(request)))
         if kind != "application/json":
             raise RequestError(WRONG_KIND, self._wanted_kind(kind))
-        body = await read_body(request, self.limits)
+        body = await _read_body(request, self.limits)
         rows, is_one = rows_of_json(body, self.model.schema, self.limits)
         answers = await self.batcher.ask(rows)
-        return reply(answers[0] if is_one else answers)
+        return _reply(answers[0] if is_one else answers)
 
     async def health(self, _: Request) -> Response:
         """That it runs, and what."""
-        return reply({"status": "ok", "task": self.model.schema.task.name, "version": __version__})
+        return _reply({"status": "ok", "task": self.model.schema.task.name, "version": __version__})
 
     async def schema(self, _: Request) -> Response:
         """All that is known of the data."""
-        return reply(self.model.schema.to_dict())
+        return _reply(self.model.schema.to_dict())
 
     def _answer(self, rows: list[Any]) -> list[Answer]:
-        return [_without_gaps(answer) for answer in self.model.predict(rows).to_dict("records")]
+        answers = self.model.predict(rows).to_dict("records")
+        for answer in answers:
+            if not isinstance(answer.get("error", ""), str):
+                del answer["error"]  # of a row that has an answer
+        return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
     def _wanted_kind(self, kind: str) -> str:
         wanted = "multipart/form-data with images" if self.model.schema.image is not None else "application/json"
         return f"The body must be {wanted}, got {kind or 'no Content-Type'!r}."
 
     async def _images(self, request: Request) -> list[bytes]:
-        body = await read_body(request, self.limits)
+        body = await _read_body(request, self.limits)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
         files = self.limits.max_rows + 1  # one more is told with its count
-        async with Request(request.scope, _replay(body)).form(
+        async with Request(request.scope, receive).form(
             max_files=files, max_fields=16, max_part_size=self.limits.max_bytes
         ) as form:
             values = [value for _, value in form.multi_items()]
@@ -152,7 +161,7 @@ class Service:
         return images
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def _read_body(request: Request, limits: Limits) -> bytes:
     """The whole body.
 
     Raises:
@@ -176,24 +185,24 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def reply(content: object, status: int = 200) -> Response:
+def _reply(content: object, status: int = 200) -> Response:
     """JSON, strictly: a model that answers NaN has failed."""
     try:
         text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=_plain)
     except ValueError:
-        return failure(FAILED, "The model's answer is not a finite number. Look at its weights and its training.")
+        return _failure(FAILED, "The model's answer is not a finite number. Look at its weights and its training.")
     return Response(text.encode(), status, media_type="application/json", headers=_SAFE)
 
 
-def failure(status: int, sentence: str) -> Response:
+def _failure(status: int, sentence: str) -> Response:
     """An error as JSON."""
-    return reply({"error": sentence}, status)
+    return _reply({"error": sentence}, status)
 
 
 _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-class KnownHosts:
+class _KnownHosts:
     """Refuses requests that came under another name than those that are allowed.
 
     Args:
@@ -210,12 +219,12 @@ class KnownHosts:
             named = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
             if _host_name(named) not in self.hosts:
                 sentence = f"This server is not known as {named!r}. Ask it as {', '.join(sorted(self.hosts))}."
-                await failure(FORBIDDEN, sentence)(scope, receive, send)
+                await _failure(FORBIDDEN, sentence)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-class OneLength:
+class _OneLength:
     """Refuses a request that tells its length in two ways, and ends the connection: a proxy may have taken the other.
 
     Args:
@@ -231,7 +240,7 @@ class OneLength:
         """Answers, or hands on."""
         names = {key for key, _ in scope.get("headers", ())}
         if {b"content-length", b"transfer-encoding"} <= names:
-            answer = failure(BAD_REQUEST, "The request tells its length in two ways. Send one of them.")
+            answer = _failure(BAD_REQUEST, "The request tells its length in two ways. Send one of them.")
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
             return
@@ -244,30 +253,13 @@ def _host_name(header: str) -> str:
     return name.lower()
 
 
-def _without_gaps(answer: Answer) -> Answer:
-    """Where a picture could not be read, that alone; else the answer without its empty `error`."""
-    reason = answer.pop("error", None)
-    return {"error": reason} if isinstance(reason, str) else answer
-
-
 def _plain(value: object) -> object:
-    number = getattr(value, "item", None)  # a numpy scalar
-    if callable(number):
-        return _finite(number())
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, np.generic):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    number = value.item()
+    if isinstance(number, float) and not math.isfinite(number):
         raise ValueError("not finite")
-    return value
-
-
-def _replay(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
+    return number
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -276,4 +268,4 @@ async def _refused(_: Request, error: Exception) -> Response:
         404: "There is nothing here. Ask /, /predict, /health or /schema.",
         405: "Ask /predict with POST, the rest with GET.",
     }
-    return failure(error.status_code, sentences.get(error.status_code, str(error.detail)))
+    return _failure(error.status_code, sentences.get(error.status_code, str(error.detail)))

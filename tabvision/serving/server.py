@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
-
-from typing_extensions import override
-from uvicorn.protocols.http import h11_impl
+from typing import TYPE_CHECKING
 
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.serving.requests import Limits
@@ -22,19 +18,23 @@ if TYPE_CHECKING:
 
     from tabvision.serving.app import Answerer
 
-WHO = "serve"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 2_000
 STOP_SECONDS = 10  # for requests that are under way
 
 
 def serve(
-    path: str | Path, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", limits: Limits | None = None
+    path: str | Path | Answerer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "auto",
+    limits: Limits | None = None,
 ) -> None:
-    """Serves a checkpoint or an exported .onnx file until it is interrupted.
+    """Serve a checkpoint, an exported .onnx file or a predictor until it is interrupted.
 
     Args:
-        path: A checkpoint, or a file that `tabvision export` wrote.
+        path: A checkpoint, or a file that `tabvision export` wrote; or a `Predictor` or `OnnxPredictor`.
         host: The address to listen at; the usual one is reached from this machine alone.
         port: 0 takes one that is free.
         device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
@@ -47,13 +47,14 @@ def serve(
     _check_installed()
     listening = listen(host, port)
     try:
-        model = load(path, device)
+        model = load(path, device) if isinstance(path, str | Path) else path
         from tabvision.serving.app import create_app
 
         address, number = listening.getsockname()[:2]
         hosts = LOOPBACK if address in ("127.0.0.1", "::1") else ()
         shown = f"[{address}]" if ":" in address else address
-        print(f"Serving {path} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
+        name = path if isinstance(path, str | Path) else type(path).__name__
+        print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
         with _quiet_signals():
             make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
     finally:
@@ -62,7 +63,7 @@ def serve(
 
 
 def load(path: str | Path, device: str = "auto") -> Answerer:
-    """The model of a file, by its suffix."""
+    """Return the predictor of a file, by its suffix."""
     from tabvision.inference import OnnxPredictor, Predictor
 
     if str(path).lower().endswith(".onnx"):
@@ -74,7 +75,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
     """Uvicorn with bounds on connections and on the time that stopping takes."""
     import uvicorn
 
-    from tabvision.serving.server import PatientProtocol
+    from tabvision.serving.protocol import HeaderTimeoutProtocol
 
     config = uvicorn.Config(
         app,
@@ -83,7 +84,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        http=PatientProtocol,
+        http=HeaderTimeoutProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=STOP_SECONDS,
@@ -119,6 +120,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+@speaking("serve")
 def _check_installed() -> None:
     try:
         import python_multipart  # noqa: F401 - reads uploads
@@ -132,40 +134,9 @@ def _check_installed() -> None:
 @contextmanager
 def _quiet_signals() -> Iterator[None]:
     """Uvicorn stops cleanly at a signal, then raises it again for whoever was before it: nobody, here."""
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Takes the signal; the server has stopped already."""
-
-
-@final
-class PatientProtocol(h11_impl.H11Protocol):
-    """Uvicorn's, with an end to waiting for a request's first lines.
-
-    Uvicorn itself waits for ever: a client that opens all connections and sends nothing would keep everybody else out.
-    """
-
-    header_seconds: ClassVar[float] = 30.0
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._look_again(None)
-
-    def _look_again(self, answered: Any) -> None:  # noqa: ANN401 - uvicorn's own class, or None before the first request
-        self.loop.call_later(self.header_seconds, self._look, answered)
-
-    def _look(self, answered: Any) -> None:  # noqa: ANN401 - likewise
-        if self.transport.is_closing():
-            return
-        idle = h11_impl.h11.IDLE  # type: ignore[attr-defined]  # uvicorn's own import
-        if self.cycle is answered and self.conn.their_state is idle:  # no request since the last look
-            self.transport.close()
-        else:
-            self._look_again(self.cycle)

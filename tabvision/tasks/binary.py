@@ -9,30 +9,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, speaking
-from tabvision.tasks.base import Task
+from tabvision.checks import check_fraction, check_least
+from tabvision.errors import BadValueError, listed, speaking
+from tabvision.tasks.base import Correction, Target
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_gamma,
-    check_share,
-    check_smoothing,
     check_weights,
     class_shares,
     fit_weights,
     known,
     one_hot,
 )
+from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import binary_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
 
+    from tabvision.plain import Label
+
 
 @final
 @dataclass(frozen=True)
-class Binary(Task):
+class Binary(OneClass):
     """Yes or no: one logit, the second class in sorted order is "yes".
 
     Args:
@@ -48,6 +52,8 @@ class Binary(Task):
     """
 
     name: ClassVar[str] = "binary"
+    ranks_items: ClassVar[bool] = True
+    calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"temperature", "thresholds"})
     threshold: float = 0.5
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
@@ -55,16 +61,42 @@ class Binary(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
-        check_share("threshold", self.threshold)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        """Check the facts."""
+        check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, 2)
+
+    @override
+    def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
+        from tabvision.tasks import labels
+
+        if separator is not None or few is None or len(few) != 2:
+            return None
+        values = frame.iloc[:, 0]
+        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        others = "task='multiclass' or 'regression'" if numeric else "task='multiclass'"
+        return f"binary (2 values: {listed(few)}). Override with {others}."
+
+    @override
+    def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:
+        classes = super().find_classes(frame, target)
+        if len(classes) != 2:
+            problem = (
+                f"Binary needs a target with 2 classes, {target.columns[0]!r} has {len(classes):,}: {listed(classes)}"
+            )
+            raise BadValueError(problem, "Use Multiclass, or Regression for a quantity")
+        return classes
 
     @property
     @override
     def num_outputs(self) -> int:
         return 1
+
+    @property
+    @override
+    def num_predictions(self) -> int:
+        return 2
 
     @override
     @speaking()

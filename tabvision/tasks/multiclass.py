@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import speaking
-from tabvision.tasks.base import Task
+from tabvision.checks import check_fraction, check_least
+from tabvision.errors import listed, speaking
+from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
-    check_gamma,
-    check_smoothing,
     check_weights,
     class_shares,
     fit_weights,
@@ -24,17 +23,23 @@ from tabvision.tasks.checks import (
     known,
     one_hot,
 )
+from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import class_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
 
+    from tabvision.plain import Label
+
 
 @final
 @dataclass(frozen=True)
-class Multiclass(Task):
+class Multiclass(OneClass):
     """One of several classes.
 
     Args:
@@ -50,6 +55,7 @@ class Multiclass(Task):
     """
 
     name: ClassVar[str] = "multiclass"
+    calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"temperature"})
     num_classes: int | None = None
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
@@ -57,12 +63,25 @@ class Multiclass(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
         check_count("num_classes", self.num_classes, least=2, remedy=remedy)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, self.num_classes)
+
+    @override
+    def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
+        from tabvision.tasks import labels
+
+        if separator is not None or frame.shape[1] > 1:
+            return None
+        values = frame.iloc[:, 0]
+        if few is None:
+            return f"multiclass ({values.nunique():,} values)."
+        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        override = " Override with task='regression'." if numeric else ""
+        return f"multiclass ({len(few)} values: {listed(few)}).{override}"
 
     @property
     @override

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import speaking
-from tabvision.tasks.base import Task
+from tabvision.checks import check_fraction, check_least
+from tabvision.errors import BadValueError, speaking
+from tabvision.tasks.base import Correction, Target, Task, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
-    check_gamma,
-    check_share,
-    check_smoothing,
     check_weights,
     fit_weights,
     fitted_count,
     known,
 )
+from tabvision.tasks.classes import class_answers
 from tabvision.tasks.losses import binary_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
+
+    from tabvision.plain import Label
+
+DEFAULT_SEPARATOR = " "  # between the labels of a row, where the target's own columns have none
 
 
 @final
@@ -50,6 +56,8 @@ class Multilabel(Task):
     """
 
     name: ClassVar[str] = "multilabel"
+    is_classes: ClassVar[bool] = True
+    calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"temperature", "label temperatures", "thresholds"})
     num_classes: int | None = None
     threshold: float = 0.5
     label_smoothing: float = 0.0
@@ -58,13 +66,52 @@ class Multilabel(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         remedy = "Pass the number of labels, or leave it out and let the data say"
         check_count("num_classes", self.num_classes, least=1, remedy=remedy)
-        check_share("threshold", self.threshold)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, self.num_classes)
+
+    @override
+    def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
+        from tabvision.tasks import labels
+
+        if separator is not None:
+            return f"multilabel (labels parted by {separator!r}). Leave the separator out for one class a row."
+        if frame.shape[1] > 1 and all(labels.are_flags(frame[name].dropna()) for name in frame):
+            return "multilabel (columns of 0 and 1). Override with task='regression'."
+        return None
+
+    @override
+    def check(self, target: Target) -> None:
+        separator = target.separator
+        if separator is not None and (len(target.columns) > 1 or not isinstance(separator, str) or not separator):
+            raise bad_separator(target)
+
+    @override
+    def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:
+        from tabvision.tasks import labels
+
+        name = target.columns[0]
+        if target.separator is not None:
+            return labels.tags(frame[name], target.separator, name)
+        if len(target.columns) == 1 and not labels.are_flags(frame[name]):
+            problem = (
+                f"Multilabel needs columns of 0 and 1, or one column of text with a separator; {name!r} is neither"
+            )
+            raise BadValueError(problem, 'Pass a separator such as "|", or use Multiclass')
+        return target.columns
+
+    @override
+    def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[Any]:
+        from tabvision.tasks import labels
+
+        if target.separator is None:
+            return np.stack([labels.as_flags(frame[column], column) for column in target.columns], axis=1)
+        name, classes = target.columns[0], cast("tuple[str, ...]", target.classes)
+        return labels.multi_hot(frame[name], target.separator, classes, name)
 
     @property
     @override
@@ -97,6 +144,19 @@ class Multilabel(Task):
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
         chosen: NDArray[Any] = predictions > self.threshold
         return chosen
+
+    @override
+    def labels(self, codes: NDArray[Any], target: Target) -> NDArray[Any]:
+        names, separator = list(map(str, target.classes)), target.separator or DEFAULT_SEPARATOR
+        rows = codes.astype(bool).tolist()
+        texts = [separator.join(name for name, is_on in zip(names, row, strict=True) if is_on) for row in rows]
+        return np.array(texts, dtype=object)
+
+    @override
+    def answers(
+        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
+    ) -> dict[str, Any]:
+        return class_answers(self, predictions, decoded, target, proba=proba)
 
     @override
     def soften(self, target: Tensor) -> Tensor:

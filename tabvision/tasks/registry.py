@@ -1,26 +1,97 @@
-"""Tasks by name."""
+"""The tasks by name, and the user's own where a file names one."""
 
 from __future__ import annotations
 
-from tabvision.errors import UnknownNameError, speaking
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
+from tabvision.tasks.base import Task
 from tabvision.tasks.binary import Binary
 from tabvision.tasks.multiclass import Multiclass
 from tabvision.tasks.multilabel import Multilabel
 from tabvision.tasks.points import Points
 from tabvision.tasks.regression import Regression
 
-KINDS = (Binary, Multiclass, Multilabel, Regression, Points)
+KINDS: tuple[type[Task], ...] = (Binary, Multilabel, Regression, Multiclass, Points)  # as inference asks them in turn
+
+
+@dataclass
+class _Given:
+    kind: type[Task]
+    used: bool = False
+
+
+_given: ContextVar[_Given | None] = ContextVar("own_task", default=None)
 
 
 @speaking("Task")
-def task_named(name: object) -> Binary | Multiclass | Multilabel | Regression | Points:
-    """A fresh task of that name: binary, multiclass, multilabel, regression or points.
+def task_named(name: object) -> Task:
+    """Return a fresh task of that name: binary, multiclass, multilabel, regression or points.
 
     Example:
         >>> task_named("binary")
         Binary(threshold=0.5, label_smoothing=0.0, class_weights=None, focal_gamma=0.0)
     """
-    for task in KINDS:
-        if task.name == name:
-            return task()
-    raise UnknownNameError("task", name, [task.name for task in KINDS])
+    for kind in KINDS:
+        if kind.name == name:
+            return kind()
+    raise UnknownNameError("task", name, [kind.name for kind in KINDS])
+
+
+def is_own(task: Task) -> bool:
+    """Return whether a task is the user's own, of which files hold the name and facts alone."""
+    return type(task) not in KINDS
+
+
+@contextmanager
+def own_task(task: Task | type[Task] | None, *, required: bool = True) -> Iterator[None]:
+    """Open files inside the block with a task of the user's own; a file never says which code to import.
+
+    Args:
+        task: The class or any object of it; the facts are the file's. None for tabvision's own tasks.
+        required: Whether to raise where no file opened inside names the user's own task.
+
+    Raises:
+        BadTypeError: Not a task.
+        BadValueError: A task that no file names.
+    """
+    if task is None:
+        yield
+        return
+    kind = task if isinstance(task, type) else type(task)
+    if not issubclass(kind, Task):
+        raise BadTypeError(f"task must be a Task of your own, got {task!r}", "Pass the class it was trained with")
+    given = _Given(kind)
+    token = _given.set(given)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+    if required and not given.used:
+        raise BadValueError("the file's task is one of tabvision's, and needs none of your own", "Leave task out")
+
+
+def kind_of(data: Mapping[str, Any]) -> type[Task]:
+    """Return the class of the task that plain data names.
+
+    Raises:
+        UnknownNameError: No such task.
+        BadValueError: The user's own task, and not within `own_task`, or within that of another.
+    """
+    name = data.get("name")
+    if data.get("own") is not True:
+        return type(task_named(name))
+    given = _given.get()
+    if given is None:
+        problem = f"the task {name!r} is the user's own, which no file holds"
+        raise BadValueError(problem, "Pass its class again: task=..., as in Predictor(path, task=MyTask)")
+    if given.kind.name != name:
+        raise BadValueError(
+            f"the file's task is {name!r}, got {given.kind.name!r}", "Pass the class it was trained with"
+        )
+    given.used = True
+    return given.kind

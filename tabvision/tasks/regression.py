@@ -11,16 +11,21 @@ import numpy as np
 from typing_extensions import override
 
 from tabvision.errors import BadValueError, UnknownNameError, speaking
-from tabvision.tasks.base import Task
+from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import (
     checked_range,
     fitted_count,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
+
+    from tabvision.plain import Label
 
 
 @final
@@ -28,8 +33,8 @@ if TYPE_CHECKING:
 class Regression(Task):
     """One number or several.
 
-    The network works on the standardized target; the mean and spread of the training rows live here, so predictions and
-    metrics are in the user's units. The loss is on the standardized scale, so that several targets weigh the same.
+    The network works on the standardized target; mean and standard deviation of the training rows live here, so predictions
+    and metrics are in the user's units. The loss is on the standardized scale, so that several targets weigh the same.
 
     Args:
         y_range: Lowest and highest answer, reached by a scaled sigmoid; None for no bounds.
@@ -44,6 +49,8 @@ class Regression(Task):
     """
 
     name: ClassVar[str] = "regression"
+    ranks_items: ClassVar[bool] = True
+    calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"intervals"})
     y_range: tuple[float, float] | None = None
     error: Literal["mse", "mae", "huber"] = "mse"
     mean: tuple[float, ...] = ()
@@ -51,7 +58,7 @@ class Regression(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         if self.error not in ("mse", "mae", "huber"):
             raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
         if self.y_range is not None:
@@ -69,10 +76,22 @@ class Regression(Task):
     def num_outputs(self) -> int:
         return fitted_count(len(self.mean) or None)
 
-    @property
     @override
-    def is_classes(self) -> bool:
-        return False
+    def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
+        from tabvision.tasks import labels
+
+        if separator is not None:
+            return None
+        if frame.shape[1] > 1:
+            numbers = all(labels.are_numbers(frame[name]) for name in frame)
+            return f"regression ({frame.shape[1]} numbers a row)." if numbers else None
+        values = frame.iloc[:, 0]
+        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        if few is not None and not (numeric and labels.has_fractions(values)):
+            return None
+        if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):
+            return None
+        return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass'."
 
     @override
     @speaking()
@@ -111,20 +130,53 @@ class Regression(Task):
         return logits * logits.new_tensor(self.spread) + logits.new_tensor(self.mean)
 
     @override
-    def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
-        return predictions
+    def for_ratings(self, ratings: pd.Series, y_range: tuple[float, float] | None) -> Regression:
+        from tabvision.tasks import labels
+
+        if ratings.nunique() < 2:
+            problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to tell apart"
+            raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
+        if y_range is None:
+            y_range = self.y_range or range_around(labels.as_numbers(ratings, str(ratings.name)))
+        return dataclasses.replace(self, y_range=y_range)
+
+    @property
+    @override
+    def answer_range(self) -> tuple[float, float] | None:
+        return self.y_range
+
+    @property
+    @override
+    def prediction_scale(self) -> NDArray[np.float64]:
+        return np.array(self.spread)
+
+    @override
+    def mean_logits(self) -> Tensor | None:
+        import torch
+
+        if self.y_range is None or not self.mean:
+            return None
+        low, high = self.y_range
+        return ((torch.tensor(self.mean) - low) / (high - low)).logit(eps=1e-2)
 
     @override
     def soften(self, target: Tensor) -> Tensor:
         return target.reshape(len(target), self.num_outputs)
 
     @override
-    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        mean: NDArray[Any] = np.asarray(target, dtype=np.float64).mean(axis=0, keepdims=True)
-        return mean
-
-    @override
     def metrics(self) -> MetricCollection:
         from tabvision.metrics import regression_metrics
 
         return regression_metrics(self.num_outputs)
+
+
+def range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the lowest and highest rating, widened by half the smallest step between them, so that a sigmoid reaches both.
+
+    Example:
+        >>> range_around(np.array([0.5, 5.0, 4.5]))
+        (0.25, 5.25)
+    """
+    distinct = np.unique(ratings)
+    half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
+    return float(distinct[0]) - half, float(distinct[-1]) + half

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, get_args, runtime_checkable
 
-import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_info
-from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision import lightning as pl
+from tabvision.checks import check_choice
+from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import Callback, rank_zero_info
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
-WAYS: tuple[Way, ...] = ("lowest", "steep", "valley", "minimum", "slide")
+WAYS: tuple[Way, ...] = get_args(Way)
 
 
 @runtime_checkable
@@ -56,8 +56,7 @@ class FindLR(Callback):
 
     @speaking()
     def __init__(self, way: Way = "lowest", *, start: float = 1e-7, end: float = 10.0, num_steps: int = 100) -> None:
-        if way not in WAYS:
-            raise UnknownNameError("way", way, WAYS)
+        check_choice("way", way, WAYS)
         check_sweep(start, end, num_steps)
         self.way = way
         self.start, self.end, self.num_steps = start, end, num_steps

@@ -9,20 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.accelerators import CUDAAccelerator
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies import DDPStrategy, Strategy
-from pytorch_lightning.trainer.states import TrainerStatus
-from pytorch_lightning.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
+from tabvision import lightning as pl
+from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import Callback, CUDAAccelerator, DDPStrategy, Strategy, TrainerStatus, is_overridden
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
-WHO = "lr_find"
 SMOOTHING = 0.98  # of the loss, debiased: fastai
 COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
@@ -238,6 +234,4 @@ def check_sweep(start: float, end: float, num_steps: int) -> None:
     if not 0 < start < end < math.inf:
         problem = f"rates must rise from above zero, got start={start!r} and end={end!r}"
         raise BadValueError(problem, "Leave both out for 1e-7 to 10")
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < LEAST_STEPS:
-        problem = f"num_steps must be a whole number from {LEAST_STEPS}, got {num_steps!r}"
-        raise BadValueError(problem, "Leave it out for 100")
+    check_whole("num_steps", num_steps, LEAST_STEPS, remedy="Leave it out for 100")

@@ -31,6 +31,16 @@ def test_none_is_no_augmentation() -> None:
     assert augmentation_named(None) == PRESETS["none"]
 
 
+def test_a_function_varies_pictures_by_itself_and_is_no_plain_data() -> None:
+    settings = augmentation_named(max)
+
+    assert settings.own is max
+    assert settings.to_dict() == PRESETS["none"].to_dict()
+    assert Augmentation(own=max).rotate == Augmentation().rotate
+    with pytest.raises(BadTypeError, match="own must be a function, got 'max'"):
+        Augmentation(own="max")  # type: ignore[arg-type]
+
+
 def test_a_mapping_changes_the_default_or_the_preset_it_names() -> None:
     assert augmentation_named({"rotate": 20}) == Augmentation(rotate=20)
     assert augmentation_named({"preset": "none", "flip": 0.5}).to_dict() == {**PRESETS["none"].to_dict(), "flip": 0.5}

@@ -180,7 +180,7 @@ def test_a_length_in_steps_alone_is_refused(quick_trainer: MakeTrainer) -> None:
     [
         ({"freeze_epochs": 1.0}, "freeze_epochs must be a whole number, got 1.0"),
         ({"freeze_epochs": True}, "freeze_epochs must be a whole number, got True"),
-        ({"pct_start": "0.3"}, "pct_start must be a number, got '0.3'"),
+        ({"pct_start": "0.3"}, r"pct_start must be a number in \(0, 1\), got '0.3'"),
         ({"lr_mult": None}, "lr_mult must be a number, got None"),
         ({"base_lr": "high"}, "rates must be numbers, got 'high'"),
         ({"freeze_epochs": -1}, "freeze_epochs must be at least 0, got -1"),

@@ -113,7 +113,7 @@ def test_a_parameter_in_two_layer_groups_is_refused() -> None:
     module = make_module()
     module.head = module.body[0]  # type: ignore[assignment]
 
-    with pytest.raises(BadValueError, match="demo: 2 parameters in more than one layer group"):
+    with pytest.raises(BadValueError, match="2 parameters in more than one layer group"):
         groups_of(module)
 
 

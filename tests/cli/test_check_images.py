@@ -39,6 +39,25 @@ def test_damaged_pictures_are_printed_and_written(tmp_path: Path, capsys: pytest
         run(str(root), "--out", str(tmp_path / "bad.csv"))
 
 
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_every_damaged_picture_is_found_with_its_reason(tmp_path: Path, num_workers: int) -> None:
+    root = write_folder(tmp_path / "photos", {"a": 4, "b": 3})
+    (root / "a" / "a_001.jpg").write_bytes(b"")
+    (root / "b" / "b_002.jpg").write_bytes((root / "b" / "b_000.jpg").read_bytes()[:-20])
+
+    run(str(root), "--out", str(tmp_path / "bad.csv"), "--workers", str(num_workers))
+
+    bad = pd.read_csv(tmp_path / "bad.csv")
+    assert bad["image"].tolist() == [f"{root}/a/a_001.jpg", f"{root}/b/b_002.jpg"]
+    assert bad["reason"].tolist()[0] == "0 bytes"
+    assert bad["reason"].tolist()[1].startswith("damaged: image file is truncated")
+
+
 def test_a_folder_without_pictures_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match="holds no pictures"):
+    with pytest.raises(BadValueError, match=r"tabvision check-images: .* holds no pictures"):
         run(str(tmp_path))
+
+
+def test_a_wrong_number_of_threads_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match="num_workers must be at least 0, got -1"):
+        run(str(tmp_path), "--workers", "-1")

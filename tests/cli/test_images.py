@@ -86,7 +86,9 @@ def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> N
     words = ["train", "tags.csv", "--image", "file", "--target", "tags", "--separator", " "]
 
     assert main([*words, *SMALL]) == 0
-    assert main(["predict", "runs/tags/best.ckpt", "tags.csv", "--out", "out.csv", "--tta", "2"]) == 0
+    pd.DataFrame({"file": names, "note": "é"}).to_csv("latin.csv", encoding="latin-1")
+    options = ["--out", "out.csv", "--tta", "2", "--encoding", "latin-1"]
+    assert main(["predict", "runs/tags/best.ckpt", "latin.csv", *options]) == 0
 
     answers = pd.read_csv("out.csv")
     assert answers["file"].tolist() == names

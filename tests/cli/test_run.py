@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tabvision.cli import main
-from tabvision.cli.run import free_folder, metrics_table, write_validation
+from tabvision.cli.run import _metrics_table, _write_validation, free_folder
 from tabvision.data import TabularDataModule
 from tests.cli.tables import TRAIN, people
 
@@ -34,7 +34,7 @@ def test_a_run_has_a_folder_of_its_own_whatever_the_data_is_called(
 
 
 def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
-    table = metrics_table(
+    table = _metrics_table(
         {"val/mae": 119.1782, "val/rmse": 2.5e-31, "val/mse": 3e9, "val/r2": -0.1},
         {"val/mae": 119.4708, "val/rmse": 2e-31, "val/mse": 3e9, "val/r2": 0.0},
     )
@@ -49,7 +49,10 @@ def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
 
 
 def test_what_cannot_be_measured_is_left_empty() -> None:
-    assert metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == ["auroc", "0.5000"]
+    assert _metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == [
+        "auroc",
+        "0.5000",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_a_column_whose_name_is_an_answers_is_told_apart_from_it(name: str, fold
     data = TabularDataModule(frame, name, verbose=False)
     rows = torch.tensor([4, 2])
 
-    write_validation(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])}, folder)
+    _write_validation(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])}, folder)
 
     table = pd.read_csv(folder / "predictions.csv")
     assert list(table)[:3] == ["row", f"true_{name}", "label"]

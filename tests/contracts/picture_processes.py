@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from tabvision.augment import Augmentation
 from tabvision.callbacks import ExactResume, FineTune, MixUp, OneCycle
 from tabvision.data import ImageDataModule
 from tabvision.inference import PredictionWriter
@@ -50,6 +51,33 @@ class RowsSeen(pl.Callback):
     @override
     def on_predict_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, *args: Any) -> None:
         self.predicted += batch["index"].tolist()
+
+
+class ImagesSeen(pl.Callback):
+    """The training images of each row that this process saw, by epoch."""
+
+    def __init__(self) -> None:
+        self.images: dict[tuple[int, int], Tensor] = {}
+
+    @override
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        for row, image in zip(batch["index"].tolist(), batch["image"], strict=True):
+            self.images[trainer.current_epoch, row] = image.clone()
+
+
+def darkened(images: Tensor, numbers: Tensor) -> Tensor:
+    """An augmentation of a user: each image darker by its own first number."""
+    return (images * numbers[:, :1, None, None]).to(torch.uint8)
+
+
+def vary(folder: Path, **trainer: Any) -> dict[tuple[int, int], Tensor]:
+    """The images of two epochs as an augmentation of the user's own leaves them."""
+    augment = Augmentation(own=darkened)
+    data = ImageDataModule(folder / "pictures", size=32, batch_size=4, num_workers=1, augment=augment, verbose=False)
+    module = VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8])
+    seen = ImagesSeen()
+    make_trainer(folder, **trainer, max_epochs=2, limit_val_batches=0, callbacks=[seen]).fit(module, data)
+    return seen.images
 
 
 class Blended(pl.Callback):
@@ -130,6 +158,25 @@ def point(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
     return record.states
 
 
+def own_head(num_features: int, num_outputs: int) -> nn.Module:
+    """A head of the user's own, with a norm."""
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(num_features), nn.Linear(num_features, num_outputs)
+    )
+
+
+def with_own_head(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
+    """Parameters after each epoch of a fit with a head of the user's own; the module goes to a checkpoint."""
+    pl.seed_everything(1, verbose=False)
+    _, data = make_pictures(folder)
+    module = VisionModule(data.schema, body="test_resnet", weights=None, head=own_head)
+    record = Record()
+    whole = make_trainer(folder, **trainer, max_epochs=2, callbacks=[FineTune(1), record])
+    whole.fit(module, data)
+    whole.save_checkpoint(folder / "own_head.ckpt")
+    return record.states
+
+
 def main(folder: Path) -> None:
     """Runs every fit and writes down what this process saw."""
     torch.set_num_threads(1)
@@ -141,7 +188,9 @@ def main(folder: Path) -> None:
         "resumed": {step: fit(folder, folder / f"step={step}.ckpt", **both)[2]["state"] for step in RESUMED_STEPS},
         "predicted": predict(module, data, folder, **both),
         "blended": blend(module, folder, **both),
+        "varied": vary(folder, **both),
         "points": point(folder, **both),
+        "own head": with_own_head(folder, **both),
         "ratings": {name: rate(folder, settings, **both) for name, settings in RATINGS.items()},
     }
     torch.save(seen, folder / f"rank{rank}.pt")

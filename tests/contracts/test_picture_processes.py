@@ -10,8 +10,18 @@ import torch
 
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
+from tabvision.modules import VisionModule
 from tests.callbacks.small import different
-from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
+from tests.contracts.picture_processes import (
+    EPOCHS,
+    PER_EPOCH,
+    PICTURES,
+    RATINGS,
+    RESUMED_STEPS,
+    make_pictures,
+    own_head,
+    vary,
+)
 from tests.contracts.processes import Seen, both_ranks
 from tests.data.spots import COLUMNS
 
@@ -85,11 +95,30 @@ def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
     pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-5)
 
 
+def test_an_own_augmentation_gives_two_processes_the_images_of_one(seen: Seen, folder: Path) -> None:
+    first, second = (process["varied"] for process in seen)
+
+    alone = vary(folder, devices=1)
+
+    assert not first.keys() & second.keys()
+    assert (first | second).keys() == alone.keys()
+    assert all(torch.equal(image, alone[key]) for key, image in (first | second).items())
+
+
 def test_a_net_for_points_is_equal_to_the_bit_after_every_epoch(seen: Seen) -> None:
     first, second = (process["points"] for process in seen)
 
     assert [different(*states) for states in zip(first, second, strict=True)] == [[], []]
     assert set(first[0]) < set(first[1])  # what was thawed has moments
+
+
+def test_a_head_of_ones_own_learns_and_is_equal_to_the_bit_after_every_epoch(seen: Seen, folder: Path) -> None:
+    first, second = (process["own head"] for process in seen)
+
+    assert [different(*states) for states in zip(first, second, strict=True)] == [[], []]
+    assert "weight head.3.weight" in different(first[0], {name: first[1][name] for name in first[0]})
+    loaded = VisionModule.load_from_checkpoint(folder / "own_head.ckpt", weights_only=True, head=own_head)
+    assert torch.equal(loaded.state_dict()["head.3.weight"], first[1]["weight head.3.weight"])
 
 
 def test_merged_points_are_pixels_of_each_picture_as_one_process_answers(

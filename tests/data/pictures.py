@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tabvision.data.images.decode import PictureSource, open_picture
+
 ORIENTATION = 0x0112
 
 
@@ -32,6 +34,16 @@ def encoded(
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def read_picture(source: PictureSource) -> NDArray[np.uint8]:
+    """The pixels of one picture, upright: each is looked up where the picture says that it is stored."""
+    picture = open_picture(source)
+    stored = picture.decode()
+    y, x = np.indices(picture.size)
+    across, down, _ = np.rint(stored.place @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).astype(int)
+    upright: NDArray[np.uint8] = stored.pixels[down, across].reshape(*picture.size, 3)
+    return upright
 
 
 def write_folder(

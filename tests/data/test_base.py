@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from tabvision.data import base
 from tabvision.data.base import Part, TensorDataModule
 from tabvision.data.loaders import TensorLoader
+from tabvision.modules import TabularModule
 from tests.contracts.cases import TARGETS, make_frame, tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
@@ -163,6 +165,19 @@ def test_a_trainer_of_one_process_gets_every_row(quick_trainer: MakeTrainer) -> 
     data.trainer = quick_trainer()
 
     assert sum(len(batch["index"]) for batch in data.train_dataloader()) == 10
+
+
+def test_without_a_validation_part_lightning_asks_nothing_and_warnings_are_filtered_as_before(
+    quick_trainer: MakeTrainer,
+) -> None:
+    data = tabular_data("regression", split=None)
+    before = list(warnings.filters)
+
+    trainer = quick_trainer()
+    trainer.fit(TabularModule(data.schema, widths=[8]), data)
+
+    assert trainer.num_val_batches == []
+    assert [each for each in warnings.filters if each not in before and "across ranks" in str(each)] == []
 
 
 def test_batches_move_to_a_device_as_a_whole() -> None:

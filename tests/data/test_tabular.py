@@ -118,7 +118,7 @@ def test_rows_without_a_target_are_left_out_when_asked(capsys: pytest.CaptureFix
 
     data = quiet(frame, missing_target="drop", verbose=True)
 
-    rows = torch.cat([part.rows for part in data.parts.values()])
+    rows = torch.cat([part.tensors["index"][part.rows] for part in data.parts.values()])
     assert sorted(rows.tolist()) == [row for row in range(40) if row not in (2, 5)]
     assert "2 rows without a target left out." in capsys.readouterr().out
 
@@ -129,7 +129,8 @@ def test_a_split_by_row_numbers_means_those_of_the_source_also_when_rows_are_lef
 
     data = quiet(frame, split=IndexSplit([4, 5, 6, 7]), missing_target="drop")
 
-    assert data.parts["val"].rows.tolist() == [4, 6, 7]
+    loader: Any = data.val_dataloader()
+    assert next(iter(loader))["index"].tolist() == [4, 6, 7]
 
 
 def test_validation_rows_may_come_from_a_source_of_their_own() -> None:

@@ -24,5 +24,5 @@ def test_another_split_passes_unchanged(split: object) -> None:
 
 
 def test_an_unknown_word_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"demo: no split named 'random'\. Choices: benchmark\."):
+    with pytest.raises(UnknownNameError, match=r"no split named 'random'\. Choices: benchmark\."):
         chosen_split("demo", "random", 10)  # type: ignore[arg-type]

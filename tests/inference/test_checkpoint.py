@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 import zipfile
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
 from tabvision.inference import Predictor
-from tabvision.inference.checkpoint import load_module, read_checkpoint
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.inference.checkpoint import load_module, open_checkpoint, read_checkpoint
+from tabvision.modules import SupervisedModule, TabularModule, VisionModule
 from tabvision.nets.layer_groups import LayerGroup
+from tabvision.schema import Image
 from tests.inference.payload import Payload
 from tests.inference.trained import trained
 
@@ -167,7 +169,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     settings["schema"]["format"] = 99
     path = changed(tmp_path / "new.ckpt", hyper_parameters=settings)
 
-    with pytest.raises(BadValueError, match="Schema: format 99 is newer than 1"):
+    with pytest.raises(BadValueError, match="Predictor: format 99 is newer than 1"):
         Predictor(path)
 
 
@@ -209,7 +211,7 @@ def test_the_wrong_class_does_not_fit(tmp_path: Path) -> None:
         ({"state_dict": [1]}, "the weights in .* do not fit TabularModule"),
         ({"hyper_parameters": None}, "has no hyper_parameters to build a module from. Save it with a Trainer again"),
         ({"hyper_parameters": {}}, "the settings in .* do not build a TabularModule"),
-        ({"hyper_parameters": {"schema": {}}}, "Schema: format must be a whole number"),
+        ({"hyper_parameters": {"schema": {}}}, "Predictor: format must be a whole number"),
     ],
     ids=str,
 )
@@ -245,3 +247,51 @@ def test_a_checkpoint_is_read_as_plain_data() -> None:
 
     assert checkpoint["tabvision"]["module"] == "TabularModule"
     torch.save(checkpoint, io.BytesIO())
+
+
+# Pieces of the user's own.
+
+
+def with_own_body(path: Path) -> tuple[Path, nn.Module]:
+    """A checkpoint of a network of the user's own with a new head, and the network."""
+    schema = dataclasses.replace(trained("binary")[1].schema, continuous=(), categorical=(), image=Image(size=(32, 32)))
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
+    module = VisionModule(schema, body=body, head_widths=[4], num_groups=2)
+    facts = {"format": 1, "version": "0", "module": "VisionModule"}
+    saved = {"tabvision": facts, "hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}
+    torch.save(saved, path)
+    return path, body
+
+
+def test_a_body_of_the_users_own_is_asked_for_and_takes_the_weights(tmp_path: Path) -> None:
+    path, body = with_own_body(tmp_path / "own.ckpt")
+    again = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
+
+    with pytest.raises(BadValueError, match=r"trained with a body of your own.*or Predictor\(path, body=...\)"):
+        open_checkpoint(path)
+    open_checkpoint(path, body=again)
+
+    assert torch.equal(again[0].weight, body[0].weight)  # type: ignore[arg-type, index]
+
+
+def test_a_piece_that_has_no_effect_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValueError, match=r"holds its widths, \[8\], and another has no effect. Leave widths"):
+        open_checkpoint(trained("binary")[0], widths=[4])
+    with pytest.raises(UnknownNameError, match=r"no setting of VisionModule named 'boddy'. Choices: body"):
+        open_checkpoint(with_own_body(tmp_path / "own.ckpt")[0], boddy=nn.Identity())
+    with pytest.raises(BadValueError, match="a module in memory has all its pieces, and body has no effect"):
+        open_checkpoint(trained("binary")[2], body=nn.Identity())
+
+
+def test_a_module_in_memory_is_copied_and_keeps_its_mode() -> None:
+    module = trained("binary")[2]
+    module.train()
+
+    found = open_checkpoint(module)
+    is_training, answers = module.training, found.module.training
+    module.eval()
+
+    assert is_training
+    assert not answers
+    assert found.facts["module"] == "TabularModule"
+    assert found.module is not module

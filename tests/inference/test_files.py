@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
-from tabvision.inference.files import is_url, name_of, read_bytes
+from tabvision.inference.files import name_of, read_bytes, scheme_of
 from tests.inference.loopback import Page, serving
 
 
@@ -34,7 +37,7 @@ def test_a_redirect_is_followed() -> None:
 def test_a_redirect_off_the_web_is_not_followed(target: str) -> None:
     with (
         serving({"/a": Page(status=302, headers={"Location": target})}) as address,
-        pytest.raises(BadValueError, match=r"here: http://.*/a could not be read"),
+        pytest.raises(BadValueError, match=r"http://.*/a could not be read"),
     ):
         read_bytes(f"{address}/a")
 
@@ -77,7 +80,7 @@ def test_what_is_no_address_is_told(address: str) -> None:
 
 @pytest.mark.parametrize("path", ["nowhere.ckpt", "", "file:///etc/passwd", "a\0b"])
 def test_a_missing_file_is_told(path: str) -> None:
-    with pytest.raises(MissingFileError, match=r"here: no checkpoint at .*Pass the path of a .ckpt file"):
+    with pytest.raises(MissingFileError, match=r"no checkpoint at .*Pass the path of a .ckpt file"):
         read_bytes(path)
 
 
@@ -87,8 +90,44 @@ def test_another_kind_of_origin_is_refused(origin: Any) -> None:
         read_bytes(origin)
 
 
+# From a store that fsspec knows.
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    """The address of a store in this process's memory that holds `a.ckpt`."""
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/a.ckpt", b"content")
+    yield "memory://bucket"
+    files.rm("/bucket", recursive=True)
+
+
+def test_a_stores_file_is_read_within_the_limit(store: str) -> None:
+    assert read_bytes(f"{store}/a.ckpt") == b"content"
+    with pytest.raises(BadValueError, match="sends more than 3 bytes"):
+        read_bytes(f"{store}/a.ckpt", max_bytes=3)
+
+
+def test_a_stores_missing_file_is_told(store: str) -> None:
+    with pytest.raises(MissingFileError, match=r"no model at '.*/nowhere.onnx'"):
+        read_bytes(f"{store}/nowhere.onnx", kind=".onnx")
+
+
+def test_a_file_within_another_is_not_opened(store: str) -> None:
+    for address in ("zip://a.ckpt::http://127.0.0.1/a.zip", f"memory://a::{store}/a.ckpt"):
+        with pytest.raises(BadValueError, match="names a file within another"):
+            read_bytes(address)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")
+def test_a_store_without_its_package_is_told() -> None:
+    with pytest.raises(BadValueError, match=r"s3://bucket/a.ckpt cannot be opened here .*s3fs.*Install it"):
+        read_bytes("s3://bucket/a.ckpt")
+
+
 def test_addresses_and_paths_are_told_apart() -> None:
-    assert is_url("HTTPS://example.org/a")
-    assert not is_url("ftp://example.org/a")
-    assert not is_url(Path("http"))
+    assert scheme_of("HTTPS://example.org/a") == "https"
+    assert scheme_of("gs://bucket/a") == "gs"
+    assert scheme_of("file:///a") is None
+    assert scheme_of("c:/a") is None
     assert name_of(bytes(1_000)) == "the 1,000 bytes"

@@ -19,6 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import Predictor, gather
 from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
+from tabvision.modules.supervised import CHECKPOINT_KEY
 from tests.inference.trained import fitted, folder
 
 SIDE = 32
@@ -137,12 +138,26 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
     once, again = predictor.predict(paths, tta=2), predictor.predict(paths, tta=2)
 
     pd.testing.assert_frame_equal(once, again)
-    asked = predictor._ask(paths)
-    looks = [predictor._over(asked, 64, predictor._activated, look) for look in (1, 2)]
+    inputs = predictor.read(paths)
+    looks = [predictor._over(inputs, 64, predictor._activated, view) for view in (1, 2)]
     assert np.abs(looks[0] - looks[1]).max() > 0
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
     largest = predictor.predict(paths, tta=2, use_max=True)
     np.testing.assert_allclose(largest.iloc[:, 1:], np.maximum(plain, np.stack(looks).max(axis=0)), atol=1e-6)
+
+
+def test_looking_again_says_that_an_own_augmentation_is_missing(
+    paths: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    saved = torch.load(trained()[0], weights_only=True)
+    saved[CHECKPOINT_KEY]["own_augmentation"] = "darkened"
+    torch.save(saved, tmp_path / "own.ckpt")
+    predictor = Predictor(tmp_path / "own.ckpt", device="cpu")
+
+    predictor.predict(paths)
+    assert not caplog.messages
+    predictor.predict(paths, tta=1)
+    assert "without darkened, the augmentation of your own" in caplog.messages[0]
 
 
 def test_batches_of_another_size_change_nothing(predictor: Predictor, paths: list[str]) -> None:
@@ -160,8 +175,7 @@ def test_calibrating_on_class_folders_writes_a_checkpoint_that_answers_alike(tmp
 
 
 def test_the_augmentation_of_training_is_in_the_checkpoint(predictor: Predictor) -> None:
-    assert predictor._pictures is not None
-    assert predictor._pictures.augment == trained()[1].augment
+    assert predictor.read([]).images.augment == trained()[1].augment  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
-"""Rows in any form become the same arrays."""
+"""Rows in any form become the same arrays, alone or with the images that they name."""
 
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.errors import BadTypeError
+from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference.inputs import InputReader
 from tabvision.preprocess import to_arrays
+from tabvision.schema import Image, Schema
 from tests.inference.trained import raw, trained
 
 
@@ -20,18 +26,24 @@ def test_frames_rows_and_columns_give_the_same_arrays() -> None:
         assert found.num_rows == 10
         np.testing.assert_allclose(found.arrays["continuous"], continuous, rtol=1e-6)
         np.testing.assert_array_equal(found.arrays["categorical"], categorical)
-        np.testing.assert_array_equal(found.part(2, 4)["categorical"], categorical[2:4])
+        batches = list(found.batches(4))
+        assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        np.testing.assert_array_equal(batches[1]["categorical"], categorical[4:8])
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:
-    read, frame = InputReader(trained("binary")[2].schema), raw(4).set_index(pd.Index([6, 7, 8, 9]))
+    read, frame = InputReader(trained("binary")[2].schema), raw(4)
+    frame.index = pd.Index([6, 7, 8, 9])
 
-    assert read(frame).index is frame.index
+    found = read(frame)
+
+    assert found.index is frame.index
+    assert found.frame is not None
     assert read(frame.to_dict("records")).index is None
 
 
 def test_what_is_no_rows_is_refused() -> None:
-    with pytest.raises(BadTypeError, match="here: "):
+    with pytest.raises(BadTypeError, match="the source must be"):
         InputReader(trained("binary")[2].schema)(3)
 
 
@@ -44,3 +56,55 @@ def test_a_quick_row_and_a_frame_count_the_unseen_alike() -> None:
 
     assert read(frame).unseen == read(frame.to_dict("records")).unseen == {name: 1}
     assert read(frame.tail(2)).unseen == {}
+
+
+# Rows and images together.
+
+
+def both() -> Schema:
+    """Of a module that reads columns and an image."""
+    return dataclasses.replace(trained("binary")[2].schema, image=Image(size=(4, 4), name="photo"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    """Five rows, each with a gray image of its own, but the third."""
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 10 * number, np.uint8))
+    (tmp_path / "2.png").write_bytes(b"none")
+    frame = raw(5).assign(photo=[str(tmp_path / f"{number}.png") for number in range(5)])
+    return frame.set_index(pd.Index(list("abcde")))
+
+
+def test_a_table_that_names_images_gives_both_row_by_row(table: pd.DataFrame) -> None:
+    found = InputReader(both())(table)
+
+    batches = list(found.batches(2))
+
+    assert [batch["index"].tolist() for batch in batches] == [[0, 1], [3], [4]]
+    assert [batch["image"][:, 0, 0, 0].tolist() for batch in batches] == [[0, 10], [30], [40]]
+    expected = to_arrays(both(), table)[0][[0, 1, 3, 4]]
+    np.testing.assert_array_equal(np.concatenate([batch["continuous"] for batch in batches]), expected)
+    assert found.index is table.index
+    assert list(found.errors) == [2]
+
+
+def test_rows_and_files_that_name_images_give_the_same_as_the_frame(table: pd.DataFrame, tmp_path: Path) -> None:
+    relative = table.assign(photo=[f"{number}.png" for number in range(5)])
+    relative.to_csv(tmp_path / "table.csv", index=False)
+    (expected,) = InputReader(both())(table).batches()
+
+    sources: list[Any] = [table.to_dict("records"), table.to_dict("list"), tmp_path / "table.csv"]
+    for source in sources:
+        (found,) = InputReader(both())(source).batches()
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-6, err_msg=name)
+
+
+def test_images_alone_are_refused_where_columns_are_read_as_well(table: pd.DataFrame, tmp_path: Path) -> None:
+    sources: list[Any] = [tmp_path, list(table["photo"]), table["photo"].iloc[0]]
+    for source in sources:
+        with pytest.raises(BadTypeError, match=r"images alone came.*'job'.*names the images in 'photo'"):
+            InputReader(both())(source)
+    with pytest.raises(MissingColumnsError, match="'photo'"):
+        InputReader(both())(table.drop(columns="photo"))

@@ -44,7 +44,7 @@ def on_disk(name: str, folder: Path) -> Path:
 
 
 def by_predictor(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
-    return Predictor(on_disk(name, folder), device="cpu").predict(kind.inputs(folder))
+    return Predictor(on_disk(name, folder), device="cpu", **kind.opening()).predict(kind.inputs(folder))
 
 
 def opened(name: str, kind: Kind, folder: Path) -> Any:
@@ -61,7 +61,7 @@ def by_module(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
 def by_onnx(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
     path = folder / "model.onnx"
     if kind.own_body:  # no checkpoint holds it
-        export(opened(name, kind, folder), path)
+        export(on_disk(name, folder), path, **kind.opening())
     else:
         assert main(["export", str(on_disk(name, folder)), "--out", str(path)]) == 0
     return OnnxPredictor(path, threads=1).predict(kind.inputs(folder))
@@ -78,16 +78,21 @@ def by_command(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
     return answers.iloc[:, 1:] if kind.is_photos else answers  # after the paths
 
 
+def by_memory(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
+    """A module in memory; no calibration is in it."""
+    return Predictor(opened(name, kind, folder), device="cpu").predict(kind.inputs(folder))
+
+
 DOORS: dict[str, Callable[[str, Kind, Path], pd.DataFrame]] = {
+    "memory": by_memory,
     "predictor": by_predictor,
     "module": by_module,
     "onnx": by_onnx,
     "command": by_command,
 }
 CLOSED = {
-    (OWN_BODY, "predictor"),  # only who has the network opens it
-    (OWN_BODY, "command"),
-    ("collab-neural", "onnx"),  # cannot be traced as of 0.1.0
+    (OWN_BODY, "command"),  # only who has the network opens it
+    *((name, "memory") for name, kind in KINDS.items() if kind.calibrate is not None),
     ("photo-lite0", "onnx"),  # can, but that takes a quarter of a minute
 }
 

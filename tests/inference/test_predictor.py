@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,9 +17,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pandas.testing import assert_frame_equal
+from torchmetrics import MetricCollection
+from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
-from tabvision.inference import Predictor, gather
+from tabvision.inference import OnnxPredictor, Predictor, export, gather
+from tabvision.modules import TabularModule
+from tabvision.tasks import Task
 from tests.contracts.cases import PREDICTED, make_frame
 from tests.inference.trained import trained
 
@@ -209,6 +216,91 @@ def test_loading_and_asking_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Predictor(path, device="auto").predict(raw())
+
+
+# From a module in memory, and in worker processes.
+
+
+def test_a_module_in_memory_answers_as_its_checkpoint_and_goes_on_as_it_was() -> None:
+    module = trained("regression")[2]
+    module.train()
+
+    asked = Predictor(module, device="cpu")
+    was_training = module.training
+    module.eval()
+
+    assert was_training
+    assert_frame_equal(asked.predict(raw()), predictor("regression").predict(raw()))
+    assert asked.module is not module
+
+
+def test_a_module_in_memory_is_calibrated_without_a_file(tmp_path: Path) -> None:
+    asked, frame = Predictor(trained("regression")[2], device="cpu"), make_frame(40, seed=5)
+
+    with pytest.raises(BadValueError, match="a module in memory has no checkpoint that could be written again"):
+        asked.calibrate(frame, out=tmp_path / "new.ckpt")
+    asked.calibrate(frame)
+
+    assert "interval_low" in asked.predict(raw())
+
+
+def test_it_pickles_to_worker_processes() -> None:
+    for source in (trained("binary")[0], trained("binary")[2]):
+        asked = Predictor(source, device="cpu")
+
+        copied = pickle.loads(pickle.dumps(asked))
+
+        assert_frame_equal(copied.predict(raw()), asked.predict(raw()))
+        assert_frame_equal(copied.predict(records(raw())[0]), asked.predict(records(raw())[0]))
+
+
+# A task of the user's own.
+
+
+@dataclass(frozen=True)
+class Distance(Task):
+    """A number by its distance."""
+
+    name: ClassVar[str] = "distance"
+
+    @property
+    @override
+    def num_outputs(self) -> int:
+        return 1
+
+    @override
+    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (logits - target).abs().mean(dim=1)
+
+    @override
+    def metrics(self) -> MetricCollection:
+        return MetricCollection({})
+
+
+def test_a_task_of_the_users_own_is_asked_for_by_each_predictor(tmp_path: Path) -> None:
+    schema = trained("regression")[1].schema
+    schema = dataclasses.replace(schema, target=dataclasses.replace(schema.target, task=Distance()))
+    module = TabularModule(schema, widths=[4]).eval()
+    saved: dict[str, Any] = {"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    torch.save(saved, tmp_path / "own.ckpt")
+    expected = Predictor(module, device="cpu").predict(raw())
+
+    export(tmp_path / "own.ckpt", tmp_path / "own.onnx", task=Distance)
+    by_checkpoint = Predictor(tmp_path / "own.ckpt", device="cpu", task=Distance)
+    by_file = OnnxPredictor(tmp_path / "own.onnx", task=Distance)
+
+    for asked in (by_checkpoint, by_file, pickle.loads(pickle.dumps(by_file))):
+        assert_frame_equal(asked.predict(raw()), expected, rtol=1e-4)
+    opening: list[Callable[[], object]] = [
+        lambda: Predictor(tmp_path / "own.ckpt"),
+        lambda: OnnxPredictor(tmp_path / "own.onnx"),
+    ]
+    for opened in opening:
+        with pytest.raises(
+            BadValueError, match=r"the task 'distance' is the user's own.*Predictor\(path, task=MyTask\)"
+        ):
+            opened()
 
 
 # Refused in a sentence.

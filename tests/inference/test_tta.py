@@ -51,8 +51,8 @@ def test_numbers_are_blended_as_probabilities_are_and_keep_their_precision() -> 
     [
         (1.5, BadValueError, r"beta must lie in \[0, 1\], got 1.5"),
         (float("nan"), BadValueError, r"beta must lie in \[0, 1\], got nan"),
-        ("much", BadTypeError, "beta must be a number, got 'much'"),
-        (True, BadTypeError, "beta must be a number, got True"),
+        ("much", BadTypeError, r"beta must be a number in \[0, 1\], got 'much'"),
+        (True, BadTypeError, r"beta must be a number in \[0, 1\], got True"),
     ],
 )
 def test_a_beta_that_is_no_share_is_refused(beta: Any, error: type[Exception], sentence: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from tabvision.cli import main
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.inference.inputs import missing_sentences, unseen_sentences
+from tests.contracts.cases import make_frame
+from tests.inference.trained import trained
 from tests.ratings import made_ratings
 
 PAIRS = pd.DataFrame({"who": [100, -1, -2, None], "film": [1, 2, 77, 3]})
@@ -27,14 +28,12 @@ def test_a_predictor_tells_how_many_users_and_items_training_lacks(checkpoint: P
     answers = Predictor(checkpoint).predict(PAIRS)
 
     assert answers.attrs["unseen"] == {"who": 2, "film": 1}
-    assert unseen_sentences(answers)[1] == "1 of 4 rows with a 'film' that training lacks, answered as unknown"
 
 
 def test_rows_that_are_all_known_leave_nothing_to_tell(checkpoint: Path) -> None:
     answers = Predictor(checkpoint).predict(made_ratings())
 
     assert answers.attrs["unseen"] == {}
-    assert unseen_sentences(answers) == []
 
 
 def test_an_exported_model_tells_the_same(checkpoint: Path, tmp_path: Path) -> None:
@@ -50,12 +49,15 @@ def test_the_command_says_it(checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
 
     out = capsys.readouterr().out
     assert "2 of 4 rows with a 'who' that training lacks, answered as unknown" in out
+    assert "1 of 4 rows with a 'film' that training lacks, answered as unknown" in out
     assert "1 of 4 rows without a 'who', answered as unknown" in out
 
 
-def test_gaps_in_a_table_are_nothing_to_tell() -> None:
-    assert missing_sentences(object(), PAIRS) == []
+def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_frame(40, seed=5)[["x", "z", "job", "size"]].to_csv(tmp_path / "rows.csv", index=False)
 
+    assert main(["predict", str(trained("binary")[0]), str(tmp_path / "rows.csv"), "--out", f"{tmp_path}/out.csv"]) == 0
 
-def test_answers_of_another_kind_have_nothing_to_tell() -> None:
-    assert unseen_sentences(pd.DataFrame({"label": ["cat"]})) == []
+    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows answered: {tmp_path}/out.csv"

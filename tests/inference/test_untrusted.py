@@ -34,7 +34,7 @@ def test_a_compressed_archive_is_not_unpacked() -> None:
     bomb = zipped(bytes(50_000_000), zipfile.ZIP_DEFLATED)
     assert len(bomb) < 100_000
 
-    with pytest.raises(BadValueError, match=r"here: it would expand to more than its \d\d,\d{3} bytes, as no Trainer"):
+    with pytest.raises(BadValueError, match=r"it would expand to more than its \d\d,\d{3} bytes, as no Trainer"):
         plain_archive(bomb, "it")
 
 
@@ -77,7 +77,7 @@ def test_one_name_twice_is_refused(second: str) -> None:
         archive.writestr("archive/data.pkl", b"\x80\x02].")
         archive.writestr(second, b"\x80\x02}.")
 
-    with pytest.raises(BadValueError, match="here: it holds one entry twice, as no Trainer writes it"):
+    with pytest.raises(BadValueError, match="it holds one entry twice, as no Trainer writes it"):
         plain_archive(file.getvalue(), "it")
 
 

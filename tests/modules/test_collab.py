@@ -193,6 +193,20 @@ def test_an_unknown_kind_is_refused() -> None:
         CollabModule(ratings_data().schema, kind=kind)
 
 
+@pytest.mark.parametrize("setting", [{"widths": [8]}, {"unknown_share": 0.0}, {"dropout": 0.5}])
+def test_a_setting_of_the_other_kind_is_refused_and_dropped_from_format_1(setting: dict[str, Any]) -> None:
+    schema = ratings_data().schema
+    (name,) = setting
+
+    with pytest.raises(
+        BadValueError, match=f"CollabModule: {name} has no effect with kind='dot', got .*Leave {name} out"
+    ):
+        CollabModule(schema, **setting)
+
+    assert CollabModule(schema.to_dict() | {"format": 1}, **setting).hparams[name] is None
+    assert CollabModule(schema, kind="neural", **setting).hparams[name] == setting[name]
+
+
 def test_pairs_that_are_none_are_refused() -> None:
     module = CollabModule(ratings_data().schema, factors=4)
 

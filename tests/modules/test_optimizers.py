@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, UnknownNameError
 from tabvision.modules.optimizers import (
     _ADAM,
-    check_decay,
-    check_momentum,
     check_optimizer,
     make_optimizer,
     param_groups,
@@ -186,7 +184,7 @@ def test_a_function_makes_the_optimizer_from_the_groups() -> None:
 
 
 def test_an_unknown_optimizer_lists_the_close_names_first() -> None:
-    with pytest.raises(UnknownNameError, match=r"Test: no optimizer named 'adamm'. Choices: adam, adamw, rmsprop, sgd"):
+    with pytest.raises(UnknownNameError, match=r"no optimizer named 'adamm'. Choices: adam, adamw, rmsprop, sgd"):
         check_optimizer("adamm")
 
 
@@ -194,33 +192,3 @@ def test_an_unknown_optimizer_lists_the_close_names_first() -> None:
 def test_an_optimizer_that_cannot_be_called_is_refused(optimizer: object) -> None:
     with pytest.raises(BadTypeError, match=r"optimizer must be a name or a function, got .*Pass one of adam, adamw"):
         check_optimizer(optimizer)
-
-
-@pytest.mark.parametrize(
-    ("weight_decay", "decay", "error", "message"),
-    [
-        (-0.1, "l2", BadValueError, "weight_decay must be a number from 0, got -0.1. Pass 0 for none"),
-        (float("inf"), "l2", BadValueError, "weight_decay must be a number from 0, got inf"),
-        (float("nan"), "l2", BadValueError, "weight_decay must be a number from 0, got nan"),
-        ("0.1", "l2", BadTypeError, "weight_decay must be a number from 0, got '0.1'"),
-        (True, "l2", BadTypeError, "weight_decay must be a number from 0, got True"),
-        (0.1, "L2", UnknownNameError, "no decay named 'L2'. Choices: .*decoupled"),
-    ],
-)
-def test_a_wrong_decay_is_refused(weight_decay: object, decay: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        check_decay(weight_decay, decay)
-
-
-@pytest.mark.parametrize(
-    ("momentum", "error", "message"),
-    [
-        (1.0, BadValueError, r"momentum must lie in \[0, 1\), got 1.0. Pass a share such as 0.9"),
-        (-0.5, BadValueError, r"momentum must lie in \[0, 1\), got -0.5"),
-        ("0.9", BadTypeError, r"momentum must be a number in \[0, 1\), got '0.9'"),
-        (True, BadTypeError, r"momentum must be a number in \[0, 1\), got True"),
-    ],
-)
-def test_a_wrong_momentum_is_refused(momentum: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        check_momentum(momentum)

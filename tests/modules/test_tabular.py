@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch import nn
 
-from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import embedding_width
 from tests.contracts.cases import make_frame, tabular_data
@@ -53,6 +58,7 @@ def test_a_linear_model_without_layers_has_no_empty_group() -> None:
         {"activation": "gelu"},
         {"activation": "mish"},
         {"numbers": "piecewise"},
+        {"numbers": lambda columns: nn.Linear(len(columns), 5)},
     ],
     ids=str,
 )
@@ -77,11 +83,67 @@ def test_every_choice_gives_logits_and_gradients(settings: dict[str, Any]) -> No
         ({"embedding_dropout": -0.1}, BadValueError, "embedding_dropout"),
         ({"unknown_share": 1.0}, BadValueError, "unknown_share"),
         ({"widths": [0]}, BadValueError, "widths"),
+        ({"numbers": 3}, BadTypeError, "numbers must be a name, a torch.nn.Module or a function, got 3"),
+        ({"numbers": nn.Linear(99, 2)}, BadValueError, r"the encoder of numbers takes no rows of shape \(\d+,\)"),
+        ({"numbers": "piecewise", "squash": True}, BadValueError, "squash has no effect with numbers='piecewise', got"),
+        (
+            {"numbers": nn.Identity(), "continuous_norm": False},
+            BadValueError,
+            "TabularModule: continuous_norm has no effect with numbers='own', got False. Leave continuous_norm out",
+        ),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         TabularModule(tabular_data("binary").schema, **settings)
+
+
+def test_settings_that_have_an_effect_are_saved_and_others_are_not() -> None:
+    schema = tabular_data("binary").schema
+
+    plain = TabularModule(schema, squash=False).hparams
+    piecewise = TabularModule(schema, numbers="piecewise").hparams
+
+    assert (plain["squash"], plain["continuous_norm"]) == (False, True)
+    assert (piecewise["squash"], piecewise["continuous_norm"]) == (None, None)
+
+
+def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
+    saved = tabular_data("binary").schema.to_dict() | {"format": 1}
+
+    module = TabularModule(saved, numbers="piecewise", squash=True, continuous_norm=True)
+
+    assert (module.hparams["squash"], module.hparams["continuous_norm"]) == (None, None)
+
+
+def test_an_encoder_of_numbers_of_ones_own_learns_and_is_passed_again(
+    quick_trainer: Callable[..., pl.Trainer], tmp_path: Path
+) -> None:
+    data = tabular_data("binary", make_frame(200))
+    encoder = nn.Sequential(nn.Linear(len(data.schema.continuous), 6), nn.ReLU())
+    module, trainer = TabularModule(data.schema, numbers=encoder), quick_trainer(max_epochs=1)
+    before = copy.deepcopy(encoder)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    with pytest.raises(
+        BadValueError, match=r"with an encoder of numbers of your own.*load_from_checkpoint\(path, numb"
+    ):
+        TabularModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True)
+    loaded = TabularModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, numbers=before).eval()
+
+    batch = next(iter(data.loader("val")))
+    assert torch.equal(loaded(batch), module.eval()(batch))
+    assert module.hparams["numbers"] == "own"
+
+
+def test_an_encoder_of_numbers_needs_numbers() -> None:
+    frame = make_frame(50)
+    data = tabular_data("binary", frame, ignore=[*frame.columns.drop(["job", "paid"])], categorical=["job"])
+    assert not data.schema.continuous
+
+    with pytest.raises(BadValueError, match=r"the rows have no numbers for numbers= to encode\. Leave numbers out"):
+        TabularModule(data.schema, numbers=nn.Linear(1, 1))
 
 
 def test_an_unseen_category_has_the_row_of_missing_ones() -> None:

@@ -15,9 +15,8 @@ from tabvision.augment.normalize import normalize
 from tabvision.callbacks import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import VisionModule
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.layer_groups import check_groups
-from tabvision.schema import Schema
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
 
@@ -201,6 +200,30 @@ def test_a_frozen_stage_keeps_the_body_and_its_statistics(quick_trainer: MakeTra
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.body.state_dict().items())
 
 
+def linear_head(num_features: int, num_outputs: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_features, num_outputs))
+
+
+@pytest.mark.parametrize("head", [linear_head, linear_head(6, 2)])
+def test_a_head_of_ones_own_gives_the_logits_and_is_the_last_group(head: Any) -> None:
+    module = VisionModule(schema_of(), body=own_body(), head=head)
+
+    logits = module({"image": photos(4)[0]})
+
+    assert logits.shape == (4, 2)
+    assert [group.name for group in module.layer_groups()][-1] == "head"
+    assert module.hparams["head"] == "own"
+    assert [module.hparams[name] for name in ("head_widths", "dropout", "head_scale")] == [None] * 3
+
+
+def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
+    saved = schema_of().to_dict() | {"format": 1}
+
+    module = VisionModule(saved, body=own_body(), head="linear", head_widths=[8], dropout=0.5)
+
+    assert (module.hparams["head_widths"], module.hparams["dropout"]) == (None, None)
+
+
 # Wrong input.
 
 
@@ -225,6 +248,26 @@ def test_a_frozen_stage_keeps_the_body_and_its_statistics(quick_trainer: MakeTra
         ({"body": "resnet18", "head": "conact"}, UnknownNameError, "no head named 'conact'"),
         ({"body": "resnet18", "dropout": 2}, BadValueError, "dropout must lie in"),
         ({"body": "resnet18", "lr": -1.0}, BadValueError, "-1.0"),
+        (
+            {"head": "linear", "dropout": 0.5},
+            BadValueError,
+            "dropout has no effect with head='linear', got 0.5. Leave drop",
+        ),
+        ({"head": "linear", "head_widths": [8]}, BadValueError, "head_widths has no effect with head='linear', got"),
+        ({"head": linear_head, "head_scale": 1.0}, BadValueError, "head_scale has no effect with a head of your own"),
+        ({"body": own_body(), "weights": "a.pth"}, BadValueError, "weights has no effect with a body of your own"),
+        (
+            {"body": own_body(), "head": nn.Flatten()},
+            BadValueError,
+            "the head must give 2 logits for an image, got 1350",
+        ),
+        (
+            {"body": own_body(), "head": nn.Linear(3, 2)},
+            BadValueError,
+            r"the head takes no rows of shape \(6, 15, 15\)",
+        ),
+        ({"body": own_body(), "head": 3}, BadTypeError, "head must be a name, a torch.nn.Module or a function"),
+        ({"body": own_body(), "head": lambda *_: None}, BadTypeError, "head must be .* got NoneType"),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:

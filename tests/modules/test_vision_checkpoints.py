@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
 from tabvision.inference.checkpoint import load_module
@@ -56,6 +56,25 @@ def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     ):
         load_module(tmp_path / "own.ckpt")
     loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
+
+    images, _ = photos(4)
+    assert torch.equal(loaded({"image": images}), module.eval()({"image": images}))
+
+
+def test_a_head_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    def head(num_features: int, num_outputs: int) -> nn.Module:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_features, num_outputs))
+
+    module = VisionModule(schema_of(), body="resnet18", weights=None, head=head)
+    trainer = quick_trainer()
+    trainer.fit(module, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    with pytest.raises(
+        BadValueError, match=r"a head of your own, which no checkpoint holds. Pass it again: load_from_ch"
+    ):
+        load_module(tmp_path / "own.ckpt")
+    loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, head=head).eval()
 
     images, _ = photos(4)
     assert torch.equal(loaded({"image": images}), module.eval()({"image": images}))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
-from tabvision.nets.backbones import body_groups, make_body
+from tabvision.nets.backbones import _torchvision_weights, body_groups, check_body_name, make_body
 from tabvision.nets.layer_groups import check_groups
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
 HALF = (0.5, 0.5, 0.5)
 NO_NETWORK = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
@@ -119,6 +119,66 @@ def test_a_name_that_both_know_is_torchvisions_unless_said() -> None:
     assert keys["densenet121"] == keys["torchvision/densenet121"]
     assert type(make_body("resnet18", weights=None).net) is nn.Sequential
     assert type(make_body("timm/resnet18", weights=None).net) is timm.models.ResNet
+
+
+# The nets that timm builds with torchvision's names of layers: a file, set or checkpoint of one is one of the other.
+SHARED = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"),
+    *("resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "densenet121", "densenet161", "densenet169"),
+    *("densenet201", "inception_v3"),
+)
+
+
+def test_timms_nets_of_the_same_name_take_torchvisions_weights_key_by_key() -> None:
+    with torch.device("meta"):
+        for name in SHARED:
+            ours, timms = (
+                make_body(f"{origin}/{name}", weights=None).net.state_dict() for origin in ("torchvision", "timm")
+            )
+            assert [(key, value.shape) for key, value in ours.items()] == [
+                (key, value.shape) for key, value in timms.items()
+            ], name
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnext50_32x4d", "densenet121", "inception_v3"])
+def test_timms_net_answers_as_torchvisions_does_with_its_weights(name: str, tmp_path: Path) -> None:
+    ours = make_body(name, weights=None).eval()
+    torch.save(ours.net.state_dict(), tmp_path / "net.pth")
+    timms = make_body(f"{name}.tv_in1k", weights=tmp_path / "net.pth").eval()
+    images = torch.randn(2, 3, 96, 96)
+
+    assert type(timms.net) is not type(ours.net)
+    with torch.no_grad():
+        torch.testing.assert_close(timms(images), ours(images), rtol=1e-6, atol=1e-6)
+
+
+DEFAULTS = {  # what "default" stands for; IMAGENET1K_V1 for all others
+    "IMAGENET1K_V2": "efficientnet_b1 mobilenet_v2 mobilenet_v3_large regnet_x_16gf regnet_x_1_6gf regnet_x_32gf "
+    "regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf "
+    "regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet50 resnext101_32x8d resnext50_32x4d "
+    "wide_resnet101_2 wide_resnet50_2",
+    "IMAGENET1K_SWAG_E2E_V1": "regnet_y_128gf vit_h_14",
+}
+
+
+def test_default_weights_stay_what_they_were_and_every_name_of_torchvision_has_them() -> None:
+    named = {name: weights for weights, names in DEFAULTS.items() for name in names.split()}
+
+    for name in models.list_models(module=models):
+        check_body_name(name)
+        assert models.get_model_weights(name)["DEFAULT"].name == named.get(name, "IMAGENET1K_V1"), name
+    lite0: Any = timm.get_pretrained_cfg("tf_efficientnet_lite0")
+    assert lite0.tag == "in1k"
+
+
+def test_timms_names_of_torchvisions_weights_are_the_same_files() -> None:
+    found = 0
+    for name in timm.list_pretrained():
+        config: Any = timm.get_pretrained_cfg(name)
+        if config.tag in ("tv_in1k", "tv2_in1k") and config.url and config.architecture in SHARED[:-1]:
+            found += 1
+            assert _torchvision_weights(config.architecture, config.tag).url == config.url
+    assert found > 15
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def test_probabilities_at_the_ends(p: float, expected: float) -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
 def test_a_probability_outside_zero_to_one_is_refused(p: float) -> None:
-    with pytest.raises(BadValueError, match=r"Dropout: p must lie in \[0, 1\], got .*\. Pass a share such as 0\.1\."):
+    with pytest.raises(
+        BadValueError, match=r"Dropout: p must lie in \[0, 1\], got .*\. Pass a fraction such as 0\.1\."
+    ):
         Dropout(p)
 
 

@@ -14,18 +14,34 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
 from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.nets.layers import Dropout
+from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 
 CARDINALITIES = [3, 10]
 BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0)]
+
+
+def piecewise(num_columns: int) -> nn.Module:
+    return PiecewiseNumbers(BINS[:num_columns])
+
+
+def bare(num_columns: int) -> nn.Module:
+    return PlainNumbers(num_columns, norm=False, squash=False)
+
+
+def linear(num_columns: int) -> nn.Module:
+    return nn.Linear(num_columns, 5)
+
+
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "linear": {"widths": ()},
     "three layers": {"widths": (16, 8, 4), "dropout": (0.1, 0.2, 0.0)},
     "dropout": {"dropout": 0.2, "embedding_dropout": 0.1},
-    "no norm": {"batch_norm": False, "continuous_norm": False, "squash": False},
+    "no norm": {"batch_norm": False, "numbers": bare},
     "gelu": {"activation": "gelu"},
-    "widths by place": {"embedding_widths": {1: 5}},
-    "piecewise": {"numbers": "piecewise", "bins": BINS},
+    "widths by position": {"embedding_widths": {1: 5}},
+    "piecewise": {"numbers": piecewise},
+    "an encoder of one's own": {"numbers": linear},
 }
 
 
@@ -113,9 +129,8 @@ def test_a_seed_repeats_the_start() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("numbers", ["plain", "piecewise"])
-def test_categories_alone_are_enough(numbers: Any) -> None:
-    assert EmbeddingMLP([3], 0, 1, numbers=numbers)(*batch(4, numbers=0, categories=1)).shape == (4, 1)
+def test_categories_alone_are_enough_whatever_would_encode_numbers() -> None:
+    assert EmbeddingMLP([3], 0, 1, numbers=piecewise)(*batch(4, numbers=0, categories=1)).shape == (4, 1)
 
 
 def test_numbers_alone_are_enough() -> None:
@@ -165,23 +180,28 @@ def test_the_network_learns_an_interaction_of_a_category_and_a_number() -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no columns": ({"cardinalities": [], "num_continuous": 0}, "a row must have a category or a number, got neither"),
-    "no codes": ({"cardinalities": [3, 0]}, "cardinalities must be whole numbers, at least 1, got 0"),
-    "negative numbers": ({"num_continuous": -1}, "num_continuous must be whole numbers, at least 0, got -1"),
-    "no outputs": ({"num_outputs": 0}, "num_outputs must be whole numbers, at least 1, got 0"),
+    "no codes": ({"cardinalities": [3, 0]}, "each of cardinalities must be at least 1, got 0"),
+    "negative numbers": ({"num_continuous": -1}, "num_continuous must be at least 0, got -1"),
+    "no outputs": ({"num_outputs": 0}, "num_outputs must be at least 1, got 0"),
     "widths that are no list": ({"widths": 8}, "widths must be a list of whole numbers, got 8"),
-    "no width": ({"widths": (8, 0)}, "widths must be whole numbers, at least 1, got 0"),
-    "half a width": ({"widths": (8.5,)}, r"widths must be whole numbers, at least 1, got 8\.5"),
+    "no width": ({"widths": (8, 0)}, "each of widths must be at least 1, got 0"),
+    "half a width": ({"widths": (8.5,)}, r"each of widths must be a whole number, got 8\.5"),
     "few embedding widths": ({"embedding_widths": [4]}, "embedding_widths must have 2 numbers, got 1"),
-    "unknown place": ({"embedding_widths": {2: 4}}, "embedding_widths names category 2, but there are 2"),
-    "no embedding width": ({"embedding_widths": {0: 0}}, "embedding_widths must be at least 1, got 0"),
+    "unknown position": ({"embedding_widths": {2: 4}}, "embedding_widths names category 2, but there are 2"),
+    "no embedding width": ({"embedding_widths": {0: 0}}, "each of embedding_widths must be at least 1, got 0"),
     "dropout of one": ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1\.0"),
     "few dropouts": ({"dropout": [0.1]}, r"dropout must be one number or 2 \(one for each hidden layer\), got 1"),
     "embedding dropout": ({"embedding_dropout": -0.1}, r"embedding_dropout must lie in \[0, 1\), got -0\.1"),
-    "unknown share": ({"unknown_share": "all"}, r"unknown_share must lie in \[0, 1\), got 'all'"),
-    "few bins": (
-        {"numbers": "piecewise", "bins": [(0.0, 1.0)]},
-        "bins must have one list of edges for each of 2 numbers, got 1",
+    "unknown share": ({"unknown_share": "all"}, r"unknown_share must be a number in \[0, 1\), got 'all'"),
+    "an encoder of other columns": (
+        {"numbers": lambda _: nn.Linear(3, 4)},
+        r"the encoder of numbers takes no rows of shape \(2,\) \(mat1 and mat2 shapes cannot be multiplied .*\)",
     ),
+    "an encoder that adds rows": (
+        {"numbers": lambda _: nn.Flatten(0)},
+        r"the encoder of numbers must give \(2, width\) for 2 rows, got \(4,\)",
+    ),
+    "no encoder": ({"numbers": lambda _: torch.sin}, "an encoder of numbers must be a torch.nn.Module, got builtin.*"),
 }
 
 
@@ -193,13 +213,9 @@ def test_bad_arguments_are_answered_in_a_sentence(arguments: dict[str, Any], mes
         EmbeddingMLP(**given)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"activation": "rellu"}, "no activation named 'rellu'. Choices: relu"),
-    ({"numbers": "plains"}, "no encoding of numbers named 'plains'. Choices: plain"),
-])  # fmt: skip
-def test_unknown_names_list_the_choices(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"EmbeddingMLP: {message}"):
-        EmbeddingMLP([3], 1, 1, **arguments)
+def test_an_unknown_activation_lists_the_choices() -> None:
+    with pytest.raises(UnknownNameError, match=r"EmbeddingMLP: no activation named 'rellu'. Choices: relu"):
+        EmbeddingMLP([3], 1, 1, activation="rellu")
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tabvision.nets.embedding_mlp import Embeddings, Table, embedding_width
+from tabvision.nets.embedding_mlp import Embeddings, _Table, embedding_width
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,14 @@ def test_widths_follow_fastais_rule(cardinality: int, width: int) -> None:
 
 
 def test_rows_start_at_length_one_and_the_unknown_row_at_zero() -> None:
-    weight = Table(5000, 64).weight.detach()
+    weight = _Table(5000, 64).weight.detach()
 
     assert weight[1:].norm(dim=1).mean().item() == pytest.approx(1, abs=0.02)
     assert (weight[0] == 0).all()
 
 
 def test_a_lookup_and_its_gradient_are_torchs() -> None:
-    table, codes, upstream = Table(9, 4), torch.randint(9, (50,)), torch.randn(50, 4)
+    table, codes, upstream = _Table(9, 4), torch.randint(9, (50,)), torch.randn(50, 4)
 
     found = table(codes)
     (gradient,) = torch.autograd.grad(found, table.weight, upstream)
@@ -35,12 +35,12 @@ def test_a_lookup_and_its_gradient_are_torchs() -> None:
 
 
 def test_codes_of_any_shape_are_looked_up() -> None:
-    assert Table(9, 4)(torch.zeros(2, 3, dtype=torch.int64)).shape == (2, 3, 4)
+    assert _Table(9, 4)(torch.zeros(2, 3, dtype=torch.int64)).shape == (2, 3, 4)
 
 
 def test_a_code_beyond_the_table_is_an_error_not_another_row() -> None:
     with pytest.raises((IndexError, RuntimeError), match="out of range"):
-        Table(3, 2)(torch.tensor([3]))
+        _Table(3, 2)(torch.tensor([3]))
 
 
 def test_columns_stand_side_by_side_in_order() -> None:

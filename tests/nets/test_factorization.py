@@ -72,10 +72,10 @@ def test_no_rows_give_no_logits() -> None:
     ("cardinalities", "factors", "error", "message"),
     [
         ([4], 3, BadValueError, "must be two, of users and of items, got 1"),
-        ([4, 0], 3, BadValueError, "cardinalities must be at least 1, got 0"),
-        ([4, 2.0], 3, BadTypeError, "cardinalities must be whole numbers, got 2.0"),
+        ([4, 0], 3, BadValueError, "each of cardinalities must be at least 1, got 0"),
+        ([4, 2.0], 3, BadTypeError, "each of cardinalities must be a whole number, got 2.0"),
         ([4, 5], 0, BadValueError, "factors must be at least 1, got 0"),
-        ([4, 5], True, BadTypeError, "factors must be whole numbers, got True"),
+        ([4, 5], True, BadTypeError, "factors must be a whole number, got True"),
     ],
 )
 def test_wrong_sizes_are_refused(cardinalities: Any, factors: Any, error: type[Exception], message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tabvision.errors import BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.nets.heads import ConcatPool, MeanPool, make_head
 from tabvision.nets.layers import BatchNorm1d
 
@@ -93,14 +93,14 @@ def test_a_head_over_pooled_features_takes_each_once() -> None:
     ("settings", "error", "message"),
     [
         ({"kind": "conact"}, UnknownNameError, "make_head: no head named 'conact'. Choices: concat"),
-        ({"dropout": 1.0}, BadValueError, r"dropout must lie in \[0, 1\), got 1.0. Pass a share such as 0.5"),
-        ({"dropout": "0.5"}, BadValueError, r"dropout must lie in"),
-        ({"widths": (0,)}, BadValueError, r"head_widths must be whole numbers from 1, got \(0,\). Pass a list"),
-        ({"widths": 512}, BadValueError, "head_widths must be whole numbers from 1, got 512"),
-        ({"widths": (1.5,)}, BadValueError, "head_widths must be whole numbers"),
-        ({"scale": 0}, BadValueError, "head_scale must be a number above 0, got 0. Pass 0.1, or 1 for fastai's start"),
-        ({"scale": "0.1"}, BadValueError, "head_scale must be a number above 0"),
-        ({"scale": float("inf")}, BadValueError, "head_scale must be a number above 0"),
+        ({"dropout": 1.0}, BadValueError, r"dropout must lie in \[0, 1\), got 1.0. Pass a fraction such as 0.5"),
+        ({"dropout": "0.5"}, BadTypeError, r"dropout must be a number in \[0, 1\), got '0.5'"),
+        ({"widths": (0,)}, BadValueError, "each of head_widths must be at least 1, got 0. Pass a list"),
+        ({"widths": 512}, BadTypeError, "head_widths must be a list of whole numbers, got 512"),
+        ({"widths": (1.5,)}, BadTypeError, "each of head_widths must be a whole number, got 1.5"),
+        ({"scale": 0}, BadValueError, "head_scale must be above 0, got 0. Pass 0.1, or 1 for fastai's start"),
+        ({"scale": "0.1"}, BadTypeError, "head_scale must be a number, got '0.1'"),
+        ({"scale": float("inf")}, BadValueError, "head_scale must be above 0, got inf"),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:

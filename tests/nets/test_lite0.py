@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tabvision.augment.normalize import normalize
-from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.backbones import make_body
 from tabvision.nets.lite0 import packaged_weights, timm_keys
 from tabvision.nets.weights import read_weights
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
 PALACE, DAISY = 698, 985  # classes of ImageNet
 

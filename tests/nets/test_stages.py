@@ -93,6 +93,6 @@ def test_more_groups_than_parts_are_refused() -> None:
 
     with pytest.raises(
         BadValueError,
-        match=r"VisionModule: num_groups is 3 with the head, but the body has 1 part to group. Pass num_groups=2 or fewer",
+        match=r"num_groups is 3 with the head, but the body has 1 part to group. Pass num_groups=2 or fewer",
     ):
         as_groups(parts_of(net, 2), 2)

@@ -101,7 +101,7 @@ def test_every_mismatch_is_listed_and_nothing_is_copied() -> None:
         load_weights(net, state, source="other.pth")
 
     assert str(caught.value) == (
-        "make_body: the weights in other.pth do not fit the body, which has 7 keys. "
+        "the weights in other.pth do not fit the body, which has 7 keys. "
         "3 keys missing: 1.weight, 1.running_mean, 1.running_var; "
         "1 key of another shape: 0.weight (4, 3, 5, 5) instead of (4, 3, 3, 3); "
         "1 key unknown to the net: fc.weight. Pass weights that were trained with this architecture."
@@ -147,5 +147,5 @@ def test_a_damaged_file_is_a_sentence(name: str, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "no.pth"
 
-    with pytest.raises(MissingFileError, match=re.escape(f"make_body: no weights at {str(path)!r}. Pass the path")):
+    with pytest.raises(MissingFileError, match=re.escape(f"no weights at {str(path)!r}. Pass the path")):
         read_weights(path)

@@ -14,7 +14,6 @@ import pytest
 
 from tabvision.inference import OnnxPredictor
 from tabvision.schema import Image, Schema, Target
-from tabvision.serving import app as under_test
 from tabvision.serving.requests import Limits
 from tabvision.tasks import Binary
 from tests.inference.trained import exported, raw
@@ -197,7 +196,7 @@ class Means:
     schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
 
     def predict(self, source: Any, /) -> pd.DataFrame:
-        from tabvision.data.images.decode import read_picture
+        from tests.data.pictures import read_picture
 
         assert all(isinstance(each, bytes) for each in source)  # never a path
         return pd.DataFrame({"mean": [float(read_picture(each).mean()) for each in source]})
@@ -281,9 +280,23 @@ def test_a_wrong_upload_gets_a_sentence(
     assert sentence in response.json()["error"]
 
 
-def test_a_picture_that_fails_to_decode_says_so_in_its_place() -> None:
-    assert under_test._without_gaps({"label": None, "p": float("nan"), "error": "broken"}) == {"error": "broken"}
-    assert under_test._without_gaps({"label": "a", "error": float("nan")}) == {"label": "a"}
+class Half:
+    """Answers the second of two rows."""
+
+    @property
+    def schema(self) -> Schema:
+        return model().schema
+
+    def predict(self, source: Any, /) -> pd.DataFrame:
+        answers = {"label": [None, "a"], "p": [np.nan, 0.5], "error": ["broken", np.nan]}
+        return pd.DataFrame(answers).head(len(source))
+
+
+def test_a_row_without_an_answer_says_why_in_its_place() -> None:
+    with running(Half()) as one:
+        response = one.post("/predict", json=plain_rows()[:2])
+
+    assert response.json() == [{"error": "broken"}, {"label": "a", "p": 0.5}]
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:

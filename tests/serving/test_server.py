@@ -22,13 +22,19 @@ from tests.inference.trained import exported, trained
 
 ROOT = Path(__file__).parents[2]
 START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"
+START_ONNX = """
+import sys
+from tabvision.inference import OnnxPredictor
+from tabvision.serving import serve
+serve(OnnxPredictor(sys.argv[1]), port=0)
+"""
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, "checkpoint"), (signal.SIGTERM, "onnx")])
 def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
-    path = exported("binary") if kind == "onnx" else trained("binary")[0]
+    path, start = (exported("binary"), START_ONNX) if kind == "onnx" else (trained("binary")[0], START)
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", start, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stdout is not None
@@ -101,11 +107,24 @@ def test_the_suffix_says_what_is_served() -> None:
     assert isinstance(load(trained("binary")[0], "cpu"), Predictor)
 
 
-@pytest.mark.parametrize("package", ["uvicorn", "starlette", "python_multipart"])
-def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)  # how Python marks what cannot be imported
+WITHOUT = """
+import sys
+from tabvision.errors import BadValueError
+from tabvision.serving import serve
+for package in ("uvicorn", "starlette", "python_multipart"):
+    sys.modules[package] = None  # how Python marks what cannot be imported
+    try:
+        serve("nowhere.ckpt", port=0)
+    except BadValueError as error:
+        print(error)
+    del sys.modules[package]
+"""
 
-    with pytest.raises(
-        BadValueError, match=rf"serving needs {package}, which is not installed. Install it: pip install"
-    ):
-        serve(trained("binary")[0], port=0)
+
+def test_a_missing_package_is_named_before_anything_needs_it() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for package, line in zip(("uvicorn", "starlette", "python_multipart"), lines, strict=True):
+        assert f"serve: serving needs {package}, which is not installed. Install it: pip install" in line

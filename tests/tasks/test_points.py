@@ -102,7 +102,7 @@ def test_the_constant_answer_is_the_mean_of_the_points_that_are_there() -> None:
 def test_it_goes_to_json_and_pickles() -> None:
     assert Task.from_dict(json.loads(json.dumps(TASK.to_dict()))) == TASK
     assert pickle.loads(pickle.dumps(TASK)) == TASK
-    assert task_named("points").fit(np.zeros((3, 4)), 0) == TASK
+    assert task_named("points").fit(np.full((3, 4), 5.0), 0) == TASK
 
 
 @pytest.mark.parametrize(

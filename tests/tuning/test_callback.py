@@ -211,5 +211,5 @@ def test_an_unknown_way_lists_the_choices() -> None:
 
 
 def test_a_sweep_too_short_to_read_is_refused() -> None:
-    with pytest.raises(BadValueError, match="FindLR: num_steps must be a whole number from 10, got 5"):
+    with pytest.raises(BadValueError, match="FindLR: num_steps must be at least 10, got 5"):
         FindLR(num_steps=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -23,17 +23,17 @@ from tabvision.data.base import Order, PartName, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import PictureTable
-from tabvision.data.images.keypoints import points_in_view, views_of
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
-from tabvision.data.images.settings import IMAGENET, checked_size
-from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.settings import checked_size
+from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
-from tabvision.schema import Image
-from tabvision.tasks import Points
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image
 
+Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""An augmentation of the user's own; see `Augmentation.own`."""
 EVAL_BATCHES = 2  # training batches that an evaluation batch holds: it keeps no gradients
 
 
@@ -53,6 +53,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
     """
 
     sources = "a folder or table"
+    frame: pd.DataFrame  # the source: paths, targets and what else a table holds; `index` in a batch is a row of it
 
     @speaking()
     def __init__(
@@ -81,18 +82,15 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         self._num_written = 0
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """The source's rows: paths, targets and what else a table holds; `index` in a batch is a place in it."""
-        return self.tables["train"].frame
-
-    @property
     def bad_files(self) -> pd.DataFrame:
         """The files found to be unreadable so far: columns `image` and `reason`."""
         return self.bad.frame()
 
     def checkpoint_facts(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data beside the schema: how pictures were varied, for looking at them again."""
-        return {"augment": self.augment.to_dict()}
+        own = self.augment.own
+        name = {} if own is None else {"own_augmentation": getattr(own, "__qualname__", type(own).__qualname__)}
+        return {"augment": self.augment.to_dict(), **name}
 
     @speaking()
     def set_size(self, size: int | Sequence[int]) -> None:
@@ -105,14 +103,14 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
-        targets = super().targets_of(part)
-        if not isinstance(self.schema.task, Points):
+        targets, task = super().targets_of(part), self.schema.task
+        if not task.moves_with_image:
             return targets
         store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
         found = []
-        for row, points in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
+        for row, target in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
             with suppress(UnreadableImageError):  # the loader leaves it out as well
-                found.append(points_in_view(points[None], views_of(store, view, row[None], 0), cut=False))
+                found.append(task.to_view(target[None], views_of(store, view, row[None], 0), cut=False))
         return torch.from_numpy(np.concatenate(found)) if found else targets[:0]
 
     @override
@@ -123,7 +121,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
             self.bad,
             batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
             on_end=self._write_bad_files,
-            has_points=isinstance(self.schema.task, Points),
+            task=self.schema.task,
             **order,
         )
 
@@ -138,7 +136,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         module = None if self.trainer is None else self.trainer.lightning_module
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
         mean, spread = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
-        done = finished(batch, mean, spread)
+        done = finished(batch, mean, spread, self.augment.own)
         if self.trainer is None:
             return done
         # the Trainer brought floats to its precision before there were any of these
@@ -199,13 +197,14 @@ def moved(batch: Batch, move: Callable[[Batch], Batch]) -> Batch:
     return cast("Batch", {**move(cast("Batch", rest)), **stay})
 
 
-def finished(batch: Batch, mean: Sequence[float], spread: Sequence[float]) -> Batch:
+def finished(batch: Batch, mean: Sequence[float], spread: Sequence[float], own: Own | None = None) -> Batch:
     """A batch with float32 pictures, varied and normalized, in channels-last memory; one that is, as it is.
 
     Args:
         batch: As a loader yields it, on its device.
         mean: Of each channel, of values in [0, 1]; empty for ImageNet's.
         spread: Standard deviation of each channel, likewise.
+        own: The augmentation of the user's own, for batches that carry numbers for it.
 
     Shape:
         - batch["image"]: (B, 3, h, w) uint8
@@ -215,17 +214,46 @@ def finished(batch: Batch, mean: Sequence[float], spread: Sequence[float]) -> Ba
         return batch
     left: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
     rest = {name: value for name, value in batch.items() if name not in EXTRAS}
-    images = normalize(_varied(batch["image"], left), *((mean, spread) if len(mean) else IMAGENET))
+    images = normalize(
+        _varied(batch["image"], left, own), *((mean, spread) if len(mean) else (IMAGENET_MEAN, IMAGENET_SPREAD))
+    )
     images = images.contiguous(memory_format=torch.channels_last)
     if "box" in left:
         images = erase_batch(images, left["box"].numpy(), left["noise"].numpy())
     return cast("Batch", {**rest, "image": images})
 
 
-def _varied(images: Tensor, left: dict[str, Any]) -> Tensor:
-    """Pictures after the warp and the lighting that are left to the device."""
+def _varied(images: Tensor, left: dict[str, Any], own: Own | None) -> Tensor:
+    """Return the images after the warp and the lighting that are left to the device, and the user's own augmentation."""
     if "matrix" in left:
         images = warp_batch(images, left["matrix"], tuple(left["size"].tolist()))
     if "light" in left:
         images = light_batch(images, left["light"][:, 0], left["light"][:, 1])
-    return images
+    return images if own is None or "own" not in left else varied_by(own, images, left["own"])
+
+
+@speaking("augment")
+def varied_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
+    """Return images as a function of the user's own varies them.
+
+    Args:
+        own: The function.
+        images: As they are so far; floats in [0, 1] are rounded to bytes first.
+        numbers: The random numbers of each row.
+
+    Shape:
+        - images: (B, 3, H, W) uint8 or float
+        - numbers: (B, `NUM_OWN_DRAWS`) float32
+        - returns: (B, 3, H, W) uint8
+
+    Raises:
+        BadTypeError: It returns something else.
+    """
+    if images.is_floating_point():
+        images = images.mul(255).round_().to(torch.uint8)
+    varied = own(images, numbers)
+    if not isinstance(varied, Tensor) or varied.dtype != torch.uint8 or varied.shape != images.shape:
+        got = f"{varied.dtype} {tuple(varied.shape)}" if isinstance(varied, Tensor) else type(varied).__name__
+        problem = f"your augmentation must return uint8 images of shape {tuple(images.shape)} as it got them, got {got}"
+        raise BadTypeError(problem, "Return a tensor of the same shape and type")
+    return varied

@@ -8,6 +8,7 @@ import threading
 import weakref
 import zlib
 from abc import ABC, abstractmethod
+from io import FileIO
 from pathlib import Path
 from typing import final
 
@@ -43,7 +44,7 @@ class PictureCache(ABC):
 
 
 @final
-class MemoryCache(PictureCache):
+class _MemoryCache(PictureCache):
     """Pixels in this process's memory, until a budget is spent.
 
     Args:
@@ -72,7 +73,7 @@ class MemoryCache(PictureCache):
 
 
 @final
-class FolderCache(PictureCache):
+class _FolderCache(PictureCache):
     """Pixels in two files that ranks, workers and later runs share.
 
     Each row has a place of its own, so writers never meet except with the same pixels. A row counts as soon as its entry
@@ -98,15 +99,15 @@ class FolderCache(PictureCache):
         self._checked: dict[int, int] = {}  # the stamp of rows whose sum this process has seen to be right
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._pixels = _grown(self.folder / "pixels.bin", num_rows * self.slot_bytes)
-            self._entries = _grown(self.folder / "entries.bin", num_rows * ENTRY.itemsize)
+            self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
+            self._entries = _opened(self.folder / "entries.bin", num_rows * ENTRY.itemsize)
             self._read_pixels = np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=(num_rows, self.slot_bytes))
             self._read_entries = np.memmap(self.folder / "entries.bin", ENTRY, "r", shape=(num_rows,))
         except OSError as error:
             problem = f"the cache {str(folder)!r} cannot be written: {error.strerror or error}"
             raise BadValueError(problem, "Pass another folder, or cache=None") from error
-        for descriptor in (self._pixels, self._entries):
-            weakref.finalize(self, os.close, descriptor)
+        for file in (self._pixels, self._entries):
+            weakref.finalize(self, file.close)
 
     @override
     def stamp(self, file: str) -> int:
@@ -167,17 +168,18 @@ def make_cache(
         problem = f'cache must be "auto", "memory", a folder or None, got {wish!r}'
         raise BadTypeError(problem, "Pass one of these")
     if wish not in ("auto", "memory"):
-        return FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
-    quarter = total_memory() // 4 // sharers
+        return _FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
+    quarter = _total_memory() // 4 // sharers
     if wish == "memory":
-        return MemoryCache(quarter)
+        return _MemoryCache(quarter)
     expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of the most
-    return MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
+    return _MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
 
 
-def total_memory() -> int:
-    """Bytes of memory that the machine has, or that this process is allowed."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+def _total_memory() -> int:
+    """Return the bytes of memory that the machine has or this process is allowed; 8 GB where the system does not say."""
+    known = hasattr(os, "sysconf")  # not on Windows
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 4 * AUTO_BYTES]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # of a container
         file = Path(name)
         text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
@@ -185,21 +187,22 @@ def total_memory() -> int:
     return min(limits)
 
 
-def _grown(path: Path, num_bytes: int) -> int:
-    """An open file of at least that size, whoever makes it first."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    if os.fstat(descriptor).st_size < num_bytes:
-        os.ftruncate(descriptor, num_bytes)
-    return descriptor
+def _opened(path: Path, num_bytes: int) -> FileIO:
+    """Open a file of at least that size for reading and writing, whoever makes it first."""
+    path.touch()
+    file = FileIO(path, "r+")
+    if path.stat().st_size < num_bytes:
+        file.truncate(num_bytes)
+    return file
 
 
-def _write_at(descriptor: int, place: int, values: NDArray[np.generic]) -> None:
-    """Writes all bytes of an array.
+def _write_at(file: FileIO, place: int, values: NDArray[np.generic]) -> None:
+    """Write all bytes of an array; for one thread at a time.
 
     Raises:
         OSError: The disk is full.
     """
     data = np.ascontiguousarray(values).data.cast("B")
+    file.seek(place)
     while data:
-        written = os.pwrite(descriptor, data, place)
-        data, place = data[written:], place + written
+        data = data[file.write(data) :]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from typing_extensions import override
 
+from tabvision.augment.geometry import rescaled
 from tabvision.errors import BadValueError
 
 try:
@@ -101,7 +102,7 @@ class ArrayPicture(Picture):
 
 
 @final
-class PilPicture(Picture):
+class _PilPicture(Picture):
     """Any picture, decoded by PIL; of several frames the first."""
 
     def __init__(self, image: Image.Image) -> None:
@@ -115,10 +116,10 @@ class PilPicture(Picture):
 
 
 @final
-class JpegPicture(Picture):
+class _JpegPicture(Picture):
     """An ordinary JPEG, grey or color."""
 
-    def __init__(self, data: bytes, header: JpegHeader) -> None:
+    def __init__(self, data: bytes, header: _JpegHeader) -> None:
         self.stored_size = (header.height, header.width)
         super().__init__(self.stored_size if header.orientation < 5 else (header.width, header.height))
         self.data, self.orientation = data, header.orientation
@@ -128,24 +129,7 @@ class JpegPicture(Picture):
         pixels = _decode_jpeg(self.data, self.stored_size, shrink)
         if pixels is None:  # PIL is the judge of what can be read
             return _opened_by_pil(self.data).decode()
-        return Stored(pixels, _scaling(1 / shrink) @ upright_to_stored(self.orientation, self.stored_size))
-
-
-def read_picture(source: PictureSource) -> Pixels:
-    """The pixels of one picture, upright, as (h, w, 3) uint8.
-
-    An alpha channel is left out, as PIL's `convert("RGB")` does; 16 bits a channel are scaled to 8; CMYK becomes RGB.
-
-    Raises:
-        UnreadableImageError: It cannot be read.
-
-    Example:
-        >>> read_picture(np.full((2, 2), 65535, dtype=np.uint16)).tolist()[0]
-        [[255, 255, 255], [255, 255, 255]]
-    """
-    picture = open_picture(source)
-    pixels = picture.decode().pixels
-    return np.ascontiguousarray(_turned(pixels, picture.orientation)) if isinstance(picture, JpegPicture) else pixels
+        return Stored(pixels, rescaled(_upright_to_stored(self.orientation, self.stored_size), 1 / shrink))
 
 
 def open_picture(source: PictureSource) -> Picture:
@@ -157,17 +141,17 @@ def open_picture(source: PictureSource) -> Picture:
     if isinstance(source, np.ndarray):
         return ArrayPicture(_array_as_rgb(source))
     if isinstance(source, Image.Image):
-        return PilPicture(_upright(source))
+        return _PilPicture(_upright(source))
     data = source if isinstance(source, bytes) else _read(source)
     if not data:
         raise unreadable("0 bytes")
-    header = jpeg_header(data)
+    header = _jpeg_header(data)
     if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would take them for grey pixels
         raise unreadable("damaged: it ends in zeros, as a file does that was not written to its end")
     if header is None or header.num_channels not in (1, 3) or not is_whole(data):
         return _opened_by_pil(data)
     _check_pixels(header.height, header.width)
-    return JpegPicture(data, header)
+    return _JpegPicture(data, header)
 
 
 def unreadable(reason: str) -> UnreadableImageError:
@@ -175,7 +159,7 @@ def unreadable(reason: str) -> UnreadableImageError:
     return UnreadableImageError("decode", reason, "Replace the file, or leave it out")
 
 
-def upright_to_stored(orientation: int, stored_size: tuple[int, int]) -> NDArray[np.float64]:
+def _upright_to_stored(orientation: int, stored_size: tuple[int, int]) -> NDArray[np.float64]:
     """Where each pixel of the upright picture is stored, as a (3, 3) matrix over (x, y, 1).
 
     Args:
@@ -185,7 +169,7 @@ def upright_to_stored(orientation: int, stored_size: tuple[int, int]) -> NDArray
     Source: EXIF 2.32, section 4.6.4, tag 0x0112.
 
     Example:
-        >>> (upright_to_stored(6, (20, 30)) @ [0, 0, 1]).tolist()
+        >>> (_upright_to_stored(6, (20, 30)) @ [0, 0, 1]).tolist()
         [0.0, 19.0, 1.0]
     """
     height, width = stored_size
@@ -196,21 +180,6 @@ def upright_to_stored(orientation: int, stored_size: tuple[int, int]) -> NDArray
     if orientation in (3, 4, 6, 7):
         y = [-y[0], -y[1], height - 1.0]
     return np.array([x, y, [0.0, 0.0, 1.0]])
-
-
-def _turned(pixels: Pixels, orientation: int) -> Pixels:
-    """Stored pixels, upright; a view."""
-    if orientation in (2, 3, 7, 8):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 6, 7):
-        pixels = pixels[::-1]
-    return pixels if orientation < 5 else pixels.transpose(1, 0, 2)
-
-
-def _scaling(factor: float) -> NDArray[np.float64]:
-    """A picture's pixel coordinates to those of the same picture at another scale; its corner stays where it is."""
-    shift = (factor - 1) / 2
-    return np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1]])
 
 
 def _read(path: str | Path) -> bytes:
@@ -246,11 +215,11 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in wanted if name in Image.OPEN)
 
 
-def _opened_by_pil(data: bytes) -> PilPicture:
+def _opened_by_pil(data: bytes) -> _PilPicture:
     try:
         image = Image.open(io.BytesIO(data), formats=_formats())
         _check_pixels(image.height, image.width)
-        return PilPicture(_upright(image))
+        return _PilPicture(_upright(image))
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -316,7 +285,7 @@ _EXIF, _EXIF_START = 0xE1, b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 
 
-class JpegHeader(NamedTuple):
+class _JpegHeader(NamedTuple):
     """What a JPEG says of itself.
 
     Args:
@@ -332,7 +301,7 @@ class JpegHeader(NamedTuple):
     orientation: int
 
 
-def jpeg_header(data: bytes) -> JpegHeader | None:
+def _jpeg_header(data: bytes) -> _JpegHeader | None:
     """The header, or None where the bytes are no JPEG of 8 bits a channel that every decoder reads.
 
     Source:
@@ -340,8 +309,8 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
 
     Example:
         >>> frame = bytes([0xFF, 0xC0, 0, 11, 8, 0, 20, 0, 30, 3])
-        >>> jpeg_header(START + frame)
-        JpegHeader(height=20, width=30, num_channels=3, orientation=1)
+        >>> _jpeg_header(START + frame)
+        _JpegHeader(height=20, width=30, num_channels=3, orientation=1)
     """
     if not data.startswith(START):
         return None
@@ -350,7 +319,7 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
         marker = data[place + 1]
         if marker in _FRAMES:
             bits, height, width, num_channels = struct.unpack_from(">BHHB", data, place + 4)
-            return JpegHeader(height, width, num_channels, orientation) if bits == 8 and height and width else None
+            return _JpegHeader(height, width, num_channels, orientation) if bits == 8 and height and width else None
         if marker in _OTHER_FRAMES:
             return None
         if marker == 0xFF or marker in _STANDALONE:  # 0xFF fills

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
-from tabvision.data.tables.read import Source, read_table
+from tabvision.data.tables.read import Source, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
 # What PIL reads and a folder of photos may hold; a file of another name is no picture
@@ -40,7 +40,6 @@ class PictureTable:
         suffix: What the paths lack at their end, such as ".jpg".
         is_listed: Whether the files are known to exist, since a folder was listed.
         part: (N,) the part of each row where folders say so, or None.
-        notes: Sentences about what was found.
     """
 
     frame: pd.DataFrame
@@ -48,8 +47,13 @@ class PictureTable:
     root: str = ""
     suffix: str = ""
     is_listed: bool = False
-    part: NDArray[np.int8] | None = field(default=None)
-    notes: tuple[str, ...] = ()
+    part: NDArray[np.int8] | None = None
+
+    def taken(self, rows: Rows) -> PictureTable:
+        """Return the table of some rows; itself where they are all."""
+        if len(rows) == len(self.frame):
+            return self
+        return replace(self, frame=self.frame.iloc[rows], part=None if self.part is None else self.part[rows])
 
     def files(self, rows: Rows) -> list[str]:
         """The files of some rows, to be opened."""
@@ -83,7 +87,13 @@ def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_C
         >>> labels_from_names(table, r"^(.+)_\d+").frame["label"].tolist()
         ['great_dane']
     """
-    matcher = _compiled(pattern)
+    remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
+    try:
+        matcher = re.compile(pattern)
+    except re.error as error:
+        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
+    if not matcher.groups:
+        raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
     names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
     matches = [matcher.search(name) for name in names]
     if missed := [name for name, match in zip(names, matches, strict=True) if match is None or match[1] is None]:
@@ -124,11 +134,11 @@ def picture_table(
         raise BadValueError(problem, "Pass the folder that holds the pictures, a table that names them, or a list")
     if not isinstance(root, str | Path | None):
         raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
-    table = read_table(source, encoding=encoding, text={*text, *([] if path is None else [path])})
+    frame = read_frame(source, encoding=encoding, text={*text, *([] if path is None else [path])})
     if root is None:
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
-    column = _path_column(table.frame, path)
-    return PictureTable(table.frame, path=column, root=str(root), suffix=suffix, notes=table.notes)
+    column = _path_column(frame, path)
+    return PictureTable(frame, path=column, root=str(root), suffix=suffix)
 
 
 def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
@@ -225,14 +235,3 @@ def _are_pictures(values: pd.Series) -> bool:
     """Whether the first values of a column are paths of pictures."""
     head = values.dropna().head(20)
     return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    remedy = r'Pass one such as r"^(.+)_\d+", whose first group is the label'
-    try:
-        matcher = re.compile(pattern)
-    except re.error as error:
-        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
-    if not matcher.groups:
-        raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
-    return matcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, Pic
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
 
-PART_FOLDERS = {
+logger = logging.getLogger("tabvision")
+
+_KNOWN = f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
+_PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
     "valid": VALIDATION, "val": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
     "test": TEST, "testing": TEST,
@@ -25,7 +29,7 @@ PART_FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Folder:
+class _Folder:
     """One folder's own pictures.
 
     Args:
@@ -40,7 +44,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class ClassFolder:
+class _ClassFolder:
     """A class: a folder, and those below it.
 
     Args:
@@ -51,7 +55,7 @@ class ClassFolder:
 
     path: str
     part: int
-    folders: list[Folder]
+    folders: list[_Folder]
 
     @property
     def label(self) -> str:
@@ -76,23 +80,27 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
         MissingFileError: No such folder.
         BadValueError: No class folders, too few, no picture in them, or names that are not UTF-8.
     """
-    root = check_folder(folder)
-    parts = part_folders(root)
+    root = _check_folder(folder)
+    parts = _part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if below(path)]
     above = frozenset(_place(path) for path in {root, *(top for top, _ in tops)})  # no link leads back up to them
-    classes = [ClassFolder(path, part, list(walk(path, above))) for top, part in tops for path in below(top)]
+    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in below(top)]
     if not classes:
         raise _no_classes(root)
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_pictures]
     sizes = [each.num_pictures for each in filled]
     names = _paths([folder for each in filled for folder in each.folders])
-    frame = pd.DataFrame({PATH_COLUMN: names, label: _repeated([each.label for each in filled], sizes)})
+    distinct = sorted({each.label for each in filled})
+    codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
+    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
+    frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    notes = (*_notes(root, parts, classes), *_others_note([next(walk(top)) for top, _ in tops], classes))
+    _log_unused_folders(root, parts, classes)
+    _log_other_files([next(_walk(top)) for top, _ in tops], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the folders' own paths, of which the frame has a copy
-    return PictureTable(frame, is_listed=True, part=None if parts is None else part, notes=notes)
+    return PictureTable(frame, is_listed=True, part=None if parts is None else part)
 
 
 def all_pictures(folder: str | Path) -> PictureTable:
@@ -102,33 +110,34 @@ def all_pictures(folder: str | Path) -> PictureTable:
         MissingFileError: No such folder.
         BadValueError: There is no picture in it, or one whose name is not UTF-8.
     """
-    root = check_folder(folder)
-    found = list(walk(root))
+    root = _check_folder(folder)
+    found = list(_walk(root))
     names = _paths(found)
     if not len(names):
-        raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_known_suffixes()}")
-    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True, notes=_others_note(found, []))
+        raise BadValueError(f"the folder {root!r} holds no pictures", f"Pass one with {_KNOWN}")
+    _log_other_files(found, [])
+    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
 
-def part_folders(root: str) -> list[tuple[str, int]] | None:
+def _part_folders(root: str) -> list[tuple[str, int]] | None:
     """Folders that are parts, with their part; None where the folder's own folders are classes.
 
     A class may be called train: a training part holds folders and no pictures of its own.
     """
-    found = [(path, PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in PART_FOLDERS]
+    found = [(path, _PART_FOLDERS[name]) for path in below(root) if (name := Path(path).name.lower()) in _PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not below(training) or len(next(walk(training)).pictures):
+    if training is None or not below(training) or len(next(_walk(training)).pictures):
         return None
     return found
 
 
 def unlabeled_test(folder: str | Path) -> str | None:
     """The folder of test pictures that stand in no class folders, or None."""
-    tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
+    tests = [path for path, part in _part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not below(path)), None)
 
 
-def check_folder(folder: str | Path) -> str:
+def _check_folder(folder: str | Path) -> str:
     """The folder's path, if it is one.
 
     Raises:
@@ -152,7 +161,7 @@ def below(root: str) -> list[str]:
         return sorted(entry.path for entry in entries if entry.is_dir() and _is_shown(entry.name))
 
 
-def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Folder]:
+def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[_Folder]:
     """A folder and those below it, in order of their names; links are followed, but never in a circle.
 
     Raises:
@@ -171,10 +180,10 @@ def walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator
             elif not entry.name.startswith("."):
                 num_others += 1
     names.sort()
-    yield Folder(root, _joined(root, names), num_others)
+    yield _Folder(root, _joined(root, names), num_others)
     del names  # a million of them, where the folders below may hold as many
     for path in sorted(folders):
-        yield from walk(path, above | {place})
+        yield from _walk(path, above | {place})
 
 
 def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
@@ -185,15 +194,11 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         before, between = (pa.scalar(text, pa.large_string()) for text in (f"{folder}/", ""))
         return pc.binary_join_element_wise(before, pa.array(names, pa.large_string()), between)
     except UnicodeEncodeError as error:
-        raise _no_utf8(folder, names) from error
-
-
-def _no_utf8(folder: str, names: Sequence[str]) -> BadValueError:
-    if not is_utf8(folder):
-        return BadValueError(f"the name of the folder {folder!r} is not UTF-8", "Rename it")
-    wrong = [name for name in names if not is_utf8(name)]
-    problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8"
-    return BadValueError(f"{problem}: {listed([repr(name) for name in wrong])}", "Rename what is so named")
+        if not is_utf8(folder):
+            raise BadValueError(f"the name of the folder {folder!r} is not UTF-8", "Rename it") from error
+        wrong = [repr(name) for name in names if not is_utf8(name)]
+        problem = f"the folder {folder!r} holds {count(len(wrong), 'picture')} whose name is not UTF-8: {listed(wrong)}"
+        raise BadValueError(problem, "Rename what is so named") from error
 
 
 def _place(folder: str) -> tuple[int, int]:
@@ -208,7 +213,7 @@ def _is_shown(name: str) -> bool:
 
 
 def _no_classes(root: str) -> BadValueError:
-    own = next(walk(root))
+    own = next(_walk(root))
     remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
     if len(own.pictures):
         return BadValueError(f"{root!r} holds {count(len(own.pictures), 'picture')} and no class folders", remedy)
@@ -216,45 +221,34 @@ def _no_classes(root: str) -> BadValueError:
     return BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of pictures for each class")
 
 
-def _check_classes(root: str, classes: Sequence[ClassFolder], least: int) -> None:
+def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> None:
     training = sorted({each.label for each in classes if each.part == TRAIN and each.num_pictures})
     if not training:
         empty = listed([repr(each.label) for each in classes])
         problem = f"the class folders in {root!r} hold no pictures: {empty}"
-        raise BadValueError(problem, f"Pass a folder with {_known_suffixes()}")
+        raise BadValueError(problem, f"Pass a folder with {_KNOWN}")
     if len(training) < least:
         problem = f"{root!r} holds pictures of one class, {training[0]!r}"
         raise BadValueError(problem, "Add a folder of pictures for every other class")
 
 
-def _known_suffixes() -> str:
-    return f"pictures ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
-
-
-def _notes(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[ClassFolder]) -> Iterator[str]:
-    """What of a folder is not used."""
+def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[_ClassFolder]) -> None:
     unused = [] if parts is None else sorted(set(below(root)) - {path for path, _ in parts})
     if unused:
-        yield f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}."
+        logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
     if empty := [repr(each.path) for each in classes if not each.num_pictures]:
-        yield f"Folders without a picture, left out: {listed(empty)}."
+        logger.info(f"Folders without a picture, left out: {listed(empty)}.")
 
 
-def _others_note(folders: Sequence[Folder], classes: Sequence[ClassFolder]) -> tuple[str, ...]:
-    """How many files are no pictures of a class."""
+def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]) -> None:
+    """Log how many files are no pictures of a class."""
     own = [*folders, *(folder for each in classes for folder in each.folders)]
-    others, loose = sum(folder.num_others for folder in own), sum(len(folder.pictures) for folder in folders if classes)
-    notes = [f"{count(others, 'file')} of other kinds left out."] if others else []
-    return (*notes, *([f"{count(loose, 'picture')} beside the class folders left out."] if loose else []))
+    if others := sum(folder.num_others for folder in own):
+        logger.info(f"{count(others, 'file')} of other kinds left out.")
+    if loose := sum(len(folder.pictures) for folder in folders if classes):
+        logger.info(f"{count(loose, 'picture')} beside the class folders left out.")
 
 
-def _paths(folders: Sequence[Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
+def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
     """The paths of all pictures, packed."""
     return pd.array(pa.concat_arrays([folder.pictures for folder in folders]), dtype="str")
-
-
-def _repeated(labels: Sequence[str], sizes: Sequence[int]) -> pd.Categorical:
-    """Each label as often as said; a byte or two a row."""
-    distinct = sorted(set(labels))
-    codes = np.array([distinct.index(label) for label in labels], dtype=np.int32)
-    return pd.Categorical.from_codes(np.repeat(codes, sizes), categories=pd.Index(distinct, dtype="str"))

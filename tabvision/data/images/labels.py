@@ -1,22 +1,24 @@
-"""What each picture is to teach: the target, and parts that folders may name."""
+"""The target of each image, and parts that folders may name."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data import labels
-from tabvision.data.rows import divide_kept, named_target
+from tabvision.data.images.files import PictureTable
+from tabvision.data.rows import named_target
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, as_split, parts_from
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Schema, Target
+from tabvision.tasks import labels
 
 
 def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
-    """The target's columns: named, or the schema's, or the one that folders or file names fill.
+    """Return the target's columns: named, or the schema's, or the one that folders or file names fill.
 
     Raises:
         BadTypeError: No name or list of names.
@@ -30,46 +32,44 @@ def target_columns(target: str | Sequence[str] | None, schema: Schema | None, de
 
 
 def divide(
-    frame: pd.DataFrame,
-    part: NDArray[np.int8] | None,
-    kept: Rows,
+    table: PictureTable,
+    numbers: Rows,
+    num_rows: int,
     codes: NDArray[np.int64] | None,
     split: float | Split | None,
     *,
     seed: int,
 ) -> Parts:
-    """The row numbers of each part, as in the frame; only rows that are kept belong to one.
+    """Return the rows of each part.
 
     Args:
-        frame: The rows.
-        part: (N,) what folders say of each row, or None.
-        kept: The rows to divide.
-        codes: Class codes of the kept rows, or None where the target has no classes.
-        split: A share, a split or None; folders named for validation come before a share.
+        table: The rows to divide, and what folders say of each.
+        numbers: Their row numbers in the source.
+        num_rows: Rows of the source.
+        codes: Class codes of the rows, or None where the target has no classes.
+        split: A fraction, a split or None; folders named for validation come before a fraction.
         seed: For what is random.
 
     Raises:
         BadValueError: A split beside folders that are one.
     """
+    chosen, part = as_split(split, stratify=codes is not None), table.part
     if part is None:
-        return divide_kept(as_split(split, stratify=codes is not None), frame, kept, codes, seed=seed)
+        return chosen.among(numbers, num_rows)(table.frame, codes, seed=seed)
     if isinstance(split, Split):
         problem = f"the folders say which pictures train and validate, and so does split={split}"
         raise BadValueError(problem, "Leave split out, or pass a folder of class folders")
-    own = part[kept]
-    if (own == VALIDATION).any():
-        whole = parts_from(own, remedy="Put pictures into each of these folders")
-        return Parts(kept[whole.train], kept[whole.validation], kept[whole.test])
-    training = np.flatnonzero(own == TRAIN)
-    some = None if codes is None else codes[training]
-    divided = as_split(split, stratify=codes is not None)
-    found = divide_kept(divided, frame, kept[training], some, seed=seed)
-    return Parts(found.train, found.validation, np.sort(np.concatenate([found.test, kept[own == TEST]])))
+    if (part == VALIDATION).any():
+        return parts_from(part, remedy="Put pictures into each of these folders")
+    training = np.flatnonzero(part == TRAIN)
+    found = chosen(table.frame.iloc[training], None if codes is None else codes[training], seed=seed)
+    test = np.sort(np.concatenate([training[found.test], np.flatnonzero(part == TEST)]))
+    return Parts(training[found.train], training[found.validation], test)
 
 
 @speaking("split")
-def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> tuple[Parts, tuple[str, ...]]:
-    """Parts in which training has every label: validation rows with one that it lacks train instead.
+def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> Parts:
+    """Return parts in which training has every label: validation rows with one that it lacks train instead.
 
     A share is drawn without looking at the labels, and rare ones come in a row or two.
 
@@ -78,9 +78,6 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
         frame: The rows.
         target: The column of joined labels.
         separator: What parts them.
-
-    Returns:
-        The parts, and what there is to say about it.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation]))
     values = frame[target].iloc[used]
@@ -88,15 +85,15 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
     trains = np.isin(used, parts.train)
     moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
     if not len(moved):
-        return parts, ()
+        return parts
     train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
-    return Parts(train, validation, parts.test), (
-        f"{count(len(moved), 'row')} drawn for validation instead used for training, which else lacks some labels.",
-    )
+    moves = f"{count(len(moved), 'row')} drawn for validation instead used for training"
+    logging.getLogger("tabvision").info(f"{moves}, which else lacks some labels.")
+    return Parts(train, validation, parts.test)
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:
-    """How many rows each class has, most frequent first; empty for numbers.
+    """Return how many rows each class has, most frequent first; empty for numbers.
 
     Example:
         >>> from tabvision.tasks import Binary

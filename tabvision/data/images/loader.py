@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.data.images.keypoints import points_in_view, views_of
 from tabvision.data.images.reader import BatchReader, Read
-from tabvision.data.images.stores import BadFiles, FileStore
+from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import VariedView
 from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
+from tabvision.tasks import Task
 
 # What a batch carries for its device, and leaves there before a module sees it
-EXTRAS = ("matrix", "light", "box", "noise", "size")
+EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
 @final
@@ -31,7 +31,8 @@ class ImageLoader:
 
     Args:
         make_reader: Makes the reader of an epoch, so that a size changed in between takes effect.
-        tensors: What else a batch holds: tensors that share their first dimension.
+        tensors: What else a batch holds: tensors that share their first dimension; without an `index` among them batches
+            get the row numbers as such.
         rows: (R,) int64 row numbers to visit.
         bad: Where unreadable files are written down.
         batch_size: Rows a rank takes in one step, at least 1.
@@ -40,7 +41,7 @@ class ImageLoader:
         rank: This rank, from 0.
         world_size: Ranks in all.
         on_end: Called when a pass ends or breaks off.
-        has_points: Whether the target is points, which move with their pictures.
+        task: What the target is: one that moves with its image is brought into the network's view.
 
     Raises:
         BadTypeError: `batch_size` is no whole number.
@@ -61,14 +62,14 @@ class ImageLoader:
         rank: int = 0,
         world_size: int = 1,
         on_end: Callable[[], None] | None = None,
-        has_points: bool = False,
+        task: Task | None = None,
     ) -> None:
         batch_size = check_batch_size(batch_size)
         if shuffle and len(rows) < world_size:
             problem = f"{world_size} ranks cannot share {count(len(rows), 'training picture')}"
             raise BadValueError(problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
-        self.has_points = has_points
+        self.task = task
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
         self.least = 2 if shuffle else 0
         self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=max(1, self.least))
@@ -139,13 +140,13 @@ class ImageLoader:
         batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
         if "matrix" in batch:
             batch["size"] = torch.tensor(reader.view.size)  # that the matrices lead to
-        if self.has_points:
+        if self.task is not None and self.task.moves_with_image:
             views = views_of(reader.store, reader.view, read.rows, epoch)
             batch["view"] = torch.from_numpy(views.astype(np.float32))
             if "target" in batch:
-                points = points_in_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
-                batch["target"] = torch.from_numpy(points)
-        return cast("Batch", {**batch, "index": rows})
+                target = self.task.to_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
+                batch["target"] = torch.from_numpy(target)
+        return cast("Batch", {"index": rows, **batch})
 
 
 def _appended(read: Read, other: Read) -> Read:

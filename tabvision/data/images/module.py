@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,30 +17,23 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import Part, PartName
-from tabvision.data.images.base import PictureDataModule
+from tabvision.data.images.base import PictureDataModule, varied_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
-from tabvision.data.images.keypoints import (
-    as_points,
-    check_pairs,
-    fit_points,
-    marked,
-    points_in_view,
-    read_points,
-    views_of,
-)
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
 from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, encode_kept, row_weights, rows_with_target
-from tabvision.data.splits.base import Parts, Rows, Split
-from tabvision.data.targets import check_columns, check_shape, decode_labels, fit_target, stratify_codes
+from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
+from tabvision.data.splits.base import Rows, Split
+from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import count, speaking
-from tabvision.schema import Schema
-from tabvision.tasks import Points, Task
+from tabvision.logs import notes_at
+from tabvision.schema import Schema, Target
+from tabvision.tasks import Task
 
-WHO = "ImageDataModule"
+logger = logging.getLogger("tabvision")
 
 
 class ImageDataModule(PictureDataModule):
@@ -59,7 +53,8 @@ class ImageDataModule(PictureDataModule):
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
         resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
             schema's.
-        augment: "default", "none", "light", "strong", or settings of your own.
+        augment: "default", "none", "light", "strong", or settings of your own; a function of images and random numbers
+            varies pictures by itself, see `Augmentation.own`.
         normalize: None to leave it to the network's weights, "imagenet", or (mean, spread).
         task: What kind of target it is: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
             pixels of each upright picture, which move with it; empty where a point is missing.
@@ -100,7 +95,7 @@ class ImageDataModule(PictureDataModule):
         label_pattern: str | None = None,
         size: int | Sequence[int] | None = None,
         resize: Literal["crop", "squish", "pad"] | None = None,
-        augment: str | Augmentation | Mapping[str, Any] | None = "default",
+        augment: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None = "default",
         normalize: Normalize = None,
         task: Task | str | None = None,
         separator: str | None = None,
@@ -119,9 +114,9 @@ class ImageDataModule(PictureDataModule):
         missing_target: Literal["error", "drop"] = "error",
         verbose: bool = True,
     ) -> None:
-        points = as_points(task if schema is None else schema.task)
-        if points is not None and schema is None:
-            resize = resize or "squish"  # every point stays in view
+        stated = stated_task(task, schema)
+        if stated is not None and stated.moves_with_image and schema is None:
+            resize = resize or "squish"  # the whole target stays in view
         known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize)
         super().__init__(
             known,
@@ -137,13 +132,14 @@ class ImageDataModule(PictureDataModule):
         self.missing_target, self.weight = missing_target, weight
         text = () if schema is None else schema.text_columns
         where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
-        table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
-        self.image = replace(known, name=table.path if schema is None else known.name)
-        columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
-        parts = self._fit(table, columns, points or task, separator, split, schema)
-        self._fill(table, parts)
-        self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
-        self._say(self.summary())
+        with notes_at(verbose):
+            table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
+            self.image = replace(known, name=table.path if schema is None else known.name)
+            columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
+            self.frame = table.frame
+            self._fit(table, columns, stated, separator, split, schema)
+            self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
+            logger.info(self.summary())
 
     @override
     def summary(self) -> str:
@@ -168,70 +164,45 @@ class ImageDataModule(PictureDataModule):
         view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
         read = BatchReader(self._store("train"), view, num_workers=0).read(rows.numpy(), 0)
         targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
-        pictures = read.images.permute(0, 2, 3, 1).numpy()
-        if isinstance(self.schema.task, Points):
-            views = views_of(self._store("train"), view, read.rows, 0)
-            return [marked(*each) for each in zip(pictures, points_in_view(targets, views, cut=True), strict=True)]
-        labels = decode_labels(self.schema.target, targets)
-        return [(picture, _text(label)) for picture, label in zip(pictures, labels, strict=True)]
+        if self.schema.task.moves_with_image:
+            targets = self.schema.task.to_view(targets, views_of(self._store("train"), view, read.rows, 0), cut=True)
+        images = read.images
+        if self.augment.own is not None:
+            images = varied_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
+        pictures = images.permute(0, 2, 3, 1).numpy()
+        draw, target = self.schema.task.draw, self.schema.target
+        return [draw(picture, encoded, target) for picture, encoded in zip(pictures, targets, strict=True)]
 
     def _fit(
         self,
         table: PictureTable,
         columns: Sequence[str],
-        task: Task | str | None,
+        stated: Task | None,
         separator: str | None,
         split: float | Split | None,
         schema: Schema | None,
-    ) -> Parts:
-        """Chooses the task, divides the rows, and makes the schema from those that train."""
-        self._say(*table.notes)
+    ) -> None:
+        """Choose the task, divide the rows, make the schema from those that train, and prepare their targets."""
         check_columns(table.frame, columns)
         check_files(table)
-        kept = self._kept(table.frame, columns, task if schema is None else schema.task)
-        targets = table.frame[list(columns)]  # the paths need not be copied
-        rows = targets.iloc[kept]
-        task = self._chosen_task(rows, columns, task, separator) if schema is None else schema.task
-        codes = stratify_codes(rows, columns, task)
-        parts = divide(table.frame, table.part, kept, codes, split, seed=self.seed)
-        if separator is not None and schema is None and table.part is None and isinstance(split, float):
-            parts, notes = with_every_label(parts, table.frame, columns[0], separator)
-            self._say(*notes)
+        numbers = rows_with_target(table.frame, columns, self.missing_target, stated)
+        used = table.taken(numbers)
+        rows = used.frame[list(columns)]  # the paths need not be copied
+        task = chosen_task(rows, columns, stated, separator)
         if schema is None:
-            training = targets.iloc[parts.train]
-            if isinstance(task, Points):
-                target = fit_points(training, columns, task)
-            else:
-                target = fit_target(training, columns, task, separator)
+            check_task(Target(columns=tuple(columns), task=task, separator=separator), has_image=True)
+        codes = task.stratify_codes(rows, columns)
+        parts = divide(used, numbers, len(table.frame), codes, split, seed=self.seed)
+        if separator is not None and schema is None and table.part is None and isinstance(split, float):
+            parts = with_every_label(parts, used.frame, columns[0], separator)
+        if schema is None:
+            target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
             schema = Schema(target=target, image=self.image)
         self.schema = schema
-        return parts
-
-    def _chosen_task(
-        self, rows: pd.DataFrame, columns: Sequence[str], task: Task | str | None, separator: str | None
-    ) -> Task:
-        if isinstance(task, Points):
-            check_pairs(columns, separator)
-            return task
-        task, notes = chosen_task(rows, columns, task, separator)
-        check_shape(columns, task, separator)
-        self._say(*notes)
-        return task
-
-    def _kept(self, frame: pd.DataFrame, columns: Sequence[str], task: Task | str | None) -> Rows:
-        if isinstance(task, Points):  # some points of a picture may be missing
-            return np.arange(len(frame), dtype=np.int64)
-        kept, notes = rows_with_target(frame, columns, self.missing_target)
-        self._say(*notes)
-        return kept
-
-    def _fill(self, table: PictureTable, parts: Parts) -> None:
-        """Prepares the targets of the source's parts."""
-        places: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        used = np.sort(np.concatenate(list(places.values())))
-        tensors = self._tensors(table.frame, used)
-        self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in places.items() if len(rows)}
-        self.tables = dict.fromkeys(self.parts, table)
+        tensors = self._tensors(used.frame, numbers)
+        of: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
+        self.tables = dict.fromkeys(self.parts, used)
 
     def _fill_others(self, source: Pictures, test: Pictures | None, predict: Pictures | None, where: Where) -> None:
         """Prepares what comes from sources of its own, or from a folder's test pictures without labels."""
@@ -245,30 +216,21 @@ class ImageDataModule(PictureDataModule):
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
 
     def _add(self, name: PartName, table: PictureTable) -> None:
-        self._say(*table.notes)
         check_files(table)
-        rows: Rows = np.arange(len(table.frame), dtype=np.int64)
+        numbers: Rows = np.arange(len(table.frame), dtype=np.int64)
         tensors: dict[str, Tensor] = {}
         if name == "test":
-            check_columns(table.frame, self.schema.target.columns)
-            rows = self._kept(table.frame, self.schema.target.columns, self.schema.task)
-            tensors = self._tensors(table.frame, rows)
-        self.parts[name], self.tables[name] = Part(tensors, torch.from_numpy(rows)), table
+            columns = self.schema.target.columns
+            check_columns(table.frame, columns)
+            numbers = rows_with_target(table.frame, columns, self.missing_target, self.schema.task)
+            table = table.taken(numbers)
+            tensors = self._tensors(table.frame, numbers)
+        self.parts[name], self.tables[name] = Part(tensors, torch.arange(len(numbers))), table
 
-    def _tensors(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Tensor]:
-        target = self.schema.target
-        if isinstance(target.task, Points):
-            encoded = read_points(frame, target.columns).astype(np.float32)
-        else:
-            encoded = encode_kept(frame, target, rows)
-        tensors = {"target": torch.from_numpy(encoded)}
+    def _tensors(self, frame: pd.DataFrame, numbers: Rows) -> dict[str, Tensor]:
+        """Return what a batch holds beside the images, with each row's number in the source."""
+        target = torch.from_numpy(encode_target(frame, self.schema.target))
+        tensors = {"target": target, "index": torch.from_numpy(numbers)}
         if self.weight is not None:
-            tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight, rows))
+            tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
         return tensors
-
-
-def _text(label: object) -> str:
-    """A label, flags or numbers as a few letters."""
-    if isinstance(label, np.ndarray):
-        return ", ".join(f"{value:.3g}" for value in label)
-    return str(label)

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.data.images.decode import Picture, PictureSource, Pixels, UnreadableImageError
-from tabvision.data.images.stores import PictureStore, SourceStore
-from tabvision.data.images.views import EvaluationView, Extras, View
-from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.schema import Image
+from tabvision.checks import check_whole
+from tabvision.data.images.decode import Pixels
+from tabvision.data.images.stores import PictureStore, draw_rows
+from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
 BATCHES_AHEAD = 2
@@ -98,18 +97,7 @@ class BatchReader:
 
     def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
         """Opens and draws some rows, at their places in `out`."""
-        opened = self.store.open_all(rows)
-        places = [place for place, picture in enumerate(opened) if isinstance(picture, Picture)]
-        reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-        pictures = [picture for picture in opened if isinstance(picture, Picture)]
-        if not pictures:
-            return _Chunk(reasons, {})
-        drawings, drawn = self.view.prepare([picture.size for picture in pictures], rows[places], epoch)
-        for place, picture, drawing in zip(places, pictures, drawings, strict=True):
-            try:
-                drawing(picture, out[place])
-            except UnreadableImageError as error:
-                reasons[place] = error.reason
+        reasons, places, drawn = draw_rows(self.store, self.view, rows, out, epoch)
         return _Chunk(reasons, {name: _spread(values, places, len(rows)) for name, values in drawn.items()})
 
 
@@ -153,36 +141,6 @@ class _Batch:
         return Read(memory.permute(0, 3, 1, 2), self.rows[kept], extras, errors)
 
 
-@final
-class PictureReader:
-    """Reads pictures from anywhere as a network wants them, with an error in place of each that cannot be read.
-
-    Args:
-        image: The size and resize of a trained module's schema.
-        batch_size: Pictures at once, at least 1.
-        num_workers: Threads; None for one a core.
-
-    Example:
-        >>> reader = PictureReader(Image(size=(4, 4)), num_workers=0)
-        >>> (batch,) = reader.batches([np.zeros((5, 8, 3), dtype=np.uint8), b"no picture"])
-        >>> batch.images.shape, batch.rows.tolist(), batch.errors
-        (torch.Size([1, 3, 4, 4]), [0], {1: 'not a picture in a known format'})
-    """
-
-    @speaking()
-    def __init__(self, image: Image, *, batch_size: int = 64, num_workers: int | None = None) -> None:
-        self.image, self.batch_size = image, batch_size
-        self.num_workers = check_workers(num_workers)
-
-    def batches(self, sources: Sequence[PictureSource]) -> Iterator[Read]:
-        """The pictures in order; a batch's `rows` and `errors` count from the first source."""
-        reader = BatchReader(
-            SourceStore(sources), EvaluationView(self.image.size, self.image.resize), num_workers=self.num_workers
-        )
-        starts = range(0, len(sources), self.batch_size)
-        return reader.read_all((np.arange(at, min(at + self.batch_size, len(sources))) for at in starts), epoch=0)
-
-
 def check_workers(num_workers: object, sharers: int = 1) -> int:
     """A number of threads; None means one for each core that this process may use, shared with others on the machine.
 
@@ -198,11 +156,7 @@ def check_workers(num_workers: object, sharers: int = 1) -> int:
     if num_workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // sharers, MOST_WORKERS))
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int):
-        raise BadTypeError(f"num_workers must be a whole number, got {num_workers!r}", remedy)
-    if num_workers < 0:
-        raise BadValueError(f"num_workers must be at least 0, got {num_workers}", remedy)
-    return num_workers
+    return check_whole("num_workers", num_workers, 0, remedy=remedy)
 
 
 @contextmanager

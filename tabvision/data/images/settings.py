@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any, cast, get_args
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tabvision.schema import Image, Resize, Schema
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image, Resize, Schema
 
 Normalize = str | tuple[Sequence[float], Sequence[float]] | None
 """None to leave it to the network's weights, "imagenet", or (mean, spread) of each channel, of values in [0, 1]."""
 
 DEFAULT_SIZE = 224
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's: means and spreads over ImageNet's photos
 
 
 def image_facts(schema: Schema | None, name: str, size: object, resize: str | None, normalize: Normalize) -> Image:
@@ -31,7 +30,7 @@ def image_facts(schema: Schema | None, name: str, size: object, resize: str | No
     return Image(
         name=known.name,
         size=known.size if size is None else checked_size(size),
-        resize=known.resize if resize is None else checked_resize(resize),
+        resize=known.resize if resize is None else _checked_resize(resize),
         mean=mean,
         std=spread,
     )
@@ -57,7 +56,7 @@ def checked_size(size: object) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def checked_resize(resize: str) -> Resize:
+def _checked_resize(resize: str) -> Resize:
     """The name of a way to resize.
 
     Raises:
@@ -85,7 +84,7 @@ def statistics(normalize: Normalize) -> tuple[tuple[float, ...], tuple[float, ..
     if isinstance(normalize, str):
         if normalize != "imagenet":
             raise UnknownNameError("normalize", normalize, ["imagenet"])
-        return IMAGENET
+        return IMAGENET_MEAN, IMAGENET_SPREAD
     remedy = 'Pass "imagenet", (mean, spread) with three numbers each, or None to leave it to the weights'
     try:
         mean, spread = (tuple(float(value) for value in values) for values in normalize)

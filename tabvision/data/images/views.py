@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.augment import color, erase, geometry
-from tabvision.augment.settings import Augmentation
+from tabvision.augment.settings import NUM_OWN_DRAWS, Augmentation
 from tabvision.augment.warp import warp_image
 from tabvision.counter_random import uniforms
 from tabvision.data.images.decode import SHRINKS, Picture, Pixels
@@ -154,7 +154,7 @@ class View(ABC):
         """From the network's pixels to those of each picture, (B, 3, 3); see `prepare`."""
 
     @abstractmethod
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
         """What is to be drawn of each picture, and what is left to do on the device.
 
         Args:
@@ -166,7 +166,7 @@ class View(ABC):
 
 @final
 @dataclass(frozen=True)
-class Drawing:
+class _Drawing:
     """What is drawn of one picture.
 
     Args:
@@ -193,8 +193,8 @@ class EvaluationView(View):
         return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size)
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
-        return [Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
+        return [_Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
 
 
 class VariedView(View):
@@ -214,12 +214,23 @@ class VariedView(View):
     @final
     @override
     def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
-        return self.varied(sizes, drawn_numbers(self.seed, epoch, rows)[0])
+        return self._drawn(sizes, rows, epoch)[0]
 
     @final
-    def varied(self, sizes: Sequence[Size], places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The matrices that numbers in [0, 1) mean."""
-        return geometry.training_matrices(self.augment, places, np.array(sizes), self.size, self.resize)
+    def _drawn(
+        self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, Extras]:
+        """Draw each row's matrix, the numbers for its lighting (None where it does not vary), and what is left to do last."""
+        augment = self.augment
+        counts = [geometry.NUM_DRAWS, color.NUM_DRAWS, erase.NUM_DRAWS, NUM_OWN_DRAWS if augment.own else 0]
+        draws = uniforms(self.seed, epoch, rows, sum(counts))
+        places, lights, boxes, own = np.split(draws, np.cumsum(counts[:-1]), axis=1)
+        extras: Extras = {"own": own.astype(np.float32)} if augment.own else {}
+        if augment.erase:
+            extras |= {"box": erase.erase_boxes(augment, boxes, self.size), "noise": erase.noise_seeds(boxes)}
+        matrices = geometry.training_matrices(augment, places, np.array(sizes), self.size, self.resize)
+        is_lit = augment.lighting_share > 0 and (augment.brightness > 0 or augment.contrast > 0)
+        return matrices, lights if is_lit else None, extras
 
 
 @final
@@ -227,14 +238,11 @@ class TrainingView(VariedView):
     """Pictures varied in one warp and one table of values each."""
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
-        places, lights, boxes = drawn_numbers(self.seed, epoch, rows)
-        matrices = self.varied(sizes, places)
-        tables: list[NDArray[np.uint8] | None] = [None] * len(rows)
-        if is_lit(self.augment):
-            tables = list(color.lighting_tables(self.augment, lights))
-        drawings = [Drawing(matrix, table) for matrix, table in zip(matrices, tables, strict=True)]
-        return drawings, erase_extras(self.augment, boxes, self.size)
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
+        matrices, lights, extras = self._drawn(sizes, rows, epoch)
+        if lights is None:
+            return [_Drawing(matrix) for matrix in matrices], extras
+        return list(map(_Drawing, matrices, color.lighting_tables(self.augment, lights))), extras
 
 
 @final
@@ -248,36 +256,16 @@ class DeviceView(VariedView):
         return height, width
 
     @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[Drawing], Extras]:
-        places, lights, boxes = drawn_numbers(self.seed, epoch, rows)
-        matrices = self.varied(sizes, places)
-        parts = seen_parts(matrices, np.array(sizes), self.size, self.drawn_size)
-        left = np.linalg.inv(parts) @ matrices
-        extras: Extras = {"matrix": left.astype(np.float32)}
-        if is_lit(self.augment):
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
+        matrices, lights, extras = self._drawn(sizes, rows, epoch)
+        parts = _seen_parts(matrices, np.array(sizes), self.size, self.drawn_size)
+        extras["matrix"] = (np.linalg.inv(parts) @ matrices).astype(np.float32)
+        if lights is not None:
             extras["light"] = np.stack(color.lighting_strengths(self.augment, lights), axis=1).astype(np.float32)
-        return [Drawing(part) for part in parts], extras | erase_extras(self.augment, boxes, self.size)
+        return list(map(_Drawing, parts)), extras
 
 
-def drawn_numbers(seed: int, epoch: int, rows: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    """Numbers in [0, 1) for the geometry, the lighting and the erasing of each row."""
-    counts = np.array([geometry.NUM_DRAWS, color.NUM_DRAWS, erase.NUM_DRAWS])
-    return np.split(uniforms(seed, epoch, rows, int(counts.sum())), counts.cumsum()[:-1], axis=1)
-
-
-def is_lit(augment: Augmentation) -> bool:
-    """Whether brightness or contrast vary."""
-    return augment.lighting_share > 0 and (augment.brightness > 0 or augment.contrast > 0)
-
-
-def erase_extras(augment: Augmentation, draws: NDArray[np.float64], size: Size) -> Extras:
-    """The box of each row that noise will cover after normalization, and the noise's seed."""
-    if not augment.erase:
-        return {}
-    return {"box": erase.erase_boxes(augment, draws, size), "noise": erase.noise_seeds(draws)}
-
-
-def seen_parts(
+def _seen_parts(
     matrices: NDArray[np.float64], sizes: NDArray[np.int64], size: Size, drawn_size: Size
 ) -> NDArray[np.float64]:
     """The upright box of each source that its matrix looks at, as matrices from `drawn_size` to the source.

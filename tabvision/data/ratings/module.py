@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+import logging
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from tabvision.data.base import Part, PartName, TensorDataModule
 from tabvision.data.loaders import TensorLoader
-from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler, with_drawn_rows, with_negatives
+from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
 from tabvision.data.ratings.rows import (
     Duplicates,
     Missing,
@@ -26,24 +27,25 @@ from tabvision.data.ratings.rows import (
 from tabvision.data.ratings.target import (
     IMPLICIT_TARGET,
     check_names,
-    check_part,
     check_present,
     check_schema,
     check_settings,
     check_several,
-    out_of_range,
-    ratings_target,
+    fit_ratings,
+    log_out_of_range,
 )
-from tabvision.data.rows import divide_kept, encode_kept
-from tabvision.data.splits.base import Parts, Split, as_split
+from tabvision.data.rows import taken
+from tabvision.data.splits.base import Parts, Rows, Split, as_split
 from tabvision.data.splits.ordered import ratings_split
-from tabvision.data.tables.read import Source, read_table
+from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.targets import encode_target
 from tabvision.errors import count, speaking
+from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
-from tabvision.schema import Categorical, Schema
+from tabvision.schema import Schema
 from tabvision.tasks import Task
 
-WHO = "CollabDataModule"
+logger = logging.getLogger("tabvision")
 RatingsSplit = float | Split | Literal["time", "last"] | None
 """A share of rows at random, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
 
@@ -121,38 +123,37 @@ class CollabDataModule(TensorDataModule):
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
         self.duplicates, self.missing = duplicates, missing
         self.encoding = encoding
-        divide = ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
-        self.frame = self._whole(divide.gather(self._read(source, schema), encoding=encoding), timestamp)
-        kept = self._kept(self.frame, self._deciding(timestamp, split))
-        check_several(self.frame.iloc[kept], user, item)
-        parts = divide_kept(divide, self.frame, kept, seed=seed)
-        if schema is None:
-            training = self.frame.iloc[parts.train]
-            schema = self._fit(training, task, y_range, self._titles(titles, title), title)
-        else:
-            check_schema(schema, user, item, rating)
-        self.schema = schema
-        self._fill(parts, {"test": test, "predict": predict})
-        self._say(self.summary(), *self._remarks())
+        with notes_at(verbose):
+            divide = (
+                ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
+            )
+            self.frame = self._whole(divide.gather(self._read(source, schema), encoding=encoding), timestamp)
+            numbers = self._complete(self.frame, self._deciding(timestamp, split))
+            rows = taken(self.frame, numbers)
+            check_several(rows, user, item)
+            parts = divide.among(numbers, len(self.frame))(rows, None, seed=seed)
+            if schema is None:
+                schema = self._fit(rows.iloc[parts.train], task, y_range, self._titles(titles, title), title)
+            else:
+                check_schema(schema, user, item, rating)
+            self.schema = schema
+            self._fill(rows, numbers, parts, {"test": test, "predict": predict})
+            logger.info(self.summary())
+            self._log_unknown()
 
     def known_pairs(self) -> Tensor:
-        """Codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
-        pairs = self._codes[self._own_rows]
-        return pairs[(pairs > 0).all(dim=1)].T.contiguous()
+        """Return codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
+        return self._codes[(self._codes > 0).all(dim=1)].T.contiguous()
 
     def training_pairs(self) -> Tensor:
-        """Codes of user and item of the training pairs, (2, P) int32."""
+        """Return codes of user and item of the training pairs, (2, P) int32."""
         return self._codes[self.parts["train"].rows].T.contiguous()
 
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """Codes of user and item of the pairs in a part that were taken, (2, P) int32; drawn negatives are left out."""
-        check_part(self.parts, part)
-        tensors, rows = self.parts[part]
-        pairs = tensors["categorical"][rows]
-        if self.rating is None:
-            pairs = pairs[tensors["target"][rows] == 1]
-        return pairs.T.contiguous()
+        """Return codes of user and item of the pairs in a part, (2, P) int32."""
+        tensors, rows = self.part(part)
+        return tensors["categorical"][rows].T.contiguous()
 
     @override
     def baseline(self) -> dict[str, float]:
@@ -166,40 +167,44 @@ class CollabDataModule(TensorDataModule):
             return loader
         return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
 
+    @override
+    def val_dataloader(self) -> Any:
+        return self._with_negatives("val") if "val" in self.parts else super().val_dataloader()
+
+    @override
+    def test_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # likewise
+        return self._with_negatives("test")
+
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
-        table = read_table(source, encoding=self.encoding, text=text)
-        self._say(*table.notes)
-        return table.frame
+        return read_frame(source, encoding=self.encoding, text=text)
 
     def _whole(self, frame: pd.DataFrame, timestamp: str | None = None) -> pd.DataFrame:
-        """The frame with its columns there, and whole ids."""
+        """Return the frame with whole ids; raise if it lacks a column."""
         others = [name for name in (self.rating, timestamp) if name is not None]
         check_present(frame, [self.user, self.item, *others])
-        frame, notes = with_whole_ids(frame, [self.user, self.item])
-        self._say(*notes)
-        return frame
+        return with_whole_ids(frame, [self.user, self.item])
 
     def _deciding(self, timestamp: str | None, split: RatingsSplit) -> str | None:
-        """The column of times if it decides anything."""
+        """Return the column of times if it decides anything."""
         if timestamp is None or isinstance(split, str) or self.duplicates == "last":
             return timestamp
-        self._say(f'Column {timestamp!r} of times is not used: it serves split="time" or "last", or duplicates="last".')
+        served = 'it serves split="time" or "last", or duplicates="last"'
+        logger.info(f"Column {timestamp!r} of times is not used: {served}.")
         return None
 
-    def _kept(self, frame: pd.DataFrame, timestamp: str | None) -> NDArray[np.int64]:
-        """Rows without gaps and without a later row of the same pair."""
+    def _complete(self, frame: pd.DataFrame, timestamp: str | None) -> Rows:
+        """Return the rows without missing values and without a later row of the same pair."""
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
-        rows, gaps = complete_rows(frame, needed, self.missing)
+        rows = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
             rows = in_time(frame, rows, timestamp)
-        rows, repeats = without_duplicates(frame, rows, (self.user, self.item), self.duplicates)
-        self._say(*gaps, *repeats)
-        return np.sort(rows)
+        return np.sort(without_duplicates(frame, rows, (self.user, self.item), self.duplicates))
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
-            return self._read(titles, None)
+            with speaking(f"{type(self).__name__}, titles", keep=True):
+                return self._read(titles, None)
         return None if title is None else self.frame
 
     def _fit(
@@ -213,98 +218,90 @@ class CollabDataModule(TensorDataModule):
         kinds = Kinds(categorical=(self.user, self.item))
         users, items = fit_features(training, kinds).categorical
         if titles is not None:
-            names, notes = titles_of(items, titles, title or "title")
-            items = Categorical(name=items.name, source=items.source, vocabulary=items.vocabulary, titles=names)
-            self._say(*notes)
+            with speaking(f"{type(self).__name__}, titles", keep=True):
+                items = dataclasses.replace(items, titles=titles_of(items, titles, title or "title"))
         if self.rating is None:
-            taken = f"No rating: each row means that {self.user!r} took {self.item!r}"
-            self._say(f"{taken}; {self.negatives} not taken are drawn beside each. Override with rating, negatives.")
+            drawn = f"{self.negatives} not taken are drawn beside each. Override with rating, negatives."
+            logger.info(f"No rating: each row means that {self.user!r} took {self.item!r}; {drawn}")
             return Schema(target=IMPLICIT_TARGET, categorical=(users, items))
         scale = self.frame[self.rating].dropna()
-        target, sentence = ratings_target(training, self.rating, task, y_range, scale)
-        self._say(sentence)
+        target = fit_ratings(training, self.rating, task, y_range, scale)
         return Schema(target=target, categorical=(users, items))
 
-    def _fill(self, parts: Parts, sources: dict[PartName, Source | None]) -> None:
-        """Prepares the tensors of every part."""
-        self._codes = self._code(self.frame)
-        own: dict[PartName, NDArray[np.int64]] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        rows = np.concatenate([*own.values()])
-        self._own_rows = torch.from_numpy(rows)
-        tensors = self._with_target(self.frame, self._codes, rows)
-        self.parts = {name: Part(tensors, torch.from_numpy(rows)) for name, rows in own.items() if len(rows)}
-        self._say(*self._outside(parts))
+    def _fill(self, rows: pd.DataFrame, numbers: Rows, parts: Parts, sources: dict[PartName, Source | None]) -> None:
+        """Prepare the tensors of every part.
+
+        Args:
+            rows: Those of the source that are used.
+            numbers: Their row numbers in the source.
+            parts: Which of them train, validate and test.
+            sources: Test and predict rows of their own.
+        """
+        self._codes = self._code(rows)
+        tensors = self._with_target(rows, self._codes, numbers)
+        own: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in own.items() if len(some)}
+        if self.rating is not None:
+            for name, some in (("validation", parts.validation), ("test", parts.test)):
+                log_out_of_range(rows.iloc[some], self.schema.target, name)
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
+        self._unseen: NegativeSampler | None = None
         if self.rating is None:
-            self._add_negatives()
+            self._unseen = self._sampler_of_all()
+            (answer,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
+            self.frame = self.frame.assign(**{answer: yes})
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
-        """A part from a source of its own. Ids may be missing: the unknown user or item answers."""
+        """Return a part from a source of its own. Ids may be missing: the unknown user or item answers."""
         needs_rating = name == "test" and self.rating is not None
         check_present(frame, [self.user, self.item, *([str(self.rating)] if needs_rating else [])])
-        frame, notes = with_whole_ids(frame, [self.user, self.item])
-        self._say(*notes)
-        codes, rows = self._code(frame), np.arange(len(frame), dtype=np.int64)
-        if name != "test":
-            return Part({"categorical": codes}, torch.from_numpy(rows))
+        frame = with_whole_ids(frame, [self.user, self.item])
+        numbers: Rows = np.arange(len(frame), dtype=np.int64)
         if needs_rating:
-            rows, notes = complete_rows(frame, [str(self.rating)], self.missing)
-            self._say(*notes, *out_of_range(frame.iloc[rows], self.schema.target, name))
-        return Part(self._with_target(frame, codes, rows), torch.from_numpy(rows))
+            numbers = complete_rows(frame, [str(self.rating)], self.missing)
+            frame = taken(frame, numbers)
+            log_out_of_range(frame, self.schema.target, name)
+        codes, rows = self._code(frame), torch.arange(len(frame))
+        if name == "test":
+            return Part(self._with_target(frame, codes, numbers), rows)
+        return Part({"categorical": codes, "index": torch.from_numpy(numbers)}, rows)
 
     def _code(self, frame: pd.DataFrame) -> Tensor:
         """(N, 2) int32 codes; 0 for users and items that training lacks."""
         return torch.from_numpy(to_arrays(self.schema, frame)[1])
 
-    def _with_target(self, frame: pd.DataFrame, codes: Tensor, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        """The tensors of a part; rows that nothing visits have a target of zeros."""
-        if self.rating is None:
-            return {"categorical": codes, "target": torch.ones(len(codes), dtype=torch.int64)}
-        target = encode_kept(frame, self.schema.target, np.sort(rows))
-        return {"categorical": codes, "target": torch.from_numpy(target)}
+    def _with_target(self, rows: pd.DataFrame, codes: Tensor, numbers: Rows) -> dict[str, Tensor]:
+        """Return the tensors of a part; without a rating each row means yes."""
+        target = torch.ones(len(codes), dtype=torch.int64)
+        if self.rating is not None:
+            target = torch.from_numpy(encode_target(rows, self.schema.target))
+        return {"categorical": codes, "target": target, "index": torch.from_numpy(numbers)}
 
     def _sampler(self, pairs: Tensor) -> NegativeSampler:
         users, items = self.schema.categorical
         sizes = {"num_users": len(users.vocabulary), "num_items": len(items.vocabulary)}
         return NegativeSampler(pairs[0].numpy(), pairs[1].numpy(), seed=self.seed, **sizes)
 
-    def _add_negatives(self) -> None:
-        """Gives validation and test rows pairs that were not taken; those of the source go to the end of the frame."""
-        everything = [self.known_pairs(), *(part.tensors["categorical"].T for part in self.parts.values())]
-        sampler = self._sampler(torch.cat(everything, dim=1))
+    def _with_negatives(self, part: PartName) -> TensorLoader | NegativeLoader:
+        """Return the batches of an evaluated part; without ratings each pair with others that were not taken."""
+        loader = self.loader(part)
+        return loader if self._unseen is None else NegativeLoader(loader, self._unseen, self.negatives, fixed=True)
+
+    def _sampler_of_all(self) -> NegativeSampler:
+        """Return what draws beside validation and test pairs: items that a user has not taken in any part."""
+        codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
+        sampler = self._sampler(torch.cat([*codes.values()]).T)
         if full := sampler.num_full():
-            self._say(f"Note: {count(full, 'user')} took every item, so what is drawn beside them was taken as well.")
-        evaluated: dict[PartName, Part] = {name: self.parts[name] for name in ("val", "test") if name in self.parts}
-        own = {name: part.rows for name, part in evaluated.items() if part.tensors["categorical"] is self._codes}
-        for name, (tensors, rows) in evaluated.items():
-            if name not in own:
-                self.parts |= with_negatives(tensors["categorical"], {name: rows}, sampler, self.negatives)[1]
-        items, parts = with_negatives(self._codes, own, sampler, self.negatives)
-        self.parts |= parts
-        rows = torch.cat([*own.values(), torch.empty(0, dtype=torch.int64)]).repeat_interleave(self.negatives)
-        self.frame = with_drawn_rows(
-            self.frame, (self.user, self.item), rows, items, self.schema.categorical[1].vocabulary
-        )
+            logger.info(f"Note: {count(full, 'user')} took every item, so what is drawn beside them was taken as well.")
+        return sampler
 
-    def _outside(self, parts: Parts) -> list[str]:
-        """Sentences about held-out ratings that no answer reaches."""
-        if self.rating is None:
-            return []
-        held_out = {"validation": self.frame.iloc[parts.validation], "test": self.frame.iloc[parts.test]}
-        return [note for name, frame in held_out.items() for note in out_of_range(frame, self.schema.target, name)]
-
-    def _remarks(self) -> list[str]:
-        """A sentence for each part with users or items that training lacks."""
-        notes = []
+    def _log_unknown(self) -> None:
+        """Log the users and items of each part that training lacks."""
         for name, (tensors, rows) in self.parts.items():
-            if name != "train":
-                unknown = (tensors["categorical"][rows] == 0).sum(dim=0).tolist()
-                notes += [
-                    f"{name}: {number:,} of {count(len(rows), 'row')} with {role} that training lacks, answered as for an "
-                    "average one."
-                    for number, role in zip(unknown, ("a user", "an item"), strict=True)
-                    if number
-                ]
-        return notes
+            unknown = (tensors["categorical"][rows] == 0).sum(dim=0).tolist() if name != "train" else []
+            for number, role in zip(unknown, ("a user", "an item"), strict=False):
+                if number:
+                    rest = f"with {role} that training lacks, answered as for an average one."
+                    logger.info(f"{name}: {number:,} of {count(len(rows), 'row')} {rest}")

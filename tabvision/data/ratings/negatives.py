@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import cast, final
+from collections.abc import Iterator, Mapping
+from typing import final
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.data.base import Part, PartName
+from tabvision.counter_random import random_bits
 from tabvision.data.loaders import BatchPlan, TensorLoader
-from tabvision.data.ratings.target import IMPLICIT_TARGET
-from tabvision.schema import Label
 
-FIXED = 2**32 - 1  # in place of an epoch, for negatives that never change
+_FIXED = 2**32 - 1  # in place of an epoch, for negatives that never change
 
 
 @final
@@ -61,7 +57,7 @@ class NegativeSampler:
         return int((np.diff(self._starts) == self.num_items).sum())
 
     def of(self, users: NDArray[np.integer], rows: NDArray[np.integer], *, times: int, epoch: int) -> NDArray[np.int64]:
-        """The negatives of each row, in that epoch."""
+        """Return the negatives of each row, in that epoch."""
         users = users.astype(np.int64)[:, None]
         taken = self._starts[users + 1] - self._starts[users]
         is_full = taken == self.num_items
@@ -73,12 +69,13 @@ class NegativeSampler:
 
 @final
 class NegativeLoader:
-    """The batches of a loader of taken pairs, each followed by pairs that were not taken, new ones every epoch.
+    """The batches of a loader of taken pairs, each followed by pairs that were not taken.
 
     Args:
         loader: Batches with `categorical` (B, 2), user first, and `index`.
         sampler: Draws the items.
         times: Negatives for each pair, at least 1.
+        fixed: Whether they never change, as in evaluation; else they are new in every epoch.
 
     Shape:
         - categorical: (B * (1 + times), 2) int64
@@ -86,10 +83,10 @@ class NegativeLoader:
         - index: (B * (1 + times),) int64, for a negative the row that it stands against
     """
 
-    def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int) -> None:
+    def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int, *, fixed: bool = False) -> None:
         self.loader = loader
         self.negatives = sampler  # not `sampler`, which Lightning takes for the order of the rows
-        self.times = times
+        self.times, self.fixed = times, fixed
 
     @property
     def batch_sampler(self) -> BatchPlan:
@@ -101,9 +98,7 @@ class NegativeLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
-            # rows that stay in order are overfitted, which wants the same batches in every epoch
-            epoch = self.loader.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0
-            pairs = batch["categorical"]
+            pairs, epoch = batch["categorical"], self._epoch()
             items = self.negatives.of(pairs[:, 0].numpy(), batch["index"].numpy(), times=self.times, epoch=epoch)
             negatives = torch.stack([pairs[:, 0].repeat_interleave(self.times), torch.from_numpy(items).flatten()], 1)
             yield {
@@ -112,79 +107,24 @@ class NegativeLoader:
                 "index": torch.cat([batch["index"], batch["index"].repeat_interleave(self.times)]),
             }
 
+    def _epoch(self) -> int:
+        """Return what decides the draws beside seed and row."""
+        if self.fixed:
+            return _FIXED
+        # rows that stay in order are overfitted, which wants the same batches in every epoch
+        return self.loader.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0
+
     def state_dict(self) -> dict[str, int]:
         """Where the pass is; a Trainer saves it."""
         return self.loader.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Lets the next pass go on where that one was."""
+        """Let the next pass go on where that one was."""
         self.loader.load_state_dict(state_dict)
 
 
-def with_negatives(
-    codes: Tensor, rows: Mapping[PartName, Tensor], sampler: NegativeSampler, times: int
-) -> tuple[Tensor, dict[PartName, Part]]:
-    """Parts whose rows are each followed by pairs not taken, which never change.
-
-    Args:
-        codes: (N, 2) codes of user and item.
-        rows: The row numbers of each part.
-        sampler: Draws the items.
-        times: Negatives for each row.
-
-    Returns:
-        The drawn items' codes, part by part, and the parts; drawn pairs are numbered on from N.
-
-    Example:
-        >>> sampler = NegativeSampler(np.array([1]), np.array([1]), num_users=1, num_items=2, seed=0)
-        >>> items, parts = with_negatives(torch.tensor([[1, 1]]), {"val": torch.tensor([0])}, sampler, times=1)
-        >>> parts["val"].rows.tolist(), parts["val"].tensors["target"].tolist()
-        ([0, 1], [1, 0])
-    """
-    visited = torch.cat([*rows.values(), torch.empty(0, dtype=torch.int64)])
-    users = codes[visited, 0]
-    items = torch.from_numpy(sampler.of(users.numpy(), visited.numpy(), times=times, epoch=FIXED)).flatten()
-    drawn = torch.stack([users.repeat_interleave(times), items.to(codes.dtype)], dim=1)
-    target = torch.cat([torch.ones(len(codes), dtype=torch.int64), torch.zeros(len(drawn), dtype=torch.int64)])
-    tensors = {"categorical": torch.cat([codes, drawn]), "target": target}
-    numbers = torch.split(torch.arange(len(codes), len(target)), [len(part) * times for part in rows.values()])
-    return items, {
-        name: Part(tensors, torch.cat([part, number]))
-        for (name, part), number in zip(rows.items(), numbers, strict=True)
-    }
-
-
-def with_drawn_rows(
-    frame: pd.DataFrame, pair: tuple[str, str], rows: Tensor, items: Tensor, vocabulary: Sequence[Label]
-) -> pd.DataFrame:
-    """The frame with a column that says yes, then the drawn pairs as the user would write them, with no.
-
-    Args:
-        frame: The source.
-        pair: The columns of user and item.
-        rows: (D,) row number that each drawn pair stands against.
-        items: (D,) code of the drawn item.
-        vocabulary: The items by code, from 1.
-
-    Example:
-        >>> frame = pd.DataFrame({"who": ["a"], "film": [7]})
-        >>> with_drawn_rows(frame, ("who", "film"), torch.tensor([0]), torch.tensor([2]), (7, 8)).values.tolist()
-        [['a', 7, 'yes'], ['a', 8, 'no']]
-    """
-    (answer,), (no, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
-    names = pd.Series(list(vocabulary)).iloc[items.numpy() - 1].array
-    drawn = pd.DataFrame({pair[0]: frame[pair[0]].iloc[rows.numpy()].array, pair[1]: names, answer: no})
-    return pd.concat([frame.assign(**{answer: yes}), drawn], ignore_index=True)
-
-
 def _random_bits(seed: int, epoch: int, rows: NDArray[np.integer], times: int) -> NDArray[np.uint64]:
-    """(R, times) numbers of 64 bits.
-
-    Source: SplitMix64, Steele, Lea and Flood 2014: its finalizer over a counter.
-    """
-    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
+    """Return (R, times) numbers of 64 bits."""
+    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
     counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
-    bits = key + counter * np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return cast("NDArray[np.uint64]", bits ^ (bits >> np.uint64(31)))
+    return random_bits(key, counter.astype(np.uint64, copy=False))

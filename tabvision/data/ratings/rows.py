@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,18 +12,22 @@ from numpy.typing import NDArray
 
 from tabvision.data.splits.ordered import times_as_numbers
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.logs import notes_at
 from tabvision.preprocess import to_arrays
 from tabvision.preprocess.fit import Features
 from tabvision.preprocess.parse import family_of
 from tabvision.schema import Categorical
+from tabvision.tasks.labels import row_name
+
+logger = logging.getLogger("tabvision")
 
 Duplicates = Literal["error", "last", "keep"]
 Missing = Literal["error", "drop"]
 LARGEST_EXACT = 2**53  # from here on a float skips whole numbers
 
 
-def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with ids that came as floats turned into whole numbers, and a sentence for each such column.
+def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frame with ids that came as floats turned into whole numbers, and log each such column.
 
     Joining tables turns whole numbers into floats where a row finds no partner.
 
@@ -31,11 +36,11 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.Data
             ids of several kinds.
 
     Example:
-        >>> frame, notes = with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])
-        >>> frame["user"].tolist(), notes
-        ([1, 2], ["Column 'user' holds floats that are all whole: taken as whole numbers."])
+        >>> with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])["user"].tolist()
+        Column 'user' holds floats that are all whole: taken as whole numbers.
+        [1, 2]
     """
-    new, notes = {}, []
+    new = {}
     for name in columns:
         values = frame[name]
         if values.dtype == object:
@@ -46,8 +51,8 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.Data
         _check_whole(present, name)
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
-            notes.append(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
-    return (frame.assign(**new) if new else frame), notes
+            logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
+    return frame.assign(**new) if new else frame
 
 
 def _check_whole(ids: pd.Series, name: str) -> None:
@@ -76,8 +81,8 @@ def _check_one_kind(ids: pd.Series, name: str) -> None:
         raise BadTypeError(f"column {name!r} must hold ids of one kind, got {shown}", remedy)
 
 
-def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing) -> tuple[NDArray[np.int64], list[str]]:
-    """The rows in which no column has a gap, as row numbers, and a sentence about those left out.
+def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing) -> NDArray[np.int64]:
+    """Return the numbers of the rows in which no column is missing, and log how many are left out.
 
     Raises:
         UnknownNameError: `missing` is neither "error" nor "drop".
@@ -85,21 +90,24 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
 
     Example:
         >>> complete_rows(pd.DataFrame({"user": ["a", None]}), ["user"], "drop")
-        (array([0]), ["1 row without 'user' left out."])
+        1 row without 'user' left out.
+        array([0])
     """
     if missing not in ("error", "drop"):
         raise UnknownNameError("way with gaps", missing, ["error", "drop"])
     gaps = frame[list(columns)].isna()
     rows = gaps.any(axis=1).to_numpy(dtype=bool)
     if not rows.any():
-        return np.arange(len(frame), dtype=np.int64), []
+        return np.arange(len(frame), dtype=np.int64)
     lacking = " or ".join(repr(name) for name in columns if gaps[name].any())
     if missing == "error":
-        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {lacking}, first row {int(rows.argmax())}"
+        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {lacking}"
+        problem += f", first row {row_name(frame, rows)}"
         raise BadValueError(problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
     if rows.all():
         raise BadValueError(f"every row is without {lacking}", "Name other columns")
-    return np.flatnonzero(~rows).astype(np.int64), [f"{count(int(rows.sum()), 'row')} without {lacking} left out."]
+    logger.info(f"{count(int(rows.sum()), 'row')} without {lacking} left out.")
+    return np.flatnonzero(~rows).astype(np.int64)
 
 
 def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
@@ -115,8 +123,8 @@ def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDA
 
 def without_duplicates(
     frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Row numbers without those of a pair that comes again further down, and a sentence about what was done.
+) -> NDArray[np.int64]:
+    """Return row numbers without those of a pair that comes again further down, and log how many were left out.
 
     Args:
         frame: The table.
@@ -130,27 +138,30 @@ def without_duplicates(
 
     Example:
         >>> frame = pd.DataFrame({"user": [1, 1, 1], "item": [7, 8, 7]})
-        >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last")[0].tolist()
+        >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last").tolist()
+        1 row left out for a later one of the same user and item.
         [1, 2]
     """
     if duplicates not in ("error", "last", "keep"):
         raise UnknownNameError("way with duplicates", duplicates, ["error", "last", "keep"])
     if duplicates == "keep":
-        return rows, []
+        return rows
     again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)
     if not again.any():
-        return rows, []
+        return rows
     if duplicates == "error":
         first = ", ".join(repr(frame[name].iloc[rows[[again.argmax()]]].tolist()[0]) for name in pair)
         problem = f"{count(int(again.sum()), 'row')} repeat a pair of {pair[0]!r} and {pair[1]!r}, such as ({first})"
         problem = problem.replace("1 row repeat", "1 row repeats")
         remedy = 'Keep the last of each, duplicates="last", or all, "keep", or average them: '
         raise BadValueError(problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
-    return rows[~again], [f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item."]
+    logger.info(f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item.")
+    left: NDArray[np.int64] = rows[~again]
+    return left
 
 
-def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[tuple[str, ...], list[str]]:
-    """The title of each item in the order of the vocabulary, and a sentence about items that have none.
+def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str, ...]:
+    """Return the title of each item in the order of the vocabulary, and log how many have none.
 
     An item without a title is called by its id.
 
@@ -165,12 +176,13 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[tupl
 
     Example:
         >>> items = Categorical(name="film", source="film", vocabulary=(7, 8))
-        >>> titles_of(items, pd.DataFrame({"film": [8, 7], "name": ["Heat", "Fargo"]}), "name")[0]
+        >>> titles_of(items, pd.DataFrame({"film": [8, 7], "name": ["Heat", "Fargo"]}), "name")
         ('Fargo', 'Heat')
     """
     name = items.source
     _check_columns(table, name, title)
-    pairs, _ = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
+    with notes_at(False):  # that an id was a float says nothing of a table of titles
+        pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):
         item = again[name].tolist()[0]
         both = listed([repr(text) for text in pairs.loc[pairs[name] == item, title]])
@@ -184,8 +196,9 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[tupl
         problem = f"the titles match no item of the ratings: ids there are such as {ids}, beside titles {theirs}"
         raise BadValueError(problem, f"Pass a table whose column {name!r} holds the same ids")
     lacking = len(items.vocabulary) - len(found)
-    notes = [f"{count(lacking, 'item')} without a title, called by id."] if lacking else []
-    return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1)), notes
+    if lacking:
+        logger.info(f"{count(lacking, 'item')} without a title, called by id.")
+    return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1))
 
 
 def _check_columns(table: pd.DataFrame, item: str, title: str) -> None:

@@ -42,6 +42,15 @@ class Split(ABC):
         """The frame that holds every row to be divided: the frame itself, unless the split brings rows of its own."""
         return frame
 
+    def among(self, rows: Rows, num_rows: int) -> Split:  # noqa: ARG002
+        """Return the split of some rows of the gathered frame alone: itself, unless it names rows by number.
+
+        Args:
+            rows: The numbers of the rows that are left, rising.
+            num_rows: Rows of the gathered frame.
+        """
+        return self
+
     @abstractmethod
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         """Divides the rows.

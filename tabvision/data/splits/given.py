@@ -85,6 +85,14 @@ class IndexSplit(Split):
 
     @override
     @speaking()
+    def among(self, rows: Rows, num_rows: int) -> IndexSplit:
+        if len(rows) == num_rows:
+            return self
+        named = [_row_numbers(name, getattr(self, name), num_rows) for name in ("validation", "test")]
+        return IndexSplit(*(np.flatnonzero(np.isin(rows, each)).tolist() for each in named))
+
+    @override
+    @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
         part = np.zeros(len(frame), dtype=np.int8)
         validation = _row_numbers("validation", self.validation, len(frame))

@@ -13,6 +13,7 @@ import csv
 import gzip
 import io
 import itertools
+import logging
 import lzma
 import re
 import zipfile
@@ -30,6 +31,8 @@ import pyarrow.csv
 
 from tabvision.errors import BadValueError, count, listed
 
+logger = logging.getLogger("tabvision")
+
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
 _HEAD_ROWS = 1_000
@@ -37,8 +40,14 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 def _open_zip(path: Path) -> IO[bytes]:
-    archive = zipfile.ZipFile(path)  # stays open as long as its member does
-    return archive.open(archive.namelist()[0])
+    """Open the one file of an archive, which stays open as long as that does."""
+    archive = zipfile.ZipFile(path)
+    names = archive.namelist()
+    if len(names) != 1:
+        archive.close()
+        problem = f"{str(path)!r} holds {count(len(names), 'file')}, expected one"
+        raise BadValueError(problem, "Unpack it and pass the path of the table")
+    return archive.open(names[0])
 
 
 _OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
@@ -60,8 +69,8 @@ def without_compression(path: Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
 
 
-def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of a delimited text file, and notes on how it was read.
+def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> pd.DataFrame:
+    """Return the rows of a delimited text file, and log what is unusual about it.
 
     Args:
         path: The file; the delimiter is the one of `, ; | tab` that its header has most of.
@@ -72,7 +81,6 @@ def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) ->
         BadValueError: Empty, binary, of another encoding, ragged, or with duplicate column names.
     """
     encoding = _checked_encoding(encoding)
-    _check_compressed(path)
     try:
         _check_text(path, encoding)
         header, delimiter = _read_header(path, encoding)
@@ -83,19 +91,19 @@ def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) ->
         raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew") from error
     if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
         _check_no_short_row(path, encoding, header, delimiter)
-    # where commas are decimal, fields are parted by semicolons
-    frame, commas = with_decimal_commas(frame, text) if delimiter == ";" else (frame, [])
-    return frame, _notes(path, header, delimiter, commas)
+    _log_format(path, header, delimiter)
+    # where commas are decimal, fields are separated by semicolons
+    return _with_decimal_commas(frame, text) if delimiter == ";" else frame
 
 
-def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with texts such as "1,5" as numbers, but for columns that are `text`, and the names of those columns.
+def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
+    """Return the frame with texts such as "1,5" as numbers, except in the columns named by `text`.
 
     A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
     settles that commas are.
 
     Example:
-        >>> with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))[0]["size"].tolist()
+        >>> _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
         [1.5, 2.0]
     """
     texts = {
@@ -104,10 +112,12 @@ def with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> tupl
         if isinstance(frame[name].dtype, pd.StringDtype) and name not in text
     }
     found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
-    if not any(_any_match(values, r",([0-9]{1,2}|[0-9]{4,})\s*$") for values in found.values()):
-        return frame, []
+    settling = r",([0-9]{1,2}|[0-9]{4,})\s*$"
+    if not any(pc.any(pc.match_substring_regex(values, settling)).as_py() for values in found.values()):
+        return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
-    return frame.assign(**numbers), list(numbers)
+    logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
+    return frame.assign(**numbers)
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
@@ -116,15 +126,11 @@ def _all_match(values: pa.Array, pattern: str) -> bool:
     )
 
 
-def _any_match(values: pa.Array, pattern: str) -> bool:
-    return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())
-
-
-def find_delimiter(line: str, preferred: str = ",") -> str:
+def _find_delimiter(line: str, preferred: str = ",") -> str:
     """The delimiter that a header line has most of, outside quotes.
 
     Example:
-        >>> find_delimiter('name;"height, cm";age'), find_delimiter("only one column")
+        >>> _find_delimiter('name;"height, cm";age'), _find_delimiter("only one column")
         (';', ',')
     """
     counts = Counter(re.sub(r'"[^"]*"', "", line))
@@ -140,16 +146,6 @@ def _checked_encoding(encoding: str | None) -> str:
             f"no text encoding named {encoding!r}", 'Common are "utf-8", "latin-1", "utf-16"'
         ) from error
     return "utf-8-sig" if name == "utf-8" else name
-
-
-def _check_compressed(path: Path) -> None:
-    if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if len(names) != 1:
-        problem = f"{str(path)!r} holds {count(len(names), 'file')}, expected one"
-        raise BadValueError(problem, "Unpack it and pass the path of the table")
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
@@ -190,7 +186,7 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     with _open_text(path, encoding) as text:
         first_line = next(line for line in text if line.strip())
     is_tabbed = without_compression(path).suffix.lower() == ".tsv"
-    delimiter = find_delimiter(first_line, "\t" if is_tabbed else ",")
+    delimiter = _find_delimiter(first_line, "\t" if is_tabbed else ",")
     with closing(_records(path, encoding, delimiter)) as records:
         (_, header), *rows = itertools.islice(records, 2)
     if not rows:
@@ -206,12 +202,8 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     return header, delimiter
 
 
-def _names(header: list[str]) -> list[str]:
-    return [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
-
-
 def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: Collection[str]) -> pd.DataFrame:
-    names = _names(header)
+    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
     try:
         return pd.read_csv(
             path,
@@ -282,15 +274,9 @@ def _undecodable(path: Path, encoding: str) -> BadValueError:
     return BadValueError(f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
 
 
-def _notes(path: Path, header: list[str], delimiter: str, commas: list[str]) -> list[str]:
+def _log_format(path: Path, header: list[str], delimiter: str) -> None:
     usual = "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-    notes = (
-        [] if delimiter == usual or len(header) == 1 else [f"{path.name} is read with {delimiter!r} between fields."]
-    )
-    spaced = [name for name in header if name != name.strip()]
-    notes += (
-        [f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}."]
-        if spaced
-        else []
-    )
-    return notes + ([f"Read with a decimal comma: {listed([repr(name) for name in commas])}."] if commas else [])
+    if delimiter != usual and len(header) > 1:
+        logger.info(f"{path.name} is read with {delimiter!r} between fields.")
+    if spaced := [name for name in header if name != name.strip()]:
+        logger.info(f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}.")

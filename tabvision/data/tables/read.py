@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,40 +14,16 @@ import pandas as pd
 import pyarrow as pa
 
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, without_compression
-from tabvision.data.tables.write import check_destination, write_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
 
-__all__ = ["Source", "Table", "check_destination", "read_frame", "read_table", "write_frame"]
+logger = logging.getLogger("tabvision")
 
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | str | Path
 """What may be read: a frame, a dict of columns, a list of rows (dicts), or the path of a table file."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A frame that was read, and what its reader should be told.
-
-    Args:
-        frame: The rows.
-        notes: Sentences about what was found on reading, such as a saved index that was left out.
-    """
-
-    frame: pd.DataFrame
-    notes: tuple[str, ...] = ()
-
-
 def read_frame(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
-    """The rows of a source as a data frame; see `read_table`.
-
-    Example:
-        >>> read_frame({"age": [31, 42]}).shape
-        (2, 1)
-    """
-    return read_table(source, encoding=encoding, text=text).frame
-
-
-def read_table(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> Table:
-    """The rows of a source, with notes.
+    """Return the rows of a source as a data frame; what may surprise, such as a saved index left out, is logged.
 
     Args:
         source: A frame (returned as it is, not copied), a dict of columns, a list of rows as dicts, or the path of a
@@ -59,23 +35,27 @@ def read_table(source: Source, *, encoding: str | None = None, text: Collection[
         BadTypeError: The source is none of these.
         MissingFileError: No such file.
         BadValueError: The file cannot be read, has no rows, or its columns cannot be told apart.
+
+    Example:
+        >>> read_frame({"age": [31, 42]}).shape
+        (2, 1)
     """
     if isinstance(source, str | Path):
-        table = _read_file(source, encoding, text)
+        frame = _read_file(source, encoding, text)
     elif isinstance(source, pd.DataFrame):
-        table = Table(source)
+        frame = source
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
-        table = Table(_frame_of(source))
+        frame = _frame_of(source)
     else:
         problem = (
             f"the source must be a DataFrame, a dict of columns, a list of dicts or a path, got {type(source).__name__}"
         )
         raise BadTypeError(problem, "Pass one of these")
-    _check_columns(table.frame)
-    if not len(table.frame):
+    _check_columns(frame)
+    if not len(frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
         raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
-    return table
+    return frame
 
 
 def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
@@ -100,22 +80,22 @@ def _check_columns(frame: pd.DataFrame) -> None:
         raise BadValueError("the source has no columns", "Pass data with at least one column")
 
 
-def _read_file(source: str | Path, encoding: str | None, text: Collection[str]) -> Table:
+def _read_file(source: str | Path, encoding: str | None, text: Collection[str]) -> pd.DataFrame:
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(source)):
         raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
     _check_file(path)
     suffix = without_compression(path).suffix.lower()
     if suffix in CSV_SUFFIXES:
-        frame, notes = read_csv(path, encoding=encoding, text=text)
+        frame = read_csv(path, encoding=encoding, text=text)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame, notes = _with_named_index(_read_binary(path))
+        frame = _with_named_index(_read_binary(path))
     else:
         raise _unknown_format(path)
-    frame, index_notes = _without_saved_index(frame)
-    nameless = [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]
-    names_notes = [f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}."] if nameless else []
-    return Table(frame, (*notes, *index_notes, *names_notes))
+    frame = _without_saved_index(frame)
+    if nameless := [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]:
+        logger.info(f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}.")
+    return frame
 
 
 def _unknown_format(path: Path) -> BadValueError:
@@ -139,14 +119,6 @@ def _check_file(path: Path) -> None:
     raise MissingFileError(f"no file {str(path)!r}", remedy)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _read_feather(path: Path) -> pd.DataFrame:
-    return pd.read_feather(path)
-
-
 def _read_json(path: Path) -> pd.DataFrame:
     # Not by pandas, which guesses dates from a column's name and numbers from text.
     text = path.read_text(encoding="utf-8")
@@ -157,10 +129,10 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 
 _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".feather": _read_feather,
-    ".arrow": _read_feather,
+    ".parquet": pd.read_parquet,
+    ".pq": pd.read_parquet,
+    ".feather": pd.read_feather,
+    ".arrow": pd.read_feather,
     ".json": _read_json,
     ".jsonl": _read_json,
 }
@@ -177,26 +149,26 @@ def _read_binary(path: Path) -> pd.DataFrame:
         raise BadValueError(problem, "It may be damaged or of another format; write it anew") from error
 
 
-def _with_named_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """An index that has a name was a column before pandas wrote the file, and is one again."""
+def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn an index that has a name back into the column that it was before pandas wrote the file."""
     names = [name for name in frame.index.names if name is not None]
     if not names:
-        return frame, []
-    return frame.reset_index(names), [
-        f"The file's index is read as a column: {listed([repr(name) for name in names])}."
-    ]
+        return frame
+    logger.info(f"The file's index is read as a column: {listed([repr(name) for name in names])}.")
+    return frame.reset_index(names)
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _without_saved_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Leaves out a first column that is a row number which `to_csv` or R's `write.csv` has saved along."""
+def _without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out a first column that is a row number which `to_csv` or R's `write.csv` has saved along."""
     name = frame.columns[0] if len(frame.columns) > 1 else None
     if not isinstance(name, str) or not re.fullmatch(r"|Unnamed: 0(\.\d+)?", name):
-        return frame, []
+        return frame
     values, rows = frame[name], np.arange(len(frame))
     if not pd.api.types.is_integer_dtype(values) or not any(np.array_equal(values, rows + first) for first in (0, 1)):
-        return frame, []
-    return frame.drop(columns=name), ["The first column has no name and counts the rows: a saved index, left out."]
+        return frame
+    logger.info("The first column has no name and counts the rows: a saved index, left out.")
+    return frame.drop(columns=name)

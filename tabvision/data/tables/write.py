@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -62,19 +63,36 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
         MissingFileError: The folder does not exist.
     """
     path = check_destination(path, overwrite=overwrite)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with written_whole(path) as partial:
         _write(frame, partial, path.suffix.lower(), neutralized=neutralized)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside another to write to; the file replaces the other once the block ends, and an error leaves neither.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with written_whole(folder / "a.txt") as partial:
+        ...     partial.write_text("whole"), (folder / "a.txt").exists()
+        (5, False)
+        >>> [file.name for file in folder.iterdir()]
+        ['a.txt']
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def neutralize(text: pd.Series) -> pd.Series:
+def _neutralize(text: pd.Series) -> pd.Series:
     """Texts with a leading apostrophe where a spreadsheet would run them.
 
     Example:
-        >>> neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
+        >>> _neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
         ["'=1+1", '-5', 'a=b', nan]
     """
     return text.where(~text.str.match(_FORMULA).fillna(False).astype(bool), "'" + text)
@@ -82,7 +100,7 @@ def neutralize(text: pd.Series) -> pd.Series:
 
 def _write(frame: pd.DataFrame, path: Path, suffix: str, *, neutralized: bool) -> None:
     if suffix == ".csv":
-        _write_csv(frame, path, neutralize if neutralized else lambda text: text)
+        _write_csv(frame, path, _neutralize if neutralized else lambda text: text)
     elif suffix in (".parquet", ".pq"):
         frame.to_parquet(path, index=False)
     else:

@@ -48,20 +48,20 @@ class Calibration:
     @classmethod
     @speaking("Calibration")
     def from_dict(cls, data: object, task: Task) -> Calibration:
-        """What `to_dict` wrote, checked against the task.
+        """Return what `to_dict` wrote, checked against the task.
 
         Raises:
             BadValueError: Facts that are missing, unknown, out of range, or too many or few for the task.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-            raise BadValueError(f"unknown facts {unknown}", f"Known are {sorted(known)}")
+            raise BadValueError(f"Calibration has no facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
         _check(found, task)
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
+        """Return the corrections as plain JSON data."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -69,7 +69,7 @@ class Calibration:
         return bool(self.temperatures or self.thresholds or self.half_widths)
 
     def scale(self, logits: Logits) -> Logits:
-        """Logits divided by the temperature; tensors and arrays alike."""
+        """Return logits divided by the temperature; tensors and arrays alike."""
         if not self.temperatures:
             return logits
         values, divisor = cast("Any", logits), cast("Any", self.temperatures)
@@ -77,7 +77,7 @@ class Calibration:
         return cast("Logits", values / (values.new_tensor(divisor) if is_tensor else np.array(divisor)))
 
     def decode(self, task: Task, predictions: NDArray[Any]) -> NDArray[Any]:
-        """What the predictions say, as `task.decode` has it, by the thresholds where there are some."""
+        """Return what the predictions say, as `task.decode` has it, by the thresholds where there are some."""
         if not self.thresholds:
             return task.decode(predictions)
         # as float64: numpy would round a plain float to the predictions' float32, onto the next row's probability
@@ -87,7 +87,7 @@ class Calibration:
         return flags if of_each_label else flags[:, 0].astype(np.int64)
 
     def intervals(self, names: Sequence[str], predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The ends of each interval as named columns; none where there are no intervals.
+        """Return the ends of each interval as named columns; none where there are no intervals.
 
         Args:
             names: What each column's name ends in, one a predicted number.
@@ -101,10 +101,10 @@ class Calibration:
 
 
 def _check(calibration: Calibration, task: Task) -> None:
-    labels = task.num_outputs
-    _check_numbers("temperatures", calibration.temperatures, (0, 1, labels) if task.is_classes else (0,))
-    _check_numbers("thresholds", calibration.thresholds, (0, labels) if hasattr(task, "threshold") else (0,))
-    _check_numbers("half_widths", calibration.half_widths, (0,) if task.is_classes else (0, labels), least=0.0)
+    ways, each = task.calibrated_by, task.num_outputs
+    _check_numbers("temperatures", calibration.temperatures, (0, 1, each) if "temperature" in ways else (0,))
+    _check_numbers("thresholds", calibration.thresholds, (0, each) if "thresholds" in ways else (0,))
+    _check_numbers("half_widths", calibration.half_widths, (0, each) if "intervals" in ways else (0,), least=0.0)
     if any(limit >= 1 for limit in calibration.thresholds):
         raise _wrong(f"thresholds must lie in (0, 1), got {calibration.thresholds}")
     if calibration.coverage is not None and not 0 < calibration.coverage < 1:

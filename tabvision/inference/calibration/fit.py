@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import check_coverage, half_widths
 from tabvision.inference.calibration.facts import Calibration
@@ -21,12 +21,8 @@ from tabvision.inference.calibration.thresholds import METRICS, best_threshold, 
 from tabvision.inference.checkpoint import CALIBRATION, read_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.modules.supervised import CHECKPOINT_KEY
-from tabvision.tasks import Binary, Multilabel, Points, Task
+from tabvision.tasks import Task
 
-if TYPE_CHECKING:
-    pass
-
-WHO = "calibrate"
 BATCH_SIZE = 2048
 COVERAGE = 0.9
 
@@ -66,7 +62,7 @@ class Wanted:
 
 @speaking("calibrate")
 def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], wanted: Wanted) -> Calibrated:
-    """The calibration of logits against the truth.
+    """Calibrate logits against the truth.
 
     Shape:
         - logits: (N, num_outputs) float
@@ -76,11 +72,11 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
     if not len(target):
         raise BadValueError("calibrating needs rows, got none", "Pass rows that training did not see")
     plain = activated(task, logits, Calibration())
-    if not task.is_classes:
+    if "intervals" in task.calibrated_by:
         widths = half_widths(plain, target, wanted.coverage)
         calibration = Calibration(coverage=wanted.coverage, half_widths=widths)
     else:
-        temperatures = fit_temperatures(task, logits, target, per_label=wanted.per_label)
+        temperatures = fit_temperatures(logits, target, per_label=wanted.per_label)
         calibration = Calibration(temperatures=temperatures)
         if wanted.metric is not None:
             limits = _thresholds(activated(task, logits, calibration), target, wanted.metric)
@@ -93,37 +89,32 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
 
 @speaking("calibrate")
 def check_wanted(task: Task, wanted: Wanted) -> None:
-    """Refuses settings out of range, or that the task has no use for."""
+    """Raise if a setting is out of range, or the task has no use for it."""
     check_coverage(wanted.coverage)
-    if isinstance(task, Points):
-        problem = "points have nothing that is calibrated, neither probabilities nor intervals"
-        raise BadValueError(problem, "Ask the checkpoint as it is")
+    if not task.calibrated_by:
+        raise BadValueError(task.uncalibrated, "Ask the checkpoint as it is")
     if wanted.metric is not None:
         check_metric(wanted.metric)
-        if not isinstance(task, Binary | Multilabel):
+        if "thresholds" not in task.calibrated_by:
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
             raise BadValueError(problem, "Leave the metric out")
-    if wanted.per_label and not isinstance(task, Multilabel):
+    if wanted.per_label and "label temperatures" not in task.calibrated_by:
         problem = f"a temperature for each label is for labels, and the target is {task.name}"
         raise BadValueError(problem, "Leave per_label out")
 
 
 def activated(task: Task, logits: NDArray[Any], calibration: Calibration) -> NDArray[Any]:
-    """Predictions from logits, by the calibration's temperature."""
+    """Return predictions from logits, by the calibration's temperature."""
     predictions: NDArray[Any] = task.activate(calibration.scale(torch.from_numpy(logits))).numpy()
     return predictions
 
 
 def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None:
-    """Writes the checkpoint again with the calibration in it."""
+    """Write the checkpoint again with the calibration in it."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with written_whole(out) as partial:
         torch.save(checkpoint, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _thresholds(predictions: NDArray[Any], target: NDArray[Any], metric: str) -> tuple[float, ...]:
@@ -140,8 +131,8 @@ def _measures(
     fitted: Calibration,
     wanted: Wanted,
 ) -> dict[str, float]:
-    """What the calibration is to improve, with the corrections applied."""
-    if not task.is_classes:
+    """Return what the calibration is to improve, with the corrections applied."""
+    if fitted.half_widths:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
         return {"coverage": float(inside.mean())}
     found = {
@@ -154,7 +145,7 @@ def _measures(
 
 
 def _score(decoded: NDArray[Any], target: NDArray[Any], metric: str) -> float:
-    """The metric, averaged over labels."""
+    """Return the metric, averaged over labels."""
     said, truth = decoded.reshape(len(target), -1).astype(bool), target.reshape(len(target), -1).astype(bool)
     counts = [(said & truth), (said & ~truth), (~said & truth), (~said & ~truth)]
     return float(METRICS[metric](*(kind.sum(axis=0).astype(np.float64) for kind in counts)).mean())

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sure as they are right. No torch."""
+"""Calibrate predicted probabilities (temperature scaling). No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabvision.errors import BadValueError
-from tabvision.tasks import Multiclass, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,17 +14,13 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them the rows say nothing, or answers are no better than chance
 NUM_BINS = 15
 _STEPS = 200
-WHO = "calibrate"
 
 
-def fit_temperatures(
-    task: Task, logits: NDArray[Any], target: NDArray[Any], *, per_label: bool = False
-) -> tuple[float, ...]:
-    """The temperature with the least cross-entropy on these rows; logits are divided by it.
+def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: bool = False) -> tuple[float, ...]:
+    """Return the temperature with the least cross-entropy on these rows; logits are divided by it.
 
     Args:
-        task: What the logits mean; they are those of classes.
-        logits: As the network gives them.
+        logits: Of one class among several, or each of a yes of its own.
         target: Class codes, or zeros and ones for labels.
         per_label: For labels, whether each has a temperature of its own.
 
@@ -39,12 +34,11 @@ def fit_temperatures(
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
     Example:
-        >>> from tabvision.tasks import Binary
         >>> logits, target = np.array([[2.0], [2.0], [2.0], [-2.0]]), np.array([1, 1, 0, 0])
-        >>> round(fit_temperatures(Binary(), logits, target)[0], 9)  # three of four are right: 2 / log(3)
+        >>> round(fit_temperatures(logits, target)[0], 9)  # three of four are right: 2 / log(3)
         1.820478453
     """
-    if isinstance(task, Multiclass):
+    if target.ndim == 1 and logits.shape[1] > 1:
         return (_fit(logits, target),)
     flags = target.reshape(logits.shape).astype(np.int64)  # two classes, or labels: logits of "yes"
     if per_label:
@@ -53,7 +47,7 @@ def fit_temperatures(
 
 
 def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], num_bins: int = NUM_BINS) -> float:
-    """The average gap between how sure and how right answers are, over bins of equally sure answers.
+    """Return the average gap between how sure and how right answers are, over bins of equally sure answers.
 
     Several classes: the probability of the class that is answered, and how often it is right. Yes or no, and labels: the
     probability of "yes", and how often it is so.
@@ -83,7 +77,7 @@ def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], 
 
 
 def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
-    """The mean negative logarithm of the probability that the truth was given.
+    """Return the mean negative logarithm of the probability that the truth was given.
 
     Example:
         >>> bool(cross_entropy(np.array([[0.5, 0.5]]), np.array([1])) == np.log(2))
@@ -121,7 +115,7 @@ def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
 
 
 def _slope(values: NDArray[np.float64], inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean cross-entropy by the inverse temperature."""
+    """Return the first and second derivative of the mean cross-entropy by the inverse temperature."""
     scaled = inverse * values
     chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tabvision.data.images import cache as image_cache
-from tabvision.data.images.cache import ENTRY, FolderCache, MemoryCache, PictureCache, make_cache
+from tabvision.data.images.cache import ENTRY, PictureCache, _FolderCache, _MemoryCache, make_cache
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadTypeError, BadValueError
 from tests.data.pictures import pixels
@@ -17,13 +18,13 @@ from tests.data.pictures import pixels
 PRESIZE = Presize((16, 16), "crop", 1.15)
 
 
-def folder_cache(folder: Path) -> FolderCache:
-    return FolderCache(folder, "train-key", num_rows=5, slot_bytes=4000)
+def folder_cache(folder: Path) -> _FolderCache:
+    return _FolderCache(folder, "train-key", num_rows=5, slot_bytes=4000)
 
 
 @pytest.fixture(params=["memory", "folder"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> PictureCache:
-    return MemoryCache(10**6) if request.param == "memory" else folder_cache(tmp_path)
+    return _MemoryCache(10**6) if request.param == "memory" else folder_cache(tmp_path)
 
 
 def test_what_was_put_is_there(cache: PictureCache) -> None:
@@ -82,12 +83,12 @@ def test_other_settings_have_files_of_their_own(tmp_path: Path) -> None:
     cache = folder_cache(tmp_path)
     cache.put(0, 5, pixels())
 
-    assert FolderCache(tmp_path, "train-other", num_rows=5, slot_bytes=4000).get(0, 5) is None
-    assert FolderCache(tmp_path, "train-key", num_rows=6, slot_bytes=4000).get(0, 5) is None
+    assert _FolderCache(tmp_path, "train-other", num_rows=5, slot_bytes=4000).get(0, 5) is None
+    assert _FolderCache(tmp_path, "train-key", num_rows=6, slot_bytes=4000).get(0, 5) is None
 
 
 def test_what_does_not_fit_is_not_kept(tmp_path: Path) -> None:
-    memory, folder = MemoryCache(2 * pixels().nbytes), folder_cache(tmp_path)
+    memory, folder = _MemoryCache(2 * pixels().nbytes), folder_cache(tmp_path)
     for row in range(3):
         memory.put(row, 1, pixels())
     folder.put(0, 1, pixels(90, 90))
@@ -96,21 +97,21 @@ def test_what_does_not_fit_is_not_kept(tmp_path: Path) -> None:
     assert folder.get(0, 1) is None
 
 
-def test_a_full_disk_ends_the_keeping_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_ends_the_keeping_not_the_run(tmp_path: Path) -> None:
     cache = folder_cache(tmp_path)
-    monkeypatch.setattr(os, "pwrite", full)
+    cache._pixels.close()
+    cache._pixels = FileIO("/dev/full", "r+")
 
     cache.put(0, 5, pixels())
 
     assert cache.get(0, 5) is None
     assert cache.problem.endswith("takes no more: No space left on device")
+    cache._pixels.close()
 
 
 def test_the_files_are_sparse(tmp_path: Path) -> None:
-    cache = FolderCache(tmp_path, "key", num_rows=100_000, slot_bytes=400_000)
+    cache = _FolderCache(tmp_path, "key", num_rows=100_000, slot_bytes=400_000)
 
     assert (cache.folder / "pixels.bin").stat().st_blocks * 512 < 10**6
 
@@ -118,14 +119,20 @@ def test_the_files_are_sparse(tmp_path: Path) -> None:
 def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_cache, "AUTO_BYTES", 10**6)
 
-    assert isinstance(make_cache("auto", PRESIZE, 300, num_slots=300, part="train"), MemoryCache)
+    assert isinstance(make_cache("auto", PRESIZE, 300, num_slots=300, part="train"), _MemoryCache)
     assert make_cache("auto", PRESIZE, 3000, num_slots=3000, part="train") is None
-    assert isinstance(make_cache("memory", PRESIZE, 3000, num_slots=3000, part="train"), MemoryCache)
+    assert isinstance(make_cache("memory", PRESIZE, 3000, num_slots=3000, part="train"), _MemoryCache)
     assert make_cache(None, PRESIZE, 1, num_slots=1, part="train") is None
 
 
 def test_a_container_may_have_less_memory_than_the_machine() -> None:
-    assert 0 < image_cache.total_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < image_cache._total_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_system_that_does_not_tell_its_memory_is_taken_to_have_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+
+    assert 0 < image_cache._total_memory() <= 4 * image_cache.AUTO_BYTES
 
 
 def test_a_wish_that_is_none_is_a_sentence(tmp_path: Path) -> None:

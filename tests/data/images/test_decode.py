@@ -13,13 +13,12 @@ from PIL import Image, ImageOps
 from tabvision.data.images import decode
 from tabvision.data.images.decode import (
     ArrayPicture,
-    JpegPicture,
-    PilPicture,
     UnreadableImageError,
+    _JpegPicture,
+    _PilPicture,
     open_picture,
-    read_picture,
 )
-from tests.data.pictures import encoded, pixels
+from tests.data.pictures import encoded, pixels, read_picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 decoders = pytest.mark.parametrize("decoder", ["simplejpeg", "opencv"])
@@ -66,7 +65,7 @@ def test_a_turned_picture_stands_upright(
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_stored_pixels_say_where_the_upright_ones_are(orientation: int) -> None:
     data = encoded(pixels(), orientation=orientation)
-    upright, (stored, place) = read_picture(data), open_picture(data).decode()
+    upright, (stored, place) = by_pil(data), open_picture(data).decode()
 
     for y, x in np.ndindex(*upright.shape[:2]):
         across, down, _ = place @ [x, y, 1]
@@ -123,8 +122,8 @@ def test_a_mask_is_black_and_white() -> None:
 
 
 def test_each_kind_of_source_has_its_picture() -> None:
-    assert isinstance(open_picture(encoded(pixels())), JpegPicture)
-    assert isinstance(open_picture(encoded(pixels(), "PNG")), PilPicture)
+    assert isinstance(open_picture(encoded(pixels())), _JpegPicture)
+    assert isinstance(open_picture(encoded(pixels(), "PNG")), _PilPicture)
     assert isinstance(open_picture(pixels()), ArrayPicture)
 
 

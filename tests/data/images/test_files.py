@@ -103,7 +103,7 @@ def test_a_path_that_is_too_long_does_not_exist() -> None:
 
 
 def test_listed_paths_that_are_not_utf_8_are_a_sentence() -> None:
-    with pytest.raises(BadValueError, match=r"demo: the list holds 1 path .* as UTF-8: 'caf\\udce9.jpg'. Rename"):
+    with pytest.raises(BadValueError, match=r"the list holds 1 path .* as UTF-8: 'caf\\udce9.jpg'. Rename"):
         picture_table(["cat.jpg", "caf\udce9.jpg"])
 
 

@@ -9,6 +9,7 @@ import torch
 
 from tabvision.batch import Batch
 from tabvision.data.images.base import finished, moved
+from tabvision.errors import BadTypeError
 
 
 def batch_of(**others: Any) -> Batch:
@@ -58,6 +59,30 @@ def test_noise_covers_the_box_of_its_row_alone() -> None:
 
     assert changed[0, :, 1:4, 2:5].all()
     assert int(changed.sum()) == 27
+
+
+def test_an_own_augmentation_gets_bytes_and_the_numbers_of_each_row() -> None:
+    numbers = torch.rand(2, 16)
+    batch = batch_of(own=numbers, matrix=torch.eye(3).repeat(2, 1, 1), size=torch.tensor([6, 6]))
+
+    def invert(images: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        assert images.dtype == torch.uint8
+        assert (images.int() - batch["image"].int()).abs().max() <= 1
+        assert given is numbers
+        return 255 - images
+
+    found = finished(batch, (), (), invert)
+
+    expected = finished(batch_of(image=255 - batch["image"]), (), ())["image"]
+    torch.testing.assert_close(found["image"], expected, atol=0.02, rtol=0)
+    assert found.keys() == {"image", "index"}
+
+
+def test_an_own_augmentation_that_returns_something_else_is_refused() -> None:
+    wrongs: list[Any] = [lambda images, _: images.float(), lambda images, _: images[:1], lambda *_: None]
+    for wrong in wrongs:
+        with pytest.raises(BadTypeError, match=r"your augmentation must return uint8 images of shape \(2, 3, 6, 6\)"):
+            finished(batch_of(own=torch.rand(2, 16)), (), (), wrong)
 
 
 def test_what_the_processor_looks_at_stays_there() -> None:

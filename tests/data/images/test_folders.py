@@ -20,7 +20,7 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def test_a_folder_is_a_class_at_any_depth(tmp_path: Path) -> None:
+def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path, "dog/b.JPG", "dog/a.png", "cat/2020/x.webp", "cat/.hidden.jpg", "cat/notes.txt", "loose.jpg")
 
     table = class_folders(root)
@@ -28,18 +28,20 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path) -> None:
     assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
     assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
     assert table.part is None
-    assert table.notes == ("1 file of other kinds left out.", "1 picture beside the class folders left out.")
+    assert caplog.messages == ["1 file of other kinds left out.", "1 picture beside the class folders left out."]
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "Validation"])
-def test_folders_named_for_parts_divide_the_pictures(tmp_path: Path, name: str) -> None:
+def test_folders_named_for_parts_divide_the_pictures(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "labels/x.jpg")
 
     table = class_folders(root)
 
     found = dict(zip(table.frame["image"].str[-5].tolist(), table.part.tolist(), strict=True))  # type: ignore[union-attr]
     assert found == {"1": TRAIN, "2": TRAIN, "3": VALIDATION, "4": TEST}
-    assert f"Folders beside the parts, left out: '{root}/labels'." in table.notes
+    assert f"Folders beside the parts, left out: '{root}/labels'." in caplog.messages
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -72,10 +74,12 @@ def test_a_link_from_a_class_up_to_the_top_brings_no_pictures_of_other_classes(t
     assert class_folders(root).frame["label"].tolist() == ["a", "b"]
 
 
-def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
+def test_folders_without_a_picture_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/readme.txt")
 
-    assert f"Folders without a picture, left out: '{root}/c'." in class_folders(root).notes
+    class_folders(root)
+
+    assert f"Folders without a picture, left out: '{root}/c'." in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_folders_without_a_picture_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
-    with pytest.raises(BadValueError, match=f"demo: .*{sentence}"):
+    with pytest.raises(BadValueError, match=f".*{sentence}"):
         class_folders(touch(tmp_path, *names))
 
 
@@ -127,7 +131,7 @@ def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, se
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
 
-    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+    with pytest.raises(BadValueError, match=f"{sentence}"):
         class_folders(root)
-    with pytest.raises(BadValueError, match=f"demo: {sentence}"):
+    with pytest.raises(BadValueError, match=f"{sentence}"):
         all_pictures(root)

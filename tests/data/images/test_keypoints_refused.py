@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from tabvision.data import TabularDataModule
-from tabvision.data.images.keypoints import points_in_view, read_points
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
+from tabvision.tasks import Points
+from tabvision.tasks.points import read_points
 from tests.data.spots import COLUMNS, make, spotted
 
 
@@ -25,7 +26,7 @@ def test_a_point_has_both_coordinates_or_none() -> None:
 def test_points_that_were_cut_are_no_numbers() -> None:
     view = np.diag([10.0, 10.0, 1.0])[None]
 
-    found = points_in_view(np.array([[9.0, 0.0, 11.0, 0.0]]), view, cut=True)
+    found = Points().to_view(np.array([[9.0, 0.0, 11.0, 0.0]]), view, cut=True)
 
     assert found[0, :2].tolist() == pytest.approx([0.9, 0.0])
     assert np.isnan(found[0, 2:]).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabvision.data.images.files import PictureTable
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts
 from tabvision.data.splits.given import IndexSplit
@@ -21,35 +22,37 @@ def test_classes_are_counted_most_frequent_first() -> None:
     assert class_counts(np.array([[0.5]]), Target(columns=("x",), task=Regression())) == ""
 
 
-def test_rows_with_a_label_of_their_own_train() -> None:
+def test_rows_with_a_label_of_their_own_train(caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"tags": ["a", "b", "a c", "a b", "d"]})
     parts = Parts(np.array([0, 1]), np.array([2, 3, 4]), np.array([], dtype=np.int64))
 
-    found, notes = with_every_label(parts, frame, "tags", " ")
+    found = with_every_label(parts, frame, "tags", " ")
 
     assert (found.train.tolist(), found.validation.tolist()) == ([0, 1, 2, 4], [3])
-    assert notes == ("2 rows drawn for validation instead used for training, which else lacks some labels.",)
-    assert with_every_label(found, frame, "tags", " ") == (found, ())
+    assert caplog.messages == ["2 rows drawn for validation instead used for training, which else lacks some labels."]
+    assert with_every_label(found, frame, "tags", " ") is found
 
 
 def test_folders_and_a_share_divide_the_rows() -> None:
     frame = pd.DataFrame({"x": range(12)})
     part = np.array([TRAIN] * 8 + [TEST] * 4, dtype=np.int8)
 
-    parts = divide(frame, part, np.arange(12), None, 0.25, seed=0)
+    parts = divide(PictureTable(frame, part=part), np.arange(12), 12, None, 0.25, seed=0)
 
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [6, 2, 4]
     assert parts.test.tolist() == [8, 9, 10, 11]
     part[0] = VALIDATION
-    assert divide(frame, part, np.arange(12), None, 0.25, seed=0).validation.tolist() == [0]
+    table = PictureTable(frame, part=part)
+    assert divide(table, np.arange(12), 12, None, 0.25, seed=0).validation.tolist() == [0]
 
 
-def test_row_numbers_are_those_of_the_source_where_rows_are_left_out() -> None:
-    frame = pd.DataFrame({"x": range(6)})
+def test_a_split_by_row_number_means_the_source_where_rows_are_left_out() -> None:
+    left = np.array([1, 2, 4, 5])
+    table = PictureTable(pd.DataFrame({"x": range(6)})).taken(left)
 
-    parts = divide(frame, None, np.array([1, 2, 4, 5]), None, IndexSplit([0, 4]), seed=0)
+    parts = divide(table, left, 6, None, IndexSplit([0, 4]), seed=0)
 
-    assert (parts.train.tolist(), parts.validation.tolist()) == ([1, 2, 5], [4])
+    assert (left[parts.train].tolist(), left[parts.validation].tolist()) == ([1, 2, 5], [4])
 
 
 def test_a_target_may_come_from_folders() -> None:

@@ -181,3 +181,52 @@ def test_pictures_come_in_the_precision_of_the_trainer(
     assert {batch["image"].dtype for batch in net.seen} == {net.layer.weight.dtype}
     assert net.layer.weight.dtype != torch.float32
     assert all(batch["image"].is_contiguous(memory_format=torch.channels_last) for batch in net.seen)
+
+
+def darkened(images: Tensor, numbers: Tensor) -> Tensor:
+    """An augmentation of a user: each picture darker by its own first number."""
+    return (images * numbers[:, :1, None, None]).to(torch.uint8)
+
+
+def seen_by(net: Net) -> list[dict[int, Tensor]]:
+    """What a module saw of each row, in each of two epochs."""
+    half = len(net.seen) // 2
+    return [
+        {int(row): image for batch in part for row, image in zip(batch["index"], batch["image"], strict=True)}
+        for part in (net.seen[:half], net.seen[half:])
+    ]
+
+
+@pytest.mark.parametrize("device_augment", [False, True])
+def test_an_own_augmentation_varies_training_by_row_and_epoch_and_leaves_evaluation(
+    photos: Path, device_augment: bool, quick_trainer: MakeTrainer
+) -> None:
+    nets = {"by fours": Net(), "by fives": Net(), "plain": Net()}
+    for name, net in nets.items():
+        settings: dict[str, Any] = {
+            "augment": "none" if name == "plain" else darkened,
+            "device_augment": device_augment,
+        }
+        data = make(photos, batch_size=5 if name == "by fives" else 4, split=0.25, **settings)
+        quick_trainer(max_epochs=2, num_sanity_val_steps=0).fit(net, data)
+    train, val = (data.parts[part].rows.tolist() for part in ("train", "val"))
+
+    (first, later), fives, (plain, _) = map(seen_by, nets.values())
+    assert all(torch.equal(first[row], fives[0][row]) for row in (*train, *val))  # whatever the batch
+    assert all(torch.equal(first[row], plain[row]) for row in val)
+    assert not any(torch.equal(first[row], plain[row]) or torch.equal(first[row], later[row]) for row in train)
+
+
+def test_shown_pictures_are_varied_by_an_own_augmentation_as_well(photos: Path) -> None:
+    black = make(photos, augment=lambda images, _: torch.zeros_like(images)).show_batch(2)
+
+    assert not any(picture.any() for picture, _ in black)
+
+
+def test_a_checkpoint_names_an_own_augmentation_and_does_not_hold_it(photos: Path) -> None:
+    facts = make(photos, augment=darkened).checkpoint_facts()
+
+    assert facts == {
+        "augment": make(photos, augment="none").checkpoint_facts()["augment"],
+        "own_augmentation": "darkened",
+    }

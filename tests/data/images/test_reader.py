@@ -13,19 +13,21 @@ from PIL import Image as PilImage
 from typing_extensions import override
 
 from tabvision.data.images.decode import open_picture
-from tabvision.data.images.reader import BatchReader, PictureReader, Read, check_workers, single_threaded_cv2
+from tabvision.data.images.reader import BatchReader, Read, check_workers, single_threaded_cv2
 from tabvision.data.images.stores import Opened, PictureStore, SourceStore
 from tabvision.data.images.views import EvaluationView
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.schema import Image
 from tests.data.pictures import encoded, pixels
 
-IMAGE = Image(size=(16, 16))
+VIEW = EvaluationView((16, 16), "crop")
 SOURCES: list[Any] = [encoded(pixels(seed=seed)) for seed in range(50)]
 
 
 def read(num_workers: int, sources: list[Any], batch_size: int = 20) -> list[Read]:
-    return list(PictureReader(IMAGE, batch_size=batch_size, num_workers=num_workers).batches(sources))
+    reader = BatchReader(SourceStore(sources), VIEW, num_workers=num_workers)
+    return list(
+        reader.read_all(np.array_split(np.arange(len(sources)), range(batch_size, len(sources), batch_size)), 0)
+    )
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 7])

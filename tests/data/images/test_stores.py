@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.images.cache import FolderCache, MemoryCache, PictureCache
+from tabvision.data.images.cache import PictureCache, _FolderCache, _MemoryCache
 from tabvision.data.images.decode import Picture, UnreadableImageError
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.stores import BadFiles, FileStore
@@ -22,7 +22,7 @@ PRESIZE = Presize((10, 10), "crop", 1.1)
 
 @pytest.mark.parametrize("kind", ["memory", "folder"])
 def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, kind: str) -> None:
-    cache: PictureCache = MemoryCache(10**6) if kind == "memory" else FolderCache(tmp_path / "cache", "k", 2, 9999)
+    cache: PictureCache = _MemoryCache(10**6) if kind == "memory" else _FolderCache(tmp_path / "cache", "k", 2, 9999)
     (tmp_path / "a.png").write_bytes(encoded(pixels(40, 50), "PNG"))
     store = FileStore(PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]})), BadFiles(0), PRESIZE, cache)
 
@@ -38,7 +38,7 @@ def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, ki
 def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
     table = PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]}))
 
-    for cache in (None, FolderCache(tmp_path / "cache", "k", 2, 9999)):
+    for cache in (None, _FolderCache(tmp_path / "cache", "k", 2, 9999)):
         (found,) = FileStore(table, BadFiles(0), PRESIZE, cache).open_all(np.array([0]))
         assert isinstance(found, UnreadableImageError)
 

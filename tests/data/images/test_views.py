@@ -10,9 +10,9 @@ from PIL import Image
 from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
-from tabvision.data.images.decode import ArrayPicture, JpegPicture, Stored, open_picture, read_picture
+from tabvision.data.images.decode import ArrayPicture, Stored, _JpegPicture, open_picture
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, draw
-from tests.data.pictures import encoded, pixels
+from tests.data.pictures import encoded, pixels, read_picture
 
 ROWS = np.array([3, 8], dtype=np.int64)
 
@@ -63,13 +63,13 @@ def test_a_jpeg_is_decoded_at_the_size_that_is_needed_and_no_smaller(
     source: tuple[int, int], size: int, shrink: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    decode = JpegPicture.decode
+    decode = _JpegPicture.decode
 
-    def note(self: JpegPicture, shrink: int = 1) -> Stored:
+    def note(self: _JpegPicture, shrink: int = 1) -> Stored:
         asked.append(shrink)
         return decode(self, shrink)
 
-    monkeypatch.setattr(JpegPicture, "decode", note)
+    monkeypatch.setattr(_JpegPicture, "decode", note)
     matrix = geometry.evaluation_matrices("crop", np.array([source]), (size, size))[0]
 
     draw(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))

@@ -12,7 +12,7 @@ from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Multiclass, Regression
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
 def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
@@ -189,22 +189,30 @@ def test_negatives_are_no_training_pairs_and_change_from_epoch_to_epoch() -> Non
     assert torch.equal(again["categorical"], epochs[0]["categorical"])
 
 
-def test_validation_negatives_never_change_and_are_rows_of_the_frame() -> None:
+def test_validation_negatives_never_change_and_stand_against_rows_of_the_source() -> None:
     frame = made_ratings()
     data = ratings_data(frame, rating=None, negatives=2)
     part = data.parts["val"]
 
     loader: Any = data.val_dataloader()
     first, second = (next(iter(loader)) for _ in range(2))
-    rows = data.frame.iloc[first["index"].numpy()]
 
     assert torch.equal(first["categorical"], second["categorical"])
-    assert len(part.rows) == 3 * round(0.2 * len(frame))
-    assert (rows["interaction"] == np.where(first["target"] == 1, "yes", "no")).all()
-    items = np.array(data.schema.categorical[1].vocabulary)
-    assert items[first["categorical"][:, 1] - 1].tolist() == rows["film"].tolist()
-    drawn = rows[rows["interaction"] == "no"].merge(frame, on=["who", "film"])
-    assert drawn.empty
+    assert len(first["target"]) == 3 * len(part.rows) == 3 * round(0.2 * len(frame))
+    rows = frame.iloc[first["index"].numpy()]
+    assert (rows["who"] == np.array(data.schema.categorical[0].vocabulary)[first["categorical"][:, 0] - 1]).all()
+    items = np.array(data.schema.categorical[1].vocabulary)[first["categorical"][:, 1] - 1]
+    drawn = pd.DataFrame({"who": rows["who"].to_numpy(), "film": items})[(first["target"] == 0).numpy()]
+    assert len(drawn) == 2 * len(part.rows)
+    assert drawn.merge(frame, on=["who", "film"]).empty
+
+
+def test_rows_to_predict_are_those_of_the_source_alone() -> None:
+    data = ratings_data(rating=None)
+
+    index = torch.cat([batch["index"] for batch in data.predict_dataloader()])
+
+    assert index.tolist() == data.parts["val"].rows.tolist()
 
 
 def test_held_out_pairs_without_ratings_are_the_taken_ones() -> None:
@@ -227,7 +235,7 @@ def test_repeated_pairs_are_refused_or_decided_upon(capsys: pytest.CaptureFixtur
     last = ratings_data(twice, duplicates="last", split=None, verbose=True)
 
     assert len(last.parts["train"].rows) == len(frame)
-    assert not set(last.parts["train"].rows.tolist()) & {0, 1, 2}
+    assert not set(rows_of(last)) & {0, 1, 2}
     assert "3 rows left out for a later one of the same user and item." in capsys.readouterr().out
     assert len(ratings_data(twice, duplicates="keep", split=None).parts["train"].rows) == len(twice)
 
@@ -238,8 +246,8 @@ def test_the_last_of_a_repeated_pair_is_the_latest_in_time() -> None:
 
     data = ratings_data(twice, duplicates="last", timestamp="when", split=None)
 
-    assert 0 in data.parts["train"].rows
-    assert len(frame) not in data.parts["train"].rows
+    assert 0 in rows_of(data)
+    assert len(frame) not in rows_of(data)
 
 
 def test_ratings_outside_the_range_are_refused_in_training_and_said_elsewhere(

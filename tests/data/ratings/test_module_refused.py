@@ -8,7 +8,7 @@ import pytest
 
 from tabvision.data.ratings.rows import with_whole_ids
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
 @pytest.mark.parametrize("split", ["time", "last"])
@@ -141,9 +141,5 @@ def test_roles_that_make_no_sense_are_refused(settings: dict[str, Any], error: t
 def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"there is no val part, only train\. Pass split="):
         ratings_data(split=None).held_out_pairs()
-    with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Name another part"):
+    with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Pass test= a table or file"):
         ratings_data().held_out_pairs("test")
-
-
-def rows_of(data: Any) -> set[int]:
-    return {row for part in data.parts.values() for row in part.rows.tolist()}

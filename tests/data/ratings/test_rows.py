@@ -8,20 +8,20 @@ from tabvision.data.ratings.rows import complete_rows, with_whole_ids, without_d
 from tabvision.errors import BadTypeError, BadValueError
 
 
-def test_whole_floats_with_gaps_become_whole_numbers_with_gaps() -> None:
-    frame, notes = with_whole_ids(pd.DataFrame({"who": [1.0, np.nan]}), ["who"])
+def test_whole_floats_with_gaps_become_whole_numbers_with_gaps(caplog: pytest.LogCaptureFixture) -> None:
+    frame = with_whole_ids(pd.DataFrame({"who": [1.0, np.nan]}), ["who"])
 
     assert frame["who"].tolist() == [1, pd.NA]
-    assert len(notes) == 1
+    assert caplog.messages == ["Column 'who' holds floats that are all whole: taken as whole numbers."]
 
 
-def test_texts_and_whole_numbers_stay_as_they_are() -> None:
+def test_texts_and_whole_numbers_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
     given = pd.DataFrame({"who": ["a", "b"], "film": [1, 2]})
 
-    frame, notes = with_whole_ids(given, ["who", "film"])
+    frame = with_whole_ids(given, ["who", "film"])
 
     assert frame is given
-    assert notes == []
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("wrong", [0.5, np.inf])
@@ -38,7 +38,7 @@ def test_a_column_of_gaps_leaves_nothing() -> None:
 def test_the_order_given_decides_which_row_of_a_pair_is_the_last() -> None:
     frame = pd.DataFrame({"who": [1, 1], "film": [1, 1]})
 
-    rows, _ = without_duplicates(frame, np.array([1, 0]), ["who", "film"], "last")
+    rows = without_duplicates(frame, np.array([1, 0]), ["who", "film"], "last")
 
     assert rows.tolist() == [0]
 

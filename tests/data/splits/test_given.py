@@ -103,7 +103,7 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
 
 def test_a_source_that_lacks_a_column_is_refused() -> None:
     with pytest.raises(
-        MissingColumnsError, match=r"here: the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
+        MissingColumnsError, match=r"the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
     ):
         SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.tables.delimited import find_delimiter, read_csv, with_decimal_commas
+from tabvision.data.tables.delimited import _find_delimiter, _with_decimal_commas, read_csv
 from tabvision.errors import BadValueError
 
 
 def read(tmp_path: Path, content: bytes | str, name: str = "a.csv", encoding: str | None = None) -> pd.DataFrame:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_csv(tmp_path / name, encoding=encoding)[0]
+    return read_csv(tmp_path / name, encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_the_delimiter_is_found_in_the_header(delimiter: str, name: str, tmp_pat
     assert list(read(tmp_path, text, name)) == [f"height{delimiter} cm", "age"]
 
 
-def test_an_unusual_delimiter_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("a;b\n1;2\n")
+def test_an_unusual_delimiter_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(tmp_path, "a;b\n1;2\n")
 
-    assert read_csv(tmp_path / "a.csv", encoding=None)[1] == ["a.csv is read with ';' between fields."]
+    assert caplog.messages == ["a.csv is read with ';' between fields."]
 
 
 def test_equal_numbers_of_two_delimiters_mean_the_usual_one() -> None:
-    assert find_delimiter("a,b;c") == ","
-    assert find_delimiter("a,b\tc", preferred="\t") == "\t"
+    assert _find_delimiter("a,b;c") == ","
+    assert _find_delimiter("a,b\tc", preferred="\t") == "\t"
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
@@ -95,7 +95,7 @@ def test_compressed_text_is_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.csv{suffix}"
     pd.DataFrame({"a": [1, 2], "b": [3.0, np.nan]}).to_csv(path, index=False)
 
-    assert read_csv(path, encoding=None)[0].shape == (2, 2)
+    assert read_csv(path, encoding=None).shape == (2, 2)
 
 
 def test_fields_that_are_empty_at_the_end_of_a_row_are_missing_values(tmp_path: Path) -> None:
@@ -160,15 +160,15 @@ def test_an_archive_of_two_files_is_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "a.csv.zip", encoding=None)
 
 
-def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("size;weight;name;count\n1,5;-20,125;1,5 m;1\n2;;x;2\n")
-
-    frame, notes = read_csv(tmp_path / "a.csv", encoding=None)
+def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = read(tmp_path, "size;weight;name;count\n1,5;-20,125;1,5 m;1\n2;;x;2\n")
 
     assert frame["size"].tolist() == [1.5, 2.0]
     np.testing.assert_array_equal(frame["weight"], [-20.125, np.nan])
     assert frame["name"].tolist() == ["1,5 m", "x"]
-    assert notes[1] == "Read with a decimal comma: 'size', 'weight'."
+    assert caplog.messages[1] == "Read with a decimal comma: 'size', 'weight'."
 
 
 @pytest.mark.parametrize(
@@ -179,26 +179,24 @@ def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(tmp_path:
 def test_a_comma_that_may_mean_something_else_stays_text(values: list[str]) -> None:
     frame = pd.DataFrame({"x": pd.Series(values, dtype="str")})
 
-    assert with_decimal_commas(frame)[0] is frame
+    assert _with_decimal_commas(frame) is frame
 
 
 def test_one_column_settles_what_a_comma_before_three_digits_means() -> None:
     frame = pd.DataFrame({"x": ["1,234"], "y": ["0,5"]}, dtype="str")
 
-    assert with_decimal_commas(frame)[0].to_numpy().tolist() == [[1.234, 0.5]]
+    assert _with_decimal_commas(frame).to_numpy().tolist() == [[1.234, 0.5]]
 
 
 def test_a_comma_within_quotes_of_a_comma_separated_file_stays_text(tmp_path: Path) -> None:
     assert read(tmp_path, 'a,b\n"1,5",2\n')["a"].tolist() == ["1,5"]
 
 
-def test_spaces_around_names_are_left_out_and_said(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("job, age ,\ncook, 41,1\n")
-
-    frame, notes = read_csv(tmp_path / "a.csv", encoding=None)
+def test_spaces_around_names_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = read(tmp_path, "job, age ,\ncook, 41,1\n")
 
     assert list(frame) == ["job", "age", "Unnamed: 2"]
-    assert notes == ["Spaces left out around 1 column name: ' age '."]
+    assert caplog.messages == ["Spaces left out around 1 column name: ' age '."]
 
 
 def test_names_that_spaces_alone_tell_apart_are_refused(tmp_path: Path) -> None:

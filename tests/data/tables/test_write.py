@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data.tables.read import read_frame
-from tabvision.data.tables.write import check_destination, neutralize, write_frame
+from tabvision.data.tables.write import _neutralize, check_destination, write_frame
 from tabvision.errors import BadValueError, MissingFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
@@ -33,12 +33,12 @@ def test_plain_text_is_written_without_quotes(tmp_path: Path) -> None:
     ["=1+1", "+SUM(A1)", "-A1", "-", "@x", "\tx", "\rx", "--1", "+1+1", "\n=1", "\uff1d1+1", "=cmd|' /C calc'!A0"],
 )
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    assert neutralize(pd.Series([text])).tolist() == ["'" + text]
+    assert _neutralize(pd.Series([text])).tolist() == ["'" + text]
 
 
 @pytest.mark.parametrize("text", ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y"])
 def test_other_texts_stay(text: str) -> None:
-    assert neutralize(pd.Series([text])).tolist() == [text]
+    assert _neutralize(pd.Series([text])).tolist() == [text]
 
 
 def test_categories_and_column_names_are_neutralized_and_numbers_are_not(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_file_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("mine")
 
-    with pytest.raises(BadValueError, match=r"here: '.*a\.csv' is a file already\. Choose another name"):
+    with pytest.raises(BadValueError, match=r"'.*a\.csv' is a file already\. Choose another name"):
         write_frame(FRAME, path)
     assert path.read_text() == "mine"
 

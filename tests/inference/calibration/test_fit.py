@@ -27,7 +27,7 @@ FRAME = make_frame(300, seed=9)
 def logits_of(path: Path, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
     """What the module says of rows before it is calibrated."""
     predictor = Predictor(path)
-    return predictor._over(predictor._ask(frame), 2048, lambda logits: logits)
+    return predictor._over(predictor.read(frame), None, lambda logits: logits)
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_columns"])
@@ -38,7 +38,7 @@ def test_the_temperature_is_that_of_the_modules_own_logits(target: str, tmp_path
 
     logits = logits_of(path, FRAME)
     truth = encode_target(FRAME, module.schema.target)
-    assert fitted.calibration.temperatures == fit_temperatures(module.task, logits, truth)
+    assert fitted.calibration.temperatures == fit_temperatures(logits, truth)
     assert fitted.num_rows == 300
     assert fitted.after["cross_entropy"] < fitted.before["cross_entropy"]
     opened = open_checkpoint(tmp_path / "new.ckpt")

@@ -43,7 +43,7 @@ def test_several_classes_agree_with_scipy(factor: float) -> None:
     logits, codes = over_sure(400, 4, factor)
     task = Multiclass(4)
 
-    (temperature,) = fit_temperatures(task, logits, codes)
+    (temperature,) = fit_temperatures(logits, codes)
 
     assert temperature == pytest.approx(scipy_temperature(task, logits, codes), rel=1e-5)
     assert temperature == pytest.approx(factor, rel=0.25)
@@ -55,7 +55,7 @@ def test_two_classes_agree_with_scipy(factor: float) -> None:
     target = flags_of(plain)[:, 0]
     logits = (plain * factor).astype(np.float32)
 
-    (temperature,) = fit_temperatures(Binary(), logits, target)
+    (temperature,) = fit_temperatures(logits, target)
 
     assert temperature == pytest.approx(scipy_temperature(Binary(), logits, target), rel=1e-5)
 
@@ -64,7 +64,7 @@ def test_two_classes_have_the_closed_form_where_all_are_equally_sure() -> None:
     """Sure by z and right in a share p: the best temperature is z / log(p / (1 - p))."""
     logits, target = np.array([[3.0]] * 10), np.array([1] * 8 + [0] * 2)
 
-    assert fit_temperatures(Binary(), logits, target)[0] == pytest.approx(3.0 / np.log(0.8 / 0.2), rel=1e-12)
+    assert fit_temperatures(logits, target)[0] == pytest.approx(3.0 / np.log(0.8 / 0.2), rel=1e-12)
 
 
 def test_labels_share_a_temperature_or_have_one_each() -> None:
@@ -73,7 +73,7 @@ def test_labels_share_a_temperature_or_have_one_each() -> None:
     logits = (plain * np.array([0.5, 1.0, 3.0])).astype(np.float32)
     task = Multilabel(3)
 
-    shared, each = fit_temperatures(task, logits, target), fit_temperatures(task, logits, target, per_label=True)
+    shared, each = fit_temperatures(logits, target), fit_temperatures(logits, target, per_label=True)
 
     assert len(shared) == 1
     assert shared[0] == pytest.approx(scipy_temperature(task, logits, target), rel=1e-5)
@@ -84,7 +84,7 @@ def test_labels_share_a_temperature_or_have_one_each() -> None:
 
 def test_scaling_lowers_the_loss_and_changes_no_answer() -> None:
     logits, codes = over_sure(500, 3, 5.0)
-    (temperature,) = fit_temperatures(Multiclass(3), logits, codes)
+    (temperature,) = fit_temperatures(logits, codes)
 
     before, after = (torch.from_numpy(logits / scale).softmax(1).numpy() for scale in (1.0, temperature))
 
@@ -96,17 +96,17 @@ def test_scaling_lowers_the_loss_and_changes_no_answer() -> None:
 def test_very_sure_logits_do_no_harm() -> None:
     logits = np.array([[1e4, -1e4], [1e4, -1e4], [-1e4, 1e4], [2.0, -1.0]], dtype=np.float32)
     with pytest.raises(BadValueError, match=r"answered right|no better than chance"):
-        fit_temperatures(Multiclass(2), logits, np.array([0, 0, 1, 0]))
+        fit_temperatures(logits, np.array([0, 0, 1, 0]))
 
 
 def test_rows_that_are_all_right_have_no_best_temperature() -> None:
-    with pytest.raises(BadValueError, match=r"calibrate: the rows are all answered right.*Pass rows that the training"):
-        fit_temperatures(Binary(), np.array([[9.0], [-9.0]]), np.array([1, 0]))
+    with pytest.raises(BadValueError, match=r"the rows are all answered right.*Pass rows that the training"):
+        fit_temperatures(np.array([[9.0], [-9.0]]), np.array([1, 0]))
 
 
 def test_answers_no_better_than_chance_have_no_best_temperature() -> None:
     with pytest.raises(BadValueError, match=r"no better than chance on these rows"):
-        fit_temperatures(Binary(), np.array([[2.0], [-2.0]]), np.array([0, 1]))
+        fit_temperatures(np.array([[2.0], [-2.0]]), np.array([0, 1]))
 
 
 def test_the_calibration_error_of_several_classes_is_torchmetrics() -> None:

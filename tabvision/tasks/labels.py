@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
-from tabvision.schema import Label
+from tabvision.plain import Label
 
 _HEAD_ROWS = 10_000
 FLOAT32_RESOLUTION = 1.2e-5  # float32 keeps 1.2e-7 of a number; a hundredth of the spread may be lost, no more
@@ -21,28 +21,33 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def are_numbers(values: pd.Series) -> bool:
-    """Whether a column holds numbers (or bools) by its dtype."""
+    """Return whether a column holds numbers (or bools) by its dtype."""
     return bool(pd.api.types.is_numeric_dtype(values))
 
 
 def are_bools(values: pd.Series) -> bool:
-    """Whether a column holds bools by its dtype."""
+    """Return whether a column holds bools by its dtype."""
     return bool(pd.api.types.is_bool_dtype(values))
 
 
 def are_flags(values: pd.Series) -> bool:
-    """Whether a column holds nothing but 0 and 1, or False and True."""
+    """Return whether a column holds nothing but 0 and 1, or False and True."""
     return are_numbers(values) and bool(values.isin([0, 1]).all())
 
 
+def has_fractions(values: pd.Series) -> bool:
+    """Return whether a column holds numbers that are not whole by its dtype."""
+    return not pd.api.types.is_integer_dtype(values)
+
+
 def parse_as_numbers(values: pd.Series) -> bool:
-    """Whether every value is the text of a number."""
+    """Return whether every value is the text of a number."""
     return bool(pd.to_numeric(values, errors="coerce").notna().all())
 
 
 @speaking("infer_task")
 def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
-    """The distinct values in order, or None if they are more than `limit`.
+    """Return the distinct values in order, or None if they are more than `limit`.
 
     Example:
         >>> few_distinct(pd.Series([3, 1, 3]), 2), few_distinct(pd.Series([3, 1, 2]), 2)
@@ -55,7 +60,7 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
 
 
 def check_kind(values: pd.Series, name: str) -> None:
-    """Refuses kinds of values that no task predicts: dates, lists, objects."""
+    """Raise if a column holds values that no task predicts: dates, lists, objects."""
     is_duration = pd.api.types.is_timedelta64_dtype(values)
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
@@ -74,7 +79,7 @@ def check_kind(values: pd.Series, name: str) -> None:
 
 
 def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
-    """The classes of a column in code order: sorted, or as an ordered category has them.
+    """Return the classes of a column in code order: sorted, or as an ordered category has them.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
@@ -86,7 +91,7 @@ def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
 
 
 def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
-    """The code of each row's class.
+    """Return the code of each row's class.
 
     Raises:
         BadValueError: Classes that training lacks.
@@ -106,7 +111,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
 
 
 def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
-    """A column of 0 and 1 as float32."""
+    """Return a column of 0 and 1 as float32."""
     if not are_flags(values):
         shown = listed([repr(value) for value in values.unique()[:8].tolist()])
         problem = f"a column of labels must hold 0 and 1, or False and True; {name!r} holds {shown}"
@@ -115,7 +120,7 @@ def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
 
 
 def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
-    """A column of numbers, or of text that holds numbers, as float64.
+    """Return a column of numbers, or of text that holds numbers, as float64.
 
     Raises:
         BadTypeError: Values that are no numbers.
@@ -137,7 +142,7 @@ def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
 
 
 def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
-    """The labels that occur in a column of joined labels, sorted."""
+    """Return the labels that occur in a column of joined labels, sorted."""
     found = pc.unique(_parted(values, separator, name)[0]).to_pylist()
     if not found:
         raise BadValueError(f"the target {name!r} holds no label in any row", "Choose another target or separator")
@@ -145,7 +150,7 @@ def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
 
 
 def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: str) -> NDArray[np.float32]:
-    """A 1 for each label of each row: (N, C).
+    """Return a 1 for each label of each row: (N, C).
 
     Example:
         >>> multi_hot(pd.Series(["b | a", "", "b"]), "|", ["a", "b"], "tags").tolist()
@@ -160,21 +165,38 @@ def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: s
     return flags
 
 
-def joined(flags: NDArray[np.bool_], classes: Sequence[str], separator: str) -> NDArray[Any]:
-    """The labels of each row joined by the separator."""
-    place = np.zeros(len(flags), dtype=np.int64)  # of each row's combination among the distinct ones
-    for start in range(0, len(classes), 31):  # so many bits at a time that both numbers together fit 64
-        bits = flags[:, start : start + 31]
-        place, _ = pd.factorize((place << 31) + bits @ (1 << np.arange(bits.shape[1])))
-    first = np.full(int(place.max(initial=-1)) + 1, 0)
-    first[place[::-1]] = np.arange(len(flags))[::-1]  # the last write stays: the first row of each combination
-    texts = [separator.join(label for label, flag in zip(classes, row, strict=True) if flag) for row in flags[first]]
-    return np.array(texts, dtype=object)[place]
-
-
 def as_array(classes: Sequence[Label]) -> NDArray[Any]:
-    """Labels as an array to be looked up in; texts as objects, since numpy's own would all be as wide as the widest."""
-    return np.array(classes, dtype=object) if any(isinstance(label, str) for label in classes) else np.array(classes)
+    """Return labels as an array to look up in.
+
+    Texts stay Python objects, since numpy's own would all be as wide as the widest; so do labels of several kinds, since
+    numpy would turn 1 and "a" both into text.
+    """
+    one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
+    return np.array(classes, dtype=None if one_kind else object)
+
+
+def codes_of_values(values: pd.Series) -> NDArray[np.int64]:
+    """Return a code for each row, the same for the same value, in the order in which values appear."""
+    codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def row_name(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> str:
+    """Return the name of the first of some rows, as the user's own index has it.
+
+    Example:
+        >>> row_name(pd.DataFrame({"x": [5, 6]}, index=["a", "b"]), np.array([False, True]))
+        "'b'"
+    """
+    place = int(rows.argmax())
+    return repr(frame.index[place : place + 1].tolist()[0])
+
+
+def one_value(value: object, num_rows: int, name: str) -> BadValueError:
+    """Return the error of a target that holds one value in all its rows."""
+    rows = "its only row" if num_rows == 1 else f"all {num_rows:,} rows"
+    problem = f"the target {name!r} holds one value, {value!r}, in {rows}"
+    return BadValueError(problem, "There is nothing to learn; choose another target or more varied rows")
 
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:

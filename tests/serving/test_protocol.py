@@ -6,13 +6,13 @@ import socket
 
 import pytest
 
-from tabvision.serving.server import PatientProtocol
+from tabvision.serving.protocol import HeaderTimeoutProtocol
 from tests.serving.running import running
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: local"], ids=["silent", "half a header"])
 def test_a_connection_without_a_request_is_closed(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "header_seconds", 0.2)
+    monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.2)
 
     with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as slow:
         slow.sendall(begun)
@@ -22,7 +22,7 @@ def test_a_connection_without_a_request_is_closed(begun: bytes, monkeypatch: pyt
 
 
 def test_a_client_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "header_seconds", 0.4)
+    monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.4)
     request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as kept:

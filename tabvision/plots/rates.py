@@ -1,4 +1,4 @@
-"""A schedule before any training: rate and momentum of every layer group over the steps, frozen spans shaded."""
+"""Learning rates: a schedule before any training, and the curve of a learning-rate sweep."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.errors import BadValueError, speaking
 from tabvision.schedules import epoch_ends
+from tabvision.tuning import LRFinding
 
-POINTS = 500  # drawn at the most; a longer run is drawn at every n-th step
+_MAX_POINTS = 500  # a longer run is drawn at every n-th step
+_TALLEST = 1.5  # times the first loss: what shoots above tells nothing and hides the rest
 
 
 @runtime_checkable
-class Staged(Protocol):
+class _Staged(Protocol):
     """A schedule that also freezes, such as FineTune."""
 
     unfreeze: Unfreeze
@@ -33,7 +35,7 @@ def schedule(
     lr: float = 1.0,
     unfreeze: Unfreeze | None = None,
 ) -> Figure:
-    """Draws what a schedule will do.
+    """Draw the rate and momentum of every layer group over the steps, frozen spans shaded.
 
     Args:
         callback: OneCycle, FineTune or another schedule.
@@ -57,16 +59,16 @@ def schedule(
         raise BadValueError(problem, "Pass what the Trainer will have")
     ends = epoch_ends(batches_per_epoch, [1] * num_epochs)
     length = RunLength(ends[-1], tuple(ends))
-    steps = range(0, length.total, max(1, length.total // POINTS))
+    steps = range(0, length.total, max(1, length.total // _MAX_POINTS))
     figure = Figure(figsize=(8, 5), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     peaks = callback.peaks(len(groups)) or [lr] * len(groups)
-    for place, (name, peak) in enumerate(zip(groups, peaks, strict=True)):
-        settings = [callback.setting(step, length, place, len(groups)) for step in steps]
+    for index, (name, peak) in enumerate(zip(groups, peaks, strict=True)):
+        settings = [callback.setting(step, length, index, len(groups)) for step in steps]
         top.plot(steps, [peak * setting.factor for setting in settings], label=name)
-        if place == 0 and all(setting.momentum is not None for setting in settings):
+        if index == 0 and all(setting.momentum is not None for setting in settings):
             bottom.plot(steps, [setting.momentum or 0.0 for setting in settings], color="gray")
-    stages = unfreeze or (callback.unfreeze if isinstance(callback, Staged) else None)
+    stages = unfreeze or (callback.unfreeze if isinstance(callback, _Staged) else None)
     if stages is not None:
         _shade(top, stages, ends, groups)
     top.set(ylabel="learning rate", title=type(callback).__name__, yscale="log" if len(set(peaks)) > 1 else "linear")
@@ -76,7 +78,7 @@ def schedule(
 
 
 def _shade(axes: Axes, unfreeze: Unfreeze, ends: Sequence[int], groups: Sequence[str]) -> None:
-    """Shades the epochs in which some groups are frozen, and names them."""
+    """Shade the epochs in which some groups are frozen, and name them."""
     starts = [0, *ends[:-1]]
     for epoch, (start, end) in enumerate(zip(starts, ends, strict=True)):
         frozen = groups[: len(groups) - unfreeze.num_trainable(epoch, len(groups))]
@@ -84,3 +86,29 @@ def _shade(axes: Axes, unfreeze: Unfreeze, ends: Sequence[int], groups: Sequence
             axes.axvspan(start, end, color="tab:blue", alpha=0.12, linewidth=0)
             label = f"{', '.join(frozen)}\nfrozen"
             axes.annotate(label, ((start + end) / 2, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+
+
+def lr_curve(finding: LRFinding) -> Figure:
+    """Draw the smoothed loss over the rate, and mark the suggestions on it.
+
+    Args:
+        finding: What `lr_find` gave.
+
+    Example:
+        >>> finding = LRFinding((1e-3, 1e-2), (1.0, 0.5), lowest=1e-3, valley=1e-3, steep=1e-3, minimum=1e-3, slide=1e-3)
+        >>> lr_curve(finding).axes[0].get_xscale()
+        'log'
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(finding.lrs, finding.losses, color="gray")
+    for color, way in enumerate(("lowest", "valley", "steep", "minimum", "slide")):
+        rate = getattr(finding, way)
+        at = min(range(len(finding.lrs)), key=lambda index, rate=rate: abs(finding.lrs[index] - rate))  # type: ignore[misc]
+        axes.plot(finding.lrs[at], finding.losses[at], "o", color=f"C{color}", label=f"{way} {rate:.1e}")
+    low, high = min(finding.losses), max(finding.losses[0] * _TALLEST, finding.losses[0])
+    axes.set(xscale="log", xlabel="learning rate of the last layer group", ylabel="smoothed training loss")
+    if high > low:
+        axes.set_ylim(low - 0.05 * (high - low), high)
+    axes.legend()
+    return figure

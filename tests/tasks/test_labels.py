@@ -1,6 +1,5 @@
 """Single target columns: classes, codes, flags, numbers, labels parted by a separator."""
 
-import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data import labels
 from tabvision.errors import BadTypeError, BadValueError
+from tabvision.tasks import labels
 
 
 @pytest.mark.parametrize(
@@ -47,9 +46,7 @@ def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
 def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
     values = pd.Series(["owl", "a", "owl", "bat"]).astype(kind)
 
-    sentence = (
-        r"here: the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
-    )
+    sentence = r"the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
     with pytest.raises(BadValueError, match=sentence):
         labels.class_codes(values, ("a", "b"), "y")
 
@@ -136,19 +133,3 @@ def test_a_separator_needs_text() -> None:
 def test_no_label_at_all_is_refused() -> None:
     with pytest.raises(BadValueError, match="the target 'y' holds no label in any row"):
         labels.tags(pd.Series(["", " | "]), "|", "y")
-
-
-@pytest.mark.parametrize("num_classes", [1, 3, 31, 32, 100])
-def test_joining_undoes_parting(num_classes: int) -> None:
-    classes = [f"c{place:03d}" for place in range(num_classes)]
-    flags = np.random.default_rng(0).random((200, num_classes)) < 0.3
-    flags[7:9] = False
-
-    joined = labels.joined(flags, classes, "|")
-
-    assert joined.tolist() == ["|".join(itertools.compress(classes, row)) for row in flags]
-    assert (labels.multi_hot(pd.Series(joined, dtype="str"), "|", classes, "y") == flags).all()
-
-
-def test_joining_no_rows_gives_none() -> None:
-    assert labels.joined(np.zeros((0, 3), dtype=bool), ["a", "b", "c"], "|").shape == (0,)

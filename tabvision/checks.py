@@ -1,0 +1,120 @@
+"""Checks of settings: whole numbers, fractions, bounds and choices, each a sentence where the value is wrong.
+
+A value of the wrong kind is a `BadTypeError`, one out of range a `BadValueError`; True and False are no numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, TypeGuard
+
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+
+DEFAULT = "Leave it out for the default"
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number.
+
+    Example:
+        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number: an int or a float.
+
+    Example:
+        >>> is_number(0.5), is_number("0.5"), is_number(True)
+        (True, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> int:
+    """Return the value; raise unless it is a whole number from `least` on.
+
+    Example:
+        >>> check_whole("seed", 3, 0)
+        3
+        >>> check_whole("seed", -1, 0)
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: seed must be at least 0, got -1. Leave it out for the default.
+    """
+    if not is_whole(value):
+        raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
+    if value < least:
+        raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
+    return value
+
+
+def check_fraction(
+    name: str,
+    value: object,
+    bounds: Literal["()", "[)", "(]", "[]"] = "[)",
+    *,
+    remedy: str = "Pass a fraction such as 0.1",
+) -> None:
+    """Raise unless the value is a number between 0 and 1.
+
+    Args:
+        name: What the value is called in the sentence.
+        value: What the user passed.
+        bounds: Which ends belong to the interval: "[)" for 0 but not 1.
+        remedy: What the user can do.
+
+    Example:
+        >>> check_fraction("momentum", 0.0)
+        >>> check_fraction("threshold", 1.0, "()")
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: threshold must lie in (0, 1), got 1.0. Pass a fraction such as 0.1.
+    """
+    interval = f"{bounds[0]}0, 1{bounds[1]}"
+    if not is_number(value):
+        raise BadTypeError(f"{name} must be a number in {interval}, got {value!r}", remedy)
+    if not (0 < value < 1 or (value == 0 and "[" in bounds) or (value == 1 and "]" in bounds)):
+        raise BadValueError(f"{name} must lie in {interval}, got {value!r}", remedy)
+
+
+def check_least(name: str, value: object, least: float, *, remedy: str = DEFAULT) -> None:
+    """Raise unless the value is a finite number from `least` on.
+
+    Example:
+        >>> check_least("weight_decay", float("inf"), 0)
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: weight_decay must be at least 0, got inf. Leave it out for the default.
+    """
+    if not is_number(value):
+        raise BadTypeError(f"{name} must be a number, got {value!r}", remedy)
+    if not least <= value < math.inf:
+        raise BadValueError(f"{name} must be at least {least:g}, got {value!r}", remedy)
+
+
+def check_positive(name: str, value: object, *, remedy: str = DEFAULT) -> None:
+    """Raise unless the value is a finite number above 0.
+
+    Example:
+        >>> check_positive("alpha", 0)
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: alpha must be above 0, got 0. Leave it out for the default.
+    """
+    if not is_number(value):
+        raise BadTypeError(f"{name} must be a number, got {value!r}", remedy)
+    if not 0 < value < math.inf:
+        raise BadValueError(f"{name} must be above 0, got {value!r}", remedy)
+
+
+def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
+    """Raise unless the value is one of the choices; those most like it are listed first.
+
+    Example:
+        >>> check_choice("decay", "l1", ["decoupled", "l2"])
+        Traceback (most recent call last):
+        tabvision.errors.UnknownNameError: no decay named 'l1'. Choices: decoupled, l2.
+    """
+    names = tuple(choices)
+    if value not in names:
+        raise UnknownNameError(what, value, names)

@@ -1,0 +1,149 @@
+"""The options of `tabvision train`: each with the kinds of data that take it and the setting that it stands for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tabvision.cli.arguments import names, seed, share, size, whole
+from tabvision.errors import BadValueError
+
+_KINDS = {"table": "a table", "images": "images", "ratings": "ratings"}
+_ALL = tuple(_KINDS)
+_TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
+_NAMES: dict[str, Any] = {"type": names, "action": "extend"}
+_WHOLE: dict[str, Any] = {"type": whole}
+
+
+class _Option(NamedTuple):
+    """One option.
+
+    Args:
+        flag: As it is typed.
+        setting: What it sets: "data.NAME" in the datamodule, "model.NAME" in the module; "" for what the command itself does.
+        metavar: What stands for its value in the help, or None.
+        help: What the help says.
+        details: What else argparse is told.
+    """
+
+    flag: str
+    setting: str
+    metavar: str | tuple[str, str] | None
+    help: str
+    details: Mapping[str, Any] = {}
+
+
+_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
+    (None, _ALL, [
+        _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
+        _Option("--task", "data.task", None, "kind of target (default: inferred)", {"choices": _TASKS}),
+    ]),
+    (None, ("table", "images"), [
+        _Option("--separator", "data.separator", "TEXT", "what parts the labels in one multi-label column"),
+        _Option("--weight", "data.weight", "COL", "column with the weight of each row"),
+    ]),
+    (None, _ALL, [
+        _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
+                {"action": "store_const", "const": "drop"}),
+        _Option("--encoding", "data.encoding", "NAME", 'of a text file that is not UTF-8, such as "latin-1"'),
+    ]),
+    ("a table (what is not named is inferred and printed)", ("table",), [
+        _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
+        _Option("--continuous", "data.continuous", "A,B", "columns to take as numbers", _NAMES),
+        _Option("--dates", "data.dates", "A,B", "columns to take as dates", _NAMES),
+        _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
+    ]),
+    ("images", ("images",), [
+        _Option("--image", "data.path", "COL", "DATA is a table: its column with the files' paths"),
+        _Option("--root", "data.root", "DIR", "where those paths start (default: beside the table)"),
+        _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
+        _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
+        _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
+        _Option("--size", "data.size", "PIXELS", "of the pictures, 224 or 192x256 (default 224)", {"type": size}),
+        _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
+        _Option("--freeze-epochs", "", "N", "epochs for the new head alone (default 1)", _WHOLE),
+        _Option("--bad-share", "data.bad_share", "SHARE", "of files that may be unreadable (default 0.01)", {"type": float}),
+    ]),
+    ("ratings (without --target each row means that the user took the item)", ("ratings",), [
+        _Option("--user", "data.user", "COL", "column with who rated"),
+        _Option("--item", "data.item", "COL", "column with what was rated"),
+        _Option("--timestamp", "data.timestamp", "COL", "column with when it was rated, for --split and --duplicates"),
+        _Option("--split", "", None, "what validates: the latest rows, or each user's last", {"choices": ["time", "last"]}),
+        _Option("--duplicates", "data.duplicates", None, "of a pair that comes again (default error)",
+                {"choices": ["error", "last", "keep"]}),
+        _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
+        _Option("--title", "data.title", "COL", "column with titles, of --titles (default title) or else of DATA"),
+        _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
+                "lowest and highest answer (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
+        _Option("--negatives", "data.negatives", "N", "without --target: items not taken for each (default 4)", _WHOLE),
+        _Option("--kind", "model.kind", None, "factors multiplied, or through layers (default dot)",
+                {"choices": ["dot", "neural"]}),
+        _Option("--factors", "model.factors", "N", "numbers that describe each user and item", _WHOLE),
+    ]),
+    ("training", _ALL, [
+        _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
+        _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
+        _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
+        _Option("--validation", "data.split", "SHARE", "share of rows (default 0.2)", {"type": share, "default": 0.2}),
+        _Option("--seed", "data.seed", "N", "decides split, weights and order (default 0)", {"type": seed, "default": 0}),
+        _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
+        _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
+        _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
+    ]),
+    ("output", _ALL, [
+        _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
+        _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
+    ]),
+]  # fmt: skip
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option to the command's parser, in groups."""
+    for title, _, options in _GROUPS:
+        group = parser if title is None else parser.add_argument_group(title)
+        for option in options:
+            metavar: dict[str, Any] = {} if option.metavar is None else {"metavar": option.metavar}
+            group.add_argument(option.flag, help=option.help, **metavar, **option.details)
+
+
+def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
+    """Return the settings that were given for one part of a run, by name; what was not given is left out.
+
+    Args:
+        arguments: The parsed words.
+        kind: Of data, one of "table", "images", "ratings".
+        part: "data" for the datamodule, "model" for the module.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_options(parser)
+        >>> settings_of(parser.parse_args(["--factors", "8", "--user", "who"]), "ratings", "model")
+        {'factors': 8}
+    """
+    found = {}
+    for option in (option for _, kinds, options in _GROUPS if kind in kinds for option in options):
+        whole_part, _, name = option.setting.partition(".")
+        if whole_part == part and (value := _given(arguments, option)) is not None:
+            found[name] = value
+    return found
+
+
+def check_options(arguments: argparse.Namespace, kind: str) -> None:
+    """Check that no option is given that this kind of data does not take.
+
+    Raises:
+        BadValueError: One is, or `--target` is missing.
+    """
+    others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
+    for kinds, option in others:
+        if _given(arguments, option) is not None:
+            wanted = " or ".join(_KINDS[name] for name in kinds)
+            problem = f"{option.flag} is for {wanted}, and {arguments.data} is taken as {_KINDS[kind]}"
+            raise BadValueError("tabvision train", problem, f"Leave {option.flag} out, or see tabvision train --help")
+    if kind == "table" and not arguments.target:
+        raise BadValueError("tabvision train", "a table needs --target, the column to predict", "Add --target COL")
+
+
+def _given(arguments: argparse.Namespace, option: _Option) -> Any:  # noqa: ANN401 - as the option's type
+    return getattr(arguments, option.flag.removeprefix("--").replace("-", "_"))

@@ -1,0 +1,83 @@
+"""The one door to Lightning: every part of the library takes its names from here.
+
+Lightning comes as two packages, `pytorch_lightning` and `lightning`, whose classes do not know each other. Which of them the
+library builds on is decided in this file alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.callbacks import (
+    Callback,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    TQDMProgressBar,
+)
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
+from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+)
+from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+if TYPE_CHECKING:
+    from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+else:
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever Lightning offers
+        """Import the command line's names, and with them jsonargparse, when they are first asked for."""
+        if name not in ("ArgsType", "LightningArgumentParser", "LightningCLI"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pytorch_lightning import cli
+
+        return getattr(cli, name)
+
+
+__all__ = [
+    "ArgsType",
+    "CSVLogger",
+    "CUDAAccelerator",
+    "Callback",
+    "CombinedLoader",
+    "DDPStrategy",
+    "DeepSpeedStrategy",
+    "FSDPStrategy",
+    "FitLoop",
+    "GradientAccumulationScheduler",
+    "LearningRateFinder",
+    "LightningArgumentParser",
+    "LightningCLI",
+    "LightningDataModule",
+    "LightningModule",
+    "MisconfigurationException",
+    "MixedPrecision",
+    "ModelCheckpoint",
+    "ModelParallelStrategy",
+    "StochasticWeightAveraging",
+    "Strategy",
+    "TQDMProgressBar",
+    "TorchCheckpointIO",
+    "Trainer",
+    "TrainerFn",
+    "TrainerStatus",
+    "is_overridden",
+    "rank_zero_info",
+    "rank_zero_only",
+    "rank_zero_warn",
+    "seed_everything",
+]

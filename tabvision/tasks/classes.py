@@ -1,0 +1,84 @@
+"""What tasks of one class a row share: how classes are found in a column, coded and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from tabvision.errors import BadValueError
+from tabvision.tasks.base import Target, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tabvision.plain import Label
+
+MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless the user says otherwise
+
+
+class OneClass(Task):
+    """One class a row, named in one column."""
+
+    is_classes: ClassVar[bool] = True
+
+    @override
+    def check(self, target: Target) -> None:
+        super().check(target)
+        if len(target.columns) > 1:
+            problem = f"{type(self).__name__} predicts one column, got {len(target.columns)}: {target.quoted}"
+            remedy = "Name one column, or use Multilabel (columns of 0 and 1) or Regression (numbers)"
+            raise BadValueError(problem, remedy)
+
+    @override
+    def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:
+        from tabvision.tasks import labels
+
+        (name,) = target.columns
+        classes = labels.classes_of(frame[name], name)
+        if len(classes) == 1:
+            raise labels.one_value(classes[0], len(frame), name)
+        fractions = sum(isinstance(label, float) and not label.is_integer() for label in classes)
+        if len(classes) > MAX_INTEGER_CLASSES and fractions:
+            problem = f"{type(self).__name__} needs classes, {name!r} holds {len(classes):,} distinct numbers"
+            raise BadValueError(problem, "Use Regression, or cut the numbers into bins with pd.cut")
+        return classes
+
+    @override
+    def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[Any]:
+        from tabvision.tasks import labels
+
+        (name,) = target.columns
+        return labels.class_codes(frame[name], target.classes, name)
+
+    @override
+    def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:
+        from tabvision.tasks import labels
+
+        return labels.codes_of_values(frame[columns[0]]) if len(columns) == 1 else None
+
+    @override
+    def labels(self, codes: NDArray[Any], target: Target) -> NDArray[Any]:
+        from tabvision.tasks import labels
+
+        found: NDArray[Any] = labels.as_array(target.classes)[codes]
+        return found
+
+    @override
+    def answers(
+        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
+    ) -> dict[str, Any]:
+        return class_answers(self, predictions, decoded, target, proba=proba)
+
+
+def class_answers(
+    task: Task, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
+) -> dict[str, Any]:
+    """Return `label`, then `probability_<class>` for each class where asked."""
+    columns: dict[str, Any] = {"label": task.labels(decoded, target)}
+    if proba:
+        columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
+    return columns
