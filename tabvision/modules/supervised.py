@@ -332,11 +332,9 @@ def _difference(one: Schema, other: Schema) -> str:
     """The first column or fact in which two schemas differ."""
     ours, theirs = one.to_dict(), other.to_dict()
     for part in ours | theirs:
-        if ours.get(part) == theirs.get(part):
-            continue
-        if isinstance(ours.get(part, theirs.get(part)), Mapping):
-            return part
-        return f"{part} {_first_difference(ours.get(part, ()), theirs.get(part, ()))}"
+        mine, its = ours.get(part, []), theirs.get(part, [])
+        if mine != its:
+            return {"images": "image", "target": "target"}.get(part) or f"{part} {_first_difference(mine, its)}"
     return "nothing that is saved"
 
 

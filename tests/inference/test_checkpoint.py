@@ -169,7 +169,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     settings["schema"]["format"] = 99
     path = changed(tmp_path / "new.ckpt", hyper_parameters=settings)
 
-    with pytest.raises(BadValueError, match="Predictor: format 99 is newer than 1"):
+    with pytest.raises(BadValueError, match="Predictor: format 99 is newer than 2"):
         Predictor(path)
 
 

@@ -25,7 +25,7 @@ from tabvision.data.images.decode import (
 )
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.views import Extras, Presize, Size, View
-from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.errors import BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
 """A picture, or why there is none."""
