@@ -89,6 +89,7 @@ def ask(block: Block, port: str) -> None:
     run_shell(Block(block.language, code, block.line), GUIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt-get install curl")
 def test_the_guide_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,7 @@ from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tests.callbacks.small import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
 from tests.callbacks.writer import write_for_ever
+from tests.made.sweeps import slow_but
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 4
@@ -109,7 +110,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return Run(save_to=folder), folder
 
 
-@pytest.mark.parametrize("step", range(1, EPOCHS * PER_EPOCH + 1))
+@pytest.mark.parametrize("step", slow_but([3, PER_EPOCH, EPOCHS * PER_EPOCH], range(1, EPOCHS * PER_EPOCH + 1)))
 def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted_fit(
     step: int, whole: tuple[Run, Path]
 ) -> None:
@@ -150,7 +151,7 @@ def test_validating_within_an_epoch_does_not_disturb_a_resumed_fit(tmp_path: Pat
 @pytest.mark.parametrize(
     "settings", [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}, {"val_check_interval": 2}]
 )
-@pytest.mark.parametrize("step", [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH])
+@pytest.mark.parametrize("step", slow_but([2 * PER_EPOCH], [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH]))
 def test_resumed_from_an_epochs_last_step_it_is_ended_as_the_trainer_says(
     step: int, settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -209,7 +210,7 @@ def test_another_batch_size_is_refused_inside_an_epoch(whole: tuple[Run, Path]) 
         Run(whole[1] / f"step={PER_EPOCH + 1}.ckpt", batch_size=16)
 
 
-@pytest.mark.parametrize("batch_size", [6, 8, 24, 48])
+@pytest.mark.parametrize("batch_size", slow_but([8], [6, 8, 24, 48]))
 @pytest.mark.parametrize("moment", ["step", "validation", "epoch"])
 def test_another_batch_size_goes_on_from_the_end_of_an_epoch_without_losing_a_batch(
     moment: str, batch_size: int, whole: tuple[Run, Path]
@@ -237,7 +238,7 @@ def test_resumed_from_the_end_of_an_epoch_weights_and_logs_are_those_of_the_unin
         ]
 
 
-@pytest.mark.parametrize("step", [2, 4, 7, 12])
+@pytest.mark.parametrize("step", slow_but([7], [2, 4, 7, 12]))
 def test_more_epochs_on_resume_go_on_to_the_end_and_say_so(
     step: int, whole: tuple[Run, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -313,7 +314,7 @@ def processes() -> ForkServerContext:
     return context
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
+@pytest.mark.parametrize("delay", slow_but([0.03], [0.0, 0.03, 0.07]))
 def test_kill_9_while_writing_leaves_a_whole_checkpoint(
     delay: float, processes: ForkServerContext, tmp_path: Path
 ) -> None:

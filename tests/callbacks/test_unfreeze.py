@@ -31,6 +31,7 @@ from tests.callbacks.small import (
     trainable,
     weights,
 )
+from tests.made.sweeps import slow_but
 
 MakeTrainer = Callable[..., pl.Trainer]
 # a resumed fit here saves nothing, and Lightning mentions that
@@ -258,7 +259,7 @@ def staged_fit(
     return module.state_dict(), rates
 
 
-@pytest.mark.parametrize("step", range(1, 3 * STEPS))
+@pytest.mark.parametrize("step", slow_but([STEPS, STEPS + 1], range(1, 3 * STEPS)))
 def test_resumed_at_any_step_a_fit_has_the_right_stage_and_ends_with_the_same_bits(
     step: int, whole: tuple[dict[str, torch.Tensor], list[str], Path], tmp_path: Path
 ) -> None:

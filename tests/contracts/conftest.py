@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.picture_processes import PICTURES
+from tests.contracts.processes import SCRIPTS
 from tests.data.pictures import write_folder
 from tests.data.spots import spotted
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {"two_processes": "tests.contracts.processes", "spawned": "tests.contracts.staged_processes"}
 TIMEOUT_SECONDS = 600
 
 
 class Script:
     """A script that runs beside the tests, in a folder that it writes to."""
 
-    def __init__(self, module: str, folder: Path) -> None:
+    def __init__(self, module: str, folder: Path, *names: str) -> None:
         self.folder = folder
         self._errors = folder / "stderr.txt"
         with self._errors.open("w", encoding="utf-8") as errors:
-            command = [sys.executable, "-W", "ignore", "-m", module, str(folder)]
+            command = [sys.executable, "-W", "ignore", "-m", module, str(folder), *names]
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
@@ -47,24 +47,38 @@ class Script:
 
 @pytest.fixture(scope="session", autouse=True)
 def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Script]]:
-    """The scripts that a test of this run asks for, by the name of the fixture that waits for them."""
+    """The scripts that a test of this run asks for: two processes that do all that is asked of two, and spawned ones."""
     asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     running = {}
-    for name in sorted(SCRIPTS.keys() & asked):
-        folder = tmp_path_factory.mktemp(name)
-        if name == "two_processes":
+    if names := [name for name in SCRIPTS if f"{name}_on_two" in asked]:
+        folder = tmp_path_factory.mktemp("two_processes")
+        if "pictures" in names:
             write_folder(folder / "pictures" / "pictures", PICTURES, size=(36, 40), kind="png")
             spotted(folder / "pictures" / "spots", num=13).to_csv(folder / "pictures" / "spots.csv", index=False)
-        running[name] = Script(SCRIPTS[name], folder)
+        running["two"] = Script("tests.contracts.processes", folder, *names)
+    if "spawned" in asked:
+        running["spawned"] = Script("tests.contracts.staged_processes", tmp_path_factory.mktemp("spawned"))
     yield running
     for script in running.values():
         script.kill()
 
 
 @pytest.fixture(scope="session")
-def two_processes(scripts: dict[str, Script]) -> Path:
-    """Where two processes wrote what they saw, a folder for each of `processes.SCRIPTS`."""
-    return scripts["two_processes"].ended()
+def staged_on_two(scripts: dict[str, Script]) -> Path:
+    """Where two processes wrote what they saw at stage borders."""
+    return scripts["two"].ended() / "staged"
+
+
+@pytest.fixture(scope="session")
+def pictures_on_two(scripts: dict[str, Script]) -> Path:
+    """Where two processes wrote what they saw of pictures, points and ratings."""
+    return scripts["two"].ended() / "pictures"
+
+
+@pytest.fixture(scope="session")
+def tables_on_two(scripts: dict[str, Script]) -> Path:
+    """Where two processes wrote what they saw of tables."""
+    return scripts["two"].ended() / "tables"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""All that two gloo processes are asked: `python -m tests.contracts.processes FOLDER`.
+"""All that two gloo processes are asked: `python -m tests.contracts.processes FOLDER SCRIPT ...`.
 
 To start them takes longer than what they do, so one pair does everything. `conftest.py` runs this once.
 """
@@ -18,17 +18,17 @@ Seen = tuple[dict[str, Any], dict[str, Any]]
 """What each of the two processes wrote down."""
 
 SCRIPTS: dict[str, Callable[[Path], None]] = {
-    "staged": staged_processes.main,  # first of all: its sweep of rates is what starts the other process
+    "staged": staged_processes.main,  # first of all that are asked: its sweep of rates is what starts the other process
     "pictures": picture_processes.main,
     "tables": two_processes.main,  # last: it makes batches of validation smaller for good
 }
 
 
-def main(folder: Path) -> None:
-    """Runs every script in a folder of its name."""
-    for name, script in SCRIPTS.items():
+def main(folder: Path, *names: str) -> None:
+    """Runs the named scripts, each in a folder of its name."""
+    for name in names:
         (folder / name).mkdir(exist_ok=True)
-        script(folder / name)
+        SCRIPTS[name](folder / name)
 
 
 def both_ranks(folder: Path) -> Seen:
@@ -38,4 +38,4 @@ def both_ranks(folder: Path) -> Seen:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

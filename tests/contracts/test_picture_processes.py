@@ -15,11 +15,13 @@ from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATIN
 from tests.contracts.processes import Seen, both_ranks
 from tests.data.spots import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
-def folder(two_processes: Path) -> Path:
+def folder(pictures_on_two: Path) -> Path:
     """Pictures, and what two processes wrote down about them."""
-    return two_processes / "pictures"
+    return pictures_on_two
 
 
 @pytest.fixture(scope="module")

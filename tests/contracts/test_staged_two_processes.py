@@ -18,11 +18,13 @@ MIDDLE = ["middle.0.weight", "middle.0.bias"]
 BODY = ["body.0.weight", "body.0.bias"]
 NUMBERS = {"body": 40, "middle": 72, "head": 9}  # parameters in each part
 
+pytestmark = pytest.mark.slow  # `test_two_processes.py` is the quick one
+
 
 @pytest.fixture(scope="module")
-def folder(two_processes: Path) -> Path:
+def folder(staged_on_two: Path) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    return two_processes / "staged"
+    return staged_on_two
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_replicas_are_equal_to_the_bit_after_every_epoch_across_every_border(see
     assert [different(*states) for states in zip(first, second, strict=True)] == [[]] * EPOCHS
 
 
-@pytest.mark.parametrize("name", set(FITS) - {"norms"})
+@pytest.mark.parametrize("name", sorted(set(FITS) - {"norms"}))
 def test_two_processes_equal_one_on_the_joined_batches(seen: Seen, name: str, tmp_path: Path) -> None:
     alone = fit(name, tmp_path, world_size=1)
 

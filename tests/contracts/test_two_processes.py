@@ -17,9 +17,9 @@ VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation
 
 
 @pytest.fixture(scope="module")
-def records(two_processes: Path) -> Seen:
+def records(tables_on_two: Path) -> Seen:
     """What each of two processes wrote down, by scenario."""
-    return both_ranks(two_processes / "tables")
+    return both_ranks(tables_on_two)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

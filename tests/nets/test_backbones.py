@@ -16,7 +16,22 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, Unkn
 from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.backbones import body_groups, make_body
 from tabvision.nets.layer_groups import check_groups
+from tests.made.sweeps import slow_but
 
+SIZES = {
+    "alexnet": 64,
+    "densenet121": 32,
+    "efficientnet_b0": 32,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "mnasnet0_5": 32,
+    "mobilenet_v2": 32,
+    "mobilenet_v3_small": 32,
+    "regnet_y_400mf": 32,
+    "resnet18": 32,
+    "shufflenet_v2_x0_5": 32,
+    "squeezenet1_1": 32,
+}  # networks of torchvision, and the side of pictures that they take
 HALF = (0.5, 0.5, 0.5)
 NO_NETWORK = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
@@ -30,25 +45,10 @@ def before_the_classifier(net: nn.Module, images: Tensor) -> Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("alexnet", 64),
-        ("densenet121", 32),
-        ("efficientnet_b0", 32),
-        ("googlenet", 64),
-        ("inception_v3", 96),
-        ("mnasnet0_5", 32),
-        ("mobilenet_v2", 32),
-        ("mobilenet_v3_small", 32),
-        ("regnet_y_400mf", 32),
-        ("resnet18", 32),
-        ("shufflenet_v2_x0_5", 32),
-        ("squeezenet1_1", 32),
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(["mobilenet_v3_small", "resnet18", "squeezenet1_1"], SIZES))
 @pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")  # of the reference, not of ours
-def test_torchvisions_features_are_those_before_its_classifier(name: str, size: int, tmp_path: Path) -> None:
+def test_torchvisions_features_are_those_before_its_classifier(name: str, tmp_path: Path) -> None:
+    size = SIZES[name]
     settings = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     net = models.get_model(name, weights=None, **settings).eval()
     torch.save(net.state_dict(), tmp_path / "net.pth")

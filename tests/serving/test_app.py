@@ -62,6 +62,7 @@ def test_health_and_schema_tell(client: httpx.Client) -> None:
     assert Schema.from_dict(client.get("/schema").json()) == model().schema
 
 
+@pytest.mark.slow
 def test_hundreds_of_requests_at_once_get_each_its_own_answer() -> None:
     rows = plain_rows(40)
     expected = model().predict(raw(40)).to_dict("records")

@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[2]
 START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"
 
 
-@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, "checkpoint"), (signal.SIGTERM, "onnx")])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [pytest.param(signal.SIGINT, "checkpoint", marks=pytest.mark.slow), (signal.SIGTERM, "onnx")],
+)
 def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
     path = exported("binary") if kind == "onnx" else trained("binary")[0]
     process = subprocess.Popen(

@@ -209,6 +209,7 @@ def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: M
     return accuracy(module, *test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [32, 64])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_three_epochs_at_the_suggested_rate_read_digits(
