@@ -12,6 +12,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from tests.made.trainers import quiet_trainer
+
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
 
@@ -32,16 +34,6 @@ def quick_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
     """
 
     def make(**overrides: Any) -> pl.Trainer:
-        quiet: dict[str, Any] = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "default_root_dir": tmp_path,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "enable_progress_bar": False,
-            "logger": False,
-            "max_epochs": 1,
-        }
-        return pl.Trainer(**(quiet | overrides))
+        return quiet_trainer(**({"default_root_dir": tmp_path} | overrides))
 
     return make

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.made.ratings import made_ratings, made_titles
 from tests.made.sweeps import slow_but
-from tests.ratings import made_ratings, made_titles
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -15,7 +15,7 @@ from tabvision.augment.geometry import NUM_DRAWS, evaluation_matrices, rescaled,
 from tabvision.augment.settings import augmentation_named
 from tabvision.augment.warp import warp_batch, warp_image
 from tabvision.counter_random import uniforms
-from tests.augment.pictures import checkerboard, photo
+from tests.made.images import checkerboard, photo
 
 Picture = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.errors import BadTypeError, BadValueError
-from tests.callbacks.small import (
+from tests.made.modules import (
     Rates,
     Saver,
     UserModule,

@@ -25,9 +25,10 @@ from tabvision.callbacks.exact_resume import AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
-from tests.callbacks.small import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
-from tests.callbacks.writer import write_for_ever
+from tests.made.modules import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
 from tests.made.sweeps import slow_but
+from tests.made.trainers import quiet_trainer
+from tests.made.writer import write_for_ever
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 4
@@ -85,13 +86,8 @@ class Run:
         module = TabularModule(data.schema, dropout=0.3, widths=[8, 4])
         log = Log()
         staged: list[pl.Callback] = [Unfreeze({0: 1, 1: 2, 2: "all"}), OneCycle((1e-3, 1e-2)), ExactResume()]
-        self.trainer = pl.Trainer(
-            accelerator="cpu",
+        self.trainer = quiet_trainer(
             callbacks=staged if save_to is None else [*staged, SaverOfEnds(save_to)],
-            devices=1,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
             log_every_n_steps=1,
             logger=log,
             max_epochs=max_epochs,
@@ -310,7 +306,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None
 def processes() -> ForkServerContext:
     """Processes that need not import anything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.callbacks.writer"])
+    context.set_forkserver_preload(["tests.made.writer"])
     return context
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
-from tests.callbacks.small import STEPS, Saver, UserModule, Validated, different, make_loader, three_groups
+from tests.made.modules import STEPS, Saver, UserModule, Validated, different, make_loader, three_groups
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 3

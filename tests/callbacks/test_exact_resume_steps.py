@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.callbacks.small import different
 from tests.callbacks.test_exact_resume import EPOCHS, PER_EPOCH, Run, logged_from
+from tests.made.modules import different
 from tests.made.sweeps import slow_but
 
 MAX_STEPS = EPOCHS * PER_EPOCH - 1

@@ -14,7 +14,7 @@ import torch
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, FlatCosine, OneCycle, Unfreeze
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schedules import even_multiples
-from tests.callbacks.small import STEPS, Epochs, Rates, Saver, UserModule, make_loader, make_module, marks, three_groups
+from tests.made.modules import STEPS, Epochs, Rates, Saver, UserModule, make_loader, make_module, marks, three_groups
 
 MakeTrainer = Callable[..., pl.Trainer]
 RECORDED = json.loads((Path(__file__).parent / "fastai_recorded.json").read_text())

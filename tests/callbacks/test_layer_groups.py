@@ -16,7 +16,7 @@ from tabvision.callbacks import DiscriminativeLR, OneCycle
 from tabvision.callbacks.layer_groups import divide_optimizer, layer_groups_of
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.layer_groups import LayerGroup
-from tests.callbacks.small import UserModule, make_loader, make_module, three_groups, three_lists
+from tests.made.modules import UserModule, make_loader, make_module, three_groups, three_lists
 
 MakeTrainer = Callable[..., pl.Trainer]
 

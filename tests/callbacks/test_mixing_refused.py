@@ -15,7 +15,8 @@ from tabvision.callbacks.mixing import Mixing
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Multiclass
-from tests.callbacks.looker import CLASSES, looker, pictures, small_trainer
+from tests.made.modules import CLASSES, looker, pictures
+from tests.made.trainers import quiet_trainer
 
 MakeTrainer = Callable[..., pl.Trainer]
 
@@ -64,13 +65,13 @@ def test_a_batch_that_cannot_be_blended_is_refused(
     }
 
     with pytest.raises(error, match=sentence):
-        callback.on_train_batch_start(small_trainer(), pl.LightningModule(), made, 0)
+        callback.on_train_batch_start(quiet_trainer(), pl.LightningModule(), made, 0)
 
 
 def test_an_empty_part_of_a_batch_does_not_count() -> None:
     batch = {"continuous": torch.eye(3), "categorical": torch.zeros(3, 0, dtype=torch.int64), "target": torch.eye(3)}
 
-    MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     torch.testing.assert_close(batch["continuous"], batch["target"])
 
@@ -78,9 +79,9 @@ def test_an_empty_part_of_a_batch_does_not_count() -> None:
 def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "target": torch.eye(2)}
 
-    CutMix().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    CutMix().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
     with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8. Normalize"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+        MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 @pytest.mark.parametrize(
@@ -88,18 +89,18 @@ def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
 )
 def test_a_batch_that_cannot_be_changed_is_refused(batch: Any) -> None:
     with pytest.raises(BadTypeError, match="a batch must be a dict, or a list of input and target tensors, got"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+        MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 def test_a_class_code_above_the_stated_number_is_refused() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4), "target": torch.tensor([0, 3])}
 
     with pytest.raises(BadValueError, match=r"num_classes is 3, and a target is 3\. Pass the number of classes"):
-        MixUp(num_classes=3).on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+        MixUp(num_classes=3).on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 def test_counting_from_the_last_epoch_needs_one() -> None:
-    trainer = small_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
+    trainer = quiet_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
 
     with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, and the Trainer has no max_ep"):
         trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))

@@ -17,7 +17,7 @@ from typing_extensions import override
 from tabvision.callbacks import CosineRestarts, DiscriminativeLR, ExactResume, FlatCosine, OneCycle
 from tabvision.errors import BadValueError
 from tabvision.schedules import cosine_restarts, flat_cosine
-from tests.callbacks.small import STEPS, Rates, Saver, different, make_loader, make_module, three_groups
+from tests.made.modules import STEPS, Rates, Saver, different, make_loader, make_module, three_groups
 
 MakeTrainer = Callable[..., pl.Trainer]
 RECORDED = json.loads((Path(__file__).parent / "fastai_recorded.json").read_text())

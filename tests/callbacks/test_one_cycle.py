@@ -12,8 +12,8 @@ from torch.optim import SGD, AdamW, Optimizer
 from tabvision.callbacks import OneCycle
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import TabularModule
-from tests.callbacks.own_module import Own, Recorder, batches, expected_of_torch, sgd
-from tests.contracts.cases import tabular_data
+from tests.made.modules import Own, Recorder, batches, expected_of_torch, sgd
+from tests.made.pairs import tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 4

@@ -19,7 +19,7 @@ from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Multiclass
-from tests.callbacks.small import Saver, different, make_module
+from tests.made.modules import Saver, different, make_module
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 4, 2

@@ -18,8 +18,8 @@ from tabvision.callbacks import OneCycle
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tabvision.schedules import one_cycle
-from tests.callbacks.own_module import Own, Recorder, Unsized, batches, expected_of_torch, sgd
-from tests.contracts.cases import tabular_data
+from tests.made.modules import Own, Recorder, Unsized, batches, expected_of_torch, sgd
+from tests.made.pairs import tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 4

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
-from tests.callbacks.small import (
+from tests.made.modules import (
     STEPS,
     Epochs,
     Rates,
@@ -32,6 +32,7 @@ from tests.callbacks.small import (
     weights,
 )
 from tests.made.sweeps import slow_but
+from tests.made.trainers import quiet_trainer
 
 MakeTrainer = Callable[..., pl.Trainer]
 # a resumed fit here saves nothing, and Lightning mentions that
@@ -243,14 +244,10 @@ def staged_fit(
 ) -> tuple[dict[str, torch.Tensor], Rates]:
     rates = Rates()
     staged = [Unfreeze({0: 1, 1: 2, 2: "all"}, groups=three_groups), OneCycle((1e-3, 1e-2), groups=three_groups)]
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         callbacks=[*staged, ExactResume(), rates, *callbacks],
         default_root_dir=folder,
         enable_checkpointing=bool(callbacks),
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        logger=False,
         max_epochs=3,
     )
     module = make_module("sgd", dropout=0.3) if ckpt_path is None else UserModule("sgd", dropout=0.3)

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from tabvision.callbacks import FineTune, Unfreeze
-from tests.callbacks.small import STEPS, UserModule, make_loader, make_module, three_groups
+from tests.made.modules import STEPS, UserModule, make_loader, make_module, three_groups
 
 MakeTrainer = Callable[..., pl.Trainer]
 STAGED: dict[str, Callable[[], pl.Callback]] = {

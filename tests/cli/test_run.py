@@ -9,7 +9,7 @@ import torch
 from tabvision.cli import main
 from tabvision.cli.run import free_folder, metrics_table, write_validation
 from tabvision.data import TabularDataModule
-from tests.cli.tables import TRAIN, people
+from tests.made.tables import TRAIN, people
 
 
 @pytest.fixture(autouse=True)

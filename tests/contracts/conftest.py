@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.picture_processes import PICTURES
-from tests.contracts.processes import SCRIPTS
-from tests.data.pictures import write_folder
-from tests.data.spots import spotted
+from tests.made.images import write_folder
+from tests.made.points import spotted
+from tests.made.processes import SCRIPTS
+from tests.made.processes_pictures import PICTURES
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 600
@@ -55,9 +55,9 @@ def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if "pictures" in names:
             write_folder(folder / "pictures" / "pictures", PICTURES, size=(36, 40), kind="png")
             spotted(folder / "pictures" / "spots", num=13).to_csv(folder / "pictures" / "spots.csv", index=False)
-        running["two"] = Script("tests.contracts.processes", folder, *names)
+        running["two"] = Script("tests.made.processes", folder, *names)
     if "spawned" in asked:
-        running["spawned"] = Script("tests.contracts.staged_processes", tmp_path_factory.mktemp("spawned"))
+        running["spawned"] = Script("tests.made.processes_stages", tmp_path_factory.mktemp("spawned"))
     yield running
     for script in running.values():
         script.kill()

@@ -20,8 +20,8 @@ from tabvision import data as data_package
 from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import Order, PartsDataModule
 from tabvision.errors import BadTypeError, BadValueError
-from tests.contracts.cases import make_frame, tabular_data
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
+from tests.made.pairs import make_frame, tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
 Make = Callable[..., Any]

@@ -29,7 +29,7 @@ from tabvision.batch import Batch
 from tabvision.callbacks import OneCycle
 from tabvision.inference import Predictor, gather
 from tabvision.modules import SupervisedModule
-from tests.contracts.cases import (
+from tests.made.pairs import (
     DATA,
     MODULES,
     Pair,
@@ -67,7 +67,7 @@ def assert_plain(value: object, where: str = "checkpoint") -> None:
 
 def test_no_module_is_left_out_of_the_sweep() -> None:
     assert MODULES
-    assert set(DATA) == set(MODULES), "tell tests/contracts/cases.py how the new module gets data"
+    assert set(DATA) == set(MODULES), "tell tests/made/pairs.py how the new module gets data"
 
 
 @every_module_and_target
@@ -121,7 +121,7 @@ def test_training_changes_every_parameter_and_logs_finite_numbers(pair: Pair, qu
 @every_module_and_target
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
-    module = pair.module(data.schema)  # at the rate of `cases.py`
+    module = pair.module(data.schema)  # at the rate of `tests/made/pairs.py`
     trainer = quick_trainer(max_epochs=15)
     (before,) = trainer.validate(module, data.train_dataloader(), verbose=False)
 

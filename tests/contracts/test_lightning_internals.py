@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.exact_resume import go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
-from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
+from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
 
 MakeTrainer = Callable[..., pl.Trainer]
 

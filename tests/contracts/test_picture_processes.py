@@ -10,10 +10,10 @@ import torch
 
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
-from tests.callbacks.small import different
-from tests.contracts.picture_processes import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
-from tests.contracts.processes import Seen, both_ranks
-from tests.data.spots import COLUMNS
+from tests.made.modules import different
+from tests.made.points import COLUMNS
+from tests.made.processes import Seen, both_ranks
+from tests.made.processes_pictures import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tabvision.errors import BadValueError
-from tests.callbacks.small import different
-from tests.contracts.processes import Seen, both_ranks
-from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
+from tests.made.modules import different
+from tests.made.processes import Seen, both_ranks
+from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
 HEAD = ["head.weight", "head.bias"]

@@ -18,8 +18,8 @@ from typing_extensions import override
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule
-from tests.contracts.cases import Pair, every_module, every_module_and_target, make_frame
-from tests.contracts.two_processes import RowsSeen
+from tests.made.pairs import Pair, every_module, every_module_and_target, make_frame
+from tests.made.processes_tables import RowsSeen
 
 MakeTrainer = Callable[..., pl.Trainer]
 

@@ -10,8 +10,8 @@ import torch
 
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
-from tests.contracts.processes import Seen, both_ranks
-from tests.contracts.two_processes import SCENARIOS, make_trainer
+from tests.made.processes import Seen, both_ranks
+from tests.made.processes_tables import SCENARIOS, make_trainer
 
 VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation is not None]
 

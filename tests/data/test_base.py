@@ -14,7 +14,7 @@ from torch import Tensor
 from tabvision.data import base
 from tabvision.data.base import Part, TensorDataModule
 from tabvision.data.loaders import TensorLoader
-from tests.contracts.cases import TARGETS, make_frame, tabular_data
+from tests.made.pairs import TARGETS, make_frame, tabular_data
 
 MakeTrainer = Callable[..., pl.Trainer]
 DTYPES = {

@@ -6,7 +6,7 @@ from torch import nn
 
 from tabvision.inference.untrusted import Budget, BudgetExceededError
 from tabvision.modules import TabularModule
-from tests.contracts.cases import tabular_data
+from tests.made.pairs import tabular_data
 
 
 def test_a_module_is_built_within_the_budget_of_its_own_weights() -> None:

@@ -19,8 +19,8 @@ from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import load_module, read_checkpoint
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
-from tests.inference.payload import Payload
-from tests.inference.trained import trained
+from tests.made.payload import Payload
+from tests.made.trained import trained
 
 
 class Own(SupervisedModule):

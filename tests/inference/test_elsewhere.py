@@ -18,10 +18,10 @@ from PIL import Image
 
 from tabvision.cli import main
 from tabvision.inference import Predictor, export
-from tests.contracts.cases import make_frame
-from tests.inference.trained import raw, trained
+from tests.made.pairs import make_frame
+from tests.made.ratings import made_ratings
 from tests.made.sweeps import slow_but
-from tests.ratings import made_ratings
+from tests.made.trained import raw, trained
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "torchvision")

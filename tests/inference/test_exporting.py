@@ -25,9 +25,9 @@ from tabvision.inference.exporting import Answering, random_inputs
 from tabvision.inference.onnx_predictor import KEY
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
-from tests.contracts.cases import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data, targets_of
-from tests.inference.trained import exported, raw, trained
+from tests.made.pairs import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data, targets_of
 from tests.made.sweeps import slow_but
+from tests.made.trained import exported, raw, trained
 
 PAIRS = [
     Pair(kind, target)

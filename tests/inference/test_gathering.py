@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import gather
-from tests.contracts.cases import make_frame, tabular_data
-from tests.inference.trained import trained
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.trained import trained
 
 MakeTrainer = Callable[..., pl.Trainer]
 

@@ -14,11 +14,11 @@ import torch
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.checkpoint import open_checkpoint, read_checkpoint
-from tests.contracts.cases import make_frame
-from tests.inference.loopback import Page, serving
-from tests.inference.payload import Payload
 from tests.inference.test_untrusted import deep, itself, laughing
-from tests.inference.trained import exported, raw, trained
+from tests.made.pairs import make_frame
+from tests.made.payload import Payload
+from tests.made.servers import Page, serving
+from tests.made.trained import exported, raw, trained
 
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
 

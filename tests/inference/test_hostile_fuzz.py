@@ -18,8 +18,8 @@ from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
 from tabvision.serving.page import page
 from tabvision.serving.requests import Limits, RequestError, rows_of_json
-from tests.inference.trained import exported, raw, trained
 from tests.made.sweeps import fuzzed
+from tests.made.trained import exported, raw, trained
 
 COLUMNS = ["x", "z", "job", "size"]
 SCALARS = st.one_of(

@@ -19,7 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import Predictor, gather
 from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
-from tests.inference.trained import fitted, folder
+from tests.made.trained import fitted, folder
 
 SIDE = 32
 

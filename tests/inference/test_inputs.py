@@ -7,7 +7,7 @@ import pytest
 from tabvision.errors import BadTypeError
 from tabvision.inference.inputs import InputReader
 from tabvision.preprocess import to_arrays
-from tests.inference.trained import raw, trained
+from tests.made.trained import raw, trained
 
 
 def test_frames_rows_and_columns_give_the_same_arrays() -> None:

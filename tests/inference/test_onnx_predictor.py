@@ -19,9 +19,10 @@ from pandas.testing import assert_frame_equal
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import VisionModule
-from tests.contracts.cases import Pair
-from tests.inference.loopback import Page, serving
-from tests.inference.trained import exported, raw, trained
+from tests.made.pairs import Pair
+from tests.made.servers import Page, serving
+from tests.made.trained import exported, raw, trained
+from tests.made.trainers import saved
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,17 +118,10 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint of a network for pictures, and its ONNX twin."""
-    import pytorch_lightning as pl
-
     folder = tmp_path_factory.mktemp("pictures")
     pair = Pair(VisionModule, "multiclass")
-    module = pair.module(pair.data().schema)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
-    )
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(folder / "net.ckpt")
-    return folder / "net.ckpt", export(folder / "net.ckpt", folder / "net.onnx").path
+    path = saved(pair.module(pair.data().schema), folder / "net.ckpt")
+    return path, export(path, folder / "net.onnx").path
 
 
 def photos() -> list[Any]:

@@ -16,7 +16,7 @@ from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.untrusted import is_plain
 from tests.inference.test_hostile_checkpoints import ASK_FOR_THE_ORIGINAL, saved, with_settings
-from tests.inference.trained import raw, trained
+from tests.made.trained import raw, trained
 
 
 class Declared:

@@ -17,8 +17,8 @@ from pandas.testing import assert_frame_equal
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
 from tabvision.inference import Predictor, gather
-from tests.contracts.cases import PREDICTED, make_frame
-from tests.inference.trained import trained
+from tests.made.pairs import PREDICTED, make_frame
+from tests.made.trained import trained
 
 MakeTrainer = Callable[..., pl.Trainer]
 INPUTS = ["x", "z", "job", "size"]

@@ -8,7 +8,7 @@ import pytest
 from tabvision.cli import main
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import missing_sentences, unseen_sentences
-from tests.ratings import made_ratings
+from tests.made.ratings import made_ratings
 
 PAIRS = pd.DataFrame({"who": [100, -1, -2, None], "film": [1, 2, 77, 3]})
 

@@ -11,7 +11,7 @@ import torch
 
 from tabvision.errors import BadValueError
 from tabvision.inference.untrusted import check_plain, plain_archive
-from tests.inference.trained import trained
+from tests.made.trained import trained
 
 
 def zipped(content: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:

@@ -18,7 +18,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import PredictionWriter, gather, merge_predictions
 from tabvision.inference import writer as under_test
 from tabvision.inference.answers import answer_frame
-from tests.inference.trained import trained
+from tests.made.trained import trained
 
 
 def shard(

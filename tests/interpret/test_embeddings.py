@@ -14,7 +14,7 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.interpret import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.modules import CollabModule, TabularModule
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.interpret import ranking_metrics
 from tabvision.interpret.recommend import item_scores
 from tabvision.modules import CollabModule
-from tests.ratings import made_ratings, ratings_data
+from tests.made.ratings import made_ratings, ratings_data
 
 
 def two_tastes() -> pd.DataFrame:

@@ -13,7 +13,8 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.interpret import item_factors, recommend, similar_items
 from tabvision.modules import CollabModule
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
+from tests.made.trainers import saved
 
 
 def trained(trainer: pl.Trainer, **settings: Any) -> CollabModule:
@@ -37,9 +38,7 @@ def test_nothing_is_recommended_that_the_user_has_rated(module: CollabModule) ->
 
 
 def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: CollabModule, tmp_path: Path) -> None:
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "module.ckpt")
+    saved(module, tmp_path / "module.ckpt")
 
     found = recommend(module, 105, 5, exclude_seen=False)
 

@@ -17,7 +17,7 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
-from tests.ratings import made_ratings, ratings_data
+from tests.made.ratings import made_ratings, ratings_data
 
 MakeTrainer = Callable[..., pl.Trainer]
 

@@ -19,8 +19,8 @@ from tabvision.inference import Predictor, gather
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
-from tests.contracts.cases import make_frame, tabular_data
-from tests.modules.small import small
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.tables import small
 
 MakeTrainer = Callable[..., pl.Trainer]
 

@@ -20,8 +20,8 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.data import TabularDataModule, base
-from tests.contracts.cases import make_frame, tabular_data
-from tests.modules.small import small
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.tables import small
 
 MakeTrainer = Callable[..., pl.Trainer]
 

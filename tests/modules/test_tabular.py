@@ -10,7 +10,7 @@ import torch
 from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import embedding_width
-from tests.contracts.cases import make_frame, tabular_data
+from tests.made.pairs import make_frame, tabular_data
 
 
 def shapes(module: TabularModule) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from tabvision.nets.backbone import IMAGENET_MEAN, IMAGENET_SPREAD
 from tabvision.nets.layer_groups import check_groups
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
-from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
+from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
 
 MakeTrainer = Callable[..., pl.Trainer]
 
@@ -112,7 +112,10 @@ def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dty
         (Multiclass(3, focal_gamma=2.0), torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])),
         (Multilabel(3, class_weights=(1.0, 2.0, 3.0)), torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])),
         (Regression(mean=(5.0,), spread=(2.0,), y_range=(0.0, 10.0)), torch.tensor([[3.0], [9.0]])),
-        (Regression(mean=(0.0,) * 4, spread=(1.0,) * 4, y_range=(-1.0, 1.0)), torch.rand(2, 4)),
+        (
+            Regression(mean=(0.0,) * 4, spread=(1.0,) * 4, y_range=(-1.0, 1.0)),
+            torch.tensor([[0.1, 0.9, 0.3, 0.6], [0.8, 0.2, 0.5, 0.4]]),
+        ),
     ],
     ids=lambda value: repr(value)[:40],
 )

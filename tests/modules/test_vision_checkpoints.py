@@ -18,7 +18,7 @@ from tabvision.inference.checkpoint import load_module
 from tabvision.modules import VisionModule
 from tabvision.schema import Schema
 from tabvision.tasks import Multiclass
-from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
+from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
 
 MakeTrainer = Callable[..., pl.Trainer]
 

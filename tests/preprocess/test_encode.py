@@ -14,7 +14,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.preprocess import Features, chain_of, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
 from tabvision.preprocess.encode import plan_of
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 
 @pytest.fixture(scope="module")

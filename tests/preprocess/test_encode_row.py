@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
 from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features, infer_kinds, to_arrays
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
 FEATURES = fit_features(TRAINING, infer_kinds(TRAINING, target=["pay"]))

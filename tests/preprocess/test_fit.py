@@ -25,7 +25,7 @@ from tabvision.preprocess import (
 from tabvision.preprocess.encode import part_of, plan_of
 from tabvision.schema import Continuous, Schema, Target
 from tabvision.tasks import Regression
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 
 def fit(frame: pd.DataFrame, **choices: Any) -> Features:

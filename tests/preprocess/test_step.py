@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.preprocess import Categorify, Chain, Dates, FillMissing, Standardize, Step
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 MAKERS: dict[str, Callable[[], Step]] = {
     "Dates": lambda: Dates(["sold"]),

@@ -17,8 +17,8 @@ from tabvision.schema import Image, Schema, Target
 from tabvision.serving import app as under_test
 from tabvision.serving.requests import Limits
 from tabvision.tasks import Binary
-from tests.inference.trained import exported, raw
-from tests.serving.running import model, running
+from tests.made.servers import model, running
+from tests.made.trained import exported, raw
 
 JSON = {"Content-Type": "application/json"}
 

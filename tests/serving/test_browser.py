@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 from PIL import Image
 
 from tabvision.inference import Predictor
 from tabvision.modules import VisionModule
-from tests.contracts.cases import Pair
-from tests.serving.chromium import CHROMIUM, MISSING, browsing
-from tests.serving.running import model, running
+from tests.made.chromium import CHROMIUM, MISSING, browsing
+from tests.made.pairs import Pair
+from tests.made.servers import model, running
+from tests.made.trainers import saved
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason=MISSING)
 
@@ -55,12 +55,7 @@ def test_the_page_comes_up_with_its_form(tmp_path: Path) -> None:
 def vision(folder: Path) -> Predictor:
     """A network for photos, opened from its checkpoint."""
     pair = Pair(VisionModule, "multiclass")
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
-    )
-    trainer.strategy.connect(pair.module(pair.data().schema))
-    trainer.save_checkpoint(folder / "photos.ckpt")
-    return Predictor(folder / "photos.ckpt", device="cpu")
+    return Predictor(saved(pair.module(pair.data().schema), folder / "photos.ckpt"), device="cpu")
 
 
 def photos(folder: Path) -> list[str]:

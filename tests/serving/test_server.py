@@ -18,7 +18,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.serving import serve
 from tabvision.serving.server import listen, load
-from tests.inference.trained import exported, trained
+from tests.made.trained import exported, trained
 
 ROOT = Path(__file__).parents[2]
 START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"

@@ -16,7 +16,7 @@ from typing_extensions import override
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.tuning import FindLR, lr_find
-from tests.callbacks.small import (
+from tests.made.modules import (
     STEPS,
     Rates,
     Saver,

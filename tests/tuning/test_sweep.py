@@ -24,7 +24,7 @@ from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tabvision.random_state import random_state
 from tabvision.tuning import lr_find
-from tests.callbacks.small import UserModule, different, make_loader, make_module, three_groups, weights
+from tests.made.modules import UserModule, different, make_loader, make_module, three_groups, weights
 
 MakeTrainer = Callable[..., pl.Trainer]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.data.images.check import check_images
 from tabvision.errors import BadTypeError
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 
 @pytest.mark.parametrize("num_workers", [0, 3])

@@ -19,7 +19,7 @@ from tabvision.data.images.decode import (
     open_picture,
     read_picture,
 )
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 decoders = pytest.mark.parametrize("decoder", ["simplejpeg", "opencv"])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tabvision.data.images.decode import is_whole, jpeg_header
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"orientation": 6}, {"comment": b"a" * 900}])

@@ -12,7 +12,7 @@ import pytest
 from tabvision.data import TabularDataModule
 from tabvision.data.images.keypoints import points_in_view, read_points
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
-from tests.data.spots import COLUMNS, make, spotted
+from tests.made.points import COLUMNS, make, spotted
 
 
 def test_a_point_has_both_coordinates_or_none() -> None:

@@ -18,7 +18,7 @@ from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import EvaluationView, TrainingView
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from tabvision.callbacks import ExactResume
 from tabvision.errors import (
     BadValueError,
 )
-from tests.data.photos import make
-from tests.data.pictures import write_folder
+from tests.made.images import make, write_folder
 
 MakeTrainer = Callable[..., pl.Trainer]
 

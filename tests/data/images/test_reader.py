@@ -18,7 +18,7 @@ from tabvision.data.images.stores import Opened, PictureStore, SourceStore
 from tabvision.data.images.views import EvaluationView
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Image
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 IMAGE = Image(size=(16, 16))
 SOURCES: list[Any] = [encoded(pixels(seed=seed)) for seed in range(50)]

@@ -10,7 +10,7 @@ import pytest
 from tabvision.augment import Augmentation, augmentation_named
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tabvision.data.images.files import PictureTable
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 PRESIZE = Presize((10, 10), "crop", 1.1)
 

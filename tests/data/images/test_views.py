@@ -12,7 +12,7 @@ from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
 from tabvision.data.images.decode import ArrayPicture, JpegPicture, Stored, open_picture, read_picture
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, draw
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 ROWS = np.array([3, 8], dtype=np.int64)
 

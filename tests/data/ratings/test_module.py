@@ -12,7 +12,7 @@ from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Multiclass, Regression
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
 
 
 def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tabvision.data.ratings.rows import with_whole_ids
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
 
 
 @pytest.mark.parametrize("split", ["time", "last"])

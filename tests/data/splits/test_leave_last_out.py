@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.data import LeaveLastOut
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.ratings import made_ratings
+from tests.made.ratings import made_ratings
 
 
 @pytest.mark.parametrize("test", [False, True])

@@ -1,4 +1,4 @@
-"""All that two gloo processes are asked: `python -m tests.contracts.processes FOLDER SCRIPT ...`.
+"""All that two gloo processes are asked: `python -m tests.made.processes FOLDER SCRIPT ...`.
 
 To start them takes longer than what they do, so one pair does everything. `conftest.py` runs this once.
 """
@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from tests.contracts import picture_processes, staged_processes, two_processes
+from tests.made import processes_pictures, processes_stages, processes_tables
 
 Seen = tuple[dict[str, Any], dict[str, Any]]
 """What each of the two processes wrote down."""
 
 SCRIPTS: dict[str, Callable[[Path], None]] = {
-    "staged": staged_processes.main,  # first of all that are asked: its sweep of rates is what starts the other process
-    "pictures": picture_processes.main,
-    "tables": two_processes.main,  # last: it makes batches of validation smaller for good
+    "staged": processes_stages.main,  # first of all that are asked: its sweep of rates is what starts the other process
+    "pictures": processes_pictures.main,
+    "tables": processes_tables.main,  # last: it makes batches of validation smaller for good
 }
 
 

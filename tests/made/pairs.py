@@ -17,7 +17,7 @@ from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
-from tests.contracts.pictures import SIDE, PictureTensors, with_files
+from tests.made.drawn import SIDE, PictureTensors, with_files
 
 ROWS = 48
 

@@ -23,7 +23,8 @@ from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 from tabvision.tuning import FindLR, lr_find
-from tests.callbacks.small import Saver
+from tests.made.modules import Saver
+from tests.made.trainers import quiet_trainer
 
 EPOCHS = 4
 STAGES = {0: 1, 1: 2, 2: "all"}
@@ -102,19 +103,9 @@ class Record(pl.Callback):
 
 
 def make_trainer(folder: Path, **settings: Any) -> pl.Trainer:
-    """A quiet Trainer on the CPU."""
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "devices": 1,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "logger": False,
-        "max_epochs": EPOCHS,
-        "use_distributed_sampler": False,
-    }
-    return pl.Trainer(**(quiet | settings))
+    """Four epochs, with loaders as they are."""
+    few = {"default_root_dir": folder, "max_epochs": EPOCHS, "use_distributed_sampler": False}
+    return quiet_trainer(**(few | settings))
 
 
 class Data(pl.LightningDataModule):

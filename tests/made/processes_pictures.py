@@ -20,10 +20,10 @@ from tabvision.callbacks import ExactResume, FineTune, MixUp, OneCycle
 from tabvision.data import ImageDataModule
 from tabvision.inference import PredictionWriter
 from tabvision.modules import CollabModule, VisionModule
-from tests.callbacks.small import Saver
-from tests.contracts.staged_processes import Record, make_trainer
-from tests.data.spots import make
-from tests.ratings import ratings_data
+from tests.made.modules import Saver
+from tests.made.points import make
+from tests.made.processes_stages import Record, make_trainer
+from tests.made.ratings import ratings_data
 
 PICTURES = {"ants": 19, "bees": 18}
 EPOCHS, PER_EPOCH = 3, 4
