@@ -101,15 +101,16 @@ def test_regression_metrics_equal_those_of_scikit_learn() -> None:
     assert computed(cases()["regression"]) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_auroc_equals_that_of_scikit_learn_whatever_the_ties(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    num_rows = int(generator.integers(2, 60))
-    scores = generator.integers(0, generator.integers(1, 30), num_rows) / 7
-    positive = generator.random(num_rows) < 0.4
-    positive[:2] = [True, False]
+def test_auroc_equals_that_of_scikit_learn_whatever_the_ties(subtests: pytest.Subtests) -> None:
+    for seed in range(20):
+        with subtests.test(seed=seed):
+            generator = np.random.default_rng(seed)
+            num_rows = int(generator.integers(2, 60))
+            scores = generator.integers(0, generator.integers(1, 30), num_rows) / 7
+            positive = generator.random(num_rows) < 0.4
+            positive[:2] = [True, False]
 
-    assert auroc(scores, positive) == pytest.approx(sk.roc_auc_score(positive, scores))
+            assert auroc(scores, positive) == pytest.approx(sk.roc_auc_score(positive, scores))
 
 
 def test_auroc_of_scores_that_are_not_numbers_is_not_a_number() -> None:
@@ -126,9 +127,10 @@ def test_r2_keeps_its_digits_far_from_zero() -> None:
 
 
 @pytest.mark.parametrize("name", cases())
-@pytest.mark.parametrize("batch", [1, 7, 500])
-def test_the_size_of_steps_does_not_matter(name: str, batch: int) -> None:
-    assert computed(cases()[name], batch=batch) == pytest.approx(computed(cases()[name], batch=100), rel=1e-6)
+def test_the_size_of_steps_does_not_matter(name: str, subtests: pytest.Subtests) -> None:
+    for batch in [1, 7, 500]:
+        with subtests.test(batch=batch):
+            assert computed(cases()[name], batch=batch) == pytest.approx(computed(cases()[name], batch=100), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["binary", "multiclass", "multilabel"])

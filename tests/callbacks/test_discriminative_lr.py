@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
@@ -29,24 +30,23 @@ MakeTrainer = Callable[..., pl.Trainer]
 GROUPS = r"the layer groups, input side first: group_0 \(36 parameters\), group_1 \(42\), group_2 \(7\)"
 
 
-@pytest.mark.parametrize(
-    ("lr", "expected"),
-    [
+def test_each_group_trains_at_its_rate(quick_trainer: MakeTrainer, subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         (1e-3, [1e-3, 1e-3, 1e-3]),
         ((1e-5, 1e-3), [1e-5, 1e-4, 1e-3]),
         ("1e-5:1e-3", [1e-5, 1e-4, 1e-3]),
         ((None, 1e-3), [1e-4, 1e-4, 1e-3]),
         (":1e-3", [1e-4, 1e-4, 1e-3]),
         ([3e-3, 2e-3, 1e-3], [3e-3, 2e-3, 1e-3]),
-    ],
-)
-@pytest.mark.parametrize("groups", [three_groups, three_lists])
-def test_each_group_trains_at_its_rate(lr: Any, expected: list[float], groups: Any, quick_trainer: MakeTrainer) -> None:
-    rates = Rates()
+    ]
+    others: list[Any] = [three_groups, three_lists]
+    for (lr, expected), groups in itertools.product(cases, others):
+        with subtests.test(lr=lr, expected=expected, groups=groups):
+            rates = Rates()
 
-    quick_trainer(callbacks=[DiscriminativeLR(lr, groups=groups), rates]).fit(make_module(), make_loader())
+            quick_trainer(callbacks=[DiscriminativeLR(lr, groups=groups), rates]).fit(make_module(), make_loader())
 
-    assert all(seen == pytest.approx(expected, rel=1e-12) for seen in rates.lr)
+            assert all(seen == pytest.approx(expected, rel=1e-12) for seen in rates.lr)
 
 
 def test_the_body_ratio_divides_the_other_groups_rate(quick_trainer: MakeTrainer) -> None:

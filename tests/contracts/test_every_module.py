@@ -35,6 +35,7 @@ from tests.made.pairs import (
     Pair,
     every_module,
     every_module_and_target,
+    every_module_or_target,
     every_table_and_target,
     make_frame,
 )
@@ -118,7 +119,7 @@ def test_training_changes_every_parameter_and_logs_finite_numbers(pair: Pair, qu
     assert all(np.isfinite(value) for value in logged.values()), logged
 
 
-@every_module_and_target
+@every_module_or_target
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)  # at the rate of `tests/made/pairs.py`
@@ -131,7 +132,7 @@ def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     assert after["val/loss"] < 0.9 * before["val/loss"]
 
 
-@every_module_and_target
+@every_module_or_target
 def test_a_batch_of_one_row_trains_and_is_validated_tested_and_predicted(
     pair: Pair, quick_trainer: MakeTrainer
 ) -> None:
@@ -153,7 +154,7 @@ def test_a_batch_of_one_row_trains_and_is_validated_tested_and_predicted(
     assert torch.equal(predicted["index"], row["index"])
 
 
-@every_module_and_target
+@every_module
 def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
     data = pair.data()
     module = pair.module(data.schema).eval()
@@ -163,7 +164,7 @@ def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
     assert len(answer["predictions"]) == len(answer["index"]) == 0
 
 
-@every_module_and_target
+@every_module
 def test_a_module_pickles_fresh_and_trained(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)
@@ -177,7 +178,7 @@ def test_a_module_pickles_fresh_and_trained(pair: Pair, quick_trainer: MakeTrain
     torch.testing.assert_close(trained.eval()(batch), module.eval()(batch), rtol=0, atol=0)
 
 
-@every_module_and_target
+@every_module
 def test_hyperparameters_are_plain_data_that_build_the_same_module(pair: Pair) -> None:
     module = pair.module(pair.data().schema)
 
@@ -261,7 +262,7 @@ def test_unseen_categories_and_missing_values_are_answered(
     assert answers.notna().all().all()
 
 
-@every_module_and_target
+@every_module_or_target
 def test_rows_that_only_predict_need_no_target(pair: Pair, quick_trainer: MakeTrainer) -> None:
     raw = make_frame(10, seed=1)[["x", "z", "job", "size"]]
     data = pair.data(predict=raw)
@@ -286,7 +287,7 @@ def test_test_rows_have_metrics_of_their_own(pair: Pair, quick_trainer: MakeTrai
         assert value == pytest.approx(validated[name.replace("test/", "val/")])
 
 
-@every_module_and_target
+@every_module
 def test_the_order_of_columns_changes_no_answer(pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path) -> None:
     data = pair.raw_data(pair.raw(tmp_path))
     trainer = quick_trainer()

@@ -38,13 +38,16 @@ INFERRED: list[tuple[Any, type[Task], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "kind", "ending"), INFERRED, ids=[ending for *_, ending in INFERRED])
-def test_the_task_follows_the_values_and_is_said(values: Any, kind: type[Task], ending: str) -> None:
-    task, sentence = infer_task(pd.DataFrame({"y": values}), ["y"])
+def test_the_task_follows_the_values_and_is_said(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = INFERRED
 
-    assert isinstance(task, kind)
-    assert sentence.startswith("target 'y': ")
-    assert ending in sentence
+    for values, kind, ending in cases:
+        with subtests.test(values=values, kind=kind, ending=ending):
+            task, sentence = infer_task(pd.DataFrame({"y": values}), ["y"])
+
+            assert isinstance(task, kind)
+            assert sentence.startswith("target 'y': ")
+            assert ending in sentence
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_onnx_twin_answers_raw_rows_as_the_predictor_does(target: str) -> No
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-@pytest.mark.parametrize("pair", slow_but(PAIRS[:1], PAIRS), ids=lambda pair: f"{pair.kind.__name__}-{pair.target}")
+@pytest.mark.parametrize("pair", slow_but(PAIRS[:1], PAIRS), ids=str)
 def test_every_module_is_exported(pair: Pair, suffix: str, tmp_path: Path) -> None:
     module = pair.module(pair.data().schema)
 

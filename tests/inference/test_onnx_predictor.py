@@ -42,14 +42,14 @@ FORMS: dict[str, Callable[[pd.DataFrame], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("target", ["binary", "multilabel_text", "regression_several"])
-def test_every_form_of_rows_is_answered_as_the_predictor_does(form: str, target: str) -> None:
-    source = FORMS[form](raw())
+def test_every_form_of_rows_is_answered_as_the_predictor_does(target: str, subtests: pytest.Subtests) -> None:
+    for form, make in FORMS.items():
+        with subtests.test(form=form):
+            source = make(raw())
 
-    answers = asked(target).predict(source)
-
-    assert_frame_equal(answers, Predictor(trained(target)[0], device="cpu").predict(source), rtol=1e-5, atol=1e-5)
+            expected = Predictor(trained(target)[0], device="cpu").predict(source)
+            assert_frame_equal(asked(target).predict(source), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -115,12 +116,12 @@ def test_the_order_and_index_of_a_frame_are_kept() -> None:
         assert row["probability_yes"] == pytest.approx(expected["probability_yes"][int(str(name).split()[1])])
 
 
-@pytest.mark.parametrize("rows", [1, 2, 16, 17, 40])
-@pytest.mark.parametrize("target", ["binary", "regression_several"])
-def test_rows_as_dicts_are_answered_as_a_frame_is(rows: int, target: str) -> None:
-    frame = raw().iloc[:rows]
+def test_rows_as_dicts_are_answered_as_a_frame_is(subtests: pytest.Subtests) -> None:
+    for rows, target in itertools.product([1, 2, 16, 17, 40], ["binary", "regression_several"]):
+        with subtests.test(rows=rows, target=target):
+            frame = raw().iloc[:rows]
 
-    assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
+            assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
 
 
 def test_one_row_may_be_a_dict() -> None:

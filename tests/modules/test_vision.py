@@ -103,7 +103,6 @@ def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dty
 # Targets.
 
 
-@pytest.mark.parametrize("head", ["concat", "mlp", "linear"])
 @pytest.mark.parametrize(
     ("task", "target"),
     [
@@ -119,29 +118,34 @@ def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dty
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_every_kind_of_target_trains_every_parameter(task: Task, target: Tensor, head: Any) -> None:
-    module = VisionModule(schema_of(task), body=own_body(), head=head)
+def test_every_kind_of_target_trains_every_parameter(task: Task, target: Tensor, subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["concat", "mlp", "linear"]
 
-    losses = module.task.loss(module({"image": photos(2)[0]}), target)
-    torch.autograd.backward(losses.sum())
+    for head in cases:
+        with subtests.test(head=head):
+            module = VisionModule(schema_of(task), body=own_body(), head=head)
 
-    assert losses.shape == (2,)
-    assert all(parameter.grad is not None for parameter in module.parameters())
+            losses = module.task.loss(module({"image": photos(2)[0]}), target)
+            torch.autograd.backward(losses.sum())
+
+            assert losses.shape == (2,)
+            assert all(parameter.grad is not None for parameter in module.parameters())
 
 
 # Layer groups and freezing.
 
 
 @pytest.mark.parametrize("body", ["resnet18", "test_vit", "test_convnext", LITE0, "own"])
-@pytest.mark.parametrize("num_groups", [2, 3])
-def test_groups_are_the_body_by_depth_and_the_head(body: str, num_groups: int) -> None:
-    made: Any = own_body() if body == "own" else body
-    module = VisionModule(schema_of(), body=made, weights=None, num_groups=num_groups)
+def test_groups_are_the_body_by_depth_and_the_head(body: str, subtests: pytest.Subtests) -> None:
+    for num_groups in [2, 3]:
+        with subtests.test(num_groups=num_groups):
+            made: Any = own_body() if body == "own" else body
+            module = VisionModule(schema_of(), body=made, weights=None, num_groups=num_groups)
 
-    groups = module.layer_groups()
+            groups = module.layer_groups()
 
-    check_groups(groups, module)
-    assert [group.name for group in groups] == {2: ["body", "head"], 3: ["early", "late", "head"]}[num_groups]
+            check_groups(groups, module)
+            assert [group.name for group in groups] == {2: ["body", "head"], 3: ["early", "late", "head"]}[num_groups]
 
 
 def test_resnet18_has_fastais_groups() -> None:

@@ -243,16 +243,19 @@ def test_the_statistics_are_those_of_the_weights(tmp_path: Path) -> None:
     assert statistics("googlenet", weights=True) == (HALF, HALF)  # torchvision's own net goes to these by itself
 
 
-@pytest.mark.parametrize("in_channels", [1, 2, 4])
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "test_vit"])
-def test_any_number_of_channels_is_taken(name: str, in_channels: int) -> None:
-    body = make_body(name, weights="default" if name == "efficientnet_lite0" else None, in_channels=in_channels).eval()
+def test_any_number_of_channels_is_taken(name: str, subtests: pytest.Subtests) -> None:
+    for in_channels in [1, 2, 4]:
+        with subtests.test(in_channels=in_channels):
+            body = make_body(
+                name, weights="default" if name == "efficientnet_lite0" else None, in_channels=in_channels
+            ).eval()
 
-    features = body(torch.randn(1, in_channels, 64, 64))
+            features = body(torch.randn(1, in_channels, 64, 64))
 
-    assert features.isfinite().all()
-    assert len(body.mean) == len(body.spread) == in_channels
-    assert body.feature_shape((64, 64)) == features.shape[1:]
+            assert features.isfinite().all()
+            assert len(body.mean) == len(body.spread) == in_channels
+            assert body.feature_shape((64, 64)) == features.shape[1:]
 
 
 def test_a_grey_picture_gives_the_features_of_the_same_picture_in_colour() -> None:
@@ -279,17 +282,18 @@ def test_resnets_are_cut_where_fastai_cuts_them(name: str) -> None:
     assert len(early) + len(late) == len(list(body.parameters()))
 
 
-@pytest.mark.parametrize("num_groups", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_convnext", "tf_efficientnet_lite0", "mobilenet_v2"])
-def test_groups_hold_every_parameter_once_input_side_first(name: str, num_groups: int) -> None:
-    body = make_body(name, weights=None)
+def test_groups_hold_every_parameter_once_input_side_first(name: str, subtests: pytest.Subtests) -> None:
+    for num_groups in [1, 2, 3, 5]:
+        with subtests.test(num_groups=num_groups):
+            body = make_body(name, weights=None)
 
-    groups = body_groups("test", body, num_groups)
+            groups = body_groups("test", body, num_groups)
 
-    assert len(groups) == num_groups
-    check_groups(groups, body)
-    first = next(part for part in body.modules() if isinstance(part, nn.Conv2d))
-    assert any(parameter is first.weight for parameter in groups[0])
+            assert len(groups) == num_groups
+            check_groups(groups, body)
+            first = next(part for part in body.modules() if isinstance(part, nn.Conv2d))
+            assert any(parameter is first.weight for parameter in groups[0])
 
 
 def test_a_vision_transformers_blocks_and_a_convnexts_stages_are_cut_in_the_middle() -> None:

@@ -9,11 +9,10 @@ from torch.nn import functional
 from tabvision.nets.embedding_mlp import Embeddings, Table, embedding_width
 
 
-@pytest.mark.parametrize(
-    ("cardinality", "width"), [(1, 2), (2, 2), (3, 3), (10, 6), (100, 21), (1000, 77), (10_000, 278), (40_000, 600)]
-)
-def test_widths_follow_fastais_rule(cardinality: int, width: int) -> None:
-    assert embedding_width(cardinality) == width
+def test_widths_follow_fastais_rule(subtests: pytest.Subtests) -> None:
+    for cardinality, width in [(1, 2), (2, 2), (3, 3), (10, 6), (100, 21), (1000, 77), (10_000, 278), (40_000, 600)]:
+        with subtests.test(cardinality=cardinality, width=width):
+            assert embedding_width(cardinality) == width
 
 
 def test_rows_start_at_length_one_and_the_unknown_row_at_zero() -> None:

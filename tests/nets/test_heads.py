@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -68,21 +69,20 @@ def test_concat_pooling_is_torchs_largest_value_and_mean() -> None:
     torch.testing.assert_close(MeanPool()(maps), expected[1].flatten(1))
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("rows", [0, 1, 3])
-@pytest.mark.parametrize("widths", [(), (8,), (8, 6)])
-@pytest.mark.parametrize("kind", ["concat", "mlp", "linear"])
-def test_every_head_gives_logits_and_gradients(kind: Any, widths: tuple[int, ...], rows: int, *, pooled: bool) -> None:
-    head = make_head(5, 3, kind=kind, widths=widths, pooled=pooled)
-    features: Tensor = torch.randn(rows, 5) if pooled else torch.randn(rows, 5, 4, 4)
+def test_every_head_gives_logits_and_gradients(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["concat", "mlp", "linear"]
+    for pooled, rows, widths, kind in itertools.product([False, True], [0, 1, 3], [(), (8,), (8, 6)], cases):
+        with subtests.test(pooled=pooled, rows=rows, widths=widths, kind=kind):
+            head = make_head(5, 3, kind=kind, widths=widths, pooled=pooled)
+            features: Tensor = torch.randn(rows, 5) if pooled else torch.randn(rows, 5, 4, 4)
 
-    if rows == 0:
-        head.eval()  # no row is no training
-    logits = head(features)
-    torch.autograd.backward(logits.sum())
+            if rows == 0:
+                head.eval()  # no row is no training
+            logits = head(features)
+            torch.autograd.backward(logits.sum())
 
-    assert logits.shape == (rows, 3)
-    assert all(parameter.grad is not None for parameter in head.parameters())
+            assert logits.shape == (rows, 3)
+            assert all(parameter.grad is not None for parameter in head.parameters())
 
 
 def test_a_head_over_pooled_features_takes_each_once() -> None:

@@ -1,6 +1,7 @@
 """Tasks against torch, numpy and the promises that all of them keep."""
 
 import dataclasses
+import itertools
 import json
 import pickle
 from typing import Any
@@ -54,20 +55,18 @@ class TestEveryTask:
         with pytest.raises(dataclasses.FrozenInstanceError):
             task.name = "other"  # type: ignore[misc]
 
-    @pytest.mark.parametrize("rows", [1, ROWS])
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_the_loss_is_one_number_a_row_and_reaches_every_logit(
-        self, task: Task, rows: int, dtype: torch.dtype
-    ) -> None:
-        logits = torch.randn(rows, task.num_outputs).to(dtype).requires_grad_()
+    def test_the_loss_is_one_number_a_row_and_reaches_every_logit(self, task: Task, subtests: pytest.Subtests) -> None:
+        for rows, dtype in itertools.product([1, ROWS], [torch.float32, torch.bfloat16]):
+            with subtests.test(rows=rows, dtype=dtype):
+                logits = torch.randn(rows, task.num_outputs).to(dtype).requires_grad_()
 
-        loss = task.loss(logits, target_for(task, rows))
-        loss.float().mean().backward()  # type: ignore[no-untyped-call]  # torch has no types here
+                loss = task.loss(logits, target_for(task, rows))
+                loss.float().mean().backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
-        assert loss.shape == (rows,)
-        assert logits.grad is not None
-        assert logits.grad.isfinite().all()
-        assert (logits.grad != 0).all()
+                assert loss.shape == (rows,)
+                assert logits.grad is not None
+                assert logits.grad.isfinite().all()
+                assert (logits.grad != 0).all()
 
     def test_a_softened_target_has_the_same_loss(self, task: Task) -> None:
         logits, target = torch.randn(ROWS, task.num_outputs), target_for(task)

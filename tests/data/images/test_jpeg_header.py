@@ -1,6 +1,8 @@
 """The header says what PIL says."""
 
 import io
+import itertools
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,12 +11,13 @@ from tabvision.data.images.decode import is_whole, jpeg_header
 from tests.made.images import encoded, pixels
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"orientation": 6}, {"comment": b"a" * 900}])
-@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1), ("CMYK", 4)])
-def test_size_channels_and_orientation_are_read(options: dict[str, int], mode: str, channels: int) -> None:
-    data = encoded(Image.fromarray(pixels()).convert(mode), **options)  # type: ignore[arg-type]
+def test_size_channels_and_orientation_are_read(subtests: pytest.Subtests) -> None:
+    options: list[dict[str, Any]] = [{}, {"progressive": True}, {"orientation": 6}, {"comment": b"a" * 900}]
+    for more, (mode, channels) in itertools.product(options, [("RGB", 3), ("L", 1), ("CMYK", 4)]):
+        with subtests.test(more=more, mode=mode):
+            data = encoded(Image.fromarray(pixels()).convert(mode), **more)
 
-    assert jpeg_header(data) == (20, 30, channels, options.get("orientation", 1))
+            assert jpeg_header(data) == (20, 30, channels, more.get("orientation", 1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", encoded(pixels(), "PNG"), encoded(pixels())[:30]])

@@ -11,7 +11,6 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tests.made.ratings import made_ratings, made_titles, ratings_data
 
 
-@pytest.mark.parametrize("split", ["time", "last"])
 @pytest.mark.parametrize(
     "times",
     [
@@ -21,13 +20,15 @@ from tests.made.ratings import made_ratings, made_titles, ratings_data
         lambda when: pd.to_datetime(when, unit="h").dt.strftime("%m/%d/%Y %H:%M"),
     ],
 )
-def test_times_split_alike_in_whatever_way_they_are_written(split: str, times: Any) -> None:
-    frame = made_ratings()
-    written = ratings_data(frame.assign(when=times(frame["when"])), split=split, timestamp="when")
+def test_times_split_alike_in_whatever_way_they_are_written(times: Any, subtests: pytest.Subtests) -> None:
+    for split in ["time", "last"]:
+        with subtests.test(split=split):
+            frame = made_ratings()
+            written = ratings_data(frame.assign(when=times(frame["when"])), split=split, timestamp="when")
 
-    assert written.parts["val"].rows.tolist() == (
-        ratings_data(frame, split=split, timestamp="when").parts["val"].rows.tolist()
-    )
+            assert written.parts["val"].rows.tolist() == (
+                ratings_data(frame, split=split, timestamp="when").parts["val"].rows.tolist()
+            )
 
 
 @pytest.mark.parametrize(

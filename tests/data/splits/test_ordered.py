@@ -1,6 +1,7 @@
 """Splits by group and by time."""
 
 import datetime
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,29 @@ from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_no_group_is_in_two_parts_and_shares_are_nearly_met(seed: int) -> None:
-    groups = np.random.default_rng(seed).choice(40, size=1000)
-    frame = pd.DataFrame({"g": groups})
+def test_no_group_is_in_two_parts_and_shares_are_nearly_met(subtests: pytest.Subtests) -> None:
+    for seed in range(10):
+        with subtests.test(seed=seed):
+            groups = np.random.default_rng(seed).choice(40, size=1000)
+            frame = pd.DataFrame({"g": groups})
 
-    parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
+            parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
 
-    sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
-    assert len(set.union(*sets)) == sum(map(len, sets))
-    assert len(parts.validation) == pytest.approx(200, abs=25)
-    assert len(parts.test) == pytest.approx(300, abs=25)
+            sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
+            assert len(set.union(*sets)) == sum(map(len, sets))
+            assert len(parts.validation) == pytest.approx(200, abs=25)
+            assert len(parts.test) == pytest.approx(300, abs=25)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("test_share", [0.0, 0.2])
-def test_as_many_groups_as_parts_are_enough(seed: int, test_share: float) -> None:
-    frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
+def test_as_many_groups_as_parts_are_enough(subtests: pytest.Subtests) -> None:
+    for seed, test_share in itertools.product(range(5), [0.0, 0.2]):
+        with subtests.test(seed=seed, test_share=test_share):
+            frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
 
-    parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
+            parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
 
-    assert len(parts.train)
-    assert len(parts.validation)
+            assert len(parts.train)
+            assert len(parts.validation)
 
 
 def test_too_few_groups_are_refused() -> None:
@@ -63,9 +65,8 @@ def test_groups_that_cannot_be_compared_are_refused() -> None:
         GroupSplit("g")(pd.DataFrame({"g": [[1], [2]]}), None, seed=0)
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
+def test_the_latest_rows_validate_and_the_very_latest_test(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         pd.date_range("2020-01-01", periods=10),
         pd.date_range("2020-01-01", periods=10, tz="Europe/Paris"),
         pd.period_range("2020-01", periods=10, freq="M"),
@@ -75,16 +76,17 @@ def test_groups_that_cannot_be_compared_are_refused() -> None:
         range(10),
         np.linspace(0, 1, 10),
         pd.array(range(10), dtype="Int64"),
-    ],
-)
-def test_the_latest_rows_validate_and_the_very_latest_test(times: Any) -> None:
-    order = np.random.default_rng(0).permutation(10)
-    frame = pd.DataFrame({"t": times}).iloc[order]
+    ]
 
-    parts = TimeSplit("t", 0.3, 0.2)(frame, None, seed=0)
+    for times in cases:
+        with subtests.test(times=times):
+            order = np.random.default_rng(0).permutation(10)
+            frame = pd.DataFrame({"t": times}).iloc[order]
 
-    assert sorted(order[parts.test]) == [8, 9]
-    assert sorted(order[parts.validation]) == [5, 6, 7]
+            parts = TimeSplit("t", 0.3, 0.2)(frame, None, seed=0)
+
+            assert sorted(order[parts.test]) == [8, 9]
+            assert sorted(order[parts.validation]) == [5, 6, 7]
 
 
 def test_rows_of_one_time_stay_together_in_the_nearest_cut() -> None:
