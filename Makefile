@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# A process for each core, with one thread: tensors of tests are tiny. Tests of one file share what their fixtures made.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
 CODE := $(wildcard tabvision tests datamodules benchmarks)
 
@@ -26,11 +28,11 @@ demo: $(VENV)/.installed  ## train on real tables, photos and ratings, then show
 	$(BIN)/tabvision demo collab
 
 test: $(VENV)/.installed  ## tests and doctests, but those marked slow
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 	@echo 'Slow tests were left out: make test-slow runs just those.'
 
 test-slow: $(VENV)/.installed  ## just the tests marked slow
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed  ## formatting, ruff, mypy --strict
 	$(BIN)/ruff format --check .

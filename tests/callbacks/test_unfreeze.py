@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
+from tabvision.callbacks.unfreeze import check_strategy
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tests.made.modules import (
     STEPS,
@@ -335,3 +338,21 @@ def test_an_unknown_policy_lists_the_choices() -> None:
 def test_a_module_without_layer_groups_is_told_how_to_pass_them(quick_trainer: MakeTrainer) -> None:
     with pytest.raises(BadTypeError, match=r"UserModule has no layer_groups\(\). Pass groups="):
         quick_trainer(callbacks=[Unfreeze(1)]).fit(make_module(), make_loader())
+
+
+# Strategies that cannot be staged are refused with what to use; two processes show the rest, in tests/contracts.
+
+
+def test_fsdp_and_deepspeed_are_refused() -> None:
+    deepspeed = DeepSpeedStrategy.__new__(DeepSpeedStrategy)  # its constructor wants a package that needs a GPU
+    for strategy in (FSDPStrategy(), ModelParallelStrategy(), deepspeed):
+        trainer = cast("pl.Trainer", SimpleNamespace(strategy=strategy))  # neither starts on a CPU
+        with pytest.raises(BadValueError, match=f'in stages under {type(strategy).__name__}, .*Use strategy="ddp"'):
+            check_strategy("Unfreeze", trainer)
+
+
+def test_a_gradient_hook_with_a_state_is_refused(quick_trainer: MakeTrainer) -> None:
+    strategy = DDPStrategy(ddp_comm_state=object(), ddp_comm_hook=lambda state, bucket: (state, bucket))
+
+    with pytest.raises(BadValueError, match="communication hook with a state would lose it"):
+        check_strategy("Unfreeze", quick_trainer(strategy=strategy))

@@ -12,16 +12,26 @@ from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
 from tests.made.modules import different
 from tests.made.points import COLUMNS
-from tests.made.processes import Seen, both_ranks
-from tests.made.processes_pictures import EPOCHS, PER_EPOCH, PICTURES, RATINGS, RESUMED_STEPS, make_pictures
+from tests.made.processes import Seen, both_ranks, on_two
+from tests.made.processes_pictures import (
+    EPOCHS,
+    PER_EPOCH,
+    PICTURES,
+    RATINGS,
+    RESUMED_STEPS,
+    make_pictures,
+    write_pictures,
+)
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(pictures_on_two: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures, and what two processes wrote down about them."""
-    return pictures_on_two
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder)
+    return on_two("pictures", folder)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 
 from tabvision.errors import BadValueError
 from tests.made.modules import different
-from tests.made.processes import Seen, both_ranks
+from tests.made.processes import Seen, both_ranks, on_two
 from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow  # `test_two_processes.py` is the quick one
 
 
 @pytest.fixture(scope="module")
-def folder(staged_on_two: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    return staged_on_two
+    return on_two("stages", tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,9 @@ def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_s
     assert trainer.global_step == 6 + 6  # batches of one process are half as large
 
 
-def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, spawned: Path) -> None:
+def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:
+    spawned = on_two("spawned", tmp_path)
+
     for rank in (0, 1):
         process = torch.load(spawned / f"spawned{rank}.pt", weights_only=True)
         assert process["trains"] == seen[rank]["found"]["trains"]

@@ -1,10 +1,10 @@
-"""All that two gloo processes are asked: `python -m tests.made.processes FOLDER SCRIPT ...`.
-
-To start them takes longer than what they do, so one pair does everything. `conftest.py` runs this once.
-"""
+"""What two gloo processes are asked: `python -m tests.made.processes SCRIPT FOLDER`."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +14,32 @@ import torch
 
 from tests.made import processes_pictures, processes_stages, processes_tables
 
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 600  # a stop for what hangs
+SCRIPTS: dict[str, Callable[[Path], None]] = {
+    "pictures": processes_pictures.main,
+    "spawned": processes_stages.spawn,
+    "stages": processes_stages.main,
+    "tables": processes_tables.main,
+}
 Seen = tuple[dict[str, Any], dict[str, Any]]
 """What each of the two processes wrote down."""
 
-SCRIPTS: dict[str, Callable[[Path], None]] = {
-    "staged": processes_stages.main,  # first of all that are asked: its sweep of rates is what starts the other process
-    "pictures": processes_pictures.main,
-    "tables": processes_tables.main,  # last: it makes batches of validation smaller for good
-}
 
-
-def main(folder: Path, *names: str) -> None:
-    """Runs the named scripts, each in a folder of its name."""
-    for name in names:
-        (folder / name).mkdir(exist_ok=True)
-        SCRIPTS[name](folder / name)
+def on_two(script: str, folder: Path) -> Path:
+    """Runs a script in two processes, and gives the folder where they wrote what they saw."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.made.processes", script, str(folder)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # it and the process that it started
+        process.wait()
+        raise
+    assert process.returncode == 0, errors[-4000:]
+    return folder
 
 
 def both_ranks(folder: Path) -> Seen:
@@ -38,4 +49,4 @@ def both_ranks(folder: Path) -> Seen:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    SCRIPTS[sys.argv[1]](Path(sys.argv[2]))

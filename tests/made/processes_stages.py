@@ -1,11 +1,10 @@
-"""What two gloo processes do at stage borders; run as a script, what two do that Lightning spawns.
+"""What two gloo processes do at stage borders, and what two do that Lightning spawns.
 
 `test_staged_two_processes.py` reads what each process wrote down, and holds it to what one process does.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +210,3 @@ def main(folder: Path) -> None:
     seen["sweep"] = swept
     seen["resume"] = {"whole": whole, "resumed": resumed, "steps": trainer.global_step}
     torch.save(seen, folder / f"rank{trainer.global_rank}.pt")
-
-
-if __name__ == "__main__":
-    spawn(Path(sys.argv[1]))
