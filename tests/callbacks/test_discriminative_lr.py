@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadValueError
 from tests.made.modules import (
     Rates,
     Saver,
@@ -148,19 +148,3 @@ def test_a_rate_of_zero_or_below_is_refused_with_the_groups_and_their_sizes(
         BadValueError, match=f"{kind.__name__}: a learning rate must be above zero, got {wrong}; {GROUPS}"
     ):
         quick_trainer(callbacks=[callback]).fit(make_module(), make_loader())
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind", "sentence"),
-    [
-        ({"lr": 0}, BadValueError, "DiscriminativeLR: a learning rate must be above zero, got 0"),
-        ({"lr": [1e-3, "1e-2"]}, BadTypeError, "must be a number, got '1e-2'"),
-        ({"lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
-        ({"lr": None}, BadTypeError, "must be a number, got None"),
-        ({"lr": (None, 1e-3), "body_ratio": 0}, BadValueError, "body_ratio must be at least 1, got 0"),
-        ({"lr": (None, 1e-3), "body_ratio": "3"}, BadTypeError, "body_ratio must be a number, got '3'"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings: dict[str, Any], kind: type[Exception], sentence: str) -> None:
-    with pytest.raises(kind, match=sentence):
-        DiscriminativeLR(**settings)

@@ -115,19 +115,3 @@ def test_a_fit_without_an_end_is_refused(make: Any, quick_trainer: MakeTrainer) 
 
     with pytest.raises(BadValueError, match="must be known, but max_epochs is not set"):
         trainer.fit(make_module(), make_loader())
-
-
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (lambda: FlatCosine(pct_start=0.0), r"FlatCosine: pct_start must lie in \(0, 1\), got 0.0"),
-        (lambda: FlatCosine(div_final=0.1), "FlatCosine: div_final must be at least 1, got 0.1"),
-        (lambda: FlatCosine(max_lr=0.0), "FlatCosine: a learning rate must be above zero, got 0.0"),
-        (lambda: CosineRestarts(num_cycles=0), "CosineRestarts: num_cycles must be a whole number from 1, got 0"),
-        (lambda: CosineRestarts(cycle_mult=1.5), "cycle_mult must be a whole number from 1, got 1.5"),  # type: ignore[arg-type]
-        (lambda: CosineRestarts(num_cycles=True), "num_cycles must be a whole number from 1, got True"),
-    ],
-)
-def test_settings_out_of_range_are_refused(make: Callable[[], object], sentence: str) -> None:
-    with pytest.raises(BadValueError, match=sentence):
-        make()

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from torch.optim import SGD, AdamW, Optimizer
 
 from tabvision.callbacks import OneCycle
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import TabularModule
 from tests.made.modules import Own, Recorder, batches, expected_of_torch, sgd
 from tests.made.pairs import tabular_data
@@ -138,31 +137,3 @@ def test_its_settings_can_be_asked_without_a_trainer() -> None:
     assert cycle.at(step=25, total=100).factor == pytest.approx(1.0)
     assert cycle.at(step=25, total=100).momentum == pytest.approx(0.85)
     assert cycle.at(step=1_000, total=100) == cycle.at(step=100, total=100)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        (
-            {"max_lr": 0},
-            BadValueError,
-            "OneCycle: a learning rate must be above zero, got 0. Pass a number such as 1e-3.",
-        ),
-        ({"max_lr": "1e-3:fast"}, BadValueError, "rates must be numbers, got '1e-3:fast'"),
-        ({"max_lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
-        ({"max_lr": {"a": 1}}, BadTypeError, "a learning rate must be a number, got {'a': 1}"),
-        ({"pct_start": 0}, BadValueError, r"pct_start must lie in \(0, 1\), got 0. Pass a share such as 0.25"),
-        ({"pct_start": 1.0}, BadValueError, r"pct_start must lie in \(0, 1\), got 1.0"),
-        ({"pct_start": "0.3"}, BadTypeError, "pct_start must be a number, got '0.3'"),
-        ({"div": 0.5}, BadValueError, "div must be at least 1, got 0.5"),
-        ({"div_final": float("inf")}, BadValueError, "div_final must be at least 1, got inf"),
-        ({"div": True}, BadTypeError, "div must be a number, got True"),
-        ({"momentum": 0.9}, BadValueError, r"momentum must be three numbers in \[0, 1\), got 0.9. Pass \(start, peak"),
-        ({"momentum": (0.9, 0.8)}, BadValueError, "momentum must be three numbers"),
-        ({"momentum": (0.9, 1.0, 0.9)}, BadValueError, "momentum must be three numbers"),
-        ({"convention": "pytorch"}, UnknownNameError, "no convention named 'pytorch'. Choices: torch, fastai"),
-    ],
-)
-def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        OneCycle(**settings)

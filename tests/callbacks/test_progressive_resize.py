@@ -14,7 +14,6 @@ from torch.utils.data import TensorDataset
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, ProgressiveResize
-from tabvision.callbacks.progressive_resize import as_sizes
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Image, Schema, Target
@@ -225,22 +224,3 @@ def test_loaders_alone_are_refused(quick_trainer: MakeTrainer) -> None:
 def test_two_that_set_the_size_are_refused(quick_trainer: MakeTrainer) -> None:
     with pytest.raises(BadValueError, match="the size of pictures has one owner, and both ProgressiveResize and Pro"):
         fit(quick_trainer, SizedData(), ProgressiveResize({0: 12}))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "error", "sentence"),
-    [
-        (128, BadTypeError, "sizes must be a mapping from epoch to size, got 128"),
-        ({0: "128"}, BadTypeError, "sizes are whole numbers, got 0: '128'"),
-        ({0: True}, BadTypeError, "sizes are whole numbers, got 0: True"),
-        ({"0": 128}, BadTypeError, "sizes are whole numbers, got '0': 128"),
-        ({0: (1, 2, 3)}, BadTypeError, r"sizes are whole numbers, got 0: \(1, 2, 3\)"),
-        ({0: 0}, BadValueError, "epochs count from 0 and sides from 1, got 0: 0"),
-        ({-1: 8}, BadValueError, "epochs count from 0 and sides from 1, got -1: 8"),
-        ({2: 8}, BadValueError, "sizes must say what epoch 0 has, got {2: 8}"),
-        ({}, BadValueError, "sizes must say what epoch 0 has, got {}"),
-    ],
-)
-def test_sizes_that_make_no_sense_are_refused(sizes: Any, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=f"ProgressiveResize: {sentence}"):
-        as_sizes(sizes)

@@ -318,18 +318,6 @@ def test_thawing_tells_equal_parameters_apart(quick_trainer: MakeTrainer) -> Non
     assert len(different(start, weights(module))) == 6
 
 
-@pytest.mark.parametrize("stages", ["1", 1.0, True, None, {0: 1.5}, {"0": 1}, {0: True}, {0: "some"}])
-def test_stages_of_the_wrong_kind_are_refused(stages: Any) -> None:
-    with pytest.raises(BadTypeError, match=r"Unfreeze: .*stage"):
-        Unfreeze(stages)
-
-
-@pytest.mark.parametrize("stages", [-1, {0: 0}, {-1: 1}, {0: -2}, {1: 1}, {}])
-def test_stages_out_of_range_are_refused(stages: Any) -> None:
-    with pytest.raises(BadValueError, match=r"Unfreeze: .*stage"):
-        Unfreeze(stages)
-
-
 def test_an_unknown_policy_lists_the_choices() -> None:
     with pytest.raises(UnknownNameError, match=r"no batch_norm named 'frozen'\. Choices: eval, keep, train"):
         Unfreeze(1, batch_norm=cast("Any", "frozen"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tabvision.data.loaders import TensorLoader, plan_steps
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadValueError
 
 
 def loaders(num_rows: int, batch_size: int, world_size: int, *, shuffle: bool, seed: int = 0) -> list[TensorLoader]:
@@ -99,15 +99,3 @@ def test_no_rows_make_no_steps() -> None:
 def test_fewer_training_rows_than_ranks_are_refused() -> None:
     with pytest.raises(BadValueError, match="3 ranks cannot share 2 training rows"):
         TensorLoader({"target": torch.arange(2)}, batch_size=4, shuffle=True, world_size=3)
-
-
-@pytest.mark.parametrize("batch_size", [0, -3])
-def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
-    with pytest.raises(BadValueError, match="batch_size must be at least 1"):
-        TensorLoader({"target": torch.arange(2)}, batch_size=batch_size)
-
-
-@pytest.mark.parametrize("batch_size", [2.0, "2", True, None])
-def test_a_batch_size_that_is_no_whole_number_is_refused(batch_size: object) -> None:
-    with pytest.raises(BadTypeError, match="batch_size must be a whole number"):
-        TensorLoader({"target": torch.arange(2)}, batch_size=batch_size)  # type: ignore[arg-type]

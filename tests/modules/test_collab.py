@@ -214,9 +214,3 @@ def test_row_by_row_a_step_moves_only_the_batchs_users_and_items(quick_trainer: 
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     loaded = CollabModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True)
     assert type(loaded.configure_optimizers()).__name__ == "RowAdamW"
-
-
-@pytest.mark.parametrize("settings", [{"kind": "neural"}, {"optimizer": "sgd"}, {"decay": "l2"}])
-def test_row_by_row_is_for_the_dot_product_and_adamw(settings: dict[str, Any]) -> None:
-    with pytest.raises(BadValueError, match="rowwise is for kind 'dot' with optimizer 'adamw'"):
-        CollabModule(ratings_data().schema, rowwise=True, **settings)

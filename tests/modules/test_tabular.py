@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError
 from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import embedding_width
 from tests.made.pairs import make_frame, tabular_data
@@ -64,24 +63,6 @@ def test_every_choice_gives_logits_and_gradients(settings: dict[str, Any]) -> No
     torch.autograd.backward(module.task.loss(module(batch), batch["target"]).sum())
 
     assert all(parameter.grad is not None for parameter in module.parameters())
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"embedding_widths": {"jobs": 3}}, MissingColumnsError, r"lacks 1 column: 'jobs' \(did you mean 'job'\?\)"),
-        ({"activation": "rellu"}, UnknownNameError, "no activation named 'rellu'. Choices: relu"),
-        ({"numbers": "binned"}, UnknownNameError, "no encoding of numbers named 'binned'"),
-        ({"dropout": 1.5}, BadValueError, "1.5"),
-        ({"dropout": [0.1]}, BadValueError, "dropout"),
-        ({"embedding_dropout": -0.1}, BadValueError, "embedding_dropout"),
-        ({"unknown_share": 1.0}, BadValueError, "unknown_share"),
-        ({"widths": [0]}, BadValueError, "widths"),
-    ],
-)
-def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        TabularModule(tabular_data("binary").schema, **settings)
 
 
 def test_an_unseen_category_has_the_row_of_missing_ones() -> None:

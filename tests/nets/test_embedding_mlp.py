@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
 from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.nets.layers import Dropout
@@ -192,15 +192,6 @@ def test_bad_arguments_are_answered_in_a_sentence(arguments: dict[str, Any], mes
 
     with pytest.raises((BadTypeError, BadValueError), match=f"EmbeddingMLP: {message}. [A-Z]"):
         EmbeddingMLP(**given)
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"activation": "rellu"}, "no activation named 'rellu'. Choices: relu"),
-    ({"numbers": "plains"}, "no encoding of numbers named 'plains'. Choices: plain"),
-])  # fmt: skip
-def test_unknown_names_list_the_choices(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"EmbeddingMLP: {message}"):
-        EmbeddingMLP([3], 1, 1, **arguments)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

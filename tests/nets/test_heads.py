@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.nets.heads import ConcatPool, MeanPool, make_head
 from tabvision.nets.layers import BatchNorm1d
 
@@ -87,22 +86,3 @@ def test_every_head_gives_logits_and_gradients(subtests: pytest.Subtests) -> Non
 
 def test_a_head_over_pooled_features_takes_each_once() -> None:
     assert shapes(make_head(5, 3, pooled=True))["4.weight"] == (512, 5)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"kind": "conact"}, UnknownNameError, "make_head: no head named 'conact'. Choices: concat"),
-        ({"dropout": 1.0}, BadValueError, r"dropout must lie in \[0, 1\), got 1.0. Pass a share such as 0.5"),
-        ({"dropout": "0.5"}, BadValueError, r"dropout must lie in"),
-        ({"widths": (0,)}, BadValueError, r"head_widths must be whole numbers from 1, got \(0,\). Pass a list"),
-        ({"widths": 512}, BadValueError, "head_widths must be whole numbers from 1, got 512"),
-        ({"widths": (1.5,)}, BadValueError, "head_widths must be whole numbers"),
-        ({"scale": 0}, BadValueError, "head_scale must be a number above 0, got 0. Pass 0.1, or 1 for fastai's start"),
-        ({"scale": "0.1"}, BadValueError, "head_scale must be a number above 0"),
-        ({"scale": float("inf")}, BadValueError, "head_scale must be a number above 0"),
-    ],
-)
-def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        make_head(5, 3, **settings)

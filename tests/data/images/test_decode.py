@@ -180,21 +180,6 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.M
         open_picture(encoded(pixels(), kind))
 
 
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        (np.zeros((3, 4), dtype=np.float32), "an array must hold uint8 or uint16, not float32, whose pixels have no"),
-        (np.zeros((3, 4, 2), dtype=np.uint8), r"an array must be \(h, w\).*not \(3, 4, 2\)"),
-        (np.zeros((0, 4), dtype=np.uint8), "an array must be"),
-        (Image.fromarray(np.zeros((3, 4), dtype=np.float32)), "its 32-bit pixels have no fixed range"),
-        (Image.fromarray(np.zeros((3, 4), dtype=np.int32)), "its 32-bit pixels have no fixed range"),
-    ],
-)
-def test_pixels_without_a_range_are_refused(source: Any, reason: str) -> None:
-    with pytest.raises(UnreadableImageError, match=reason):
-        read_picture(source)
-
-
 def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path) -> None:
     """PIL hands PostScript to Ghostscript."""
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"

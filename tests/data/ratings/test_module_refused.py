@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tabvision.data.ratings.rows import with_whole_ids
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.made.ratings import made_ratings, made_titles, ratings_data
+from tabvision.errors import BadTypeError, BadValueError
+from tests.made.ratings import made_ratings, ratings_data
 
 
 @pytest.mark.parametrize(
@@ -107,36 +107,6 @@ def test_ids_as_text_keep_their_zeros() -> None:
 def test_ratings_that_are_all_alike_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"all ratings in 'stars' are 5.0.* each row means a yes, leave rating out"):
         ratings_data(made_ratings().assign(stars=5.0))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"titles": made_titles().rename(columns={"film": "movie"})},
-            "titles: .*'film'.*the column of ids by that name",
-        ),
-        ({"titles": made_titles().rename(columns={"title": "name"})}, "titles: .*'title'.*Name the column of titles"),
-    ],
-)
-def test_a_table_of_titles_without_its_columns_is_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(MissingColumnsError, match=message):
-        ratings_data(**settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"timestamp": 5}, BadTypeError, "timestamp must be a column name, got 5"),
-        ({"title": 5}, BadTypeError, "title must be a column name, got 5"),
-        ({"title": "film"}, BadValueError, "item and title are the same column"),
-        ({"timestamp": "stars"}, BadValueError, "rating and timestamp are the same column"),
-        ({"titles": made_titles().head(0)}, BadValueError, "CollabDataModule, titles: .* no rows"),
-    ],
-)
-def test_roles_that_make_no_sense_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        ratings_data(**settings)
 
 
 def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:

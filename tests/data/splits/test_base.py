@@ -134,14 +134,6 @@ def test_stratifying_needs_a_class_for_every_row(codes: Any) -> None:
         StratifiedSplit()(FRAME, codes, seed=0)
 
 
-@pytest.mark.parametrize("num_rows", [1, 2])
-def test_too_few_rows_for_a_validation_row_are_refused(num_rows: int) -> None:
-    with pytest.raises(
-        BadValueError, match=r"the validation part of \d rows? would be empty \(share 0\.2\)\. Pass more rows"
-    ):
-        RandomSplit(0.2)(pd.DataFrame(index=range(num_rows)), None, seed=0)
-
-
 def test_no_training_row_is_refused() -> None:
     with pytest.raises(BadValueError, match="the training part of 2 rows would be empty"):
         RandomSplit(0.9)(pd.DataFrame(index=range(2)), None, seed=0)
