@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from tests.made.trainers import quiet_trainer
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
@@ -27,7 +26,7 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def quick_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
+def quick_trainer(tmp_path: Path) -> MakeTrainer:
     """Makes a Trainer for one epoch on the CPU that prints nothing and writes nothing outside `tmp_path`.
 
     Any argument of `pl.Trainer` may be given, and wins.

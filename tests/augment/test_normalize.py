@@ -73,9 +73,7 @@ def test_values_are_the_same_whatever_type_new_tensors_have(layout: torch.memory
 def test_other_channels_than_means_are_refused(layout: torch.memory_format) -> None:
     images = torch.zeros(1, 2, 4, 4, dtype=torch.uint8).to(memory_format=layout)
 
-    with pytest.raises(
-        BadValueError, match=r"must be \(B, 3, H, W\), as there are means, got \(1, 2, 4, 4\)\. Pass one"
-    ):
+    with pytest.raises(BadValueError, match=r"must be \(B, 3, H, W\), as there are means, got \(1, 2, 4, 4\)"):
         normalize(images, MEAN, SPREAD)
 
 
@@ -86,5 +84,5 @@ def test_any_number_of_channels() -> None:
 
 
 def test_whole_numbers_other_than_bytes_are_refused() -> None:
-    with pytest.raises(BadTypeError, match=r"pictures must be uint8 or float, got torch.int64. Convert them"):
+    with pytest.raises(BadTypeError, match=r"pictures must be uint8 or float, got torch.int64"):
         normalize(torch.zeros(1, 3, 2, 2, dtype=torch.int64), MEAN, SPREAD)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tests.made.modules import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
 from tests.made.sweeps import slow_but
-from tests.made.trainers import quiet_trainer
+from tests.made.trainers import MakeTrainer, quiet_trainer
 from tests.made.writer import write_for_ever
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 4
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, FlatCos
 from tabvision.errors import BadValueError
 from tabvision.schedules import even_multiples
 from tests.made.modules import STEPS, Epochs, Rates, Saver, UserModule, make_loader, make_module, marks, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 RECORDED = json.loads((Path(__file__).parent / "fastai_recorded.json").read_text())
 FITS: dict[str, tuple[int, list[pl.Callback]]] = {
     "fit_one_cycle(2, 1e-2)": (2, [OneCycle(1e-2)]),

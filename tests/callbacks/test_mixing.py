@@ -22,9 +22,8 @@ from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tabvision.tuning import lr_find
 from tests.made.modules import CLASSES, ROWS, Looker, Saver, different, looker, pictures
-from tests.made.trainers import quiet_trainer
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 3
 
 

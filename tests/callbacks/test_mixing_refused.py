@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,9 +13,7 @@ from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Multiclass
 from tests.made.modules import CLASSES, looker, pictures
-from tests.made.trainers import quiet_trainer
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
 def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
@@ -79,14 +75,14 @@ def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "target": torch.eye(2)}
 
     CutMix().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
-    with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8. Normalize"):
+    with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8"):
         MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 def test_a_class_code_above_the_stated_number_is_refused() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4), "target": torch.tensor([0, 3])}
 
-    with pytest.raises(BadValueError, match=r"num_classes is 3, and a target is 3\. Pass the number of classes"):
+    with pytest.raises(BadValueError, match="num_classes is 3, and a target is 3"):
         MixUp(num_classes=3).on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 

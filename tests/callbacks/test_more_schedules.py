@@ -18,8 +18,8 @@ from tabvision.callbacks import CosineRestarts, DiscriminativeLR, ExactResume, F
 from tabvision.errors import BadValueError
 from tabvision.schedules import cosine_restarts, flat_cosine
 from tests.made.modules import STEPS, Rates, Saver, different, make_loader, make_module, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 RECORDED = json.loads((Path(__file__).parent / "fastai_recorded.json").read_text())
 
 

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 from torch.optim import SGD, AdamW, Optimizer
 
 from tabvision.callbacks import OneCycle
 from tabvision.modules import TabularModule
 from tests.made.modules import Own, Recorder, batches, expected_of_torch, sgd
 from tests.made.pairs import tabular_data
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 4
 
 # rates of fit_one_cycle(2, 1e-2) and momenta over the 14 steps of 2 epochs of 7 batches, as its recorder saw them

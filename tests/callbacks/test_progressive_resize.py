@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Multiclass
 from tests.made.modules import Saver, different, make_module
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 4, 2
 SIZES: dict[int, int | tuple[int, int]] = {0: 4, 1: (6, 8), 3: 12}
 
@@ -202,7 +202,7 @@ def test_a_last_size_that_is_not_the_datas_is_refused(
 
 
 def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match=r"the last size comes in epoch 3, and max_epochs=3 ends before\. Train f"):
+    with pytest.raises(BadValueError, match="the last size comes in epoch 3, and max_epochs=3 ends before"):
         fit(quick_trainer, SizedData(), max_epochs=3)
 
 
@@ -210,7 +210,7 @@ def test_data_that_cannot_change_size_is_refused_with_what_to_write(quick_traine
     data = pl.LightningDataModule.from_datasets(TensorDataset(torch.zeros(4, 3)))
     trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
 
-    with pytest.raises(BadTypeError, match=r"LightningDataModule has no set_size\. Give it `def set_size\(self, size"):
+    with pytest.raises(BadTypeError, match="LightningDataModule has no set_size"):
         trainer.fit(make_module(), data)
 
 

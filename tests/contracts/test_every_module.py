@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from pandas.testing import assert_frame_equal
 from pytorch_lightning.callbacks import (
@@ -39,8 +37,8 @@ from tests.made.pairs import (
     every_table_and_target,
     make_frame,
 )
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 PLAIN = (type(None), bool, int, float, str, Tensor, torch.dtype)
 
 

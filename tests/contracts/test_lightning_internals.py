@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from typing_extensions import override
 from tabvision.callbacks.exact_resume import go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer
 
 
 class Loops(pl.Callback):

@@ -113,7 +113,5 @@ def test_weights_that_are_all_nought_are_refused() -> None:
 def test_a_schema_of_another_target_is_refused() -> None:
     schema = quiet(table()).schema
 
-    with pytest.raises(
-        BadValueError, match=r"TabularDataModule: the schema predicts 'paid', not 'x'. Pass target='paid'"
-    ):
+    with pytest.raises(BadValueError, match="TabularDataModule: the schema predicts 'paid', not 'x'"):
         quiet(table(), "x", schema=schema)

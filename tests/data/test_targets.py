@@ -151,7 +151,7 @@ def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
 
 
 def test_no_target_and_a_target_named_twice_are_refused() -> None:
-    with pytest.raises(BadValueError, match=r"no target column is named\. Columns are y"):
+    with pytest.raises(BadValueError, match="no target column is named"):
         infer_task(pd.DataFrame({"y": [1]}), [])
     with pytest.raises(BadValueError, match=r"named twice in \['y', 'y'\]"):
         infer_task(pd.DataFrame({"y": [1]}), ["y", "y"])
@@ -179,9 +179,7 @@ def test_a_target_missing_in_every_row_is_refused() -> None:
 @pytest.mark.parametrize("value", ["a", 1, 1.5, True])
 def test_one_value_is_nothing_to_learn(value: Any) -> None:
     frame = pd.DataFrame({"y": [value] * 3})
-    with pytest.raises(
-        BadValueError, match=r"the target 'y' holds one value, .*, in all 3 rows\. There is nothing to learn"
-    ):
+    with pytest.raises(BadValueError, match=r"the target 'y' holds one value, .*, in all 3 rows"):
         infer_task(frame, ["y"])
     with pytest.raises(BadValueError, match="the target 'y' holds one value"):
         fit_target(frame, ["y"], Multiclass())

@@ -201,7 +201,7 @@ def test_a_file_that_is_there_is_replaced_when_asked(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # how Python marks what cannot be imported
 
-    with pytest.raises(BadValueError, match=r"needs onnxscript, which is not installed. Install it: pip install 'tab"):
+    with pytest.raises(BadValueError, match="needs onnxscript, which is not installed"):
         export(trained("binary")[0], tmp_path / "model.onnx")
 
     assert not list(tmp_path.iterdir())

@@ -226,7 +226,7 @@ def test_a_model_that_fails_says_so() -> None:
     longer = [column | {"vocabulary": [*column["vocabulary"], "astronaut"]} for column in schema["categorical"]]
     broken = OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema | {"categorical": longer}}))
 
-    with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\). Export it again"):
+    with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\)"):
         broken.predict(raw())
 
 
@@ -244,8 +244,8 @@ def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) 
 
 
 def test_a_missing_file_and_a_missing_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingFileError, match=r"no model at 'nowhere.onnx'. Pass the path of a .onnx file"):
+    with pytest.raises(MissingFileError, match=r"no model at 'nowhere.onnx'"):
         OnnxPredictor("nowhere.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # how Python marks what cannot be imported
-    with pytest.raises(BadValueError, match=r"needs onnxruntime, which is not installed. Install it: pip install"):
+    with pytest.raises(BadValueError, match="needs onnxruntime, which is not installed"):
         asked()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+
+MakeTrainer = Callable[..., pl.Trainer]
+"""What the fixture `quick_trainer` gives."""
 
 
 def quiet_trainer(**settings: Any) -> pl.Trainer:

@@ -1,6 +1,5 @@
 """CollabModule: what it learns, what it keeps of the pairs it saw, what it refuses."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from tabvision.inference import Predictor
 from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
 from tests.made.ratings import made_ratings, ratings_data
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -23,8 +21,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.tables import small
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer
 
 
 class Linear(SupervisedModule):
@@ -228,7 +225,7 @@ def test_a_loss_that_is_no_number_warns(quick_trainer: MakeTrainer) -> None:
     data = tabular_data("regression")
     module = small(data, lr=1e30, optimizer="sgd", batch_norm=False, continuous_norm=False)
 
-    with pytest.warns(UserWarning, match=r"TabularModule: the training loss is (nan|inf) in epoch 0. Lower lr."):
+    with pytest.warns(UserWarning, match="TabularModule: the training loss is (nan|inf) in epoch 0"):
         quick_trainer().fit(module, data)
 
 

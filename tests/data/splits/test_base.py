@@ -124,7 +124,7 @@ def test_many_classes_of_two_rows_still_give_the_share() -> None:
 
 @pytest.mark.parametrize("codes", [None, np.zeros((57, 2)), np.zeros(57)])
 def test_stratifying_needs_classes(codes: Any) -> None:
-    with pytest.raises(BadTypeError, match=r"StratifiedSplit: needs a target of classes, one a row\. Use RandomSplit"):
+    with pytest.raises(BadTypeError, match="StratifiedSplit: needs a target of classes, one a row"):
         StratifiedSplit()(FRAME, codes, seed=0)
 
 

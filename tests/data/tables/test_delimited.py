@@ -135,7 +135,7 @@ def test_a_wrong_byte_far_into_the_file_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"no text encoding named 'utf-9'\. Common are"):
+    with pytest.raises(BadValueError, match="no text encoding named 'utf-9'"):
         read(tmp_path, "a\n1\n", encoding="utf-9")
 
 
