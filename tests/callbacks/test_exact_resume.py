@@ -104,7 +104,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return Run(save_to=folder), folder
 
 
-@pytest.mark.parametrize("step", slow_but([3, PER_EPOCH, EPOCHS * PER_EPOCH], range(1, EPOCHS * PER_EPOCH + 1)))
+@pytest.mark.parametrize(
+    "step", slow_but([PER_EPOCH, PER_EPOCH + 2, EPOCHS * PER_EPOCH], range(1, EPOCHS * PER_EPOCH + 1))
+)
 def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted_fit(
     step: int, whole: tuple[Run, Path]
 ) -> None:
