@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
+from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import embedding_width
-from tests.contracts.cases import make_frame, tabular_data
+from tests.made.pairs import make_frame, tabular_data
 
 
 def shapes(module: TabularModule) -> dict[str, tuple[int, ...]]:
@@ -70,32 +70,6 @@ def test_every_choice_gives_logits_and_gradients(settings: dict[str, Any]) -> No
     torch.autograd.backward(module.task.loss(module(batch), batch["target"]).sum())
 
     assert all(parameter.grad is not None for parameter in module.parameters())
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"embedding_widths": {"jobs": 3}}, MissingColumnsError, r"lacks 1 column: 'jobs' \(did you mean 'job'\?\)"),
-        ({"activation": "rellu"}, UnknownNameError, "no activation named 'rellu'. Choices: relu"),
-        ({"numbers": "binned"}, UnknownNameError, "no encoding of numbers named 'binned'"),
-        ({"dropout": 1.5}, BadValueError, "1.5"),
-        ({"dropout": [0.1]}, BadValueError, "dropout"),
-        ({"embedding_dropout": -0.1}, BadValueError, "embedding_dropout"),
-        ({"unknown_share": 1.0}, BadValueError, "unknown_share"),
-        ({"widths": [0]}, BadValueError, "widths"),
-        ({"numbers": 3}, BadTypeError, "numbers must be a name, a torch.nn.Module or a function, got 3"),
-        ({"numbers": nn.Linear(99, 2)}, BadValueError, r"the encoder of numbers takes no rows of shape \(\d+,\)"),
-        ({"numbers": "piecewise", "squash": True}, BadValueError, "squash has no effect with numbers='piecewise', got"),
-        (
-            {"numbers": nn.Identity(), "continuous_norm": False},
-            BadValueError,
-            "TabularModule: continuous_norm has no effect with numbers='own', got False. Leave continuous_norm out",
-        ),
-    ],
-)
-def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        TabularModule(tabular_data("binary").schema, **settings)
 
 
 def test_settings_that_have_an_effect_are_saved_and_others_are_not() -> None:
