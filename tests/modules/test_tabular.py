@@ -111,6 +111,11 @@ def test_an_encoder_of_numbers_of_ones_own_learns_and_is_passed_again(
     assert module.hparams["numbers"] == "own"
 
 
+def test_an_encoder_that_takes_other_numbers_than_the_rows_have_is_refused() -> None:
+    with pytest.raises(BadValueError, match=r"the encoder of numbers takes no rows of shape \(2,\)"):
+        TabularModule(tabular_data("binary").schema, numbers=nn.Linear(99, 2))
+
+
 def test_an_encoder_of_numbers_needs_numbers() -> None:
     frame = make_frame(50)
     data = tabular_data("binary", frame, ignore=[*frame.columns.drop(["job", "paid"])], categorical=["job"])
