@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.errors import count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
 from tabvision.plain import from_plain
-from tabvision.schema_formats import accepting_spread, upgraded
+from tabvision.schema_formats import accepting_spread, read_facts
 from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
 from tabvision.tasks import Task
 
@@ -219,26 +219,9 @@ class Schema:
             BadTypeError: Not an object.
             BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
         """
-        if not isinstance(data, Mapping):
-            raise BadTypeError(f"a schema must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
-        version = data.get("format")
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise BadValueError(f"format must be a whole number from 1, got {version!r}", "Pass what to_dict wrote")
-        if version > cls.FORMAT:
-            raise BadValueError(
-                f"format {version} is newer than {cls.FORMAT}, the newest that this version reads", _UPDATE
-            )
-        facts = {key: value for key, value in upgraded(data).items() if key != "format"}
-        _check_known(facts, ("target", *_LISTS))
-        _check_known(facts.get("target"), _names_of(Target))
-        for name, kind in _LISTS.items():
-            for column in _listed(facts, name):
-                _check_known(column, _names_of(kind))
-        images = _listed(facts, "images")
-        if len(images) > 1:
-            raise BadValueError(f"a row has {len(images)} images, and this version reads one", _UPDATE)
-        facts = {key: value for key, value in facts.items() if key != "images"}
-        return from_plain({**facts, "image": images[0] if images else None}, cls, _decode_task)
+        known = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in _LISTS.items()}
+        known["target"] = [field.name for field in dataclasses.fields(Target)]
+        return from_plain(read_facts(data, cls.FORMAT, known), cls, _decode_task)
 
     def __str__(self) -> str:
         """A short table: one line a column of the user's; each kind of many columns is cut."""
@@ -279,24 +262,6 @@ _LISTS: dict[str, type[Any]] = {
     "left_out": LeftOut,
     "images": Image,
 }
-_UPDATE = "Update tabvision: pip install --upgrade tabvision"
-
-
-def _check_known(facts: object, known: Sequence[str]) -> None:
-    """Raise if there are facts that this version does not know: they may change how the others are read."""
-    if isinstance(facts, Mapping) and (unknown := sorted(set(map(str, facts)) - set(known))):
-        raise BadValueError(f"facts that this version does not know: {listed(unknown)}", _UPDATE)
-
-
-def _names_of(kind: type[Any]) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
-
-
-def _listed(facts: Mapping[str, Any], name: str) -> Sequence[Any]:
-    columns = facts.get(name, ())
-    if not isinstance(columns, list | tuple):
-        raise BadTypeError(f"{name} must be a list, got {type(columns).__name__}", "Pass what to_dict wrote")
-    return columns
 
 
 def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadTypeError, BadValueError, listed
 
 _Kind = TypeVar("_Kind")
+_PASS = "Pass what to_dict wrote"
+_UPDATE = "Update tabvision: pip install --upgrade tabvision"
 _PARTS = (
     "year|month|week|day|weekday|day_of_year|hour|minute|elapsed|is_month_start|is_month_end|is_quarter_start|is_quarter_end"
     "|is_year_start|is_year_end"
@@ -18,8 +20,47 @@ _PARTS = (
 _DERIVED = re.compile(rf"_({_PARTS}|missing)(_[0-9]+)?")
 
 
-def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a schema's plain data in format 2; what does not fit is left for the reader to refuse.
+def read_facts(data: object, newest: int, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return the facts of a schema's plain data, whichever format it is in, for `Schema` to check one by one.
+
+    Args:
+        data: What `Schema.to_dict` wrote, in this version or an earlier one.
+        newest: The newest format.
+        known: The facts that each of its lists, and the target, may hold.
+
+    Raises:
+        BadTypeError: Not an object, or no list where one should be.
+        BadValueError: A newer format, unknown facts, or several images.
+    """
+    if not isinstance(data, Mapping):
+        raise BadTypeError(f"a schema must be an object, got {type(data).__name__}", _PASS)
+    version = data.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BadValueError(f"format must be a whole number from 1, got {version!r}", _PASS)
+    if version > newest:
+        raise BadValueError(f"format {version} is newer than {newest}, the newest that this version reads", _UPDATE)
+    facts = {**(_upgraded(data) if version == 1 else data)}
+    _check_known(facts, ("format", *known))
+    for name, names in known.items():
+        if name != "target" and not isinstance(facts.get(name, ()), list | tuple):
+            raise BadTypeError(f"{name} must be a list, got {type(facts[name]).__name__}", _PASS)
+        for column in [facts.get(name)] if name == "target" else facts.get(name, ()):
+            _check_known(column, names)
+    images = facts.pop("images", ())
+    if len(images) > 1:
+        raise BadValueError(f"a row has {len(images)} images, and this version reads one", _UPDATE)
+    del facts["format"]
+    return {**facts, "image": images[0] if images else None}
+
+
+def _check_known(facts: object, known: Sequence[str]) -> None:
+    """Raise if there are facts that this version does not know: they may change how the others are read."""
+    if isinstance(facts, Mapping) and (unknown := sorted(set(map(str, facts)) - set(known))):
+        raise BadValueError(f"facts that this version does not know: {listed(unknown)}", _UPDATE)
+
+
+def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema's plain data of format 1 in format 2; what does not fit is left for the reader to refuse.
 
     Format 1 said `spread` for the standard deviation and had one `image`; which part of a date or which indicator a column is
     stood only in its name, `{source}_{part}`, with `_2`, `_3`, … behind it where that name was taken.
@@ -28,12 +69,9 @@ def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
         BadValueError: A column that is made of a date names none of its parts.
 
     Example:
-        >>> age = {"name": "age", "source": "age", "mean": 40.0, "spread": 10.0, "fill": 38.0}
-        >>> upgraded({"format": 1, "continuous": [age]})["continuous"][0]["std"]
-        10.0
+        >>> _upgraded({"image": {"size": [8, 8], "spread": [0.25]}})["images"]
+        [{'size': [8, 8], 'std': [0.25]}]
     """
-    if data["format"] != 1:
-        return data
     facts: dict[str, Any] = {**data, "format": 2, "images": [data["image"]] if data.get("image") is not None else []}
     facts.pop("image", None)
     for name in ("continuous", "categorical", "dates", "images"):

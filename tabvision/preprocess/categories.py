@@ -23,7 +23,7 @@ MAX_BLOCKWISE = 4_096  # text values looked up anew for each block of rows; more
 
 
 def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
-    """The distinct values, sorted, and whether they carry an order of their own, which is then kept.
+    """Return the distinct values, sorted, and whether they carry an order of their own, which is then kept.
 
     Example:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
@@ -42,7 +42,7 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """The distinct numbers, rising; NaN is none of them."""
+    """Return the distinct numbers, rising; NaN is none of them."""
     if values.dtype.kind in "bui" and len(values):
         values = values.view(np.uint8) if values.dtype.kind == "b" else values
         low, high = int(values.min()), int(values.max())
@@ -55,7 +55,7 @@ def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
-    """What kind of values a vocabulary holds.
+    """Return what kind of values a vocabulary holds.
 
     Example:
         >>> family_of_vocabulary((1, 2)), family_of_vocabulary((False, True)), family_of_vocabulary(("a",))
@@ -67,7 +67,7 @@ def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
 
 
 def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Writer:
-    """Writes the code of each row: 0 for missing or unseen, i + 1 for the value at index i.
+    """Return what writes the code of each row: 0 for missing or unseen, i + 1 for the value at index i.
 
     Raises:
         BadTypeError: The column holds another kind of value than the vocabulary.
@@ -79,33 +79,24 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         [2, 0, 0]
     """
     if not vocabulary or all_missing(column):
-        return write_zeros
+        return lambda _rows, out: out.fill(0)
     wants_text = family_of_vocabulary(vocabulary) == "text"
     column = as_labels(column) if wants_text else column
     if isinstance(column, Levels):
-        inner = np.zeros(_length(column.values), dtype=np.int32)
+        inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
         return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
-        raise text_wanted(name, column.values[~np.isnan(column.values)][0].item())
+        example = column.values[~np.isnan(column.values)][0].item()
+        problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
+        raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
     return _number_writer(as_numbers(column, name, wrong=BadTypeError).values, vocabulary)
 
 
-def text_wanted(name: str, example: object) -> BadTypeError:
-    """The error of numbers where the training rows had text."""
-    problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
-    return BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-
-
-def write_zeros(_rows: slice, out: NDArray[Any]) -> None:
-    """Writes 0 in every row."""
-    out[:] = 0
-
-
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
-    """Looks whole numbers up in a table that begins at `first`; numbers beyond either end get what stands there."""
+    """Return what looks integers up in a table that begins at `first`; those beyond either end get what stands there."""
 
     def write(rows: slice, out: NDArray[Any]) -> None:
         indices = np.subtract(values[rows], first, dtype=np.int64)
@@ -159,7 +150,3 @@ def _plain(values: NDArray[Any], kind: str) -> list[Any]:
     """Numpy numbers as Python ones of the kind they were before missing values made floats of them."""
     as_kind: Any = {"boolean": bool, "integer": int, "float": float}[kind]
     return [value if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
-
-
-def _length(column: Text | Numbers | Timestamps) -> int:
-    return len(column.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -122,24 +122,16 @@ def infer_kinds(
     columns.check_any_row()
     features = [name for name in columns.frame.columns if name not in set(target)]
     verdicts = {name: _judge(columns, name, forced.get(name)) for name in features}
-    kinds = Kinds(
-        continuous=_names(verdicts, "continuous"),
-        categorical=_names(verdicts, "categorical"),
-        dates=_names(verdicts, "dates"),
-        left_out=tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None),
-    )
-    if len(kinds.left_out) == len(features):
-        reasons = listed([f"{column.name!r} ({column.reason})" for column in kinds.left_out]) or "none but the target"
+    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None)
+    if len(left_out) == len(features):
+        reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
         problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
         raise BadValueError(problem, "Name columns to use with categorical=, continuous= or dates=")
     for note in dict.fromkeys(verdict.note for verdict in verdicts.values() if verdict.note):
         names = [repr(name) for name, verdict in verdicts.items() if verdict.note == note]
         _logger.info("%s: %s", listed(names), note)
-    return kinds
-
-
-def _names(verdicts: dict[str, _Verdict], kind: Kind) -> tuple[str, ...]:
-    return tuple(name for name, verdict in verdicts.items() if verdict.kind == kind)
+    of_kind = {kind: tuple(name for name, it in verdicts.items() if it.kind == kind) for kind in get_args(Kind)}
+    return Kinds(**of_kind, left_out=left_out)
 
 
 def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
@@ -195,7 +187,7 @@ def _infer_number(column: Numbers) -> _Verdict:
 
 
 def _infer_text(column: Text) -> _Verdict:
-    if _every_value(column, _are_dates):
+    if _every_value(column, lambda texts: bool((dates_of(texts) != NO_DATE).all())):
         return _Verdict("dates", note=_READS_AS_DATES)
     if _all_distinct(column):
         return _Verdict(None, "identifier: a different text in every row", note=_IDENTIFIERS)
@@ -203,7 +195,7 @@ def _infer_text(column: Text) -> _Verdict:
 
 
 def _text_note(column: Text) -> str:
-    if _every_value(column, _are_numbers):
+    if _every_value(column, lambda texts: None not in map(parse_number, texts.to_pylist())):
         return _READS_AS_NUMBERS
     if looks_like_numbers(column):
         return _LOOKS_LIKE_NUMBERS
@@ -285,14 +277,6 @@ def _all_match(column: Text, pattern: str) -> bool:
 def _every_value(column: Text, test: Callable[[pa.Array], bool]) -> bool:
     """Return whether the distinct values pass: first those of a sample, then all."""
     return all(test(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
-
-
-def _are_dates(labels: pa.Array) -> bool:
-    return bool((dates_of(labels) != NO_DATE).all())
-
-
-def _are_numbers(labels: pa.Array) -> bool:
-    return all(parse_number(label) is not None for label in labels.to_pylist())
 
 
 def _num_distinct_text(column: Text, *, at_most: int) -> int:

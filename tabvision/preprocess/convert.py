@@ -1,9 +1,9 @@
-"""Forced kinds: a column read as text that is wanted as numbers or timestamps, and the sentences where that cannot be."""
+"""A column converted to numbers, timestamps or labels, and the sentences where that cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,10 @@ from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestam
 from tabvision.preprocess.parse import DATE_PATTERN, NO_DATE, date_text, parse_number
 
 MAX_SHOWN = 3  # offending values in a sentence
-Sentence: TypeAlias = Callable[[str], TabvisionError]
 
 
 def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
-    """The column as numbers; text is parsed.
+    """Return the column as numbers; text is parsed.
 
     Raises:
         BadTypeError: It holds dates.
@@ -42,12 +41,15 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
         raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
     codes, labels = _distinct(column)
     numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
-    _check_all_read(~np.isnan(numbers), codes, labels, number_sentence(name, wrong))
+    if found := _unread(np.isnan(numbers), codes, labels):
+        remedy = "Correct them, or set them to missing"
+        remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
+        raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
     return Numbers(_at(numbers, codes, np.nan), "float")
 
 
 def as_timestamps(column: Column, name: str) -> Timestamps:
-    """The column as timestamps; text is read as ISO dates.
+    """Return the column as timestamps; text is read as ISO dates.
 
     Raises:
         BadTypeError: It holds numbers.
@@ -69,12 +71,16 @@ def as_timestamps(column: Column, name: str) -> Timestamps:
         return Timestamps(np.full(len(column.values), NO_DATE))
     codes, labels = _distinct(column)
     timestamps = dates_of(labels)
-    _check_all_read(timestamps != NO_DATE, codes, labels, date_sentence(name))
+    if found := _unread(timestamps == NO_DATE, codes, labels):
+        problem = (
+            f"column {name!r} must hold ISO dates (2024-12-31 or 2024-12-31 23:59), got text that is none: {found}"
+        )
+        raise BadValueError(problem, f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)")
     return Timestamps(_at(timestamps, codes, NO_DATE))
 
 
 def as_labels(column: Column) -> Column:
-    """The column as text or numbers: timestamps become levels of text."""
+    """Return the column as text or numbers; timestamps become levels of text."""
     if isinstance(column, Levels) and isinstance(column.values, Timestamps):
         labels = pa.array([date_text(int(timestamp)) for timestamp in column.values.values], pa.large_string())
         return Levels(column.codes, Text(labels), column.ordered)
@@ -88,7 +94,7 @@ def as_labels(column: Column) -> Column:
 
 
 def all_missing(column: Column) -> bool:
-    """Whether no row has a value."""
+    """Return whether no row has a value."""
     if isinstance(column, Levels):
         return bool((column.codes < 0).all())
     if isinstance(column, Text):
@@ -99,24 +105,8 @@ def all_missing(column: Column) -> bool:
     return not len(values) or (values.dtype.kind == "f" and bool(np.isnan(values).all()))
 
 
-def number_sentence(name: str, wrong: type[TabvisionError] = BadValueError) -> Sentence:
-    """What to say of text that is not a number."""
-    remedy = "Correct them, or set them to missing"
-    remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
-    return lambda found: wrong(
-        f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy
-    )
-
-
-def date_sentence(name: str) -> Sentence:
-    """What to say of text that is not a date."""
-    remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-    problem = f"column {name!r} must hold ISO dates (2024-12-31 or 2024-12-31 23:59), got text that is none"
-    return lambda found: BadValueError(f"{problem}: {found}", remedy)
-
-
 def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
-    """How many values offend, and the first of them with their rows.
+    """Return how many values offend, and the first of them with their rows.
 
     Example:
         >>> found_rows(2, [0, 7], ["n/a", "-"])
@@ -127,7 +117,7 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
 
 
 def dates_of(text: pa.Array) -> NDArray[np.int64]:
-    """The timestamps that text writes as ISO dates, `NO_DATE` for other text.
+    """Return the timestamps that text writes as ISO dates, `NO_DATE` for other text.
 
     Example:
         >>> dates_of(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
@@ -138,12 +128,13 @@ def dates_of(text: pa.Array) -> NDArray[np.int64]:
     return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
 
 
-def _check_all_read(read: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array, sentence: Sentence) -> None:
-    if read.all():
-        return
-    bad = np.flatnonzero(np.append(~read, False)[codes])
+def _unread(unread: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
+    """Return how many rows have a text that does not read, with the first of them; nothing if all do."""
+    if not unread.any():
+        return ""
+    bad = np.flatnonzero(np.append(unread, False)[codes])
     first = bad[:MAX_SHOWN].tolist()
-    raise sentence(found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first]))
+    return found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first])
 
 
 def _distinct(column: Text) -> tuple[NDArray[Any], pa.Array]:

@@ -25,7 +25,7 @@ _DAY, _MINUTE = 86_400_000_000, 60_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1)
 
 
-class PartValues(NamedTuple):
+class _PartValues(NamedTuple):
     """The distinct values of a part, and which of them each row has."""
 
     values: NDArray[Any]  # by distinct day or minute, so that some come more than once
@@ -39,10 +39,10 @@ class Parts:
 
     timestamps: Timestamps
 
-    def __getitem__(self, part: DatePart) -> PartValues:
+    def __getitem__(self, part: DatePart) -> _PartValues:
         """A part; elapsed seconds, which differ in every row, are in `elapsed`."""
         parts, rows, counts = self._minutes if part in ("hour", "minute") else self._days
-        return PartValues(parts[part], rows, counts)
+        return _PartValues(parts[part], rows, counts)
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
@@ -57,7 +57,7 @@ class Parts:
     @cached_property
     def _days(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
         distinct, rows, counts = _distinct(self.timestamps.values // _DAY, self.missing)
-        return day_parts(distinct), rows, counts
+        return _day_parts(distinct), rows, counts
 
     @cached_property
     def _minutes(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
@@ -65,11 +65,11 @@ class Parts:
         return {"hour": distinct // 60, "minute": distinct % 60}, rows, counts
 
 
-def day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
+def _day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
     """Return every part that depends on the day alone, of days counted from 1970, as the pandas accessors give them.
 
     Example:
-        >>> day_parts(np.array([0]))["weekday"].tolist()  # a Thursday
+        >>> _day_parts(np.array([0]))["weekday"].tolist()  # a Thursday
         [3]
     """
     index = pd.DatetimeIndex((days * 86_400).astype("datetime64[s]"))

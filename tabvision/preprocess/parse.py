@@ -38,7 +38,7 @@ _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fit
 
 @lru_cache(maxsize=256)
 def family_of(kind: Hashable) -> Family | None:
-    """The family of a Python type; None for one that no network reads, such as a list.
+    """Return the family of a Python type; None for one that no network reads, such as a list.
 
     Example:
         >>> family_of(bool), family_of(float), family_of(list)
@@ -48,7 +48,7 @@ def family_of(kind: Hashable) -> Family | None:
 
 
 def common_family(values: Iterable[object], name: str) -> Family | None:
-    """The one family of values none of which is missing; None where there are no values.
+    """Return the one family of values none of which is missing; None where there are no values.
 
     Raises:
         BadTypeError: More than one family, or one that no network reads.
@@ -70,13 +70,13 @@ def common_family(values: Iterable[object], name: str) -> Family | None:
 
 
 def unreadable(name: str, what: str) -> BadTypeError:
-    """The error of a column that no network reads."""
+    """Return the error of a column that no network reads."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
     return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
 
 
 def parse_number(text: str) -> float | None:
-    """The number that a text writes, or None; words such as "nan" and "inf" write none.
+    """Return the number that a text writes, or None; words such as "nan" and "inf" write none.
 
     Example:
         >>> parse_number(" 1e3 "), parse_number("1,000"), parse_number("nan")
@@ -85,24 +85,14 @@ def parse_number(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def is_iso_date(text: str) -> bool:
-    """Whether a text is written as YYYY-MM-DD, with a time or without.
-
-    Example:
-        >>> is_iso_date("2020-01-31 09:30"), is_iso_date("31.1.2020")
-        (True, False)
-    """
-    return _DATE.fullmatch(text) is not None
-
-
 def parse_date(text: str) -> int | None:
-    """Microseconds since 1970 (UTC) of an ISO date with an optional time, or None.
+    """Return the microseconds since 1970 (UTC) of an ISO date with an optional time, or None.
 
     Example:
         >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
         (True, None)
     """
-    if not is_iso_date(text):
+    if _DATE.fullmatch(text) is None:
         return None
     try:
         return microseconds(datetime.fromisoformat(text))
@@ -111,7 +101,7 @@ def parse_date(text: str) -> int | None:
 
 
 def microseconds(value: Raw) -> int:
-    """Microseconds since 1970 of a date or time; one with a zone is read in UTC, finer digits are dropped.
+    """Return the microseconds since 1970 of a date or time; one with a zone is read in UTC, finer digits are dropped.
 
     Example:
         >>> microseconds(datetime(1970, 1, 1, 0, 0, 1)), microseconds(date(1970, 1, 2))
@@ -129,7 +119,7 @@ def microseconds(value: Raw) -> int:
 
 
 def seconds(value: Raw) -> float:
-    """Seconds of a duration, to the microsecond.
+    """Return the seconds of a duration, to the microsecond.
 
     Example:
         >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s"))
@@ -139,7 +129,7 @@ def seconds(value: Raw) -> float:
 
 
 def as_float(value: Raw) -> float:
-    """A number as a float; one too large for it is infinite, which the readers then refuse."""
+    """Return a number as a float; one too large for it is infinite, which the readers then refuse."""
     try:
         return float(value)
     except OverflowError:
@@ -147,7 +137,7 @@ def as_float(value: Raw) -> float:
 
 
 def date_text(timestamp: int) -> str:
-    """How a date reads as a label.
+    """Return how a date reads as a label.
 
     Example:
         >>> date_text(0)

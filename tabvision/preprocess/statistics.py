@@ -37,7 +37,7 @@ class Facts:
 
 
 def facts_of(values: NDArray[Any], name: str) -> Facts:
-    """The facts of a column of numbers, missing ones NaN.
+    """Return the facts of a column of numbers, missing ones NaN.
 
     Raises:
         BadValueError: Infinities, or numbers too large to square.
@@ -59,7 +59,7 @@ def facts_of(values: NDArray[Any], name: str) -> Facts:
 
 
 def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Facts:
-    """The facts of rising distinct numbers, each with the number of its rows: exact, and no row is looked at.
+    """Return the facts of rising distinct numbers, each with the number of its rows: exact, and no row is looked at.
 
     Example:
         >>> facts_of_counts(np.array([0, 10]), np.array([3, 1])).mean
@@ -98,7 +98,7 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    """The median; the values end up in another order."""
+    """Return the median; the values end up in another order."""
     middle = len(values) // 2
     values.partition(middle)
     upper = values[middle]
@@ -123,7 +123,7 @@ def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, n
 
 
 def check_finite(values: NDArray[Any], name: str) -> None:
-    """Refuses infinities.
+    """Raise if there are infinities.
 
     Raises:
         BadValueError: There are some; they are counted and the first are shown.
@@ -131,23 +131,13 @@ def check_finite(values: NDArray[Any], name: str) -> None:
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
         first = bad[:MAX_SHOWN].tolist()
-        raise infinite(name, found_rows(len(bad), first, [float(values[row]) for row in first]))
-
-
-def infinite(name: str, found: str) -> BadValueError:
-    """The error of infinities."""
-    remedy = f"Replace them, such as frame[{name!r}].replace([np.inf, -np.inf], np.nan), or correct the source"
-    return BadValueError(f"column {name!r} must hold finite numbers, got {found}", remedy)
-
-
-def too_far(name: str, value: float) -> BadValueError:
-    """The error of a number that no float32 holds once standardized."""
-    problem = f"column {name!r} holds {value!r}, too far from the training rows to compute with"
-    return BadValueError(problem, "Correct it, or set it to missing")
+        found = found_rows(len(bad), first, [float(values[row]) for row in first])
+        remedy = f"Replace them, such as frame[{name!r}].replace([np.inf, -np.inf], np.nan), or correct the source"
+        raise BadValueError(f"column {name!r} must hold finite numbers, got {found}", remedy)
 
 
 def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, name: str) -> Writer:
-    """Writes `(value - mean) / std` as float32, missing values filled; computed in float64.
+    """Return what writes `(value - mean) / std` as float32, missing values filled; computed in float64.
 
     Raises:
         BadValueError: On writing, for infinities or numbers that no float32 holds.
@@ -169,7 +159,10 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, na
         check_finite(values, name)
         missing = np.isnan(values[rows])
         if (far := ~(good | missing)).any():
-            raise too_far(name, float(values[rows][far][0]))
+            problem = (
+                f"column {name!r} holds {float(values[rows][far][0])!r}, too far from the training rows to compute with"
+            )
+            raise BadValueError(problem, "Correct it, or set it to missing")
         out[missing] = (fill - mean) / std
 
     if values.dtype.kind == "b":
@@ -180,7 +173,7 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, na
 def _quantiles(
     values: NDArray[np.float64], counts: NDArray[np.int64], fractions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Quantiles by linear interpolation, as `np.quantile`, of distinct values with counts."""
+    """Return quantiles by linear interpolation, as `np.quantile`, of distinct values with counts."""
     ends = np.cumsum(counts)
     positions = fractions * (int(ends[-1]) - 1)
     low = values[np.searchsorted(ends, np.floor(positions), side="right")]
@@ -189,5 +182,5 @@ def _quantiles(
 
 
 def _rising(edges: NDArray[np.float64]) -> tuple[float, ...]:
-    """The edges without repeats, in float32, which is what the network compares with."""
+    """Return the edges without repeats, in float32, which is what the network compares with."""
     return tuple(np.unique(edges.astype(np.float32)).tolist())

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
+from tabvision.errors import BadTypeError, MissingColumnsError, TabvisionError
 from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features, infer_kinds, to_arrays
 from tests.made.tables import mixed_table
 
@@ -41,43 +41,49 @@ VALUES = {
     | times.map(pd.Timestamp)
     | times.map(datetime.datetime.date)
     | times.map(str)
-    | times.map(lambda moment: moment.isoformat(timespec="minutes") + "+02:00")
-    | times.map(lambda moment: pd.Timestamp(moment, tz="Asia/Tokyo"))
+    | times.map(lambda time: time.isoformat(timespec="minutes") + "+02:00")
+    | times.map(lambda time: pd.Timestamp(time, tz="Asia/Tokyo"))
     | times.map(np.datetime64),
     "code": st.sampled_from(["1", "2", "3"]),
     "flag": st.booleans(),
 }
+# what a column refuses, whichever it is; some read it all the same
+UNUSUAL = st.sampled_from(
+    [np.inf, -np.inf, 10**400, 1e300, "many", "2020-02-30", 5, 1 + 2j, b"red", [1], datetime.time(10)]
+)
 ROWS = st.fixed_dictionaries({name: values | missing for name, values in VALUES.items()})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
+@given(st.lists(ROWS, max_size=6), st.none() | st.tuples(st.sampled_from(sorted(VALUES)), UNUSUAL))
+def test_rows_are_encoded_or_refused_as_a_frame_of_them(
+    rows: list[dict[str, Any]], unusual: tuple[str, Any] | None
+) -> None:
+    if rows and unusual:
+        rows = [*rows[:-1], {**rows[-1], unusual[0]: unusual[1]}]
+    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in VALUES})
+
+    assert_same(outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame)))
+
+
+@settings(max_examples=200, deadline=None)
 @given(ROWS)
-def test_one_row_is_encoded_as_a_frame_of_it(row: dict[str, Any]) -> None:
+def test_a_row_is_encoded_as_the_frame_that_pandas_makes_of_it(row: dict[str, Any]) -> None:
     assert_same(ENCODE([row]), to_arrays(FEATURES, pd.DataFrame([row])))
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(ROWS, min_size=2, max_size=6))
-def test_several_rows_are_encoded_or_refused_as_a_frame_of_them(rows: list[dict[str, Any]]) -> None:
-    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in VALUES})
-
-    ours, expected = outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame))
-
-    if isinstance(expected, str):
-        assert ours == expected
-    else:
-        assert_same(ours, expected)
-
-
 def outcome(encode: Callable[[], Any]) -> Any:
-    """The arrays, or the sentence of the error."""
+    """The arrays, or the sentence of the error without who says it."""
     try:
         return encode()
     except TabvisionError as error:
         return str(error).removeprefix(f"{error.speaker}: ")
 
 
-def assert_same(ours: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
+def assert_same(ours: Any, expected: Any) -> None:
+    if isinstance(ours, str) or isinstance(expected, str):
+        assert ours == expected
+        return
     for one, other in zip(ours, expected, strict=True):
         assert one.dtype == other.dtype
         assert_array_equal(one, other)
@@ -94,31 +100,9 @@ def test_no_rows_give_arrays_without_rows() -> None:
     assert categorical.shape == (0, len(FEATURES.categorical))
 
 
-def test_integers_beyond_every_float_are_refused_as_infinite() -> None:
-    with pytest.raises(
-        BadValueError, match=r"RowEncoder: column 'size' must hold finite numbers, got 1 value, first inf"
-    ):
-        ENCODE([{**ROW, "size": 10**400}])
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"color": 3}, BadTypeError, "'color' must hold text, as in the training rows, got numbers such as 3"),
-        ({"rooms": "many"}, BadTypeError, r"'rooms' must hold numbers.* first 'many' \(row 0\)"),
-        ({"size": "wide"}, BadValueError, "'size' must hold numbers"),
-        ({"size": -np.inf}, BadValueError, "'size' must hold finite numbers"),
-        ({"size": 1e300}, BadValueError, r"'size' holds 1e\+300, too far from the training rows"),
-        ({"size": [1]}, BadTypeError, r"'size' must hold numbers, text, truth values or dates, got list such as \[1\]"),
-        ({"size": 1 + 2j}, BadTypeError, "got complex"),
-        ({"sold": 5}, BadTypeError, "'sold' must hold dates, got numbers such as 5"),
-        ({"sold": "1.2.2020"}, BadValueError, "'sold' must hold ISO dates"),
-        ({"sold": "2020-02-30"}, BadValueError, "'sold' must hold ISO dates"),
-    ],
-)
-def test_values_of_another_kind_are_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"^RowEncoder: column .*{message}"):
-        ENCODE([{**ROW, **change}])
+def test_a_value_of_another_kind_is_refused_by_who_was_called() -> None:
+    with pytest.raises(BadTypeError, match=r"^RowEncoder: column 'rooms' must hold numbers.* first 'many' \(row 0\)"):
+        ENCODE([{**ROW, "rooms": "many"}])
 
 
 def test_a_missing_key_is_named_with_a_close_one_even_where_other_rows_have_it() -> None:
