@@ -58,7 +58,7 @@ def test_a_linear_model_without_layers_has_no_empty_group() -> None:
         {"activation": "gelu"},
         {"activation": "mish"},
         {"numbers": "piecewise"},
-        {"numbers": lambda columns: nn.Linear(len(columns), 5)},
+        pytest.param({"numbers": lambda columns: nn.Linear(len(columns), 5)}, id="an encoder of one's own"),
     ],
     ids=str,
 )
