@@ -340,7 +340,7 @@ def _difference(one: Schema, other: Schema) -> str:
 def _first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
     for mine, other in zip(ours, theirs, strict=False):
         if mine != other:
-            return repr(mine["name"])
+            return repr(mine.get("name", "image"))  # the name that is not written
     return f"({len(ours)} columns against {len(theirs)})"
 
 

@@ -217,7 +217,8 @@ def test_a_head_of_ones_own_gives_the_logits_and_is_the_last_group(head: Any) ->
 
 
 def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
-    saved = schema_of().to_dict() | {"format": 1}
+    saved = schema_of().to_dict()
+    saved |= {"format": 1, "image": saved.pop("images")[0]}
 
     module = VisionModule(saved, body=own_body(), head="linear", head_widths=[8], dropout=0.5)
 

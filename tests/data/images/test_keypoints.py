@@ -158,9 +158,7 @@ class Trained:
         self.frame = spotted(folder / "photos", 48)
         self.frame.loc[3, COLUMNS[:2]] = np.nan
         self.data = make(self.frame, split=0.25, batch_size=12, augment={"preset": "none", "flip": 0.5}, size=48)
-        self.module = VisionModule(
-            self.data.schema, body="test_resnet", weights=None, head="linear", dropout=0.0, lr=1e-2
-        )
+        self.module = VisionModule(self.data.schema, body="test_resnet", weights=None, head="linear", lr=1e-2)
         self.trainer = pl.Trainer(
             max_epochs=12,
             accelerator="cpu",
