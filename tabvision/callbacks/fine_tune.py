@@ -15,13 +15,7 @@ from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
 from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback
-from tabvision.schedules import (
-    Setting,
-    check_rates,
-    even_multiples,
-    one_cycle,
-    spread_rates,
-)
+from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
 
 FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
 FROZEN_DIV = 25.0

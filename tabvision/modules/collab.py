@@ -118,11 +118,7 @@ class CollabModule(SupervisedModule):
             self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
         else:
             self.net = EmbeddingMLP(
-                cardinalities,
-                0,
-                self.task.num_outputs,
-                embedding_widths=[factors, factors],
-                **layers,
+                cardinalities, 0, self.task.num_outputs, embedding_widths=[factors, factors], **layers
             )
         _start_at_the_mean(self.net.offset.bias if isinstance(self.net, DotBias) else self.net.head.bias, self.task)
         if rowwise:

@@ -20,13 +20,7 @@ from tabvision.batch import Batch
 from tabvision.checks import check_choice, check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import MixedPrecision
-from tabvision.modules.optimizers import (
-    Decay,
-    OptimizerFactory,
-    check_optimizer,
-    make_optimizer,
-    param_groups,
-)
+from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates

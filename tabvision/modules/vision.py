@@ -71,11 +71,7 @@ class VisionModule(SupervisedModule):
         ['early', 'late', 'head']
     """
 
-    own_settings: ClassVar[Mapping[str, str]] = {
-        **SupervisedModule.own_settings,
-        "body": "a body",
-        "head": "a head",
-    }
+    own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "body": "a body", "head": "a head"}
 
     @speaking()
     def __init__(
