@@ -51,7 +51,7 @@ def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
         (MixUp(), {"x": 2, "target": 1}, BadValueError, r"it blends 'image' or 'continuous', .* \['target', 'x'\]"),
         (MixUp(inputs=["x"]), {"x": 2, "y": 1}, BadValueError, r"the batch lacks \['target'\], it has \['x', 'y'\]"),
         (MixUp(inputs=["z"]), {"x": 2, "target": 1}, BadValueError, r"the batch lacks \['z'\]"),
-        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs pictures .*, and 'x' has shape \(3, 3\)"),
+        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs images .*, and 'x' has shape \(3, 3\)"),
         (MixUp(), {"image": 4, "target": 1}, BadValueError, "no tabvision task that says how many classes"),
     ],
 )
