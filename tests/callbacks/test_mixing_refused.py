@@ -101,7 +101,7 @@ def test_a_class_code_above_the_stated_number_is_refused() -> None:
 def test_counting_from_the_last_epoch_needs_one() -> None:
     trainer = small_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
 
-    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, and the Trainer has no max_ep"):
+    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, but the Trainer has no max_ep"):
         trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
 
 

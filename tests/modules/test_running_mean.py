@@ -2,17 +2,17 @@
 
 import torch
 
-from tabvision.modules.supervised import _RunningMean
+from tabvision.metrics import RunningMean
 
 
-def mean_of(running: _RunningMean) -> float:
+def mean_of(running: RunningMean) -> float:
     total, weight = running.totals()
     return float(total / weight)
 
 
 def test_rows_weigh_alike_whatever_the_size_of_their_batch() -> None:
     values = torch.rand(100)
-    running = _RunningMean()
+    running = RunningMean()
 
     for batch in torch.split(values, 32):
         running.update(batch.mean(), len(batch))
@@ -21,7 +21,7 @@ def test_rows_weigh_alike_whatever_the_size_of_their_batch() -> None:
 
 
 def test_weights_may_be_tensors_and_are_left_as_they_were() -> None:
-    running = _RunningMean()
+    running = RunningMean()
     weight = torch.tensor(3.0)
 
     running.update(torch.tensor(1.0), weight)
@@ -32,7 +32,7 @@ def test_weights_may_be_tensors_and_are_left_as_they_were() -> None:
 
 
 def test_many_small_steps_lose_no_digits() -> None:
-    running = _RunningMean()
+    running = RunningMean()
 
     for _ in range(20_000):
         running.update(torch.tensor(0.1, dtype=torch.bfloat16), torch.tensor(1.0, dtype=torch.bfloat16))
@@ -41,7 +41,7 @@ def test_many_small_steps_lose_no_digits() -> None:
 
 
 def test_a_reset_forgets_everything() -> None:
-    running = _RunningMean()
+    running = RunningMean()
     running.update(torch.tensor(7.0), 2)
 
     running.reset()
@@ -50,7 +50,7 @@ def test_a_reset_forgets_everything() -> None:
 
 
 def test_no_gradient_is_kept() -> None:
-    running = _RunningMean()
+    running = RunningMean()
 
     running.update(torch.tensor(1.0, requires_grad=True) * 2, 1)
 

@@ -66,7 +66,7 @@ def test_a_checkpoint_of_another_schema_is_refused_by_what_differs(quick_trainer
     other = tabular_data("regression")
 
     with pytest.raises(
-        BadValueError, match=r"TabularModule: the checkpoint is of another schema; what differs: .+\. Pass"
+        BadValueError, match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass"
     ):
         quick_trainer().validate(small(other), other, ckpt_path=tmp_path / "binary.ckpt", verbose=False)
 
