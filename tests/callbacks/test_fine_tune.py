@@ -170,7 +170,7 @@ def test_a_fit_no_longer_than_the_frozen_epochs_is_refused(freeze_epochs: int, q
 def test_a_length_in_steps_alone_is_refused(quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(max_epochs=-1, max_steps=4, callbacks=[FineTune(groups=three_groups)])
 
-    with pytest.raises(BadValueError, match="the length must be given in epochs, and max_epochs is not set"):
+    with pytest.raises(BadValueError, match="the length must be given in epochs, but max_epochs is not set"):
         trainer.fit(make_module(), make_loader())
 
 

@@ -47,7 +47,7 @@ def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
         (MixUp(), {"x": 2, "target": 1}, BadValueError, r"it blends 'image' or 'continuous', .* \['target', 'x'\]"),
         (MixUp(inputs=["x"]), {"x": 2, "y": 1}, BadValueError, r"the batch lacks \['target'\], it has \['x', 'y'\]"),
         (MixUp(inputs=["z"]), {"x": 2, "target": 1}, BadValueError, r"the batch lacks \['z'\]"),
-        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs pictures .*, and 'x' has shape \(3, 3\)"),
+        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs images .*, and 'x' has shape \(3, 3\)"),
         (MixUp(), {"image": 4, "target": 1}, BadValueError, "no tabvision task that says how many classes"),
     ],
 )
@@ -89,5 +89,5 @@ def test_a_class_code_above_the_stated_number_is_refused() -> None:
 def test_counting_from_the_last_epoch_needs_one() -> None:
     trainer = quiet_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
 
-    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, and the Trainer has no max_ep"):
+    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, but the Trainer has no max_ep"):
         trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))

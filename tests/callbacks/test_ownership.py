@@ -76,7 +76,7 @@ def test_a_scheduler_of_the_users_own_is_refused(make: Callable[[], pl.Callback]
     [
         (
             lambda: StochasticWeightAveraging(swa_lrs=1e-3),
-            r"puts rates of its own .* Average with .*EMAWeightAveraging",
+            r"replaces the rates set here .* Average with .*EMAWeightAveraging",
         ),
         (LearningRateFinder, r"gives every param group one rate.* Find it with tabvision.tuning.FindLR\(\)"),
     ],

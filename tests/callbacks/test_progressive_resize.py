@@ -193,7 +193,7 @@ def test_a_fast_dev_run_needs_no_last_stage(quick_trainer: MakeTrainer) -> None:
             Image(size=(24, 24)),
             "the last size must be the data's, 24 x 24, got 12 x 12. Build the data with size=12, or",
         ),
-        (None, "the data has no pictures. Leave it out, or pass an ImageDataModule"),
+        (None, "the data has no images. Leave it out, or pass an ImageDataModule"),
     ],
 )
 def test_a_last_size_that_is_not_the_datas_is_refused(
@@ -204,7 +204,7 @@ def test_a_last_size_that_is_not_the_datas_is_refused(
 
 
 def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="the last size comes in epoch 3, and max_epochs=3 ends before"):
+    with pytest.raises(BadValueError, match=r"the last size starts in epoch 3, but max_epochs=3 ends before\. Train f"):
         fit(quick_trainer, SizedData(), max_epochs=3)
 
 
@@ -224,5 +224,5 @@ def test_loaders_alone_are_refused(quick_trainer: MakeTrainer) -> None:
 
 
 def test_two_that_set_the_size_are_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="the size of pictures has one owner, and both ProgressiveResize and Pro"):
+    with pytest.raises(BadValueError, match="the image size has one owner, and both ProgressiveResize and Pro"):
         fit(quick_trainer, SizedData(), ProgressiveResize({0: 12}))

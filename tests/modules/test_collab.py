@@ -180,7 +180,7 @@ def test_a_target_of_several_classes_is_refused() -> None:
     frame = pd.DataFrame({"who": ["a", "b"] * 9, "job": ["a", "b", "c"] * 6, "kind": ["x", "y", "z"] * 6})
     schema = TabularDataModule(frame, "kind", verbose=False).schema
 
-    with pytest.raises(BadValueError, match="must be one number or yes and no, got multiclass with 3 outputs"):
+    with pytest.raises(BadValueError, match="must be one number or a yes-or-no answer, got multiclass with 3 outputs"):
         CollabModule(schema)
 
 

@@ -15,8 +15,8 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor, gather
+from tabvision.metrics import RunningMean
 from tabvision.modules import SupervisedModule, TabularModule
-from tabvision.modules.supervised import _RunningMean
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
 from tests.made.pairs import make_frame, tabular_data
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_schema_is_refused_by_what_differs(quick_trainer
     other = tabular_data("regression")
 
     with pytest.raises(
-        BadValueError, match=r"TabularModule: the checkpoint is of another schema; what differs: .+\. Pass"
+        BadValueError, match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass"
     ):
         quick_trainer().validate(small(other), other, ckpt_path=tmp_path / "binary.ckpt", verbose=False)
 
@@ -275,14 +275,14 @@ def test_a_module_that_answers_neither_question_cannot_be_built() -> None:
 # The mean over an epoch, exact over many steps and fresh after a reset.
 
 
-def mean_of(running: _RunningMean) -> float:
+def mean_of(running: RunningMean) -> float:
     total, weight = running.totals()
     return float(total / weight)
 
 
 def test_rows_weigh_alike_whatever_the_size_of_their_batch() -> None:
     values = torch.rand(100)
-    running = _RunningMean()
+    running = RunningMean()
 
     for batch in torch.split(values, 32):
         running.update(batch.mean(), len(batch))
@@ -291,7 +291,7 @@ def test_rows_weigh_alike_whatever_the_size_of_their_batch() -> None:
 
 
 def test_weights_may_be_tensors_and_are_left_as_they_were() -> None:
-    running = _RunningMean()
+    running = RunningMean()
     weight = torch.tensor(3.0)
 
     running.update(torch.tensor(1.0), weight)
@@ -302,7 +302,7 @@ def test_weights_may_be_tensors_and_are_left_as_they_were() -> None:
 
 
 def test_many_small_steps_lose_no_digits() -> None:
-    running = _RunningMean()
+    running = RunningMean()
 
     for _ in range(20_000):
         running.update(torch.tensor(0.1, dtype=torch.bfloat16), torch.tensor(1.0, dtype=torch.bfloat16))
@@ -311,7 +311,7 @@ def test_many_small_steps_lose_no_digits() -> None:
 
 
 def test_a_reset_forgets_everything() -> None:
-    running = _RunningMean()
+    running = RunningMean()
     running.update(torch.tensor(7.0), 2)
 
     running.reset()
@@ -320,7 +320,7 @@ def test_a_reset_forgets_everything() -> None:
 
 
 def test_no_gradient_is_kept() -> None:
-    running = _RunningMean()
+    running = RunningMean()
 
     running.update(torch.tensor(1.0, requires_grad=True) * 2, 1)
 

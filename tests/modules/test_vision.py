@@ -281,7 +281,7 @@ def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exce
 
 
 def test_a_schema_without_a_picture_is_a_sentence() -> None:
-    with pytest.raises(BadValueError, match="VisionModule: the schema has no picture"):
+    with pytest.raises(BadValueError, match=r"VisionModule: the schema has no image. Build it from an ImageDataModule"):
         VisionModule(Schema(target=schema_of().target))
 
 
