@@ -130,7 +130,7 @@ def test_each_kind_of_source_has_its_picture() -> None:
 whole = encoded(pixels(90, 90))
 broken = {
     "0 bytes": b"",
-    "not a picture in a known format": b"<html>not found</html>" * 20,
+    "not an image in a known format": b"<html>not found</html>" * 20,
     "damaged: image file is truncated": whole[: -len(whole) // 4],
     "damaged: it ends in zeros": whole[: len(whole) // 2] + bytes(500),
     "damaged: it is cut within its header": encoded(pixels(), "PNG")[:10],
@@ -188,5 +188,5 @@ def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path
     (tmp_path / "a.eps").write_bytes(postscript)
 
     for source in (postscript, tmp_path / "a.eps"):
-        with pytest.raises(UnreadableImageError, match="not a picture in a known format"):
+        with pytest.raises(UnreadableImageError, match="not an image in a known format"):
             open_picture(source)

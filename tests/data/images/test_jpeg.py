@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from tabvision.data.images.decode import _jpeg_header, is_whole
+from tabvision.data.images.jpeg import is_whole, jpeg_header
 from tests.data.pictures import encoded, pixels
 
 
@@ -14,20 +14,20 @@ from tests.data.pictures import encoded, pixels
 def test_size_channels_and_orientation_are_read(options: dict[str, int], mode: str, channels: int) -> None:
     data = encoded(Image.fromarray(pixels()).convert(mode), **options)  # type: ignore[arg-type]
 
-    assert _jpeg_header(data) == (20, 30, channels, options.get("orientation", 1))
+    assert jpeg_header(data) == (20, 30, channels, options.get("orientation", 1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", encoded(pixels(), "PNG"), encoded(pixels())[:30]])
 def test_what_is_no_jpeg_has_no_header(data: bytes) -> None:
-    assert _jpeg_header(data) is None
+    assert jpeg_header(data) is None
 
 
 def test_a_frame_that_not_every_decoder_reads_is_none() -> None:
     data = encoded(pixels())
     place = data.index(b"\xff\xc0")
 
-    assert _jpeg_header(data[:place] + b"\xff\xc3" + data[place + 2 :]) is None  # lossless
-    assert _jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
+    assert jpeg_header(data[:place] + b"\xff\xc3" + data[place + 2 :]) is None  # lossless
+    assert jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
 
 
 def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
@@ -35,7 +35,7 @@ def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
     place = data.index(b"Exif") + 6
     damaged = data[:place] + b"\x00" * 8 + data[place + 8 :]
 
-    header = _jpeg_header(damaged)
+    header = jpeg_header(damaged)
 
     assert header is not None
     assert header.orientation == 1
