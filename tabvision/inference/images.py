@@ -18,7 +18,7 @@ from PIL import Image as PilImage
 from tabvision.augment.settings import Augmentation
 from tabvision.data.images.decode import PictureSource, Pixels, UnreadableImageError, open_picture
 from tabvision.data.images.files import PictureTable, is_picture
-from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
+from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, views_of
 from tabvision.data.images.views import EvaluationView, TrainingView, View
 from tabvision.data.tables.read import read_frame
@@ -152,7 +152,7 @@ def find_images(source: object, schema: Schema, *, encoding: str | None = None, 
     """
     find = _Finder(schema, encoding)
     if labeled and isinstance(source, str | Path) and is_folder(source):
-        return find.table_of(labeled_pictures(source, None, schema, Where(), least=1))
+        return find.table_of(SourceReader().labeled(source, None, schema, least=1))
     return find(source)
 
 
@@ -178,7 +178,7 @@ class _Finder:
 
     def _from_path(self, path: Path) -> FoundImages:
         if path.is_dir():
-            return self.table_of(unlabeled_pictures(str(path), Where()), shown=True)
+            return self.table_of(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
             remedy = "Pass the path of a picture, a folder of pictures, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
@@ -191,7 +191,7 @@ class _Finder:
         name = self._image.name
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")
-        return self.table_of(unlabeled_pictures(frame, Where(path=name, root=root)), index=frame.index)
+        return self.table_of(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
 
     def _from_list(self, source: object) -> FoundImages:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"

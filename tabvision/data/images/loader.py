@@ -121,7 +121,7 @@ class ImageLoader:
         for row in self._rows_after(read):
             other = reader.read(np.array([row]), epoch)
             self._record_errors(reader, other)
-            read = _appended(read, other)
+            read = read.extended(other)
             if len(read.rows) >= least:
                 return read
         raise BadValueError("too few images can be read to train on", "Replace the damaged files")
@@ -147,15 +147,3 @@ class ImageLoader:
                 target = self.task.to_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
                 batch["target"] = torch.from_numpy(target)
         return cast("Batch", {"index": rows, **batch})
-
-
-def _appended(read: Read, other: Read) -> Read:
-    """Concatenate two batches."""
-    if not len(other.rows):
-        return read
-    images = torch.cat([read.images, other.images]).contiguous(memory_format=torch.channels_last)
-    extras = {
-        name: np.concatenate([read.extras[name], values]) if name in read.extras else values
-        for name, values in other.extras.items()
-    }
-    return Read(images, np.concatenate([read.rows, other.rows]), extras, read.errors)

@@ -22,7 +22,7 @@ from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable,
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
-from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.sources import Pictures, SourceReader, gathered
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
@@ -131,14 +131,16 @@ class ImageDataModule(PictureDataModule):
         )
         self.missing_target, self.weight = missing_target, weight
         text = () if schema is None else schema.text_columns
-        where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
+        reader = SourceReader(
+            path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text
+        )
         with notes_at(verbose):
-            table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
+            table = gathered(reader.labeled(source, target, schema), split, encoding)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
             self.frame = table.frame
             self._fit(table, columns, stated, separator, split, schema)
-            self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
+            self._fill_others(source, test, predict, replace(reader, path=table.path, text=self.schema.text_columns))
             logger.info(self.summary())
 
     @override
@@ -204,12 +206,13 @@ class ImageDataModule(PictureDataModule):
         self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
         self.tables = dict.fromkeys(self.parts, used)
 
-    def _fill_others(self, source: Pictures, test: Pictures | None, predict: Pictures | None, where: Where) -> None:
+    def _fill_others(
+        self, source: Pictures, test: Pictures | None, predict: Pictures | None, reader: SourceReader
+    ) -> None:
         """Prepare the test part and the part to predict, which defaults to a folder's unlabeled test images."""
         if test is not None:
-            columns = self.schema.target.columns
-            self._add("test", labeled_pictures(test, columns, self.schema, where, least=1))
-        others = own_test(source, where) if predict is None else unlabeled_pictures(predict, where)
+            self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
+        others = reader.unlabeled_test(source) if predict is None else reader.unlabeled(predict)
         if others is not None:
             self._add("predict", others)
         self._check_weights()

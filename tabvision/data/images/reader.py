@@ -46,10 +46,21 @@ class Read(NamedTuple):
     extras: Extras
     errors: dict[int, str]
 
+    def extended(self, other: Read) -> Read:
+        """Return the batch with the rows of another."""
+        if not len(other.rows):
+            return self
+        images = torch.cat([self.images, other.images]).contiguous(memory_format=torch.channels_last)
+        extras = {
+            name: np.concatenate([self.extras[name], values]) if name in self.extras else values
+            for name, values in other.extras.items()
+        }
+        return Read(images, np.concatenate([self.rows, other.rows]), extras, self.errors)
+
 
 @final
 class BatchReader:
-    """Reads batches of rows in threads.
+    """Read batches of rows in threads.
 
     Args:
         store: The images.
@@ -63,9 +74,9 @@ class BatchReader:
         self.num_ahead = 0  # batches started and not yielded yet
 
     def read_all(self, batches: Iterable[NDArray[np.int64]], epoch: int) -> Iterator[Read]:
-        """Yield each batch in turn; raises the errors of its threads."""
+        """Yield each batch in turn, and raise the errors of its threads."""
         source = iter(batches)
-        with single_threaded_cv2(), _threads(self.num_workers) as threads:
+        with single_threaded_cv2(), self._threads() as threads:
             started: deque[_Batch] = deque()
             while True:
                 self._start(source, started, epoch, threads)
@@ -74,6 +85,18 @@ class BatchReader:
                 batch = started.popleft()
                 self.num_ahead = len(started)
                 yield batch.finish()
+
+    @contextmanager
+    def _threads(self) -> Iterator[ThreadPoolExecutor | None]:
+        """Yield a thread pool, or None; leaving early cancels the tasks that have not started."""
+        if not self.num_workers:
+            yield None
+            return
+        threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="tabvision-pictures")
+        try:
+            yield threads
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def read(self, rows: NDArray[np.int64], epoch: int) -> Read:
         """Read one batch in the caller's thread."""
@@ -191,16 +214,3 @@ def single_threaded_cv2() -> Iterator[None]:
             _cv2_users[0] -= 1
             if not _cv2_users[0]:
                 cv2.setNumThreads(_cv2_threads[0])
-
-
-@contextmanager
-def _threads(num_workers: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Yield a thread pool, or None; leaving early cancels the tasks that have not started."""
-    if not num_workers:
-        yield None
-        return
-    threads = ThreadPoolExecutor(num_workers, thread_name_prefix="tabvision-pictures")
-    try:
-        yield threads
-    finally:
-        threads.shutdown(wait=True, cancel_futures=True)

@@ -26,8 +26,8 @@ Pictures: TypeAlias = Source | Sequence[str | Path]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """The settings to read a source with; see `ImageDataModule`.
+class SourceReader:
+    """Read sources with a user's settings; see `ImageDataModule`.
 
     Args:
         path: The column of paths, or None to find it.
@@ -45,47 +45,42 @@ class Where:
     label_pattern: str | None = None
     text: Collection[str] = ()
 
-    def table(self, source: Pictures, *, path: str | None = None) -> PictureTable:
+    def labeled(
+        self, source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, *, least: int = 2
+    ) -> PictureTable:
+        """Return the images of a source with their labels.
+
+        Args:
+            source: The images.
+            target: The target's columns; for folders and file names the name of the new column.
+            schema: A schema that is reused, or None.
+            least: The minimum number of class folders.
+        """
+        label = target_columns(target, schema, LABEL_COLUMN)[0]
+        if self.label_pattern is None:
+            if is_folder(source):
+                return class_folders(cast("str", source), label=label, least=least)
+            return self._table(source, self.path)
+        table = all_pictures(cast("str", source)) if is_folder(source) else self._table(source, self.path)
+        return labels_from_names(table, self.label_pattern, label=label)
+
+    def unlabeled(self, source: Pictures) -> PictureTable:
+        """Return the images to predict."""
+        if is_folder(source):
+            return all_pictures(cast("str", source))
+        is_list = isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source)
+        return self._table(source, PATH_COLUMN if is_list else self.path)
+
+    def unlabeled_test(self, source: Pictures) -> PictureTable | None:
+        """Return the unlabeled test images inside a folder, or None."""
+        folder = unlabeled_test(cast("str", source)) if is_folder(source) and self.label_pattern is None else None
+        return None if folder is None else all_pictures(folder)
+
+    def _table(self, source: Pictures, path: str | None) -> PictureTable:
         """Return the images of a table or list."""
         return picture_table(
-            source, path=path or self.path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
+            source, path=path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
         )
-
-
-def labeled_pictures(
-    source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, where: Where, *, least: int = 2
-) -> PictureTable:
-    """Return the images of a source with their labels.
-
-    Args:
-        source: The images.
-        target: The target's columns; for folders and file names the name of the new column.
-        schema: A schema that is reused, or None.
-        where: The settings to read the source with.
-        least: The minimum number of class folders.
-    """
-    label = target_columns(target, schema, LABEL_COLUMN)[0]
-    if where.label_pattern is None:
-        if is_folder(source):
-            return class_folders(cast("str", source), label=label, least=least)
-        return where.table(source)
-    table = all_pictures(cast("str", source)) if is_folder(source) else where.table(source)
-    return labels_from_names(table, where.label_pattern, label=label)
-
-
-def unlabeled_pictures(source: Pictures, where: Where) -> PictureTable:
-    """Return the images to predict."""
-    if is_folder(source):
-        return all_pictures(cast("str", source))
-    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
-        return where.table(source, path=PATH_COLUMN)
-    return where.table(source)
-
-
-def own_test(source: Pictures, where: Where) -> PictureTable | None:
-    """Return the unlabeled test images inside a folder, or None."""
-    folder = unlabeled_test(cast("str", source)) if is_folder(source) and where.label_pattern is None else None
-    return None if folder is None else all_pictures(folder)
 
 
 def gathered(table: PictureTable, split: float | Split | None, encoding: str | None) -> PictureTable:
