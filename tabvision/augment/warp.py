@@ -23,7 +23,7 @@ Pad = Literal["reflect", "zeros", "border"]
 _CV2_PADS = {"reflect": cv2.BORDER_REFLECT, "zeros": cv2.BORDER_CONSTANT, "border": cv2.BORDER_REPLICATE}
 _TORCH_PADS = {"reflect": "reflection", "zeros": "zeros", "border": "border"}
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-_ROUNDING = 1e-9  # tolerance: a rounding error must not turn a shrink by exactly two into one by one
+_ROUNDING = 1e-9  # tolerance, so that a rounding error does not turn a shrink by exactly two into none
 _NEAR_AFFINE = 1e-12  # relative size of the last row that moves no pixel of any image
 # cv2 warps pixels of four bytes in a third of the time of three; with more source pixels than this per output pixel, adding
 # the fourth byte takes longer than it saves

@@ -146,7 +146,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         return {**self.__dict__, "_stores": {}}
 
     def _reader(self, part: PartName) -> BatchReader:
-        """Return the reader of the part's images at the present size."""
+        """Return the reader of the part's images at the current size."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         view: View = EvaluationView(self.size, self.image.resize)

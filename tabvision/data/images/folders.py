@@ -206,7 +206,7 @@ def _identity(folder: str) -> tuple[int, int]:
 
 
 def _is_visible(name: str) -> bool:
-    """Return whether a folder's name is neither hidden nor an archiver's (`__MACOSX`)."""
+    """Return whether a folder is used; hidden ones and those of archivers (`__MACOSX`) are not."""
     return not name.startswith((".", "__"))
 
 

@@ -70,7 +70,7 @@ class Presize:
 
     @classmethod
     def of(cls, size: Size, resize: str, augment: Augmentation | None) -> Presize:
-        """Return a size so large that the smallest crop of an augmentation is not enlarged, up to `MOST_PRESIZE`.
+        """Return the size at which the smallest crop of an augmentation is not enlarged, up to `MOST_PRESIZE`.
 
         Example:
             >>> round(Presize.of((224, 224), "crop", Augmentation(min_scale=0.75)).reach, 3)
@@ -240,7 +240,7 @@ class TrainingView(VariedView):
 
 @final
 class DeviceView(VariedView):
-    """The box of each image that will be visible, for a device that augments whole batches faster."""
+    """The visible box of each image, for a device that augments whole batches faster."""
 
     @property
     @override
