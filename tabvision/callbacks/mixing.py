@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
+from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
@@ -261,7 +261,7 @@ class CutMix(_Mixing):
             size = (batch[key].shape[2], batch[key].shape[3])
             box = box_of(lam, (down, across), size)
             batch[key] = paste(batch[key], box, order)
-            fraction = kept_share(box, size)
+            fraction = fraction_outside(box, size)
         return torch.full((len(order),), fraction, device=order.device)
 
 

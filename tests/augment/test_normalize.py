@@ -84,5 +84,5 @@ def test_any_number_of_channels() -> None:
 
 
 def test_whole_numbers_other_than_bytes_are_refused() -> None:
-    with pytest.raises(BadTypeError, match=r"pictures must be uint8 or float, got torch.int64"):
+    with pytest.raises(BadTypeError, match=r"images must be uint8 or float, got torch.int64. Convert them"):
         normalize(torch.zeros(1, 3, 2, 2, dtype=torch.int64), MEAN, SPREAD)

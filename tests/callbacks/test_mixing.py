@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from tabvision.augment.mix import blend_rows, box_of, kept_share
+from tabvision.augment.mix import blend_rows, box_of, fraction_outside
 from tabvision.callbacks import CutMix, ExactResume, MixUp
 from tabvision.callbacks.mixing import _generator_of, _Mixing
 from tabvision.data import RandomSplit, TabularDataModule
@@ -87,7 +87,7 @@ def test_cutmix_pastes_one_box_a_batch_and_shares_the_target_by_area(quick_train
         expected = images.clone()
         expected[:, :, top:bottom, left:right] = images[order][:, :, top:bottom, left:right]
         assert torch.equal(batch["image"], expected)
-        share = kept_share(box, (6, 8))
+        share = fraction_outside(box, (6, 8))
         torch.testing.assert_close(batch["target"], share * codes + (1 - share) * codes[order])
 
 

@@ -44,7 +44,7 @@ def read_picture(source: PictureSource) -> NDArray[np.uint8]:
     picture = open_picture(source)
     stored = picture.decode()
     y, x = np.indices(picture.size)
-    across, down, _ = np.rint(stored.place @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).astype(int)
+    across, down, _ = np.rint(stored.matrix @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).astype(int)
     upright: NDArray[np.uint8] = stored.pixels[down, across].reshape(*picture.size, 3)
     return upright
 

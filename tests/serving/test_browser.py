@@ -102,4 +102,4 @@ def test_a_file_that_is_no_photo_is_told_on_the_page(tmp_path: Path) -> None:
         tab.wait_for("document.querySelector('#answer .error') !== null")
         text = tab.value_of("document.getElementById('answer').innerText")
 
-    assert text == "Image 1: not a picture in a known format."
+    assert text == "Image 1: not an image in a known format."

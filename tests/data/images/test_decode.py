@@ -15,12 +15,11 @@ from tabvision.data.images import decode
 from tabvision.data.images.decode import (
     ArrayPicture,
     UnreadableImageError,
-    _jpeg_header,
     _JpegPicture,
     _PilPicture,
-    is_whole,
     open_picture,
 )
+from tabvision.data.images.jpeg import is_whole, jpeg_header
 from tests.made.images import encoded, pixels, read_picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -142,7 +141,7 @@ def test_each_kind_of_source_has_its_picture() -> None:
 whole = encoded(pixels(90, 90))
 broken = {
     "0 bytes": b"",
-    "not a picture in a known format": b"<html>not found</html>" * 20,
+    "not an image in a known format": b"<html>not found</html>" * 20,
     "damaged: image file is truncated": whole[: -len(whole) // 4],
     "damaged: it ends in zeros": whole[: len(whole) // 2] + bytes(500),
     "damaged: it is cut within its header": encoded(pixels(), "PNG")[:10],
@@ -185,7 +184,7 @@ def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path
     (tmp_path / "a.eps").write_bytes(postscript)
 
     for source in (postscript, tmp_path / "a.eps"):
-        with pytest.raises(UnreadableImageError, match="not a picture in a known format"):
+        with pytest.raises(UnreadableImageError, match="not an image in a known format"):
             open_picture(source)
 
 
@@ -198,20 +197,20 @@ def test_size_channels_and_orientation_are_read(subtests: pytest.Subtests) -> No
         with subtests.test(more=more, mode=mode):
             data = encoded(Image.fromarray(pixels()).convert(mode), **more)
 
-            assert _jpeg_header(data) == (20, 30, channels, more.get("orientation", 1))
+            assert jpeg_header(data) == (20, 30, channels, more.get("orientation", 1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", encoded(pixels(), "PNG"), encoded(pixels())[:30]])
 def test_what_is_no_jpeg_has_no_header(data: bytes) -> None:
-    assert _jpeg_header(data) is None
+    assert jpeg_header(data) is None
 
 
 def test_a_frame_that_not_every_decoder_reads_is_none() -> None:
     data = encoded(pixels())
     place = data.index(b"\xff\xc0")
 
-    assert _jpeg_header(data[:place] + b"\xff\xc3" + data[place + 2 :]) is None  # lossless
-    assert _jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
+    assert jpeg_header(data[:place] + b"\xff\xc3" + data[place + 2 :]) is None  # lossless
+    assert jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
 
 
 def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
@@ -219,7 +218,7 @@ def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
     place = data.index(b"Exif") + 6
     damaged = data[:place] + b"\x00" * 8 + data[place + 8 :]
 
-    header = _jpeg_header(damaged)
+    header = jpeg_header(damaged)
 
     assert header is not None
     assert header.orientation == 1

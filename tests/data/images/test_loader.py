@@ -169,14 +169,14 @@ def test_an_evaluation_batch_without_a_picture_is_passed_over(table: PictureTabl
 def test_too_many_damaged_files_are_a_sentence(table: PictureTable) -> None:
     spoil(table, 3, 9)
 
-    with pytest.raises(BadValueError, match=r"of 23 pictures cannot be read so far, more than bad_share=0.01"):
+    with pytest.raises(BadValueError, match=r"of 23 images cannot be read so far, more than bad_share=0.01"):
         list(make(table, bad_share=0.01))
 
 
 def test_nothing_to_train_on_is_a_sentence(table: PictureTable) -> None:
     spoil(table, *range(1, 23))
 
-    with pytest.raises(BadValueError, match="too few pictures can be read to train on"):
+    with pytest.raises(BadValueError, match="too few images can be read to train on"):
         list(make(table))
 
 
@@ -194,7 +194,7 @@ def test_the_end_of_a_pass_is_told_even_if_it_breaks_off(table: PictureTable) ->
     [
         ({"batch_size": 0}, BadValueError, "batch_size must be at least 1"),
         ({"batch_size": "x"}, BadTypeError, "batch_size must be a whole number"),
-        ({"world_size": 24}, BadValueError, "24 ranks cannot share 23 training pictures"),
+        ({"world_size": 24}, BadValueError, "24 ranks cannot share 23 training images"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(table: PictureTable, settings: Any, error: Any, sentence: str) -> None:

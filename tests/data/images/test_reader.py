@@ -61,7 +61,7 @@ def test_what_cannot_be_read_has_an_error_and_the_others_stay(num_workers: int, 
     first, last = read(num_workers, sources)
 
     assert first.rows.tolist() == list(range(18))
-    assert first.errors == {18: "not a picture in a known format", 19: "no such file"}
+    assert first.errors == {18: "not an image in a known format", 19: "no such file"}
     assert (last.rows.tolist(), last.errors) == ([20], {21: "0 bytes"})
     assert torch.equal(last.images[0], first.images[0])
 
@@ -89,7 +89,7 @@ class Failing(PictureStore):
         return [open_picture(pixels()) for _ in rows]
 
     @override
-    def places(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
+    def to_source(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
         return [(open_picture(pixels()).size, np.eye(3)) for _ in rows]
 
 
@@ -143,4 +143,4 @@ def test_a_wrong_number_of_threads_is_a_sentence(num_workers: Any, error: Any, s
 
 
 def test_processes_share_the_cores() -> None:
-    assert check_workers(None, sharers=1000) == 1
+    assert check_workers(None, num_processes=1000) == 1

@@ -50,7 +50,5 @@ def test_up_to_the_share_damaged_files_are_borne() -> None:
     bad.check()
     bad.add("c.jpg", "no such file")
 
-    with pytest.raises(
-        BadValueError, match=r"3 of 100 pictures cannot be read so far, more than bad_share=0.02 allows"
-    ):
+    with pytest.raises(BadValueError, match=r"3 of 100 images cannot be read so far, more than bad_share=0.02 allows"):
         bad.check()
