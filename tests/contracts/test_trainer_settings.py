@@ -170,7 +170,7 @@ def test_without_validation_rows_training_logs_its_loss_alone(pair: Pair, quick_
 def test_validating_without_validation_rows_is_refused(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data(split=None)
 
-    with pytest.raises(ValueError, match=r"there is no val part, only train. Pass split= a share such as 0.2"):
+    with pytest.raises(ValueError, match=r"there is no val split, only train. Pass split= a fraction such as 0.2"):
         quick_trainer().validate(pair.module(data.schema), data)
 
 

@@ -132,12 +132,12 @@ def test_a_target_among_the_features_is_refused() -> None:
             "TabularDataModule: no missing_target named 'ignore'. Choices",
         ),
         ({"weight": "wieght"}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'wieght'"),
-        ({"weight": "job"}, BadValueError, "weights in 'job' must be numbers from 0, but 40 rows have none such"),
+        ({"weight": "job"}, BadValueError, "weights in 'job' must be numbers of at least 0, but 40 rows do not"),
         ({"continuous": ["y"]}, MissingColumnsError, "lacks 1 column: 'y'"),
         ({"test": table().drop(columns="paid")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'paid'"),
         ({"test": table().drop(columns="x")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'x'"),
         ({"predict": table().drop(columns="x")}, MissingColumnsError, "TabularDataModule: .*lacks 1 column: 'x'"),
-        ({"test": table(paid="perhaps")}, BadValueError, "holds 1 class that no training row has: 'perhaps'"),
+        ({"test": table(paid="perhaps")}, BadValueError, "holds 1 class not seen in training: 'perhaps'"),
         ({"task": "regression"}, BadTypeError, "Regression needs numbers"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_weight_that_is_no_weight_is_refused_and_its_row_named(weight: float) 
     frame = table(weight=1.0)
     frame.loc[7, "weight"] = weight
 
-    with pytest.raises(BadValueError, match="but 1 row has none such, first row 7"):
+    with pytest.raises(BadValueError, match="but 1 row does not, first row 7"):
         quiet(frame, weight="weight")
 
 

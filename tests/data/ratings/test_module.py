@@ -63,7 +63,7 @@ def test_held_out_rows_of_unknown_items_are_counted(capsys: pytest.CaptureFixtur
 
     ratings_data(frame, split=IndexSplit([*unseen, 0]), verbose=True)
 
-    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item that training lacks, answered as for an average one."
+    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item unknown to training, predicted as for an average one."
     assert told in capsys.readouterr().out
 
 
@@ -311,7 +311,7 @@ def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
         ({"titles": made_titles().assign(film=-1).head(1)}, BadValueError, "the titles match no item of the ratings"),
         ({"titles": made_titles(), "title": "name"}, MissingColumnsError, "lacks 1 column: 'name'"),
         ({"duplicates": "first"}, UnknownNameError, "no way with duplicates named 'first'"),
-        ({"missing": "fill"}, UnknownNameError, "no way with gaps named 'fill'"),
+        ({"missing": "fill"}, UnknownNameError, "no way with missing values named 'fill'"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -322,7 +322,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], error: type[Except
 def test_a_schema_of_other_columns_is_refused() -> None:
     schema = ratings_data().schema
 
-    with pytest.raises(BadValueError, match=r"the schema is of \['who', 'film', 'stars'\], not of"):
+    with pytest.raises(BadValueError, match=r"the schema was fitted to \['who', 'film', 'stars'\], not to"):
         ratings_data(rating=None, schema=schema)
 
 
