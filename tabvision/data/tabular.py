@@ -136,11 +136,7 @@ class TabularDataModule(TensorDataModule):
         return split.gather(frame, encoding=self.encoding) if isinstance(split, Split) else frame
 
     def _fit(
-        self,
-        training: Columns,
-        target: Target,
-        named: Mapping[str, Sequence[str] | None],
-        reserved: Mapping[str, str],
+        self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
     ) -> Schema:
         """Return the schema fitted to the training rows.
 

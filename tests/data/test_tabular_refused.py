@@ -88,6 +88,18 @@ def test_infinities_are_refused_with_their_row_in_the_source(row: int) -> None:
         quiet(frame)
 
 
+def test_values_are_refused_with_their_row_in_the_users_own_index() -> None:
+    frame = table().sample(frac=1.0, random_state=0).set_index(pd.Index([f"r{row}" for row in range(40)]))
+    frame.iloc[7, frame.columns.get_loc("x")] = np.inf
+
+    with pytest.raises(
+        BadValueError, match=r"column 'x' must hold finite numbers, got 1 value, first inf \(row 'r7'\)"
+    ):
+        quiet(frame)
+    with pytest.raises(BadValueError, match=r"'x' must hold numbers, got text .* first 'n/a' \(row 'r7'\)"):
+        quiet(frame.assign(x=frame["x"].astype("str").replace("inf", "n/a")), continuous=["x"])
+
+
 def test_column_names_that_stand_twice_are_refused() -> None:
     frame = table()
     frame.columns = pd.Index(["x", "x", "paid"])

@@ -68,7 +68,7 @@ def test_values_that_are_no_classes_are_refused(values: Any, sentence: str) -> N
 
 
 def test_infinity_is_no_class() -> None:
-    with pytest.raises(BadValueError, match="holds infinities, which are no class"):
+    with pytest.raises(BadValueError, match="holds infinities, which are not classes"):
         labels.classes_of(pd.Series([1.0, np.inf]), "y")
 
 
@@ -95,7 +95,7 @@ def test_numbers_beyond_float32_are_refused(value: float) -> None:
 
 def test_numbers_too_close_for_float32_are_refused() -> None:
     with pytest.raises(
-        BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can hold\. Subtract"
+        BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can resolve\. Subtract"
     ):
         labels.as_floats(pd.Series(1.6e9 + np.arange(4)), "y")
 

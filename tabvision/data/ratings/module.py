@@ -27,7 +27,6 @@ from tabvision.data.ratings.rows import (
 from tabvision.data.ratings.target import (
     IMPLICIT_TARGET,
     check_names,
-    check_present,
     check_schema,
     check_settings,
     check_several,
@@ -39,7 +38,7 @@ from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import ratings_split
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import encode_target
-from tabvision.errors import count, speaking
+from tabvision.errors import MissingColumnsError, count, listed, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import Schema
@@ -182,7 +181,9 @@ class CollabDataModule(TensorDataModule):
 
     def _with_ids(self, frame: pd.DataFrame, *others: str | None) -> pd.DataFrame:
         """Return the frame with integer ids; raise if a column of ids or one of the others does not exist."""
-        check_present(frame, [self.user, self.item, *(name for name in others if name is not None)])
+        needed = [self.user, self.item, *(name for name in others if name is not None)]
+        if missing := [name for name in needed if name not in frame.columns]:
+            raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
         return with_whole_ids(frame, [self.user, self.item])
 
     def _used_timestamp(self, timestamp: str | None, split: RatingsSplit) -> str | None:

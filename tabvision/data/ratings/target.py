@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import pandas as pd
 
 from tabvision.checks import check_whole
 from tabvision.data.targets import fit_target, infer_task
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, labels, task_named
 
@@ -106,16 +105,6 @@ def check_names(
         if same := [other for other in roles if other != role and roles[other] == name]:
             problem = f"{role} and {same[0]} are the same column, {name!r}"
             raise BadValueError(problem, "Name a different column for each")
-
-
-def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise if a column does not exist.
-
-    Raises:
-        MissingColumnsError: A column does not exist.
-    """
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:

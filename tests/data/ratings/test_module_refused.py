@@ -73,7 +73,7 @@ def test_times_that_decide_nothing_are_told(capsys: pytest.CaptureFixture[str]) 
 def test_without_a_rating_it_is_told_what_a_row_means(capsys: pytest.CaptureFixture[str]) -> None:
     ratings_data(rating=None, verbose=True)
 
-    assert "No rating: each row means that 'who' took 'film'; 4 not taken are drawn" in capsys.readouterr().out
+    assert "No rating: each row means that 'who' took 'film'; 4 negatives are drawn" in capsys.readouterr().out
 
 
 def test_test_rows_outside_the_range_are_told(capsys: pytest.CaptureFixture[str]) -> None:
