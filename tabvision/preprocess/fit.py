@@ -58,9 +58,8 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    size = len(columns)
-    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, size)
-    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, size)
+    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, columns)
+    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, columns)
     taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:

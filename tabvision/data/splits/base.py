@@ -22,7 +22,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class SplitRows:
     """The row numbers of each part, rising; together they are all rows, each once."""
 
     train: Rows
@@ -52,7 +52,7 @@ class Split(ABC):
         return self
 
     @abstractmethod
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         """Divides the rows.
 
         Args:
@@ -71,9 +71,9 @@ class NoSplit(Split):
     """Every row trains; nothing validates."""
 
     @override
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         nothing = np.empty(0, dtype=np.int64)
-        return Parts(np.arange(len(frame), dtype=np.int64), nothing, nothing)
+        return SplitRows(np.arange(len(frame), dtype=np.int64), nothing, nothing)
 
 
 @final
@@ -101,7 +101,7 @@ class RandomSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         order = np.random.default_rng(seed).permutation(len(frame))
         first, second = round(self.share * len(frame)), round(self.test_share * len(frame))
         part = np.zeros(len(frame), dtype=np.int8)
@@ -135,7 +135,7 @@ class StratifiedSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes = _class_codes(target_codes, len(frame))
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(codes))
@@ -176,13 +176,15 @@ def as_split(value: float | Split | None, *, stratify: bool) -> Split:
     return StratifiedSplit(value) if stratify else RandomSplit(value)
 
 
-def parts_from(part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = "") -> Parts:
+def parts_from(
+    part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = ""
+) -> SplitRows:
     """The row numbers of each part, from the part of each row.
 
     Raises:
         BadValueError: No row would train, or none validate, or none test though a share of them should.
     """
-    parts = Parts(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
+    parts = SplitRows(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
     wanted = {"training": parts.train, "validation": parts.validation} | ({"test": parts.test} if test_share else {})
     for name, rows in wanted.items():
         if not len(rows):

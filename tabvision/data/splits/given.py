@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, factorized, parts_from
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
@@ -54,7 +54,7 @@ class ColumnSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes, values = factorized(frame, self.column)
         words = {**dict.fromkeys(self.test, TEST), **dict.fromkeys(self.train, TRAIN)}
         words |= dict.fromkeys(self.validation, VALIDATION)
@@ -93,7 +93,7 @@ class IndexSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         part = np.zeros(len(frame), dtype=np.int8)
         validation = _row_numbers("validation", self.validation, len(frame))
         test = _row_numbers("test", self.test, len(frame))
@@ -144,7 +144,7 @@ class SourceSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         if PART_COLUMN not in frame.columns:
             remedy = "Pass it what SourceSplit.gather(frame) returns"
             raise BadValueError("the frame does not hold the rows of the other sources", remedy)

@@ -15,8 +15,8 @@ from tabvision.data.splits.base import (
     TEST,
     TRAIN,
     VALIDATION,
-    Parts,
     Split,
+    SplitRows,
     check_shares,
     factorized,
     parts_from,
@@ -59,7 +59,7 @@ class GroupSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes, groups = factorized(frame, self.column)
         needed = 3 if self.test_share else 2
         if len(groups) < needed:
@@ -106,7 +106,7 @@ class TimeSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         times = times_as_numbers(split_column(frame, self.column))
         ordered = np.sort(times)
         cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # places where a new time begins
@@ -210,7 +210,7 @@ class LeaveLastOut(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         users, _ = factorized(frame, self.user)
         times: NDArray[Any] = np.arange(len(frame))
         if self.timestamp is not None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.splits.base import NoSplit, Parts, RandomSplit, Split, StratifiedSplit, as_split
+from tabvision.data.splits.base import NoSplit, RandomSplit, Split, SplitRows, StratifiedSplit, as_split
 from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.errors import BadTypeError, BadValueError
@@ -38,11 +38,11 @@ SPLITS = [
 ]
 
 
-def divide(split: Split, seed: int = 0) -> Parts:
+def divide(split: Split, seed: int = 0) -> SplitRows:
     return split(FRAME, CODES, seed=seed)
 
 
-def as_lists(parts: Parts) -> list[list[int]]:
+def as_lists(parts: SplitRows) -> list[list[int]]:
     return [parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()]
 
 
