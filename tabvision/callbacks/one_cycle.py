@@ -60,8 +60,9 @@ class _PeakSchedule(Schedule):
     def for_sweep(self, epoch: int) -> list[Callback]:
         """Return the callbacks that keep the ratios of the rates in a learning-rate sweep."""
         del epoch
-        has_ratios = self.max_lr is not None and self.needs_groups
-        return [DiscriminativeLR(self.max_lr, groups=self.groups)] if has_ratios else []
+        if self.max_lr is None or not self.needs_groups:
+            return []
+        return [DiscriminativeLR(self.max_lr, groups=self.groups)]
 
     @override
     @speaking()

@@ -29,7 +29,7 @@ from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
-CHECKPOINT_KEY = "tabvision"  # of the facts about who wrote a checkpoint
+CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 

@@ -72,7 +72,7 @@ def test_a_parameter_in_two_groups_is_named() -> None:
 def test_two_groups_of_one_name_are_refused() -> None:
     net = Net()
 
-    with pytest.raises(BadValueError, match="layer groups must have names of their own, got head more than once"):
+    with pytest.raises(BadValueError, match="layer groups must have unique names, got head more than once"):
         check_groups([LayerGroup("head", (net.body,)), LayerGroup("head", (net.head,))], net)
 
 

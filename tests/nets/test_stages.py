@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, zeros
 
 from tabvision.errors import BadValueError
-from tabvision.nets.layer_groups import _cut_by_depth, as_groups, depth, parts_of
+from tabvision.nets.layer_groups import _cut_by_depth, _depth, as_groups, parts_of
 
 
 class WithToken(nn.Module):
@@ -47,7 +47,7 @@ def test_equal_parts_make_equal_runs(num_runs: int, parts_a_run: int) -> None:
 def test_layers_without_weights_do_not_count() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.LayerNorm(2), nn.Linear(2, 2))
 
-    assert depth(net) == 2
+    assert _depth(net) == 2
     assert parts_of(net, 2) == [net[0], net[2], net[3]]
 
 
