@@ -101,7 +101,6 @@ class CollabModule(SupervisedModule):
             unknown_share=(unknown_share, 0.003),
             dropout=(dropout, 0.5),
         )
-        widths, unknown_share, dropout = layers.values()  # these are saved
         super().__init__(
             schema,
             lr=lr,
@@ -110,6 +109,7 @@ class CollabModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved=layers,
         )
         _check_schema(self.schema)
         cardinalities = [column.cardinality for column in self.schema.categorical]

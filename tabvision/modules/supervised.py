@@ -50,6 +50,8 @@ class SupervisedModule(pl.LightningModule, ABC):
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
+        saved: Settings of a subclass as they are to be saved, if not as passed: a default filled in, "own" for a
+            piece that is no plain data. A command line would save what its user wrote.
 
     Attributes:
         own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
@@ -68,6 +70,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         decay: Decay = "decoupled",
         decay_norms: bool = False,  # noqa: ARG002 - saved with the settings, like all of them
         momentum: float = 0.9,
+        saved: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         with speaking(type(self).__name__):  # no decorator: Lightning reads the arguments in the frame above
@@ -79,9 +82,9 @@ class SupervisedModule(pl.LightningModule, ABC):
             check_rates(cast("Rates", to_plain(lr)))
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.task = self.schema.task
-        self.save_hyperparameters(ignore=["schema", "optimizer"])
+        self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
-            plain = {name: to_plain(value) for name, value in self.hparams.items()}
+            plain = {name: to_plain(value) for name, value in {**self.hparams, **(saved or {})}.items()}
         self.hparams.update(plain)
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings but not every vocabulary

@@ -89,12 +89,12 @@ class TabularModule(SupervisedModule):
         momentum: float = 0.9,
     ) -> None:
         encoder, numbers = numbers, numbers if isinstance(numbers, str) else OWN
-        continuous_norm, squash = settled(
+        normalized = settled(
             schema,
             None if numbers == "plain" else f"numbers={numbers!r}",
             continuous_norm=(continuous_norm, True),
             squash=(squash, True),
-        ).values()  # which are saved
+        )
         super().__init__(
             schema,
             lr=lr,
@@ -103,6 +103,7 @@ class TabularModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved={**normalized, "numbers": numbers},
         )
         columns = self.schema.categorical
         names, named_widths = [column.name for column in columns], embedding_widths or {}

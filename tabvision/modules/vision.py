@@ -115,6 +115,7 @@ class VisionModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved={**hidden, "head_scale": head_scale, "body": body, "weights": weights, "head": head},
         )
         picture = _picture(self.schema)
         chosen: dict[str, Any] = {"kind": head, "scale": head_scale}

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from tabvision.callbacks import CosineRestarts, DiscriminativeLR, FineTune, FlatCosine, OneCycle, Unfreeze
 from tabvision.errors import BadValueError
-from tests.callbacks.small import UserModule, make_loader, make_module, three_groups
+from tests.made.modules import UserModule, make_loader, make_module, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 RATES, TIME, LAYERS = "the base rates", "the rate over time", "which layers train"
 CLASHES: list[tuple[str, Callable[[], list[pl.Callback]]]] = [
     (LAYERS, lambda: [Unfreeze(1), Unfreeze(2)]),
