@@ -306,7 +306,7 @@ def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
         ({"negatives": 1.5}, BadTypeError, "negatives must be a whole number, got 1.5"),
         ({"rating": None, "y_range": (1, 5)}, BadValueError, "without a rating each row means yes"),
         ({"split": "later"}, BadValueError, "split 'later' is not known"),
-        ({"split": "time"}, BadValueError, "needs the column of times"),
+        ({"split": "time"}, BadValueError, "needs the timestamp column"),
         ({"task": Multiclass()}, BadTypeError, "must be numbers, or yes and no, got multiclass in column 'stars'"),
         ({"titles": made_titles().assign(film=-1).head(1)}, BadValueError, "the titles match no item of the ratings"),
         ({"titles": made_titles(), "title": "name"}, MissingColumnsError, "lacks 1 column: 'name'"),
