@@ -74,7 +74,7 @@ class UnknownNameError(TabvisionError, ValueError):
     """A name that is not among the choices; the close ones are listed first.
 
     Args:
-        parts: The kind of thing, such as "optimizer"; the unknown name; the known names.
+        parts: The noun, such as "optimizer"; the unknown name; the known names.
 
     Example:
         >>> print(UnknownNameError("optimizer", "adamm", ["sgd", "adam"]))

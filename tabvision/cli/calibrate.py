@@ -22,8 +22,10 @@ def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
         "--metric", help="choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
     )
     parser.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
-    parser.add_argument("--coverage", type=fraction, default=0.9, help="of the intervals around numbers (default: 0.9)")
-    parser.add_argument("--encoding", help='of a text file that is not UTF-8, such as "latin-1"')
+    parser.add_argument(
+        "--coverage", type=fraction, default=0.9, help="coverage of intervals around numbers (default: 0.9)"
+    )
+    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)
 

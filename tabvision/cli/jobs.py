@@ -159,7 +159,7 @@ _MIN_EPOCHS, _MAX_EPOCHS = 5, 20
 
 
 def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, steps_per_epoch: int = 60) -> int:
-    """Return the largest power of two, within bounds, that leaves so many steps in an epoch.
+    """Return the largest power of two from `least` to `most` that gives about `steps_per_epoch` steps.
 
     60 steps make batches large on large tables and let small tables take enough steps.
 

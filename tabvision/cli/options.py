@@ -47,7 +47,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     (None, _ALL, [
         _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
                 {"action": "store_const", "const": "drop"}),
-        _Option("--encoding", "data.encoding", "NAME", 'of a text file that is not UTF-8, such as "latin-1"'),
+        _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
     ]),
     ("a table (what is not named is inferred and printed)", ("table",), [
         _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
@@ -61,10 +61,10 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
         _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
-        _Option("--size", "data.size", "PIXELS", "of the images, 224 or 192x256 (default 224)", {"type": size}),
+        _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
         _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
         _Option("--freeze-epochs", "", "N", "epochs for the new head alone (default 1)", _WHOLE),
-        _Option("--bad-share", "data.bad_share", "FRACTION", "of unreadable files allowed (default 0.01)", {"type": float}),
+        _Option("--bad-share", "data.bad_share", "FRACTION", "unreadable files allowed (default 0.01)", {"type": float}),
     ]),
     ("ratings (without --target each row means that the user took the item)", ("ratings",), [
         _Option("--user", "data.user", "COL", "column of users"),
@@ -76,7 +76,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
         _Option("--title", "data.title", "COL", "column with titles, of --titles (default title) or else of DATA"),
         _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
-                "lowest and highest answer (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
+                "lowest and highest prediction (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
         _Option("--negatives", "data.negatives", "N", "without --target: items not taken per row (default 4)", _WHOLE),
         _Option("--kind", "model.kind", None, "factors multiplied, or through layers (default dot)",
                 {"choices": ["dot", "neural"]}),
@@ -86,9 +86,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
-        _Option("--validation", "data.split", "FRACTION", "fraction of rows (default 0.2)",
+        _Option("--validation", "data.split", "FRACTION", "fraction of rows to validate on (default 0.2)",
                 {"type": fraction, "default": DEFAULT_VALIDATION}),
-        _Option("--seed", "data.seed", "N", "of split, weights and order (default 0)", {"type": seed, "default": 0}),
+        _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
         _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
         _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
         _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
@@ -120,7 +120,7 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
     Example:
         >>> parser = argparse.ArgumentParser()
         >>> add_options(parser)
-        >>> settings_of(parser.parse_args(["--factors", "8", "--user", "who"]), "ratings", "model")
+        >>> settings_of(parser.parse_args(["--factors", "8", "--user", "name"]), "ratings", "model")
         {'factors': 8}
     """
     found = {}

@@ -30,7 +30,7 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
     parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
     )
-    parser.add_argument("--encoding", help='of a text file that is not UTF-8, such as "latin-1"')
+    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)

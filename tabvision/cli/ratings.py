@@ -119,7 +119,7 @@ def show_films(folder: Path) -> None:
     try:
         _draw_items(module, folder)
     except ModuleNotFoundError:
-        print("No pictures: matplotlib is not installed. Install it: pip install 'tabvision[plots]'")
+        print("No plots: matplotlib is not installed. Install it: pip install 'tabvision[plots]'")
     print(f"What someone should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
 
 
@@ -130,11 +130,11 @@ def _draw_items(module: CollabModule, folder: Path) -> None:
 
     frequent = item_factors(module).nlargest(_MAPPED, "num_pairs")
     name = module.item.name
-    pictures = {
+    figures = {
         "factors.png": embedding_map(pca(frequent), title=f"{name}s: tastes that the factors found"),
         "biases.png": bias_bars(item_bias(module), 15, title=f"{name}s: good or bad whatever one's taste"),
     }
-    for file, figure in pictures.items():
+    for file, figure in figures.items():
         figure.savefig(folder / file, dpi=120)
         print(folder / file)
 

@@ -104,15 +104,14 @@ def _neutralize(text: pd.Series) -> pd.Series:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.Series]) -> None:
-    columns = [pa.array(_cells(values, treat), from_pandas=True) for _, values in frame.items()]
+    """Write numbers unchanged and all else as text: True as `True`, a date as pandas prints it."""
+    columns = []
+    for index in range(frame.shape[1]):
+        values = frame.iloc[:, index]
+        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        columns.append(pa.array(values if is_number else treat(values.astype("str")), from_pandas=True))
     table = pa.table(columns, names=treat(pd.Series(map(str, frame.columns), dtype="str")).tolist())
     try:  # pyarrow is about six times as fast as pandas here
         pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
     except pa.ArrowInvalid:  # some text has a comma, a quote or a line break: quote every text
         pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
-
-
-def _cells(values: pd.Series, treat: Callable[[pd.Series], pd.Series]) -> pd.Series:
-    """Return numbers unchanged and all else as text: True as `True`, a date as pandas prints it."""
-    is_plain = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return values if is_plain else treat(values.astype("str"))
