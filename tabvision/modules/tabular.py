@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
@@ -116,10 +117,12 @@ class TabularModule(SupervisedModule):
             dropout=dropout,
             batch_norm=batch_norm,
             activation=activation,
-            numbers=self._encoder_factory(encoder),
+            numbers=self._encoder_factory(encoder, partial(PlainNumbers, norm=continuous_norm, squash=squash)),
         )
 
-    def _encoder_factory(self, numbers: str | nn.Module | NumbersFactory) -> Callable[[int], nn.Module]:
+    def _encoder_factory(
+        self, numbers: str | nn.Module | NumbersFactory, plain: Callable[[int], nn.Module]
+    ) -> Callable[[int], nn.Module]:
         """Return a function from the number of columns to their encoder."""
         columns = self.schema.continuous
         if not isinstance(numbers, str):
@@ -134,8 +137,7 @@ class TabularModule(SupervisedModule):
         check_choice("encoding of numbers", numbers, ["plain", "piecewise"])
         if numbers == "piecewise":
             return lambda _: PiecewiseNumbers([column.bins for column in columns])
-        settings = self.hparams
-        return lambda num: PlainNumbers(num, norm=settings["continuous_norm"], squash=settings["squash"])
+        return plain
 
     @override
     def forward(self, batch: Batch) -> Tensor:
