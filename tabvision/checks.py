@@ -14,11 +14,11 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 DEFAULT = "Leave it out for the default"
 
 
-def is_whole(value: object) -> TypeGuard[int]:
+def is_integer(value: object) -> TypeGuard[int]:
     """Return whether a value is a whole number.
 
     Example:
-        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        >>> is_integer(3), is_integer(3.0), is_integer(True)
         (True, False, False)
     """
     return isinstance(value, int) and not isinstance(value, bool)
@@ -34,18 +34,21 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> None:
-    """Raise unless the value is a whole number from `least` on.
+def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> int:
+    """Return the value; raise unless it is a whole number from `least` on.
 
     Example:
+        >>> check_whole("seed", 3, 0)
+        3
         >>> check_whole("seed", -1, 0)
         Traceback (most recent call last):
         tabvision.errors.BadValueError: seed must be at least 0, got -1. Leave it out for the default.
     """
-    if not is_whole(value):
+    if not is_integer(value):
         raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
     if value < least:
         raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
+    return value
 
 
 def check_fraction(

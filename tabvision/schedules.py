@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
-from tabvision.checks import is_number, is_whole
+from tabvision.checks import is_integer, is_number
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, count, listed
 
 Convention = Literal["fastai", "torch"]
@@ -249,13 +249,13 @@ def as_stages(stages: object) -> Stages:
         (((0, 1), (2, None)), ((0, 1), (3, None)))
     """
     remedy = 'Pass the number of frozen epochs, or such as {0: 1, 2: 2, 4: "all"}'
-    if is_whole(stages):
+    if is_integer(stages):
         stages = {0: 1, stages: "all"} if stages != 0 else {0: "all"}
     if not isinstance(stages, Mapping):
         raise BadTypeError(f"stages must be a whole number or a mapping, got {stages!r}", remedy)
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
-        if not isinstance(epoch, int) or not (number == "all" or is_whole(number)):
+        if not isinstance(epoch, int) or not (number == "all" or is_integer(number)):
             raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
             problem = f"a stage starts at an epoch from 0 and trains at least one group, got {epoch}: {number!r}"

@@ -71,10 +71,10 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     @abstractmethod
     def make_loader(self, part: PartName, order: Order) -> AnyLoader:
-        """The batches of a part that is there, in that order."""
+        """Return the batches of a part that is there, in that order."""
 
     def summary(self) -> str:
-        """What became of every column, and how many rows each part has."""
+        """Return what became of every column, and how many rows each part has."""
         sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
         return f"{self.schema}\nrows: {sizes}"
 
@@ -94,7 +94,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
 
     def targets_of(self, part: PartName) -> Tensor:
-        """The targets of a part's rows, as a module meets them in evaluation."""
+        """Return the targets of a part's rows, as a module meets them in evaluation."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
 
     @speaking()
@@ -125,13 +125,13 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     @override
     def predict_dataloader(self) -> AnyLoader:
-        """The `predict` source; without one the test rows, and without those the validation rows."""
+        """Return the `predict` source; without one the test rows, and without those the validation rows."""
         found = next((part for part in ("predict", "test", "val") if part in self.parts), "predict")
         return self.loader(found)  # type: ignore[arg-type]  # one of PartName
 
     @speaking()
     def loader(self, part: PartName) -> AnyLoader:
-        """The batches of a part that this rank takes.
+        """Return the batches of a part that this rank takes.
 
         Raises:
             BadValueError: There is no such part.
@@ -152,7 +152,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
                 logging.getLogger("tabvision").info(message)
 
     def _check_weights(self) -> None:
-        """Refuses parts that no row has a weight in."""
+        """Raise if no row of a part has a weight."""
         for name, (tensors, rows) in self.parts.items():
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"

@@ -75,7 +75,7 @@ def log_similar_labels(schema: Schema) -> None:
 
 
 def _alike(labels: Sequence[Label]) -> tuple[str, str] | None:
-    """The first two texts that are the same without spaces and letter case."""
+    """Return the first two texts that are the same without spaces and letter case."""
     seen: dict[str, str] = {}
     for label in labels[:MAX_LABELS]:
         if isinstance(label, str) and label != (before := seen.setdefault("".join(label.split()).casefold(), label)):
@@ -84,7 +84,7 @@ def _alike(labels: Sequence[Label]) -> tuple[str, str] | None:
 
 
 def is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool:
-    """Whether each code goes with one class and each class with one code.
+    """Return whether each code goes with one class and each class with one code.
 
     Example:
         >>> is_renaming(np.array([2, 1, 2]), np.array([0, 1, 0])), is_renaming(np.array([2, 1, 1]), np.array([0, 1, 0]))
@@ -97,7 +97,7 @@ def is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool
 
 
 def is_same_number(values: NDArray[np.floating], target: NDArray[np.floating]) -> bool:
-    """Whether two numbers differ by scale and offset alone.
+    """Return whether two numbers differ by scale and offset alone.
 
     Example:
         >>> is_same_number(np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 40.0]))

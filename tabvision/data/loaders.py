@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tabvision.batch import Batch
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, count, speaking
 
 
 def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
@@ -223,7 +224,7 @@ def check_batch_size(batch_size: object) -> int:
         >>> check_batch_size(64)
         64
     """
-    return _whole("batch_size", batch_size, least=1, such_as=64)
+    return check_whole("batch_size", batch_size, remedy="Pass a whole number such as 64")
 
 
 def check_seed(seed: object) -> int:
@@ -233,13 +234,4 @@ def check_seed(seed: object) -> int:
         >>> check_seed(0)
         0
     """
-    return _whole("seed", seed, least=0, such_as=0)
-
-
-def _whole(name: str, value: object, *, least: int, such_as: int) -> int:
-    remedy = f"Pass a whole number such as {such_as}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
-    if value < least:
-        raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
-    return value
+    return check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")

@@ -21,7 +21,7 @@ logger = logging.getLogger("tabvision")
 
 
 def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
-    """The target's columns as named, which a schema that is used again must agree with.
+    """Return the target's columns as named; a schema that is used again must agree with them.
 
     Args:
         target: A name or a list of names.
@@ -50,7 +50,7 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
 
 
 def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
-    """Columns that are no features, with what they do.
+    """Return the columns that are no features, with what they do.
 
     Example:
         >>> from tabvision.data.splits.given import ColumnSplit
@@ -65,7 +65,7 @@ def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
 def check_serving(
     frame: pd.DataFrame, serving: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Refuses columns that serve something else and are not there, or are the target or features as well.
+    """Raise if a column that serves something else is not there, or is the target or a feature as well.
 
     Args:
         frame: The rows.

@@ -127,7 +127,7 @@ class TabularDataModule(TensorDataModule):
             log_leakage(self.schema, self.parts["train"])
 
     def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
-        """Raw values of the first training rows, as the network's columns, target first."""
+        """Return raw values of the first training rows, as the network's columns, target first."""
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
@@ -142,7 +142,7 @@ class TabularDataModule(TensorDataModule):
         named: Mapping[str, Sequence[str] | None],
         serving: Mapping[str, str],
     ) -> Schema:
-        """The facts of the training rows.
+        """Return the facts of the training rows.
 
         Args:
             training: The rows.

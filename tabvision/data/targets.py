@@ -177,7 +177,7 @@ def _check_repeats(values: pd.Series, hint: str) -> None:
 
 
 def _number_hint(values: pd.Series) -> str:
-    """A sentence where text writes numbers in a form that is not read, such as $1,000 or 1,5 or 5%; else nothing."""
+    """Return a sentence where text writes numbers in a form that is not read, such as $1,000 or 1,5 or 5%; else nothing."""
     if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
         return ""
     if not looks_like_numbers(Text(pa.chunked_array([pa.array(values, pa.large_string())]))):

@@ -32,7 +32,7 @@ class EmbeddingMLP(nn.Module):
         num_continuous: Continuous columns.
         num_outputs: Logits for each row.
         widths: Outputs of each hidden layer; none for a linear model.
-        embedding_widths: Width of each embedding, or of some by position; the rest by `embedding_width`.
+        embedding_widths: Width of each embedding, or of some by position; the rest by `_embedding_width`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         dropout: Fraction dropped after each hidden layer, in [0, 1); one number or one for each layer.
@@ -147,7 +147,7 @@ def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[
             problem = f"embedding_widths names category {position!r}, but there are {len(cardinalities)}"
             raise BadValueError(problem, remedy)
         check_whole("each of embedding_widths", width, remedy=remedy)
-    return [chosen.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
+    return [chosen.get(position, _embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
 def _one_per_layer(dropout: float | Sequence[float], num_layers: int) -> list[float]:
@@ -173,13 +173,13 @@ def _check_sizes(cardinalities: Sequence[int], num_continuous: int, num_outputs:
         raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
 
 
-def embedding_width(cardinality: int) -> int:
+def _embedding_width(cardinality: int) -> int:
     """Width of the embedding of a category with that many codes, the one for missing or unseen counted.
 
     Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
 
     Example:
-        >>> [embedding_width(cardinality) for cardinality in (2, 10, 100, 1_000_000)]
+        >>> [_embedding_width(cardinality) for cardinality in (2, 10, 100, 1_000_000)]
         [2, 6, 21, 600]
     """
     return min(600, round(1.6 * math.pow(cardinality, 0.56)))

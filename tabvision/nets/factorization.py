@@ -18,7 +18,7 @@ INITIAL_SPREAD = 0.01
 
 
 @final
-class FactorTable(nn.Embedding):
+class _FactorTable(nn.Embedding):
     """One row for each code: its factors, and in the last column its bias. Row 0 answers for what is missing or unseen.
 
     Factors and bias share a row so that both are found by one lookup and updated by one kernel.
@@ -37,7 +37,7 @@ class FactorTable(nn.Embedding):
         - returns: (B, factors + 1) float
 
     Example:
-        >>> table = FactorTable(4, 2).eval()
+        >>> table = _FactorTable(4, 2).eval()
         >>> bool(torch.allclose(table.weight[0], table.weight[1:].mean(dim=0)))
         True
     """
@@ -64,7 +64,7 @@ class FactorTable(nn.Embedding):
             self.weight[0] = 0
 
     @override
-    def train(self, mode: bool = True) -> FactorTable:
+    def train(self, mode: bool = True) -> _FactorTable:
         if not mode and len(self.weight) > 1:
             with torch.no_grad():
                 self.weight[0] = self.weight[1:].mean(dim=0)
@@ -76,7 +76,7 @@ class FactorTable(nn.Embedding):
 
 
 @final
-class Offset(nn.Module):
+class _Offset(nn.Module):
     """One number that all rows share; named `bias`, so that it does not decay.
 
     Shape:
@@ -122,8 +122,8 @@ class DotBias(nn.Module):
     def __init__(self, cardinalities: Sequence[int], *, factors: int = 50, sparse: bool = False) -> None:
         super().__init__()
         _check(cardinalities, factors)
-        self.users, self.items = (FactorTable(cardinality, factors, sparse=sparse) for cardinality in cardinalities)
-        self.offset = Offset()
+        self.users, self.items = (_FactorTable(cardinality, factors, sparse=sparse) for cardinality in cardinalities)
+        self.offset = _Offset()
 
     @override
     def forward(self, categorical: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 
 @final
-class ConcatPool(nn.Module):
+class _ConcatPool(nn.Module):
     """The largest value of each feature over the picture, then the mean.
 
     Shape:
@@ -31,7 +31,7 @@ class ConcatPool(nn.Module):
     Source: fastai `AdaptiveConcatPool2d` and `Flatten`.
 
     Example:
-        >>> ConcatPool()(torch.tensor([[[[1.0, 3.0]]]]))
+        >>> _ConcatPool()(torch.tensor([[[[1.0, 3.0]]]]))
         tensor([[3., 2.]])
     """
 
@@ -42,7 +42,7 @@ class ConcatPool(nn.Module):
 
 
 @final
-class MeanPool(nn.Module):
+class _MeanPool(nn.Module):
     """The mean of each feature over the picture.
 
     Shape:
@@ -97,7 +97,7 @@ def make_head(
     check_head(kind, widths, dropout, scale)
     if kind == "concat" and not pooled:
         num_features *= 2
-    layers: list[nn.Module] = [nn.Identity()] if pooled else [ConcatPool() if kind == "concat" else MeanPool()]
+    layers: list[nn.Module] = [nn.Identity()] if pooled else [_ConcatPool() if kind == "concat" else _MeanPool()]
     layers.append(nn.Identity())  # fastai's Flatten, which our pooling needs no more
     if kind == "linear":
         layers.append(nn.Linear(num_features, num_outputs))

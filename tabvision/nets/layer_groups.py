@@ -116,7 +116,7 @@ def depth(part: nn.Module) -> int:
     return sum(1 for parameter in part.parameters() if parameter.ndim > 1)
 
 
-def cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
+def _cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
     """Runs of about equal depth, each with one part at least: every cut is put where it comes nearest to its share.
 
     Args:
@@ -124,7 +124,7 @@ def cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
         num_runs: How many runs, from 1 to the number of parts.
 
     Example:
-        >>> cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
+        >>> _cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
         [range(0, 3), range(3, 5)]
     """
     ends = [0, *itertools.accumulate(depths)]
@@ -151,7 +151,7 @@ def as_groups(parts: Sequence[nn.Module], num_runs: int) -> list[LayerGroup]:
     if len(parts) < num_runs:
         problem = f"num_groups is {num_runs + 1} with the head, but the body has {count(len(parts), 'part')} to group"
         raise BadValueError(problem, f"Pass num_groups={len(parts) + 1} or fewer")
-    runs = cut_by_depth([depth(part) for part in parts], num_runs)
+    runs = _cut_by_depth([depth(part) for part in parts], num_runs)
     return [
         LayerGroup(name, tuple(parts[place] for place in run)) for name, run in zip(_names(num_runs), runs, strict=True)
     ]

@@ -18,7 +18,7 @@ from tabvision.preprocess.parse import DATE_PATTERN, NO_DATE, date_text, parse_n
 MAX_SHOWN = 3  # offending values in a sentence
 
 
-def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+def to_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
     """Return the column as numbers; text is parsed.
 
     Raises:
@@ -26,13 +26,13 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
         BadValueError: Text does not read as a number (or the class that `wrong` names).
 
     Example:
-        >>> as_numbers(Text(pa.array(["1", None, "2.5"])), "x").values
+        >>> to_numbers(Text(pa.array(["1", None, "2.5"])), "x").values
         array([1. , nan, 2.5])
     """
     if isinstance(column, Numbers):
         return column
     if isinstance(column, Levels):
-        inner = as_numbers(column.values, name, wrong=wrong)
+        inner = to_numbers(column.values, name, wrong=wrong)
         return Numbers(_at(inner.values.astype(np.float64), column.codes, np.nan), inner.kind)
     if isinstance(column, Timestamps):
         if (column.values == NO_DATE).all():
@@ -48,7 +48,7 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
     return Numbers(_at(numbers, codes, np.nan), "float")
 
 
-def as_timestamps(column: Column, name: str) -> Timestamps:
+def to_timestamps(column: Column, name: str) -> Timestamps:
     """Return the column as timestamps; text is read as ISO dates.
 
     Raises:
@@ -56,13 +56,13 @@ def as_timestamps(column: Column, name: str) -> Timestamps:
         BadValueError: Text is not an ISO date.
 
     Example:
-        >>> as_timestamps(Text(pa.array(["1970-01-02"])), "x").values
+        >>> to_timestamps(Text(pa.array(["1970-01-02"])), "x").values
         array([86400000000])
     """
     if isinstance(column, Timestamps):
         return column
     if isinstance(column, Levels):
-        return Timestamps(_at(as_timestamps(column.values, name).values, column.codes, NO_DATE))
+        return Timestamps(_at(to_timestamps(column.values, name).values, column.codes, NO_DATE))
     if isinstance(column, Numbers):
         if not all_missing(column):
             example = column.values[~np.isnan(column.values)][0].item()
@@ -79,7 +79,7 @@ def as_timestamps(column: Column, name: str) -> Timestamps:
     return Timestamps(_at(timestamps, codes, NO_DATE))
 
 
-def as_labels(column: Column) -> Column:
+def to_labels(column: Column) -> Column:
     """Return the column as text or numbers; timestamps become levels of text."""
     if isinstance(column, Levels) and isinstance(column.values, Timestamps):
         labels = pa.array([date_text(int(timestamp)) for timestamp in column.values.values], pa.large_string())

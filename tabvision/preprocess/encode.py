@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tabvision.errors import BadValueError, accepting_who, speaking
 from tabvision.preprocess.categories import Writer, code_writer, table_writer
 from tabvision.preprocess.columns import Numbers
-from tabvision.preprocess.datetimes import Parts
+from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.frame import Columns, Frame, columns_of
 from tabvision.preprocess.statistics import BLOCK, number_writer
 from tabvision.schema import Categorical, Continuous, Date, DatePart
@@ -93,7 +93,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
     """Read and check a raw column, and return what writes the columns that are made of it."""
     name = source.name
     if source.kind == "date":
-        return _date_writers(source, Parts(columns.timestamps(name)))
+        return _date_writers(source, DateParts(columns.timestamps(name)))
     if source.kind == "category":
         column = columns.read(name)
         return [("categorical", index, code_writer(column, it.vocabulary, name)) for index, it in source.categorical]
@@ -104,7 +104,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
     ]
 
 
-def _date_writers(date: Source, parts: Parts) -> Writers:
+def _date_writers(date: Source, parts: DateParts) -> Writers:
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, read_column
-from tabvision.preprocess.convert import as_numbers, as_timestamps
+from tabvision.preprocess.convert import to_numbers, to_timestamps
 
 Found = TypeVar("Found")
 
@@ -62,11 +62,11 @@ class Columns:
 
     def numbers(self, name: str) -> Numbers:
         """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: as_numbers(self.read(name), name))
+        return self._once("numbers", name, lambda: to_numbers(self.read(name), name))
 
     def timestamps(self, name: str) -> Timestamps:
         """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: as_timestamps(self.read(name), name))
+        return self._once("timestamps", name, lambda: to_timestamps(self.read(name), name))
 
     def check_names(self) -> None:
         """Raise if a column's name is not text, or comes twice.

@@ -285,12 +285,16 @@ class Target:
         task: What kind of target it is, fitted to the training rows.
         classes: The user's labels in code order; empty for numbers.
         separator: What parts the labels in one multi-label column, or None.
+        low: The smallest training value of each column, if they were recorded.
+        high: The largest training value of each column, likewise.
     """
 
     columns: tuple[str, ...]
     task: Task
     classes: tuple[Label, ...] = ()
     separator: str | None = None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     @property
     def quoted(self) -> str:

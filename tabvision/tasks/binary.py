@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.tasks.base import Correction, Target
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_gamma,
-    check_share,
-    check_smoothing,
     check_weights,
     class_shares,
     fit_weights,
@@ -63,10 +61,10 @@ class Binary(OneClass):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
-        check_share("threshold", self.threshold)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        """Check the facts."""
+        check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, 2)
 
     @override

@@ -21,33 +21,33 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def are_numbers(values: pd.Series) -> bool:
-    """Whether a column holds numbers (or bools) by its dtype."""
+    """Return whether a column holds numbers (or bools) by its dtype."""
     return bool(pd.api.types.is_numeric_dtype(values))
 
 
 def are_bools(values: pd.Series) -> bool:
-    """Whether a column holds bools by its dtype."""
+    """Return whether a column holds bools by its dtype."""
     return bool(pd.api.types.is_bool_dtype(values))
 
 
 def are_flags(values: pd.Series) -> bool:
-    """Whether a column holds nothing but 0 and 1, or False and True."""
+    """Return whether a column holds nothing but 0 and 1, or False and True."""
     return are_numbers(values) and bool(values.isin([0, 1]).all())
 
 
 def has_fractions(values: pd.Series) -> bool:
-    """Whether a column holds numbers that are not whole by its dtype."""
+    """Return whether a column holds numbers that are not whole by its dtype."""
     return not pd.api.types.is_integer_dtype(values)
 
 
 def parse_as_numbers(values: pd.Series) -> bool:
-    """Whether every value is the text of a number."""
+    """Return whether every value is the text of a number."""
     return bool(pd.to_numeric(values, errors="coerce").notna().all())
 
 
 @speaking("infer_task")
 def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
-    """The distinct values in order, or None if they are more than `limit`.
+    """Return the distinct values in order, or None if they are more than `limit`.
 
     Example:
         >>> few_distinct(pd.Series([3, 1, 3]), 2), few_distinct(pd.Series([3, 1, 2]), 2)
@@ -60,7 +60,7 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
 
 
 def check_kind(values: pd.Series, name: str) -> None:
-    """Refuses kinds of values that no task predicts: dates, lists, objects."""
+    """Raise if a column holds values that no task predicts: dates, lists, objects."""
     is_duration = pd.api.types.is_timedelta64_dtype(values)
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
@@ -79,7 +79,7 @@ def check_kind(values: pd.Series, name: str) -> None:
 
 
 def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
-    """The classes of a column in code order: sorted, or as an ordered category has them.
+    """Return the classes of a column in code order: sorted, or as an ordered category has them.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
@@ -91,7 +91,7 @@ def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
 
 
 def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
-    """The code of each row's class.
+    """Return the code of each row's class.
 
     Raises:
         BadValueError: Classes that training lacks.
@@ -111,7 +111,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
 
 
 def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
-    """A column of 0 and 1 as float32."""
+    """Return a column of 0 and 1 as float32."""
     if not are_flags(values):
         shown = listed([repr(value) for value in values.unique()[:8].tolist()])
         problem = f"a column of labels must hold 0 and 1, or False and True; {name!r} holds {shown}"
@@ -120,7 +120,7 @@ def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
 
 
 def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
-    """A column of numbers, or of text that holds numbers, as float64.
+    """Return a column of numbers, or of text that holds numbers, as float64.
 
     Raises:
         BadTypeError: Values that are no numbers.
@@ -142,7 +142,7 @@ def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
 
 
 def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
-    """The labels that occur in a column of joined labels, sorted."""
+    """Return the labels that occur in a column of joined labels, sorted."""
     found = pc.unique(_parted(values, separator, name)[0]).to_pylist()
     if not found:
         raise BadValueError(f"the target {name!r} holds no label in any row", "Choose another target or separator")
@@ -150,7 +150,7 @@ def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
 
 
 def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: str) -> NDArray[np.float32]:
-    """A 1 for each label of each row: (N, C).
+    """Return a 1 for each label of each row: (N, C).
 
     Example:
         >>> multi_hot(pd.Series(["b | a", "", "b"]), "|", ["a", "b"], "tags").tolist()

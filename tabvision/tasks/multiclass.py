@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_fraction, check_least
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
-    check_gamma,
-    check_smoothing,
     check_weights,
     class_shares,
     fit_weights,
@@ -64,11 +63,11 @@ class Multiclass(OneClass):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
         check_count("num_classes", self.num_classes, least=2, remedy=remedy)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, self.num_classes)
 
     @override

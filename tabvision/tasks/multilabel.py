@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, Target, Task, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
     check_count,
-    check_gamma,
-    check_share,
-    check_smoothing,
     check_weights,
     fit_weights,
     fitted_count,
@@ -68,12 +66,12 @@ class Multilabel(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         remedy = "Pass the number of labels, or leave it out and let the data say"
         check_count("num_classes", self.num_classes, least=1, remedy=remedy)
-        check_share("threshold", self.threshold)
-        check_smoothing(self.label_smoothing)
-        check_gamma(self.focal_gamma)
+        check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, self.num_classes)
 
     @override

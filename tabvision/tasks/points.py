@@ -56,7 +56,7 @@ class Points(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         check_count("num_points", self.num_points, least=1, remedy="Leave it out; the data fills it in")
         if self.y_range is not None:
             object.__setattr__(self, "y_range", checked_range(self.y_range))
@@ -151,7 +151,7 @@ class Points(Task):
 
 
 def moved_points(points: Array, matrices: Array) -> Array:
-    """Each row's points, seen through its matrix.
+    """Return each row's points, seen through its matrix.
 
     Args:
         points: x and y in turns; of numpy or of torch.

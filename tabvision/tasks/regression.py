@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Regression(Task):
     """One number or several.
 
-    The network works on the standardized target; the mean and spread of the training rows live here, so predictions and
-    metrics are in the user's units. The loss is on the standardized scale, so that several targets weigh the same.
+    The network works on the standardized target; mean and standard deviation of the training rows live here, so predictions
+    and metrics are in the user's units. The loss is on the standardized scale, so that several targets weigh the same.
 
     Args:
         y_range: Lowest and highest answer, reached by a scaled sigmoid; None for no bounds.
@@ -58,7 +58,7 @@ class Regression(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the facts."""
+        """Check the facts."""
         if self.error not in ("mse", "mae", "huber"):
             raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
         if self.y_range is not None:

@@ -18,7 +18,7 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 
 @runtime_checkable
-class RateOwner(Protocol):
+class _RateOwner(Protocol):
     """A callback that may own the base rates, and takes a found one."""
 
     @property
@@ -77,7 +77,7 @@ class FindLR(Callback):
             self._find(trainer, pl_module)
         assert self.rate is not None
         owners = [
-            owner for owner in _callbacks(trainer) if isinstance(owner, RateOwner) and "the base rates" in owner.owns
+            owner for owner in _callbacks(trainer) if isinstance(owner, _RateOwner) and "the base rates" in owner.owns
         ]
         for owner in owners:
             owner.take_rate(self.rate)

@@ -53,7 +53,7 @@ class LRFinding:
 
 
 @runtime_checkable
-class Sweepable(Protocol):
+class _Sweepable(Protocol):
     """A callback that a sweep must take account of."""
 
     def for_sweep(self, epoch: int) -> list[Callback]:
@@ -92,7 +92,7 @@ def lr_find(
     """
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
-    sweepable = [callback for callback in trainer.callbacks if isinstance(callback, Sweepable)]  # type: ignore[attr-defined]
+    sweepable = [callback for callback in trainer.callbacks if isinstance(callback, _Sweepable)]  # type: ignore[attr-defined]
     kept = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
         twin = _twin_of(model)
@@ -142,11 +142,11 @@ def _same_generators(data: object) -> Iterator[None]:
             generator.set_state(state)
 
 
-def sweep_rate(step: int, num_steps: int, start: float, end: float) -> float:
+def _sweep_rate(step: int, num_steps: int, start: float, end: float) -> float:
     """The rate of a step: equal multiples from `start` to `end`.
 
     Example:
-        >>> round(sweep_rate(50, 100, 1e-4, 1.0), 6)
+        >>> round(_sweep_rate(50, 100, 1e-4, 1.0), 6)
         0.01
     """
     return start * math.pow(end / start, step / num_steps)
@@ -171,7 +171,7 @@ class _Sweep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        rate = sweep_rate(len(self.lrs), self.num_steps, self.start, self.end)
+        rate = _sweep_rate(len(self.lrs), self.num_steps, self.start, self.end)
         self.lrs.append(rate)
         for optimizer, base in zip(trainer.optimizers, self._base, strict=True):
             for group, own in zip(optimizer.param_groups, base, strict=True):

@@ -10,7 +10,7 @@ import pytest
 
 from tabvision.cli import check_images
 from tabvision.errors import BadValueError
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 
 def run(*words: str) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from tabvision.cli import main
 from tabvision.cli.ratings import _bias_table, show_films
-from tests.ratings import made_ratings, made_titles
+from tests.made.ratings import made_ratings, made_titles
 
 TRAIN = ["train", "ratings.csv", "--user", "who", "--item", "film", "--epochs", "2", "--accelerator", "cpu"]
 RUN = Path("runs/ratings")

@@ -1,4 +1,4 @@
-"""What each picture is to teach: the target, and parts that folders may name."""
+"""The target of each image, and parts that folders may name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tabvision.tasks import labels
 
 
 def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
-    """The target's columns: named, or the schema's, or the one that folders or file names fill.
+    """Return the target's columns: named, or the schema's, or the one that folders or file names fill.
 
     Raises:
         BadTypeError: No name or list of names.
@@ -93,7 +93,7 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:
-    """How many rows each class has, most frequent first; empty for numbers.
+    """Return how many rows each class has, most frequent first; empty for numbers.
 
     Example:
         >>> from tabvision.tasks import Binary

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.data.images.decode import Picture, Pixels, UnreadableImageError
-from tabvision.data.images.stores import PictureStore
+from tabvision.checks import check_whole
+from tabvision.data.images.decode import Pixels
+from tabvision.data.images.stores import PictureStore, draw_rows
 from tabvision.data.images.views import Extras, View
-from tabvision.errors import BadTypeError, BadValueError
 
 CHUNK_ROWS = 16  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
 BATCHES_AHEAD = 2
@@ -97,18 +97,7 @@ class BatchReader:
 
     def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
         """Opens and draws some rows, at their places in `out`."""
-        opened = self.store.open_all(rows)
-        places = [place for place, picture in enumerate(opened) if isinstance(picture, Picture)]
-        reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-        pictures = [picture for picture in opened if isinstance(picture, Picture)]
-        if not pictures:
-            return _Chunk(reasons, {})
-        drawings, drawn = self.view.prepare([picture.size for picture in pictures], rows[places], epoch)
-        for place, picture, drawing in zip(places, pictures, drawings, strict=True):
-            try:
-                drawing(picture, out[place])
-            except UnreadableImageError as error:
-                reasons[place] = error.reason
+        reasons, places, drawn = draw_rows(self.store, self.view, rows, out, epoch)
         return _Chunk(reasons, {name: _spread(values, places, len(rows)) for name, values in drawn.items()})
 
 
@@ -167,11 +156,7 @@ def check_workers(num_workers: object, sharers: int = 1) -> int:
     if num_workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // sharers, MOST_WORKERS))
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int):
-        raise BadTypeError(f"num_workers must be a whole number, got {num_workers!r}", remedy)
-    if num_workers < 0:
-        raise BadValueError(f"num_workers must be at least 0, got {num_workers}", remedy)
-    return num_workers
+    return check_whole("num_workers", num_workers, 0, remedy=remedy)
 
 
 @contextmanager

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.augment.geometry import Matrices, to_output
+from tabvision.checks import check_fraction
 from tabvision.data.images.cache import PictureCache
 from tabvision.data.images.decode import (
     ArrayPicture,
     Picture,
     PictureSource,
+    Pixels,
     UnreadableImageError,
     open_picture,
     unreadable,
 )
 from tabvision.data.images.files import PictureTable
-from tabvision.data.images.views import Presize, Size, View
-from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.data.images.views import Extras, Presize, Size, View
+from tabvision.errors import BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
 """A picture, or why there is none."""
@@ -119,6 +121,36 @@ class FileStore(PictureStore):
         return ArrayPicture(pixels)
 
 
+def draw_rows(
+    store: PictureStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int
+) -> tuple[dict[int, str], list[int], Extras]:
+    """Draw some rows as a view shows them.
+
+    Args:
+        store: The images.
+        view: How they are drawn.
+        rows: (B,) row numbers.
+        out: (B, H, W, 3) uint8, to be filled.
+        epoch: From 0.
+
+    Returns:
+        Why there is no image, by position in `rows`; the positions that were opened; what these need on their device.
+    """
+    opened = store.open_all(rows)
+    reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
+    places = [place for place, each in enumerate(opened) if isinstance(each, Picture)]
+    if not places:
+        return reasons, places, {}
+    images = [each for each in opened if isinstance(each, Picture)]
+    drawings, extras = view.prepare([image.size for image in images], rows[places], epoch)
+    for place, image, drawing in zip(places, images, drawings, strict=True):
+        try:
+            drawing(image, out[place])
+        except UnreadableImageError as error:
+            reasons[place] = error.reason
+    return reasons, places, extras
+
+
 @final
 class BadFiles:
     """Files found to be unreadable, and how many are too many.
@@ -133,11 +165,8 @@ class BadFiles:
 
     @speaking("ImageDataModule")
     def __init__(self, most_share: float) -> None:
-        if isinstance(most_share, bool) or not isinstance(most_share, int | float):
-            raise BadTypeError(f"bad_share must be a number, got {most_share!r}", "Pass such as 0.01")
-        if not 0 <= most_share <= 1:
-            problem = f"bad_share must lie in [0, 1], got {most_share!r}"
-            raise BadValueError(problem, "Pass the share of files that may be unreadable, such as 0.01")
+        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
+        check_fraction("bad_share", most_share, "[]", remedy=remedy)
         self.num_files, self.most_share = 0, most_share
         self.reasons: dict[str, str] = {}
 

@@ -142,16 +142,16 @@ class CollabDataModule(TensorDataModule):
             self._log_unknown()
 
     def known_pairs(self) -> Tensor:
-        """Codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
+        """Return codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
         return self._codes[(self._codes > 0).all(dim=1)].T.contiguous()
 
     def training_pairs(self) -> Tensor:
-        """Codes of user and item of the training pairs, (2, P) int32."""
+        """Return codes of user and item of the training pairs, (2, P) int32."""
         return self._codes[self.parts["train"].rows].T.contiguous()
 
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """Codes of user and item of the pairs in a part, (2, P) int32."""
+        """Return codes of user and item of the pairs in a part, (2, P) int32."""
         tensors, rows = self.part(part)
         return tensors["categorical"][rows].T.contiguous()
 
@@ -180,13 +180,13 @@ class CollabDataModule(TensorDataModule):
         return read_frame(source, encoding=self.encoding, text=text)
 
     def _whole(self, frame: pd.DataFrame, timestamp: str | None = None) -> pd.DataFrame:
-        """The frame with its columns there, and whole ids."""
+        """Return the frame with whole ids; raise if it lacks a column."""
         others = [name for name in (self.rating, timestamp) if name is not None]
         check_present(frame, [self.user, self.item, *others])
         return with_whole_ids(frame, [self.user, self.item])
 
     def _deciding(self, timestamp: str | None, split: RatingsSplit) -> str | None:
-        """The column of times if it decides anything."""
+        """Return the column of times if it decides anything."""
         if timestamp is None or isinstance(split, str) or self.duplicates == "last":
             return timestamp
         served = 'it serves split="time" or "last", or duplicates="last"'

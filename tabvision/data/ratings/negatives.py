@@ -57,7 +57,7 @@ class NegativeSampler:
         return int((np.diff(self._starts) == self.num_items).sum())
 
     def of(self, users: NDArray[np.integer], rows: NDArray[np.integer], *, times: int, epoch: int) -> NDArray[np.int64]:
-        """The negatives of each row, in that epoch."""
+        """Return the negatives of each row, in that epoch."""
         users = users.astype(np.int64)[:, None]
         taken = self._starts[users + 1] - self._starts[users]
         is_full = taken == self.num_items
@@ -119,7 +119,7 @@ class NegativeLoader:
         return self.loader.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Lets the next pass go on where that one was."""
+        """Let the next pass go on where that one was."""
         self.loader.load_state_dict(state_dict)
 
 

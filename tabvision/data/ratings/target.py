@@ -1,4 +1,4 @@
-"""What ratings are to be predicted, numbers within a range or yes and no, and what is checked of a data module's settings."""
+"""The target of ratings, numbers within a range or yes and no, and checks of a data module's settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from tabvision.checks import check_whole
 from tabvision.data.targets import fit_target, infer_task
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.schema import Schema, Target
@@ -88,7 +89,7 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
 def check_names(
     user: str, item: str, rating: str | None, *, timestamp: str | None = None, title: str | None = None
 ) -> None:
-    """Refuses column names that are no text, or that name one column twice.
+    """Raise if a column name is no text, or one column is named twice.
 
     Raises:
         BadTypeError: A name that is no text.
@@ -108,7 +109,7 @@ def check_names(
 
 
 def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuses a frame that lacks columns.
+    """Raise if the frame lacks columns.
 
     Raises:
         MissingColumnsError: Some are not there.
@@ -118,7 +119,7 @@ def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
-    """Refuses rows of one user only, or of one item only.
+    """Raise if all rows are of one user, or of one item.
 
     Raises:
         BadValueError: There is one.
@@ -130,23 +131,20 @@ def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
 
 
 def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
-    """Refuses a number of negatives that is none, and settings that say nothing without a rating.
+    """Raise if the number of negatives is none, or a setting has no effect without a rating.
 
     Raises:
         BadTypeError: `negatives` is no whole number.
         BadValueError: `negatives` below 1, or a task or range without a rating.
     """
-    if isinstance(negatives, bool) or not isinstance(negatives, int):
-        raise BadTypeError(f"negatives must be a whole number, got {negatives!r}", "Pass one such as 4")
-    if negatives < 1:
-        raise BadValueError(f"negatives must be at least 1, got {negatives}", "Pass a number such as 4")
+    check_whole("negatives", negatives, remedy="Pass a number such as 4")
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
         raise BadValueError(problem, "Name the column of ratings, or leave both out")
 
 
 def check_schema(schema: Schema, user: str, item: str, rating: str | None) -> None:
-    """Refuses a schema that was fitted to other columns.
+    """Raise if the schema was fitted to other columns.
 
     Raises:
         BadValueError: It was.

@@ -17,8 +17,7 @@ from tabvision.errors import (
     UnknownNameError,
 )
 from tabvision.schema import Schema
-from tests.data.photos import frame_of, make
-from tests.data.pictures import write_folder
+from tests.made.images import frame_of, make, write_folder
 
 
 @pytest.fixture
