@@ -13,14 +13,7 @@ if TYPE_CHECKING:
     from tabvision.inference.predictor import Predictor
     from tabvision.inference.writer import PredictionWriter, gather, merge_predictions
 
-__all__ = [
-    "OnnxPredictor",
-    "PredictionWriter",
-    "Predictor",
-    "export",
-    "gather",
-    "merge_predictions",
-]
+__all__ = ["OnnxPredictor", "PredictionWriter", "Predictor", "export", "gather", "merge_predictions"]
 
 # No module is called as a function of it: Python would put the module in the function's place.
 _PLACES = {

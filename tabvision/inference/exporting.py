@@ -134,11 +134,7 @@ def _input_names(schema: Schema) -> list[str]:
     Raises:
         BadValueError: None at all.
     """
-    used = {
-        "continuous": schema.continuous,
-        "categorical": schema.categorical,
-        "image": schema.image is not None,
-    }
+    used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": schema.image is not None}
     names = [name for name, there in used.items() if there]
     if not names:
         raise BadValueError("the module reads no column and no image", "Train it on data with inputs")

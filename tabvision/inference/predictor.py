@@ -20,13 +20,7 @@ from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.batches import ask_all, assembled, blend
-from tabvision.inference.calibration.fit import (
-    Calibrated,
-    Wanted,
-    check_wanted,
-    fit_calibration,
-    save_calibrated,
-)
+from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source

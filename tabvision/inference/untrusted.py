@@ -244,11 +244,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     @override
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.left -= _asked(func, args)
         if self.left < 0:
