@@ -14,7 +14,7 @@ import torch
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.untrusted import is_plain
+from tabvision.inference.untrusted import _is_plain
 from tests.inference.test_hostile_checkpoints import ASK_FOR_THE_ORIGINAL, saved, with_settings
 from tests.inference.trained import raw, trained
 
@@ -25,11 +25,11 @@ class Declared:
 
 def test_what_a_user_declared_safe_to_torch_is_plain() -> None:
     name = f"{Declared.__module__} Declared"
-    assert not is_plain(name)
+    assert not _is_plain(name)
 
     with torch.serialization.safe_globals([Declared, (Declared, "other.place.Name")]):
-        assert is_plain(name)
-        assert is_plain("other.place Name")
+        assert _is_plain(name)
+        assert _is_plain("other.place Name")
 
 
 def with_pickle(pickled: bytes) -> bytes:
@@ -108,7 +108,7 @@ def test_a_great_many_large_integers_are_refused() -> None:
 )
 def test_a_pickle_of_nonsense_ends_in_a_sentence(pickled: bytes) -> None:
     with pytest.raises(
-        TabvisionError, match=r"damaged or no checkpoint|not written by a tabvision|no checkpoint, and was"
+        TabvisionError, match=r"damaged or not a checkpoint|not written by a tabvision|not a checkpoint, and was"
     ):
         open_checkpoint(with_pickle(pickled))
 
@@ -122,9 +122,9 @@ def with_schema(change: Callable[[Any], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda schema: schema["target"].update(classes=[]), "2 different names of a class belong to its answers"),
+        (lambda schema: schema["target"].update(classes=[]), "its answers need 2 different names of a class"),
         (lambda schema: schema["target"].update(classes=["a", "a"]), "2 different names of a class"),
-        (lambda schema: schema["target"].update(classes=["a", "\ud800"]), "a name holds half a character"),
+        (lambda schema: schema["target"].update(classes=["a", "\ud800"]), "a name holds a lone surrogate"),
         (
             lambda schema: schema["categorical"][0].update(vocabulary=["a"] * 3),
             "vocabulary of 'job' holds a value twice",
@@ -144,7 +144,7 @@ def test_a_diverged_network_says_so_instead_of_answering() -> None:
     weights = torch.load(trained("binary")[0], weights_only=True)["state_dict"]
     diverged = saved(state_dict={name: tensor * float("nan") for name, tensor in weights.items()})
 
-    with pytest.raises(BadValueError, match="answer to 4 rows is no finite number, as after a training that diverged"):
+    with pytest.raises(BadValueError, match="answer to 4 rows is not finite, as after a training run that diverged"):
         Predictor(diverged, device="cpu").predict(raw(4))
 
 

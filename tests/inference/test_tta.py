@@ -62,5 +62,5 @@ def test_a_beta_that_is_no_share_is_refused(beta: Any, error: type[Exception], s
 
 @pytest.mark.parametrize("views", [VIEWS[:, :2], VIEWS[:0], VIEWS[0]])
 def test_views_of_other_rows_are_refused(views: Any) -> None:
-    with pytest.raises(BadValueError, match=r"varied answers must be \(n, 5, 3\), n from 1, got \("):
+    with pytest.raises(BadValueError, match=r"augmented must be \(n, 5, 3\) with n from 1, got \("):
         blend(PLAIN, views)

@@ -55,7 +55,7 @@ def test_a_wrong_checksum_is_told() -> None:
     content = zipped(b"A" * 1_000).replace(b"AAAA", b"AABA", 1)
 
     with pytest.raises(
-        BadValueError, match=r"it is damaged or no checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
+        BadValueError, match=r"it is damaged or not a checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
     ):
         plain_archive(content, "it")
 
