@@ -16,17 +16,17 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.inputs import Arrays, Inputs
 from tabvision.schema import Schema
 
-Ask: TypeAlias = Callable[[Arrays], NDArray[Any]]
+Network: TypeAlias = Callable[[Arrays], NDArray[Any]]
 """A network: takes the arrays of a batch and returns (B, C) predictions."""
 
 
-def ask_all(
-    ask: Ask, inputs: Inputs, *, num_answers: int, batch_size: int | None = None, view: int = 0
+def predict_all(
+    network: Network, inputs: Inputs, *, num_answers: int, batch_size: int | None = None, view: int = 0
 ) -> NDArray[np.floating]:
     """Return the predictions of a network for all rows; NaN for a row that cannot be read.
 
     Args:
-        ask: The network.
+        network: The network.
         inputs: The rows.
         num_answers: C, used if no row can be read.
         batch_size: Rows in a batch; None for the default.
@@ -40,11 +40,11 @@ def ask_all(
 
     Example:
         >>> inputs = Inputs(3, {"continuous": np.ones((3, 2), np.float32)})
-        >>> ask_all(lambda arrays: arrays["continuous"][:, :1], inputs, num_answers=1, batch_size=2).tolist()
+        >>> predict_all(lambda arrays: arrays["continuous"][:, :1], inputs, num_answers=1, batch_size=2).tolist()
         [[1.0], [1.0], [1.0]]
     """
     batches = inputs.batches(batch_size, view)
-    found = [(arrays["index"], _check_finite(ask(arrays))) for arrays in batches if len(arrays["index"])]
+    found = [(arrays["index"], _check_finite(network(arrays))) for arrays in batches if len(arrays["index"])]
     if len(found) == 1 and len(found[0][0]) == inputs.num_rows:
         return found[0][1]
     whole = np.full((inputs.num_rows, num_answers), np.nan, dtype=found[0][1].dtype if found else np.float32)
@@ -63,7 +63,7 @@ def assembled(
     Args:
         schema: The schema of the network.
         inputs: The rows, after all of them were read.
-        predictions: (num_rows, C), as `ask_all` returns them.
+        predictions: (num_rows, C), as `predict_all` returns them.
         calibration: Thresholds and intervals to apply.
         proba: Whether to add the probabilities, or the intervals.
     """

@@ -116,7 +116,7 @@ def _check_kind(content: bytes, name: str) -> None:
     if suffix in _TABLES:
         raise BadValueError(f"{name} is a table, not a checkpoint", "Pass the .ckpt file first, then the table")
     if suffix == ".onnx" and not content.startswith(b"PK"):
-        remedy = "Ask it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
+        remedy = "Open it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
         raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
 
 

@@ -37,7 +37,7 @@ CHECKED_ROWS = (1, 2, 7)
 _DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8}
 _TABLE = ("continuous", "categorical")
 
-Ask: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
+Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
 
 
 @final
@@ -87,7 +87,7 @@ def export(
     with written_whole(path) as partial, _evaluating(module):
         net = _Answering(module, calibration)
         _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())
-        error = net.largest_error(_ASKERS[path.suffix.lower()](partial))
+        error = net.largest_error(_OPENERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {TOLERANCE:g}"
             raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
@@ -145,7 +145,7 @@ class _Answering(nn.Module):
             node.meta.pop("stack_trace", None)  # it would reveal file paths of this machine
         return program
 
-    def largest_error(self, ask: Ask) -> float:
+    def largest_error(self, network: Network) -> float:
         """Return the largest difference of other answers from this module's, for numbers in units of their size and std."""
         generator = torch.Generator().manual_seed(1)
         task, errors = self.module.task, []
@@ -153,7 +153,7 @@ class _Answering(nn.Module):
             inputs = _random_inputs(self.module.schema, rows, generator)
             expected = self(*(inputs[name].to(self.module.device) for name in self.names)).cpu().numpy()
             size: Any = 0.0 if task.is_classes else np.abs(expected)
-            errors.append(np.abs(ask(inputs) - expected) / (task.prediction_scale + size))
+            errors.append(np.abs(network(inputs) - expected) / (task.prediction_scale + size))
         return float(np.concatenate([error.ravel() for error in errors]).max())
 
 
@@ -208,28 +208,28 @@ def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
         torch.export.save(program, path, extra_files={KEY: facts})
 
 
-def _ask_onnx(path: Path) -> Ask:
+def _open_onnx(path: Path) -> Network:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
 
-    def ask(arrays: dict[str, Tensor]) -> NDArray[Any]:
+    def predict(arrays: dict[str, Tensor]) -> NDArray[Any]:
         answers: NDArray[Any] = session.run(None, {name: array.numpy() for name, array in arrays.items()})[0]
         return answers
 
-    return ask
+    return predict
 
 
-def _ask_pt2(path: Path) -> Ask:
+def _open_pt2(path: Path) -> Network:
     net = torch.export.load(path).module()
 
-    def ask(arrays: dict[str, Tensor]) -> NDArray[Any]:
+    def predict(arrays: dict[str, Tensor]) -> NDArray[Any]:
         device = next((weights.device for weights in net.parameters()), torch.device("cpu"))
         answers: NDArray[Any] = net(*(array.to(device) for array in arrays.values())).cpu().numpy()
         return answers
 
-    return ask
+    return predict
 
 
 _WRITERS: dict[str, Callable[[ExportedProgram, Path, str], None]] = {".onnx": _write_onnx, ".pt2": _write_pt2}
-_ASKERS: dict[str, Callable[[Path], Ask]] = {".onnx": _ask_onnx, ".pt2": _ask_pt2}
+_OPENERS: dict[str, Callable[[Path], Network]] = {".onnx": _open_onnx, ".pt2": _open_pt2}

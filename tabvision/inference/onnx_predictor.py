@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
-from tabvision.inference.batches import ask_all, assembled
+from tabvision.inference.batches import predict_all, assembled
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
@@ -84,14 +84,14 @@ class OnnxPredictor:
             check_whole("batch_size", batch_size, remedy="Pass such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         width = self.schema.task.num_predictions
-        predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)
+        predictions = predict_all(self._predict_batch, inputs, num_answers=width, batch_size=batch_size)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle to worker processes as the file's bytes, since onnxruntime's session does not pickle."""
         return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
-    def _ask(self, arrays: Arrays) -> NDArray[Any]:
+    def _predict_batch(self, arrays: Arrays) -> NDArray[Any]:
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
         try:
             found: NDArray[Any] = self._session.run(None, fed)[0]

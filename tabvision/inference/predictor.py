@@ -19,7 +19,7 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.inference.batches import ask_all, assembled, blend
+from tabvision.inference.batches import predict_all, assembled, blend
 from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
@@ -199,13 +199,13 @@ class Predictor:
         """Return the module's logits of all rows, transformed by `finish`, in the user's units."""
         in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
 
-        def ask(arrays: Arrays) -> NDArray[np.floating]:
+        def predict(arrays: Arrays) -> NDArray[np.floating]:
             batch = self._batch(arrays)
             answers: Tensor = in_user_units(finish(self.module(batch).float()), batch.get("view"))
             return answers.cpu().numpy()
 
         with torch.inference_mode():
-            return ask_all(ask, inputs, num_answers=width, batch_size=batch_size, view=view)
+            return predict_all(predict, inputs, num_answers=width, batch_size=batch_size, view=view)
 
     def _batch(self, arrays: Arrays) -> Batch:
         num_rows = len(arrays["index"])
