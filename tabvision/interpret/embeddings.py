@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
@@ -174,17 +173,13 @@ def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
 
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
     """Return the embedding of each value of a category, in the order of the vocabulary and without a bias, (V, F)."""
-    table = _table(module, index).detach().float().cpu().numpy()
-    return np.asarray(table[1:])
-
-
-def _table(module: SupervisedModule, index: int) -> Tensor:
     net: Any = module.net
     if isinstance(net, DotBias):
-        return (net.users, net.items)[index].factors
-    assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
-    table: Any = net.embeddings.tables[index]
-    return table.weight  # type: ignore[no-any-return]  # a parameter
+        table: Any = (net.users, net.items)[index].factors
+    else:
+        assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
+        table = net.embeddings.tables[index].weight
+    return np.asarray(table.detach().float().cpu().numpy()[1:])
 
 
 def check_ratings_module(module: object) -> None:
