@@ -58,7 +58,7 @@ def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray
         >>> hex(random_bits(np.array([0], np.uint64), np.array([1], np.uint64))[0])  # the generator's first number
         '0xe220a8397b1dcdaf'
     """
-    words = key + _GOLDEN * counter
+    words: NDArray[np.uint64] = key + _GOLDEN * counter
     for shift, factor in _STAGES:
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
     bits: NDArray[np.uint64] = words ^ (words >> np.uint64(31))

@@ -72,8 +72,9 @@ def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
         >>> _upgraded({"image": {"size": [8, 8], "spread": [0.25]}})["images"]
         [{'size': [8, 8], 'std': [0.25]}]
     """
-    facts: dict[str, Any] = {**data, "format": 2, "images": [data["image"]] if data.get("image") is not None else []}
-    facts.pop("image", None)
+    facts: dict[str, Any] = {**data, "format": 2}
+    if (image := facts.pop("image", None)) is not None:
+        facts["images"] = [image]
     for name in ("continuous", "categorical", "dates", "images"):
         columns = facts.get(name, ())
         if not isinstance(columns, list | tuple) or not all(isinstance(column, Mapping) for column in columns):

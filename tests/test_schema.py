@@ -117,7 +117,8 @@ def test_a_fact_at_its_default_is_not_written() -> None:
 def test_facts_that_are_seldom_recorded_go_to_json_and_back() -> None:
     number = dataclasses.replace(SCHEMA.continuous[0], low=0.0, high=99.5, atoms=(0.0, 18.0))
     date = dataclasses.replace(SCHEMA.dates[0], first="2013-01-01", last="2013-12-31 23:59:00")
-    schema = dataclasses.replace(SCHEMA, continuous=(number,), dates=(date,))
+    target = dataclasses.replace(SCHEMA.target, low=(-1.5,), high=(2.0,))
+    schema = dataclasses.replace(SCHEMA, target=target, continuous=(number,), dates=(date,))
 
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
 
@@ -163,9 +164,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
     return {**json.loads(json.dumps(SCHEMA.to_dict())), **changes}
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+def test_facts_that_do_not_fit_are_a_tabvision_error(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         None,
         [],
         {},
@@ -185,8 +185,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
         _changed(continuous=None),
         _changed(categorical=[{"name": "a", "source": "a", "vocabulary": [["nested"]]}]),
         _changed(dates=[{"name": "d", "parts": ["century"]}]),
-    ],
-)
-def test_facts_that_do_not_fit_are_a_tabvision_error(data: Any) -> None:
-    with pytest.raises(TabvisionError):
-        Schema.from_dict(data)
+    ]
+
+    for data in cases:
+        with subtests.test(data=data), pytest.raises(TabvisionError):
+            Schema.from_dict(data)

@@ -20,7 +20,7 @@ UNCALIBRATED = Calibration()
 def answer_frame(
     schema: Schema, predictions: NDArray[Any], *, proba: bool = True, calibration: Calibration = UNCALIBRATED
 ) -> pd.DataFrame:
-    """Predictions as a frame.
+    """Return predictions as a frame.
 
     Classes: `label`, then `probability_<class>` for each class. Multi-label: `label` joins all labels of a row. Numbers:
     `prediction`, or `prediction_<target>` for several targets; where intervals were calibrated also `interval_low` and
@@ -48,7 +48,7 @@ def answer_frame(
 
 
 def check_facts(schema: Schema, width: int, name: str) -> None:
-    """Refuses a schema whose facts no training gives and no answer could be told by.
+    """Raise if a schema holds facts that no training gives and no answer could be told by.
 
     Args:
         schema: From a file.
@@ -78,7 +78,7 @@ def _wrong(name: str, problem: str) -> BadValueError:
 
 
 def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
-    """The predictions, once it is sure that each is a number.
+    """Return the predictions, once it is sure that each is a number.
 
     Raises:
         BadValueError: Some are none; a network whose training diverged answers so.
@@ -91,7 +91,7 @@ def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
 
 
 def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
-    """Answers with a last column `error` that says why a row has none; unchanged where all rows have one.
+    """Return answers with a last column `error` that says why a row has none; unchanged where all rows have one.
 
     Example:
         >>> with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "no picture"}).to_dict("list")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.checks import check_fraction
+from tabvision.errors import BadValueError
 from tabvision.inference.answers import answer_frame, check_finite, with_errors
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.inputs import Arrays, Inputs
@@ -102,7 +103,8 @@ def blend(
         >>> blend(np.array([[1.0, 0.0]]), np.array([[[0.0, 1.0]]])).tolist()
         [[0.25, 0.75]]
     """
-    _check(plain, augmented, beta)
+    check_fraction("beta", beta, "[]", remedy="Leave it out for 0.25")
+    _check_shapes(plain, augmented)
     if use_max:
         largest: NDArray[np.floating] = np.maximum(augmented.max(axis=0), plain)
         return largest
@@ -111,11 +113,7 @@ def blend(
     return blended
 
 
-def _check(plain: NDArray[np.floating], augmented: NDArray[np.floating], beta: object) -> None:
-    if isinstance(beta, bool) or not isinstance(beta, int | float):
-        raise BadTypeError(f"beta must be a number, got {beta!r}", "Leave it out for 0.25")
-    if not 0 <= beta <= 1:
-        raise BadValueError(f"beta must lie in [0, 1], got {beta!r}", "Leave it out for 0.25")
+def _check_shapes(plain: NDArray[np.floating], augmented: NDArray[np.floating]) -> None:
     if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
         problem = f"varied answers must be (n, {', '.join(map(str, plain.shape))}), n from 1, got {augmented.shape}"
         raise BadValueError(problem, "Pass one answer a row for each view")

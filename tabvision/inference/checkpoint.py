@@ -17,13 +17,12 @@ from tabvision.inference.answers import check_facts
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
-from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, SupervisedModule
+from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SupervisedModule
 from tabvision.tasks import own_task
 
 SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its place beside the format
 OLDEST_FORMAT = 1
-_OWN = "own"  # what a module saves in place of a piece that is no plain data
 _TABLES = (".csv", ".parquet", ".feather", ".json")
 
 
@@ -162,19 +161,13 @@ def _build(
 
 
 def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], name: str) -> None:
-    """Raise if a piece of the user's own is missing, or if one came that has no effect."""
-    named = {piece for piece, value in saved.items() if isinstance(value, str) and value == _OWN}
+    """Raise if a piece of the user's own has no effect; the module asks for those that are missing."""
     for piece in own:
         if piece not in {*inspect.signature(kind).parameters, *saved}:
             raise UnknownNameError(f"setting of {kind.__name__}", piece, sorted(saved))
-        if piece in saved and piece not in named:
+        if piece in saved and not (isinstance(saved[piece], str) and saved[piece] == OWN):
             problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, and another has no effect"
             raise BadValueError(problem, f"Leave {piece} out")
-    for piece in sorted(named - own.keys()):
-        if piece != "optimizer":  # which only training needs
-            problem = f"{name} was trained with a {piece} of your own, which no checkpoint holds"
-            remedy = f"Pass it again: load_from_checkpoint(path, {piece}=...) or Predictor(path, {piece}=...)"
-            raise BadValueError(problem, remedy)
 
 
 def _first_line(error: Exception) -> str:

@@ -84,7 +84,7 @@ def export(
         opened = open_checkpoint(source, **own)
         module, calibration = opened.module, opened.calibration
     with written_whole(path) as partial, _evaluating(module):
-        net = Answering(module, calibration)
+        net = _Answering(module, calibration)
         _WRITERS[path.suffix.lower()](_traced(net), partial, net.facts())
         error = _largest_error(net, _ASKERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
@@ -94,13 +94,13 @@ def export(
 
 
 @final
-class Answering(nn.Module):
+class _Answering(nn.Module):
     """A module from the arrays of its inputs, in the order of `names`, to calibrated and activated predictions."""
 
     def __init__(self, module: SupervisedModule, calibration: Calibration) -> None:
         super().__init__()
         self.module, self.calibration = module, calibration
-        self.names = input_names(module.schema)
+        self.names = _input_names(module.schema)
 
     @override
     def forward(self, *arrays: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ _TABLE = ("continuous", "categorical")
 
 
 @speaking("export")
-def input_names(schema: Schema) -> list[str]:
+def _input_names(schema: Schema) -> list[str]:
     """The arrays that a network of this schema reads.
 
     Raises:
@@ -145,7 +145,7 @@ def input_names(schema: Schema) -> list[str]:
     return names
 
 
-def random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Arrays such as the network of this schema may get, missing and unseen categories among them."""
     made: dict[str, Tensor] = {}
     if schema.continuous:
@@ -170,8 +170,8 @@ def _evaluating(module: SupervisedModule) -> Iterator[None]:
         module.train(was)
 
 
-def _traced(net: Answering) -> ExportedProgram:
-    example = random_inputs(net.module.schema, 2, torch.Generator().manual_seed(0))
+def _traced(net: _Answering) -> ExportedProgram:
+    example = _random_inputs(net.module.schema, 2, torch.Generator().manual_seed(0))
     arrays = tuple(example[name].to(net.module.device) for name in net.names)
     rows = Dim("rows")
     try:
@@ -235,12 +235,12 @@ _WRITERS: dict[str, Callable[[ExportedProgram, Path, str], None]] = {".onnx": _w
 _ASKERS: dict[str, Callable[[Path], Ask]] = {".onnx": _ask_onnx, ".pt2": _ask_pt2}
 
 
-def _largest_error(net: Answering, ask: Ask) -> float:
+def _largest_error(net: _Answering, ask: Ask) -> float:
     """The largest difference from the module's own answers, numbers in units of their size and spread."""
     generator = torch.Generator().manual_seed(1)
     task, errors = net.module.task, []
     for rows in CHECKED_ROWS:
-        inputs = random_inputs(net.module.schema, rows, generator)
+        inputs = _random_inputs(net.module.schema, rows, generator)
         expected = net(*(inputs[name].to(net.module.device) for name in net.names)).cpu().numpy()
         size: Any = 0.0 if task.is_classes else np.abs(expected)
         errors.append(np.abs(ask(inputs) - expected) / (task.prediction_scale + size))

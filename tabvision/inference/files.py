@@ -22,11 +22,11 @@ _CHUNK = 1 << 20
 _LOCAL = ("file", "local")  # named by a path
 
 
-def scheme_of(origin: str) -> str | None:
+def _scheme_of(origin: str) -> str | None:
     """Return the scheme of an address; None for a path.
 
     Example:
-        >>> scheme_of("HTTPS://example.org/best.ckpt"), scheme_of("s3://bucket/best.ckpt"), scheme_of("best.ckpt")
+        >>> _scheme_of("HTTPS://example.org/best.ckpt"), _scheme_of("s3://bucket/best.ckpt"), _scheme_of("best.ckpt")
         ('https', 's3', None)
     """
     found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", origin)
@@ -61,7 +61,7 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
     if not isinstance(origin, str | Path):
         problem = f"a file must be a path, an http address or bytes, got {type(origin).__name__}"
         raise BadTypeError(problem, f"Pass such as 'best{kind}'")
-    scheme = scheme_of(origin) if isinstance(origin, str) else None
+    scheme = _scheme_of(origin) if isinstance(origin, str) else None
     if scheme in ("http", "https"):
         with _told(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
             received, declared = _limited(response, str(origin), max_bytes), response.headers.get("Content-Length", "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -16,17 +17,19 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from tabvision.augment.settings import Augmentation
-from tabvision.data.images.decode import PictureSource, Pixels, UnreadableImageError, open_picture
+from tabvision.data.images.decode import PictureSource
 from tabvision.data.images.files import PictureTable, is_picture
 from tabvision.data.images.sources import SourceReader, is_folder
-from tabvision.data.images.stores import SourceStore, views_of
-from tabvision.data.images.views import EvaluationView, TrainingView, View
+from tabvision.data.images.stores import SourceStore, draw_rows, views_of
+from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
+from tabvision.inference.inputs import Inputs
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
 BATCHES_AHEAD = 2
+CHUNK_ROWS = 8  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
 
 
 @final
@@ -50,6 +53,7 @@ class ImageBatches:
     def __init__(self, sources: Sequence[PictureSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
+        self._store = SourceStore(sources)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number; its pixels never reach the network
 
@@ -72,9 +76,10 @@ class ImageBatches:
             for start in range(0, len(self.sources), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(self.sources)))
                 pixels = np.empty((len(rows), *self.image.size, 3), np.uint8)
-                places = zip(rows.tolist(), pixels, strict=True)
-                reasons = [threads.submit(self._draw, row, out, drawn_as, view) for row, out in places]
-                begun.append(_Batch(rows, pixels, reasons))
+                chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
+                draw = functools.partial(draw_rows, self._store, drawn_as)
+                drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
+                begun.append(_Batch(rows, pixels, drawn))
                 if len(begun) > BATCHES_AHEAD:
                     yield self._finished(begun.popleft(), drawn_as, view)
             while begun:
@@ -87,86 +92,63 @@ class ImageBatches:
         assert self.augment is not None
         return TrainingView(size, resize, self.augment, seed=number)
 
-    def _draw(self, row: int, out: Pixels, drawn_as: View, view: int) -> str | None:
-        """Fill `out`, (H, W, 3), and return why it could not be done, if so."""
-        try:
-            image = open_picture(self.sources[row])
-            (drawing,), _ = drawn_as.prepare([image.size], np.array([row]), view)
-            drawing(image, out)
-        except UnreadableImageError as error:
-            return error.reason
-        return None
-
     def _finished(self, batch: _Batch, drawn_as: View, view: int) -> dict[str, NDArray[Any]]:
-        reasons = [reason.result() for reason in batch.reasons]
         rows, pixels = batch.rows, batch.pixels
-        if any(reasons):
-            self.errors |= {row: reason for row, reason in zip(rows.tolist(), reasons, strict=True) if reason}
-            is_readable = np.array([reason is None for reason in reasons])
+        errors: dict[int, str] = {}
+        for number, chunk in enumerate(batch.drawn):
+            reasons = chunk.result()[0]
+            errors |= {int(rows[number * CHUNK_ROWS + position]): reason for position, reason in reasons.items()}
+        if errors:
+            self.errors |= errors
+            is_readable = ~np.isin(rows, list(errors))
             rows, pixels = rows[is_readable], pixels[is_readable]
         drawn: dict[str, NDArray[Any]] = {"index": rows, "image": pixels.transpose(0, 3, 1, 2)}
         if self.needs_view:
-            drawn["view"] = views_of(SourceStore(self.sources), drawn_as, rows, view)
+            drawn["view"] = views_of(self._store, drawn_as, rows, view)
         return drawn
 
 
 class _Batch(NamedTuple):
-    """A batch under way: its pixels are drawn once every reason is known, None for an image that was read."""
+    """A batch under way: its pixels are there once every chunk is drawn."""
 
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
-    reasons: list[Future[str | None]]
+    drawn: list[Future[tuple[dict[int, str], list[int], Extras]]]
 
 
 @final
 @dataclass(frozen=True)
-class FoundImages:
-    """The images of a source.
+class ImageReader:
+    """Finds the images that somebody asks about, by the schema of a module that reads some.
 
     Args:
-        sources: Each image: a path, a file's bytes, a PIL image or an array.
-        index: Of the frame that came; None where no frame did.
-        frame: The rows as a table, where there is one.
-        shown: Columns that stand before the answers: the paths of a folder's images.
-    """
-
-    sources: Sequence[PictureSource]
-    index: pd.Index | None = None
-    frame: pd.DataFrame | None = None
-    shown: Mapping[str, Any] = field(default_factory=dict)
-
-
-def find_images(source: object, schema: Schema, *, encoding: str | None = None, labeled: bool = False) -> FoundImages:
-    """Return the images of a folder, a table that names files, one image, or a list.
-
-    Args:
-        source: Any of these; a folder of class folders if `labeled`.
-        schema: Of the module that is asked; names the column of paths.
+        schema: Of the module; names a table's column of paths.
+        augment: How images were varied in training; None where only plain views are asked for.
         encoding: Of a text file that is not UTF-8.
-        labeled: Whether the rows' targets are wanted as well.
-
-    Raises:
-        MissingFileError: No such file or folder.
-        BadTypeError: Something that is no image and names none.
-        TabvisionError: A folder without images, or a table without their paths.
     """
-    find = _Finder(schema, encoding)
-    if labeled and isinstance(source, str | Path) and is_folder(source):
-        return find.table_of(SourceReader().labeled(source, None, schema, least=1))
-    return find(source)
 
-
-@final
-@dataclass(frozen=True)
-class _Finder:
     schema: Schema
-    encoding: str | None
+    augment: Augmentation | None = None
+    encoding: str | None = None
 
-    def __call__(self, source: object) -> FoundImages:
+    def __call__(self, source: object, *, labeled: bool = False) -> Inputs:
+        """Return the images of a folder, a table that names files, one image, or a list.
+
+        Args:
+            source: Any of these.
+            labeled: Whether the rows' targets are wanted as well: a folder then is one of class folders.
+
+        Raises:
+            MissingFileError: No such file or folder.
+            BadTypeError: Something that is no image and names none.
+            TabvisionError: A folder without images, or a table without their paths.
+        """
+        if labeled and isinstance(source, str | Path) and is_folder(source):
+            return self._from_table(SourceReader().labeled(source, None, self.schema, least=1))
         if isinstance(source, np.ndarray) and source.ndim == 4:
-            return FoundImages(list(source))
+            return self._inputs(list(source))
         if isinstance(source, bytes | PilImage.Image | np.ndarray):
-            return FoundImages([source])
+            return self._inputs([source])
         if isinstance(source, str | Path):
             return self._from_path(Path(source).expanduser())
         if isinstance(source, pd.DataFrame):
@@ -176,24 +158,24 @@ class _Finder:
             return self._from_frame(pd.DataFrame([source] if is_row else dict(source)))
         return self._from_list(source)
 
-    def _from_path(self, path: Path) -> FoundImages:
+    def _from_path(self, path: Path) -> Inputs:
         if path.is_dir():
-            return self.table_of(SourceReader().unlabeled(str(path)), shown=True)
+            return self._from_table(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
             remedy = "Pass the path of a picture, a folder of pictures, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
         if is_picture(path.name):
-            return FoundImages([str(path)])
+            return self._inputs([str(path)])
         frame = read_frame(path, encoding=self.encoding, text=self.schema.text_columns)
         return self._from_frame(frame, root=path.parent)
 
-    def _from_frame(self, frame: pd.DataFrame, root: Path | None = None) -> FoundImages:
+    def _from_frame(self, frame: pd.DataFrame, root: Path | None = None) -> Inputs:
         name = self._image.name
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")
-        return self.table_of(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
+        return self._from_table(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
 
-    def _from_list(self, source: object) -> FoundImages:
+    def _from_list(self, source: object) -> Inputs:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"
         if not isinstance(source, list | tuple):
             raise BadTypeError(f"pictures are asked for, got {type(source).__name__}", remedy)
@@ -204,13 +186,15 @@ class _Finder:
         if wrong:
             found = type(source[wrong[0]]).__name__
             raise BadTypeError(f"picture {wrong[0]} of the list is of type {found}", remedy)
-        return FoundImages(list(source))
+        return self._inputs(list(source))
 
-    def table_of(self, table: PictureTable, *, index: pd.Index | None = None, shown: bool = False) -> FoundImages:
-        """The images of a table."""
+    def _from_table(self, table: PictureTable, *, index: pd.Index | None = None, shown: bool = False) -> Inputs:
         files = table.files(np.arange(len(table.frame), dtype=np.int64))
         columns = {self._image.name: table.frame[table.path].to_numpy()} if shown else {}
-        return FoundImages(files, index, table.frame, columns)
+        return self._inputs(files, index=index, frame=table.frame, shown=columns)
+
+    def _inputs(self, sources: Sequence[PictureSource], **rest: Any) -> Inputs:  # noqa: ANN401 - settings of `Inputs`
+        return Inputs(len(sources), images=ImageBatches(sources, self.schema, self.augment), **rest)
 
     @property
     def _image(self) -> Image:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import BadTypeError, BadValueError, listed
+from tabvision.errors import BadTypeError, listed
 from tabvision.preprocess import RowEncoder, to_arrays
 from tabvision.schema import Schema
 
@@ -125,20 +125,19 @@ class InputReader:
         """
         if self.schema.image is None:
             return self._of_rows(source, encoding, labeled=labeled)
-        from tabvision.inference.images import ImageBatches, find_images
+        from tabvision.inference.images import ImageReader
 
-        found = find_images(source, self.schema, encoding=encoding, labeled=labeled)
-        images = ImageBatches(found.sources, self.schema, self.augment)
+        found = ImageReader(self.schema, self.augment, encoding)(source, labeled=labeled)
         if not self._has_columns:
-            num_rows = len(found.sources)
-            return Inputs(num_rows, images=images, index=found.index, frame=found.frame, shown=found.shown)
+            return found
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
             raise BadTypeError(
                 f"images alone came, and the model reads columns as well: {names}",
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
-        return replace(self._of_rows(found.frame), images=images, index=found.index, frame=found.frame)
+        rows = self._of_rows(found.frame)
+        return replace(found, arrays=rows.arrays, unseen=rows.unseen)
 
     def _of_rows(self, source: Rows, encoding: str | None = None, *, labeled: bool = False) -> Inputs:
         if not labeled:
@@ -154,17 +153,6 @@ class InputReader:
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
         return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows))
-
-
-def check_batch_size(batch_size: object) -> None:
-    """Raise if it is neither None nor a whole number from 1."""
-    problem, remedy = f"batch_size must be a whole number from 1, got {batch_size!r}", "Pass such as 64"
-    if batch_size is None:
-        return
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise BadTypeError(problem, remedy)
-    if batch_size < 1:
-        raise BadValueError(problem, remedy)
 
 
 def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise

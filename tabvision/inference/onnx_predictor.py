@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts
 from tabvision.inference.batches import ask_all, assembled
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source, check_batch_size
+from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
@@ -75,7 +76,8 @@ class OnnxPredictor:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        check_batch_size(batch_size)
+        if batch_size is not None:
+            check_whole("batch_size", batch_size, remedy="Pass such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         width = self.schema.task.num_predictions
         predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
+from tabvision.checks import check_whole
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
@@ -28,7 +29,7 @@ from tabvision.inference.calibration.fit import (
 )
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source, check_batch_size
+from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
 from tabvision.modules import SupervisedModule
 
 _DTYPES = {
@@ -125,17 +126,19 @@ class Predictor:
             MissingColumnsError: A column that training had is not there.
             TabvisionError: Anything else that is wrong with the rows.
         """
-        num_views = _checked_tta(tta)
-        check_batch_size(batch_size)
+        if tta is not None:
+            check_whole("tta", tta, 0, remedy="Pass 4, or None to look at each picture once, as it is")
+        if batch_size is not None:
+            check_whole("batch_size", batch_size, remedy="Pass such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
-        if num_views and inputs.images is None:
+        if tta and inputs.images is None:
             raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
-        if num_views and self._own_augmentation:
+        if tta and self._own_augmentation:
             without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
             logging.getLogger("tabvision").info(f"tta varies pictures as in training, but without {without}.")
         predictions = self._over(inputs, batch_size, self._activated)
-        if num_views:
-            varied = [self._over(inputs, batch_size, self._activated, view) for view in range(1, num_views + 1)]
+        if tta:
+            varied = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(varied), use_max=use_max)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
@@ -214,18 +217,6 @@ class Predictor:
                 batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
         found: Batch = batch
         return found
-
-
-def _checked_tta(tta: object) -> int:
-    """The number of varied views of each image; None is 0."""
-    remedy = "Pass 4, or None to look at each picture once, as it is"
-    if tta is None:
-        return 0
-    if isinstance(tta, bool) or not isinstance(tta, int):
-        raise BadTypeError(f"tta must be a whole number, got {tta!r}", remedy)
-    if tta < 0:
-        raise BadValueError(f"tta must be at least 0, got {tta}", remedy)
-    return tta
 
 
 def _device_named(name: str) -> torch.device:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.batch import Batch
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
@@ -150,10 +151,7 @@ def _code_of(module: CollabModule, index: int, label: Label) -> int:
 
 def check_count(name: str, number: object, *, least: int = 1) -> None:
     """Raise unless it is a whole number of at least `least`."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise BadTypeError(f"{name} must be a whole number, got {number!r}", "Pass one such as 10")
-    if number < least:
-        raise BadValueError(f"{name} must be at least {least}, got {number}", "Pass a number such as 10")
+    check_whole(name, number, least, remedy="Pass a number such as 10")
 
 
 def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:

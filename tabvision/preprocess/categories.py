@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
-from tabvision.preprocess.convert import all_missing, as_labels, as_numbers
+from tabvision.preprocess.convert import all_missing, to_labels, to_numbers
 from tabvision.preprocess.parse import Family
 from tabvision.schema import Label
 
@@ -29,7 +29,7 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
         (('a', 'b'), False)
     """
-    column = as_labels(column)
+    column = to_labels(column)
     if isinstance(column, Levels):
         values = _values(column.values)
         used = np.unique(column.codes[column.codes >= 0])
@@ -37,7 +37,7 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
         return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
-    assert isinstance(column, Numbers), "as_labels leaves no timestamps"
+    assert isinstance(column, Numbers), "to_labels leaves no timestamps"
     return tuple(_plain(distinct_numbers(column.values), column.kind)), False
 
 
@@ -81,8 +81,8 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if not vocabulary or all_missing(column):
         return lambda _rows, out: out.fill(0)
     wants_text = family_of_vocabulary(vocabulary) == "text"
-    column = as_labels(column) if wants_text else column
-    if isinstance(column, Levels):
+    column = to_labels(column) if wants_text else column
+    if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
         return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)
@@ -92,7 +92,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         example = column.values[~np.isnan(column.values)][0].item()
         problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-    return _number_writer(as_numbers(column, name, wrong=BadTypeError).values, vocabulary)
+    return _number_writer(to_numbers(column, name, wrong=BadTypeError).values, vocabulary)
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
@@ -142,7 +142,7 @@ def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Write
 def _values(column: Text | Numbers | Timestamps) -> list[Any]:
     if isinstance(column, Numbers):
         return [None if value != value else value for value in _plain(column.values, column.kind)]  # noqa: PLR0124
-    assert isinstance(column, Text), "as_labels leaves no timestamps"
+    assert isinstance(column, Text), "to_labels leaves no timestamps"
     return list(column.values.to_pylist())
 
 

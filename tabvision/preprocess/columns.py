@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, asking
-from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable
+from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
 
 NumberKind = Literal["boolean", "integer", "float"]
 _DAY = 86_400_000_000  # microseconds
@@ -101,7 +101,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
     if kind == "m":
         ticks = values.astype("timedelta64[us]").view(np.int64)
         return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
-    raise unreadable(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
+    raise unreadable_column(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
 
 
 def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
@@ -121,7 +121,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
         return _read_numpy(values.to_numpy(), name)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return _read_arrow_numbers(values)
-    raise unreadable(name, f"pyarrow {kind}")
+    raise unreadable_column(name, f"pyarrow {kind}")
 
 
 def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
@@ -146,7 +146,7 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
     try:
         missing = pd.isna(values)
     except ArithmeticError as error:
-        raise unreadable(name, "a signaling NaN") from error
+        raise unreadable_column(name, "a signaling NaN") from error
     present = values[~missing] if missing.any() else values
     family = common_family(present, name)
     if family == "text":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestam
 from tabvision.preprocess.parse import DATE_PATTERN, NO_DATE, date_text, parse_number
 
 MAX_SHOWN = 3  # offending values in a sentence
+_row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
 
-def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+def to_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
     """Return the column as numbers; text is parsed.
 
     Raises:
@@ -26,13 +29,13 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
         BadValueError: Text does not read as a number (or the class that `wrong` names).
 
     Example:
-        >>> as_numbers(Text(pa.array(["1", None, "2.5"])), "x").values
+        >>> to_numbers(Text(pa.array(["1", None, "2.5"])), "x").values
         array([1. , nan, 2.5])
     """
     if isinstance(column, Numbers):
         return column
-    if isinstance(column, Levels):
-        inner = as_numbers(column.values, name, wrong=wrong)
+    if isinstance(column, Levels) and not isinstance(column.values, Text):
+        inner = to_numbers(column.values, name, wrong=wrong)
         return Numbers(_at(inner.values.astype(np.float64), column.codes, np.nan), inner.kind)
     if isinstance(column, Timestamps):
         if (column.values == NO_DATE).all():
@@ -48,7 +51,7 @@ def as_numbers(column: Column, name: str, *, wrong: type[TabvisionError] = BadVa
     return Numbers(_at(numbers, codes, np.nan), "float")
 
 
-def as_timestamps(column: Column, name: str) -> Timestamps:
+def to_timestamps(column: Column, name: str) -> Timestamps:
     """Return the column as timestamps; text is read as ISO dates.
 
     Raises:
@@ -56,13 +59,13 @@ def as_timestamps(column: Column, name: str) -> Timestamps:
         BadValueError: Text is not an ISO date.
 
     Example:
-        >>> as_timestamps(Text(pa.array(["1970-01-02"])), "x").values
+        >>> to_timestamps(Text(pa.array(["1970-01-02"])), "x").values
         array([86400000000])
     """
     if isinstance(column, Timestamps):
         return column
-    if isinstance(column, Levels):
-        return Timestamps(_at(as_timestamps(column.values, name).values, column.codes, NO_DATE))
+    if isinstance(column, Levels) and not isinstance(column.values, Text):
+        return Timestamps(_at(to_timestamps(column.values, name).values, column.codes, NO_DATE))
     if isinstance(column, Numbers):
         if not all_missing(column):
             example = column.values[~np.isnan(column.values)][0].item()
@@ -79,7 +82,7 @@ def as_timestamps(column: Column, name: str) -> Timestamps:
     return Timestamps(_at(timestamps, codes, NO_DATE))
 
 
-def as_labels(column: Column) -> Column:
+def to_labels(column: Column) -> Column:
     """Return the column as text or numbers; timestamps become levels of text."""
     if isinstance(column, Levels) and isinstance(column.values, Timestamps):
         labels = pa.array([date_text(int(timestamp)) for timestamp in column.values.values], pa.large_string())
@@ -105,14 +108,31 @@ def all_missing(column: Column) -> bool:
     return not len(values) or (values.dtype.kind == "f" and bool(np.isnan(values).all()))
 
 
+@contextmanager
+def rows_named(row_labels: Callable[[Sequence[int]], Sequence[object]]) -> Iterator[None]:
+    """Name rows in error messages by the labels that a function returns for row numbers.
+
+    Example:
+        >>> with rows_named(lambda rows: ["ab"[row] for row in rows]):
+        ...     found_rows(1, [1], ["n/a"])
+        "1 value, first 'n/a' (row 'b')"
+    """
+    token = _row_labels.set(row_labels)
+    try:
+        yield
+    finally:
+        _row_labels.reset(token)
+
+
 def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
-    """Return how many values offend, and the first of them with their rows.
+    """Return how many values offend, and the first of them with their rows, as `rows_named` names them.
 
     Example:
         >>> found_rows(2, [0, 7], ["n/a", "-"])
         "2 values, first 'n/a' (row 0), '-' (row 7)"
     """
-    shown = ", ".join(f"{value!r} (row {row})" for row, value in zip(rows, values, strict=True))
+    labels = _row_labels.get()(rows)
+    shown = ", ".join(f"{value!r} (row {label!r})" for label, value in zip(labels, values, strict=True))
     return f"{count(number, 'value')}, first {shown}"
 
 
@@ -130,15 +150,17 @@ def dates_of(text: pa.Array) -> NDArray[np.int64]:
 
 def _unread(unread: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
     """Return how many rows have a text that does not read, with the first of them; nothing if all do."""
-    if not unread.any():
+    bad = np.flatnonzero(np.append(unread, False)[codes]) if unread.any() else np.array([], dtype=np.int64)
+    if not len(bad):  # perhaps no row has the text: a category may have unused levels
         return ""
-    bad = np.flatnonzero(np.append(unread, False)[codes])
     first = bad[:MAX_SHOWN].tolist()
     return found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first])
 
 
-def _distinct(column: Text) -> tuple[NDArray[Any], pa.Array]:
+def _distinct(column: Text | Levels) -> tuple[NDArray[Any], pa.Array]:
     """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
+    if isinstance(column, Levels):
+        return column.codes, column.values.values
     encoded = pc.dictionary_encode(column.values)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary

@@ -34,7 +34,7 @@ class _PartValues(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Parts:
+class DateParts:
     """The parts of a date column, computed when asked for."""
 
     timestamps: Timestamps
@@ -85,7 +85,7 @@ def _day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
 
 
 def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
-    """Return all parts of one timestamp in plain Python, equal to what `Parts` gives for a column.
+    """Return all parts of one timestamp in plain Python, equal to what `DateParts` gives for a column.
 
     Example:
         >>> parts = parts_of_timestamp(0)
@@ -114,12 +114,12 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
     }
 
 
-def varying_parts(parts: Parts) -> tuple[DatePart, ...]:
+def varying_parts(parts: DateParts) -> tuple[DatePart, ...]:
     """Return the parts that take more than one value; of a date that never changes, the elapsed seconds alone.
 
     Example:
         >>> from tabvision.preprocess.parse import parse_date
-        >>> varying_parts(Parts(Timestamps(np.array([parse_date("2020-03-03"), parse_date("2020-03-04")]))))
+        >>> varying_parts(DateParts(Timestamps(np.array([parse_date("2020-03-03"), parse_date("2020-03-04")]))))
         ('day', 'weekday', 'day_of_year', 'elapsed')
     """
     return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(parts[part].values)) > 1)

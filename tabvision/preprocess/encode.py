@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tabvision.errors import BadValueError, accepting_who, speaking
 from tabvision.preprocess.categories import Writer, code_writer, table_writer
 from tabvision.preprocess.columns import Numbers
-from tabvision.preprocess.datetimes import Parts
+from tabvision.preprocess.convert import rows_named
+from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.frame import Columns, Frame, columns_of
 from tabvision.preprocess.statistics import BLOCK, number_writer
 from tabvision.schema import Categorical, Continuous, Date, DatePart
@@ -63,7 +64,7 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
     columns = columns_of(frame)
     columns.check_has([source.name for source in sources])
     num_rows = len(columns)
-    writers = [writer for group in in_threads(lambda it: _writers(it, columns), sources, num_rows) for writer in group]
+    writers = [writer for group in in_threads(lambda it: _writers(it, columns), sources, columns) for writer in group]
     arrays: dict[str, Any] = {
         "continuous": np.empty((num_rows, len(prepared.continuous)), np.float32),
         "categorical": np.empty((num_rows, len(prepared.categorical)), np.int32),
@@ -74,26 +75,31 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
         for which, index, writer in writers:
             writer(rows, arrays[which][rows, index])
 
-    in_threads(write, range(0, num_rows, BLOCK), num_rows)
+    in_threads(write, range(0, num_rows, BLOCK), columns)
     return arrays["continuous"], arrays["categorical"]
 
 
-def in_threads(work: Callable[[In], Out], items: Iterable[In], num_rows: int) -> list[Out]:
-    """The work on each item, in order; in threads where the rows are many."""
+def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns) -> list[Out]:
+    """Return the result of the work on each item, in order; in threads if there are many rows."""
+
+    def named(item: In) -> Out:
+        with rows_named(columns.row_labels):
+            return work(item)
+
     threads = min(
         MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if num_rows < MIN_THREADED or threads == 1:
-        return [work(item) for item in items]
+    if len(columns) < MIN_THREADED or threads == 1:
+        return [named(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(named, items))
 
 
 def _writers(source: Source, columns: Columns) -> Writers:
     """Read and check a raw column, and return what writes the columns that are made of it."""
     name = source.name
     if source.kind == "date":
-        return _date_writers(source, Parts(columns.timestamps(name)))
+        return _date_writers(source, DateParts(columns.timestamps(name)))
     if source.kind == "category":
         column = columns.read(name)
         return [("categorical", index, code_writer(column, it.vocabulary, name)) for index, it in source.categorical]
@@ -104,7 +110,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
     ]
 
 
-def _date_writers(date: Source, parts: Parts) -> Writers:
+def _date_writers(date: Source, parts: DateParts) -> Writers:
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":

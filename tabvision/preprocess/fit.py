@@ -10,7 +10,7 @@ from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import NumberKind, Numbers
-from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, Parts, varying_parts
+from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts, varying_parts
 from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.frame import Columns, Frame, columns_of, free_name
 from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
@@ -58,9 +58,8 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    size = len(columns)
-    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, size)
-    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, size)
+    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, columns)
+    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, columns)
     taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:
@@ -86,14 +85,14 @@ def _fit_category(columns: Columns, name: str) -> Categorical:
 
 
 def _fit_date(columns: Columns, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
-    parts = Parts(columns.timestamps(name))
+    parts = DateParts(columns.timestamps(name))
     kept = varying_parts(parts)
     made = [_fit_part(parts, part, name, _take(f"{name}_{part}", taken)) for part in kept]
     indicators = [_indicator(name, taken)] if parts.missing.any() else []
     return Date(name=name, parts=kept), [*made, *indicators]
 
 
-def _fit_part(parts: Parts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
+def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
     if part == "elapsed":
         return _continuous(name, source, facts_of(parts.elapsed, source), part)
     values, _, counts = parts[part]

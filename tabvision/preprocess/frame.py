@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, read_column
-from tabvision.preprocess.convert import as_numbers, as_timestamps
+from tabvision.preprocess.convert import rows_named, to_numbers, to_timestamps
 
 Found = TypeVar("Found")
 
@@ -62,11 +62,11 @@ class Columns:
 
     def numbers(self, name: str) -> Numbers:
         """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: as_numbers(self.read(name), name))
+        return self._once("numbers", name, lambda: to_numbers(self.read(name), name))
 
     def timestamps(self, name: str) -> Timestamps:
         """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: as_timestamps(self.read(name), name))
+        return self._once("timestamps", name, lambda: to_timestamps(self.read(name), name))
 
     def check_names(self) -> None:
         """Raise if a column's name is not text, or comes twice.
@@ -104,6 +104,12 @@ class Columns:
             problem = f"fitting needs at least one row, got 0 rows of {count(self.frame.shape[1], 'column')}"
             raise BadValueError(problem, "Check the file, or the filter that left nothing")
 
+    def row_labels(self, rows: Sequence[int]) -> list[object]:
+        """Return the labels of some rows in the frame's index."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        labels: list[object] = self.frame.index[numbers if self._whole is None else self._whole[1][numbers]].tolist()
+        return labels
+
     def _raw(self, name: str) -> pd.Series:
         return self.frame[name] if self._whole is None else self.frame[name].iloc[self._whole[1]]
 
@@ -111,7 +117,8 @@ class Columns:
         if (method, name) not in self._kept:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
-                self._kept[method, name] = make()  # which type the values have depends on all rows
+                with rows_named(self.row_labels):
+                    self._kept[method, name] = make()  # which type the values have depends on all rows
             else:
                 whole, rows = self._whole
                 self._kept[method, name] = _take(getattr(whole, method)(name), rows)

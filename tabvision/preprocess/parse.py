@@ -65,11 +65,11 @@ def common_family(values: Iterable[object], name: str) -> Family | None:
         raise BadTypeError(f"column {name!r} must hold one kind of value, got {shown}", remedy)
     for kind, value in examples.items():
         if family_of(kind) is None:
-            raise unreadable(name, f"{kind.__name__} such as {_short(value)}")
+            raise unreadable_column(name, f"{kind.__name__} such as {_short(value)}")
     return families.pop() if families else None
 
 
-def unreadable(name: str, what: str) -> BadTypeError:
+def unreadable_column(name: str, what: str) -> BadTypeError:
     """Return the error of a column that no network reads."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
     return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")

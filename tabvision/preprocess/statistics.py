@@ -83,7 +83,7 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
     if not np.isfinite(total):
-        check_finite(values, name)
+        _check_finite(values, name)
         present = present[~np.isnan(present)]
     num_missing = len(values) - len(present)
     if not len(present):
@@ -122,7 +122,7 @@ def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, n
     return mean, std or 1.0
 
 
-def check_finite(values: NDArray[Any], name: str) -> None:
+def _check_finite(values: NDArray[Any], name: str) -> None:
     """Raise if there are infinities.
 
     Raises:
@@ -156,7 +156,7 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, na
         good = np.isfinite(out)
         if good.all():
             return
-        check_finite(values, name)
+        _check_finite(values, name)
         missing = np.isnan(values[rows])
         if (far := ~(good | missing)).any():
             problem = (

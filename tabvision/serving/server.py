@@ -56,7 +56,7 @@ def serve(
         name = path if isinstance(path, str | Path) else type(path).__name__
         print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
         with _quiet_signals():
-            make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
+            _make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
     finally:
         listening.close()
     print("Stopped.", flush=True)
@@ -71,7 +71,7 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
     return Predictor(path, device=device)
 
 
-def make_server(app: Starlette) -> uvicorn.Server:
+def _make_server(app: Starlette) -> uvicorn.Server:
     """Uvicorn with bounds on connections and on the time that stopping takes."""
     import uvicorn
 

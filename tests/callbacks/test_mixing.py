@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ from torch import Tensor, nn
 
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside
 from tabvision.callbacks import CutMix, ExactResume, MixUp
-from tabvision.callbacks.mixing import Mixing, generator_of
+from tabvision.callbacks.mixing import _generator_of, _Mixing
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tabvision.tuning import lr_find
-from tests.callbacks.looker import CLASSES, ROWS, Looker, looker, pictures, small_trainer
-from tests.callbacks.small import Saver, different
+from tests.made.modules import CLASSES, ROWS, Looker, Saver, different, looker, pictures
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 3
 
 
@@ -49,7 +48,7 @@ class WithTask(pl.LightningModule):
         self.task = task
 
 
-def fitted(make: MakeTrainer, callback: Mixing, loader: Any, module: Looker, **settings: Any) -> list[Any]:
+def fitted(make: MakeTrainer, callback: _Mixing, loader: Any, module: Looker, **settings: Any) -> list[Any]:
     make(callbacks=[callback], **settings).fit(module, loader)
     return module.seen
 
@@ -63,7 +62,7 @@ def test_mixup_is_the_formula_with_each_rows_own_share(quick_trainer: MakeTraine
     assert len(seen) == 2 * PER_EPOCH
     for place, batch in enumerate(seen):
         rows = batch["index"]
-        draw = generator_of(5, place // PER_EPOCH, place % PER_EPOCH, 0)
+        draw = _generator_of(5, place // PER_EPOCH, place % PER_EPOCH, 0)
         order = draw.permutation(8)
         drawn = draw.beta(0.4, 0.4, 8)
         shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
@@ -81,7 +80,7 @@ def test_cutmix_pastes_one_box_a_batch_and_shares_the_target_by_area(quick_train
     seen = fitted(quick_trainer, CutMix(seed=2), TensorLoader(data, batch_size=8), module)
 
     for step, batch in enumerate(seen):
-        draw = generator_of(2, 0, step, 0)
+        draw = _generator_of(2, 0, step, 0)
         order = torch.from_numpy(draw.permutation(8))
         top, bottom, left, right = box = box_of(draw.beta(1, 1), (draw.random(), draw.random()), (6, 8))
         images, codes = data["image"][batch["index"]], nn.functional.one_hot(data["target"][batch["index"]], CLASSES)
@@ -96,7 +95,7 @@ def test_shares_are_those_of_the_beta_distribution() -> None:
     batch = {"continuous": torch.eye(4_000)[:, :2], "target": torch.arange(4_000).float()}
     order = torch.arange(4_000)
 
-    shares = MixUp(0.4).mix_inputs(batch, ["continuous"], order, generator_of(0, 0, 0, 0))
+    shares = MixUp(0.4).mix_inputs(batch, ["continuous"], order, _generator_of(0, 0, 0, 0))
 
     drawn = torch.distributions.Beta(0.4, 0.4).sample((40_000,))
     parts = torch.tensor([0.1, 0.25, 0.5, 0.75])
@@ -110,7 +109,7 @@ def test_seed_epoch_batch_and_rank_each_change_what_is_drawn(place: int) -> None
     other = [0, 0, 0, 0]
     other[place] = 1
 
-    assert generator_of(0, 0, 0, 0).random() != generator_of(*other).random()
+    assert _generator_of(0, 0, 0, 0).random() != _generator_of(*other).random()
 
 
 TASKS: list[tuple[Task, Tensor, int]] = [
@@ -131,9 +130,9 @@ def test_the_blended_loss_is_what_the_two_rows_losses_add_up_to(
         batch["weight"] = weight.clone()
     module = WithTask(task)
 
-    MixUp(1.0).on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp(1.0).on_train_batch_start(quiet_trainer(), module, batch, 0)
 
-    draw = generator_of(0, 0, 0, 0)
+    draw = _generator_of(0, 0, 0, 0)
     order, drawn = draw.permutation(4), draw.beta(1, 1, 4)
     shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
     own = weight if weighted else torch.ones(4)
@@ -147,7 +146,7 @@ def test_numbers_to_predict_are_blended_as_they_are() -> None:
     batch = {"continuous": target.clone(), "target": target.clone()}
     module = WithTask(Regression(mean=(2.0,), spread=(1.0,)))
 
-    MixUp().on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), module, batch, 0)
 
     assert torch.equal(batch["target"], batch["continuous"])
     assert not torch.equal(batch["target"], target)
@@ -156,7 +155,7 @@ def test_numbers_to_predict_are_blended_as_they_are() -> None:
 def test_rows_without_weight_keep_their_shares() -> None:
     batch = {"continuous": torch.eye(2), "target": torch.eye(2), "weight": torch.zeros(2)}
 
-    MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     assert bool(batch["target"].isfinite().all())
     assert batch["weight"].tolist() == [0, 0]
@@ -172,7 +171,7 @@ class TableRun:
         data = TabularDataModule(frame, "y", split=RandomSplit(0.2), batch_size=12, verbose=False)
         module = TabularModule(data.schema, dropout=0.3, widths=[8, 4])
         callbacks: list[pl.Callback] = [MixUp(off_epochs=1), ExactResume()]
-        trainer = small_trainer(
+        trainer = quiet_trainer(
             callbacks=callbacks if save_to is None else [*callbacks, Saver(save_to)],
             enable_model_summary=False,
             max_epochs=EPOCHS,
@@ -182,23 +181,28 @@ class TableRun:
         self.state = module.state_dict()
 
 
-def test_a_fit_resumed_at_any_step_ends_bit_for_bit_as_the_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [[PER_EPOCH, PER_EPOCH + 1], pytest.param(range(1, EPOCHS * PER_EPOCH), marks=pytest.mark.slow)]
+)
+def test_a_fit_resumed_at_any_step_ends_bit_for_bit_as_the_uninterrupted_one(
+    steps: Iterable[int], tmp_path: Path
+) -> None:
     whole = TableRun(save_to=tmp_path)
 
-    for step in range(1, EPOCHS * PER_EPOCH):
+    for step in steps:
         assert not different(whole.state, TableRun(tmp_path / f"step={step}.ckpt").state)
 
 
 def test_another_seed_would_end_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TableRun(save_to=tmp_path)
-    monkeypatch.setattr("tabvision.callbacks.mixing.generator_of", lambda *_: np.random.default_rng(5))
+    monkeypatch.setattr("tabvision.callbacks.mixing._generator_of", lambda *_: np.random.default_rng(5))
 
     assert different(whole.state, TableRun(tmp_path / "step=2.ckpt").state)
 
 
 @pytest.mark.parametrize("make", [MixUp, CutMix])
 def test_pictures_resumed_in_the_middle_of_an_epoch_end_bit_for_bit(
-    make: Callable[..., Mixing], quick_trainer: MakeTrainer, tmp_path: Path
+    make: Callable[..., _Mixing], quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     def fit(ckpt_path: Path | None, *more: pl.Callback) -> dict[str, Tensor]:
         module = looker(Multiclass(CLASSES))
@@ -264,7 +268,7 @@ def test_what_the_loader_holds_is_left_alone(quick_trainer: MakeTrainer) -> None
 def test_several_labels_as_whole_numbers_become_shares() -> None:
     batch = {"image": torch.randn(2, 3, 4, 4), "target": torch.tensor([[1, 0], [0, 1]])}
 
-    CutMix().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    CutMix().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     assert batch["target"].is_floating_point()
 
@@ -274,7 +278,7 @@ def test_a_batch_of_one_row_is_blended_with_itself() -> None:
     batch = {"image": image.clone(), "target": torch.tensor([1])}
     module = WithTask(Multiclass(3))
 
-    MixUp().on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), module, batch, 0)
 
     torch.testing.assert_close(batch["image"], image)
     torch.testing.assert_close(batch["target"], torch.tensor([[0.0, 1, 0]]))

@@ -8,7 +8,7 @@ import pytest
 
 from tabvision.cli import main, recommend
 from tabvision.errors import BadTypeError, BadValueError
-from tests.ratings import made_ratings, made_titles
+from tests.made.ratings import made_ratings, made_titles
 
 CHECKPOINT = "runs/ratings/best.ckpt"
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    recommend.add_parser(parser.add_subparsers())
+    recommend.add_recommend(parser.add_subparsers())
     arguments = parser.parse_args(["recommend", *words])
     arguments.run(arguments)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from tabvision.callbacks.exact_resume import go_on_from_last_step
+from tabvision.callbacks.exact_resume import _go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
-from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
+from tests.made.trainers import MakeTrainer
 
 
 class Loops(pl.Callback):
@@ -217,7 +216,7 @@ def test_loops_count_what_has_begun_and_what_has_ended_as_a_resume_from_an_epoch
         for step in (STEPS - 1, STEPS)
     ]
 
-    assert [go_on_from_last_step(loop) for loop in loops] == [False, True]
+    assert [_go_on_from_last_step(loop) for loop in loops] == [False, True]
     assert "not self.restarting or self.val_loop._has_run" in inspect.getsource(_TrainingEpochLoop)
     assert "if self.val_loop.restarted_mid_evaluation:" in inspect.getsource(_TrainingEpochLoop.advance)
     assert {"_should_check_val_fx", "on_save_checkpoint"} <= vars(_TrainingEpochLoop).keys()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from tabvision.data import base
-from tabvision.data.base import Part, TensorDataModule
+from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
-from tests.contracts.cases import TARGETS, make_frame, tabular_data
+from tests.made.pairs import TARGETS, make_frame, tabular_data
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 DTYPES = {
     "continuous": torch.float32,
     "categorical": torch.int64,
@@ -157,7 +155,7 @@ class Bare(TensorDataModule):
 
     def __init__(self, rows: int) -> None:
         super().__init__(batch_size=4, seed=0)
-        self.parts = {"train": Part({"target": torch.arange(rows)}, torch.arange(rows))}
+        self.parts = {"train": DataPart({"target": torch.arange(rows)}, torch.arange(rows))}
 
 
 def test_a_trainer_of_one_process_gets_every_row(quick_trainer: MakeTrainer) -> None:

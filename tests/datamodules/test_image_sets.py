@@ -15,7 +15,7 @@ from datamodules.imagenette import ImagenetteDataModule
 from datamodules.pets import PetsDataModule
 from datamodules.planet import PlanetDataModule
 from tabvision.errors import BadValueError, MissingFileError
-from tests.data.pictures import encoded, pixels, write_folder
+from tests.made.images import encoded, pixels, write_folder
 
 QUIET: dict[str, Any] = {"verbose": False, "batch_size": 4, "size": 8}
 

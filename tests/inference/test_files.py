@@ -12,8 +12,8 @@ import fsspec  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
-from tabvision.inference.files import name_of, read_bytes, scheme_of
-from tests.inference.loopback import Page, serving
+from tabvision.inference.files import _scheme_of, name_of, read_bytes
+from tests.made.servers import Page, serving
 
 
 def test_a_path_bytes_and_an_address_give_the_same(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_a_store_without_its_package_is_told() -> None:
 
 
 def test_addresses_and_paths_are_told_apart() -> None:
-    assert scheme_of("HTTPS://example.org/a") == "https"
-    assert scheme_of("gs://bucket/a") == "gs"
-    assert scheme_of("file:///a") is None
-    assert scheme_of("c:/a") is None
+    assert _scheme_of("HTTPS://example.org/a") == "https"
+    assert _scheme_of("gs://bucket/a") == "gs"
+    assert _scheme_of("file:///a") is None
+    assert _scheme_of("c:/a") is None
     assert name_of(bytes(1_000)) == "the 1,000 bytes"

@@ -14,10 +14,10 @@ from typing_extensions import override
 from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
 from tabvision.preprocess.columns import read_column
-from tabvision.preprocess.convert import as_numbers, as_timestamps
-from tabvision.preprocess.datetimes import Parts, varying_parts
+from tabvision.preprocess.convert import to_numbers, to_timestamps
+from tabvision.preprocess.datetimes import DateParts, varying_parts
 from tabvision.preprocess.frame import free_name
-from tabvision.preprocess.statistics import check_finite, facts_of, number_writer
+from tabvision.preprocess.statistics import facts_of, number_writer
 from tabvision.schema import Categorical, Continuous, Label
 
 
@@ -97,7 +97,7 @@ class FillMissing(Step):
         new: dict[str, Any] = {}
         for name, fill in self.fills_.items():
             values = _numbers(frame, name)
-            check_finite(values, name)
+            assert not np.isinf(values).any()
             missing = np.isnan(values)
             new[name] = np.where(missing, fill, values) if missing.any() else values
             if name in self.indicators_:
@@ -203,11 +203,11 @@ def chain_of(prepared: Prepared) -> Chain:
     return Chain([dates, fill, categorify, standardize])
 
 
-def _parts(frame: pd.DataFrame, date: str) -> Parts:
-    return Parts(as_timestamps(read_column(frame[date], date), date))
+def _parts(frame: pd.DataFrame, date: str) -> DateParts:
+    return DateParts(to_timestamps(read_column(frame[date], date), date))
 
 
-def _rows(parts: Parts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
+def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
     """Return the part of each row: a numpy array, nullable where dates are missing."""
     if part == "elapsed":
         return parts.elapsed
@@ -219,4 +219,4 @@ def _rows(parts: Parts, part: Any) -> NDArray[Any] | pd.api.extensions.Extension
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return as_numbers(read_column(frame[name], name), name).values
+    return to_numbers(read_column(frame[name], name), name).values

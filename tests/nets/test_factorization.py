@@ -1,12 +1,9 @@
 """The dot product with biases: its formula, its unknown row, what it refuses."""
 
-from typing import Any
-
 import pytest
 import torch
 
-from tabvision.errors import BadTypeError, BadValueError
-from tabvision.nets.factorization import DotBias, FactorTable
+from tabvision.nets.factorization import DotBias, _FactorTable
 
 
 def filled(net: DotBias) -> DotBias:
@@ -27,7 +24,7 @@ def test_the_logit_is_the_dot_product_plus_both_biases_plus_the_offset() -> None
 
 
 def test_factors_and_biases_are_views_of_one_table() -> None:
-    table = FactorTable(4, 3)
+    table = _FactorTable(4, 3)
 
     assert table.factors.shape == (4, 3)
     assert table.biases.shape == (4,)
@@ -35,7 +32,7 @@ def test_factors_and_biases_are_views_of_one_table() -> None:
 
 
 def test_factors_begin_small_and_biases_at_nought() -> None:
-    table = FactorTable(2000, 50)
+    table = _FactorTable(2000, 50)
 
     assert table.factors[1:].std().item() == pytest.approx(0.01, rel=0.02)
     assert not table.biases.any()
@@ -66,18 +63,3 @@ def test_a_table_of_the_unknown_row_alone_has_no_mean_to_take() -> None:
 
 def test_no_rows_give_no_logits() -> None:
     assert DotBias([4, 5], factors=3)(torch.empty(0, 2, dtype=torch.long)).shape == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("cardinalities", "factors", "error", "message"),
-    [
-        ([4], 3, BadValueError, "must be two, of users and of items, got 1"),
-        ([4, 0], 3, BadValueError, "each of cardinalities must be at least 1, got 0"),
-        ([4, 2.0], 3, BadTypeError, "each of cardinalities must be a whole number, got 2.0"),
-        ([4, 5], 0, BadValueError, "factors must be at least 1, got 0"),
-        ([4, 5], True, BadTypeError, "factors must be a whole number, got True"),
-    ],
-)
-def test_wrong_sizes_are_refused(cardinalities: Any, factors: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        DotBias(cardinalities, factors=factors)

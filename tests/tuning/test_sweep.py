@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import TabularModule
 from tabvision.random_state import random_state
 from tabvision.tuning import lr_find
-from tests.callbacks.small import UserModule, different, make_loader, make_module, three_groups, weights
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import UserModule, different, make_loader, make_module, three_groups, weights
+from tests.made.trainers import MakeTrainer
 
 
 def make_tables() -> tuple[TabularModule, TabularDataModule]:
@@ -189,8 +187,8 @@ def test_a_loss_that_is_no_number_is_named(quick_trainer: MakeTrainer) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"start": 0.0}, "rates must rise from above zero, got start=0.0 and end=10.0"),
-        ({"start": 1.0, "end": 0.1}, "rates must rise from above zero, got start=1.0 and end=0.1"),
+        ({"start": 0.0}, "rates must increase from above zero, got start=0.0 and end=10.0"),
+        ({"start": 1.0, "end": 0.1}, "rates must increase from above zero, got start=1.0 and end=0.1"),
         ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
         ({"num_steps": True}, "num_steps must be a whole number, got True"),
         ({"num_steps": 50.0}, "num_steps must be a whole number, got 50.0"),
@@ -209,6 +207,7 @@ def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: M
     return accuracy(module, *test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [32, 64])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_three_epochs_at_the_suggested_rate_read_digits(

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple, cast, final
+from typing import NamedTuple, final
 
 import cv2
 import numpy as np
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.checks import check_whole
-from tabvision.data.images.decode import Picture, Pixels, UnreadableImageError
-from tabvision.data.images.stores import PictureStore
+from tabvision.data.images.decode import Pixels
+from tabvision.data.images.stores import PictureStore, draw_rows
 from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # rows per task of a thread: enough to draw random numbers at once, few enough to divide a batch
@@ -121,18 +121,7 @@ class BatchReader:
 
     def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
         """Open some rows and draw them into `out`."""
-        opened = self.store.open_all(rows)
-        positions = [position for position, each in enumerate(opened) if isinstance(each, Picture)]
-        pictures = [each for each in opened if isinstance(each, Picture)]
-        reasons = {position: each.reason for position, each in enumerate(opened) if not isinstance(each, Picture)}
-        if not pictures:
-            return _Chunk(positions, {}, reasons)
-        drawings, extras = self.view.prepare([picture.size for picture in pictures], rows[positions], epoch)
-        for position, picture, drawing in zip(positions, pictures, drawings, strict=True):
-            try:
-                drawing(picture, out[position])
-            except UnreadableImageError as error:
-                reasons[position] = error.reason
+        reasons, positions, extras = draw_rows(self.store, self.view, rows, out, epoch)
         return _Chunk(positions, extras, reasons)
 
 
@@ -195,8 +184,7 @@ def check_workers(num_workers: object, num_processes: int = 1) -> int:
     if num_workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // num_processes, MOST_WORKERS))
-    check_whole("num_workers", num_workers, 0, remedy="Pass a whole number such as 4, or None for one per core")
-    return cast("int", num_workers)
+    return check_whole("num_workers", num_workers, 0, remedy="Pass a whole number such as 4, or None for one per core")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast, get_args
 
-from tabvision.checks import check_choice, is_whole
+from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image, Resize, Schema
 
@@ -47,7 +47,7 @@ def checked_size(size: object) -> tuple[int, int]:
     """
     sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
     remedy = "Pass a side in pixels such as 224, or (height, width)"
-    if len(sides) != 2 or not all(map(is_whole, sides)):
+    if len(sides) != 2 or not all(map(is_integer, sides)):
         raise BadTypeError(f"size must be a whole number or two of them, got {size!r}", remedy)
     if min(sides) < 1:
         raise BadValueError(f"size must be positive, got {size!r}", remedy)

@@ -14,9 +14,16 @@ from typing_extensions import override
 from tabvision.augment.geometry import Matrices, to_output
 from tabvision.checks import check_fraction
 from tabvision.data.images.cache import PictureCache
-from tabvision.data.images.decode import ArrayPicture, Picture, PictureSource, UnreadableImageError, open_picture
+from tabvision.data.images.decode import (
+    ArrayPicture,
+    Picture,
+    PictureSource,
+    Pixels,
+    UnreadableImageError,
+    open_picture,
+)
 from tabvision.data.images.files import PictureTable
-from tabvision.data.images.views import Presize, Size, View
+from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
@@ -111,6 +118,36 @@ class FileStore(PictureStore):
             pixels = self.presize(open_picture(file))
             self.cache.put(row, stamp, pixels)
         return ArrayPicture(pixels)
+
+
+def draw_rows(
+    store: PictureStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int
+) -> tuple[dict[int, str], list[int], Extras]:
+    """Draw some rows as a view shows them.
+
+    Args:
+        store: The images.
+        view: How they are drawn.
+        rows: (B,) row numbers.
+        out: (B, H, W, 3) uint8, to be filled.
+        epoch: From 0.
+
+    Returns:
+        Why there is no image, by position in `rows`; the positions that were opened; what these need on their device.
+    """
+    opened = store.open_all(rows)
+    reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
+    places = [place for place, each in enumerate(opened) if isinstance(each, Picture)]
+    if not places:
+        return reasons, places, {}
+    images = [each for each in opened if isinstance(each, Picture)]
+    drawings, extras = view.prepare([image.size for image in images], rows[places], epoch)
+    for place, image, drawing in zip(places, images, drawings, strict=True):
+        try:
+            drawing(image, out[place])
+        except UnreadableImageError as error:
+            reasons[place] = error.reason
+    return reasons, places, extras
 
 
 @final

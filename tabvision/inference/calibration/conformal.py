@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.checks import check_fraction
+from tabvision.errors import BadValueError, count, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @speaking("calibrate")
 def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float = 0.9) -> tuple[float, ...]:
-    """Half the width of an interval around each prediction that holds the truth of at least that share of new rows.
+    """Return half the width of an interval around each prediction that holds the truth of at least that share of new rows.
 
     The promise is on average over draws of these rows and of new ones like them; they must not have been trained on.
     Several targets: each interval on its own.
@@ -51,9 +52,5 @@ def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float
 
 @speaking("calibrate")
 def check_coverage(coverage: object) -> None:
-    """Refuses what is no share between 0 and 1."""
-    remedy = "Pass a share such as 0.9"
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float):
-        raise BadTypeError(f"coverage must be a number in (0, 1), got {coverage!r}", remedy)
-    if not 0 < coverage < 1:
-        raise BadValueError(f"coverage must lie in (0, 1), got {coverage!r}", remedy)
+    """Raise if the coverage is no fraction between 0 and 1."""
+    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")

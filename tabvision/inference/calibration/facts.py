@@ -48,7 +48,7 @@ class Calibration:
     @classmethod
     @speaking("Calibration")
     def from_dict(cls, data: object, task: Task) -> Calibration:
-        """What `to_dict` wrote, checked against the task.
+        """Return what `to_dict` wrote, checked against the task.
 
         Raises:
             BadValueError: Facts that are missing, unknown, out of range, or too many or few for the task.
@@ -61,7 +61,7 @@ class Calibration:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
+        """Return the corrections as plain JSON data."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -69,7 +69,7 @@ class Calibration:
         return bool(self.temperatures or self.thresholds or self.half_widths)
 
     def scale(self, logits: Logits) -> Logits:
-        """Logits divided by the temperature; tensors and arrays alike."""
+        """Return logits divided by the temperature; tensors and arrays alike."""
         if not self.temperatures:
             return logits
         values, divisor = cast("Any", logits), cast("Any", self.temperatures)
@@ -77,7 +77,7 @@ class Calibration:
         return cast("Logits", values / (values.new_tensor(divisor) if is_tensor else np.array(divisor)))
 
     def decode(self, task: Task, predictions: NDArray[Any]) -> NDArray[Any]:
-        """What the predictions say, as `task.decode` has it, by the thresholds where there are some."""
+        """Return what the predictions say, as `task.decode` has it, by the thresholds where there are some."""
         if not self.thresholds:
             return task.decode(predictions)
         # as float64: numpy would round a plain float to the predictions' float32, onto the next row's probability
@@ -87,7 +87,7 @@ class Calibration:
         return flags if of_each_label else flags[:, 0].astype(np.int64)
 
     def intervals(self, names: Sequence[str], predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The ends of each interval as named columns; none where there are no intervals.
+        """Return the ends of each interval as named columns; none where there are no intervals.
 
         Args:
             names: What each column's name ends in, one a predicted number.

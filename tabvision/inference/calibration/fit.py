@@ -62,7 +62,7 @@ class Wanted:
 
 @speaking("calibrate")
 def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], wanted: Wanted) -> Calibrated:
-    """The calibration of logits against the truth.
+    """Calibrate logits against the truth.
 
     Shape:
         - logits: (N, num_outputs) float
@@ -89,7 +89,7 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
 
 @speaking("calibrate")
 def check_wanted(task: Task, wanted: Wanted) -> None:
-    """Refuses settings out of range, or that the task has no use for."""
+    """Raise if a setting is out of range, or the task has no use for it."""
     check_coverage(wanted.coverage)
     if not task.calibrated_by:
         raise BadValueError(task.uncalibrated, "Ask the checkpoint as it is")
@@ -104,13 +104,13 @@ def check_wanted(task: Task, wanted: Wanted) -> None:
 
 
 def activated(task: Task, logits: NDArray[Any], calibration: Calibration) -> NDArray[Any]:
-    """Predictions from logits, by the calibration's temperature."""
+    """Return predictions from logits, by the calibration's temperature."""
     predictions: NDArray[Any] = task.activate(calibration.scale(torch.from_numpy(logits))).numpy()
     return predictions
 
 
 def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None:
-    """Writes the checkpoint again with the calibration in it."""
+    """Write the checkpoint again with the calibration in it."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
     with written_whole(out) as partial:
@@ -131,7 +131,7 @@ def _measures(
     fitted: Calibration,
     wanted: Wanted,
 ) -> dict[str, float]:
-    """What the calibration is to improve, with the corrections applied."""
+    """Return what the calibration is to improve, with the corrections applied."""
     if fitted.half_widths:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
         return {"coverage": float(inside.mean())}
@@ -145,7 +145,7 @@ def _measures(
 
 
 def _score(decoded: NDArray[Any], target: NDArray[Any], metric: str) -> float:
-    """The metric, averaged over labels."""
+    """Return the metric, averaged over labels."""
     said, truth = decoded.reshape(len(target), -1).astype(bool), target.reshape(len(target), -1).astype(bool)
     counts = [(said & truth), (said & ~truth), (~said & truth), (~said & ~truth)]
     return float(METRICS[metric](*(kind.sum(axis=0).astype(np.float64) for kind in counts)).mean())

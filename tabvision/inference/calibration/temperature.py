@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sure as they are right. No torch."""
+"""Calibrate predicted probabilities (temperature scaling). No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEPS = 200
 
 
 def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: bool = False) -> tuple[float, ...]:
-    """The temperature with the least cross-entropy on these rows; logits are divided by it.
+    """Return the temperature with the least cross-entropy on these rows; logits are divided by it.
 
     Args:
         logits: Of one class among several, or each of a yes of its own.
@@ -47,7 +47,7 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
 
 
 def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], num_bins: int = NUM_BINS) -> float:
-    """The average gap between how sure and how right answers are, over bins of equally sure answers.
+    """Return the average gap between how sure and how right answers are, over bins of equally sure answers.
 
     Several classes: the probability of the class that is answered, and how often it is right. Yes or no, and labels: the
     probability of "yes", and how often it is so.
@@ -77,7 +77,7 @@ def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], 
 
 
 def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
-    """The mean negative logarithm of the probability that the truth was given.
+    """Return the mean negative logarithm of the probability that the truth was given.
 
     Example:
         >>> bool(cross_entropy(np.array([[0.5, 0.5]]), np.array([1])) == np.log(2))
@@ -115,7 +115,7 @@ def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
 
 
 def _slope(values: NDArray[np.float64], inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean cross-entropy by the inverse temperature."""
+    """Return the first and second derivative of the mean cross-entropy by the inverse temperature."""
     scaled = inverse * values
     chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)

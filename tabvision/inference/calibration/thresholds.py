@@ -42,7 +42,7 @@ METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
 
 @speaking("calibrate")
 def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: str = "f1") -> tuple[float, float]:
-    """The threshold with the best score on these rows, and the score. "Yes" is answered above it.
+    """Return the threshold with the best score on these rows, and the score. "Yes" is answered above it.
 
     It lies halfway between two probabilities that occur; of equally good ones the one nearest to 0.5 is taken.
 
@@ -93,6 +93,6 @@ def score_thresholds(
 
 @speaking("calibrate")
 def check_metric(metric: object) -> None:
-    """Refuses a name that is none of the metrics."""
+    """Raise if the name is none of the metrics."""
     if metric not in METRICS:
         raise UnknownNameError("metric", metric, METRICS)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,9 +21,10 @@ from tabvision.inference import OnnxPredictor, Predictor, gather
 from tabvision.inference.exporting import export
 from tabvision.modules import VisionModule
 from tabvision.tasks import Points
-from tabvision.tasks.points import moved_points
-from tests.data.pictures import encoded
-from tests.data.spots import COLUMNS, SIZES, blob, make, spotted
+from tabvision.tasks.points import _move_points
+from tests.made.images import encoded
+from tests.made.points import COLUMNS, SIZES, blob, make, spotted
+from tests.made.trainers import quiet_trainer
 
 GEOMETRY = Augmentation(flip_vertical=0.5, transpose=0.5, rotate=30, shear=10, lighting_share=0, affine_share=1)
 
@@ -38,7 +38,7 @@ def found_spots(images: torch.Tensor) -> NDArray[np.float64]:
     mass = np.maximum(values.sum(axis=(2, 3)), 1e-9)  # a spot may be out of view
     pixels = np.stack([(values * across).sum(axis=(2, 3)) / mass, (values * down).sum(axis=(2, 3)) / mass], axis=2)
     frame = np.linalg.inv(to_output((values.shape[2], values.shape[3])))
-    return moved_points(pixels.reshape(len(values), -1), np.repeat(frame[None], len(values), axis=0))
+    return _move_points(pixels.reshape(len(values), -1), np.repeat(frame[None], len(values), axis=0))
 
 
 def batches(data: ImageDataModule, part: Any = "train") -> list[Any]:
@@ -95,7 +95,7 @@ def test_a_view_leads_back_to_the_users_pixels(tmp_path: Path) -> None:
     data = make(frame, split=None, augment=GEOMETRY, resize="squish")
 
     for batch in batches(data):
-        back = moved_points(batch["target"].double(), batch["view"].double()).numpy()
+        back = _move_points(batch["target"].double(), batch["view"].double()).numpy()
         wanted = frame[COLUMNS].to_numpy()[batch["index"].numpy()]
         there = np.isfinite(back)
         np.testing.assert_allclose(back[there], wanted[there], atol=1e-2)
@@ -158,19 +158,8 @@ class Trained:
         self.frame = spotted(folder / "photos", 48)
         self.frame.loc[3, COLUMNS[:2]] = np.nan
         self.data = make(self.frame, split=0.25, batch_size=12, augment={"preset": "none", "flip": 0.5}, size=48)
-        self.module = VisionModule(
-            self.data.schema, body="test_resnet", weights=None, head="linear", dropout=0.0, lr=1e-2
-        )
-        self.trainer = pl.Trainer(
-            max_epochs=12,
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            default_root_dir=folder,
-        )
+        self.module = VisionModule(self.data.schema, body="test_resnet", weights=None, head="linear", lr=1e-2)
+        self.trainer = quiet_trainer(max_epochs=12, default_root_dir=folder)
         self.trainer.fit(self.module, self.data)
         self.path = folder / "points.ckpt"
         self.trainer.save_checkpoint(self.path)
@@ -246,16 +235,8 @@ def test_a_schema_used_again_reads_other_pictures(trained: Trained, tmp_path: Pa
 def test_a_size_that_grows_moves_the_points_along(tmp_path: Path) -> None:
     data = make(spotted(tmp_path), split=0.5, size=64, augment="none")
     module = VisionModule(data.schema, body="test_resnet", weights=None, head="linear")
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[ProgressiveResize({0: 32, 1: 64}), FineTune(1)],
+    trainer = quiet_trainer(
+        max_epochs=2, default_root_dir=tmp_path, callbacks=[ProgressiveResize({0: 32, 1: 64}), FineTune(1)]
     )
 
     trainer.fit(module, data)

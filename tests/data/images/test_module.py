@@ -15,8 +15,7 @@ from tabvision.errors import (
     BadValueError,
 )
 from tabvision.schema import Schema
-from tests.data.photos import frame_of, make
-from tests.data.pictures import write_folder
+from tests.made.images import frame_of, make, write_folder
 
 
 @pytest.fixture

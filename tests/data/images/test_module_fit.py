@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ from tabvision.callbacks import ExactResume
 from tabvision.errors import (
     BadValueError,
 )
-from tests.data.photos import make
-from tests.data.pictures import write_folder
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.images import make, write_folder
+from tests.made.trainers import MakeTrainer
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tabvision.data.images.reader import BatchReader, Read, check_workers, singl
 from tabvision.data.images.stores import Opened, PictureStore, SourceStore
 from tabvision.data.images.views import EvaluationView
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 VIEW = EvaluationView((16, 16), "crop")
 SOURCES: list[Any] = [encoded(pixels(seed=seed)) for seed in range(50)]
@@ -30,13 +31,13 @@ def read(num_workers: int, sources: list[Any], batch_size: int = 20) -> list[Rea
     )
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 7])
-@pytest.mark.parametrize("batch_size", [1, 20, 64])
-def test_any_number_of_threads_reads_the_same(num_workers: int, batch_size: int) -> None:
-    expected, found = read(0, SOURCES, batch_size), read(num_workers, SOURCES, batch_size)
+def test_any_number_of_threads_reads_the_same(subtests: pytest.Subtests) -> None:
+    for num_workers, batch_size in itertools.product([1, 2, 7], [1, 20, 64]):
+        with subtests.test(num_workers=num_workers, batch_size=batch_size):
+            expected, found = read(0, SOURCES, batch_size), read(num_workers, SOURCES, batch_size)
 
-    assert [batch.rows.tolist() for batch in found] == [batch.rows.tolist() for batch in expected]
-    assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
+            assert [batch.rows.tolist() for batch in found] == [batch.rows.tolist() for batch in expected]
+            assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
 
 
 def test_batches_are_uint8_in_channels_last_memory() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from tabvision.data.images.decode import Picture, UnreadableImageError
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import Presize
-from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tabvision.errors import BadValueError
+from tests.made.images import encoded, pixels
 
 PRESIZE = Presize((10, 10), "crop", 1.1)
 
@@ -41,18 +40,6 @@ def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
     for cache in (None, _FolderCache(tmp_path / "cache", "k", 2, 9999)):
         (found,) = FileStore(table, BadFiles(0), PRESIZE, cache).open_all(np.array([0]))
         assert isinstance(found, UnreadableImageError)
-
-
-@pytest.mark.parametrize(
-    ("share", "error", "sentence"),
-    [
-        (1.5, BadValueError, r"bad_share must lie in \[0, 1\], got 1.5"),
-        ("x", BadTypeError, "bad_share must be a number"),
-    ],
-)
-def test_a_wrong_share_is_a_sentence(share: Any, error: Any, sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
-        BadFiles(share)
 
 
 def test_up_to_the_share_damaged_files_are_borne() -> None:

@@ -1,0 +1,110 @@
+"""What two gloo processes do with tables, each writing down what it saw.
+
+`test_two_processes.py` reads the records and holds them to what one process does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import distributed
+from typing_extensions import override
+
+from tabvision.callbacks import OneCycle
+from tabvision.data import IndexSplit, base
+from tabvision.inference import gather
+from tabvision.modules import SupervisedModule, TabularModule
+from tests.made.pairs import ALL_TARGETS, TARGETS, Pair, make_frame
+from tests.made.trainers import quiet_trainer
+
+
+class Scenario(NamedTuple):
+    """Rows in all, rows that validate (None: no such part), the kind of target, and settings."""
+
+    rows: int
+    validation: int | None
+    target: str
+    data: dict[str, Any] = {}  # noqa: RUF012 - read, never written
+    module: dict[str, Any] = {}  # noqa: RUF012
+
+    def build(self, **overrides: Any) -> tuple[SupervisedModule, Any]:
+        """The module and its data, the same in every process."""
+        pair = Pair(TabularModule, self.target)
+        frame = make_frame(self.rows).assign(weight=[row % 4 + 0.5 for row in range(self.rows)])
+        # rows of every class are in both parts, since the draws of a frame come in no order
+        split = None if self.validation is None else IndexSplit(range(0, 5 * self.validation, 5))
+        frame["weight"] = frame["weight"].where(frame.index != 3, 0.0)
+        settings = {"split": split, "batch_size": 8, "ignore": self.ignored} | self.data | overrides
+        data = pair.data(frame, **settings)
+        return pair.module(data.schema, **self.module), data
+
+    @property
+    def ignored(self) -> list[str]:
+        """Columns that are no features of this target."""
+        target = TARGETS[self.target].target
+        columns = [target] if isinstance(target, str) else target
+        spared = {self.data.get("weight"), *columns}
+        return [name for name in (*ALL_TARGETS, "weight") if name not in spared]
+
+
+WITHOUT_NORMS = {"batch_norm": False, "continuous_norm": False, "optimizer": "sgd", "momentum": 0.0, "lr": 0.1}
+SCENARIOS = {
+    "even": Scenario(100, 20, "binary"),
+    "uneven": Scenario(101, 19, "binary"),
+    "uneven, three classes": Scenario(101, 19, "multiclass"),
+    "uneven, labels": Scenario(101, 19, "multilabel_text"),
+    "uneven, numbers": Scenario(101, 19, "regression_several"),
+    "weights": Scenario(101, 19, "binary", data={"weight": "weight"}),
+    "fewer validation rows than processes": Scenario(41, 1, "binary"),
+    "fewer validation rows, numbers": Scenario(41, 1, "regression"),
+    "no validation rows": Scenario(61, None, "binary"),
+    "no norms": Scenario(100, 20, "regression", module=WITHOUT_NORMS),
+}
+
+
+class RowsSeen(pl.Callback):
+    """The row numbers that this process trained on, epoch by epoch and batch by batch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[list[list[int]]] = []
+
+    @override
+    def on_train_epoch_start(self, *args: Any) -> None:
+        self.epochs.append([])
+
+    @override
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.epochs[-1].append(batch["index"].tolist())
+
+
+def make_trainer(folder: Path, **settings: Any) -> pl.Trainer:
+    """Two epochs."""
+    return quiet_trainer(**({"default_root_dir": folder, "max_epochs": 2} | settings))
+
+
+def record(scenario: Scenario, folder: Path) -> dict[str, Any]:
+    """What this process saw of a run of two."""
+    module, data = scenario.build()
+    seen = RowsSeen()
+    trainer = make_trainer(folder, devices=2, strategy="ddp", callbacks=[seen, OneCycle()])
+    trainer.fit(module, data)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "train/loss_step"}
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    rest: dict[str, Any] = {}
+    if scenario.validation is not None:
+        (rest["validated"],) = trainer.validate(module, data, verbose=False)
+        outputs: Any = trainer.predict(module, data)
+        rest["own_rows"] = [row for batch in outputs for row in batch["index"].tolist()]
+        rest["gathered"] = gather(outputs)
+    return {"steps": trainer.global_step, "seen": seen.epochs, "logged": logged, "state": state, **rest}
+
+
+def main(folder: Path) -> None:
+    """Runs every scenario and writes down what this process saw."""
+    torch.set_num_threads(1)
+    base.CPU_EVAL_BATCH_SIZE = 8  # several steps of validation, the last an uneven one
+    records = {name: record(scenario, folder) for name, scenario in SCENARIOS.items()}
+    torch.save(records, folder / f"rank{distributed.get_rank()}.pt")
