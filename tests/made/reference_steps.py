@@ -13,11 +13,10 @@ from typing_extensions import override
 
 from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
-from tabvision.preprocess.columns import read_column
-from tabvision.preprocess.convert import as_numbers, as_timestamps
-from tabvision.preprocess.datetimes import Parts, varying_parts
-from tabvision.preprocess.frame import free_name
-from tabvision.preprocess.statistics import check_finite, facts_of, number_writer
+from tabvision.preprocess.datetimes import DateParts
+from tabvision.preprocess.fit import _free_name
+from tabvision.preprocess.frame import read_column
+from tabvision.preprocess.statistics import _check_finite, facts_of, number_writer
 from tabvision.schema import Categorical, Continuous, Label
 
 
@@ -51,8 +50,8 @@ class Dates(Step):
         taken, self.names_ = set(frame.columns), {}
         for date in self.columns:
             parts = _parts(frame, date)
-            wanted = [*varying_parts(parts), *(["missing"] if parts.missing.any() else [])]
-            self.names_[date] = {part: free_name(f"{date}_{part}", taken) for part in wanted}
+            wanted = [*parts.varying, *(["missing"] if parts.missing.any() else [])]
+            self.names_[date] = {part: _free_name(f"{date}_{part}", taken) for part in wanted}
             taken |= set(self.names_[date].values())
         return self
 
@@ -88,7 +87,7 @@ class FillMissing(Step):
             facts = facts_of(_numbers(frame, name), name)
             self.fills_[name] = facts.fill
             if facts.num_missing and name in self.indicators:
-                self.indicators_[name] = free_name(f"{name}_missing", taken)
+                self.indicators_[name] = _free_name(f"{name}_missing", taken)
                 taken.add(self.indicators_[name])
         return self
 
@@ -97,7 +96,7 @@ class FillMissing(Step):
         new: dict[str, Any] = {}
         for name, fill in self.fills_.items():
             values = _numbers(frame, name)
-            check_finite(values, name)
+            _check_finite(values, name)
             missing = np.isnan(values)
             new[name] = np.where(missing, fill, values) if missing.any() else values
             if name in self.indicators_:
@@ -148,8 +147,8 @@ class Standardize(Step):
         new: dict[str, Any] = {}
         for name, mean in self.means_.items():
             new[name] = np.empty(len(frame), dtype=np.float32)
-            writer = number_writer(_numbers(frame, name), np.nan, mean, self.stds_[name], name)
-            writer(slice(0, len(frame)), new[name])
+            number = Continuous(name=name, source=name, mean=mean, std=self.stds_[name], fill=np.nan)
+            number_writer(_numbers(frame, name), number)(slice(0, len(frame)), new[name])
         return frame.assign(**new)
 
 
@@ -203,11 +202,11 @@ def chain_of(prepared: Prepared) -> Chain:
     return Chain([dates, fill, categorify, standardize])
 
 
-def _parts(frame: pd.DataFrame, date: str) -> Parts:
-    return Parts(as_timestamps(read_column(frame[date], date), date))
+def _parts(frame: pd.DataFrame, date: str) -> DateParts:
+    return DateParts(read_column(frame[date], date).as_timestamps(date))
 
 
-def _rows(parts: Parts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
+def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
     """Return the part of each row: a numpy array, nullable where dates are missing."""
     if part == "elapsed":
         return parts.elapsed
@@ -219,4 +218,4 @@ def _rows(parts: Parts, part: Any) -> NDArray[Any] | pd.api.extensions.Extension
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return as_numbers(read_column(frame[name], name), name).values
+    return read_column(frame[name], name).as_numbers(name).values
