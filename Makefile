@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# A process for each core, with one thread: tensors of tests are tiny. Tests of one file share what their fixtures made.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
 CODE := $(wildcard tabvision tests datamodules benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check browser surface clean
+.PHONY: help demo test test-slow lint format check browser surface clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
 # The build backend comes first, pinned like the rest, so that the editable install fetches nothing unpinned.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -25,8 +27,12 @@ demo: $(VENV)/.installed  ## train on real tables, photos and ratings, then show
 	$(BIN)/tabvision demo vision
 	$(BIN)/tabvision demo collab
 
-test: $(VENV)/.installed  ## tests and doctests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed  ## tests and doctests, but those marked slow
+	$(PYTEST) -m 'not slow'
+	@echo 'Slow tests were left out: make test-slow runs just those.'
+
+test-slow: $(VENV)/.installed  ## just the tests marked slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed  ## formatting, ruff, mypy --strict
 	$(BIN)/ruff format --check .
@@ -37,13 +43,14 @@ format: $(VENV)/.installed  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: browser lint test  ## what CI runs
+check: browser lint test test-slow  ## what CI runs
 
-# Without it the tests of the server's page are skipped, and say so. Only root on Debian can install it, as in CI.
+# Without it the tests of the server's page are skipped, and say so; where CI is set, they fail. Only root on Debian can
+# install it, as in CI.
 browser:  ## Chromium from Debian's packages, if it is missing and can be installed
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& { timeout 60 apt-get update -qq; DEBIAN_FRONTEND=noninteractive timeout 180 apt-get install -qq --no-install-recommends chromium; } >/dev/null 2>&1; } \
-		|| echo "No Chromium: the tests of the server's page will be skipped."
+		|| echo "No Chromium: the tests of the server's page will be skipped, or fail where CI is set."
 
 surface: $(VENV)/.installed  ## accept a change of public names or options
 	$(BIN)/python tests/test_surface.py --write

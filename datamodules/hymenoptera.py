@@ -1,4 +1,4 @@
-"""Ants and bees: 245 photos to learn from, the transfer-learning example of PyTorch's tutorials."""
+"""Ants and bees: 245 training photos, the transfer-learning example of PyTorch's tutorials."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tabvision.schema import Schema
 
 @final
 class HymenopteraDataModule(ImageDataModule):
-    """Photos of ants and of bees, 245 to train on and 153 to validate.
+    """Photos of ants and bees, 245 for training and 153 for validation.
 
     Source: PyTorch's tutorial "Transfer Learning for Computer Vision", hymenoptera_data.zip
 
-    License: none stated; photos of ImageNet, whose owners keep their rights
+    License: none stated; photos of ImageNet, whose owners retain the copyright
 
     Limits: one standard error of the accuracy on 153 photos is 2.6 points: compare means over seeds. The photos are among
-    those that ImageNet's weights were learned on or like them.
+    those that ImageNet's weights were trained on, or similar.
 
     Args:
-        folder: Holds train/ants, train/bees, val/ants and val/bees.
+        folder: The folder of train/ants, train/bees, val/ants and val/bees.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
-        batch_size: Pictures in one training step.
-        seed: Decides order and augmentation.
+        batch_size: Images in one training step.
+        seed: Determines order and augmentation.
         cache: As for ImageDataModule.
-        schema: Facts to use in place of fitting new ones.
-        verbose: Whether to print what was found.
+        schema: Facts to use instead of fitting new ones.
+        verbose: Whether to print a summary of the data.
 
     Raises:
-        MissingFileError: The folder is not there.
+        MissingFileError: The folder does not exist.
     """
 
     def __init__(

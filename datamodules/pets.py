@@ -1,4 +1,4 @@
-"""Pets: which of 37 breeds of cats and dogs is it? Labels stand in the file names."""
+"""Pets: classify 37 breeds of cats and dogs, with labels in the file names."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ PATTERN = r"^(.+)_\d+\.\w+$"  # great_pyrenees_173.jpg
 class PetsDataModule(ImageDataModule):
     """Photos of pets, named for their breed and a number, such as `great_pyrenees_173.jpg`.
 
-    Oxford-IIIT Pets: 7,349 photos of 12 breeds of cats and 25 of dogs, about 200 each. Any folder named in that way will do.
+    Oxford-IIIT Pets: 7,349 photos of 12 breeds of cats and 25 of dogs, about 200 each. Any folder with such file names works.
 
     Source: Omkar Parkhi and others 2012, https://www.robots.ox.ac.uk/~vgg/data/pets/
 
-    License: CC BY-SA 4.0; the photos' own rights stay with who took them
+    License: CC BY-SA 4.0; the copyright of the photos remains with the photographers
 
-    Limits: photos from the web, many by their owners; a breed that is not among them gets one of the 37 names.
+    Limits: photos from the web, many by the pets' owners; any other breed gets one of the 37 names.
 
     Args:
-        folder: Holds the pictures, or a folder `images` that does.
+        folder: The folder of images, or one with a folder `images`.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
-        batch_size: Pictures in one training step.
+        batch_size: Images in one training step.
         split: As for ImageDataModule.
-        seed: Decides split, order and augmentation.
+        seed: Determines split, order and augmentation.
         cache: As for ImageDataModule.
-        schema: Facts to use in place of fitting new ones.
-        verbose: Whether to print what was found.
+        schema: Facts to use instead of fitting new ones.
+        verbose: Whether to print a summary of the data.
     """
 
     def __init__(

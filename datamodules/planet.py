@@ -1,4 +1,4 @@
-"""Planet: what does a satellite see of the Amazon? Several labels a picture, from a table."""
+"""Planet: classify satellite images of the Amazon, with several labels per image, from a table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, final
 
 from tabvision.augment.settings import Augmentation
 from tabvision.data import ImageDataModule, Split
-from tabvision.errors import MissingFileError
+from tabvision.errors import MissingFileError, speaking
 from tabvision.schema import Schema
 
 TABLES = ("labels.csv", "train_v2.csv", "train_classes.csv")  # fastai's sample, Kaggle's two names
 FOLDERS = ("train", "train-jpg")
-# From above there is no up: all eight ways to lay a chip down, no perspective, little light and zoom.
+# Images from above have no upright orientation: all eight orientations, no perspective, little lighting and zoom.
 # Source: fast.ai 2019, lesson 3: flip_vert=True, max_lighting=0.1, max_zoom=1.05, max_warp=0
 FROM_ABOVE = Augmentation(flip_vertical=0.5, transpose=0.5, warp=0, zoom=1.05, brightness=0.1, contrast=0.1)
 
@@ -22,30 +22,31 @@ FROM_ABOVE = Augmentation(flip_vertical=0.5, transpose=0.5, warp=0, zoom=1.05, b
 class PlanetDataModule(ImageDataModule):
     """Weather, land cover and land use on satellite chips of 256 x 256 pixels, 17 labels.
 
-    A CSV file with the columns `image_name` and `tags` (labels parted by spaces), and a folder with the pictures.
+    A CSV file with the columns `image_name` and `tags` (labels separated by spaces), and a folder of images.
 
     Source: Planet 2017, https://www.kaggle.com/c/planet-understanding-the-amazon-from-space
 
-    License: CC BY-NC-SA 4.0 for the pictures, by the rules of that competition
+    License: CC BY-NC-SA 4.0 for the images, by the rules of that competition
 
-    Limits: one forest; labels by a crowd, of several of which there are a hundred chips at most. The chips are CMYK JPEG
+    Limits: one forest; crowd-sourced labels, several of which occur on a hundred chips at most. The chips are CMYK JPEG
     files made from other channels than a camera's.
 
     Args:
-        folder: Holds `labels.csv` (or `train_v2.csv`) and a folder `train` (or `train-jpg`).
+        folder: The folder of `labels.csv` (or `train_v2.csv`) and of a folder `train` (or `train-jpg`).
         size: Side of the network's input in pixels.
-        augment: As for ImageDataModule; by default made for pictures from above.
-        batch_size: Pictures in one training step.
+        augment: As for ImageDataModule; the default suits images from above.
+        batch_size: Images in one training step.
         split: As for ImageDataModule.
-        seed: Decides split, order and augmentation.
+        seed: Determines split, order and augmentation.
         cache: As for ImageDataModule.
-        schema: Facts to use in place of fitting new ones.
-        verbose: Whether to print what was found.
+        schema: Facts to use instead of fitting new ones.
+        verbose: Whether to print a summary of the data.
 
     Raises:
-        MissingFileError: The table or the folder is not there.
+        MissingFileError: The table or the folder does not exist.
     """
 
+    @speaking()
     def __init__(
         self,
         folder: str | Path,
@@ -78,12 +79,10 @@ class PlanetDataModule(ImageDataModule):
 
 
 def _first(folder: str | Path, names: tuple[str, ...]) -> Path:
-    """The first of these that the folder holds."""
+    """Return the first of these files that the folder holds."""
     paths = [Path(folder).expanduser() / name for name in names]
     found = next((path for path in paths if path.exists()), None)
     if found is None:
         problem = f"{str(folder)!r} holds none of {', '.join(names)}"
-        raise MissingFileError(
-            "PlanetDataModule", problem, "Pass the folder of the competition's files, or of the sample"
-        )
+        raise MissingFileError(problem, "Pass the folder of the competition's files, or of the sample")
     return found

@@ -1,4 +1,4 @@
-"""The split that the figures of `benchmarks/` and `models/` are taken on."""
+"""The split that the figures in `benchmarks/` and `models/` are measured on."""
 
 from __future__ import annotations
 
@@ -6,43 +6,42 @@ from typing import Literal
 
 import numpy as np
 
+from tabvision.checks import check_choice
 from tabvision.data import IndexSplit, Split
-from tabvision.errors import UnknownNameError
 
-SPLIT_SEED = 42  # never changes, so that figures taken at different times are on the same rows
+SPLIT_SEED = 42  # never changes, so that all figures are measured on the same rows
 BenchmarkSplit = float | Split | Literal["benchmark"] | None
 """As `split` of TabularDataModule, or "benchmark" for the fixed rows of `benchmark_split`."""
 
 
-def benchmark_split(num_rows: int, share: float = 0.2) -> IndexSplit:
-    """One random split that never changes, whatever the training seed: the end of a permutation validates.
+def benchmark_split(num_rows: int, fraction: float = 0.2) -> IndexSplit:
+    """Return a fixed random split, whatever the training seed: the end of a permutation is for validation.
 
     Args:
-        num_rows: Rows to divide.
-        share: Of the rows that validate, in (0, 1).
+        num_rows: Number of rows to divide.
+        fraction: Fraction of the rows for validation, in (0, 1).
 
-    Source: `numpy.random.RandomState(42).permutation(n)`, the first 80 % train, the rest validates.
+    Source: `numpy.random.RandomState(42).permutation(n)`, the first 80 % for training, the rest for validation.
 
     Example:
         >>> list(benchmark_split(10).validation)
         [3, 6]
     """
     order = np.random.RandomState(SPLIT_SEED).permutation(num_rows)
-    return IndexSplit(np.sort(order[int((1 - share) * num_rows) :]).tolist())
+    return IndexSplit(np.sort(order[int((1 - fraction) * num_rows) :]).tolist())
 
 
-def chosen_split(who: str, split: BenchmarkSplit, num_rows: int) -> float | Split | None:
-    """What TabularDataModule is told for a plug-in's `split`.
+def chosen_split(split: BenchmarkSplit, num_rows: int) -> float | Split | None:
+    """Return the `split` of TabularDataModule for a plug-in's `split`.
 
     Raises:
-        UnknownNameError: A word that is not "benchmark".
+        UnknownNameError: The split is a string other than "benchmark".
 
     Example:
-        >>> chosen_split("demo", 0.1, 100)
+        >>> chosen_split(0.1, 100)
         0.1
     """
     if not isinstance(split, str):
         return split
-    if split != "benchmark":
-        raise UnknownNameError(who, "split", split, ["benchmark"])
+    check_choice("split", split, ["benchmark"])
     return benchmark_split(num_rows)

@@ -1,4 +1,4 @@
-"""Random numbers that are a function of the row, so that there is no state to save, to share or to restore."""
+"""Random numbers as a function of the row, without a state to save, share or restore."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _STAGES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 def uniforms(seed: int, epoch: int, index: NDArray[np.int64], num: int) -> NDArray[np.float64]:
-    """Numbers drawn uniformly from [0, 1) for each row: always the same for one seed, epoch and row.
+    """Return uniform numbers in [0, 1) for each row, always the same for one seed, epoch and row.
 
-    Neither the batch that a row comes in, nor the worker, nor the process changes them, so a resumed epoch goes on with
-    the numbers that it would have had.
+    They do not depend on the row's batch, worker or process, so a resumed epoch continues with the same numbers as an
+    uninterrupted one.
 
     Args:
         seed: The run's seed.
-        epoch: From 0.
+        epoch: Epoch, from 0.
         index: Row numbers in the source.
-        num: How many numbers each row needs.
+        num: Number of random numbers per row.
 
     Shape:
         - index: (B,) int64
@@ -40,7 +40,7 @@ def uniforms(seed: int, epoch: int, index: NDArray[np.int64], num: int) -> NDArr
 
 
 def _word(number: int) -> NDArray[np.uint64]:
-    """A whole number as one unsigned word; an array, since numpy warns where a scalar overflows."""
+    """Return a whole number as an array of one unsigned word, since numpy warns if a scalar overflows."""
     return np.array([number % 2**64], dtype=np.uint64)
 
 
@@ -48,7 +48,7 @@ def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray
     """Return 64 random bits for each key and counter.
 
     Shape:
-        - key: one that broadcasts against the counter's
+        - key: uint64, broadcast against the counter
         - counter: (*) uint64
         - returns: (*) uint64
 
@@ -66,7 +66,7 @@ def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray
 
 
 def stretched(draws: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Numbers in [0, 1) as numbers in [low, high).
+    """Scale numbers in [0, 1) to [low, high).
 
     Example:
         >>> stretched(np.array([0.0, 0.5]), -10, 10).tolist()

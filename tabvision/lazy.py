@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that one of them does not load all."""
+"""Import the public names of a package on first access, so that one of them does not import all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`.
+def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__`.
 
     Args:
-        package: Its `__name__`.
-        places: The public names, and the module of the package that each lives in.
+        package: The package's `__name__`.
+        modules: The module of the package that defines each public name.
 
     Example:
         >>> lazy_names("tabvision", {"BadValueError": "errors"})("BadValueError").__name__
@@ -21,10 +21,10 @@ def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
     """
 
     def find(name: str) -> Any:  # noqa: ANN401 - whatever the package offers
-        if name not in places:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(f"{package}.{places[name]}"), name)
-        setattr(sys.modules[package], name, found)  # the next time Python finds it by itself
+        found = getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+        setattr(sys.modules[package], name, found)  # later accesses do not get here
         return found
 
     return find

@@ -273,3 +273,45 @@ def _argmax(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.argmax(dim=1)
     return torch.from_numpy(values.float().numpy().argmax(axis=1))
+
+
+@final
+class RunningMean:
+    """The weighted mean of the values seen so far, summed on the device.
+
+    Example:
+        >>> mean = RunningMean()
+        >>> mean.update(torch.tensor(2.0), 1)
+        >>> mean.update(torch.tensor(5.0), 3)
+        >>> (mean.totals()[0] / mean.totals()[1]).item()
+        4.25
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values."""
+        self._sum: Tensor | None = None
+        self._weight: Tensor | float = 0.0
+
+    def update(self, mean: Tensor, weight: Tensor | float) -> None:
+        """Add the mean of some rows and their total weight."""
+        weight = self._wide(weight) if isinstance(weight, Tensor) else weight
+        weighted = self._wide(mean) * weight
+        self._sum = weighted if self._sum is None else self._sum + weighted
+        self._weight = self._weight + weight  # not in place: the tensor may be the caller's
+
+    def load(self, totals: Tensor) -> None:
+        """Restore what `totals` returned."""
+        self._sum, self._weight = totals[0], totals[1]
+
+    def totals(self) -> Tensor:
+        """Return the sum and the weight, (2,), to be added up over ranks."""
+        total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum
+        return torch.stack([total, torch.as_tensor(self._weight).to(total)])
+
+    @staticmethod
+    def _wide(value: Tensor) -> Tensor:
+        """Return the value in float64 if the device has it: a float32 sum over a long epoch loses digits."""
+        return value.detach() if value.device.type == "mps" else value.detach().double()

@@ -1,4 +1,4 @@
-"""The state of all random generators of a process, as plain data."""
+"""Save and restore the state of all random generators of a process, as plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """The state of every random generator of this process, as tensors and plain data.
+    """Return the state of every random generator of this process, as tensors and plain data.
 
     Example:
         >>> sorted(random_state())
@@ -20,24 +20,18 @@ def random_state() -> dict[str, Any]:
     """
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    numpy_state = [
-        str(name),
-        torch.from_numpy(np.array(keys, dtype=np.int64)),
-        int(position),
-        int(has_gauss),
-        float(gauss),
-    ]
+    numpy_keys = torch.from_numpy(np.array(keys, dtype=np.int64))
     version, words, next_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": cuda,
-        "numpy": numpy_state,
+        "numpy": [str(name), numpy_keys, int(position), int(has_gauss), float(gauss)],
         "python": [version, list(words), next_gauss],
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts every random generator of this process where it was."""
+    """Restore the state of every random generator of this process."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -49,7 +43,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def same_random_state() -> Iterator[None]:
-    """Leaves every random generator as it was.
+    """Restore every random generator at the end of a `with` block.
 
     Example:
         >>> before = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Whether a graph is being recorded, which what runs outside of torch would be missing from."""
+"""Detect whether torch is recording a graph, which would lack what runs outside of torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def is_traced() -> bool:
-    """Whether torch compiles, exports or traces what now runs.
+    """Return whether torch is compiling, exporting or tracing.
 
     Example:
         >>> is_traced()

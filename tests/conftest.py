@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
@@ -25,23 +26,13 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def quick_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
+def quick_trainer(tmp_path: Path) -> MakeTrainer:
     """Makes a Trainer for one epoch on the CPU that prints nothing and writes nothing outside `tmp_path`.
 
     Any argument of `pl.Trainer` may be given, and wins.
     """
 
     def make(**overrides: Any) -> pl.Trainer:
-        quiet: dict[str, Any] = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "default_root_dir": tmp_path,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "enable_progress_bar": False,
-            "logger": False,
-            "max_epochs": 1,
-        }
-        return pl.Trainer(**(quiet | overrides))
+        return quiet_trainer(**({"default_root_dir": tmp_path} | overrides))
 
     return make

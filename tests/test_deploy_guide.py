@@ -20,8 +20,9 @@ from PIL import Image
 from tabvision.data import TabularDataModule
 from tabvision.inference import Predictor
 from tabvision.modules import TabularModule, VisionModule
-from tests.contracts.cases import Pair
-from tests.serving.running import running
+from tests.made.pairs import Pair
+from tests.made.servers import running
+from tests.made.trainers import quiet_trainer, saved
 from tests.test_readme import SHELL, Block, find_blocks, run_python, run_shell
 
 GUIDE = "docs/deploy.md"
@@ -34,16 +35,6 @@ def people(rows: int, seed: int) -> pd.DataFrame:
     return frame.assign(paid=np.where(frame["age"] + 12 * draw.normal(size=rows) > 45, "yes", "no"))
 
 
-def quick_trainer(**settings: object) -> pl.Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return pl.Trainer(accelerator="cpu", devices=1, **(quiet | settings))  # type: ignore[arg-type]
-
-
 def prepared() -> dict[str, object]:
     """What the guide takes as given: a checkpoint, rows to answer and to calibrate by, a photo, a module with its data."""
     pl.seed_everything(0, verbose=False)
@@ -51,7 +42,7 @@ def prepared() -> dict[str, object]:
     people(9, seed=2).drop(columns="paid").to_csv("new_rows.csv", index=False)
     data = TabularDataModule(people(200, seed=0), "paid", predict="new_rows.csv", batch_size=20, verbose=False)
     module = TabularModule(data.schema, widths=[8], lr=0.01)
-    trainer = quick_trainer(max_epochs=4)
+    trainer = quiet_trainer(max_epochs=4)
     trainer.fit(module, data)
     trainer.save_checkpoint("best.ckpt")
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("cat.jpg")
@@ -76,9 +67,7 @@ def serving(command: str) -> Iterator[str]:
 @contextmanager
 def serving_photos() -> Iterator[str]:
     pair = Pair(VisionModule, "multiclass")
-    trainer = quick_trainer()
-    trainer.strategy.connect(pair.module(pair.data().schema))
-    trainer.save_checkpoint("photos.ckpt")
+    saved(pair.module(pair.data().schema), Path("photos.ckpt"))
     with running(Predictor("photos.ckpt", device="cpu")) as client:
         yield str(client.base_url.port)
 
@@ -89,6 +78,7 @@ def ask(block: Block, port: str) -> None:
     run_shell(Block(block.language, code, block.line), GUIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt-get install curl")
 def test_the_guide_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

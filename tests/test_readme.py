@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.ratings import made_ratings, made_titles
+from tests.made.ratings import made_ratings, made_titles
+from tests.made.sweeps import slow_but
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -67,7 +68,7 @@ GUIDES = {"docs/ratings.md": write_ratings, "docs/tables.md": write_people, "doc
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
-@pytest.mark.parametrize("name", ["README.md", *GUIDES])
+@pytest.mark.parametrize("name", slow_but(["docs/tables.md", "docs/images.md"], ["README.md", *GUIDES]))
 def test_a_document_runs_as_it_stands(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look_like_a_checkout(tmp_path)
     monkeypatch.chdir(tmp_path)

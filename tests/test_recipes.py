@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.pictures import encoded, pixels, write_folder
+from tests.made.images import encoded, pixels, write_folder
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/recipe.yaml"))

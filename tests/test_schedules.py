@@ -1,5 +1,6 @@
 """Schedules against the frameworks that they equal."""
 
+import itertools
 import math
 
 import pytest
@@ -9,22 +10,22 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schedules import Rates, epoch_ends, even_multiples, one_cycle, spread_rates
 
 
-@pytest.mark.parametrize("total", [2, 3, 12, 137])
-@pytest.mark.parametrize("pct_start", [0.1, 0.3, 0.9])
-def test_torch_convention_equals_one_cycle_lr_at_every_step(total: int, pct_start: float) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([parameter], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.7, total_steps=total, pct_start=pct_start)
-    for step in range(total):
-        ours = one_cycle(
-            step, total, pct_start=pct_start, div_final=1e4, momentum=(0.95, 0.85, 0.95), convention="torch"
-        )
-        group = optimizer.param_groups[0]
-        assert ours.factor * 0.7 == pytest.approx(group["lr"], rel=1e-9)
-        assert ours.momentum == pytest.approx(group["betas"][0], rel=1e-9)
-        optimizer.step()
-        if step < total - 1:
-            theirs.step()
+def test_torch_convention_equals_one_cycle_lr_at_every_step(subtests: pytest.Subtests) -> None:
+    for total, pct_start in itertools.product([2, 3, 12, 137], [0.1, 0.3, 0.9]):
+        with subtests.test(total=total, pct_start=pct_start):
+            parameter = torch.nn.Parameter(torch.zeros(1))
+            optimizer = torch.optim.AdamW([parameter], lr=1.0)
+            theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.7, total_steps=total, pct_start=pct_start)
+            for step in range(total):
+                ours = one_cycle(
+                    step, total, pct_start=pct_start, div_final=1e4, momentum=(0.95, 0.85, 0.95), convention="torch"
+                )
+                group = optimizer.param_groups[0]
+                assert ours.factor * 0.7 == pytest.approx(group["lr"], rel=1e-9)
+                assert ours.momentum == pytest.approx(group["betas"][0], rel=1e-9)
+                optimizer.step()
+                if step < total - 1:
+                    theirs.step()
 
 
 def test_fastai_convention_starts_at_one_over_div_peaks_and_ends_near_one_over_div_final() -> None:

@@ -164,9 +164,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
     return {**json.loads(json.dumps(SCHEMA.to_dict())), **changes}
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+def test_facts_that_do_not_fit_are_a_tabvision_error(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         None,
         [],
         {},
@@ -186,8 +185,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
         _changed(continuous=None),
         _changed(categorical=[{"name": "a", "source": "a", "vocabulary": [["nested"]]}]),
         _changed(dates=[{"name": "d", "parts": ["century"]}]),
-    ],
-)
-def test_facts_that_do_not_fit_are_a_tabvision_error(data: Any) -> None:
-    with pytest.raises(TabvisionError):
-        Schema.from_dict(data)
+    ]
+
+    for data in cases:
+        with subtests.test(data=data), pytest.raises(TabvisionError):
+            Schema.from_dict(data)

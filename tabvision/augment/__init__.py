@@ -1,4 +1,4 @@
-"""Pictures turned, cropped, lit, erased and blended: pure functions of arrays, tensors and drawn numbers."""
+"""Rotate, crop, light, erase and blend images: pure functions of arrays, tensors and random numbers."""
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 

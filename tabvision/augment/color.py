@@ -1,4 +1,4 @@
-"""Brightness and contrast, changed where fastai changes them: in the logits of the pixel values, which never overflow."""
+"""Change brightness and contrast as fastai does: in the logits of the pixel values, which never overflow."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_DRAWS = 4
-_CLOSEST = 1e-7  # fastai's `logit` keeps this far from 0 and 1
+_EPS = 1e-7  # fastai's `logit` clips to this distance from 0 and 1
 
 
 def lighting_strengths(
     settings: Augmentation, draws: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What is added to each row's logits, and then what they are multiplied by.
+    """Return the summand of each row's logits, and then their factor.
 
     Args:
-        settings: How strongly.
-        draws: Numbers in [0, 1), `NUM_DRAWS` a row.
+        settings: The augmentation's settings.
+        draws: Random numbers in [0, 1), `NUM_DRAWS` per row.
 
     Shape:
         - draws: (B, NUM_DRAWS) float64
         - returns: brightness (B,), 0 for none, and contrast (B,), 1 for none
 
     Source:
-        fastai 2.8 `Brightness` and `Contrast`: a mid-grey drawn evenly about one half; a logarithm drawn evenly about 0.
+        fastai 2.8 `Brightness` and `Contrast`: a mid-gray drawn uniformly around one half; a logarithm drawn uniformly
+        around 0.
 
     Example:
         >>> lighting_strengths(Augmentation(lighting_share=0), np.zeros((1, 4)))
         (array([0.]), array([1.]))
     """
     half = settings.brightness / 2
-    greys = stretched(draws[:, 1], 0.5 - half, 0.5 + half)
+    grays = stretched(draws[:, 1], 0.5 - half, 0.5 + half)
     widest = -np.log1p(-settings.contrast)
-    brightness = np.where(draws[:, 0] < settings.lighting_share, _logit(greys), 0.0)
+    brightness = np.where(draws[:, 0] < settings.lighting_share, _logit(grays), 0.0)
     contrast = np.where(draws[:, 2] < settings.lighting_share, np.exp(stretched(draws[:, 3], -widest, widest)), 1.0)
     return brightness, contrast
 
 
 def lighting_tables(settings: Augmentation, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """What each of the 256 values of a picture becomes, a table a row, as `cv2.LUT` and numpy's indexing take it.
+    """Return the lookup table of the 256 pixel values of each row, for `cv2.LUT` or numpy's indexing.
 
     Args:
-        settings: How strongly.
-        draws: Numbers in [0, 1), `NUM_DRAWS` a row.
+        settings: The augmentation's settings.
+        draws: Random numbers in [0, 1), `NUM_DRAWS` per row.
 
     Shape:
         - draws: (B, NUM_DRAWS) float64
@@ -66,12 +67,12 @@ def lighting_tables(settings: Augmentation, draws: NDArray[np.float64]) -> NDArr
 
 
 def light_batch(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
-    """Pictures with changed brightness and contrast, on the device they are on.
+    """Return images with changed brightness and contrast, on their device.
 
     Args:
         images: Values in [0, 1].
-        brightness: Added to the logits of each picture.
-        contrast: Multiplies them after that.
+        brightness: Summand of the logits of each image.
+        contrast: Factor of the logits after that.
 
     Shape:
         - images: (B, C, H, W) float
@@ -84,10 +85,10 @@ def light_batch(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
         0.5
     """
     added, factor = (strength.to(images)[:, None, None, None] for strength in (brightness, contrast))
-    return images.logit(eps=_CLOSEST).add_(added).mul_(factor).sigmoid_()
+    return images.logit(eps=_EPS).add_(added).mul_(factor).sigmoid_()
 
 
-def _logit(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.clip(shares, _CLOSEST, 1 - _CLOSEST)
+def _logit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(values, _EPS, 1 - _EPS)
     logits: NDArray[np.float64] = np.log(inside / (1 - inside))
     return logits

@@ -1,4 +1,4 @@
-"""A box of noise over a part of the picture, so that no single part may decide."""
+"""Erase a box of each image with noise, so that a network does not rely on a single part of it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _MIN_ASPECT = 0.3
 
 
 def erase_boxes(settings: Augmentation, draws: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """The box of each row, as (top, bottom, left, right) in pixels; an empty one where nothing is erased.
+    """Return the box of each row, as (top, bottom, left, right) in pixels; empty for a row without erasing.
 
     Args:
-        settings: How often, and how large at most.
-        draws: Numbers in [0, 1), `NUM_DRAWS` a row.
-        size: (height, width) of the pictures.
+        settings: The probability and the largest area.
+        draws: Random numbers in [0, 1), `NUM_DRAWS` per row.
+        size: (height, width) of the images.
 
     Shape:
         - draws: (B, NUM_DRAWS) float64
         - returns: (B, 4) int64
 
     Source:
-        fastai 2.8 `RandomErasing`: area even up to the largest, logarithm of height to width even between 0.3 and 1 / 0.3.
+        fastai 2.8 `RandomErasing`: area uniform up to the largest, logarithm of height to width uniform between those of
+        0.3 and 1 / 0.3.
 
     Example:
         >>> erase_boxes(Augmentation(erase=1.0, erase_area=0.25), np.full((1, 6), 0.5), (8, 8)).tolist()
@@ -47,7 +48,7 @@ def erase_boxes(settings: Augmentation, draws: NDArray[np.float64], size: tuple[
 
 
 def noise_seeds(draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The seed of each row's noise, from the last of its draws.
+    """Return the seed of each row's noise, from the last of its random numbers.
 
     Example:
         >>> noise_seeds(np.array([[0, 0, 0, 0, 0, 0.5]])).tolist()
@@ -57,12 +58,12 @@ def noise_seeds(draws: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def erase_batch(images: Tensor, boxes: NDArray[np.int64], seeds: NDArray[np.int64]) -> Tensor:
-    """Fills each row's box with noise of mean 0 and spread 1, in place.
+    """Fill each row's box with noise of mean 0 and std 1, in place.
 
     Args:
-        images: Normalized pictures, on any device.
+        images: Normalized images, on any device.
         boxes: (top, bottom, left, right) of each row.
-        seeds: Of each row's noise; the same seed gives the same noise on one kind of device.
+        seeds: Seed of each row's noise; the same seed gives the same noise on one kind of device.
 
     Shape:
         - images: (B, C, H, W) float

@@ -1,8 +1,8 @@
-"""Where each pixel of the network's input comes from: crop, flip, turn, zoom, slant and perspective as one matrix a row.
+"""Combine crop, flip, rotation, zoom, shear and perspective into one matrix per row.
 
 A matrix maps homogeneous coordinates (x, y, 1) of an output pixel's center to those of the source. Whole numbers are pixel
-centers, so a picture of width w spans -0.5 to w - 0.5. In between, everything happens in the unit frame: -1 to 1 from edge
-to edge, both ways.
+centers, so an image of width w spans -0.5 to w - 0.5. The transforms are composed in the unit frame: -1 to 1 from edge to
+edge, in both directions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.augment.settings import Augmentation
+from tabvision.checks import check_choice
 from tabvision.counter_random import stretched
-from tabvision.errors import UnknownNameError
 
 Matrices = NDArray[np.float64]
 Entry = NDArray[np.float64] | float
 RESIZES = ("crop", "squish", "pad")
-NUM_TRIES = 10  # fastai's and torchvision's: draws of a crop's shape before the whole picture is taken
+NUM_TRIES = 10  # as fastai and torchvision: draws of a crop's shape before falling back to the whole image
 NUM_DRAWS = 19 + 2 * NUM_TRIES
 
 
@@ -30,12 +30,12 @@ def training_matrices(
     size: tuple[int, int],
     resize: str,
 ) -> Matrices:
-    """One matrix a row that brings its picture to the network's size, varied as the settings say.
+    """Return each row's matrix, which brings its image to the network's size and augments it.
 
     Args:
-        settings: How strongly.
-        draws: Numbers in [0, 1), `NUM_DRAWS` a row.
-        source_sizes: (height, width) of each picture.
+        settings: The augmentation's settings.
+        draws: Random numbers in [0, 1), `NUM_DRAWS` per row.
+        source_sizes: (height, width) of each image.
         size: (height, width) of the output.
         resize: "crop", "squish" or "pad".
 
@@ -45,9 +45,9 @@ def training_matrices(
         - returns: (B, 3, 3) float64, output pixel to source pixel
 
     Source:
-        fastai 2.8: `Resize` at a random place, then `aug_transforms` with its random crop (`RandomResizedCropGPU`), drawn
+        fastai 2.8: `Resize` at a random position, then `aug_transforms` with its random crop (`RandomResizedCropGPU`), drawn
         from the same distributions. One interpolation instead of three, crops not rounded to whole pixels, and the unit
-        frame from edge to edge where fastai takes the outer pixels' centers.
+        frame from edge to edge where fastai uses the outer pixels' centers.
 
     Example:
         >>> from tabvision.augment.settings import augmentation_named
@@ -56,22 +56,22 @@ def training_matrices(
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     height, width = size
-    region = _region(resize, source_sizes, size, place=draws[:, 0:2])
-    turned = _laid(settings, draws[:, 2:5]) @ _rotation(settings, draws[:, 5:7]) @ _shear(settings, draws[:, 7:9])
-    turned[:, 0, 1] *= height / width  # turns and slants are true in pixels, not in the unit frame
-    turned[:, 1, 0] *= width / height
-    zoomed = turned @ _zoom(settings, draws[:, 9:13])
+    region = _region(resize, source_sizes, size, position=draws[:, 0:2])
+    rotated = _flips(settings, draws[:, 2:5]) @ _rotation(settings, draws[:, 5:7]) @ _shear(settings, draws[:, 7:9])
+    rotated[:, 0, 1] *= height / width  # angles are those of pixels, not of the unit frame
+    rotated[:, 1, 0] *= width / height
+    zoomed = rotated @ _zoom(settings, draws[:, 9:13])
     frame = _perspective(settings, draws[:, 13:17]) @ zoomed @ _crop(settings, draws[:, 17:])
     return region @ frame @ from_output(size)
 
 
 def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
-    """One matrix a row that brings its picture to the network's size, the center kept.
+    """Return each row's matrix, which brings its image to the network's size around the image's center.
 
     Args:
-        resize: "crop" scales the picture until it covers the size, "pad" until the size covers it (the rest mirrored),
-            "squish" scales both sides.
-        source_sizes: (height, width) of each picture.
+        resize: "crop" scales the image until it covers the size, "pad" until the size covers it (the rest is mirrored),
+            "squish" scales each side separately.
+        source_sizes: (height, width) of each image.
         size: (height, width) of the output.
 
     Shape:
@@ -83,13 +83,13 @@ def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tupl
         [5.0, 0.0]
     """
     center = np.full((len(source_sizes), 2), 0.5)
-    return _region(resize, source_sizes, size, place=center) @ from_output(size)
+    return _region(resize, source_sizes, size, position=center) @ from_output(size)
 
 
 def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
-    """Source pixels per output pixel where and in the direction in which there are fewest.
+    """Return the smallest number of source pixels per output pixel, over the output's corners and all directions.
 
-    A source made smaller by no more than this loses nothing that the output could show.
+    Shrinking the source by no more than this loses no detail of the output.
 
     Args:
         matrix: Output pixel to source pixel, (3, 3).
@@ -105,7 +105,7 @@ def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
 
 
 def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
-    """How source coordinates change with output coordinates at one output point.
+    """Return the derivative of source coordinates by output coordinates at one output point.
 
     Shape:
         - matrices: (..., 3, 3)
@@ -122,14 +122,14 @@ def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
 
 
 def _least_stretch(change: Matrices) -> float:
-    """The smaller singular value of a (2, 2) matrix."""
+    """Return the smaller singular value of a (2, 2) matrix."""
     squares, area = float((change**2).sum()), float(change[0, 0] * change[1, 1] - change[0, 1] * change[1, 0])
-    gap = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
-    return math.sqrt(max(squares - gap, 0.0) / 2)
+    difference = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
+    return math.sqrt(max(squares - difference, 0.0) / 2)
 
 
 def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
-    """The matrix for the same picture stored at another scale.
+    """Return the matrix for the same image stored at another scale.
 
     Args:
         matrix: Output pixel to source pixel, (..., 3, 3).
@@ -140,18 +140,17 @@ def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
         [0.5, 0.0, -0.25]
     """
     down, across = factor if isinstance(factor, tuple) else (factor, factor)
-    # the picture's edge, at -0.5, stays where it is
+    # the image's edge, at -0.5, stays fixed
     scale = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
     scaled: Matrices = scale @ matrix
     return scaled
 
 
 def _region(
-    resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int], place: NDArray[np.float64]
+    resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int], position: NDArray[np.float64]
 ) -> Matrices:
-    """Unit frame to source pixel: the part of each source that is looked at; `place` says where it lies in the rest."""
-    if resize not in RESIZES:
-        raise UnknownNameError("resize", resize, RESIZES)
+    """Return the matrices from the unit frame to source pixels: the region of each source, at a position in [0, 1]."""
+    check_choice("resize", resize, RESIZES)
     sides = np.asarray(source_sizes, dtype=np.float64)
     ratios = sides / np.array(size, dtype=np.float64)  # source pixels per output pixel, (height, width)
     if resize == "crop":
@@ -159,12 +158,12 @@ def _region(
     elif resize == "pad":
         ratios = ratios.max(axis=1, keepdims=True)
     taken = ratios * np.array(size, dtype=np.float64)
-    first = place * (sides - taken) - 0.5
+    first = position * (sides - taken) - 0.5
     return _scale_and_shift(taken[:, ::-1] / 2, first[:, ::-1] + taken[:, ::-1] / 2)
 
 
 def to_output(size: tuple[int, int]) -> Matrices:
-    """The matrix from the output's frame, -1 to 1 from edge to edge, to its pixels.
+    """Return the matrix from the output's frame, -1 to 1 from edge to edge, to its pixels.
 
     Example:
         >>> (to_output((4, 8)) @ [-1, 1, 1]).tolist()
@@ -186,55 +185,53 @@ def from_output(size: tuple[int, int]) -> Matrices:
 
 
 def _scale_and_shift(scales: NDArray[np.float64], shifts: NDArray[np.float64]) -> Matrices:
-    """Matrices from (B, 2) scales and shifts, x before y."""
-    matrices = np.zeros((len(scales), 3, 3))
-    matrices[:, 0, 0], matrices[:, 1, 1] = scales[:, 0], scales[:, 1]
-    matrices[:, 0, 2], matrices[:, 1, 2] = shifts[:, 0], shifts[:, 1]
-    matrices[:, 2, 2] = 1
+    """Return the matrices of (B, 2) scales and shifts, x before y."""
+    matrices = _linear(scales[:, 0], 0, 0, scales[:, 1], len(scales))
+    matrices[:, :2, 2] = shifts
     return matrices
 
 
 def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
-    """Matrices that send (x, y) to (a x + b y, c x + d y)."""
+    """Return the matrices that map (x, y) to (a x + b y, c x + d y)."""
     matrices = np.zeros((num, 3, 3))
     matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1] = a, b, c, d
     matrices[:, 2, 2] = 1
     return matrices
 
 
-def _laid(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Flips, and rows for columns."""
+def _flips(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
+    """Return the flips and transpositions."""
     across = np.where(draws[:, 0] < settings.flip, -1.0, 1.0)
     down = np.where(draws[:, 1] < settings.flip_vertical, -1.0, 1.0)
     swap = draws[:, 2] < settings.transpose
     return _linear(across * ~swap, across * swap, down * swap, down * ~swap, len(draws))
 
 
-def _drawn(draws: NDArray[np.float64], share: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
-    """A number in [low, high) with probability `share`, else the neutral one; from two draws, the first decides."""
-    return np.where(draws[:, 0] < share, stretched(draws[:, 1], low, high), neutral)
+def _strengths(draws: NDArray[np.float64], p: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
+    """Return a number in [low, high) with probability p, else the neutral one; the first of two draws decides which."""
+    return np.where(draws[:, 0] < p, stretched(draws[:, 1], low, high), neutral)
 
 
 def _rotation(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    angles = np.deg2rad(_drawn(draws, settings.affine_share, -settings.rotate, settings.rotate, 0))
+    angles = np.deg2rad(_strengths(draws, settings.affine_share, -settings.rotate, settings.rotate, 0))
     return _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), len(draws))
 
 
 def _shear(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    angles = np.deg2rad(_drawn(draws, settings.affine_share, -settings.shear, settings.shear, 0))
+    angles = np.deg2rad(_strengths(draws, settings.affine_share, -settings.shear, settings.shear, 0))
     return _linear(1, np.tan(angles), 0, 1, len(draws))
 
 
 def _zoom(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Magnified about a point that stays inside, as fastai's `zoom_mat`."""
-    shares = (1 / _drawn(draws, settings.affine_share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
-    return _scale_and_shift(shares, (1 - shares) * (2 * draws[:, 2:4] - 1))
+    """Return the magnifications around a fixed point inside the image, as fastai's `zoom_mat`."""
+    scales = (1 / _strengths(draws, settings.affine_share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
+    return _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 2:4] - 1))
 
 
 def _perspective(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """The inverse of what moves the corners: the solution of the eight equations that fastai's `Warp` solves."""
-    x = _drawn(draws[:, 0:2], settings.affine_share, -settings.warp, settings.warp, 0)
-    y = _drawn(draws[:, 2:4], settings.affine_share, -settings.warp, settings.warp, 0)
+    """Return the inverse of the maps that move the corners: the solution of the eight equations of fastai's `Warp`."""
+    x = _strengths(draws[:, 0:2], settings.affine_share, -settings.warp, settings.warp, 0)
+    y = _strengths(draws[:, 2:4], settings.affine_share, -settings.warp, settings.warp, 0)
     one = np.ones_like(x)
     moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, one]])
     inverse: Matrices = np.linalg.inv(moved.transpose(2, 0, 1))
@@ -242,7 +239,7 @@ def _perspective(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices
 
 
 def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """A part of the frame at a random place; of several shapes drawn, the first that fits."""
+    """Return the crops, each at a random position: the first of several random shapes that fits into the frame."""
     tries = draws[:, 2:].reshape(len(draws), 2, NUM_TRIES)
     areas = stretched(tries[:, 0], settings.min_scale, 1)
     roots = np.exp(stretched(tries[:, 1], *np.log(settings.ratio)) / 2)
@@ -250,7 +247,7 @@ def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
     fits = np.all(sides <= 1, axis=2)
     first = sides[np.arange(len(draws)), fits.argmax(axis=1)]
     ratio = np.clip(1, *settings.ratio)
-    widest = np.array([min(ratio, 1), min(1 / ratio, 1)])  # where none fits, the largest of the nearest shape, centered
+    widest = np.array([min(ratio, 1), min(1 / ratio, 1)])  # if none fits, the largest of the closest shape, centered
     found = np.any(fits, axis=1, keepdims=True)
-    chosen, place = np.where(found, first, widest), np.where(found, draws[:, 0:2], 0.5)
-    return _scale_and_shift(chosen, (1 - chosen) * (2 * place - 1))
+    chosen, position = np.where(found, first, widest), np.where(found, draws[:, 0:2], 0.5)
+    return _scale_and_shift(chosen, (1 - chosen) * (2 * position - 1))

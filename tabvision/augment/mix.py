@@ -1,4 +1,4 @@
-"""Rows blended with one another, targets likewise: pure functions of tensors, shares and an order."""
+"""Blend rows and targets with one another: pure functions of tensors, fractions and an order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
-def blend_rows(values: Tensor, shares: Tensor, order: Tensor) -> Tensor:
-    """Each row blended with the one that `order` puts in its place.
+def blend_rows(values: Tensor, fractions: Tensor, order: Tensor) -> Tensor:
+    """Blend each row with the row that `order` names.
 
     Args:
-        values: One row each, of any shape.
-        shares: What each row keeps of itself, in [0, 1].
-        order: The row that each is blended with.
+        values: Rows of any shape.
+        fractions: Weight of each row itself, in [0, 1].
+        order: Index of the row that each is blended with.
 
     Shape:
         - values: (B, ...) float
-        - shares: (B,) float
+        - fractions: (B,) float
         - order: (B,) int64
         - returns: (B, ...)
 
@@ -28,12 +28,12 @@ def blend_rows(values: Tensor, shares: Tensor, order: Tensor) -> Tensor:
         >>> blend_rows(torch.tensor([0.0, 1.0]), torch.tensor([0.75, 0.75]), torch.tensor([1, 0]))
         tensor([0.2500, 0.7500])
     """
-    own = shares.to(values).reshape(-1, *[1] * (values.ndim - 1))
+    own = fractions.to(values).reshape(-1, *[1] * (values.ndim - 1))
     return torch.lerp(values[order], values, own)
 
 
 def paste(images: Tensor, box: Box, order: Tensor) -> Tensor:
-    """Pictures with a box from another picture; a new tensor.
+    """Return images with a box from another image, in a new tensor.
 
     Example:
         >>> paste(torch.tensor([[[[0.0, 0.0]]], [[[1.0, 1.0]]]]), (0, 1, 1, 2), torch.tensor([1, 0])).flatten().tolist()
@@ -45,13 +45,13 @@ def paste(images: Tensor, box: Box, order: Tensor) -> Tensor:
     return mixed
 
 
-def box_of(lam: float, place: tuple[float, float], size: tuple[int, int]) -> Box:
-    """A box about a point that covers a share of 1 - lam, cut off at the picture's edges.
+def box_of(lam: float, center: tuple[float, float], size: tuple[int, int]) -> Box:
+    """Return a box around a point that covers a fraction 1 - lam of the area, cut off at the image's edges.
 
     Args:
-        lam: The share of the area that stays, in [0, 1].
-        place: The box's center, (down, across) as shares of the picture, in [0, 1).
-        size: (height, width) of the picture.
+        lam: The fraction of the area outside the box, in [0, 1].
+        center: The box's center, (down, across) as fractions of the image, in [0, 1).
+        size: (height, width) of the image.
 
     Source:
         fastai 2.8 `CutMix.rand_bbox`, after the paper.
@@ -61,18 +61,18 @@ def box_of(lam: float, place: tuple[float, float], size: tuple[int, int]) -> Box
         (2, 6, 0, 2)
     """
     ends: list[int] = []
-    for side, share in zip(size, place, strict=True):
+    for side, fraction in zip(size, center, strict=True):
         length = round(side * math.sqrt(1 - lam))
-        center = math.floor(share * side)
-        ends += [max(center - length // 2, 0), min(center + length // 2, side)]
+        middle = math.floor(fraction * side)
+        ends += [max(middle - length // 2, 0), min(middle + length // 2, side)]
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def kept_share(box: Box, size: tuple[int, int]) -> float:
-    """The share of the area outside a box.
+def fraction_outside(box: Box, size: tuple[int, int]) -> float:
+    """Return the fraction of the area outside a box.
 
     Example:
-        >>> kept_share((2, 6, 0, 2), (8, 8))
+        >>> fraction_outside((2, 6, 0, 2), (8, 8))
         0.875
     """
     top, bottom, left, right = box

@@ -1,4 +1,4 @@
-"""How strongly pictures are varied in training."""
+"""The settings of image augmentation in training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from tabvision.checks import DEFAULT, check_choice, is_number
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 
-NUM_OWN_DRAWS = 16  # random numbers a row for the function of the user's own
-_SHARES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
+NUM_OWN_DRAWS = 16  # random numbers per row for the user's own function
+_PROBABILITIES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
 # name: (lowest, highest, whether the highest itself is allowed)
 _RANGES = {
+    **dict.fromkeys(_PROBABILITIES, (0, 1, True)),
     "rotate": (0, 180, True),
     "shear": (0, 90, False),
-    "warp": (0, 0.5, False),  # at 0.5 two corners of the picture would meet
+    "warp": (0, 0.5, False),  # at 0.5 two corners of the image would meet
     "brightness": (0, 1, False),
     "contrast": (0, 1, False),
     "zoom": (1, math.inf, False),
@@ -27,34 +29,34 @@ _RANGES = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How pictures are varied in training; every strength 0 (`zoom`, `min_scale` 1) leaves them as they are.
+    """The augmentation of images in training; with every strength 0 (`zoom`, `min_scale` 1) they stay unchanged.
 
-    Each row draws its own numbers. The geometry is one warp, whatever it is made of.
+    Each row draws its own random numbers. All geometric changes are applied in one warp.
 
     Args:
-        flip: Probability of left for right.
-        flip_vertical: Probability of up for down; for pictures from above, such as satellites'.
-        transpose: Probability of rows for columns; with both flips at 0.5, all eight ways to lay the picture down.
-        rotate: Largest turn to either side, in degrees, in [0, 180].
-        zoom: Largest magnification about a random point, from 1.
-        warp: Largest change of perspective, as the share of half the picture that a corner moves, in [0, 0.5).
-        shear: Largest slant to either side, in degrees, in [0, 90).
-        affine_share: Probability of each: turn, zoom, slant, change of perspective left-right and up-down.
-        brightness: Largest change: mid-grey becomes `0.5 * (1 - brightness)` to `0.5 * (1 + brightness)`, in [0, 1).
+        flip: Probability of a horizontal flip.
+        flip_vertical: Probability of a vertical flip; for images from above, such as a satellite's.
+        transpose: Probability of swapping rows and columns; with both flips at 0.5, all eight orientations occur.
+        rotate: Largest rotation to either side, in degrees, in [0, 180].
+        zoom: Largest magnification around a random point, from 1.
+        warp: Largest change of perspective, as the fraction of half the image that a corner moves, in [0, 0.5).
+        shear: Largest shear to either side, in degrees, in [0, 90).
+        affine_share: Probability of each: rotation, zoom, shear, change of perspective left-right and up-down.
+        brightness: Largest change: mid-gray becomes `0.5 * (1 - brightness)` to `0.5 * (1 + brightness)`, in [0, 1).
         contrast: Largest change: contrast is divided or multiplied by `1 - contrast` at most, in [0, 1).
         lighting_share: Probability of each: brightness, contrast.
-        min_scale: Least share of the picture's area that a random crop keeps, in (0, 1].
-        ratio: Least and largest width to height of that crop, where 1 is the shape of the network's input.
+        min_scale: Smallest fraction of the image's area in a random crop, in (0, 1].
+        ratio: Smallest and largest ratio of width to height of that crop, where 1 is the shape of the network's input.
         erase: Probability that a box is covered with noise.
-        erase_area: Largest share of the area that the box covers, in [0, 1].
-        own: A function of your own that varies each training batch on its device, after everything above except the noise of
-            `erase`. It takes the images, (B, 3, H, W) uint8, and 16 random numbers in [0, 1] a row, (B, 16) float32, which
-            depend on seed, epoch and row alone, and returns images of the same shape and type. Where the target is points,
-            it must leave them in their places. A checkpoint does not hold it, and answering does not need it.
+        erase_area: Largest fraction of the area that the box covers, in [0, 1].
+        own: Your own function that augments each training batch on its device, after everything above except the noise of
+            `erase`. It takes the images, (B, 3, H, W) uint8, and 16 random numbers in [0, 1] per row, (B, 16) float32, which
+            depend on seed, epoch and row alone, and returns images of the same shape and type. If the target is points, it
+            must not move them. A checkpoint does not store it, and prediction does not need it.
 
     Raises:
-        BadTypeError: A strength is no number, or `own` is no function.
-        BadValueError: A strength out of range.
+        BadTypeError: A strength is not a number, or `own` is not a function.
+        BadValueError: A strength is out of range.
 
     Source:
         Defaults of fastai 2.8 `aug_transforms`, and `min_scale=0.75` as its course presizes.
@@ -83,35 +85,35 @@ class Augmentation:
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks every strength."""
-        for field in dataclasses.fields(self):
-            if field.name not in ("ratio", "own"):
-                number = _checked_number(field.name, getattr(self, field.name))
-                object.__setattr__(self, field.name, number)
-        for name in _SHARES:
-            _check_range(name, getattr(self, name), 0, 1, closed=True)
+        """Check every strength."""
+        for name in (field.name for field in dataclasses.fields(self) if field.name not in ("ratio", "own")):
+            value = getattr(self, name)
+            if not is_number(value):
+                raise BadTypeError(f"{name} must be a number, got {value!r}", DEFAULT)
+            object.__setattr__(self, name, float(value))
         for name, (low, high, closed) in _RANGES.items():
             _check_range(name, getattr(self, name), low, high, closed=closed)
         if not 0 < self.min_scale <= 1:
             problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
-            raise BadValueError(problem, "Pass the least share of the area to keep, such as 0.75")
+            raise BadValueError(problem, "Pass the smallest fraction of the area to crop to, such as 0.75")
         object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
         if self.own is not None and not callable(self.own):
             raise BadTypeError(f"own must be a function, got {self.own!r}", "Pass a function of images and numbers")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain data, without `own`, which is none."""
+        """Return the settings as plain data, without `own`."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "own"]
         return {name: getattr(self, name) for name in names} | {"ratio": list(self.ratio)}
 
     @classmethod
     @speaking("Augmentation")
     def from_dict(cls, data: Mapping[str, Any]) -> Augmentation:
-        """The settings that `to_dict` wrote, or some of them; the others are the preset's, "default" if none is named.
+        """Return the settings that `to_dict` wrote, or some of them; the others are those of a preset, by default "default".
 
         Raises:
-            BadValueError: A setting of the wrong kind or out of range.
-            UnknownNameError: No such setting or preset.
+            BadTypeError: A setting has the wrong type.
+            BadValueError: A setting is out of range.
+            UnknownNameError: There is no such setting or preset.
         """
         preset = augmentation_named(data.get("preset", "default"))
         changes = {name: value for name, value in data.items() if name != "preset"}
@@ -121,17 +123,10 @@ class Augmentation:
         return dataclasses.replace(preset, **changes)
 
 
-def _checked_number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadTypeError(f"{name} must be a number, got {value!r}", "Leave it out for the default")
-    return float(value)
-
-
 def _check_range(name: str, value: float, low: float, high: float, *, closed: bool) -> None:
     if not (low <= value < high or (closed and value == high)):
         interval = f"lie in [{low:g}, {high:g}{']' if closed else ')'}" if high < math.inf else f"be at least {low:g}"
-        remedy = "Leave it out for the default"
-        raise BadValueError(f"{name} must {interval}, got {value!r}", remedy)
+        raise BadValueError(f"{name} must {interval}, got {value!r}", DEFAULT)
 
 
 def _checked_ratio(ratio: object) -> tuple[float, float]:
@@ -160,14 +155,14 @@ PRESETS = {
 
 @speaking("Augmentation")
 def augmentation_named(value: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None) -> Augmentation:
-    """Return the settings that a preset's name, a mapping of changes or None (no augmentation) stands for.
+    """Return the settings for a preset's name, a mapping of changes or None (no augmentation).
 
-    A function stands for itself alone: `Augmentation.own` with every other strength 0.
+    A function is the only augmentation: `Augmentation.own` with every other strength 0.
 
     Raises:
-        BadTypeError: None of these.
-        BadValueError: A setting of the wrong kind or out of range.
-        UnknownNameError: No such preset or setting.
+        BadTypeError: The value is none of these, or a setting has the wrong type.
+        BadValueError: A setting is out of range.
+        UnknownNameError: There is no such preset or setting.
 
     Example:
         >>> augmentation_named({"preset": "light", "rotate": 5}).rotate, augmentation_named("light").rotate
@@ -184,6 +179,5 @@ def augmentation_named(value: str | Augmentation | Mapping[str, Any] | Callable[
     if not isinstance(value, str):
         remedy = f"Pass one of {', '.join(PRESETS)}, or tabvision.augment.Augmentation(rotate=20)"
         raise BadTypeError(f"augment must be a name, settings or a mapping, got {value!r}", remedy)
-    if value not in PRESETS:
-        raise UnknownNameError("preset", value, PRESETS)
+    check_choice("preset", value, PRESETS)
     return PRESETS[value]

@@ -1,7 +1,7 @@
-"""Pictures brought to another geometry in one interpolation: one picture on a processor, or a batch on any device.
+"""Warp images by a matrix in one interpolation: one image on the CPU, or a batch on any device.
 
-Both take the same matrices and agree within a grey level. Where a picture shrinks by two or more, its pixels are averaged
-in blocks first, so that fine patterns turn grey rather than into coarse ones.
+Both take the same matrices and agree within a gray level. If an image shrinks by two or more, its pixels are first averaged
+in blocks, so that fine patterns turn gray instead of aliasing.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Pad = Literal["reflect", "zeros", "border"]
 _CV2_PADS = {"reflect": cv2.BORDER_REFLECT, "zeros": cv2.BORDER_CONSTANT, "border": cv2.BORDER_REPLICATE}
 _TORCH_PADS = {"reflect": "reflection", "zeros": "zeros", "border": "border"}
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-_ROUNDING = 1e-9  # a shrink by exactly two must not become one block by a rounding error
-_NEAR_AFFINE = 1e-12  # of the last row: moves no pixel of any picture
-# cv2 warps pixels of four bytes in a third of the time that three take; beyond so many source pixels for one of the output it
-# would be longer to widen them first
+_ROUNDING = 1e-9  # tolerance, so that a rounding error does not turn a shrink by exactly two into none
+_NEAR_AFFINE = 1e-12  # relative size of the last row that moves no pixel of any image
+# cv2 warps pixels of four bytes in a third of the time of three; with more source pixels than this per output pixel, adding
+# the fourth byte takes longer than it saves
 _MOST_WIDENED = 16
 
 
 def warp_image(
     source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.uint8], *, pad: Pad = "reflect"
 ) -> None:
-    """Fills `out` with the source seen through a matrix.
+    """Warp an image into `out`.
 
     Args:
-        source: The picture.
-        matrix: Output pixel to source pixel, as `geometry` makes them.
-        out: Where the result is written.
-        pad: What lies outside the source: its mirror image, black, or its outermost pixels.
+        source: The image.
+        matrix: Output pixel to source pixel, as from `geometry`.
+        out: The array that the result is written to.
+        pad: Pixels outside the source: its mirror image, black, or its outermost pixels.
 
     Shape:
         - source: (h, w, C) uint8
         - matrix: (3, 3) float64
-        - out: (H, W, C) uint8, pixels side by side; rows may be apart
+        - out: (H, W, C) uint8, with contiguous pixels; rows may be strided
 
     Example:
         >>> source, out = np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.empty((2, 2, 3), np.uint8)
@@ -75,18 +75,18 @@ def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.u
 
 
 def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: Pad = "reflect") -> Tensor:
-    """A batch of pictures of one size, each seen through its own matrix.
+    """Warp a batch of images of one size, each by its own matrix.
 
     Args:
-        images: The pictures, on any device.
-        matrices: Output pixel to source pixel; best on the processor, where they are looked at first.
+        images: The images, on any device.
+        matrices: Output pixel to source pixel; best on the CPU, which reads them first.
         size: (height, width) of the output.
-        pad: What lies outside the source: its mirror image, black, or its outermost pixels.
+        pad: Pixels outside the source: its mirror image, black, or its outermost pixels.
 
     Shape:
         - images: (B, C, h, w) uint8 in [0, 255], or float
         - matrices: (B, 3, 3)
-        - returns: (B, C, H, W) float32, in the memory layout that came; in [0, 1] where uint8 came, else in the input's units
+        - returns: (B, C, H, W) float32, in the input's memory layout; in [0, 1] for uint8, else in the input's units
 
     Example:
         >>> import torch
@@ -113,9 +113,9 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: 
 
 
 def _blocks(matrices: Matrices, size: tuple[int, int], source_size: Sequence[int]) -> list[tuple[int, int]]:
-    """(height, width) of the blocks of source pixels to average: whole pixels that fit into one of the output.
+    """Return (height, width) of the blocks of source pixels to average: whole pixels that fit into one output pixel.
 
-    Taken at the output's center, along the source's axes.
+    Measured at the output's center, along the source's axes.
     """
     height, width = size
     steps = np.linalg.norm(jacobian(matrices, (width - 1) / 2, (height - 1) / 2), axis=-1)[:, ::-1]
@@ -126,33 +126,31 @@ def _blocks(matrices: Matrices, size: tuple[int, int], source_size: Sequence[int
 def _averaged(
     source: NDArray[np.uint8], matrix: Matrices, block: tuple[int, int], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Matrices]:
-    """The part of the source that is looked at, blocks averaged, and the matrix into it."""
+    """Return the visible part of the source with its blocks averaged, and the matrix to it."""
     down, across = block
-    top, bottom, left, right = _looked_at(matrix, size, source.shape, block)
+    top, bottom, left, right = _visible(matrix, size, source.shape, block)
     part = source[top:bottom, left:right]
     shape = ((right - left) // across, (bottom - top) // down)
-    if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # two by two is much the quickest, so it goes first
-        part = _area(part, ((right - left) // 2, (bottom - top) // 2))
-    small = _area(part, shape)
+    shapes = [shape]
+    if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # two by two is by far the fastest, so it goes first
+        shapes = [((right - left) // 2, (bottom - top) // 2), shape]
+    for each in shapes:
+        part = np.asarray(cv2.resize(part, each, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
-    return small, rescaled(shift @ matrix, (1 / down, 1 / across))
+    return part, rescaled(shift @ matrix, (1 / down, 1 / across))
 
 
-def _area(picture: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(picture, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _looked_at(
+def _visible(
     matrix: Matrices, size: tuple[int, int], source_size: Sequence[int], block: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of the source that the output shows, in whole blocks counted from the source's corner."""
+    """Return top, bottom, left and right of the visible part of the source, in whole blocks from the source's corner."""
     height, width = size
     corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
     ends: list[int] = []
-    for place, side, step in ((1, source_size[0], block[0]), (0, source_size[1], block[1])):
-        seen = corners[place] / corners[2]
-        low, high = seen.min(), seen.max()
-        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # what lies outside shows the mirror image
+    for axis, side, step in ((1, source_size[0], block[0]), (0, source_size[1], block[1])):
+        visible = corners[axis] / corners[2]
+        low, high = visible.min(), visible.max()
+        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
         num = side // step
         first = min(max(math.floor(low / step) - 2, 0), num - 1)
         last = min(max(math.ceil(high / step) + 2, first + 1), num)
@@ -161,7 +159,7 @@ def _looked_at(
 
 
 def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int], pad: Pad) -> Tensor:
-    """Pictures whose blocks have one size, averaged and interpolated."""
+    """Average and interpolate images whose blocks have one size."""
     import torch
     from torch.nn import functional
 
@@ -175,9 +173,9 @@ def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: t
 
 
 def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where each output pixel looks, in the unit frame, (B, H, W, 2).
+    """Return the point of each output pixel in the unit frame, (B, H, W, 2).
 
-    What a column adds and what a row adds are multiplied out first, and only then spread over all pixels.
+    The terms of each column and of each row are computed first, and only then broadcast over all pixels.
     """
     import torch
 
@@ -187,5 +185,5 @@ def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
     across = matrices[:, :, 0, None] * x
     down = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
     points = across[:, :, None, :] + down[:, :, :, None]
-    grid = matrices.new_empty(len(matrices), height, width, 2)  # written at once, in the order that sampling reads
+    grid = matrices.new_empty(len(matrices), height, width, 2)  # in the order that sampling reads
     return torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)

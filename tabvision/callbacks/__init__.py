@@ -1,6 +1,6 @@
-"""Callbacks, each the owner of one quantity; they serve any LightningModule.
+"""Callbacks for any LightningModule, each the owner of one quantity.
 
-Each name is imported when it is first asked for.
+Each name is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ __all__ = [
     "Unfreeze",
 ]
 
-_PLACES = {
+_MODULES = {
     "CosineRestarts": "one_cycle",
     "CutMix": "mixing",
     "DiscriminativeLR": "discriminative_lr",
@@ -42,4 +42,4 @@ _PLACES = {
     "Unfreeze": "unfreeze",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
-    __getattr__ = lazy_names(__name__, _PLACES)
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""A base rate for each layer group."""
+"""Set a base learning rate for each layer group."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 @final
 class DiscriminativeLR(Callback):
-    """Gives each layer group a base rate of its own; a schedule then scales it.
+    """Give each layer group its own base rate, which a schedule then scales.
 
-    The optimizer's param groups are divided by layer group before a checkpoint is restored, so a resumed fit fits.
+    The optimizer's param groups are divided by layer group before a checkpoint is restored, so that its state matches.
 
     Args:
         lr: One rate, `(first, last)` for equal multiples from the input side to the head, `(None, last)` for the last group
-            and `last / body_ratio` for all others, "first:last", or a list with one a group.
-        body_ratio: How many times smaller the others' rate is when only the last is given: 10 in fastai 2, 3 in its 2019
-            course.
-        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+            and `last / body_ratio` for all others, "first:last", or a list with one rate per group.
+        body_ratio: How many times smaller the rate of the other groups is when only the last is given: 10 in fastai 2, 3 in
+            its 2019 course.
+        groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
-        BadTypeError: A rate or `body_ratio` is no number.
-        BadValueError: A rate of zero or below, another number of rates than of groups, or `body_ratio` below 1.
+        BadTypeError: A rate or `body_ratio` is not a number.
+        BadValueError: A rate is not above zero, the numbers of rates and groups differ, or `body_ratio` is below 1.
 
     Example:
         >>> DiscriminativeLR((1e-5, 1e-3)).lr
@@ -49,7 +49,7 @@ class DiscriminativeLR(Callback):
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """What this callback sets."""
+        """The quantities that this callback sets."""
         return frozenset({"the base rates"})
 
     @override
@@ -69,15 +69,15 @@ class DiscriminativeLR(Callback):
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # once more: a resumed optimizer brings the rates it was saved with, and these may be new
+        # again: a resumed optimizer brings the rates it was saved with, and the user may have changed them
         self._set_rates(trainer, layer_groups_of(pl_module, self.groups))
 
     def take_rate(self, rate: float) -> None:
-        """Trains the last layer group at that rate, found by a sweep, and the others at their ratios to it."""
+        """Train the last layer group at `rate`, found by a sweep, and the others at their ratios to it."""
         self._last = rate
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        """Return the callbacks that keep the ratios of the rates in a learning-rate sweep."""
         del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 
@@ -88,5 +88,5 @@ class DiscriminativeLR(Callback):
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 rate = rates[group["layer_group"]]
-                group["lr"] *= rate / group["initial_lr"]  # where a schedule has set it already, it keeps its factor
+                group["lr"] *= rate / group["initial_lr"]  # keeps the factor that a schedule may already have applied
                 group["initial_lr"] = rate

@@ -1,4 +1,4 @@
-"""A resumed fit that ends bit for bit where the uninterrupted one does."""
+"""Resume a fit so that it ends bit for bit where the uninterrupted one does."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tabvision.random_state import random_state, set_random_state
 
 @runtime_checkable
 class _Resumable(Protocol):
-    """A module that keeps something within an epoch, beside its weights."""
+    """A module with state inside an epoch beyond its weights."""
 
     def resume_state(self) -> dict[str, Any]:
-        """What it keeps, as tensors and plain data."""
+        """Return that state as tensors and plain data."""
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
-        """Takes it back."""
+        """Restore what `resume_state` returned."""
 
 
 @final
 class ExactResume(Callback):
-    """Saves with each checkpoint what Lightning leaves out, so that a resumed fit repeats the uninterrupted one.
+    """Save what Lightning leaves out of a checkpoint, so that a resumed fit repeats the uninterrupted one.
 
-    That is each rank's random state, and what a module sums within an epoch. Which rows come next is known to tabvision's
-    loaders, whose order is a function of seed and epoch and which go on within an epoch; a loader of your own should have
-    `state_dict` and `load_state_dict`, or be saved at the ends of epochs only. A fit resumed from an epoch's last step
-    validates and ends that epoch, which Lightning takes for done. Checkpoints are written beside their place and moved
-    there when whole, so a process killed while writing leaves the one before.
+    That is the random state of each rank, and the sums that a module accumulates within an epoch. The loaders of tabvision
+    know which rows come next: their order is a function of seed and epoch, and they continue within an epoch. A loader of
+    your own should have `state_dict` and `load_state_dict`, or be saved only at the end of an epoch. A fit resumed from the
+    last step of an epoch validates and ends that epoch, which Lightning considers done. Checkpoints are written to a
+    temporary file and renamed when complete, so a process killed while writing leaves the previous one intact.
 
     Raises:
-        BadValueError: The fit is resumed on another number of ranks inside an epoch.
+        BadValueError: The fit is resumed inside an epoch on a different number of ranks.
     """
 
     def __init__(self) -> None:
@@ -54,8 +54,12 @@ class ExactResume(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        kept: dict[str, Any] = self._module.resume_state() if isinstance(self._module, _Resumable) else {}
-        return {"ranks": _of_every_rank({"random": random_state(), "module": kept})}
+        summed: dict[str, Any] = self._module.resume_state() if isinstance(self._module, _Resumable) else {}
+        ranks: list[Any] = [{"random": random_state(), "module": summed}]
+        if distributed.is_available() and distributed.is_initialized():
+            (own,), ranks = ranks, [None] * distributed.get_world_size()
+            distributed.all_gather_object(ranks, own)
+        return {"ranks": ranks}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -66,12 +70,12 @@ class ExactResume(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         ranks = checkpoint["callbacks"].get(self.state_key, {}).get("ranks", [])
-        if len(ranks) == trainer.world_size:  # others cannot take over what each summed: the epoch then counts as done
+        if len(ranks) == trainer.world_size:  # else the sums cannot be assigned, and the epoch counts as done
             self._ends_epoch = _go_on_from_last_step(checkpoint["loops"]["fit_loop"])
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if len(self._saved) == trainer.world_size:  # making the loader's iterator draws what the uninterrupted fit drew
+        if len(self._saved) == trainer.world_size:  # so that the loader's iterator draws the same numbers
             set_random_state(self._saved[trainer.global_rank]["random"])
 
     @override
@@ -83,11 +87,9 @@ class ExactResume(Callback):
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
-        # after an epoch's last step, Lightning still calls it the middle
+        # after the last step of an epoch, Lightning still calls it the middle
         self._inside_epoch = trainer.fit_loop.restarted_mid_epoch and not batches.is_last_batch
-        if (
-            batches.is_last_batch
-        ):  # of that epoch; Lightning asks the number, which more and smaller batches would exceed
+        if batches.is_last_batch:  # Lightning compares its number, which more and smaller batches would exceed
             batches.current.completed = max(batches.current.completed, int(trainer.num_training_batches))
         if len(self._saved) == trainer.world_size:
             self._restore(trainer, pl_module)
@@ -96,13 +98,13 @@ class ExactResume(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _stop_restarting(trainer.fit_loop)  # else Lightning leaves out this epoch's step of the user's own scheduler
+        _stop_restarting(trainer.fit_loop)  # else Lightning skips the step of the user's own scheduler in this epoch
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        if self._saved and self._inside_epoch:  # making the loader's iterator may have drawn random numbers
+        if self._saved and self._inside_epoch:  # creating the loader's iterator may have drawn random numbers
             set_random_state(self._saved[trainer.global_rank]["random"])
         self._saved = []
 
@@ -110,7 +112,7 @@ class ExactResume(Callback):
         if not trainer.fit_loop.restarted_mid_epoch:
             return
         mine = self._saved[trainer.global_rank]
-        set_random_state(mine["random"])  # the iterator that was made just now was there when it was saved
+        set_random_state(mine["random"])  # the iterator, created just now, existed before the state was saved
         if isinstance(pl_module, _Resumable):
             pl_module.load_resume_state(mine["module"])
 
@@ -119,28 +121,20 @@ class ExactResume(Callback):
         if self._inside_epoch:
             remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
             raise BadValueError(f"{problem}, inside an epoch", remedy)
-        rank_zero_warn(f"ExactResume: {problem}. The fit goes on, with other random numbers.")
+        rank_zero_warn(f"ExactResume: {problem}. The fit continues with different random numbers.")
         self._saved = []
-
-
-def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return [state]
-    states: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(states, state)
-    return states
 
 
 @final
 class _AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is whole.
+    """Write a checkpoint to a temporary file and rename it when it is complete.
 
-    A process killed while writing leaves the checkpoint before, and a `.part` file that the next write replaces.
+    A process killed while writing leaves the previous checkpoint, and a `.part` file that the next write replaces.
     """
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if "://" in str(path):  # a remote store has its own way to be atomic
+        if "://" in str(path):  # a remote store is atomic in its own way
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         part = f"{path}.part"
@@ -150,17 +144,17 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
         Path(part).replace(path)
 
 
-BATCHES = "epoch_loop.batch_progress"
-VALIDATION = "epoch_loop.val_loop.batch_progress"
+_BATCHES = "epoch_loop.batch_progress"
+_VALIDATION = "epoch_loop.val_loop.batch_progress"
 
 
 def _go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
-    """Sets the counters of a fit saved right after an epoch's last step, in place; whether it was.
+    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place.
 
     Args:
-        fit_loop: The state of the fit's loop in a checkpoint.
+        fit_loop: The state of Lightning's fit loop in a checkpoint.
     """
-    batches, epochs = fit_loop[BATCHES], fit_loop["epoch_progress"]["total"]
+    batches, epochs = fit_loop[_BATCHES], fit_loop["epoch_progress"]["total"]
     total = batches["total"]
     at_step = total["ready"] == total["processed"] == total["completed"] + 1
     within_epoch = epochs["started"] == epochs["ready"] == epochs["processed"] + 1
@@ -168,15 +162,15 @@ def _go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
         return False
     for counts in (total, batches["current"]):
         counts["completed"] += 1
-    fit_loop[VALIDATION]["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-    fit_loop[VALIDATION]["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+    fit_loop[_VALIDATION]["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    fit_loop[_VALIDATION]["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
     return True
 
 
 def _leave_ended_epoch(loop: FitLoop) -> None:
-    """Lets a loop that goes on from an epoch's end begin the next one.
+    """Make a loop that resumes at the end of an epoch begin the next one.
 
-    Under `max_steps` Lightning takes the ended epoch for an unfinished one: it passes through it again without training.
+    Under `max_steps` Lightning considers the ended epoch unfinished and passes through it again without training.
     """
     if not loop.restarted_on_epoch_end or loop.trainer.max_steps == -1:
         return
@@ -186,16 +180,16 @@ def _leave_ended_epoch(loop: FitLoop) -> None:
 
 
 def _stop_restarting(loop: FitLoop) -> None:
-    """Tells a loop that it no longer resumes; its own setter takes every value for True under `max_steps`."""
+    """Tell a loop that it no longer resumes; under `max_steps` its own setter treats every value as True."""
     loop._restarting = False  # noqa: SLF001 - a test guards it
     loop.epoch_loop.restarting = False
 
 
 def _skip_training(loop: FitLoop) -> None:
-    """Lets a loop that goes on from an epoch's last step end the epoch, validated first where that is due."""
+    """Make a loop that resumes at the last step of an epoch end that epoch, after validation if it is due."""
     epoch = loop.epoch_loop
-    epoch.val_loop.batch_progress.total.reset()  # read already
-    assert loop._data_fetcher is not None  # noqa: SLF001 - made before training starts
+    epoch.val_loop.batch_progress.total.reset()  # already read
+    assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
     if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
-        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train a batch more
-        epoch._batches_that_stepped += 1  # noqa: SLF001 - the step's number in logs
+        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train one more batch
+        epoch._batches_that_stepped += 1  # noqa: SLF001 - the step number in logs

@@ -1,4 +1,4 @@
-"""fastai's `fine_tune` on any Trainer: the head alone first, then every layer, a one-cycle each."""
+"""fastai's `fine_tune` on any Trainer: one cycle for the head alone, then one for every layer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
 from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback
-from tabvision.schedules import (
-    Setting,
-    check_rates,
-    even_multiples,
-    one_cycle,
-    spread_rates,
-)
+from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
 
 FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
 FROZEN_DIV = 25.0
@@ -30,21 +24,22 @@ MOMENTUM = (0.95, 0.85, 0.95)
 
 @final
 class FineTune(Schedule):
-    """Two one-cycles with the thaw between: fastai's `fine_tune`, composed of `Unfreeze` and a schedule.
+    """Two one-cycle schedules with an unfreeze between them: fastai's `fine_tune`, built from `Unfreeze` and a schedule.
 
     For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
-    and the first group `lr_mult` times slower. `Trainer(max_epochs=...)` is the whole length, the frozen epochs included.
+    and the first group at a rate `lr_mult` times smaller. `Trainer(max_epochs=...)` is the whole length, frozen epochs
+    included.
 
     Args:
-        freeze_epochs: Epochs in which the last group trains alone, from 0.
-        base_lr: The head's peak rate in the frozen epochs.
-        lr_mult: How many times slower the first group learns than the head after the thaw.
-        pct_start: Share of the second cycle in which the rate rises, in (0, 1).
-        div: The second cycle's first rate is its peak divided by this.
-        div_final: Each cycle's last rate is its peak divided by this.
-        batch_norm: What BatchNorm does in layers that are frozen at first: "keep", "eval" or, as fastai, "train"; see
+        freeze_epochs: Epochs in which the last group trains alone, at least 0.
+        base_lr: Peak rate of the head in the frozen epochs.
+        lr_mult: How many times smaller the rate of the first group is than that of the head after unfreezing.
+        pct_start: Fraction of the second cycle in which the rate rises, in (0, 1).
+        div: The first rate of the second cycle is its peak divided by this.
+        div_final: The last rate of each cycle is its peak divided by this.
+        batch_norm: What BatchNorm does in layers that start out frozen: "keep", "eval" or, as in fastai, "train"; see
             `Unfreeze`.
-        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+        groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
         BadValueError: A setting is out of range, or the fit is no longer than the frozen epochs.
@@ -99,25 +94,25 @@ class FineTune(Schedule):
         return self._last or self.base_lr
 
     def take_rate(self, rate: float) -> None:
-        """Takes a rate found by a sweep for `base_lr`."""
+        """Use a rate found by a sweep as `base_lr`."""
         self._last = rate
 
     @override
     def peaks(self, num_groups: int) -> list[float]:
-        """The rates after the thaw."""
+        """Return the peak rate of each group after unfreezing."""
         high = self._head_rate / 2
         return even_multiples(high / self.lr_mult, high, num_groups)
 
     @override
     @speaking()
-    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
-        frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs: a fast_dev_run
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
+        frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs in a fast_dev_run
         if step < frozen:
             factor, momentum = one_cycle(
                 step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
             )
-            peak = spread_rates((None, self._head_rate), num_groups)[place]
-            return Setting(factor * peak / self.peaks(num_groups)[place], momentum)
+            peak = spread_rates((None, self._head_rate), num_groups)[number]
+            return Setting(factor * peak / self.peaks(num_groups)[number], momentum)
         return one_cycle(
             step - frozen,
             length.total - frozen,
@@ -128,7 +123,7 @@ class FineTune(Schedule):
         )
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: the layers frozen in that epoch, and the ratios."""
+        """Return the callbacks that keep frozen layers and rate ratios of an epoch in a learning-rate sweep."""
         frozen = epoch < self.freeze_epochs
         rates = (None, self.base_lr) if frozen else (self.base_lr / self.lr_mult, self.base_lr)
         return [*self.unfreeze.for_sweep(epoch), DiscriminativeLR(rates, groups=self.groups)]
@@ -154,7 +149,7 @@ class FineTune(Schedule):
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
-            problem = "the length must be given in epochs, and max_epochs is not set"
+            problem = "the length must be given in epochs, but max_epochs is not set"
             raise BadValueError(problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
         if trainer.max_epochs <= self.freeze_epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             frozen = count(self.freeze_epochs, "frozen epoch")

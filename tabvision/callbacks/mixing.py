@@ -1,4 +1,4 @@
-"""Training on rows blended with one another."""
+"""Train on rows blended with each other: MixUp and CutMix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
+from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
@@ -24,11 +24,11 @@ _INPUTS = ("image", "continuous", "categorical")  # of a tabvision batch
 
 
 class _Mixing(Callback, ABC):
-    """Blends the rows of each training batch, and their targets, before the module sees them.
+    """Blend the rows of each training batch, and their targets, before the module receives them.
 
-    What is drawn is a function of seed, epoch, batch and rank: nothing is saved, a resumed fit draws what it would have
-    drawn, and every rank draws its own. Targets become soft through the module's task; class codes of a module without
-    one become shares of `num_classes`. A row's weight is blended as well, and a pair's targets count by their weights.
+    The random numbers are a function of seed, epoch, batch and rank: nothing is saved, a resumed fit draws the same ones, and
+    every rank draws its own. The module's task makes the targets soft; class codes of a module without a task become
+    probabilities of `num_classes` classes. Row weights are blended as well, and weight the targets of a pair.
 
     Args as `MixUp`.
     """
@@ -60,7 +60,7 @@ class _Mixing(Callback, ABC):
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """What this callback sets."""
+        """The quantities that this callback sets."""
         return frozenset({"how rows are mixed"})
 
     @override
@@ -70,7 +70,7 @@ class _Mixing(Callback, ABC):
             return
         check_owners(trainer)
         if self.off_epochs and (trainer.max_epochs is None or trainer.max_epochs < 0):
-            problem = f"off_epochs={self.off_epochs} counts from the last epoch, and the Trainer has no max_epochs"
+            problem = f"off_epochs={self.off_epochs} counts from the last epoch, but the Trainer has no max_epochs"
             raise BadValueError(problem, "Pass Trainer(max_epochs=...), or leave off_epochs out")
 
     @override
@@ -80,15 +80,19 @@ class _Mixing(Callback, ABC):
     ) -> None:
         if self.off_epochs and trainer.current_epoch >= (trainer.max_epochs or 0) - self.off_epochs:
             return
-        draw = _generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        rng = _generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
         inputs, target = self._keys(batch)
         first = batch[inputs[0]]
-        order = torch.from_numpy(draw.permutation(len(first))).to(first.device)
-        shares = self.mix_inputs(batch, inputs, order, draw)
+        order = torch.from_numpy(rng.permutation(len(first))).to(first.device)
+        fractions = self.mix_inputs(batch, inputs, order, rng)
         soft = self._softened(pl_module, batch[target])
         if isinstance(batch, MutableMapping) and "weight" in batch:
-            shares = _blend_weights(batch, shares, order)
-        batch[target] = blend_rows(soft, shares, order)
+            weights = batch["weight"]
+            fractions = fractions.to(weights)
+            batch["weight"] = blend_rows(weights, fractions, order)
+            # the targets of a pair count by weight
+            fractions = torch.where(batch["weight"] > 0, fractions * weights / batch["weight"], fractions)
+        batch[target] = blend_rows(soft, fractions, order)
 
     @abstractmethod
     def mix_inputs(
@@ -96,18 +100,18 @@ class _Mixing(Callback, ABC):
         batch: Any,  # noqa: ANN401 - a dict or a list
         inputs: Sequence[Key],
         order: Tensor,
-        draw: np.random.Generator,
+        rng: np.random.Generator,
     ) -> Tensor:
-        """Blends the inputs in the batch, each row with the one that `order` names; what each row keeps of itself, (B,)."""
+        """Blend each row of the inputs with the row that `order` names; return the fraction of each row retained, (B,)."""
 
     def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
-        """What a learning-rate sweep takes over from this callback: rows blended in the same way."""
+        """Return the callback that blends rows the same way in a learning-rate sweep."""
         return [
             type(self)(self.alpha, seed=self.seed, num_classes=self.num_classes, inputs=self.inputs, target=self.target)
         ]
 
     def _keys(self, batch: object) -> tuple[Sequence[Key], Key]:
-        """Where the inputs and the target lie in a batch."""
+        """Return the keys of the inputs and the target in a batch."""
         if isinstance(batch, MutableMapping):
             inputs, target = self.inputs or self._known_inputs(batch), self.target or "target"
             if missing := [key for key in (*inputs, target) if key not in batch]:
@@ -123,16 +127,16 @@ class _Mixing(Callback, ABC):
 
     def _known_inputs(self, batch: MutableMapping[str, Any]) -> list[str]:
         present = [key for key in _INPUTS if key in batch and batch[key].numel()]
-        stay = [key for key in present if key not in self.blends]
-        if stay or not present:
+        unsupported = [key for key in present if key not in self.blends]
+        if unsupported or not present:
             wanted = " or ".join(repr(key) for key in self.blends)
-            problem = f"it blends {wanted}, and the batch has {stay or sorted(map(str, batch))}"
-            remedy = "Leave it out, or name what to blend, the rest of a row staying its own: inputs=[...]"
+            problem = f"it blends {wanted}, and the batch has {unsupported or sorted(map(str, batch))}"
+            remedy = "Leave it out, or name the inputs to blend, which leaves the rest unchanged: inputs=[...]"
             raise BadValueError(problem, remedy)
         return present
 
     def _softened(self, module: pl.LightningModule, target: Tensor) -> Tensor:
-        """The target as numbers that can be blended."""
+        """Return the target as numbers that can be blended."""
         task = getattr(module, "task", None)
         if isinstance(task, Task):
             return task.soften(target)
@@ -142,9 +146,8 @@ class _Mixing(Callback, ABC):
             return target.float()
         if self.num_classes is None:
             problem = "the target is class codes, and the module has no tabvision task that says how many classes"
-            raise BadValueError(
-                problem, f"Pass {type(self).__name__}(num_classes=...); the loss then gets (B, C) class shares"
-            )
+            remedy = f"Pass {type(self).__name__}(num_classes=...); the loss then gets (B, C) class probabilities"
+            raise BadValueError(problem, remedy)
         if len(target) and int(target.max()) >= self.num_classes:
             problem = f"num_classes is {self.num_classes}, and a target is {int(target.max())}"
             raise BadValueError(problem, "Pass the number of classes, one more than the largest code")
@@ -153,21 +156,21 @@ class _Mixing(Callback, ABC):
 
 @final
 class MixUp(_Mixing):
-    """Trains on each row blended with another of its batch, targets likewise; pictures and standardized numbers.
+    """Train on rows blended with another row of the batch, and their targets; for images and standardized numbers.
 
-    Each row draws a share of its own and keeps at least half of itself. Categories cannot be blended.
+    Each row draws its own fraction and retains at least half of itself. Categories cannot be blended.
 
     Args:
-        alpha: Of the Beta(alpha, alpha) distribution of shares, above 0; more blends more evenly.
-        seed: Decides what is drawn, together with epoch, batch and rank.
-        off_epochs: How many of the last epochs train on rows as they are.
-        num_classes: For a module without a tabvision task whose target is class codes: how many classes there are.
-        inputs: Keys of what is blended, in a batch that is a dict or a list; None finds them in a tabvision batch.
+        alpha: Parameter of the Beta(alpha, alpha) distribution of fractions, above 0; larger values blend more evenly.
+        seed: Seed of the random numbers, together with epoch, batch and rank.
+        off_epochs: Number of final epochs that train on unmixed rows.
+        num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
+        inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
         target: Key of the target; None for "target" in a dict, 1 in a list.
 
     Raises:
-        BadTypeError: A setting, or the batch, is of the wrong kind.
-        BadValueError: A setting out of range, or a batch with parts that cannot be blended.
+        BadTypeError: A setting or the batch has the wrong type.
+        BadValueError: A setting is out of range, or the batch has parts that cannot be blended.
 
     Source:
         fastai 2.8 `MixUp`; Zhang et al. 2018.
@@ -194,34 +197,34 @@ class MixUp(_Mixing):
 
     @override
     @speaking()
-    def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, draw: np.random.Generator) -> Tensor:
-        drawn = draw.beta(self.alpha, self.alpha, len(order))
-        shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(order.device, torch.float32)
+    def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, rng: np.random.Generator) -> Tensor:
+        drawn = rng.beta(self.alpha, self.alpha, len(order))
+        fractions = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(order.device, torch.float32)
         for key in inputs:
             if not batch[key].is_floating_point():
                 problem = f"it blends floating-point numbers, and {key!r} is {batch[key].dtype}"
                 raise BadTypeError(problem, "Normalize the batch in on_after_batch_transfer, or use CutMix")
-            batch[key] = blend_rows(batch[key], shares, order)
-        return shares
+            batch[key] = blend_rows(batch[key], fractions, order)
+        return fractions
 
 
 @final
 class CutMix(_Mixing):
-    """Trains on pictures with a box from another picture of their batch; targets are blended by area.
+    """Train on images with a box from another image of the batch; targets are blended by area.
 
-    One box is drawn a batch.
+    One box is drawn per batch.
 
     Args:
-        alpha: Of the Beta(alpha, alpha) distribution of the area outside the box, above 0; 1 is even.
-        seed: Decides what is drawn, together with epoch, batch and rank.
-        off_epochs: How many of the last epochs train on rows as they are.
-        num_classes: For a module without a tabvision task whose target is class codes: how many classes there are.
-        inputs: Keys of what is blended, in a batch that is a dict or a list; None finds them in a tabvision batch.
+        alpha: Parameter of the Beta(alpha, alpha) distribution of the area outside the box, above 0; 1 is uniform.
+        seed: Seed of the random numbers, together with epoch, batch and rank.
+        off_epochs: Number of final epochs that train on unmixed rows.
+        num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
+        inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
         target: Key of the target; None for "target" in a dict, 1 in a list.
 
     Raises:
-        BadTypeError: A setting, or the batch, is of the wrong kind.
-        BadValueError: A setting out of range, or a batch with parts that cannot be blended.
+        BadTypeError: A setting or the batch has the wrong type.
+        BadValueError: A setting is out of range, or the batch has parts that cannot be blended.
 
     Source:
         fastai 2.8 `CutMix`; Yun et al. 2019.
@@ -248,33 +251,25 @@ class CutMix(_Mixing):
 
     @override
     @speaking()
-    def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, draw: np.random.Generator) -> Tensor:
-        lam, down, across = float(draw.beta(self.alpha, self.alpha)), float(draw.random()), float(draw.random())
-        share = 1.0
+    def mix_inputs(self, batch: Any, inputs: Sequence[Key], order: Tensor, rng: np.random.Generator) -> Tensor:
+        lam, down, across = float(rng.beta(self.alpha, self.alpha)), float(rng.random()), float(rng.random())
+        fraction = 1.0
         for key in inputs:
             if batch[key].ndim != 4:
-                problem = f"it needs pictures (B, C, H, W), and {key!r} has shape {tuple(batch[key].shape)}"
-                raise BadValueError(problem, "Use MixUp, or name the pictures: inputs=[...]")
+                problem = f"it needs images (B, C, H, W), and {key!r} has shape {tuple(batch[key].shape)}"
+                raise BadValueError(problem, "Use MixUp, or name the images: inputs=[...]")
             size = (batch[key].shape[2], batch[key].shape[3])
             box = box_of(lam, (down, across), size)
             batch[key] = paste(batch[key], box, order)
-            share = kept_share(box, size)
-        return torch.full((len(order),), share, device=order.device)
+            fraction = fraction_outside(box, size)
+        return torch.full((len(order),), fraction, device=order.device)
 
 
 def _generator_of(seed: int, epoch: int, batch_idx: int, rank: int) -> np.random.Generator:
-    """What is drawn for a batch: a function of these four alone.
+    """Return the generator of random numbers for a batch, a function of these four alone.
 
     Example:
         >>> _generator_of(0, 1, 2, 0).random() == _generator_of(0, 1, 2, 0).random()
         True
     """
     return np.random.default_rng((seed, epoch, batch_idx, rank))
-
-
-def _blend_weights(batch: MutableMapping[str, Any], shares: Tensor, order: Tensor) -> Tensor:
-    """Blends the rows' weights in the batch; what each row's target keeps, so that a pair's targets count by weight."""
-    weights = batch["weight"]
-    own = shares.to(weights) * weights
-    batch["weight"] = blend_rows(weights, shares, order)
-    return torch.where(batch["weight"] > 0, own / batch["weight"], shares.to(weights))

@@ -1,4 +1,4 @@
-"""Schedules over the whole fit: one cycle, flat then down, restarts."""
+"""Schedules over the whole fit: one cycle, flat then cosine, cosine with restarts."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tabvision.schedules import (
 
 
 class _PeakSchedule(Schedule):
-    """A schedule that may also be told the peak rates.
+    """A schedule that can also set the peak rates.
 
     Args:
-        max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one a layer group. None
-            takes the optimizer's own rates.
-        groups: For a module without `layer_groups()`, where groups have rates of their own.
+        max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one rate per layer group.
+            None takes the optimizer's own rates.
+        groups: For a module without `layer_groups()`, if groups have different rates.
     """
 
     @speaking()
@@ -54,15 +54,15 @@ class _PeakSchedule(Schedule):
         return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
 
     def take_rate(self, rate: float) -> None:
-        """Gives the last layer group that peak, found by a sweep, and the others their ratios to it."""
+        """Use `rate`, found by a sweep, as the peak of the last layer group, and scale the others by their ratios to it."""
         self._last = rate
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: the ratios of the rates."""
+        """Return the callbacks that keep the ratios of the rates in a learning-rate sweep."""
         del epoch
-        return (
-            [DiscriminativeLR(self.max_lr, groups=self.groups)] if self.max_lr is not None and self.needs_groups else []
-        )
+        if self.max_lr is None or not self.needs_groups:
+            return []
+        return [DiscriminativeLR(self.max_lr, groups=self.groups)]
 
     @override
     @speaking()
@@ -76,23 +76,23 @@ class _PeakSchedule(Schedule):
 class OneCycle(_PeakSchedule):
     """One cycle over the whole fit: the rate rises, then falls; momentum does the reverse.
 
-    Works on the optimizer of any LightningModule. Nothing is saved and nothing can be restored wrongly: the rate is a
-    function of the step. `LearningRateMonitor` shows every param group under its name.
+    Works on the optimizer of any LightningModule. The rate is a function of the step, so nothing is saved that could be
+    restored wrongly. `LearningRateMonitor` shows every param group under its name.
 
     Args:
-        max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one a layer group. None
-            takes the optimizer's own rates.
-        pct_start: Share of the fit in which the rate rises, in (0, 1).
+        max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one rate per layer group.
+            None takes the optimizer's own rates.
+        pct_start: Fraction of the fit in which the rate rises, in (0, 1).
         div: The first rate is the peak divided by this.
         div_final: The last rate is the peak (fastai) or the first rate (torch) divided by this.
-        momentum: At the start, at the peak and at the end, each in [0, 1); None leaves it alone.
-        convention: "fastai" or "torch": whose `fit_one_cycle` or `OneCycleLR` the values equal.
-        groups: For a module without `layer_groups()`, where groups have rates of their own: a function from it to its
+        momentum: Momentum at the start, at the peak and at the end, each in [0, 1); None leaves it unchanged.
+        convention: "fastai" for the values of its `fit_one_cycle`, "torch" for those of its `OneCycleLR`.
+        groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
             parts, input side first.
 
     Raises:
         BadValueError: A setting is out of range.
-        UnknownNameError: No such convention.
+        UnknownNameError: The convention does not exist.
 
     Example:
         >>> round(OneCycle(max_lr=0.1).at(step=25, total=100).factor, 6)
@@ -124,7 +124,7 @@ class OneCycle(_PeakSchedule):
         self.convention: Convention = convention
 
     def at(self, step: int, total: int) -> Setting:
-        """Factor on the peak rate, and momentum, at a step of a fit of that many steps."""
+        """Return the factor on the peak rate, and the momentum, at a step of a fit of `total` steps."""
         return one_cycle(
             step,
             total,
@@ -136,22 +136,24 @@ class OneCycle(_PeakSchedule):
         )
 
     @override
-    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
         return self.at(step, length.total)
 
 
 @final
 class FlatCosine(_PeakSchedule):
-    """The peak rate for a share of the fit, then down along a cosine: fastai's `fit_flat_cos`. Momentum stays.
+    """Keep the peak rate for a fraction of the fit, then anneal along a cosine: fastai's `fit_flat_cos`.
+
+    Momentum is unchanged.
 
     Args:
         max_lr: The peak, as for `OneCycle`; None takes the optimizer's own rates.
-        pct_start: Share of the fit at the peak, in (0, 1).
+        pct_start: Fraction of the fit at the peak rate, in (0, 1).
         div_final: The last rate is the peak divided by this.
-        groups: For a module without `layer_groups()`, where groups have rates of their own.
+        groups: For a module without `layer_groups()`, if groups have different rates.
 
     Example:
-        >>> FlatCosine().setting(10, RunLength(100), place=0, num_groups=1).factor
+        >>> FlatCosine().setting(10, RunLength(100), number=0, num_groups=1).factor
         1.0
     """
 
@@ -166,24 +168,26 @@ class FlatCosine(_PeakSchedule):
         self.div_final = div_final
 
     @override
-    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
         factor = flat_cosine(step, length.total, pct_start=self.pct_start, div_final=self.div_final)
         return Setting(factor, None)
 
 
 @final
 class CosineRestarts(_PeakSchedule):
-    """Cycles, each longer than the one before, each down to nought along a cosine: fastai's `fit_sgdr`. Momentum stays.
+    """Anneal the rate to zero along a cosine in cycles of growing length: fastai's `fit_sgdr`.
+
+    Momentum is unchanged.
 
     Args:
         max_lr: The peak, as for `OneCycle`; None takes the optimizer's own rates.
-        num_cycles: How many cycles the fit has, at least 1.
-        cycle_mult: How many times longer each cycle is than the one before, at least 1.
-        groups: For a module without `layer_groups()`, where groups have rates of their own.
+        num_cycles: Number of cycles in the fit, at least 1.
+        cycle_mult: Factor by which each cycle is longer than the previous one, at least 1.
+        groups: For a module without `layer_groups()`, if groups have different rates.
 
     Example:
         >>> restarts = CosineRestarts(num_cycles=2, cycle_mult=2)
-        >>> [restarts.setting(step, RunLength(30), place=0, num_groups=1).factor for step in (0, 10)]
+        >>> [restarts.setting(step, RunLength(30), number=0, num_groups=1).factor for step in (0, 10)]
         [1.0, 1.0]
     """
 
@@ -198,7 +202,7 @@ class CosineRestarts(_PeakSchedule):
         self.cycle_mult = cycle_mult
 
     @override
-    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
         factor = cosine_restarts(step, length.total, num_cycles=self.num_cycles, cycle_mult=self.cycle_mult)
         return Setting(factor, None)
 

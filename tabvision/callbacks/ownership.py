@@ -1,4 +1,4 @@
-"""One owner for each quantity: two callbacks that would set the same thing are refused before anything runs."""
+"""Raise before a fit starts if two callbacks would set the same quantity."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tabvision.errors import BadValueError
 from tabvision.lightning import Callback, LearningRateFinder, StochasticWeightAveraging
 
 Quantity = Literal[
-    "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the size of pictures"
+    "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size"
 ]  # fmt: skip
 
 _RATES: tuple[Quantity, ...] = ("the base rates", "the rate over time")
-# Lightning's callbacks that set rates behind the back of ours, with what they do and what does the same beside ours
+# Lightning's callbacks that override rates set by ours: what they do, and what to use instead
 _RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
     (
         StochasticWeightAveraging,
-        "puts rates of its own in place of those set here, and a scheduler beside them",
+        "replaces the rates set here with its own, and adds a scheduler",
         "Average with Lightning's EMAWeightAveraging, which leaves rates alone",
     ),
     (
         LearningRateFinder,
-        "gives every param group one rate, of which no notice is taken here",
+        "gives every param group one rate, which is ignored here",
         "Find it with tabvision.tuning.FindLR()",
     ),
 )
@@ -30,15 +30,15 @@ _RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
 
 @runtime_checkable
 class _Owner(Protocol):
-    """A callback that sets some quantities, and says which."""
+    """A callback that declares which quantities it sets."""
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """The quantities it sets."""
+        """The quantities that it sets."""
 
 
 def check_owners(trainer: pl.Trainer) -> None:
-    """Refuses two owners of one quantity, and Lightning's callbacks that set rates beside an owner of them.
+    """Raise if two callbacks set one quantity, or if one of Lightning's sets rates that another owns.
 
     Raises:
         BadValueError: Two callbacks set the same thing.
@@ -63,10 +63,10 @@ def _check_no_rival(trainer: pl.Trainer, owner: str) -> None:
 
 
 def check_no_scheduler(trainer: pl.Trainer) -> None:
-    """Refuses a scheduler that the module's own `configure_optimizers` returned.
+    """Raise if the module's `configure_optimizers` returned a scheduler.
 
     Raises:
-        BadValueError: There is one.
+        BadValueError: It did.
     """
     if trainer.lr_scheduler_configs:
         problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"

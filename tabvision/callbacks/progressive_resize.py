@@ -1,4 +1,4 @@
-"""Small pictures first, larger ones later."""
+"""Train on small images first, on larger ones later."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Size = tuple[int, int]
 
 @runtime_checkable
 class _Resizable(Protocol):
-    """Data whose pictures can be loaded at another size from the next pass on."""
+    """A datamodule that can load its images at another size from the next pass on."""
 
     def set_size(self, size: Size) -> None:
-        """Takes (height, width) in pixels."""
+        """Load images at (height, width) in pixels from now on."""
 
 
 @final
 class ProgressiveResize(Callback):
-    """Trains on small pictures first, which is quick, and on larger ones in later epochs.
+    """Train on small images first, which is fast, and on larger ones in later epochs.
 
     The size is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Validation in an
-    epoch uses that epoch's size. After the fit the data has its last size again, the one that the module answers at.
+    epoch uses that epoch's size. After the fit the data has its last size again, the one that the module predicts at.
 
     Args:
-        sizes: From which epoch on pictures have which size, a side or (height, width) in pixels, such as
-            `{0: 128, 3: 224}`. The last must be the datamodule's own.
+        sizes: Image size from each epoch on, a side or (height, width) in pixels, such as `{0: 128, 3: 224}`. The last must
+            be the datamodule's own.
 
     Raises:
-        BadTypeError: No mapping from epochs to sizes.
-        BadValueError: No size for epoch 0, a negative epoch, or a side below 1.
+        BadTypeError: `sizes` is not a mapping from epochs to sizes.
+        BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1.
 
     Example:
         >>> [ProgressiveResize({0: 128, 3: 224}).size_at(epoch) for epoch in (0, 2, 3)]
@@ -49,11 +49,11 @@ class ProgressiveResize(Callback):
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """What this callback sets."""
-        return frozenset({"the size of pictures"})
+        """The quantities that this callback sets."""
+        return frozenset({"the image size"})
 
     def size_at(self, epoch: int) -> Size:
-        """The (height, width) of pictures in an epoch."""
+        """Return the image size (height, width) in an epoch."""
         return next(size for start, size in reversed(self.sizes) if start <= epoch)
 
     @override
@@ -61,12 +61,11 @@ class ProgressiveResize(Callback):
         if stage == "fit":
             check_owners(trainer)
             self._check(trainer)
-            # the sanity check validates before any epoch begins
-            _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
+            _resizable(trainer).set_size(self.size_at(trainer.current_epoch))  # for the sanity check
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # a resumed fit knows its epoch only here, and may skip the epoch's own start
+        # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
         _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
 
     @override
@@ -81,56 +80,59 @@ class ProgressiveResize(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-        if isinstance(data, _Resizable):  # else the exception is the sentence that says so
+        if isinstance(data, _Resizable):  # else the exception says so
             data.set_size(self.sizes[-1][1])
 
     def _check(self, trainer: pl.Trainer) -> None:
-        """Refuses a last size that is not the data's, and one that no epoch reaches."""
+        """Raise if the last size is not the datamodule's, or if no epoch reaches it."""
         schema = getattr(_resizable(trainer), "schema", None)
         image = getattr(schema, "image", None)
         start, last = self.sizes[-1]
         if schema is not None and image is None:
-            problem = "the data has no pictures"
+            problem = "the data has no images"
             raise BadValueError(problem, "Leave it out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
-            raise BadValueError(problem, f"Build the data with size={_as_argument(last)}, or change the last size")
+            size = last[0] if last[0] == last[1] else last
+            raise BadValueError(problem, f"Build the data with size={size}, or change the last size")
         ends = trainer.max_epochs
         if ends is not None and 0 <= ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            problem = f"the last size comes in epoch {start}, and max_epochs={ends} ends before"
+            problem = f"the last size starts in epoch {start}, but max_epochs={ends} ends before"
             raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
 
 
 @speaking("ProgressiveResize")
 def _resizable(trainer: pl.Trainer) -> _Resizable:
-    """The trainer's datamodule, if pictures can be resized in it.
+    """Return the trainer's datamodule; raise if its images cannot be resized.
 
     Raises:
-        BadTypeError: There is none, or it has no `set_size`.
+        BadTypeError: There is no datamodule, or it has no `set_size`.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
     if not isinstance(data, _Resizable):
         problem = f"{type(data).__name__} has no set_size"
-        remedy = "Give it `def set_size(self, size)`, which takes (height, width) and loads pictures so from the next pass on"
+        remedy = (
+            "Give it `def set_size(self, size)`, which takes (height, width) and loads images so from the next pass on"
+        )
         raise BadTypeError(problem, remedy)
     return data
 
 
 @speaking("ProgressiveResize")
 def _as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
-    """Sizes in order: from which epoch on pictures have which (height, width).
+    """Return pairs of a first epoch and its image size (height, width), in order.
 
     Raises:
-        BadTypeError: No mapping from epochs to sizes.
-        BadValueError: No size for epoch 0, a negative epoch, or a side below 1.
+        BadTypeError: `sizes` is not a mapping from epochs to sizes.
+        BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1.
 
     Example:
         >>> _as_sizes({3: (96, 128), 0: 64})
         ((0, (64, 64)), (3, (96, 128)))
     """
-    remedy = "Pass such as {0: 128, 3: 224}"
+    remedy = "Pass a mapping such as {0: 128, 3: 224}"
     if not isinstance(sizes, Mapping):
         raise BadTypeError(f"sizes must be a mapping from epoch to size, got {sizes!r}", remedy)
     found = []
@@ -149,7 +151,3 @@ def _as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
 
 def _shown(size: tuple[int, ...]) -> str:
     return " x ".join(map(str, size))
-
-
-def _as_argument(size: Size) -> str:
-    return str(size[0]) if size[0] == size[1] else str(size)

@@ -1,4 +1,4 @@
-"""What every schedule shares: rates and momentum set from the step alone, on the optimizer of any LightningModule."""
+"""Base class of the schedules: set rates and momentum from the step alone, on the optimizer of any LightningModule."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tabvision.schedules import Setting, epoch_ends
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a fit is.
+    """The length of a fit.
 
     Args:
-        total: Optimizer steps in all.
-        ends: Optimizer steps done at the end of each epoch, 0 for epochs before this fit; empty where the fit is counted in
-            steps alone.
+        total: Total number of optimizer steps.
+        ends: Optimizer steps completed at the end of each epoch, 0 for epochs before this fit; empty where the fit is counted
+            in steps alone.
     """
 
     total: int
@@ -34,13 +34,13 @@ class RunLength:
 
 
 class Schedule(Callback, ABC):
-    """Rate and momentum over time, for every param group.
+    """Set rate and momentum over time, for every param group.
 
-    The rate is set for the step to come as soon as a step is done, from the step's number alone. Saved are only the step at
-    which the schedule began (a second fit has one of its own), and the length, to say so when a resumed fit has another.
+    As soon as a step is done, the rate for the next one is set, from the step's number alone. Only the step at which the
+    schedule began (a second fit has its own) and the length are saved, the latter to report when a resumed fit has another.
 
     Args:
-        groups: For a module without `layer_groups()`, where groups have rates of their own: a function from it to its
+        groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
             parts, input side first.
     """
 
@@ -54,22 +54,22 @@ class Schedule(Callback, ABC):
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """What this callback sets."""
+        """The quantities that this callback sets."""
         return frozenset({"the rate over time"})
 
     @property
     def needs_groups(self) -> bool:
-        """Whether layer groups have rates of their own, so that the optimizer must be divided by them."""
+        """Whether layer groups have different rates, so that the optimizer must be divided by them."""
         return False
 
     def peaks(self, num_groups: int) -> list[float] | None:
-        """The rate of each group that the factors scale; None for the optimizer's own."""
+        """Return the rate of each group that the factors scale, or None for the optimizer's own rates."""
         del num_groups
         return None
 
     @abstractmethod
-    def setting(self, step: int, length: RunLength, place: int, num_groups: int) -> Setting:
-        """Factor on the rate of the layer group at that place, and momentum, at a step of the fit."""
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
+        """Return the factor on the rate of layer group `number`, and the momentum, at a step of the fit."""
 
     @override
     @speaking()
@@ -82,17 +82,16 @@ class Schedule(Callback, ABC):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
         if len(trainer.optimizers) > 1:
-            problem = (
-                f"one optimizer is scheduled, got {len(trainer.optimizers)}, whose steps Lightning counts together"
-            )
+            num_optimizers = len(trainer.optimizers)
+            problem = f"one optimizer is scheduled, got {num_optimizers}, whose steps Lightning counts together"
             raise BadValueError(problem, "Join them into one with several param groups, or leave this callback out")
         for optimizer in trainer.optimizers:
             if self.needs_groups:
                 found = layer_groups_of(pl_module, self.groups)
                 divide_optimizer(optimizer, found, pl_module)
                 self.sizes = group_sizes(found)
-                self.peaks(len(found))  # wrong rates are refused before anything trains
-            for group in optimizer.param_groups:  # saved with the optimizer, so a resumed fit has it again
+                self.peaks(len(found))  # raises for wrong rates before anything trains
+            for group in optimizer.param_groups:  # saved with the optimizer, so that a resumed fit has it
                 group.setdefault("initial_lr", group["lr"])
 
     @override
@@ -103,16 +102,15 @@ class Schedule(Callback, ABC):
         self._length = _run_length(trainer, self._first_step)
         if resumed and self._saved.get("total", self._length.total) != self._length.total:
             lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
-            rank_zero_info(
-                f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length."
-            )
+            speaker = type(self).__name__
+            rank_zero_info(f"{speaker}: the fit was {lengths}; the schedule is stretched over the new length.")
         for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:  # a checkpoint of a fit without a schedule has taken it away again
+            for group in optimizer.param_groups:  # restoring a checkpoint of a fit without a schedule removes it
                 group.setdefault("initial_lr", group["lr"])
             peaks = self.peaks(_num_groups(optimizer))
             if peaks is not None:
-                for place, group in _places(optimizer):
-                    group["initial_lr"] = peaks[place]
+                for number, group in _numbered(optimizer):
+                    group["initial_lr"] = peaks[number]
         self._last_set = -1
         self._apply(trainer)
 
@@ -120,7 +118,7 @@ class Schedule(Callback, ABC):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        self._apply(trainer)  # for the next step: whoever looks when it starts finds the rate it will use
+        self._apply(trainer)  # for the next step, so that a monitor sees the rate that the step will use
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -132,26 +130,28 @@ class Schedule(Callback, ABC):
 
     def _apply(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step - self._first_step
-        if step == self._last_set:  # gradients still accumulate
+        if step == self._last_set:  # gradients are still accumulating
             return
         self._last_set = step
         for optimizer in trainer.optimizers:
             num_groups = _num_groups(optimizer)
-            settings = [self.setting(step, self._length, place, num_groups) for place in range(num_groups)]
-            for place, group in _places(optimizer):
-                factor, momentum = settings[place]
+            settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
+            for number, group in _numbered(optimizer):
+                factor, momentum = settings[number]
                 group["lr"] = group["initial_lr"] * factor
-                if momentum is not None:
-                    _set_momentum(group, momentum)
+                if momentum is not None and "betas" in group:
+                    group["betas"] = (momentum, *group["betas"][1:])
+                elif momentum is not None and group.get("momentum"):  # SGD without momentum stays so
+                    group["momentum"] = momentum
 
 
 def _run_length(trainer: pl.Trainer, first_step: int = 0) -> RunLength:
-    """How long the fit is from `first_step` on, from the trainer's own settings.
+    """Return the length of the fit from `first_step` on, from the trainer's own settings.
 
     Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.
 
     Raises:
-        BadValueError: The length cannot be known: an unsized loader, or neither max_epochs nor max_steps.
+        BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
     """
     limit = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
     batches, epochs = trainer.num_training_batches, trainer.max_epochs
@@ -173,17 +173,10 @@ def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
     return trainer.accumulate_grad_batches
 
 
-def _places(optimizer: Optimizer) -> list[tuple[int, dict[str, Any]]]:
-    """Param groups with the layer group each belongs to; a param group without one counts as a group itself."""
-    return [(group.get("layer_group", place), group) for place, group in enumerate(optimizer.param_groups)]
+def _numbered(optimizer: Optimizer) -> list[tuple[int, dict[str, Any]]]:
+    """Return each param group with the number of its layer group; one without counts as a layer group itself."""
+    return [(group.get("layer_group", number), group) for number, group in enumerate(optimizer.param_groups)]
 
 
 def _num_groups(optimizer: Optimizer) -> int:
-    return max(place for place, _ in _places(optimizer)) + 1
-
-
-def _set_momentum(group: dict[str, Any], momentum: float) -> None:
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    elif group.get("momentum"):  # SGD without momentum stays so
-        group["momentum"] = momentum
+    return max(number for number, _ in _numbered(optimizer)) + 1

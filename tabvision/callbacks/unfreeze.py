@@ -1,4 +1,4 @@
-"""Which layers train from which epoch."""
+"""Freeze layer groups and unfreeze them by epoch."""
 
 from __future__ import annotations
 
@@ -20,31 +20,30 @@ from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
 POLICIES = get_args(BatchNormPolicy)
-CHECKPOINT_KEY = (
-    "tabvision_unfreeze"  # not `state_dict`, which two of a kind may not share: two are refused in a sentence
-)
+# not `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out
+CHECKPOINT_KEY = "tabvision_unfreeze"
 
 
 @final
 class Unfreeze(Callback):
-    """Trains the last layer groups first, and more of them from later epochs on.
+    """Train the last layer groups first, and more of them from later epochs on.
 
     The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
-    keep their place in the optimizer, which skips them, weight decay included. Under DDP the model is wrapped again when the
-    stage changes, so that every rank stays equal to the bit.
+    stay in the optimizer, which skips them, weight decay included. Under DDP the model is wrapped again when the stage
+    changes, so that all ranks stay bitwise equal.
 
     Args:
-        stages: For how many epochs all groups but the last are frozen; or from which epoch on how many of the last groups
-            train, such as `{0: 1, 2: 2, 4: "all"}`.
-        batch_norm: What BatchNorm does in layers that are frozen at first: "keep" keeps the statistics it came with, after
-            the thaw too, unless it came with none; "eval" keeps them while its layer is frozen; "train" lets them follow the
-            data all along and its weights learn, as fastai does.
-        groups: For a module without `layer_groups()`: a function from it to its parts, input side first.
+        stages: Number of epochs in which all groups but the last are frozen; or how many of the last groups train from each
+            epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
+        batch_norm: What BatchNorm does in layers that start out frozen: "keep" keeps the pretrained statistics, after
+            unfreezing too, unless there are none; "eval" keeps them while the layer is frozen; "train" updates statistics
+            and weights all along, as fastai does.
+        groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
         BadTypeError: `stages` is neither a number nor a mapping of numbers.
-        BadValueError: A stage from a negative epoch, no stage for epoch 0, or a stage without a layer.
-        UnknownNameError: No such BatchNorm policy.
+        BadValueError: A stage has a negative epoch, epoch 0 has no stage, or a stage has no layers.
+        UnknownNameError: The BatchNorm policy does not exist.
 
     Example:
         >>> [Unfreeze({0: 1, 2: "all"}).num_trainable(epoch, num_groups=3) for epoch in range(4)]
@@ -63,16 +62,18 @@ class Unfreeze(Callback):
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups
-        self._first_stages = self.stages  # decides which layers "keep" is for; a sweep's are those of the fit around it
+        self._first_stages = (
+            self.stages
+        )  # decides which layers "keep" applies to; a sweep has those of the fit around it
         self._kept: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
 
     @property
     def owns(self) -> frozenset[Quantity]:
-        """What this callback sets."""
+        """The quantities that this callback sets."""
         return frozenset({"which layers train"})
 
     def num_trainable(self, epoch: int, num_groups: int) -> int:
-        """How many of the last layer groups train in an epoch."""
+        """Return how many of the last layer groups train in an epoch."""
         return num_trainable(self.stages, epoch, num_groups)
 
     @override
@@ -83,11 +84,11 @@ class Unfreeze(Callback):
             _check_strategy(trainer)
             if self._kept is None or self._first_stages is self.stages:
                 self._kept = self._with_statistics(pl_module)
-            self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right already
+            self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter(trainer, pl_module)  # resumed runs know their epoch only here, and may skip the epoch's own start
+        self._enter(trainer, pl_module)  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,15 +96,15 @@ class Unfreeze(Callback):
 
     def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
-            _wrap_again(trainer)
+            _rewrap(trainer)
         names = {id(part): _plain_name(name) for name, part in pl_module.named_modules()}
         for group, trains in self._parts(pl_module, trainer.current_epoch):
             for norm in _norms_in(group, pl_module):
-                keeps = names[id(norm)] in (self._kept or ())
-                norm.train(self.batch_norm == "train" or (trains and not keeps))
+                frozen = names[id(norm)] in (self._kept or ())
+                norm.train(self.batch_norm == "train" or (trains and not frozen))
 
     def _with_statistics(self, module: pl.LightningModule) -> frozenset[str]:
-        """The BatchNorms of layers frozen at first that "keep" is for: fresh ones have no statistics to keep."""
+        """Return the names of the BatchNorms that "keep" applies to: in layers that start out frozen, with statistics."""
         if self.batch_norm != "keep":
             return frozenset()
         found = layer_groups_of(module, self.groups)
@@ -121,7 +122,7 @@ class Unfreeze(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if CHECKPOINT_KEY in checkpoint:  # what was fresh when the fit began is not when it goes on
+        if CHECKPOINT_KEY in checkpoint:  # a BatchNorm that was new when the fit began has statistics by now
             self._kept = frozenset(checkpoint[CHECKPOINT_KEY]["kept"])
 
     @override
@@ -129,37 +130,37 @@ class Unfreeze(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for group in layer_groups_of(pl_module, self.groups):
             for norm in _norms_in(group, pl_module):
-                norm.train(pl_module.training)  # the module is whole again, for whatever comes next
+                norm.train(pl_module.training)  # undo our changes for whatever comes next
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """What a learning-rate sweep takes over from this callback: layers frozen in that epoch, however long it sweeps."""
+        """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
         sweep._first_stages, sweep._kept = self._first_stages, self._kept
         return [sweep]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
-        """Freezes and thaws as the epoch asks; whether anything changed."""
+        """Freeze and unfreeze the layer groups for an epoch; return whether anything changed."""
         parts = self._parts(module, epoch)
         changed = [
-            _set_trainable(group, trains=trains, spared=_norms_in(group, module) if self.batch_norm == "train" else [])
+            _set_trainable(group, trains=trains, exempt=_norms_in(group, module) if self.batch_norm == "train" else [])
             for group, trains in parts
         ]
-        return any(changed)  # a list first: every group must be set
+        return any(changed)  # a list first, so that every group is set
 
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
-        """Each layer group with whether it trains in an epoch."""
+        """Return each layer group and whether it trains in an epoch."""
         found = layer_groups_of(module, self.groups)
         first = len(found) - self.num_trainable(epoch, len(found))
-        return [(group, place >= first) for place, group in enumerate(found)]
+        return [(group, number >= first) for number, group in enumerate(found)]
 
 
-def _set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Module] = ()) -> bool:
-    """Freezes or thaws a layer group, but for the modules that are spared; whether a parameter changed."""
-    learns_on = {id(parameter) for norm in spared for parameter in norm.parameters()}
+def _set_trainable(group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = ()) -> bool:
+    """Freeze or unfreeze a layer group except for some modules, which train; return whether a parameter changed."""
+    exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
     changed = False
     for parameter in group:
-        wanted = trains or id(parameter) in learns_on
+        wanted = trains or id(parameter) in exempt_ids
         changed |= parameter.requires_grad != wanted
         parameter.requires_grad_(wanted)
         if not wanted:
@@ -168,7 +169,7 @@ def _set_trainable(group: LayerGroup, *, trains: bool, spared: Sequence[nn.Modul
 
 
 def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
-    """The BatchNorms of a layer group, which may be a list of a module's parameters."""
+    """Return the BatchNorms of a layer group, which may be a list of a module's parameters."""
     kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public name for "any BatchNorm"
     held = {id(parameter) for parameter in group}
     parts = [part for module in group.modules for part in module.modules()]
@@ -177,7 +178,7 @@ def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
 
 
 def _is_fresh(norm: nn.Module) -> bool:
-    """Whether a BatchNorm has no statistics: none are tracked, or they are those it was made with.
+    """Return whether a BatchNorm has no statistics: none are tracked, or they still have their initial values.
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
@@ -192,7 +193,7 @@ def _is_fresh(norm: nn.Module) -> bool:
 
 
 def _plain_name(name: str) -> str:
-    """A module's name without what `torch.compile` puts into it.
+    """Return a module's name without the parts that `torch.compile` inserts.
 
     Example:
         >>> _plain_name("net._orig_mod.norm")
@@ -202,24 +203,23 @@ def _plain_name(name: str) -> str:
 
 
 def _check_strategy(trainer: pl.Trainer) -> None:
-    """Refuses what cannot be staged.
+    """Raise if the strategy cannot train in stages.
 
     Raises:
-        BadValueError: DeepSpeed, FSDP, model parallelism, or a gradient hook with a state of its own.
+        BadValueError: The strategy is DeepSpeed, FSDP or model parallelism, or has a communication hook with state.
     """
     strategy = trainer.strategy
     if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
-        problem = (
-            f"layers cannot be thawed in stages under {type(strategy).__name__}, which shards what trains at the start"
-        )
+        name = type(strategy).__name__
+        problem = f"layers cannot be unfrozen in stages under {name}, which shards what trains at the start"
         raise BadValueError(problem, 'Use strategy="ddp", or train every layer from the start')
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
-        problem = "a DDP communication hook with a state would lose it when layers thaw"
-        raise BadValueError(problem, "Leave the hook out, or use one without a state")
+        problem = "a DDP communication hook with state would lose it when layers are unfrozen"
+        raise BadValueError(problem, "Leave the hook out, or use one without state")
 
 
-def _wrap_again(trainer: pl.Trainer) -> None:
-    """Wraps the model again under DDP; other strategies need nothing."""
+def _rewrap(trainer: pl.Trainer) -> None:
+    """Wrap the model again under DDP; other strategies do not need it."""
     strategy = trainer.strategy
     if not isinstance(strategy, DDPStrategy) or strategy.model is strategy.lightning_module:
         return

@@ -19,7 +19,7 @@ from PIL import Image as PilImage
 from tabvision.augment.settings import Augmentation
 from tabvision.data.images.decode import PictureSource
 from tabvision.data.images.files import PictureTable, is_picture
-from tabvision.data.images.sources import Where, is_folder, labeled_pictures, unlabeled_pictures
+from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
@@ -144,7 +144,7 @@ class ImageReader:
             TabvisionError: A folder without images, or a table without their paths.
         """
         if labeled and isinstance(source, str | Path) and is_folder(source):
-            return self._from_table(labeled_pictures(source, None, self.schema, Where(), least=1))
+            return self._from_table(SourceReader().labeled(source, None, self.schema, least=1))
         if isinstance(source, np.ndarray) and source.ndim == 4:
             return self._inputs(list(source))
         if isinstance(source, bytes | PilImage.Image | np.ndarray):
@@ -160,7 +160,7 @@ class ImageReader:
 
     def _from_path(self, path: Path) -> Inputs:
         if path.is_dir():
-            return self._from_table(unlabeled_pictures(str(path), Where()), shown=True)
+            return self._from_table(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
             remedy = "Pass the path of a picture, a folder of pictures, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
@@ -173,7 +173,7 @@ class ImageReader:
         name = self._image.name
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")
-        return self._from_table(unlabeled_pictures(frame, Where(path=name, root=root)), index=frame.index)
+        return self._from_table(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
 
     def _from_list(self, source: object) -> Inputs:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"

@@ -1,6 +1,6 @@
-"""LightningModules: one for each kind of data, over the four steps that they share.
+"""LightningModules: one for each kind of data, on top of a shared training, validation, test and prediction step.
 
-Each name is imported when it is first asked for: a table needs no network for pictures.
+Each name is imported when it is first used: a table needs no network for images.
 """
 
 from typing import TYPE_CHECKING
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CollabModule", "SupervisedModule", "TabularModule", "VisionModule"]
 
-_PLACES = {
+_MODULES = {
     "CollabModule": "collab",
     "SupervisedModule": "supervised",
     "TabularModule": "tabular",
     "VisionModule": "vision",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
-    __getattr__ = lazy_names(__name__, _PLACES)
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""A LightningModule for ratings: which user likes which item."""
+"""A LightningModule for ratings of items by users."""
 
 from __future__ import annotations
 
@@ -19,49 +19,47 @@ from tabvision.nets.factorization import DotBias
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema
-from tabvision.tasks import Task
 
 Kind = Literal["dot", "neural"]
 
 
 @runtime_checkable
 class _KnowsPairs(Protocol):
-    """A datamodule that tells which pairs it holds."""
+    """A datamodule that knows which pairs it holds."""
 
     def known_pairs(self) -> Tensor:
-        """(2, P) int32: the user's code and the item's code of each pair."""
+        """Return the user code and the item code of each pair, (2, P) int32."""
 
 
 @final
 class CollabModule(SupervisedModule):
-    """What a user will think of an item, from latent factors that training finds.
+    """Predict a user's rating of an item from learned latent factors.
 
-    "dot" multiplies the user's factors with the item's and adds a bias for each, as the course does; "neural" puts
-    the factors of both through fully connected layers. It learns ratings by heart unless much is dropped: MovieLens 100k,
-    RMSE 0.948 without dropout, 0.889 with half; "dot" reaches 0.878.
+    "dot" takes the dot product of the factors of user and item and adds a bias for each, as the course does; "neural" puts
+    the factors of both through fully connected layers. It overfits without strong dropout: MovieLens 100k, RMSE 0.948
+    without dropout, 0.889 with half; "dot" reaches 0.878.
 
-    The pairs of the data that it was trained on are kept beside the weights, so that `tabvision.interpret.recommend` can
-    leave out what a user knows already.
+    The pairs in the training data are stored with the weights, so that `tabvision.interpret.recommend` can leave out items
+    that a user has already rated.
 
     Args:
-        schema: What the data is: `data.schema`, or the dict it was saved as; user and item are its two categories.
-        factors: Latent factors of each user and item.
+        schema: The schema of the data: `data.schema`, or the dict it was saved as; its two categories are user and item.
+        factors: Number of latent factors of each user and item.
         kind: "dot" or "neural".
         rowwise: Whether a step updates only the users and items of its batch, for "dot" with AdamW: for tables of millions of
-            rows, where that is many times as fast. It wants a rate of 1e-2.
-        widths: Outputs of each hidden layer, for "neural" alone; None for (100,).
-        unknown_share: Fraction of users and items hidden in training, so that unseen ones are learned, for "neural" alone;
-            None for 0.003.
-        dropout: Fraction dropped after each hidden layer, in [0, 1), for "neural" alone; None for 0.5.
-        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
+            rows, where that is many times as fast. It needs a rate of 1e-2.
+        widths: Outputs of each hidden layer, only for "neural"; None for (100,).
+        unknown_share: Fraction of users and items hidden in training to learn unseen ones, only for "neural"; None for 0.003.
+        dropout: Fraction dropped after each hidden layer, in [0, 1), only for "neural"; None for 0.5.
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
-        weight_decay: Strength of the decay of weights, at least 0.
+        weight_decay: Strength of the weight decay, at least 0.
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases of layers decay as well; factors and biases of users and items always do.
         momentum: For SGD and RMSprop, in [0, 1).
 
     Raises:
-        BadValueError: The schema is not one of ratings, or a setting is out of range or has no effect.
+        BadValueError: The schema is not that of ratings, or a setting is out of range or has no effect.
 
     Source: 50 factors, rate 5e-3 and decay 0.1: fastai's book, chapter 8.
 
@@ -102,7 +100,6 @@ class CollabModule(SupervisedModule):
             unknown_share=(unknown_share, 0.003),
             dropout=(dropout, 0.5),
         )
-        widths, unknown_share, dropout = layers.values()  # which are saved
         super().__init__(
             schema,
             lr=lr,
@@ -111,6 +108,7 @@ class CollabModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved=layers,
         )
         _check_schema(self.schema)
         cardinalities = [column.cardinality for column in self.schema.categorical]
@@ -118,15 +116,17 @@ class CollabModule(SupervisedModule):
             self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
         else:
             self.net = EmbeddingMLP(
-                cardinalities,
-                0,
-                self.task.num_outputs,
-                embedding_widths=[factors, factors],
-                **layers,
+                cardinalities, 0, self.task.num_outputs, embedding_widths=[factors, factors], **layers
             )
-        _start_at_the_mean(self.net.offset.bias if isinstance(self.net, DotBias) else self.net.head.bias, self.task)
+        if (logits := self.task.mean_logits()) is not None:
+            # start at the mean rating, not the middle of `y_range`, which a few hundred ratings do not suffice to learn:
+            # 699 of MovieLens, 5 epochs: RMSE 0.92 rather than 1.08
+            with torch.no_grad():
+                (self.net.offset if isinstance(self.net, DotBias) else self.net.head).bias.copy_(logits)
         if rowwise:
-            _check_rowwise(kind, optimizer, decay)
+            if kind != "dot" or optimizer != "adamw" or decay != "decoupled":
+                problem = "rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay"
+                raise BadValueError(f"{problem}, got {kind!r}, {optimizer!r} and {decay!r}", "Leave rowwise out")
             self._optimizer = RowAdamW
         self.seen = torch.empty(2, 0, dtype=torch.int32)
 
@@ -159,12 +159,12 @@ class CollabModule(SupervisedModule):
 
     @override
     def on_train_start(self) -> None:
-        """Notes the pairs of the data; those of an earlier fit stay."""
+        """Add the pairs of the data to those of earlier fits."""
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, _KnowsPairs):
             self.seen = sorted_pairs(torch.cat([self.seen, data.known_pairs()], dim=1))
 
-    # As extra state rather than a buffer: its size is the data's, and DDP would send a buffer round at every step.
+    # Extra state rather than a buffer: its size depends on the data, and DDP would broadcast a buffer at every step.
 
     @override
     def get_extra_state(self) -> Tensor:
@@ -179,7 +179,7 @@ class CollabModule(SupervisedModule):
 
 
 def sorted_pairs(pairs: Tensor) -> Tensor:
-    """Pairs by user, then item, each once.
+    """Return unique pairs, sorted by user, then item.
 
     Shape:
         - pairs: (2, P) int32
@@ -196,25 +196,6 @@ def sorted_pairs(pairs: Tensor) -> Tensor:
     return torch.stack([keys // num_items, keys % num_items]).to(torch.int32)
 
 
-def _check_rowwise(kind: str, optimizer: object, decay: str) -> None:
-    if kind != "dot" or optimizer != "adamw" or decay != "decoupled":
-        problem = (
-            f"rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay, got {kind!r}, {optimizer!r}"
-        )
-        raise BadValueError(f"{problem} and {decay!r}", "Leave rowwise out")
-
-
-def _start_at_the_mean(bias: Tensor, task: Task) -> None:
-    """Lets a net that knows nothing yet answer the mean rating, not the middle of `y_range`.
-
-    A few hundred ratings do not suffice to learn that: 699 of MovieLens, 5 epochs: RMSE 0.92 rather than 1.08.
-    """
-    logits = task.mean_logits()
-    if logits is not None:
-        with torch.no_grad():
-            bias.copy_(logits)
-
-
 def _check_schema(schema: Schema) -> None:
     remedy = "Build it from the schema of a CollabDataModule"
     kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
@@ -222,5 +203,7 @@ def _check_schema(schema: Schema) -> None:
         raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
     task = schema.task
     if not task.ranks_items or task.num_outputs != 1:
-        problem = f"the target must be one number or yes and no, got {task.name} with {task.num_outputs} outputs"
+        problem = (
+            f"the target must be one number or a yes-or-no answer, got {task.name} with {task.num_outputs} outputs"
+        )
         raise BadValueError(problem, remedy)

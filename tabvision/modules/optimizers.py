@@ -1,4 +1,4 @@
-"""From layer groups to an optimizer: named param groups, rates spread over them, decay where it belongs."""
+"""Build an optimizer from layer groups: named param groups, a rate for each, no decay of norms and biases."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tabvision.schedules import Rates, spread_rates
 
 Decay = Literal["decoupled", "l2"]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
-NO_DECAY = "no_decay"  # suffix of the param group that holds a layer group's norms and biases
+_NO_DECAY = "no_decay"  # suffix of the param group that holds a layer group's norms and biases
 
-# mom .9 and eps 1e-5 are fastai's. Its sqr_mom .99 is slow for fits of a few hundred steps: with .95 diamonds ends at an RMSE
+# mom .9 and eps 1e-5 are fastai's. Its sqr_mom .99 is slow in fits of a few hundred steps: with .95 diamonds ends at an RMSE
 # of 0.104 rather than 0.106 after five epochs
 _ADAM: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-5}
 _NORMS = (
@@ -32,11 +32,11 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 def check_optimizer(optimizer: object) -> None:
-    """Raise unless `optimizer` is a known name or can be called.
+    """Raise unless `optimizer` is a known name or a callable.
 
     Raises:
         UnknownNameError: No optimizer has that name.
-        BadTypeError: Neither a name nor callable.
+        BadTypeError: It is neither a name nor callable.
     """
     if isinstance(optimizer, str):
         if optimizer.lower() not in OPTIMIZERS:
@@ -49,7 +49,7 @@ def check_optimizer(optimizer: object) -> None:
 def param_groups(
     layers: Sequence[LayerGroup], *, lr: Rates, weight_decay: float, decay_norms: bool
 ) -> list[dict[str, Any]]:
-    """One named param group a layer group, and a second where it has norms and biases that do not decay.
+    """Return a named param group for each layer group, and a second one for norms and biases that do not decay.
 
     Each carries `name`, `layer_group` (its number, input side first), `lr` and `initial_lr` (the rate that schedules scale).
 
@@ -63,11 +63,11 @@ def param_groups(
     sizes = {layer.name: sum(parameter.numel() for parameter in layer) for layer in layers}
     rates = spread_rates(lr, len(layers), sizes=sizes)
     for number, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
-        spared = set() if decay_norms else _norms_and_biases(layer)
-        decayed = [parameter for parameter in layer.parameters() if id(parameter) not in spared]
-        rest = [parameter for parameter in layer.parameters() if id(parameter) in spared]
+        exempt = set() if decay_norms else _norms_and_biases(layer)
+        decayed = [parameter for parameter in layer.parameters() if id(parameter) not in exempt]
+        rest = [parameter for parameter in layer.parameters() if id(parameter) in exempt]
         common = {"lr": rate, "initial_lr": rate, "layer_group": number}
-        for name, params, decay in ((layer.name, decayed, weight_decay), (f"{layer.name}/{NO_DECAY}", rest, 0.0)):
+        for name, params, decay in ((layer.name, decayed, weight_decay), (f"{layer.name}/{_NO_DECAY}", rest, 0.0)):
             if params:
                 groups.append({"params": params, "name": name, "weight_decay": decay, **common})
     return groups
@@ -76,14 +76,14 @@ def param_groups(
 def make_optimizer(
     optimizer: str | OptimizerFactory, groups: list[dict[str, Any]], *, decay: Decay, momentum: float, fused: bool
 ) -> Optimizer:
-    """The optimizer over those param groups.
+    """Return the optimizer of the param groups.
 
-    Decoupled decay shrinks each weight by rate x decay beside the step (AdamW); L2 adds decay x weight to the gradient.
+    Decoupled decay shrinks each weight by rate x decay apart from the step (AdamW); L2 adds decay x weight to the gradient.
 
     Args:
         optimizer: One of `OPTIMIZERS`, or a function from param groups to an optimizer.
         groups: From `param_groups`.
-        decay: The kind of weight decay; a function of the user's own decides that itself.
+        decay: The kind of weight decay; ignored for a function of the user's own.
         momentum: For SGD and RMSprop, in [0, 1).
         fused: Whether to run Adam and SGD as one kernel.
 
@@ -97,7 +97,7 @@ def make_optimizer(
         kind = AdamW if decay == "decoupled" else Adam
         return kind(groups, fused=fused, **_ADAM)
     if decay == "decoupled":
-        # torch's SGD and RMSprop know L2 only: their own decay is set to nought, ours runs within each step
+        # torch's SGD and RMSprop support only L2: their own decay is set to zero, ours runs within each step
         for group in groups:
             group["decoupled_decay"], group["weight_decay"] = group["weight_decay"], 0.0
     made = SGD(groups, momentum=momentum, fused=fused) if name == "sgd" else RMSprop(groups, momentum=momentum)
@@ -109,16 +109,16 @@ def make_optimizer(
 def _decay_in_step(
     optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Decays as AdamW does: after the gradients are there, before they are applied.
+    """Decay as AdamW does: after the gradients are computed, before they are applied.
 
-    A Trainer computes them inside the step, in its closure, so the closure must come first.
+    A Trainer computes them in the closure of the step, so the closure must run first.
     """
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if closure is None:
         _decay_weights(optimizer)
         return None
 
-    def closure_then_decay() -> Any:  # noqa: ANN401 - whatever the closure returns
+    def closure_then_decay() -> Any:  # noqa: ANN401 - the closure's result
         result = closure()
         _decay_weights(optimizer)
         return result
@@ -135,32 +135,32 @@ def _decay_weights(optimizer: Optimizer) -> None:
 
 
 def _norms_and_biases(layer: LayerGroup) -> set[int]:
-    """The ids of parameters of norms, and of all biases."""
-    spared: set[int] = set()
+    """Return the ids of the parameters of norms, and of all biases."""
+    found: set[int] = set()
     for module in layer.modules:
         for part in module.modules():
             for name, parameter in part.named_parameters(recurse=False):
                 if isinstance(part, _NORMS) or name == "bias":
-                    spared.add(id(parameter))
-    return spared
+                    found.add(id(parameter))
+    return found
 
 
 @final
 class RowAdamW(Optimizer):
-    """AdamW for sparse gradients: a row moves, decays and ages only in steps whose batch looked it up.
+    """AdamW for sparse gradients: a row moves, decays and counts steps only when a batch looks it up.
 
-    A step costs as much as the batch has rows, whatever the size of the tables. Rare rows decay less and nothing moves on by
-    its momentum, so it wants a higher rate: MovieLens 100k at batch 1,024, RMSE 0.892 at 5e-3 and 0.881 at 1e-2, beside
-    AdamW's 0.878 at 5e-3. Gradients that are not sparse are taken as touching every row.
+    The cost of a step depends on the rows in the batch, not on the size of the tables. Rare rows decay less and do not move
+    by momentum alone, so it needs a higher rate: MovieLens 100k at batch 1,024, RMSE 0.892 at 5e-3 and 0.881 at 1e-2,
+    compared to 0.878 at 5e-3 with AdamW. Gradients that are not sparse update every row.
 
     Args:
         params: Param groups.
         lr: Learning rate.
-        betas: Momentum and the memory of squared gradients, in [0, 1).
+        betas: Decay rates of the means of gradients and squared gradients, in [0, 1).
         eps: Added to the root of the squared gradients.
         weight_decay: Decoupled, at least 0.
 
-    Source: AdamW, Loshchilov and Hutter 2019; rows apart as `torch.optim.SparseAdam`, with a step count for each row.
+    Source: AdamW, Loshchilov and Hutter 2019; separate rows as in `torch.optim.SparseAdam`, with a step count for each.
 
     Example:
         >>> table = torch.nn.Embedding(3, 2, sparse=True)
@@ -191,8 +191,22 @@ class RowAdamW(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
-                    _update(param, self._state_of(param), group)
+                    self._update(param, group)
         return loss
+
+    def _update(self, param: Tensor, group: dict[str, Any]) -> None:
+        rows, gradient = self._rows_with_gradient(param)
+        state = self._state_of(param)
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        steps = state["steps"].index_select(0, rows).add_(1)
+        mean = state["mean"].index_select(0, rows).lerp_(gradient, 1 - beta1)
+        square = state["square"].index_select(0, rows).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        for name, values in (("steps", steps), ("mean", mean), ("square", square)):
+            state[name].index_copy_(0, rows, values)
+        age = steps.reshape(-1, *[1] * (param.ndim - 1))
+        root = (square / (1 - beta2**age)).sqrt_().add_(group["eps"])
+        moved = param.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
+        param.index_copy_(0, rows, moved.sub_(lr * mean / (1 - beta1**age) / root))
 
     def _state_of(self, param: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[param]
@@ -201,25 +215,10 @@ class RowAdamW(Optimizer):
             state["steps"] = torch.zeros(len(param), device=param.device)
         return state
 
-
-def _update(param: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    rows, gradient = _touched(param)
-    lr, (momentum, memory) = group["lr"], group["betas"]
-    steps = state["steps"].index_select(0, rows).add_(1)
-    mean = state["mean"].index_select(0, rows).lerp_(gradient, 1 - momentum)
-    square = state["square"].index_select(0, rows).mul_(memory).addcmul_(gradient, gradient, value=1 - memory)
-    for name, values in (("steps", steps), ("mean", mean), ("square", square)):
-        state[name].index_copy_(0, rows, values)
-    age = steps.reshape(-1, *[1] * (param.ndim - 1))
-    root = (square / (1 - memory**age)).sqrt_().add_(group["eps"])
-    moved = param.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
-    param.index_copy_(0, rows, moved.sub_(lr * mean / (1 - momentum**age) / root))
-
-
-def _touched(param: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows with a gradient, and their gradients."""
-    assert param.grad is not None, "the caller has looked"
-    if not param.grad.is_sparse:
-        return torch.arange(len(param), device=param.device), param.grad
-    gradient = param.grad.coalesce()
-    return gradient.indices()[0], gradient.values()
+    @staticmethod
+    def _rows_with_gradient(param: Tensor) -> tuple[Tensor, Tensor]:
+        assert param.grad is not None, "checked by the caller"
+        if not param.grad.is_sparse:
+            return torch.arange(len(param), device=param.device), param.grad
+        gradient = param.grad.coalesce()
+        return gradient.indices()[0], gradient.values()

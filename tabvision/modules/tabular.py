@@ -24,36 +24,36 @@ NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 @final
 class TabularModule(SupervisedModule):
-    """Embeddings of the categories beside the numbers, then fully connected layers.
+    """Embeddings of the categories, concatenated with the numbers, then fully connected layers.
 
-    The default rate is the peak of a `OneCycle`; it was chosen together with the decay on tables of 200 to 300,000 rows, in
-    fits of 3 to 20 epochs.
+    The default rate is meant as the peak of a `OneCycle`; rate and decay were chosen together on tables of 200 to 300,000
+    rows, in fits of 3 to 20 epochs.
 
     Args:
-        schema: What the data is: `data.schema`, or the dict it was saved as.
-        widths: Outputs of each hidden layer; none for a linear model.
-        embedding_widths: Width of some columns' embeddings by name; the rest by `min(600, round(1.6 * n**0.56))`.
-        embedding_dropout: Share of embedding outputs dropped in training, in [0, 1).
-        unknown_share: Share of categories hidden in training, so that missing and unseen ones are learned, in [0, 1).
-        dropout: Share dropped after each hidden layer, in [0, 1); one number or one for each layer.
+        schema: The schema of the data: `data.schema`, or the dict it was saved as.
+        widths: Outputs of each hidden layer; empty for a linear model.
+        embedding_widths: Embedding width of some columns by name; the rest get `min(600, round(1.6 * n**0.56))`.
+        embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
+        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
+        dropout: Fraction dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
-        continuous_norm: Whether BatchNorm is put on the numbers, for "plain" alone; None for True.
-        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm, for "plain" alone;
+        continuous_norm: Whether BatchNorm is applied to the numbers, only for "plain"; None for True.
+        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm, only for "plain";
             None for True.
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain"; "piecewise" for a piecewise-linear encoding of each number; or an encoder of your own: a network
             from (B, N) standardized numbers to (B, width), or a function from `schema.continuous` to one.
-        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
-        weight_decay: Strength of the decay of weights, at least 0.
+        weight_decay: Strength of the weight decay, at least 0.
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
 
     Raises:
-        MissingColumnsError: `embedding_widths` names a column that is no category.
+        MissingColumnsError: `embedding_widths` names a column that is not categorical.
         BadValueError: A setting is out of range or has no effect, or an encoder of your own does not fit.
-        UnknownNameError: No such encoding of numbers or activation.
+        UnknownNameError: The encoding of numbers or the activation does not exist.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -89,12 +89,12 @@ class TabularModule(SupervisedModule):
         momentum: float = 0.9,
     ) -> None:
         encoder, numbers = numbers, numbers if isinstance(numbers, str) else OWN
-        continuous_norm, squash = settled(
+        normalized = settled(
             schema,
             None if numbers == "plain" else f"numbers={numbers!r}",
             continuous_norm=(continuous_norm, True),
             squash=(squash, True),
-        ).values()  # which are saved
+        )
         super().__init__(
             schema,
             lr=lr,
@@ -103,14 +103,18 @@ class TabularModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved={**normalized, "numbers": numbers},
         )
         columns = self.schema.categorical
+        names, named_widths = [column.name for column in columns], embedding_widths or {}
+        if unknown := [name for name in named_widths if name not in names]:
+            raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
         self.net = EmbeddingMLP(
             [column.cardinality for column in columns],
             len(self.schema.continuous),
             self.task.num_outputs,
             widths=widths,
-            embedding_widths=_by_place(embedding_widths or {}, [column.name for column in columns]),
+            embedding_widths={names.index(name): width for name, width in named_widths.items()},
             embedding_dropout=embedding_dropout,
             unknown_share=unknown_share,
             dropout=dropout,
@@ -147,10 +151,3 @@ class TabularModule(SupervisedModule):
         net = self.net
         parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
         return [LayerGroup(name, (part,)) for name, part in parts.items() if any(True for _ in part.parameters())]
-
-
-def _by_place(widths: Mapping[str, int], names: Sequence[str]) -> dict[int, int]:
-    """Widths by column number, from widths by column name."""
-    if unknown := [name for name in widths if name not in names]:
-        raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
-    return {names.index(name): width for name, width in widths.items()}

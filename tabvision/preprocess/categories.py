@@ -28,16 +28,16 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
         (('a', 'b'), False)
     """
-    column = column.as_labels()
+    column = column.to_labels()
     if isinstance(column, Levels):
-        assert not isinstance(column.values, Timestamps), "as_labels leaves no timestamps"
+        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
         values = column.values.to_list()
         used = np.unique(column.codes[column.codes >= 0])
         seen: list[Any] = [values[code] for code in used.tolist() if values[code] is not None]
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
         return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
-    assert isinstance(column, Numbers), "as_labels leaves no timestamps"
+    assert isinstance(column, Numbers), "to_labels leaves no timestamps"
     return tuple(Numbers(distinct_numbers(column.values), column.kind).to_list()), False
 
 
@@ -81,7 +81,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if not vocabulary or column.all_missing():
         return lambda _rows, out: out.fill(0)
     wants_text = family_of_vocabulary(vocabulary) == "text"
-    column = column.as_labels() if wants_text else column
+    column = column.to_labels() if wants_text else column
     if isinstance(column, Levels):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
@@ -91,7 +91,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if isinstance(column, Numbers) and wants_text:
         problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {column.example()!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-    return _number_writer(column.as_numbers(name, wrong=BadTypeError).values, vocabulary)
+    return _number_writer(column.to_numbers(name, wrong=BadTypeError).values, vocabulary)
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:

@@ -37,7 +37,7 @@ class Column(ABC):
         """Return whether no row has a value."""
 
     @abstractmethod
-    def as_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
         """Return the column as numbers; text is parsed.
 
         Args:
@@ -49,12 +49,12 @@ class Column(ABC):
             BadValueError: Text does not read as a number.
 
         Example:
-            >>> Text(pa.array(["1", None, "2.5"])).as_numbers("x").values
+            >>> Text(pa.array(["1", None, "2.5"])).to_numbers("x").values
             array([1. , nan, 2.5])
         """
 
     @abstractmethod
-    def as_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str) -> Timestamps:
         """Return the column as timestamps; text is read as ISO dates.
 
         Raises:
@@ -62,12 +62,12 @@ class Column(ABC):
             BadValueError: Text is not an ISO date.
 
         Example:
-            >>> Text(pa.array(["1970-01-02"])).as_timestamps("x").values
+            >>> Text(pa.array(["1970-01-02"])).to_timestamps("x").values
             array([86400000000])
         """
 
     @abstractmethod
-    def as_labels(self) -> Column:
+    def to_labels(self) -> Column:
         """Return the column as text or numbers, or as levels of these; timestamps become levels of text."""
 
 
@@ -91,7 +91,7 @@ class Text(Column):
         return bool(self.values.null_count)
 
     @override
-    def as_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
         codes, labels = self._distinct()
         parsed = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
         if found := self._found(np.isnan(parsed), codes):
@@ -103,7 +103,7 @@ class Text(Column):
         return Numbers(_look_up(parsed, codes, np.nan), "float")
 
     @override
-    def as_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str) -> Timestamps:
         codes, labels = self._distinct()
         parsed = parse_dates(labels)
         if found := self._found(parsed == NO_DATE, codes):
@@ -113,7 +113,7 @@ class Text(Column):
         return Timestamps(_look_up(parsed, codes, NO_DATE))
 
     @override
-    def as_labels(self) -> Text:
+    def to_labels(self) -> Text:
         return self
 
     def to_list(self) -> list[str | None]:
@@ -156,18 +156,18 @@ class Numbers(Column):
         return self.values.dtype.kind == "f" and bool(np.isnan(self.values).any())
 
     @override
-    def as_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
         return self
 
     @override
-    def as_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str) -> Timestamps:
         if not self.all_missing():
             remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
             raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {self.example()!r}", remedy)
         return Timestamps(np.full(len(self.values), NO_DATE))
 
     @override
-    def as_labels(self) -> Numbers:
+    def to_labels(self) -> Numbers:
         return self
 
     def example(self) -> float:
@@ -197,18 +197,18 @@ class Timestamps(Column):
         return bool((self.values == NO_DATE).all())
 
     @override
-    def as_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
         if self.all_missing():
             return Numbers(np.full(len(self.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
         raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
 
     @override
-    def as_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str) -> Timestamps:
         return self
 
     @override
-    def as_labels(self) -> Levels:
+    def to_labels(self) -> Levels:
         codes, distinct = pd.factorize(self.values)
         return Levels(codes, Timestamps(distinct).to_text(), ordered=False)
 
@@ -236,16 +236,16 @@ class Levels(Column):
         return bool((self.codes < 0).all())
 
     @override
-    def as_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
-        inner = self.values.as_numbers(name, wrong=wrong)
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        inner = self.values.to_numbers(name, wrong=wrong)
         return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
 
     @override
-    def as_timestamps(self, name: str) -> Timestamps:
-        return Timestamps(_look_up(self.values.as_timestamps(name).values, self.codes, NO_DATE))
+    def to_timestamps(self, name: str) -> Timestamps:
+        return Timestamps(_look_up(self.values.to_timestamps(name).values, self.codes, NO_DATE))
 
     @override
-    def as_labels(self) -> Levels:
+    def to_labels(self) -> Levels:
         if isinstance(self.values, Timestamps):
             return Levels(self.codes, self.values.to_text(), self.ordered)
         return self

@@ -75,11 +75,11 @@ class Columns:
 
     def numbers(self, name: str) -> Numbers:
         """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: self.read(name).as_numbers(name))
+        return self._once("numbers", name, lambda: self.read(name).to_numbers(name))
 
     def timestamps(self, name: str) -> Timestamps:
         """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: self.read(name).as_timestamps(name))
+        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name))
 
     def check_names(self) -> None:
         """Raise if a column's name is not text or occurs twice.
@@ -169,7 +169,7 @@ def read_column(column: pd.Series, name: str) -> Column:
     if isinstance(dtype, pd.PeriodDtype):
         return read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        timestamps = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name).as_timestamps(name)
+        timestamps = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name).to_timestamps(name)
         return Timestamps(timestamps.values, str(dtype.tz))
     if not isinstance(dtype, np.dtype):
         return _read_arrow(column.array.__arrow_array__(), name)
@@ -202,7 +202,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
     if types.is_null(kind):
         return Numbers(np.full(len(values), np.nan), "float")
     if types.is_timestamp(kind):
-        return Timestamps(_read_numpy(values.to_numpy(), name).as_timestamps(name).values, kind.tz or "")
+        return Timestamps(_read_numpy(values.to_numpy(), name).to_timestamps(name).values, kind.tz or "")
     if types.is_date(kind) or types.is_duration(kind):
         return _read_numpy(values.to_numpy(), name)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):

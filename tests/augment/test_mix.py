@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tabvision.augment.mix import blend_rows, box_of, kept_share, paste
+from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 
 
 def test_mixup_is_the_weighted_mean_of_two_rows() -> None:
@@ -28,7 +28,7 @@ def test_cutmix_pastes_a_box_of_another_row() -> None:
 
     assert torch.equal(mixed[:, :, 2:6, 0:2], images[order][:, :, 2:6, 0:2])
     assert torch.equal(mixed[:, :, :, 2:], images[:, :, :, 2:])
-    assert kept_share((2, 6, 0, 2), (8, 8)) == 0.875
+    assert fraction_outside((2, 6, 0, 2), (8, 8)) == 0.875
 
 
 def test_the_input_is_left_alone() -> None:
@@ -59,7 +59,7 @@ def test_boxes_are_fastais() -> None:
         box = box_of(lam, (down, across), (height, width))
 
         assert box == fastai_box(lam, int(down * height), int(across * width), height, width)
-        assert 0 <= kept_share(box, (height, width)) <= 1
+        assert 0 <= fraction_outside(box, (height, width)) <= 1
 
 
 def fastai_box(lam: float, center_y: int, center_x: int, height: int, width: int) -> tuple[int, int, int, int]:
@@ -72,4 +72,4 @@ def fastai_box(lam: float, center_y: int, center_x: int, height: int, width: int
 
 @pytest.mark.parametrize(("lam", "share"), [(1.0, 1.0), (0.0, 0.0), (0.75, 0.75)])
 def test_a_box_in_the_middle_covers_what_lam_leaves(lam: float, share: float) -> None:
-    assert kept_share(box_of(lam, (0.5, 0.5), (64, 64)), (64, 64)) == pytest.approx(share)
+    assert fraction_outside(box_of(lam, (0.5, 0.5), (64, 64)), (64, 64)) == pytest.approx(share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import cv2
@@ -15,7 +16,7 @@ from tabvision.augment.geometry import NUM_DRAWS, evaluation_matrices, rescaled,
 from tabvision.augment.settings import augmentation_named
 from tabvision.augment.warp import warp_batch, warp_image
 from tabvision.counter_random import uniforms
-from tests.augment.pictures import checkerboard, photo
+from tests.made.images import checkerboard, photo
 
 Picture = NDArray[np.uint8]
 
@@ -78,23 +79,22 @@ def test_widened_pixels_give_what_each_channel_gives_alone(shape: tuple[int, int
             assert np.array_equal(together[..., channel], alone[..., 0])
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(96, 96), (150, 200), (60, 50), (333, 500), (700, 450), (900, 250)],
-    ids=lambda shape: f"{shape[0]}x{shape[1]}",
-)
 @pytest.mark.parametrize(("preset", "resize"), [("default", "crop"), ("strong", "crop"), ("strong", "pad")])
-def test_both_ways_agree_within_two_grey_levels(shape: tuple[int, int], preset: str, resize: str) -> None:
-    source, num = photo(*shape), 8
-    draws = uniforms(0, 0, np.arange(num), NUM_DRAWS)
-    matrices = training_matrices(augmentation_named(preset), draws, np.tile([shape], (num, 1)), (96, 128), resize)
+def test_both_ways_agree_within_two_grey_levels(preset: str, resize: str, subtests: pytest.Subtests) -> None:
+    for shape in [(96, 96), (150, 200), (60, 50), (333, 500), (700, 450), (900, 250)]:
+        with subtests.test(shape=shape):
+            source, num = photo(*shape), 8
+            draws = uniforms(0, 0, np.arange(num), NUM_DRAWS)
+            matrices = training_matrices(
+                augmentation_named(preset), draws, np.tile([shape], (num, 1)), (96, 128), resize
+            )
 
-    singly = np.stack([warped(source, matrix, (96, 128)) for matrix in matrices])
-    together = as_pictures(warp_batch(as_batch(source, num), torch.from_numpy(matrices), (96, 128)))
+            singly = np.stack([warped(source, matrix, (96, 128)) for matrix in matrices])
+            together = as_pictures(warp_batch(as_batch(source, num), torch.from_numpy(matrices), (96, 128)))
 
-    difference = np.abs(singly - together)
-    assert difference.mean() < 0.5
-    assert np.quantile(difference, 0.999) <= 2  # OpenCV 4 interpolates in steps of 1/32 pixel, OpenCV 5 exactly
+            difference = np.abs(singly - together)
+            assert difference.mean() < 0.5
+            assert np.quantile(difference, 0.999) <= 2  # OpenCV 4 interpolates in steps of 1/32 pixel, OpenCV 5 exactly
 
 
 def test_only_the_mirror_image_is_looked_at_where_the_picture_is_missed() -> None:
@@ -233,12 +233,12 @@ def test_a_picture_far_thinner_than_a_block_is_still_seen() -> None:
     assert np.abs(out.mean(axis=(0, 1)) - source.mean(axis=(0, 1))).max() < 12
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
-@pytest.mark.parametrize("resize", ["crop", "squish", "pad"])
-def test_a_picture_of_one_pixel_or_one_line_is_warped_too(shape: tuple[int, int], resize: str) -> None:
-    source = np.full((*shape, 3), 77, np.uint8)
+def test_a_picture_of_one_pixel_or_one_line_is_warped_too(subtests: pytest.Subtests) -> None:
+    for shape, resize in itertools.product([(1, 1), (1, 300), (300, 1)], ["crop", "squish", "pad"]):
+        with subtests.test(shape=shape, resize=resize):
+            source = np.full((*shape, 3), 77, np.uint8)
 
-    assert (answered(source, (16, 16), resize) == 77).all()
+            assert (answered(source, (16, 16), resize) == 77).all()
 
 
 def test_one_channel_is_warped_as_three_are() -> None:

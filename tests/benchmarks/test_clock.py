@@ -1,17 +1,16 @@
 """What is timed, and what is not."""
 
 import itertools
-from collections.abc import Callable
 
 import pandas as pd
-import pytorch_lightning as pl
 
 from benchmarks.clock import TrainingClock
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
+from tests.made.trainers import MakeTrainer
 
 
-def test_each_epoch_is_timed_without_its_validation(quick_trainer: Callable[..., pl.Trainer]) -> None:
+def test_each_epoch_is_timed_without_its_validation(quick_trainer: MakeTrainer) -> None:
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5] * 8, "paid": ["no", "yes"] * 16})
     data = TabularDataModule(frame, "paid", batch_size=8, verbose=False)
     clock = TrainingClock(now=map(float, itertools.count()).__next__)  # a second passes whenever it is looked at

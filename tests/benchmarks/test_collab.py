@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.collab import main, parse, run_tabvision, simulate, to_markdown
-from tests.ratings import made_ratings
+from tests.made.ratings import made_ratings
 
 
 def one_run(seconds: float, rmse: float) -> dict[str, float]:

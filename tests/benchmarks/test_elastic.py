@@ -11,6 +11,7 @@ from benchmarks import elastic
 from benchmarks.elastic_train import EPOCHS, KILLED_AT, SAVE_EVERY, STEPS_PER_EPOCH
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback has another name there")
 def test_a_killed_rank_is_started_again_and_the_fit_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
     elastic.run(tmp_path)

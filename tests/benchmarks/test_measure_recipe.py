@@ -66,6 +66,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others(recipe: Pa
     assert first != other
 
 
+@pytest.mark.slow
 def test_the_command_writes_result_and_card(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(recipe.parent)
 

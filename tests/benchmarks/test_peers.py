@@ -24,6 +24,7 @@ SPEC = {
 }
 
 
+@pytest.mark.slow
 def test_our_own_run_answers_in_the_order_of_the_file(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=400)

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.tuning import FindLR
-from tests.callbacks.small import Rates, make_loader
+from tests.made.modules import Rates, make_loader
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 # torch.compile itself uses what torch calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
 

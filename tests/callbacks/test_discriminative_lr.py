@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
-from tabvision.errors import BadTypeError, BadValueError
-from tests.callbacks.small import (
+from tabvision.errors import BadValueError
+from tests.made.modules import (
     Rates,
     Saver,
     UserModule,
@@ -24,29 +24,28 @@ from tests.callbacks.small import (
     three_groups,
     three_lists,
 )
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 GROUPS = r"the layer groups, input side first: group_0 \(36 parameters\), group_1 \(42\), group_2 \(7\)"
 
 
-@pytest.mark.parametrize(
-    ("lr", "expected"),
-    [
+def test_each_group_trains_at_its_rate(quick_trainer: MakeTrainer, subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         (1e-3, [1e-3, 1e-3, 1e-3]),
         ((1e-5, 1e-3), [1e-5, 1e-4, 1e-3]),
         ("1e-5:1e-3", [1e-5, 1e-4, 1e-3]),
         ((None, 1e-3), [1e-4, 1e-4, 1e-3]),
         (":1e-3", [1e-4, 1e-4, 1e-3]),
         ([3e-3, 2e-3, 1e-3], [3e-3, 2e-3, 1e-3]),
-    ],
-)
-@pytest.mark.parametrize("groups", [three_groups, three_lists])
-def test_each_group_trains_at_its_rate(lr: Any, expected: list[float], groups: Any, quick_trainer: MakeTrainer) -> None:
-    rates = Rates()
+    ]
+    others: list[Any] = [three_groups, three_lists]
+    for (lr, expected), groups in itertools.product(cases, others):
+        with subtests.test(lr=lr, expected=expected, groups=groups):
+            rates = Rates()
 
-    quick_trainer(callbacks=[DiscriminativeLR(lr, groups=groups), rates]).fit(make_module(), make_loader())
+            quick_trainer(callbacks=[DiscriminativeLR(lr, groups=groups), rates]).fit(make_module(), make_loader())
 
-    assert all(seen == pytest.approx(expected, rel=1e-12) for seen in rates.lr)
+            assert all(seen == pytest.approx(expected, rel=1e-12) for seen in rates.lr)
 
 
 def test_the_body_ratio_divides_the_other_groups_rate(quick_trainer: MakeTrainer) -> None:
@@ -148,19 +147,3 @@ def test_a_rate_of_zero_or_below_is_refused_with_the_groups_and_their_sizes(
         BadValueError, match=f"{kind.__name__}: a learning rate must be above zero, got {wrong}; {GROUPS}"
     ):
         quick_trainer(callbacks=[callback]).fit(make_module(), make_loader())
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind", "sentence"),
-    [
-        ({"lr": 0}, BadValueError, "DiscriminativeLR: a learning rate must be above zero, got 0"),
-        ({"lr": [1e-3, "1e-2"]}, BadTypeError, "must be a number, got '1e-2'"),
-        ({"lr": (1e-3, 1e-2, 1e-1)}, BadValueError, "a pair of rates has 2 numbers"),
-        ({"lr": None}, BadTypeError, "must be a number, got None"),
-        ({"lr": (None, 1e-3), "body_ratio": 0}, BadValueError, "body_ratio must be at least 1, got 0"),
-        ({"lr": (None, 1e-3), "body_ratio": "3"}, BadTypeError, "body_ratio must be a number, got '3'"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings: dict[str, Any], kind: type[Exception], sentence: str) -> None:
-    with pytest.raises(kind, match=sentence):
-        DiscriminativeLR(**settings)

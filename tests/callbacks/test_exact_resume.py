@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,11 @@ from tabvision.callbacks.exact_resume import _AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
-from tests.callbacks.small import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
-from tests.callbacks.writer import write_for_ever
+from tests.made.modules import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
+from tests.made.sweeps import slow_but
+from tests.made.trainers import MakeTrainer, quiet_trainer
+from tests.made.writer import write_for_ever
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 4
 
 
@@ -84,13 +84,8 @@ class Run:
         module = TabularModule(data.schema, dropout=0.3, widths=[8, 4])
         log = Log()
         staged: list[pl.Callback] = [Unfreeze({0: 1, 1: 2, 2: "all"}), OneCycle((1e-3, 1e-2)), ExactResume()]
-        self.trainer = pl.Trainer(
-            accelerator="cpu",
+        self.trainer = quiet_trainer(
             callbacks=staged if save_to is None else [*staged, SaverOfEnds(save_to)],
-            devices=1,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
             log_every_n_steps=1,
             logger=log,
             max_epochs=max_epochs,
@@ -109,7 +104,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return Run(save_to=folder), folder
 
 
-@pytest.mark.parametrize("step", range(1, EPOCHS * PER_EPOCH + 1))
+@pytest.mark.parametrize(
+    "step", slow_but([PER_EPOCH, PER_EPOCH + 2, EPOCHS * PER_EPOCH], range(1, EPOCHS * PER_EPOCH + 1))
+)
 def test_resumed_from_every_step_weights_and_logs_are_those_of_the_uninterrupted_fit(
     step: int, whole: tuple[Run, Path]
 ) -> None:
@@ -150,7 +147,7 @@ def test_validating_within_an_epoch_does_not_disturb_a_resumed_fit(tmp_path: Pat
 @pytest.mark.parametrize(
     "settings", [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}, {"val_check_interval": 2}]
 )
-@pytest.mark.parametrize("step", [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH])
+@pytest.mark.parametrize("step", slow_but([2 * PER_EPOCH], [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH]))
 def test_resumed_from_an_epochs_last_step_it_is_ended_as_the_trainer_says(
     step: int, settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -209,7 +206,7 @@ def test_another_batch_size_is_refused_inside_an_epoch(whole: tuple[Run, Path]) 
         Run(whole[1] / f"step={PER_EPOCH + 1}.ckpt", batch_size=16)
 
 
-@pytest.mark.parametrize("batch_size", [6, 8, 24, 48])
+@pytest.mark.parametrize("batch_size", slow_but([8], [6, 8, 24, 48]))
 @pytest.mark.parametrize("moment", ["step", "validation", "epoch"])
 def test_another_batch_size_goes_on_from_the_end_of_an_epoch_without_losing_a_batch(
     moment: str, batch_size: int, whole: tuple[Run, Path]
@@ -237,7 +234,7 @@ def test_resumed_from_the_end_of_an_epoch_weights_and_logs_are_those_of_the_unin
         ]
 
 
-@pytest.mark.parametrize("step", [2, 4, 7, 12])
+@pytest.mark.parametrize("step", slow_but([7], [2, 4, 7, 12]))
 def test_more_epochs_on_resume_go_on_to_the_end_and_say_so(
     step: int, whole: tuple[Run, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -309,11 +306,11 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None
 def processes() -> ForkServerContext:
     """Processes that need not import anything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.callbacks.writer"])
+    context.set_forkserver_preload(["tests.made.writer"])
     return context
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
+@pytest.mark.parametrize("delay", slow_but([0.03], [0.0, 0.03, 0.07]))
 def test_kill_9_while_writing_leaves_a_whole_checkpoint(
     delay: float, processes: ForkServerContext, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
-from tests.callbacks.small import STEPS, Saver, UserModule, Validated, different, make_loader, three_groups
+from tests.made.modules import STEPS, Saver, UserModule, Validated, different, make_loader, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 3
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.callbacks.small import different
 from tests.callbacks.test_exact_resume import EPOCHS, PER_EPOCH, Run, logged_from
+from tests.made.modules import different
+from tests.made.sweeps import slow_but
 
 MAX_STEPS = EPOCHS * PER_EPOCH - 1
 
@@ -26,7 +27,7 @@ def test_every_epoch_trains(whole: tuple[Run, Path]) -> None:
     assert run.trainer.current_epoch == EPOCHS
 
 
-@pytest.mark.parametrize("step", range(1, MAX_STEPS))
+@pytest.mark.parametrize("step", slow_but([PER_EPOCH, PER_EPOCH + 2], range(1, MAX_STEPS)))
 def test_resumed_from_every_step_it_ends_as_the_uninterrupted_fit(step: int, whole: tuple[Run, Path]) -> None:
     uninterrupted, folder = whole
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -16,9 +14,8 @@ from tabvision.callbacks import DiscriminativeLR, OneCycle
 from tabvision.callbacks.layer_groups import divide_optimizer, layer_groups_of
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.layer_groups import LayerGroup
-from tests.callbacks.small import UserModule, make_loader, make_module, three_groups, three_lists
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import UserModule, make_loader, make_module, three_groups, three_lists
+from tests.made.trainers import MakeTrainer
 
 
 def groups_of(module: UserModule) -> list[LayerGroup]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from tabvision.augment.mix import blend_rows, box_of, kept_share
+from tabvision.augment.mix import blend_rows, box_of, fraction_outside
 from tabvision.callbacks import CutMix, ExactResume, MixUp
 from tabvision.callbacks.mixing import _generator_of, _Mixing
 from tabvision.data import RandomSplit, TabularDataModule
@@ -21,10 +21,9 @@ from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tabvision.tuning import lr_find
-from tests.callbacks.looker import CLASSES, ROWS, Looker, looker, pictures, small_trainer
-from tests.callbacks.small import Saver, different
+from tests.made.modules import CLASSES, ROWS, Looker, Saver, different, looker, pictures
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS, PER_EPOCH = 3, 3
 
 
@@ -88,7 +87,7 @@ def test_cutmix_pastes_one_box_a_batch_and_shares_the_target_by_area(quick_train
         expected = images.clone()
         expected[:, :, top:bottom, left:right] = images[order][:, :, top:bottom, left:right]
         assert torch.equal(batch["image"], expected)
-        share = kept_share(box, (6, 8))
+        share = fraction_outside(box, (6, 8))
         torch.testing.assert_close(batch["target"], share * codes + (1 - share) * codes[order])
 
 
@@ -131,7 +130,7 @@ def test_the_blended_loss_is_what_the_two_rows_losses_add_up_to(
         batch["weight"] = weight.clone()
     module = WithTask(task)
 
-    MixUp(1.0).on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp(1.0).on_train_batch_start(quiet_trainer(), module, batch, 0)
 
     draw = _generator_of(0, 0, 0, 0)
     order, drawn = draw.permutation(4), draw.beta(1, 1, 4)
@@ -147,7 +146,7 @@ def test_numbers_to_predict_are_blended_as_they_are() -> None:
     batch = {"continuous": target.clone(), "target": target.clone()}
     module = WithTask(Regression(mean=(2.0,), spread=(1.0,)))
 
-    MixUp().on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), module, batch, 0)
 
     assert torch.equal(batch["target"], batch["continuous"])
     assert not torch.equal(batch["target"], target)
@@ -156,7 +155,7 @@ def test_numbers_to_predict_are_blended_as_they_are() -> None:
 def test_rows_without_weight_keep_their_shares() -> None:
     batch = {"continuous": torch.eye(2), "target": torch.eye(2), "weight": torch.zeros(2)}
 
-    MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     assert bool(batch["target"].isfinite().all())
     assert batch["weight"].tolist() == [0, 0]
@@ -172,7 +171,7 @@ class TableRun:
         data = TabularDataModule(frame, "y", split=RandomSplit(0.2), batch_size=12, verbose=False)
         module = TabularModule(data.schema, dropout=0.3, widths=[8, 4])
         callbacks: list[pl.Callback] = [MixUp(off_epochs=1), ExactResume()]
-        trainer = small_trainer(
+        trainer = quiet_trainer(
             callbacks=callbacks if save_to is None else [*callbacks, Saver(save_to)],
             enable_model_summary=False,
             max_epochs=EPOCHS,
@@ -182,10 +181,15 @@ class TableRun:
         self.state = module.state_dict()
 
 
-def test_a_fit_resumed_at_any_step_ends_bit_for_bit_as_the_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [[PER_EPOCH, PER_EPOCH + 1], pytest.param(range(1, EPOCHS * PER_EPOCH), marks=pytest.mark.slow)]
+)
+def test_a_fit_resumed_at_any_step_ends_bit_for_bit_as_the_uninterrupted_one(
+    steps: Iterable[int], tmp_path: Path
+) -> None:
     whole = TableRun(save_to=tmp_path)
 
-    for step in range(1, EPOCHS * PER_EPOCH):
+    for step in steps:
         assert not different(whole.state, TableRun(tmp_path / f"step={step}.ckpt").state)
 
 
@@ -264,7 +268,7 @@ def test_what_the_loader_holds_is_left_alone(quick_trainer: MakeTrainer) -> None
 def test_several_labels_as_whole_numbers_become_shares() -> None:
     batch = {"image": torch.randn(2, 3, 4, 4), "target": torch.tensor([[1, 0], [0, 1]])}
 
-    CutMix().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    CutMix().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     assert batch["target"].is_floating_point()
 
@@ -274,7 +278,7 @@ def test_a_batch_of_one_row_is_blended_with_itself() -> None:
     batch = {"image": image.clone(), "target": torch.tensor([1])}
     module = WithTask(Multiclass(3))
 
-    MixUp().on_train_batch_start(small_trainer(), module, batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), module, batch, 0)
 
     torch.testing.assert_close(batch["image"], image)
     torch.testing.assert_close(batch["target"], torch.tensor([[0.0, 1, 0]]))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,9 +12,8 @@ from tabvision.callbacks.mixing import _Mixing
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Multiclass
-from tests.callbacks.looker import CLASSES, looker, pictures, small_trainer
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import CLASSES, looker, pictures
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
 def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
@@ -51,7 +47,7 @@ def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
         (MixUp(), {"x": 2, "target": 1}, BadValueError, r"it blends 'image' or 'continuous', .* \['target', 'x'\]"),
         (MixUp(inputs=["x"]), {"x": 2, "y": 1}, BadValueError, r"the batch lacks \['target'\], it has \['x', 'y'\]"),
         (MixUp(inputs=["z"]), {"x": 2, "target": 1}, BadValueError, r"the batch lacks \['z'\]"),
-        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs pictures .*, and 'x' has shape \(3, 3\)"),
+        (CutMix(inputs=["x"]), {"x": 2, "target": 1}, BadValueError, r"needs images .*, and 'x' has shape \(3, 3\)"),
         (MixUp(), {"image": 4, "target": 1}, BadValueError, "no tabvision task that says how many classes"),
     ],
 )
@@ -64,13 +60,13 @@ def test_a_batch_that_cannot_be_blended_is_refused(
     }
 
     with pytest.raises(error, match=sentence):
-        callback.on_train_batch_start(small_trainer(), pl.LightningModule(), made, 0)
+        callback.on_train_batch_start(quiet_trainer(), pl.LightningModule(), made, 0)
 
 
 def test_an_empty_part_of_a_batch_does_not_count() -> None:
     batch = {"continuous": torch.eye(3), "categorical": torch.zeros(3, 0, dtype=torch.int64), "target": torch.eye(3)}
 
-    MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
     torch.testing.assert_close(batch["continuous"], batch["target"])
 
@@ -78,48 +74,20 @@ def test_an_empty_part_of_a_batch_does_not_count() -> None:
 def test_bytes_are_refused_by_mixup_and_taken_by_cutmix() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "target": torch.eye(2)}
 
-    CutMix().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-    with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8. Normalize"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
-
-
-@pytest.mark.parametrize(
-    "batch", [(torch.eye(2), torch.eye(2)), torch.eye(2), [torch.eye(2)], [{"x": torch.eye(2)}, torch.eye(2)]]
-)
-def test_a_batch_that_cannot_be_changed_is_refused(batch: Any) -> None:
-    with pytest.raises(BadTypeError, match="a batch must be a dict, or a list of input and target tensors, got"):
-        MixUp().on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    CutMix().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
+    with pytest.raises(BadTypeError, match=r"blends floating-point numbers, and 'image' is torch.uint8"):
+        MixUp().on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 def test_a_class_code_above_the_stated_number_is_refused() -> None:
     batch = {"image": torch.zeros(2, 3, 4, 4), "target": torch.tensor([0, 3])}
 
-    with pytest.raises(BadValueError, match=r"num_classes is 3, and a target is 3\. Pass the number of classes"):
-        MixUp(num_classes=3).on_train_batch_start(small_trainer(), pl.LightningModule(), batch, 0)
+    with pytest.raises(BadValueError, match="num_classes is 3, and a target is 3"):
+        MixUp(num_classes=3).on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
 
 
 def test_counting_from_the_last_epoch_needs_one() -> None:
-    trainer = small_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
+    trainer = quiet_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
 
-    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, and the Trainer has no max_ep"):
+    with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, but the Trainer has no max_ep"):
         trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "sentence"),
-    [
-        ({"alpha": 0}, BadValueError, "alpha must be above 0, got 0"),
-        ({"alpha": float("inf")}, BadValueError, "alpha must be above 0, got inf"),
-        ({"alpha": "much"}, BadTypeError, "alpha must be a number, got 'much'"),
-        ({"seed": -1}, BadValueError, "seed must be at least 0, got -1"),
-        ({"seed": 0.5}, BadTypeError, "seed must be a whole number, got 0.5"),
-        ({"off_epochs": -1}, BadValueError, "off_epochs must be at least 0, got -1"),
-        ({"num_classes": 1}, BadValueError, "num_classes must be at least 2, got 1"),
-    ],
-)
-@pytest.mark.parametrize("make", [MixUp, CutMix])
-def test_a_setting_out_of_range_is_refused(
-    make: Callable[..., _Mixing], settings: dict[str, Any], error: type[Exception], sentence: str
-) -> None:
-    with pytest.raises(error, match=f"{make.__name__}: {sentence}"):
-        make(**settings)

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from tabvision.callbacks import CosineRestarts, DiscriminativeLR, FineTune, FlatCosine, OneCycle, Unfreeze
 from tabvision.errors import BadValueError
-from tests.callbacks.small import UserModule, make_loader, make_module, three_groups
+from tests.made.modules import UserModule, make_loader, make_module, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 RATES, TIME, LAYERS = "the base rates", "the rate over time", "which layers train"
 CLASHES: list[tuple[str, Callable[[], list[pl.Callback]]]] = [
     (LAYERS, lambda: [Unfreeze(1), Unfreeze(2)]),
@@ -76,7 +76,7 @@ def test_a_scheduler_of_the_users_own_is_refused(make: Callable[[], pl.Callback]
     [
         (
             lambda: StochasticWeightAveraging(swa_lrs=1e-3),
-            r"puts rates of its own .* Average with .*EMAWeightAveraging",
+            r"replaces the rates set here .* Average with .*EMAWeightAveraging",
         ),
         (LearningRateFinder, r"gives every param group one rate.* Find it with tabvision.tuning.FindLR\(\)"),
     ],

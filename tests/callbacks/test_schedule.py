@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 from pytorch_lightning.callbacks import GradientAccumulationScheduler, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 from torch.optim.lr_scheduler import StepLR
@@ -18,10 +16,10 @@ from tabvision.callbacks import OneCycle
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tabvision.schedules import one_cycle
-from tests.callbacks.own_module import Own, Recorder, Unsized, batches, expected_of_torch, sgd
-from tests.contracts.cases import tabular_data
+from tests.made.modules import Own, Recorder, Unsized, batches, expected_of_torch, sgd
+from tests.made.pairs import tabular_data
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 EPOCHS = 4
 
 

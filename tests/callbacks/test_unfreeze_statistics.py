@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from tabvision.callbacks import FineTune, Unfreeze
-from tests.callbacks.small import STEPS, UserModule, make_loader, make_module, three_groups
+from tests.made.modules import STEPS, UserModule, make_loader, make_module, three_groups
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 STAGED: dict[str, Callable[[], pl.Callback]] = {
     "Unfreeze": lambda: Unfreeze(1, groups=three_groups),
     "FineTune": lambda: FineTune(1, groups=three_groups),

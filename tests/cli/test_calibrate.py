@@ -7,9 +7,9 @@ import pytest
 from tabvision.cli import calibrate
 from tabvision.errors import UnknownNameError
 from tabvision.inference.checkpoint import open_checkpoint
-from tests.cli.small_parser import run
-from tests.contracts.cases import make_frame
-from tests.inference.trained import trained
+from tests.made.commands import run
+from tests.made.pairs import make_frame
+from tests.made.trained import trained
 
 
 @pytest.mark.parametrize(

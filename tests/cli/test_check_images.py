@@ -10,7 +10,7 @@ import pytest
 
 from tabvision.cli import check_images
 from tabvision.errors import BadValueError
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 
 def run(*words: str) -> None:
@@ -54,7 +54,7 @@ def test_every_damaged_picture_is_found_with_its_reason(tmp_path: Path, num_work
 
 
 def test_a_folder_without_pictures_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"tabvision check-images: .* holds no pictures"):
+    with pytest.raises(BadValueError, match=r"tabvision check-images: .* holds no images"):
         run(str(tmp_path))
 
 

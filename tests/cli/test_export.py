@@ -7,8 +7,8 @@ import pytest
 from tabvision.cli import export
 from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor
-from tests.cli.small_parser import run
-from tests.inference.trained import raw, trained
+from tests.made.commands import run
+from tests.made.trained import raw, trained
 
 
 def test_a_file_is_written_and_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 SMALL = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "2", "--accelerator", "cpu"]
 

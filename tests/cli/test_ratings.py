@@ -11,7 +11,7 @@ import yaml
 from tabvision.cli import main
 from tabvision.cli.ratings import DEFAULT_SHARE, _bias_table, draw, show_films
 from tabvision.inference.checkpoint import load_module
-from tests.ratings import made_ratings, made_titles
+from tests.made.ratings import made_ratings, made_titles
 
 TRAIN = ["train", "ratings.csv", "--user", "who", "--item", "film", "--epochs", "2", "--accelerator", "cpu"]
 RUN = Path("runs/ratings")

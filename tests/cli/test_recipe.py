@@ -8,7 +8,7 @@ import yaml
 
 from tabvision.cli import main
 from tabvision.cli.recipe import make_cli
-from tests.cli.tables import people
+from tests.made.tables import people
 
 RECIPE = "recipe.yaml"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tabvision.cli import main
-from tests.contracts.cases import make_frame
+from tests.made.pairs import make_frame
 
 COMMANDS = {
     "predict": ["rows.csv", "--out", "answers.csv"],

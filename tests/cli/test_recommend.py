@@ -8,7 +8,7 @@ import pytest
 
 from tabvision.cli import main, recommend
 from tabvision.errors import BadTypeError, BadValueError
-from tests.ratings import made_ratings, made_titles
+from tests.made.ratings import made_ratings, made_titles
 
 CHECKPOINT = "runs/ratings/best.ckpt"
 

@@ -9,7 +9,7 @@ import torch
 from tabvision.cli import main
 from tabvision.cli.run import _metrics_table, _write_validation, free_folder
 from tabvision.data import TabularDataModule
-from tests.cli.tables import TRAIN, people
+from tests.made.tables import TRAIN, people
 
 
 @pytest.fixture(autouse=True)

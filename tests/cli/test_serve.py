@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.cli import serve
 from tabvision.errors import BadValueError, MissingFileError
-from tests.cli.small_parser import run
+from tests.made.commands import run
 
 
 def test_a_checkpoint_that_is_not_there_is_told(tmp_path: Path) -> None:

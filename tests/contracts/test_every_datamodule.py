@@ -20,10 +20,10 @@ from tabvision import data as data_package
 from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import Order, PartsDataModule
 from tabvision.errors import BadTypeError, BadValueError
-from tests.contracts.cases import make_frame, tabular_data
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 Make = Callable[..., Any]
 ROWS, OTHERS = 43, 9  # of the source, and of a test or predict source: no multiple of the batch size
 RANKS = 3
@@ -297,7 +297,7 @@ def test_a_wrong_setting_is_a_sentence(
 def test_more_ranks_than_training_rows_are_refused(make: Make) -> None:
     order = Order(shuffle=True, seed=0, rank=0, world_size=ROWS + 1)
 
-    with pytest.raises(BadValueError, match=r"44 ranks cannot share .* training (row|picture)s. Use fewer devices"):
+    with pytest.raises(BadValueError, match=r"44 ranks cannot share .* training (row|picture)s"):
         make().make_loader("train", order)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from pandas.testing import assert_frame_equal
 from pytorch_lightning.callbacks import (
@@ -29,17 +27,18 @@ from tabvision.batch import Batch
 from tabvision.callbacks import OneCycle
 from tabvision.inference import Predictor, gather
 from tabvision.modules import SupervisedModule
-from tests.contracts.cases import (
+from tests.made.pairs import (
     DATA,
     MODULES,
     Pair,
     every_module,
     every_module_and_target,
+    every_module_or_target,
     every_table_and_target,
     make_frame,
 )
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 PLAIN = (type(None), bool, int, float, str, Tensor, torch.dtype)
 
 
@@ -67,7 +66,7 @@ def assert_plain(value: object, where: str = "checkpoint") -> None:
 
 def test_no_module_is_left_out_of_the_sweep() -> None:
     assert MODULES
-    assert set(DATA) == set(MODULES), "tell tests/contracts/cases.py how the new module gets data"
+    assert set(DATA) == set(MODULES), "tell tests/made/pairs.py how the new module gets data"
 
 
 @every_module_and_target
@@ -118,10 +117,10 @@ def test_training_changes_every_parameter_and_logs_finite_numbers(pair: Pair, qu
     assert all(np.isfinite(value) for value in logged.values()), logged
 
 
-@every_module_and_target
+@every_module_or_target
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
-    module = pair.module(data.schema)  # at the rate of `cases.py`
+    module = pair.module(data.schema)  # at the rate of `tests/made/pairs.py`
     trainer = quick_trainer(max_epochs=15)
     (before,) = trainer.validate(module, data.train_dataloader(), verbose=False)
 
@@ -131,7 +130,7 @@ def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     assert after["val/loss"] < 0.9 * before["val/loss"]
 
 
-@every_module_and_target
+@every_module_or_target
 def test_a_batch_of_one_row_trains_and_is_validated_tested_and_predicted(
     pair: Pair, quick_trainer: MakeTrainer
 ) -> None:
@@ -153,7 +152,7 @@ def test_a_batch_of_one_row_trains_and_is_validated_tested_and_predicted(
     assert torch.equal(predicted["index"], row["index"])
 
 
-@every_module_and_target
+@every_module
 def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
     data = pair.data()
     module = pair.module(data.schema).eval()
@@ -163,7 +162,7 @@ def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
     assert len(answer["predictions"]) == len(answer["index"]) == 0
 
 
-@every_module_and_target
+@every_module
 def test_a_module_pickles_fresh_and_trained(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)
@@ -177,7 +176,7 @@ def test_a_module_pickles_fresh_and_trained(pair: Pair, quick_trainer: MakeTrain
     torch.testing.assert_close(trained.eval()(batch), module.eval()(batch), rtol=0, atol=0)
 
 
-@every_module_and_target
+@every_module
 def test_hyperparameters_are_plain_data_that_build_the_same_module(pair: Pair) -> None:
     module = pair.module(pair.data().schema)
 
@@ -261,7 +260,7 @@ def test_unseen_categories_and_missing_values_are_answered(
     assert answers.notna().all().all()
 
 
-@every_module_and_target
+@every_module_or_target
 def test_rows_that_only_predict_need_no_target(pair: Pair, quick_trainer: MakeTrainer) -> None:
     raw = make_frame(10, seed=1)[["x", "z", "job", "size"]]
     data = pair.data(predict=raw)
@@ -286,7 +285,7 @@ def test_test_rows_have_metrics_of_their_own(pair: Pair, quick_trainer: MakeTrai
         assert value == pytest.approx(validated[name.replace("test/", "val/")])
 
 
-@every_module_and_target
+@every_module
 def test_the_order_of_columns_changes_no_answer(pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path) -> None:
     data = pair.raw_data(pair.raw(tmp_path))
     trainer = quick_trainer()

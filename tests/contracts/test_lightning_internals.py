@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from typing_extensions import override
 
 from tabvision.callbacks.exact_resume import _go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
-from tests.callbacks.small import STEPS, Saver, UserModule, make_loader, make_module
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
+from tests.made.trainers import MakeTrainer
 
 
 class Loops(pl.Callback):

@@ -11,8 +11,10 @@ import torch
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor, merge_predictions
 from tabvision.modules import VisionModule
-from tests.callbacks.small import different
-from tests.contracts.picture_processes import (
+from tests.made.modules import different
+from tests.made.points import COLUMNS
+from tests.made.processes import Seen, both_ranks, on_two
+from tests.made.processes_pictures import (
     EPOCHS,
     PER_EPOCH,
     PICTURES,
@@ -21,15 +23,18 @@ from tests.contracts.picture_processes import (
     make_pictures,
     own_head,
     vary,
+    write_pictures,
 )
-from tests.contracts.processes import Seen, both_ranks
-from tests.data.spots import COLUMNS
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(two_processes: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures, and what two processes wrote down about them."""
-    return two_processes / "pictures"
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder)
+    return on_two("pictures", folder)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +142,7 @@ def test_merged_points_are_pixels_of_each_picture_as_one_process_answers(
 
 
 def test_shards_that_lack_a_row_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"38 rows were to be predicted, the shards hold 37. Predict again"):
+    with pytest.raises(BadValueError, match="38 rows were to be predicted, the shards hold 37"):
         merge_predictions(folder / "shards", tmp_path / "all.parquet", rows=38)
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "rank-00000.parquet").write_bytes((folder / "shards" / "rank-00000.parquet").read_bytes())

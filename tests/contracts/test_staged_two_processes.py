@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tabvision.errors import BadValueError
-from tests.callbacks.small import different
-from tests.contracts.processes import Seen, both_ranks
-from tests.contracts.staged_processes import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
+from tests.made.modules import different
+from tests.made.processes import Seen, both_ranks, on_two
+from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
 HEAD = ["head.weight", "head.bias"]
@@ -18,11 +18,13 @@ MIDDLE = ["middle.0.weight", "middle.0.bias"]
 BODY = ["body.0.weight", "body.0.bias"]
 NUMBERS = {"body": 40, "middle": 72, "head": 9}  # parameters in each part
 
+pytestmark = pytest.mark.slow  # `test_two_processes.py` is the quick one
+
 
 @pytest.fixture(scope="module")
-def folder(two_processes: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    return two_processes / "staged"
+    return on_two("stages", tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_replicas_are_equal_to_the_bit_after_every_epoch_across_every_border(see
     assert [different(*states) for states in zip(first, second, strict=True)] == [[]] * EPOCHS
 
 
-@pytest.mark.parametrize("name", set(FITS) - {"norms"})
+@pytest.mark.parametrize("name", sorted(set(FITS) - {"norms"}))
 def test_two_processes_equal_one_on_the_joined_batches(seen: Seen, name: str, tmp_path: Path) -> None:
     alone = fit(name, tmp_path, world_size=1)
 
@@ -104,14 +106,16 @@ def test_another_number_of_processes_is_refused_inside_an_epoch(folder: Path, tm
 
 @pytest.mark.usefixtures("seen")
 def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_so(folder: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="saved by 2 ranks, and 1 resume it. The fit goes on, with other random numb"):
+    with pytest.warns(UserWarning, match="saved by 2 ranks, and 1 resume it"):
         _, trainer = resume(tmp_path, folder / "step=6.ckpt")
 
     assert trainer.current_epoch == 3
     assert trainer.global_step == 6 + 6  # batches of one process are half as large
 
 
-def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, spawned: Path) -> None:
+def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:
+    spawned = on_two("spawned", tmp_path)
+
     for rank in (0, 1):
         process = torch.load(spawned / f"spawned{rank}.pt", weights_only=True)
         assert process["trains"] == seen[rank]["found"]["trains"]

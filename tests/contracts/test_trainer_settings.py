@@ -1,9 +1,8 @@
-"""Every module under the settings that a user's own Trainer may have."""
+"""Modules under the settings that a user's own Trainer may have: all of them where one may differ, else one."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from typing_extensions import override
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule
-from tests.contracts.cases import Pair, every_module, every_module_and_target, make_frame
-from tests.contracts.two_processes import RowsSeen
+from tests.made.pairs import FIVE, ONE, Pair, every_module, every_target, make_frame
+from tests.made.processes_tables import RowsSeen
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 
-
-def trained(pair: Pair, trainer: pl.Trainer, **settings: Any) -> tuple[SupervisedModule, Any]:
+def trained(trainer: pl.Trainer, pair: Pair = ONE, **settings: Any) -> tuple[SupervisedModule, Any]:
     data = pair.data()
     module = pair.module(data.schema, **settings)
     trainer.fit(module, data)
@@ -37,27 +35,26 @@ def assert_same_weights(one: SupervisedModule, other: SupervisedModule) -> None:
     assert not different
 
 
-@every_module_and_target
+@every_module
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_every_precision_trains_validates_and_predicts(pair: Pair, precision: Any, quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(precision=precision)
 
-    module, data = trained(pair, trainer)
+    module, data = trained(trainer, pair)
 
     (validated,) = trainer.validate(module, data, verbose=False)
     assert np.isfinite(list(validated.values())).all()
     assert gather(trainer.predict(module, data))["predictions"].dtype == torch.float32
 
 
-@every_module
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_gradients_can_be_clipped_in_every_precision(
-    pair: Pair, optimizer: str, precision: Any, quick_trainer: MakeTrainer
+    optimizer: str, precision: Any, quick_trainer: MakeTrainer
 ) -> None:
     trainer = quick_trainer(precision=precision, gradient_clip_val=0.5)
 
-    module, _ = trained(pair, trainer, optimizer=optimizer)
+    module, _ = trained(trainer, optimizer=optimizer)
 
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
@@ -75,30 +72,27 @@ def test_double_precision_is_double_throughout(pair: Pair, quick_trainer: MakeTr
     assert loss.dtype == torch.float64
 
 
-@every_module
-def test_two_batches_accumulated_are_one_step(pair: Pair, quick_trainer: MakeTrainer) -> None:
+def test_two_batches_accumulated_are_one_step(quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(accumulate_grad_batches=2, max_epochs=2)
 
-    _, data = trained(pair, trainer)
+    _, data = trained(trainer)
 
     assert len(data.train_dataloader()) == 3
     assert trainer.global_step == 2 * 2  # the third batch of an epoch makes a step of its own
 
 
-@every_module
-def test_one_cycle_reaches_its_end_under_an_accumulation_schedule(pair: Pair, quick_trainer: MakeTrainer) -> None:
+def test_one_cycle_reaches_its_end_under_an_accumulation_schedule(quick_trainer: MakeTrainer) -> None:
     schedule = GradientAccumulationScheduler({0: 1, 1: 2, 3: 3})
     cycle = OneCycle(convention="torch", div=10, div_final=100)
     trainer = quick_trainer(callbacks=[cycle, schedule], max_epochs=4)
 
-    trained(pair, trainer)
+    trained(trainer)
 
     group = trainer.optimizers[0].param_groups[0]
     assert trainer.global_step == 3 + 2 + 2 + 1
     assert group["lr"] == pytest.approx(group["initial_lr"] / 1000)
 
 
-@every_module
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [
@@ -121,33 +115,29 @@ def test_one_cycle_reaches_its_end_under_an_accumulation_schedule(pair: Pair, qu
     ],
     ids=str,
 )
-def test_every_limit_of_a_trainer_is_kept(
-    pair: Pair, settings: dict[str, Any], steps: int, quick_trainer: MakeTrainer
-) -> None:
+def test_every_limit_of_a_trainer_is_kept(settings: dict[str, Any], steps: int, quick_trainer: MakeTrainer) -> None:
     cycle = OneCycle(div=10, div_final=100)
     trainer = quick_trainer(callbacks=[cycle], **settings)
 
-    module, _ = trained(pair, trainer)
+    module, _ = trained(trainer)
 
     assert trainer.global_step == steps
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(module.hparams["lr"] / 100)
 
 
-@every_module
-def test_overfitting_visits_the_same_rows_in_every_epoch(pair: Pair, quick_trainer: MakeTrainer) -> None:
+def test_overfitting_visits_the_same_rows_in_every_epoch(quick_trainer: MakeTrainer) -> None:
     seen = RowsSeen()
 
-    trained(pair, quick_trainer(overfit_batches=2, max_epochs=3, callbacks=[seen]))
+    trained(quick_trainer(overfit_batches=2, max_epochs=3, callbacks=[seen]))
 
     assert len(seen.epochs) == 3
     assert seen.epochs[0] == seen.epochs[1] == seen.epochs[2]
 
 
-@every_module
-def test_each_epoch_sees_every_training_row_once_in_an_order_of_its_own(pair: Pair, quick_trainer: MakeTrainer) -> None:
+def test_each_epoch_sees_every_training_row_once_in_an_order_of_its_own(quick_trainer: MakeTrainer) -> None:
     seen = RowsSeen()
 
-    _, data = trained(pair, quick_trainer(max_epochs=2, callbacks=[seen]))
+    _, data = trained(quick_trainer(max_epochs=2, callbacks=[seen]))
 
     first, second = ([row for batch in epoch for row in batch] for epoch in seen.epochs)
     assert sorted(first) == sorted(second) == data.parts["train"].rows.tolist()
@@ -166,15 +156,14 @@ def test_without_validation_rows_training_logs_its_loss_alone(pair: Pair, quick_
     assert data.baseline() == {}
 
 
-@every_module
-def test_validating_without_validation_rows_is_refused(pair: Pair, quick_trainer: MakeTrainer) -> None:
-    data = pair.data(split=None)
+def test_validating_without_validation_rows_is_refused(quick_trainer: MakeTrainer) -> None:
+    data = ONE.data(split=None)
 
-    with pytest.raises(ValueError, match=r"there is no val part, only train. Pass split= a share such as 0.2"):
-        quick_trainer().validate(pair.module(data.schema), data)
+    with pytest.raises(ValueError, match="there is no val part, only train"):
+        quick_trainer().validate(ONE.module(data.schema), data)
 
 
-@every_module_and_target
+@every_target
 def test_one_validation_row_is_validated(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data(split=1 / 48)
     trainer = quick_trainer()
@@ -200,10 +189,9 @@ def test_validation_gives_the_same_before_and_after_an_idle_fit(pair: Pair, quic
     assert fresh["val/loss"] != after["val/loss"]
 
 
-@every_module
-def test_a_second_fit_with_a_new_trainer_goes_on_from_the_weights(pair: Pair, quick_trainer: MakeTrainer) -> None:
-    data = pair.data()
-    module = pair.module(data.schema)
+def test_a_second_fit_with_a_new_trainer_goes_on_from_the_weights(quick_trainer: MakeTrainer) -> None:
+    data = ONE.data()
+    module = ONE.module(data.schema)
     quick_trainer(callbacks=[OneCycle()]).fit(module, data)
     before = [parameter.detach().clone() for parameter in module.parameters()]
     cycle = OneCycle(div_final=100)
@@ -216,13 +204,10 @@ def test_a_second_fit_with_a_new_trainer_goes_on_from_the_weights(pair: Pair, qu
     assert not any(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
 
 
-@every_module
-def test_a_second_fit_with_the_same_trainer_goes_on_for_the_added_epochs(
-    pair: Pair, quick_trainer: MakeTrainer
-) -> None:
+def test_a_second_fit_with_the_same_trainer_goes_on_for_the_added_epochs(quick_trainer: MakeTrainer) -> None:
     cycle = OneCycle(div=10, div_final=100)
     trainer = quick_trainer(max_epochs=2, callbacks=[cycle])
-    module, data = trained(pair, trainer)
+    module, data = trained(trainer)
     rates: list[float] = []
 
     class Rates(pl.Callback):
@@ -238,9 +223,10 @@ def test_a_second_fit_with_the_same_trainer_goes_on_for_the_added_epochs(
     assert rates == pytest.approx([cycle.at(step, 9).factor for step in range(9)])
 
 
-@every_module
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # where the first run left off
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize(
+    ("pair", "optimizer"), [*((pair, "adamw") for pair in FIVE), (ONE, "sgd"), (ONE, "rmsprop")], ids=str
+)
 def test_resumed_at_an_epochs_end_equals_uninterrupted_to_the_bit(
     pair: Pair, optimizer: str, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -263,15 +249,14 @@ def test_resumed_at_an_epochs_end_equals_uninterrupted_to_the_bit(
         assert all(torch.equal(ours[name], theirs[name]) for name in ours if isinstance(ours[name], Tensor))
 
 
-@every_module
 def test_resuming_for_more_epochs_rescales_the_cycle_and_reaches_its_end(
-    pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path
+    quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     first = quick_trainer(max_epochs=2, callbacks=[OneCycle()])
-    trained(pair, first)
+    trained(first)
     first.save_checkpoint(tmp_path / "two.ckpt")
-    data = pair.data()
-    module = pair.module(data.schema)
+    data = ONE.data()
+    module = ONE.module(data.schema)
     trainer = quick_trainer(max_epochs=5, callbacks=[OneCycle(div_final=100)])
 
     trainer.fit(module, data, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
@@ -307,6 +292,6 @@ def test_nothing_warns_in_an_ordinary_run(pair: Pair, quick_trainer: MakeTrainer
             "ignore", "The '.*' does not have many workers|.isinstance.treespec, LeafSpec"
         )  # Lightning's
         trainer = quick_trainer(callbacks=[OneCycle()])
-        module, data = trained(pair, trainer)
+        module, data = trained(trainer, pair)
         trainer.validate(module, data, verbose=False)
         trainer.predict(module, data)

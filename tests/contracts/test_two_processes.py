@@ -10,16 +10,16 @@ import torch
 
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
-from tests.contracts.processes import Seen, both_ranks
-from tests.contracts.two_processes import SCENARIOS, make_trainer
+from tests.made.processes import Seen, both_ranks, on_two
+from tests.made.processes_tables import SCENARIOS, make_trainer
 
 VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation is not None]
 
 
 @pytest.fixture(scope="module")
-def records(two_processes: Path) -> Seen:
+def records(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """What each of two processes wrote down, by scenario."""
-    return both_ranks(two_processes / "tables")
+    return both_ranks(on_two("tables", tmp_path_factory.mktemp("tables")))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

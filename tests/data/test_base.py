@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -16,9 +14,9 @@ from tabvision.data import base
 from tabvision.data.base import Part, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
-from tests.contracts.cases import TARGETS, make_frame, tabular_data
+from tests.made.pairs import TARGETS, make_frame, tabular_data
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 DTYPES = {
     "continuous": torch.float32,
     "categorical": torch.int64,

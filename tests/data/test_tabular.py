@@ -16,7 +16,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Regression
-from tests.contracts.cases import PREDICTED, make_frame, tabular_data
+from tests.made.pairs import PREDICTED, make_frame, tabular_data
 from tests.made.tables import quiet, table
 
 

@@ -68,7 +68,7 @@ def test_both_files_become_one_with_a_split_column(tmp_path: Path, monkeypatch: 
 def test_half_a_file_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     send(monkeypatch, NUM_ROWS["train"], 5)
 
-    with pytest.raises(BadValueError, match="UCI sent 5 rows of its test part in place of 16,281"):
+    with pytest.raises(BadValueError, match="UCI sent 5 rows of its test part instead of 16,281"):
         download_adult(tmp_path / "adult.csv")
 
     assert not list(tmp_path.iterdir())

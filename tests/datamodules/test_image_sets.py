@@ -15,7 +15,7 @@ from datamodules.imagenette import ImagenetteDataModule
 from datamodules.pets import PetsDataModule
 from datamodules.planet import PlanetDataModule
 from tabvision.errors import BadValueError, MissingFileError
-from tests.data.pictures import encoded, pixels, write_folder
+from tests.made.images import encoded, pixels, write_folder
 
 QUIET: dict[str, Any] = {"verbose": False, "batch_size": 4, "size": 8}
 
@@ -102,5 +102,5 @@ def test_fashion_mnist_without_its_files_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="holds other data than Fashion-MNIST"):
         FashionMNISTDataModule(tmp_path, tmp_path / "pictures")
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03 and no more")
-    with pytest.raises(BadValueError, match="is no idx file of bytes, or not whole"):
+    with pytest.raises(BadValueError, match="is not an idx file of bytes, or is incomplete"):
         FashionMNISTDataModule(tmp_path, tmp_path / "pictures")

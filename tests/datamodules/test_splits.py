@@ -20,9 +20,9 @@ def test_the_first_four_fifths_of_a_fixed_permutation_train(num_rows: int) -> No
 
 @pytest.mark.parametrize("split", [None, 0.3, benchmark_split(10)])
 def test_another_split_passes_unchanged(split: object) -> None:
-    assert chosen_split("demo", split, 10) is split  # type: ignore[arg-type]  # one parameter of several types
+    assert chosen_split(split, 10) is split  # type: ignore[arg-type]  # one parameter of several types
 
 
 def test_an_unknown_word_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"no split named 'random'\. Choices: benchmark\."):
-        chosen_split("demo", "random", 10)  # type: ignore[arg-type]
+        chosen_split("random", 10)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,15 +15,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.errors import BadValueError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
-from tabvision.inference.batches import ask_all
+from tabvision.inference.batches import ask_all, blend
 from tabvision.inference.inputs import Inputs
 from tabvision.modules import SupervisedModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.preprocess import to_arrays
 from tabvision.schema import Image
-from tests.inference.trained import raw, trained
+from tests.made.trained import raw, trained
 
 
 class Both(SupervisedModule):
@@ -91,3 +92,61 @@ def test_shown_columns_stand_before_the_answers() -> None:
 
     assert list(answers) == ["name", "label", "probability_no", "probability_yes"]
     assert answers.index.tolist() == [7, 8, 9, 6]
+
+
+# Answers over several views are blended as fastai blends them.
+
+
+DRAW = np.random.default_rng(0)
+PLAIN, VIEWS = DRAW.dirichlet(np.ones(3), 5), DRAW.dirichlet(np.ones(3), (4, 5))
+
+
+@pytest.mark.parametrize("beta", [0, 0.25, 1])
+def test_the_mean_of_the_views_is_pulled_towards_the_plain_answer(beta: float) -> None:
+    # fastai 2.8, Learner.tta: torch.lerp(aug_preds.mean(0), preds, beta)
+    expected = torch.lerp(torch.from_numpy(VIEWS).mean(0), torch.from_numpy(PLAIN), float(beta))
+
+    assert blend(PLAIN, VIEWS, beta=beta) == pytest.approx(expected.numpy())
+
+
+def test_a_quarter_is_the_plain_views_by_default_and_probabilities_stay_so() -> None:
+    blended = blend(PLAIN, VIEWS)
+
+    assert blended == pytest.approx(0.75 * VIEWS.mean(axis=0) + 0.25 * PLAIN)
+    assert blended.sum(axis=1) == pytest.approx(1)
+
+
+def test_the_largest_of_all_views_may_be_taken() -> None:
+    # fastai 2.8: torch.stack([preds, aug_preds.max(0)]).max(0)
+    expected = np.concatenate([VIEWS, PLAIN[None]]).max(axis=0)
+
+    assert np.array_equal(blend(PLAIN, VIEWS, use_max=True), expected)
+
+
+def test_numbers_are_blended_as_probabilities_are_and_keep_their_precision() -> None:
+    plain, views = np.array([[10.0], [-4.0]], np.float32), np.array([[[14.0], [0.0]]], np.float32)
+
+    blended = blend(plain, views)
+
+    assert blended.dtype == np.float32
+    assert blended.tolist() == [[13.0], [-1.0]]
+
+
+@pytest.mark.parametrize(
+    ("beta", "error", "sentence"),
+    [
+        (1.5, BadValueError, r"beta must lie in \[0, 1\], got 1.5"),
+        (float("nan"), BadValueError, r"beta must lie in \[0, 1\], got nan"),
+        ("much", BadTypeError, "beta must be a number, got 'much'"),
+        (True, BadTypeError, "beta must be a number, got True"),
+    ],
+)
+def test_a_beta_that_is_no_share_is_refused(beta: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        blend(PLAIN, VIEWS, beta=beta)
+
+
+@pytest.mark.parametrize("views", [VIEWS[:, :2], VIEWS[:0], VIEWS[0]])
+def test_views_of_other_rows_are_refused(views: Any) -> None:
+    with pytest.raises(BadValueError, match=r"varied answers must be \(n, 5, 3\), n from 1, got \("):
+        blend(PLAIN, views)

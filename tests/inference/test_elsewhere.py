@@ -18,9 +18,10 @@ from PIL import Image
 
 from tabvision.cli import main
 from tabvision.inference import Predictor, export
-from tests.contracts.cases import make_frame
-from tests.inference.trained import raw, trained
-from tests.ratings import made_ratings
+from tests.made.pairs import make_frame
+from tests.made.ratings import made_ratings
+from tests.made.sweeps import slow_but
+from tests.made.trained import raw, trained
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "torchvision")
@@ -87,7 +88,7 @@ def train_ratings(folder: Path) -> Any:
     return json.loads(frame[["who", "film"]].head(5).to_json(orient="records"))
 
 
-@pytest.mark.parametrize("train", [train_table, train_photos, train_ratings])
+@pytest.mark.parametrize("train", slow_but([train_table], [train_table, train_photos, train_ratings]))
 def test_what_a_command_trained_answers_in_a_process_of_its_own_and_without_torch(train: Any, tmp_path: Path) -> None:
     source = train(tmp_path)
     checkpoint = tmp_path / "run" / "best.ckpt"

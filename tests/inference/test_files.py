@@ -13,7 +13,7 @@ import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference.files import _scheme_of, name_of, read_bytes
-from tests.inference.loopback import Page, serving
+from tests.made.servers import Page, serving
 
 
 def test_a_path_bytes_and_an_address_give_the_same(tmp_path: Path) -> None:

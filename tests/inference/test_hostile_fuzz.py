@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tabvision.errors import TabvisionError
@@ -19,12 +18,8 @@ from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
 from tabvision.serving.page import page
 from tabvision.serving.requests import Limits, RequestError, rows_of_json
-from tests.inference.trained import exported, raw, trained
-
-QUICK = settings(
-    deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None, max_examples=700
-)
-# deterministic: CI and a laptop see the same 2,800 cases
+from tests.made.sweeps import fuzzed
+from tests.made.trained import exported, raw, trained
 
 COLUMNS = ["x", "z", "job", "size"]
 SCALARS = st.one_of(
@@ -83,8 +78,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: object) -> Any:
     return copy
 
 
-@QUICK
-@given(st.data())
+@fuzzed(st.data())
 def test_any_schema_is_read_and_used_or_refused(data: st.DataObject) -> None:
     saved = saved_schema()
     for _ in range(data.draw(st.integers(1, 2))):
@@ -100,8 +94,7 @@ def test_any_schema_is_read_and_used_or_refused(data: st.DataObject) -> None:
         return
 
 
-@QUICK
-@given(
+@fuzzed(
     st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, SCALARS), optional={"more": ODD}), min_size=1, max_size=3),
     st.data(),
 )
@@ -113,8 +106,7 @@ def test_any_row_is_answered_or_refused_and_the_onnx_twin_agrees(
     assert_agree(rows)
 
 
-@QUICK
-@given(st.data())
+@fuzzed(st.data())
 def test_any_frame_is_answered_or_refused_and_the_onnx_twin_agrees(data: st.DataObject) -> None:
     frame = raw(data.draw(st.integers(0, 4))) if data.draw(st.booleans()) else raw(2)
     for name in data.draw(st.lists(st.sampled_from(COLUMNS), max_size=2, unique=True)):
@@ -130,8 +122,7 @@ def test_any_frame_is_answered_or_refused_and_the_onnx_twin_agrees(data: st.Data
     assert_agree(frame)
 
 
-@QUICK
-@given(
+@fuzzed(
     st.one_of(
         st.binary(max_size=40),
         JSON.map(lambda value: json.dumps(value).encode()),

@@ -11,7 +11,7 @@ import pytest
 from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor
 from tests.inference.test_onnx_predictor import facts, rewritten
-from tests.inference.trained import exported, raw
+from tests.made.trained import exported, raw
 
 
 def changed(change: Callable[[Any], object]) -> bytes:

@@ -20,7 +20,7 @@ from tabvision.inference import Predictor, gather
 from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
 from tabvision.modules.supervised import CHECKPOINT_KEY
-from tests.inference.trained import fitted, folder
+from tests.made.trained import fitted, folder
 
 SIDE = 32
 

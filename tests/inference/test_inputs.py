@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabvision.cli import main
 from tabvision.errors import BadTypeError, MissingColumnsError
+from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
 from tabvision.preprocess import to_arrays
 from tabvision.schema import Image, Schema
-from tests.inference.trained import raw, trained
+from tests.made.pairs import make_frame
+from tests.made.ratings import made_ratings
+from tests.made.trained import raw, trained
 
 
 def test_frames_rows_and_columns_give_the_same_arrays() -> None:
@@ -108,3 +112,58 @@ def test_images_alone_are_refused_where_columns_are_read_as_well(table: pd.DataF
             InputReader(both())(source)
     with pytest.raises(MissingColumnsError, match="'photo'"):
         InputReader(both())(table.drop(columns="photo"))
+
+
+# Rows with a category that training lacks are counted and told, for ratings and for tables alike.
+
+
+PAIRS = pd.DataFrame({"who": [100, -1, -2, None], "film": [1, 2, 77, 3]})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on ratings by command."""
+    place = tmp_path_factory.mktemp("unseen")
+    made_ratings().to_csv(place / "ratings.csv", index=False)
+    words = ["train", str(place / "ratings.csv"), "--user", "who", "--item", "film", "--target", "stars"]
+    assert main([*words, "--epochs", "1", "--accelerator", "cpu", "--out", str(place / "run")]) == 0
+    return place / "run/best.ckpt"
+
+
+def test_a_predictor_tells_how_many_users_and_items_training_lacks(checkpoint: Path) -> None:
+    answers = Predictor(checkpoint).predict(PAIRS)
+
+    assert answers.attrs["unseen"] == {"who": 2, "film": 1}
+
+
+def test_rows_that_are_all_known_leave_nothing_to_tell(checkpoint: Path) -> None:
+    answers = Predictor(checkpoint).predict(made_ratings())
+
+    assert answers.attrs["unseen"] == {}
+
+
+def test_an_exported_model_tells_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path / "model.onnx")
+
+    assert OnnxPredictor(tmp_path / "model.onnx").predict(PAIRS).attrs["unseen"] == {"who": 2, "film": 1}
+
+
+def test_the_command_says_it(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PAIRS.to_csv(tmp_path / "pairs.csv", index=False)
+
+    assert main(["predict", str(checkpoint), str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out.csv")]) == 0
+
+    out = capsys.readouterr().out
+    assert "2 of 4 rows with a 'who' that training lacks, answered as unknown" in out
+    assert "1 of 4 rows with a 'film' that training lacks, answered as unknown" in out
+    assert "1 of 4 rows without a 'who', answered as unknown" in out
+
+
+def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_frame(40, seed=5)[["x", "z", "job", "size"]].to_csv(tmp_path / "rows.csv", index=False)
+
+    assert main(["predict", str(trained("binary")[0]), str(tmp_path / "rows.csv"), "--out", f"{tmp_path}/out.csv"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows answered: {tmp_path}/out.csv"

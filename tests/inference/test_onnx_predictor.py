@@ -20,9 +20,10 @@ from pandas.testing import assert_frame_equal
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import VisionModule
-from tests.contracts.cases import Pair
-from tests.inference.loopback import Page, serving
-from tests.inference.trained import exported, raw, trained
+from tests.made.pairs import Pair
+from tests.made.servers import Page, serving
+from tests.made.trained import exported, raw, trained
+from tests.made.trainers import saved
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,14 +43,14 @@ FORMS: dict[str, Callable[[pd.DataFrame], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("target", ["binary", "multilabel_text", "regression_several"])
-def test_every_form_of_rows_is_answered_as_the_predictor_does(form: str, target: str) -> None:
-    source = FORMS[form](raw())
+def test_every_form_of_rows_is_answered_as_the_predictor_does(target: str, subtests: pytest.Subtests) -> None:
+    for form, make in FORMS.items():
+        with subtests.test(form=form):
+            source = make(raw())
 
-    answers = asked(target).predict(source)
-
-    assert_frame_equal(answers, Predictor(trained(target)[0], device="cpu").predict(source), rtol=1e-5, atol=1e-5)
+            expected = Predictor(trained(target)[0], device="cpu").predict(source)
+            assert_frame_equal(asked(target).predict(source), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])
@@ -124,17 +125,10 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint of a network for pictures, and its ONNX twin."""
-    import pytorch_lightning as pl
-
     folder = tmp_path_factory.mktemp("pictures")
     pair = Pair(VisionModule, "multiclass")
-    module = pair.module(pair.data().schema)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
-    )
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(folder / "net.ckpt")
-    return folder / "net.ckpt", export(folder / "net.ckpt", folder / "net.onnx").path
+    path = saved(pair.module(pair.data().schema), folder / "net.ckpt")
+    return path, export(path, folder / "net.onnx").path
 
 
 def photos() -> list[Any]:
@@ -249,7 +243,7 @@ def test_a_model_that_fails_says_so() -> None:
     longer = [column | {"vocabulary": [*column["vocabulary"], "astronaut"]} for column in schema["categorical"]]
     broken = OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema | {"categorical": longer}}))
 
-    with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\). Export it again"):
+    with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\)"):
         broken.predict(raw())
 
 
@@ -267,8 +261,8 @@ def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) 
 
 
 def test_a_missing_file_and_a_missing_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingFileError, match=r"no model at 'nowhere.onnx'. Pass the path of a .onnx file"):
+    with pytest.raises(MissingFileError, match=r"no model at 'nowhere.onnx'"):
         OnnxPredictor("nowhere.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # how Python marks what cannot be imported
-    with pytest.raises(BadValueError, match=r"needs onnxruntime, which is not installed. Install it: pip install"):
+    with pytest.raises(BadValueError, match="needs onnxruntime, which is not installed"):
         asked()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from pandas.testing import assert_frame_equal
 from torchmetrics import MetricCollection
@@ -24,10 +24,10 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import OnnxPredictor, Predictor, export, gather
 from tabvision.modules import TabularModule
 from tabvision.tasks import Task
-from tests.contracts.cases import PREDICTED, make_frame
-from tests.inference.trained import trained
+from tests.made.pairs import PREDICTED, make_frame
+from tests.made.trained import trained
+from tests.made.trainers import MakeTrainer
 
-MakeTrainer = Callable[..., pl.Trainer]
 INPUTS = ["x", "z", "job", "size"]
 
 
@@ -122,12 +122,12 @@ def test_the_order_and_index_of_a_frame_are_kept() -> None:
         assert row["probability_yes"] == pytest.approx(expected["probability_yes"][int(str(name).split()[1])])
 
 
-@pytest.mark.parametrize("rows", [1, 2, 16, 17, 40])
-@pytest.mark.parametrize("target", ["binary", "regression_several"])
-def test_rows_as_dicts_are_answered_as_a_frame_is(rows: int, target: str) -> None:
-    frame = raw().iloc[:rows]
+def test_rows_as_dicts_are_answered_as_a_frame_is(subtests: pytest.Subtests) -> None:
+    for rows, target in itertools.product([1, 2, 16, 17, 40], ["binary", "regression_several"]):
+        with subtests.test(rows=rows, target=target):
+            frame = raw().iloc[:rows]
 
-    assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
+            assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
 
 
 def test_one_row_may_be_a_dict() -> None:

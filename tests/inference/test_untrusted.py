@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from tabvision.errors import BadValueError
-from tabvision.inference.untrusted import check_plain, plain_archive
-from tests.inference.trained import trained
+from tabvision.errors import BadValueError, TabvisionError
+from tabvision.inference import Predictor
+from tabvision.inference.checkpoint import open_checkpoint
+from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, is_plain, plain_archive
+from tabvision.modules import TabularModule
+from tests.made.hostile import ASK_FOR_THE_ORIGINAL, deep, itself, laughing, saved, with_settings
+from tests.made.pairs import tabular_data
+from tests.made.trained import raw, trained
 
 
 def zipped(content: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
@@ -95,27 +103,6 @@ def test_ordinary_facts_are_taken() -> None:
     check_plain({"a": [1, 2, {"b": (True, None, "text")}], "w": torch.zeros(3)}, 1_000, "it")
 
 
-def laughing() -> Any:
-    """Ten lists of the same ten lists of the same … : a few hundred bytes, 10**12 values written out."""
-    found: Any = "ha"
-    for _ in range(12):
-        found = [found] * 10
-    return found
-
-
-def itself() -> Any:
-    found: list[Any] = []
-    found.append(found)
-    return found
-
-
-def deep() -> Any:
-    found: Any = 1
-    for _ in range(150):
-        found = {"a": found}
-    return found
-
-
 @pytest.mark.parametrize("make", [laughing, itself, deep])
 def test_facts_without_end_are_refused(make: Any) -> None:
     with pytest.raises(BadValueError, match=r"are nested deeper or hold more than the file itself. Do not use it"):
@@ -127,3 +114,169 @@ def test_a_tensor_larger_than_its_file_is_refused() -> None:
 
     with pytest.raises(BadValueError, match=r"it holds a tensor of shape \(1000000000000,\), more than the file has"):
         check_plain({"state_dict": {"w": wide}}, 1_000, "it")
+
+
+# Pickles that run nothing and still cost too much, or hold facts that no training gives, are refused in a sentence.
+
+
+class Declared:
+    """A class of the user's own."""
+
+
+def test_what_a_user_declared_safe_to_torch_is_plain() -> None:
+    name = f"{Declared.__module__} Declared"
+    assert not is_plain(name)
+
+    with torch.serialization.safe_globals([Declared, (Declared, "other.place.Name")]):
+        assert is_plain(name)
+        assert is_plain("other.place Name")
+
+
+def with_pickle(pickled: bytes) -> bytes:
+    """A good checkpoint's archive around another pickle."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(trained("binary")[0]) as good, zipfile.ZipFile(file, "w") as written:
+        for entry in good.infolist():
+            written.writestr(entry.filename, pickled if entry.filename.endswith("data.pkl") else good.read(entry))
+    return file.getvalue()
+
+
+def pushed(number: int) -> bytes:
+    return b"\x8a\x08" + number.to_bytes(8, "little", signed=True)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"ctorch\nFloatTensor\n", b"ctorch\nTensor\n"],
+    ids=["bytearray", "of Python 2", "tensor", "any tensor"],
+)
+def test_an_array_as_large_as_a_number_says_is_not_made(made: bytes) -> None:
+    with pytest.raises(BadValueError, match=r"was not opened: it names (builtins|__builtin__|torch) "):
+        open_checkpoint(with_pickle(b"\x80\x02" + made + pushed(10**12) + b"\x85R."))
+
+
+def test_a_number_shown_many_times_is_not_copied_out() -> None:
+    """Torch would do so to bring it to another device, or another kind of number."""
+    name = b"ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n"
+
+    with pytest.raises(BadValueError, match=r"it names torch._utils _rebuild_device_tensor_from_cpu_tensor"):
+        open_checkpoint(with_pickle(b"\x80\x02" + name + b")R."))
+
+
+@pytest.mark.parametrize("end", [b".", b"N\x86.", b"\x81."], ids=["alone", "in a pair", "new"])
+def test_tuples_in_tuples_without_end_are_refused(end: bytes) -> None:
+    """As a key they end the process: Python takes the hash of the innermost by calling itself."""
+    with pytest.raises(BadValueError, match=f"nests tuples without end. {ASK_FOR_THE_ORIGINAL}"):
+        open_checkpoint(with_pickle(b"\x80\x02})" + b"\x85" * 200_000 + end))
+
+
+def test_tuples_that_are_remembered_are_counted_as_well() -> None:
+    steps = b"".join(b"h" + bytes([place]) + b"\x85q" + bytes([place + 1]) + b"0" for place in range(200))
+
+    with pytest.raises(BadValueError, match="nests tuples without end"):
+        open_checkpoint(with_pickle(b"\x80\x02)q\x00" + steps + b"."))
+
+
+def test_a_great_many_large_integers_are_refused() -> None:
+    """As keys, chosen so, they all have one hash: each is compared with all before it."""
+    integers = b"".join(b"\x8a\x10" + (place * (2**61 - 1) << 40).to_bytes(16, "little") for place in range(2_000))
+
+    with pytest.raises(BadValueError, match="holds a great many integers of more than 64 bits"):
+        open_checkpoint(with_pickle(b"\x80\x02](" + integers + b"e."))
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"",
+        b".",
+        b"\x80\x02a.",
+        b"\x80\x02]",
+        b"\x80\x02K\x05Q.",
+        b"\x80\x02NQ.",
+        b"\x80\x02)Q.",
+        b"\x80\x02Pabc\n.",
+        b"\x80\x02(t(tt.",
+        b"\x80\x02h\x07.",
+        b"\x80\x02X\xff\xff\xff\x7fa.",
+        b"\x80\x04\x8e" + b"\xff" * 8 + b".",
+        b"\x80\x02X\x01\x00\x00\x00\xff.",
+        b"\x80\x02]" + b"]" * 100_000 + b"a" * 100_000 + b".",
+        b"\x80\x02" + b"}X\x01\x00\x00\x00a" * 50_000 + b"N" + b"s" * 50_000 + b".",
+    ],
+    ids=lambda value: repr(value)[2:20],
+)
+def test_a_pickle_of_nonsense_ends_in_a_sentence(pickled: bytes) -> None:
+    with pytest.raises(
+        TabvisionError, match=r"damaged or no checkpoint|not written by a tabvision|no checkpoint, and was"
+    ):
+        open_checkpoint(with_pickle(pickled))
+
+
+def with_schema(change: Callable[[Any], object]) -> bytes:
+    schema = copy.deepcopy(torch.load(trained("binary")[0], weights_only=True)["hyper_parameters"]["schema"])
+    change(schema)
+    return with_settings(schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda schema: schema["target"].update(classes=[]), "2 different names of a class belong to its answers"),
+        (lambda schema: schema["target"].update(classes=["a", "a"]), "2 different names of a class"),
+        (lambda schema: schema["target"].update(classes=["a", "\ud800"]), "a name holds half a character"),
+        (
+            lambda schema: schema["categorical"][0].update(vocabulary=["a"] * 3),
+            "vocabulary of 'job' holds a value twice",
+        ),
+        (lambda schema: schema["continuous"][0].update(mean=float("nan")), "'x' has mean nan and std"),
+        (lambda schema: schema["continuous"][0].update(std=0.0), "'x' has mean .* and std 0"),
+        (lambda schema: schema["continuous"][0].update(std=float("inf")), "'x' has mean .* and std inf"),
+    ],
+    ids=["no class", "class twice", "half a character", "value twice", "no mean", "no std", "any std"],
+)
+def test_a_schema_that_no_training_gives_is_refused(change: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(BadValueError, match=f"the schema in the .* bytes is damaged: .*{message}"):
+        open_checkpoint(with_schema(change))
+
+
+def test_a_diverged_network_says_so_instead_of_answering() -> None:
+    weights = torch.load(trained("binary")[0], weights_only=True)["state_dict"]
+    diverged = saved(state_dict={name: tensor * float("nan") for name, tensor in weights.items()})
+
+    with pytest.raises(BadValueError, match="answer to 4 rows is no finite number, as after a training that diverged"):
+        Predictor(diverged, device="cpu").predict(raw(4))
+
+
+def test_what_lies_beside_the_weights_is_looked_at_too() -> None:
+    """`calibrate` writes it again."""
+    with pytest.raises(BadValueError, match="holds a tensor of shape"):
+        open_checkpoint(saved(callbacks={"mine": torch.zeros(1).expand(10**12)}))
+
+
+# Building a network may take no more memory than its weights account for.
+
+
+def test_a_module_is_built_within_the_budget_of_its_own_weights() -> None:
+    schema = tabular_data("multiclass").schema
+    weights = sum(tensor.numel() for tensor in TabularModule(schema, widths=[300, 200]).state_dict().values())
+
+    with Budget(weights):
+        TabularModule(schema, widths=[300, 200])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: torch.empty(10**13), lambda: torch.zeros(10**7, 10**7), lambda: nn.Linear(10**6, 10**6)]
+)
+def test_the_one_tensor_too_large_is_not_made(make: object) -> None:
+    assert callable(make)
+    with Budget(1_000), pytest.raises(BudgetExceededError, match="asks for more elements"):
+        make()
+
+
+def test_many_small_tensors_are_counted_together() -> None:
+    kept = []
+    with Budget(1_000), pytest.raises(BudgetExceededError):  # noqa: PT012 - which of them is too much is open
+        for _ in range(100):
+            kept.append(torch.zeros(100_000))  # noqa: PERF401
+    assert len(kept) < 100

@@ -12,13 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import pytorch_lightning as pl
+import torch
 from pandas.testing import assert_frame_equal
+from torch import Tensor
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import PredictionWriter, gather, merge_predictions
 from tabvision.inference import writer as under_test
 from tabvision.inference.answers import answer_frame
-from tests.inference.trained import trained
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.trained import trained
+from tests.made.trainers import MakeTrainer
 
 
 def shard(
@@ -113,7 +117,7 @@ def test_a_missing_rank_is_told(tmp_path: Path) -> None:
     shard(tmp_path / "s", 0, 3, [0])
     shard(tmp_path / "s", 2, 3, [1])
 
-    with pytest.raises(BadValueError, match=r"holds 2 shards of a run of 3. Copy the shards of all ranks"):
+    with pytest.raises(BadValueError, match="holds 2 shards of a run of 3"):
         merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
 
 
@@ -121,7 +125,7 @@ def test_a_rank_that_is_not_through_is_told(tmp_path: Path) -> None:
     shard(tmp_path / "s", 0, 2, [0])
     (tmp_path / "s" / "rank-00001.parquet.partial").write_bytes(b"")
 
-    with pytest.raises(BadValueError, match=r"'?rank-00001.parquet.partial'? in .* is not finished. Predict again"):
+    with pytest.raises(BadValueError, match=r"'?rank-00001.parquet.partial'? in .* is not finished"):
         merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
 
 
@@ -139,7 +143,7 @@ def test_a_shard_that_lacks_rows_or_is_damaged_is_told(tmp_path: Path) -> None:
 def test_an_empty_folder_and_another_suffix_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="merge_predictions: no shards in"):
         merge_predictions(tmp_path, tmp_path / "all.parquet")
-    with pytest.raises(BadValueError, match=r"'all.csv' is not Parquet. End it in .parquet"):
+    with pytest.raises(BadValueError, match=r"'all.csv' is not Parquet"):
         merge_predictions(tmp_path, tmp_path / "all.csv")
 
 
@@ -147,7 +151,7 @@ def test_a_folder_with_shards_is_not_written_to_again(tmp_path: Path, quick_trai
     _, data, module = trained("binary")
     shard(tmp_path, 0, 1, [0])
 
-    with pytest.raises(BadValueError, match=r"PredictionWriter: .* holds rank-00000.parquet already. Name an empty"):
+    with pytest.raises(BadValueError, match=r"PredictionWriter: .* holds rank-00000.parquet already"):
         quick_trainer(callbacks=[PredictionWriter(tmp_path)]).predict(module, data)
 
 
@@ -156,3 +160,64 @@ def test_a_module_of_another_library_is_refused(tmp_path: Path) -> None:
         PredictionWriter(tmp_path).on_predict_start(
             pl.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False), pl.LightningModule()
         )
+
+
+# gather: every row once, in the order of the source, or a sentence.
+
+
+def output(*rows: int) -> dict[str, Tensor]:
+    index = torch.tensor(rows, dtype=torch.int64)
+    return {"predictions": index[:, None].float() * 10, "index": index}
+
+
+def test_rows_are_sorted_by_their_number() -> None:
+    gathered = gather([output(5, 2), output(9), output(0, 7)])
+
+    assert gathered["index"].tolist() == [0, 2, 5, 7, 9]
+    assert gathered["predictions"].flatten().tolist() == [0.0, 20.0, 50.0, 70.0, 90.0]
+
+
+def test_batches_without_rows_are_passed_over() -> None:
+    empty = {"predictions": torch.empty(0, 1), "index": torch.empty(0, dtype=torch.int64)}
+
+    assert gather([empty, output(1), empty])["index"].tolist() == [1]
+
+
+@pytest.mark.parametrize("outputs", [None, []])
+def test_nothing_gives_nothing(outputs: Any) -> None:
+    gathered = gather(outputs)
+
+    assert gathered["index"].shape == (0,)
+    assert gathered["index"].dtype == torch.int64
+    assert gathered["predictions"].shape == (0, 0)
+
+
+def test_a_row_that_comes_twice_is_refused() -> None:
+    with pytest.raises(BadValueError, match="gather: each row must come once, but 2 rows came again"):
+        gather([output(1, 2, 3), output(3, 1)])
+
+
+@pytest.mark.parametrize(
+    "outputs", [[torch.zeros(3)], [[output(1)], [output(2)]], [{"predictions": torch.zeros(1)}], [3]]
+)
+def test_outputs_of_something_else_are_refused(outputs: Any) -> None:
+    with pytest.raises(BadTypeError, match="gather: each output must be a dict with predictions and index, got "):
+        gather(outputs)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_every_row_of_a_part_comes_once_in_the_order_of_the_source(part: Any, quick_trainer: MakeTrainer) -> None:
+    _, data, module = trained("multiclass")
+
+    gathered = gather(quick_trainer().predict(module, data.loader(part)))
+
+    assert torch.equal(gathered["index"], data.parts[part].rows.sort().values)
+
+
+def test_rows_to_predict_are_numbered_as_in_their_own_source(quick_trainer: MakeTrainer) -> None:
+    _, data, module = trained("binary")
+    other = tabular_data("binary", data.frame, schema=data.schema, ignore=None, predict=make_frame(33, seed=4))
+
+    gathered = gather(quick_trainer().predict(module, other))
+
+    assert gathered["index"].tolist() == list(range(33))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from sklearn.decomposition import PCA
 
@@ -14,11 +13,12 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.interpret import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.modules import CollabModule, TabularModule
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
+from tests.made.trainers import MakeTrainer
 
 
 @pytest.fixture
-def module(quick_trainer: Callable[..., pl.Trainer]) -> CollabModule:
+def module(quick_trainer: MakeTrainer) -> CollabModule:
     data = ratings_data(titles=made_titles())
     module = CollabModule(data.schema, factors=3, lr=0.05)
     quick_trainer(max_epochs=20).fit(module, data)

@@ -1,18 +1,17 @@
 """Ranking metrics against their formulas, and against a ranking that is the same for everyone."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.interpret import ranking_metrics
 from tabvision.interpret.recommend import item_scores
 from tabvision.modules import CollabModule
-from tests.ratings import made_ratings, ratings_data
+from tests.made.ratings import made_ratings, ratings_data
+from tests.made.trainers import MakeTrainer
 
 
 def two_tastes() -> pd.DataFrame:
@@ -23,14 +22,14 @@ def two_tastes() -> pd.DataFrame:
     return pd.DataFrame({"who": user[taken], "film": item[taken]})
 
 
-def fitted(make: Callable[..., pl.Trainer]) -> tuple[CollabModule, Any]:
+def fitted(make: MakeTrainer) -> tuple[CollabModule, Any]:
     data = ratings_data(two_tastes(), rating=None)
     module = CollabModule(data.schema, factors=4, lr=0.05)
     make(max_epochs=30).fit(module, data)
     return module, data
 
 
-def test_tastes_that_differ_are_ranked_better_than_by_popularity(quick_trainer: Callable[..., pl.Trainer]) -> None:
+def test_tastes_that_differ_are_ranked_better_than_by_popularity(quick_trainer: MakeTrainer) -> None:
     module, data = fitted(quick_trainer)
 
     found = ranking_metrics(module, data, 5)
@@ -39,7 +38,7 @@ def test_tastes_that_differ_are_ranked_better_than_by_popularity(quick_trainer: 
     assert found["ndcg@5"] > found["ndcg@5_popular"]
 
 
-def test_recall_and_ndcg_are_what_their_formulas_give(quick_trainer: Callable[..., pl.Trainer]) -> None:
+def test_recall_and_ndcg_are_what_their_formulas_give(quick_trainer: MakeTrainer) -> None:
     module, data = fitted(quick_trainer)
 
     found = ranking_metrics(module, data, 3)
@@ -58,7 +57,7 @@ def test_recall_and_ndcg_are_what_their_formulas_give(quick_trainer: Callable[..
     assert found["ndcg@3"] == pytest.approx(np.mean(gains), rel=1e-6)
 
 
-def test_some_users_may_stand_for_all(quick_trainer: Callable[..., pl.Trainer]) -> None:
+def test_some_users_may_stand_for_all(quick_trainer: MakeTrainer) -> None:
     module, data = fitted(quick_trainer)
 
     some = ranking_metrics(module, data, 3, max_users=5)

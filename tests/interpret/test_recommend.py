@@ -13,7 +13,8 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.interpret import item_factors, recommend, similar_items
 from tabvision.modules import CollabModule
-from tests.ratings import made_ratings, made_titles, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
+from tests.made.trainers import MakeTrainer, saved
 
 
 def trained(trainer: pl.Trainer, **settings: Any) -> CollabModule:
@@ -24,7 +25,7 @@ def trained(trainer: pl.Trainer, **settings: Any) -> CollabModule:
 
 
 @pytest.fixture
-def module(quick_trainer: Callable[..., pl.Trainer]) -> CollabModule:
+def module(quick_trainer: MakeTrainer) -> CollabModule:
     return trained(quick_trainer(max_epochs=10))
 
 
@@ -37,9 +38,7 @@ def test_nothing_is_recommended_that_the_user_has_rated(module: CollabModule) ->
 
 
 def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: CollabModule, tmp_path: Path) -> None:
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "module.ckpt")
+    saved(module, tmp_path / "module.ckpt")
 
     found = recommend(module, 105, 5, exclude_seen=False)
 
@@ -63,7 +62,7 @@ def test_an_unknown_user_gets_what_is_good_for_all_and_is_told(module: CollabMod
     assert len(found) == 5
 
 
-def test_without_ratings_items_have_a_probability(quick_trainer: Callable[..., pl.Trainer]) -> None:
+def test_without_ratings_items_have_a_probability(quick_trainer: MakeTrainer) -> None:
     found = recommend(trained(quick_trainer(), rating=None), 105, 3)
 
     assert list(found) == ["film", "title", "probability"]

@@ -16,7 +16,7 @@ from tabvision.preprocess.categories import code_writer, vocabulary_of
 from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.fit import _free_name
 from tabvision.preprocess.frame import read_column
-from tabvision.preprocess.statistics import _check_finite, facts_of, number_writer
+from tabvision.preprocess.statistics import facts_of, number_writer
 from tabvision.schema import Categorical, Continuous, Label
 
 
@@ -96,7 +96,7 @@ class FillMissing(Step):
         new: dict[str, Any] = {}
         for name, fill in self.fills_.items():
             values = _numbers(frame, name)
-            _check_finite(values, name)
+            assert not np.isinf(values).any()
             missing = np.isnan(values)
             new[name] = np.where(missing, fill, values) if missing.any() else values
             if name in self.indicators_:
@@ -203,7 +203,7 @@ def chain_of(prepared: Prepared) -> Chain:
 
 
 def _parts(frame: pd.DataFrame, date: str) -> DateParts:
-    return DateParts(read_column(frame[date], date).as_timestamps(date))
+    return DateParts(read_column(frame[date], date).to_timestamps(date))
 
 
 def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
@@ -218,4 +218,4 @@ def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.Exten
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return read_column(frame[name], name).as_numbers(name).values
+    return read_column(frame[name], name).to_numbers(name).values

@@ -1,6 +1,5 @@
 """CollabModule: what it learns, what it keeps of the pairs it saw, what it refuses."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
-from tests.ratings import made_ratings, ratings_data
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.ratings import made_ratings, ratings_data
+from tests.made.trainers import MakeTrainer
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_a_target_of_several_classes_is_refused() -> None:
     frame = pd.DataFrame({"who": ["a", "b"] * 9, "job": ["a", "b", "c"] * 6, "kind": ["x", "y", "z"] * 6})
     schema = TabularDataModule(frame, "kind", verbose=False).schema
 
-    with pytest.raises(BadValueError, match="must be one number or yes and no, got multiclass with 3 outputs"):
+    with pytest.raises(BadValueError, match="must be one number or a yes-or-no answer, got multiclass with 3 outputs"):
         CollabModule(schema)
 
 
@@ -228,9 +226,3 @@ def test_row_by_row_a_step_moves_only_the_batchs_users_and_items(quick_trainer: 
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     loaded = CollabModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True)
     assert type(loaded.configure_optimizers()).__name__ == "RowAdamW"
-
-
-@pytest.mark.parametrize("settings", [{"kind": "neural"}, {"optimizer": "sgd"}, {"decay": "l2"}])
-def test_row_by_row_is_for_the_dot_product_and_adamw(settings: dict[str, Any]) -> None:
-    with pytest.raises(BadValueError, match="rowwise is for kind 'dot' with optimizer 'adamw'"):
-        CollabModule(ratings_data().schema, rowwise=True, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.data import TabularDataModule, base
-from tests.contracts.cases import make_frame, tabular_data
-from tests.modules.small import small
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.tables import small
+from tests.made.trainers import MakeTrainer
 
 
 def validated(

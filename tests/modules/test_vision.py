@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +16,8 @@ from tabvision.modules import VisionModule
 from tabvision.nets.layer_groups import check_groups
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
-from tests.modules.photos import HALF, LITE0, loader, own_body, photos, schema_of
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
+from tests.made.trainers import MakeTrainer
 
 
 def freeze(module: VisionModule, num_groups: int) -> None:
@@ -102,7 +99,6 @@ def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dty
 # Targets.
 
 
-@pytest.mark.parametrize("head", ["concat", "mlp", "linear"])
 @pytest.mark.parametrize(
     ("task", "target"),
     [
@@ -111,33 +107,41 @@ def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dty
         (Multiclass(3, focal_gamma=2.0), torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])),
         (Multilabel(3, class_weights=(1.0, 2.0, 3.0)), torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])),
         (Regression(mean=(5.0,), spread=(2.0,), y_range=(0.0, 10.0)), torch.tensor([[3.0], [9.0]])),
-        (Regression(mean=(0.0,) * 4, spread=(1.0,) * 4, y_range=(-1.0, 1.0)), torch.rand(2, 4)),
+        (
+            Regression(mean=(0.0,) * 4, spread=(1.0,) * 4, y_range=(-1.0, 1.0)),
+            torch.tensor([[0.1, 0.9, 0.3, 0.6], [0.8, 0.2, 0.5, 0.4]]),
+        ),
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_every_kind_of_target_trains_every_parameter(task: Task, target: Tensor, head: Any) -> None:
-    module = VisionModule(schema_of(task), body=own_body(), head=head)
+def test_every_kind_of_target_trains_every_parameter(task: Task, target: Tensor, subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["concat", "mlp", "linear"]
 
-    losses = module.task.loss(module({"image": photos(2)[0]}), target)
-    torch.autograd.backward(losses.sum())
+    for head in cases:
+        with subtests.test(head=head):
+            module = VisionModule(schema_of(task), body=own_body(), head=head)
 
-    assert losses.shape == (2,)
-    assert all(parameter.grad is not None for parameter in module.parameters())
+            losses = module.task.loss(module({"image": photos(2)[0]}), target)
+            torch.autograd.backward(losses.sum())
+
+            assert losses.shape == (2,)
+            assert all(parameter.grad is not None for parameter in module.parameters())
 
 
 # Layer groups and freezing.
 
 
 @pytest.mark.parametrize("body", ["resnet18", "test_vit", "test_convnext", LITE0, "own"])
-@pytest.mark.parametrize("num_groups", [2, 3])
-def test_groups_are_the_body_by_depth_and_the_head(body: str, num_groups: int) -> None:
-    made: Any = own_body() if body == "own" else body
-    module = VisionModule(schema_of(), body=made, weights=None, num_groups=num_groups)
+def test_groups_are_the_body_by_depth_and_the_head(body: str, subtests: pytest.Subtests) -> None:
+    for num_groups in [2, 3]:
+        with subtests.test(num_groups=num_groups):
+            made: Any = own_body() if body == "own" else body
+            module = VisionModule(schema_of(), body=made, weights=None, num_groups=num_groups)
 
-    groups = module.layer_groups()
+            groups = module.layer_groups()
 
-    check_groups(groups, module)
-    assert [group.name for group in groups] == {2: ["body", "head"], 3: ["early", "late", "head"]}[num_groups]
+            check_groups(groups, module)
+            assert [group.name for group in groups] == {2: ["body", "head"], 3: ["early", "late", "head"]}[num_groups]
 
 
 def test_resnet18_has_fastais_groups() -> None:
@@ -277,9 +281,7 @@ def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exce
 
 
 def test_a_schema_without_a_picture_is_a_sentence() -> None:
-    with pytest.raises(
-        BadValueError, match=r"VisionModule: the schema has no picture. Build it from an ImageDataModule"
-    ):
+    with pytest.raises(BadValueError, match=r"VisionModule: the schema has no image. Build it from an ImageDataModule"):
         VisionModule(Schema(target=schema_of().target))
 
 

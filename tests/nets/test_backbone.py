@@ -101,7 +101,7 @@ def test_what_is_no_features_is_a_sentence(shape: tuple[int, ...]) -> None:
 
 
 def test_what_is_no_tensor_is_a_sentence() -> None:
-    with pytest.raises(BadTypeError, match=r"Body: a body must give a tensor of features, got tuple. Wrap it"):
+    with pytest.raises(BadTypeError, match="Body: a body must give a tensor of features, got tuple"):
         Body(Answers((torch.zeros(1),))).feature_shape((8, 8))
 
 

@@ -16,7 +16,22 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, Unkn
 from tabvision.nets.backbones import _torchvision_weights, body_groups, check_body_name, make_body
 from tabvision.nets.layer_groups import check_groups
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
+from tests.made.sweeps import slow_but
 
+SIZES = {
+    "alexnet": 64,
+    "densenet121": 32,
+    "efficientnet_b0": 32,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "mnasnet0_5": 32,
+    "mobilenet_v2": 32,
+    "mobilenet_v3_small": 32,
+    "regnet_y_400mf": 32,
+    "resnet18": 32,
+    "shufflenet_v2_x0_5": 32,
+    "squeezenet1_1": 32,
+}  # networks of torchvision, and the side of pictures that they take
 HALF = (0.5, 0.5, 0.5)
 NO_NETWORK = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
@@ -30,25 +45,10 @@ def before_the_classifier(net: nn.Module, images: Tensor) -> Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("alexnet", 64),
-        ("densenet121", 32),
-        ("efficientnet_b0", 32),
-        ("googlenet", 64),
-        ("inception_v3", 96),
-        ("mnasnet0_5", 32),
-        ("mobilenet_v2", 32),
-        ("mobilenet_v3_small", 32),
-        ("regnet_y_400mf", 32),
-        ("resnet18", 32),
-        ("shufflenet_v2_x0_5", 32),
-        ("squeezenet1_1", 32),
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(["mobilenet_v3_small", "resnet18", "squeezenet1_1"], SIZES))
 @pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")  # of the reference, not of ours
-def test_torchvisions_features_are_those_before_its_classifier(name: str, size: int, tmp_path: Path) -> None:
+def test_torchvisions_features_are_those_before_its_classifier(name: str, tmp_path: Path) -> None:
+    size = SIZES[name]
     settings = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     net = models.get_model(name, weights=None, **settings).eval()
     torch.save(net.state_dict(), tmp_path / "net.pth")
@@ -95,14 +95,14 @@ def test_a_vision_transformer_pools_by_itself_and_takes_other_sizes(size: tuple[
 def test_a_network_of_one_size_says_which() -> None:
     body = make_body("mixer_s32_224", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 64 x 64 pixels \(Input height.*\). Pass size=224"):
+    with pytest.raises(BadValueError, match=r"takes no pictures of 64 x 64 pixels \(Input height.*\)"):
         body.feature_shape((64, 64))
 
 
 def test_pictures_that_are_too_small_are_a_sentence() -> None:
     body = make_body("alexnet", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 16 x 16 pixels \(.*\). Pass size=64 or another"):
+    with pytest.raises(BadValueError, match=r"takes no pictures of 16 x 16 pixels \(.*\)"):
         body.feature_shape((16, 16))
 
 
@@ -198,9 +198,7 @@ def test_a_mistyped_name_lists_close_ones(name: str, message: str) -> None:
 
 
 def test_what_is_no_name_is_refused() -> None:
-    with pytest.raises(
-        BadTypeError, match=r'must be named by text, got int. Pass a name such as "resnet34", or a torch'
-    ):
+    with pytest.raises(BadTypeError, match="must be named by text, got int"):
         make_body(34, weights=None)  # type: ignore[arg-type]
 
 
@@ -271,7 +269,7 @@ def test_weights_that_cannot_be_downloaded_say_which_file_goes_where(
 
 
 def test_weights_that_do_not_exist_are_a_sentence() -> None:
-    with pytest.raises(BadValueError, match=r"timm has no weights for nf_ecaresnet26. Pass weights=None"):
+    with pytest.raises(BadValueError, match="timm has no weights for nf_ecaresnet26"):
         make_body("nf_ecaresnet26")
 
 
@@ -303,16 +301,19 @@ def test_the_statistics_are_those_of_the_weights(tmp_path: Path) -> None:
     assert statistics("googlenet", weights=True) == (HALF, HALF)  # torchvision's own net goes to these by itself
 
 
-@pytest.mark.parametrize("in_channels", [1, 2, 4])
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "test_vit"])
-def test_any_number_of_channels_is_taken(name: str, in_channels: int) -> None:
-    body = make_body(name, weights="default" if name == "efficientnet_lite0" else None, in_channels=in_channels).eval()
+def test_any_number_of_channels_is_taken(name: str, subtests: pytest.Subtests) -> None:
+    for in_channels in [1, 2, 4]:
+        with subtests.test(in_channels=in_channels):
+            body = make_body(
+                name, weights="default" if name == "efficientnet_lite0" else None, in_channels=in_channels
+            ).eval()
 
-    features = body(torch.randn(1, in_channels, 64, 64))
+            features = body(torch.randn(1, in_channels, 64, 64))
 
-    assert features.isfinite().all()
-    assert len(body.mean) == len(body.spread) == in_channels
-    assert body.feature_shape((64, 64)) == features.shape[1:]
+            assert features.isfinite().all()
+            assert len(body.mean) == len(body.spread) == in_channels
+            assert body.feature_shape((64, 64)) == features.shape[1:]
 
 
 def test_a_grey_picture_gives_the_features_of_the_same_picture_in_colour() -> None:
@@ -339,17 +340,18 @@ def test_resnets_are_cut_where_fastai_cuts_them(name: str) -> None:
     assert len(early) + len(late) == len(list(body.parameters()))
 
 
-@pytest.mark.parametrize("num_groups", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_convnext", "tf_efficientnet_lite0", "mobilenet_v2"])
-def test_groups_hold_every_parameter_once_input_side_first(name: str, num_groups: int) -> None:
-    body = make_body(name, weights=None)
+def test_groups_hold_every_parameter_once_input_side_first(name: str, subtests: pytest.Subtests) -> None:
+    for num_groups in [1, 2, 3, 5]:
+        with subtests.test(num_groups=num_groups):
+            body = make_body(name, weights=None)
 
-    groups = body_groups(body, num_groups)
+            groups = body_groups(body, num_groups)
 
-    assert len(groups) == num_groups
-    check_groups(groups, body)
-    first = next(part for part in body.modules() if isinstance(part, nn.Conv2d))
-    assert any(parameter is first.weight for parameter in groups[0])
+            assert len(groups) == num_groups
+            check_groups(groups, body)
+            first = next(part for part in body.modules() if isinstance(part, nn.Conv2d))
+            assert any(parameter is first.weight for parameter in groups[0])
 
 
 def test_a_vision_transformers_blocks_and_a_convnexts_stages_are_cut_in_the_middle() -> None:

@@ -1,11 +1,8 @@
 """The dot product with biases: its formula, its unknown row, what it refuses."""
 
-from typing import Any
-
 import pytest
 import torch
 
-from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.factorization import DotBias, _FactorTable
 
 
@@ -66,18 +63,3 @@ def test_a_table_of_the_unknown_row_alone_has_no_mean_to_take() -> None:
 
 def test_no_rows_give_no_logits() -> None:
     assert DotBias([4, 5], factors=3)(torch.empty(0, 2, dtype=torch.long)).shape == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("cardinalities", "factors", "error", "message"),
-    [
-        ([4], 3, BadValueError, "must be two, of users and of items, got 1"),
-        ([4, 0], 3, BadValueError, "each of cardinalities must be at least 1, got 0"),
-        ([4, 2.0], 3, BadTypeError, "each of cardinalities must be a whole number, got 2.0"),
-        ([4, 5], 0, BadValueError, "factors must be at least 1, got 0"),
-        ([4, 5], True, BadTypeError, "factors must be a whole number, got True"),
-    ],
-)
-def test_wrong_sizes_are_refused(cardinalities: Any, factors: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        DotBias(cardinalities, factors=factors)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from tabvision.errors import BadValueError
 from tabvision.nets.numeric import LIMIT, PiecewiseNumbers, PlainNumbers
 
 
@@ -88,9 +85,3 @@ def test_a_constant_column_without_edges_enters_as_it_is() -> None:
     result = PiecewiseNumbers([(), (0.0, 1.0, 2.0)])(torch.zeros(3, 2))
 
     assert result.isfinite().all()
-
-
-@pytest.mark.parametrize("edges", [(1.0,), (1.0, 1.0), (2.0, 1.0), (0.0, math.inf), (0.0, math.nan)])
-def test_edges_that_do_not_rise_are_refused(edges: tuple[float, ...]) -> None:
-    with pytest.raises(BadValueError, match="bins of number 1 must be at least two rising edges, got"):
-        PiecewiseNumbers([(0.0, 1.0), edges])

@@ -39,82 +39,77 @@ def infer(values: Any, **choices: Any) -> Kinds:
     return infer_kinds(frame, target=["y"], **choices)
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        pytest.param(FEW / 2, "continuous", id="floats of few values"),
-        pytest.param((FEW / 2).astype(np.float16), "continuous", id="half floats"),
-        pytest.param(pd.array([0.5, None] * 30, dtype="Float64"), "continuous", id="nullable floats"),
-        pytest.param(pd.Series([0.5, None] * 30, dtype=pd.ArrowDtype(pa.float32())), "continuous", id="arrow floats"),
-        pytest.param(objects(decimal.Decimal("1.50"), decimal.Decimal(2)), "continuous", id="decimals"),
-        pytest.param(
-            pd.Series([decimal.Decimal(1), None] * 30, dtype=pd.ArrowDtype(pa.decimal128(9, 2))), "continuous"
+def test_a_column_is_told_by_its_dtype_and_values(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any, str]] = [
+        ("floats of few values", FEW / 2, "continuous"),
+        ("half floats", (FEW / 2).astype(np.float16), "continuous"),
+        ("nullable floats", pd.array([0.5, None] * 30, dtype="Float64"), "continuous"),
+        ("arrow floats", pd.Series([0.5, None] * 30, dtype=pd.ArrowDtype(pa.float32())), "continuous"),
+        ("decimals", objects(decimal.Decimal("1.50"), decimal.Decimal(2)), "continuous"),
+        (
+            "arrow decimals",
+            pd.Series([decimal.Decimal(1), None] * 30, dtype=pd.ArrowDtype(pa.decimal128(9, 2))),
+            "continuous",
         ),
-        pytest.param(objects(1, 2.5, None), "continuous", id="objects that mix int and float"),
-        pytest.param(pd.to_timedelta(NUMBERS, unit="h"), "continuous", id="durations"),
-        pytest.param(objects(datetime.timedelta(hours=1), None), "continuous", id="durations as objects"),
-        pytest.param(pd.Series(pd.to_timedelta(FEW, unit="s")).astype("duration[ns][pyarrow]"), "continuous"),
-        pytest.param(pd.arrays.SparseArray(FEW / 2), "continuous", id="sparse floats"),
-        pytest.param(NUMBERS, "continuous", id="integers of many values"),
-        pytest.param(NUMBERS.astype(np.uint8), "continuous", id="small integers of many values"),
-        pytest.param(FEW, "categorical", id="integers of few values"),
-        pytest.param(pd.array([1, 2, None] * 20, dtype="Int64"), "categorical", id="nullable integers of few values"),
-        pytest.param(pd.Series([1, 2, None] * 20, dtype="int64[pyarrow]"), "categorical", id="arrow integers"),
-        pytest.param(objects(1, 2), "categorical", id="integers as objects"),
-        pytest.param(FEW * 2**61 - 2**62, "categorical", id="few integers far apart"),
-        pytest.param(FEW > 3, "categorical", id="truth values"),
-        pytest.param(objects(True, False, None), "categorical", id="truth values with gaps"),
-        pytest.param(pd.array([True, False, None] * 20, dtype="boolean"), "categorical", id="nullable truth values"),
-        pytest.param(["a", "b", None] * 20, "categorical", id="text"),
-        pytest.param(objects("a", np.str_("b"), None), "categorical", id="text as objects"),
-        pytest.param(pd.Series(["a", None] * 30, dtype="string[python]"), "categorical", id="text kept by Python"),
-        pytest.param(pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.string_view())), "categorical"),
-        pytest.param(
-            pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))), "categorical"
+        ("objects that mix int and float", objects(1, 2.5, None), "continuous"),
+        ("durations", pd.to_timedelta(NUMBERS, unit="h"), "continuous"),
+        ("durations as objects", objects(datetime.timedelta(hours=1), None), "continuous"),
+        ("arrow durations", pd.Series(pd.to_timedelta(FEW, unit="s")).astype("duration[ns][pyarrow]"), "continuous"),
+        ("sparse floats", pd.arrays.SparseArray(FEW / 2), "continuous"),
+        ("integers of many values", NUMBERS, "continuous"),
+        ("small integers of many values", NUMBERS.astype(np.uint8), "continuous"),
+        ("integers of few values", FEW, "categorical"),
+        ("nullable integers of few values", pd.array([1, 2, None] * 20, dtype="Int64"), "categorical"),
+        ("arrow integers", pd.Series([1, 2, None] * 20, dtype="int64[pyarrow]"), "categorical"),
+        ("integers as objects", objects(1, 2), "categorical"),
+        ("few integers far apart", FEW * 2**61 - 2**62, "categorical"),
+        ("truth values", FEW > 3, "categorical"),
+        ("truth values with gaps", objects(True, False, None), "categorical"),
+        ("nullable truth values", pd.array([True, False, None] * 20, dtype="boolean"), "categorical"),
+        ("text", ["a", "b", None] * 20, "categorical"),
+        ("text as objects", objects("a", np.str_("b"), None), "categorical"),
+        ("text kept by Python", pd.Series(["a", None] * 30, dtype="string[python]"), "categorical"),
+        ("arrow views of text", pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.string_view())), "categorical"),
+        (
+            "arrow dictionary of text",
+            pd.Series(["a", "b"] * 30, dtype=pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))),
+            "categorical",
         ),
-        pytest.param(pd.Categorical(["a", "b"] * 30), "categorical", id="category"),
-        pytest.param(pd.Categorical(NUMBERS / 2), "categorical", id="category of many floats"),
-        pytest.param(pd.cut(FEW, 3), "categorical", id="category of intervals"),
-        pytest.param(pd.arrays.IntervalArray(pd.cut(FEW, 3)), "categorical", id="intervals"),
-        pytest.param(objects(*pd.cut(FEW, 3)[:60]), "categorical", id="intervals as objects"),
-        pytest.param(pd.date_range("2020", periods=N, freq="h"), "dates", id="datetimes"),
-        pytest.param(pd.date_range("2020", periods=N, unit="s"), "dates", id="datetimes in seconds"),
-        pytest.param(pd.date_range("2020", periods=N, tz="Europe/Berlin"), "dates", id="datetimes with a zone"),
-        pytest.param(pd.period_range("2020-01", periods=N, freq="M"), "dates", id="periods"),
-        pytest.param(
-            objects(datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 2), None), "dates", id="dates as objects"
-        ),
-        pytest.param(
-            pd.Series([datetime.date(2020, 1, 1), None] * 30, dtype="date32[pyarrow]"), "dates", id="arrow dates"
-        ),
-        pytest.param(
-            pd.Series(pd.date_range("2020", periods=N)).astype("date64[pyarrow]"), "dates", id="arrow dates, ms"
-        ),
-        pytest.param(["2020-01-01", "2020-01-02 10:30", None] * 20, "dates", id="ISO text"),
-        pytest.param(["2020-01-01", "2020-02-30"] * 30, "categorical", id="text of which one is no date"),
-        pytest.param(["01/02/2020", "02/02/2020"] * 30, "categorical", id="dates not in ISO form stay text"),
-        pytest.param([f"{n:05}" for n in range(N)], "identifier: a different text in every row", id="text identifier"),
-        pytest.param(
-            objects(*(2**70 + n for n in range(N))), "identifier: a different text in every row", id="large identifier"
-        ),
-        pytest.param(objects(2**70, 2**70 + 1, None), "categorical", id="integers that are one number as floats"),
-        pytest.param(np.arange(N)[::-1], "identifier: a different whole number in every row", id="integer identifier"),
-        pytest.param([3] * N, "constant", id="constant integer"),
-        pytest.param([0.1] * N, "constant", id="constant float"),
-        pytest.param(["a"] * N, "constant", id="constant text"),
-        pytest.param(pd.Categorical(["a"] * N, ["a", "b"]), "constant", id="constant category"),
-        pytest.param([pd.Timestamp("2020-01-01")] * N, "constant", id="constant date"),
-        pytest.param(objects(None), "no value in any row", id="nothing but None"),
-        pytest.param([np.nan] * N, "no value in any row", id="nothing but NaN"),
-        pytest.param([pd.NaT] * N, "no value in any row", id="nothing but NaT"),
-        pytest.param(pd.Categorical([None] * N), "no value in any row", id="empty category"),
-        pytest.param(pd.Series([None] * N, dtype="str"), "no value in any row", id="text without any"),
-        pytest.param(pd.Series([None] * N, dtype=pd.ArrowDtype(pa.null())), "no value in any row", id="arrow null"),
-        pytest.param([1.0, *[None] * (N - 1)], "continuous", id="one value with gaps still tells something"),
-    ],
-)
-def test_a_column_is_told_by_its_dtype_and_values(values: Any, kind: str) -> None:
-    assert kind_of(values) == kind
+        ("category", pd.Categorical(["a", "b"] * 30), "categorical"),
+        ("category of many floats", pd.Categorical(NUMBERS / 2), "categorical"),
+        ("category of intervals", pd.cut(FEW, 3), "categorical"),
+        ("intervals", pd.arrays.IntervalArray(pd.cut(FEW, 3)), "categorical"),
+        ("intervals as objects", objects(*pd.cut(FEW, 3)[:60]), "categorical"),
+        ("datetimes", pd.date_range("2020", periods=N, freq="h"), "dates"),
+        ("datetimes in seconds", pd.date_range("2020", periods=N, unit="s"), "dates"),
+        ("datetimes with a zone", pd.date_range("2020", periods=N, tz="Europe/Berlin"), "dates"),
+        ("periods", pd.period_range("2020-01", periods=N, freq="M"), "dates"),
+        ("dates as objects", objects(datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 2), None), "dates"),
+        ("arrow dates", pd.Series([datetime.date(2020, 1, 1), None] * 30, dtype="date32[pyarrow]"), "dates"),
+        ("arrow dates, ms", pd.Series(pd.date_range("2020", periods=N)).astype("date64[pyarrow]"), "dates"),
+        ("ISO text", ["2020-01-01", "2020-01-02 10:30", None] * 20, "dates"),
+        ("text of which one is no date", ["2020-01-01", "2020-02-30"] * 30, "categorical"),
+        ("dates not in ISO form stay text", ["01/02/2020", "02/02/2020"] * 30, "categorical"),
+        ("text identifier", [f"{n:05}" for n in range(N)], "identifier: a different text in every row"),
+        ("large identifier", objects(*(2**70 + n for n in range(N))), "identifier: a different text in every row"),
+        ("integers that are one number as floats", objects(2**70, 2**70 + 1, None), "categorical"),
+        ("integer identifier", np.arange(N)[::-1], "identifier: a different whole number in every row"),
+        ("constant integer", [3] * N, "constant"),
+        ("constant float", [0.1] * N, "constant"),
+        ("constant text", ["a"] * N, "constant"),
+        ("constant category", pd.Categorical(["a"] * N, ["a", "b"]), "constant"),
+        ("constant date", [pd.Timestamp("2020-01-01")] * N, "constant"),
+        ("nothing but None", objects(None), "no value in any row"),
+        ("nothing but NaN", [np.nan] * N, "no value in any row"),
+        ("nothing but NaT", [pd.NaT] * N, "no value in any row"),
+        ("empty category", pd.Categorical([None] * N), "no value in any row"),
+        ("text without any", pd.Series([None] * N, dtype="str"), "no value in any row"),
+        ("arrow null", pd.Series([None] * N, dtype=pd.ArrowDtype(pa.null())), "no value in any row"),
+        ("one value with gaps still tells something", [1.0, *[None] * (N - 1)], "continuous"),
+    ]
+    for label, values, kind in cases:
+        with subtests.test(label):
+            assert kind_of(values) == kind
 
 
 def test_integers_turn_continuous_above_twenty_distinct_values() -> None:

@@ -15,7 +15,7 @@ from tabvision.preprocess import Features, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
 from tabvision.preprocess.encode import sources_of
 from tests.made.reference_steps import chain_of
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 
 @pytest.fixture(scope="module")

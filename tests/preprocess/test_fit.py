@@ -15,7 +15,7 @@ from tabvision.preprocess.encode import sources_of
 from tabvision.schema import Categorical, Continuous, Date, Schema, Target
 from tabvision.tasks import Regression
 from tests.made.reference_steps import Categorify, Chain, Dates, FillMissing, Standardize, chain_of
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 
 def fit(frame: pd.DataFrame, **choices: Any) -> Features:

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from tabvision.errors import BadTypeError
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
-from tests.preprocess.tables import mixed_table
+from tests.made.tables import mixed_table
 
 STORAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "numpy": lambda frame: frame,

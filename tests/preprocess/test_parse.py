@@ -16,9 +16,10 @@ def test_text_that_writes_a_number_is_read_as_python_reads_it(text: str) -> None
     assert parse_number(text) == float(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "nan", "inf", "1_000", "1,5", "1,000", "0x1", "1 2", "٣", "e5", "--1", "NA"])
-def test_text_that_writes_no_number_is_not_guessed_at(text: str) -> None:
-    assert parse_number(text) is None
+def test_text_that_writes_no_number_is_not_guessed_at() -> None:
+    texts = ["", " ", "nan", "inf", "1_000", "1,5", "1,000", "0x1", "1 2", "٣", "e5", "--1", "NA"]
+
+    assert [text for text in texts if parse_number(text) is not None] == []
 
 
 @pytest.mark.parametrize(

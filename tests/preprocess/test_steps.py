@@ -12,7 +12,7 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.preprocess.datetimes import PARTS, parts_of_timestamp
 from tabvision.preprocess.parse import microseconds
 from tests.made.reference_steps import Categorify, Dates, FillMissing, Standardize
-from tests.preprocess.tables import DATES, mixed_table
+from tests.made.tables import DATES, mixed_table
 
 # fastai 2.8 `add_datepart` of these moments (shared/parity/fastai.json, "add_datepart(ns input)")
 SALES = pd.to_datetime(

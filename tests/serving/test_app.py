@@ -16,8 +16,8 @@ from tabvision.inference import OnnxPredictor
 from tabvision.schema import Image, Schema, Target
 from tabvision.serving.requests import Limits
 from tabvision.tasks import Binary
-from tests.inference.trained import exported, raw
-from tests.serving.running import model, running
+from tests.made.servers import model, running
+from tests.made.trained import exported, raw
 
 JSON = {"Content-Type": "application/json"}
 
@@ -61,6 +61,7 @@ def test_health_and_schema_tell(client: httpx.Client) -> None:
     assert Schema.from_dict(client.get("/schema").json()) == model().schema
 
 
+@pytest.mark.slow
 def test_hundreds_of_requests_at_once_get_each_its_own_answer() -> None:
     rows = plain_rows(40)
     expected = model().predict(raw(40)).to_dict("records")
@@ -196,7 +197,7 @@ class Means:
     schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
 
     def predict(self, source: Any, /) -> pd.DataFrame:
-        from tests.data.pictures import read_picture
+        from tests.made.images import read_picture
 
         assert all(isinstance(each, bytes) for each in source)  # never a path
         return pd.DataFrame({"mean": [float(read_picture(each).mean()) for each in source]})

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 from PIL import Image
 
 from tabvision.inference import Predictor
 from tabvision.modules import VisionModule
-from tests.contracts.cases import Pair
-from tests.serving.chromium import CHROMIUM, browsing
-from tests.serving.running import model, running
+from tests.made.chromium import CHROMIUM, MISSING, browsing
+from tests.made.pairs import Pair
+from tests.made.servers import model, running
+from tests.made.trainers import saved
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason=MISSING)
 
 
 def dump(address: str, profile: Path) -> str:
     """The document as Chromium holds it once the script has run."""
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, MISSING
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     command += ["--virtual-time-budget=10000", "--dump-dom", address]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_asks_and_shows_the_answer(tmp_path: Path) -> None:
     row = {"x": 1.5, "z": 100.0, "job": "cook", "size": "s"}
@@ -53,12 +55,7 @@ def test_the_page_comes_up_with_its_form(tmp_path: Path) -> None:
 def vision(folder: Path) -> Predictor:
     """A network for photos, opened from its checkpoint."""
     pair = Pair(VisionModule, "multiclass")
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=folder
-    )
-    trainer.strategy.connect(pair.module(pair.data().schema))
-    trainer.save_checkpoint(folder / "photos.ckpt")
-    return Predictor(folder / "photos.ckpt", device="cpu")
+    return Predictor(saved(pair.module(pair.data().schema), folder / "photos.ckpt"), device="cpu")
 
 
 def photos(folder: Path) -> list[str]:
@@ -69,6 +66,7 @@ def photos(folder: Path) -> list[str]:
     return paths
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> None:
     predictor, paths = vision(tmp_path), photos(tmp_path)
@@ -92,6 +90,7 @@ def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> Non
         assert {name: float(value) for name, value in found.items()} == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_file_that_is_no_photo_is_told_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no photo")
@@ -103,4 +102,4 @@ def test_a_file_that_is_no_photo_is_told_on_the_page(tmp_path: Path) -> None:
         tab.wait_for("document.querySelector('#answer .error') !== null")
         text = tab.value_of("document.getElementById('answer').innerText")
 
-    assert text == "Image 1: not a picture in a known format."
+    assert text == "Image 1: not an image in a known format."

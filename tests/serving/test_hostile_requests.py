@@ -16,7 +16,7 @@ from PIL import Image as PilImage
 
 from tabvision.schema import Schema
 from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
-from tests.serving.running import model, running
+from tests.made.servers import model, running
 from tests.serving.test_app import Means, photo, plain_rows, upload
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -18,7 +18,7 @@ from tabvision.data import TabularDataModule
 from tabvision.schema import Image, Schema, Target
 from tabvision.serving.page import MAX_OPTIONS, page
 from tabvision.tasks import Binary
-from tests.inference.trained import trained
+from tests.made.trained import trained
 
 EVIL = "\"><script>alert(1)</script>&'<img src=x onerror=alert(1)>"
 

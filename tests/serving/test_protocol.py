@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tabvision.serving.protocol import HeaderTimeoutProtocol
-from tests.serving.running import running
+from tests.made.servers import running
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: local"], ids=["silent", "half a header"])

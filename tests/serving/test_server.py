@@ -18,7 +18,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.serving import serve
 from tabvision.serving.server import listen, load
-from tests.inference.trained import exported, trained
+from tests.made.trained import exported, trained
 
 ROOT = Path(__file__).parents[2]
 START = "import sys; from tabvision.serving import serve; serve(sys.argv[1], port=0, device='cpu')"
@@ -30,7 +30,10 @@ serve(OnnxPredictor(sys.argv[1]), port=0)
 """
 
 
-@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, "checkpoint"), (signal.SIGTERM, "onnx")])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [pytest.param(signal.SIGINT, "checkpoint", marks=pytest.mark.slow), (signal.SIGTERM, "onnx")],
+)
 def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
     path, start = (exported("binary"), START_ONNX) if kind == "onnx" else (trained("binary")[0], START)
     process = subprocess.Popen(

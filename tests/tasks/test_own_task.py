@@ -25,7 +25,7 @@ from tabvision.inference.checkpoint import load_module
 from tabvision.modules import CollabModule, TabularModule
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, own_task
-from tests.serving.running import running
+from tests.made.servers import running
 
 LEVELS = (0.1, 0.5, 0.9)
 

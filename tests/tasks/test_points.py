@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError
+from tabvision.errors import BadValueError
 from tabvision.tasks import Points, Task, task_named
 from tabvision.tasks.points import moved_points
 
@@ -103,19 +103,6 @@ def test_it_goes_to_json_and_pickles() -> None:
     assert Task.from_dict(json.loads(json.dumps(TASK.to_dict()))) == TASK
     assert pickle.loads(pickle.dumps(TASK)) == TASK
     assert task_named("points").fit(np.full((3, 4), 5.0), 0) == TASK
-
-
-@pytest.mark.parametrize(
-    ("facts", "kind", "sentence"),
-    [
-        ({"num_points": 0}, BadValueError, "num_points must be at least 1, got 0"),
-        ({"num_points": "two"}, BadTypeError, "num_points must be a whole number"),
-        ({"y_range": (1, -1)}, BadValueError, "Points: y_range must be two rising numbers"),
-    ],
-)
-def test_bad_facts_are_refused(facts: dict[str, object], kind: type[TabvisionError], sentence: str) -> None:
-    with pytest.raises(kind, match=sentence):
-        Points(**facts)  # type: ignore[arg-type]
 
 
 def test_a_number_of_points_that_the_data_contradicts_is_refused() -> None:

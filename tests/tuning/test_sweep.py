@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import TabularModule
 from tabvision.random_state import random_state
 from tabvision.tuning import lr_find
-from tests.callbacks.small import UserModule, different, make_loader, make_module, three_groups, weights
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.modules import UserModule, different, make_loader, make_module, three_groups, weights
+from tests.made.trainers import MakeTrainer
 
 
 def make_tables() -> tuple[TabularModule, TabularDataModule]:
@@ -209,6 +207,7 @@ def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: M
     return accuracy(module, *test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [32, 64])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_three_epochs_at_the_suggested_rate_read_digits(

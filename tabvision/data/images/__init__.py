@@ -1,1 +1,1 @@
-"""Image data: files and labels found, images decoded in threads, augmented and batched."""
+"""Image data: find files and labels, decode images in threads, augment and batch them."""

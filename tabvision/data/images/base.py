@@ -1,4 +1,4 @@
-"""What serves pictures: loaders, threads, caches, and the last steps on the device."""
+"""Serve images to a Trainer: loaders, caches, and the last steps on the device."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image
 
 Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """An augmentation of the user's own; see `Augmentation.own`."""
-EVAL_BATCHES = 2  # training batches that an evaluation batch holds: it keeps no gradients
+EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
 
 
 class PictureDataModule(PartsDataModule[ImageLoader]):
-    """Serves pictures as whole batches, sharded over ranks: the parts are for a concrete class to fill in.
+    """Serve images in whole batches, sharded over ranks; a concrete class fills in the parts.
 
     Args:
         image: The network's input.
-        augment: How strongly training pictures are varied.
-        batch_size: Pictures a rank takes in one training step, at least 1.
-        seed: Decides, together with the epoch, the order of training rows and how each is varied; from 0.
-        num_workers: Threads that decode, 0 for none; None for one a core.
+        augment: The augmentation of training images.
+        batch_size: Images per rank in one training step, at least 1.
+        seed: Determines the order and the augmentation of training rows, together with the epoch; from 0.
+        num_workers: Number of threads that decode, 0 for none; None for one per core.
         cache: "auto", "memory", a folder or None.
-        device_augment: Whether the device varies whole batches; "auto" on a GPU.
-        bad_share: The largest share of files in [0, 1] that may be unreadable.
-        verbose: Whether to print what was found.
+        device_augment: Whether the device augments whole batches; "auto" on a GPU.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable.
+        verbose: Whether to print a summary of the data.
     """
 
     sources = "a folder or table"
-    frame: pd.DataFrame  # the source: paths, targets and what else a table holds; `index` in a batch is a row of it
+    frame: pd.DataFrame  # the source: paths, targets and a table's other columns; `index` in a batch is a row of it
 
     @speaking()
     def __init__(
@@ -83,18 +83,18 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
 
     @property
     def bad_files(self) -> pd.DataFrame:
-        """The files found to be unreadable so far: columns `image` and `reason`."""
+        """Return the files found to be unreadable so far: columns `image` and `reason`."""
         return self.bad.frame()
 
     def checkpoint_facts(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data beside the schema: how pictures were varied, for looking at them again."""
+        """Return what a checkpoint stores besides the schema: the augmentation, for test-time augmentation."""
         own = self.augment.own
         name = {} if own is None else {"own_augmentation": getattr(own, "__qualname__", type(own).__qualname__)}
         return {"augment": self.augment.to_dict(), **name}
 
     @speaking()
     def set_size(self, size: int | Sequence[int]) -> None:
-        """Changes the size of the network's input, from the next pass over a loader on.
+        """Change the size of the network's input, from the next pass over a loader on.
 
         Args:
             size: Side, or (height, width), in pixels.
@@ -109,7 +109,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
         found = []
         for row, target in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
-            with suppress(UnreadableImageError):  # the loader leaves it out as well
+            with suppress(UnreadableImageError):  # the loader leaves it out too
                 found.append(task.to_view(target[None], views_of(store, view, row[None], 0), cut=False))
         return torch.from_numpy(np.concatenate(found)) if found else targets[:0]
 
@@ -127,27 +127,26 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return moved(
-            batch, lambda rest: super(PictureDataModule, self).transfer_batch_to_device(rest, device, dataloader_idx)
-        )
+        move = super().transfer_batch_to_device
+        return _moved(batch, lambda rest: move(rest, device, dataloader_idx))
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         module = None if self.trainer is None else self.trainer.lightning_module
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
-        mean, spread = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
-        done = finished(batch, mean, spread, self.augment.own)
+        mean, std = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
+        done = _finished(batch, mean, std, self.augment.own)
         if self.trainer is None:
             return done
-        # the Trainer brought floats to its precision before there were any of these
+        # the Trainer converted floats to its precision before these images were floats
         return {**done, "image": self.trainer.precision_plugin.convert_input(done["image"])}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the caches, which every process fills for itself."""
+        """Pickle without the caches, which every process fills itself."""
         return {**self.__dict__, "_stores": {}}
 
     def _reader(self, part: PartName) -> BatchReader:
-        """How the part's pictures are read at the present size."""
+        """Return the reader of the part's images at the current size."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         view: View = EvaluationView(self.size, self.image.resize)
@@ -155,27 +154,27 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
             on_device = on_gpu if self.device_augment == "auto" else self.device_augment
             kind = DeviceView if on_device else TrainingView
             view = kind(self.size, self.image.resize, self.augment, self.seed)
-        workers = check_workers(self.num_workers, self._sharers())
+        workers = check_workers(self.num_workers, self._num_local_ranks())
         return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
 
     def _store(self, part: PartName) -> FileStore:
         presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None)
-        place = (part, presize.key)
-        if place not in self._stores:
-            num = len(self.parts[part].rows)
-            slots = len(self.tables[part].frame)
-            cache = make_cache(self.cache, presize, num, num_slots=slots, part=part, sharers=self._sharers())
+        key = (part, presize.key)
+        if key not in self._stores:
+            num, num_slots = len(self.parts[part].rows), len(self.tables[part].frame)
+            ranks = self._num_local_ranks()
+            cache = make_cache(self.cache, presize, num, num_slots=num_slots, part=part, num_processes=ranks)
             for old in [each for each in self._stores if each[0] == part]:
-                del self._stores[old]  # of a size that is over
-            self._stores[place] = FileStore(self.tables[part], self.bad, presize, cache)
-        return self._stores[place]
+                del self._stores[old]  # of another size
+            self._stores[key] = FileStore(self.tables[part], self.bad, presize, cache)
+        return self._stores[key]
 
-    def _sharers(self) -> int:
-        """Ranks on this machine."""
+    def _num_local_ranks(self) -> int:
+        """Return the number of ranks on this machine."""
         return 1 if self.trainer is None else max(1, self.trainer.num_devices)
 
     def _write_bad_files(self) -> None:
-        """Writes down the files found to be unreadable, in the Trainer's folder."""
+        """Write the files found to be unreadable to the Trainer's folder."""
         if len(self.bad.reasons) == self._num_written or self.trainer is None:
             return
         rank = self.trainer.global_rank
@@ -187,58 +186,54 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         self._say(f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}.")
 
 
-STAY = ("matrix", "box", "noise", "size")  # looked at by the processor first
+STAY = ("matrix", "box", "noise", "size")  # the CPU reads these first
 
 
-def moved(batch: Batch, move: Callable[[Batch], Batch]) -> Batch:
-    """A batch with its tensors moved, except those that the processor looks at first."""
+def _moved(batch: Batch, move: Callable[[Batch], Batch]) -> Batch:
+    """Return a batch with its tensors moved, except those that the CPU reads first."""
     stay = {name: value for name, value in batch.items() if name in STAY}
     rest = {name: value for name, value in batch.items() if name not in STAY}
     return cast("Batch", {**move(cast("Batch", rest)), **stay})
 
 
-def finished(batch: Batch, mean: Sequence[float], spread: Sequence[float], own: Own | None = None) -> Batch:
-    """A batch with float32 pictures, varied and normalized, in channels-last memory; one that is, as it is.
+def _finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Own | None = None) -> Batch:
+    """Return a batch of float32 images, augmented and normalized, in channels-last memory; unchanged if it is one already.
 
     Args:
-        batch: As a loader yields it, on its device.
-        mean: Of each channel, of values in [0, 1]; empty for ImageNet's.
-        spread: Standard deviation of each channel, likewise.
-        own: The augmentation of the user's own, for batches that carry numbers for it.
+        batch: A loader's batch, on its device.
+        mean: Mean of each channel, of values in [0, 1]; empty for ImageNet's statistics.
+        std: Standard deviation of each channel, likewise.
+        own: The augmentation of the user's own, for batches with random numbers for it.
 
     Shape:
         - batch["image"]: (B, 3, h, w) uint8
-        - returns: `image` (B, 3, H, W) float32, without what was left to do
+        - returns: `image` (B, 3, H, W) float32, without the keys in `EXTRAS`
     """
     if batch["image"].dtype != torch.uint8:
         return batch
-    left: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
+    extras: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
     rest = {name: value for name, value in batch.items() if name not in EXTRAS}
-    images = normalize(
-        _varied(batch["image"], left, own), *((mean, spread) if len(mean) else (IMAGENET_MEAN, IMAGENET_SPREAD))
-    )
+    images = batch["image"]
+    if "matrix" in extras:
+        images = warp_batch(images, extras["matrix"], tuple(extras["size"].tolist()))
+    if "light" in extras:
+        images = light_batch(images, extras["light"][:, 0], extras["light"][:, 1])
+    if own is not None and "own" in extras:
+        images = augmented_by(own, images, extras["own"])
+    images = normalize(images, *((mean, std) if len(mean) else (IMAGENET_MEAN, IMAGENET_SPREAD)))
     images = images.contiguous(memory_format=torch.channels_last)
-    if "box" in left:
-        images = erase_batch(images, left["box"].numpy(), left["noise"].numpy())
+    if "box" in extras:
+        images = erase_batch(images, extras["box"].numpy(), extras["noise"].numpy())
     return cast("Batch", {**rest, "image": images})
 
 
-def _varied(images: Tensor, left: dict[str, Any], own: Own | None) -> Tensor:
-    """Return the images after the warp and the lighting that are left to the device, and the user's own augmentation."""
-    if "matrix" in left:
-        images = warp_batch(images, left["matrix"], tuple(left["size"].tolist()))
-    if "light" in left:
-        images = light_batch(images, left["light"][:, 0], left["light"][:, 1])
-    return images if own is None or "own" not in left else varied_by(own, images, left["own"])
-
-
 @speaking("augment")
-def varied_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
-    """Return images as a function of the user's own varies them.
+def augmented_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
+    """Return the images that a function of the user's own returns.
 
     Args:
         own: The function.
-        images: As they are so far; floats in [0, 1] are rounded to bytes first.
+        images: Its input; floats in [0, 1] are rounded to bytes first.
         numbers: The random numbers of each row.
 
     Shape:
@@ -247,13 +242,14 @@ def varied_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
         - returns: (B, 3, H, W) uint8
 
     Raises:
-        BadTypeError: It returns something else.
+        BadTypeError: The function returns something else.
     """
     if images.is_floating_point():
         images = images.mul(255).round_().to(torch.uint8)
-    varied = own(images, numbers)
-    if not isinstance(varied, Tensor) or varied.dtype != torch.uint8 or varied.shape != images.shape:
-        got = f"{varied.dtype} {tuple(varied.shape)}" if isinstance(varied, Tensor) else type(varied).__name__
+    augmented = own(images, numbers)
+    if not isinstance(augmented, Tensor) or augmented.dtype != torch.uint8 or augmented.shape != images.shape:
+        is_tensor = isinstance(augmented, Tensor)
+        got = f"{augmented.dtype} {tuple(augmented.shape)}" if is_tensor else type(augmented).__name__
         problem = f"your augmentation must return uint8 images of shape {tuple(images.shape)} as it got them, got {got}"
         raise BadTypeError(problem, "Return a tensor of the same shape and type")
-    return varied
+    return augmented

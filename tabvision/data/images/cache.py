@@ -1,4 +1,4 @@
-"""Presized pixels, kept so that the second epoch decodes nothing: in memory, or in files that processes share."""
+"""Cache presized pixels, in memory or in files that processes share, so that the second epoch decodes nothing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tabvision.data.images.decode import Pixels
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-AUTO_BYTES = 2 * 2**30  # what "auto" takes at most, or a quarter of the machine's memory
+AUTO_BYTES = 2 * 2**30  # limit of "auto", unless a quarter of the machine's memory is less
 PAGE = 4096
-VERSION = 1  # of the files; another number, another folder
-# What is known of a row in the files: stamp of its source (0: nothing here), checksum of its pixels, their size
+VERSION = 1  # of the file format; part of the folder's name
+# A row's entry in the files: stamp of its source (0 for an empty slot), checksum of its pixels, their size
 ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
 
 
@@ -32,23 +32,23 @@ class PictureCache(ABC):
 
     @abstractmethod
     def stamp(self, file: str) -> int:
-        """A number that changes when the file does; never 0."""
+        """Return a number that changes when the file does; never 0."""
 
     @abstractmethod
     def get(self, row: int, stamp: int) -> Pixels | None:
-        """The row's pixels, if they are here and of that stamp."""
+        """Return the row's pixels, or None unless they are cached with that stamp."""
 
     @abstractmethod
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
-        """Keeps the row's pixels, where there is room."""
+        """Store the row's pixels if there is room."""
 
 
 @final
 class _MemoryCache(PictureCache):
-    """Pixels in this process's memory, until a budget is spent.
+    """Pixels in this process's memory, up to a limit.
 
     Args:
-        most_bytes: The budget.
+        most_bytes: The limit.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -58,7 +58,7 @@ class _MemoryCache(PictureCache):
 
     @override
     def stamp(self, file: str) -> int:
-        return 1  # a process keeps what it has seen
+        return 1  # files are not expected to change while a process runs
 
     @override
     def get(self, row: int, stamp: int) -> Pixels | None:
@@ -76,15 +76,15 @@ class _MemoryCache(PictureCache):
 class _FolderCache(PictureCache):
     """Pixels in two files that ranks, workers and later runs share.
 
-    Each row has a place of its own, so writers never meet except with the same pixels. A row counts as soon as its entry
-    names its source's stamp, and a process checks the sum of its pixels the first time it reads them: what an
-    interrupted writer left half-done is decoded anew. The files are sparse: what no row has filled takes no disk.
+    Each row has its own slot, so two writers of one slot write the same pixels. A row is valid as soon as its entry holds
+    its source's stamp, and a process verifies the checksum of its pixels when it first reads them: what an interrupted
+    writer left incomplete is decoded anew. The files are sparse: empty slots take no disk space.
 
     Args:
-        folder: Where the files go; it may hold those of several settings.
-        key: Names the settings that the pixels depend on.
-        num_rows: Rows in all.
-        slot_bytes: The room of one row; larger pictures are not kept.
+        folder: Folder of the files; it may hold those of several settings.
+        key: Name of the settings that the pixels depend on.
+        num_rows: Number of rows.
+        slot_bytes: Size of one row's slot; larger images are not cached.
 
     Raises:
         BadValueError: The folder cannot be written.
@@ -96,7 +96,7 @@ class _FolderCache(PictureCache):
         self.folder = Path(folder).expanduser() / f"v{VERSION}-{key}-{num_rows}-{self.slot_bytes}"
         self.problem = ""
         self._lock = threading.Lock()
-        self._checked: dict[int, int] = {}  # the stamp of rows whose sum this process has seen to be right
+        self._checked: dict[int, int] = {}  # stamps of rows whose checksum this process has verified
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
@@ -111,7 +111,7 @@ class _FolderCache(PictureCache):
 
     @override
     def stamp(self, file: str) -> int:
-        facts = os.stat(file)  # noqa: PTH116 - for every picture
+        facts = os.stat(file)  # noqa: PTH116 - faster, for every image
         text = f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
         return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()) or 1
 
@@ -138,46 +138,46 @@ class _FolderCache(PictureCache):
         with self._lock:
             try:
                 _write_at(self._pixels, row * self.slot_bytes, pixels)
-                _write_at(self._entries, row * ENTRY.itemsize, entry)  # last: it says that the pixels are there
+                _write_at(self._entries, row * ENTRY.itemsize, entry)  # last: it marks the pixels as valid
             except OSError as error:
                 self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
 
 
 @speaking("ImageDataModule")
 def make_cache(
-    wish: str | Path | None, presize: Presize, num_rows: int, *, num_slots: int, part: str, sharers: int = 1
+    setting: str | Path | None, presize: Presize, num_rows: int, *, num_slots: int, part: str, num_processes: int = 1
 ) -> PictureCache | None:
-    """The cache that a user's wish means.
+    """Return the cache for a user's setting, or None for no cache.
 
     Args:
-        wish: "auto" for memory if all rows fit into `AUTO_BYTES` and a quarter of the machine's, "memory" to take a
+        setting: "auto" for memory if all rows fit into `AUTO_BYTES` and a quarter of the machine's, "memory" to use a
             quarter of it in any case, a folder, or None.
-        presize: What is kept.
-        num_rows: How many pictures.
-        num_slots: How many row numbers.
-        part: Whose; a folder keeps the parts apart.
-        sharers: Processes on this machine that keep pictures of their own.
+        presize: The size of cached images.
+        num_rows: Number of images.
+        num_slots: Number of row numbers.
+        part: Name of the part; a folder stores each part separately.
+        num_processes: Processes on this machine that each cache images.
 
     Raises:
-        BadTypeError: None of these.
+        BadTypeError: The setting is none of these.
         BadValueError: The folder cannot be written.
     """
-    if wish is None:
+    if setting is None:
         return None
-    if not isinstance(wish, str | Path) or not str(wish):
-        problem = f'cache must be "auto", "memory", a folder or None, got {wish!r}'
+    if not isinstance(setting, str | Path) or not str(setting):
+        problem = f'cache must be "auto", "memory", a folder or None, got {setting!r}'
         raise BadTypeError(problem, "Pass one of these")
-    if wish not in ("auto", "memory"):
-        return _FolderCache(wish, f"{part}-{presize.key}", num_slots, presize.most_bytes)
-    quarter = _total_memory() // 4 // sharers
-    if wish == "memory":
+    if setting not in ("auto", "memory"):
+        return _FolderCache(setting, f"{part}-{presize.key}", num_slots, presize.most_bytes)
+    quarter = _total_memory() // 4 // num_processes
+    if setting == "memory":
         return _MemoryCache(quarter)
-    expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of the most
+    expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of `most_bytes`
     return _MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
 
 
 def _total_memory() -> int:
-    """Return the bytes of memory that the machine has or this process is allowed; 8 GB where the system does not say."""
+    """Return the bytes of memory of the machine, or of this process's container; 8 GB if the system does not tell."""
     known = hasattr(os, "sysconf")  # not on Windows
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 4 * AUTO_BYTES]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # of a container
@@ -188,7 +188,7 @@ def _total_memory() -> int:
 
 
 def _opened(path: Path, num_bytes: int) -> FileIO:
-    """Open a file of at least that size for reading and writing, whoever makes it first."""
+    """Open a file of at least that size for reading and writing, creating it if no other process has."""
     path.touch()
     file = FileIO(path, "r+")
     if path.stat().st_size < num_bytes:
@@ -196,13 +196,13 @@ def _opened(path: Path, num_bytes: int) -> FileIO:
     return file
 
 
-def _write_at(file: FileIO, place: int, values: NDArray[np.generic]) -> None:
-    """Write all bytes of an array; for one thread at a time.
+def _write_at(file: FileIO, offset: int, values: NDArray[np.generic]) -> None:
+    """Write all bytes of an array at an offset; for one thread at a time.
 
     Raises:
         OSError: The disk is full.
     """
     data = np.ascontiguousarray(values).data.cast("B")
-    file.seek(place)
+    file.seek(offset)
     while data:
         data = data[file.write(data) :]

@@ -1,13 +1,14 @@
-"""Which pictures there are: a table with a column of paths, or names that hold the labels.
+"""List images from a table with a column of paths, and read labels from file names.
 
 A million files are found in seconds, since none is opened.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,26 +21,26 @@ from tabvision.data.splits.base import Rows
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
-# What PIL reads and a folder of photos may hold; a file of another name is no picture
+# Formats that PIL reads and photo folders contain; a file with another suffix is not an image
 SUFFIXES = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
     "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
 })  # fmt: skip
-_CHECKED_AT_ONCE = 65_536  # paths held as text at a time
+_CHECKED_AT_ONCE = 65_536  # paths converted to str at a time
 PATH_COLUMN, LABEL_COLUMN = "image", "label"
 
 
 @dataclass(frozen=True, eq=False)
 class PictureTable:
-    """Pictures, a row each.
+    """A table of images, one per row.
 
     Args:
-        frame: A column of paths, and what else is known of each picture.
-        path: The name of that column.
-        root: The folder that the paths are relative to; empty where they stand for themselves.
-        suffix: What the paths lack at their end, such as ".jpg".
-        is_listed: Whether the files are known to exist, since a folder was listed.
-        part: (N,) the part of each row where folders say so, or None.
+        frame: A column of paths, and other columns.
+        path: The name of the column of paths.
+        root: The folder that the paths are relative to; empty for the working directory or absolute paths.
+        suffix: The suffix to append to the paths, such as ".jpg".
+        is_listed: Whether the files are known to exist because a folder was listed.
+        part: (N,) the part of each row if folders determine it, or None.
     """
 
     frame: pd.DataFrame
@@ -50,19 +51,19 @@ class PictureTable:
     part: NDArray[np.int8] | None = None
 
     def taken(self, rows: Rows) -> PictureTable:
-        """Return the table of some rows; itself where they are all."""
+        """Return the table of some rows; the table itself if they are all of them."""
         if len(rows) == len(self.frame):
             return self
         return replace(self, frame=self.frame.iloc[rows], part=None if self.part is None else self.part[rows])
 
     def files(self, rows: Rows) -> list[str]:
-        """The files of some rows, to be opened."""
+        """Return the paths of some rows' files, ready to open."""
         names = self.frame[self.path].array.take(rows).tolist()
         return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture.
+    """Return whether a file name is that of an image.
 
     Example:
         >>> is_picture("a.JPG"), is_picture("notes.txt"), is_picture("._a.jpg")
@@ -72,15 +73,15 @@ def is_picture(name: str) -> bool:
 
 
 def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_COLUMN) -> PictureTable:
-    r"""The same pictures with the labels that their file names hold.
+    r"""Return the images with the labels in their file names.
 
     Args:
-        table: The pictures.
-        pattern: A regular expression for the file's name without its folder; its first group is the label.
-        label: The name that the column of labels gets.
+        table: The images.
+        pattern: A regular expression for the file name without its folder; its first group is the label.
+        label: The name of the new column of labels.
 
     Raises:
-        BadValueError: No regular expression with a group, or names that it does not match.
+        BadValueError: The pattern is not a regular expression with a group, or does not match a name.
 
     Example:
         >>> table = PictureTable(pd.DataFrame({"image": ["pets/great_dane_12.jpg"]}))
@@ -91,7 +92,7 @@ def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_C
     try:
         matcher = re.compile(pattern)
     except re.error as error:
-        raise BadValueError(f"label_pattern {pattern!r} is no regular expression: {error}", remedy) from error
+        raise BadValueError(f"label_pattern {pattern!r} is not a regular expression: {error}", remedy) from error
     if not matcher.groups:
         raise BadValueError(f"label_pattern {pattern!r} has no group", remedy)
     names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
@@ -112,26 +113,26 @@ def picture_table(
     encoding: str | None = None,
     text: Collection[str] = (),
 ) -> PictureTable:
-    """A table with a column of paths; whether they exist is for `check_files` to say.
+    """Read a table with a column of paths; `check_files` checks whether they exist.
 
     Args:
         source: A frame, a table file, or a list of paths.
-        path: The column of paths; None for the first column whose values are names of files.
-        root: The folder that they are relative to; None for the table file's own.
-        suffix: What the paths lack at their end, such as ".jpg".
-        encoding: Of a text file that is not UTF-8.
-        text: Columns of a text file that are text, even if they look like numbers; the named column of paths always is.
+        path: The column of paths; None for the first column whose values are image file names.
+        root: The folder that paths are relative to; None for the table file's own.
+        suffix: The suffix to append to the paths, such as ".jpg".
+        encoding: Encoding of a text file that is not UTF-8.
+        text: Columns of a text file to read as text, even if they hold numbers; the named column of paths always is.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadTypeError: A column of something else.
-        BadValueError: Missing paths, or no column of paths.
+        MissingColumnsError: There is no such column.
+        BadTypeError: The column does not hold paths.
+        BadValueError: Paths are missing, or there is no column of paths.
     """
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
         source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
     if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
-        problem = f"{str(source)!r} is one picture"
-        raise BadValueError(problem, "Pass the folder that holds the pictures, a table that names them, or a list")
+        problem = f"{str(source)!r} is one image"
+        raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
     if not isinstance(root, str | Path | None):
         raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
     frame = read_frame(source, encoding=encoding, text={*text, *([] if path is None else [path])})
@@ -151,7 +152,7 @@ def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
 
 
 def is_utf8(text: str) -> bool:
-    r"""Whether a name can be written as UTF-8; one that Linux gives may hold other bytes.
+    r"""Return whether a name can be encoded as UTF-8; file names on Linux may hold other bytes.
 
     Example:
         >>> is_utf8("café.jpg"), is_utf8("caf\udce9.jpg")
@@ -165,18 +166,18 @@ def is_utf8(text: str) -> bool:
 
 
 def check_files(table: PictureTable) -> None:
-    """Refuses paths that do not exist: each folder is listed once, no file is opened.
+    """Raise if a file does not exist; each folder is listed once, no file is opened.
 
     Raises:
-        MissingFileError: How many, and which first.
+        MissingFileError: Files do not exist.
     """
     if table.is_listed:
         return
-    listings: dict[str, frozenset[str]] = {}
+    listing = functools.cache(_listing)
     num_files, missing = len(table.frame), []
     for start in range(0, num_files, _CHECKED_AT_ONCE):
         files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, num_files)))
-        missing += [file for file in files if not _is_listed(file, listings) and not _is_file(file)]
+        missing += [file for file in files if not _is_listed(file, listing) and not _is_file(file)]
     if missing:
         verb = "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
@@ -187,22 +188,19 @@ def check_files(table: PictureTable) -> None:
 def _remedy_for(file: str, table: PictureTable) -> str:
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if _is_file(f"{file}{suffix}"):
-            return f'There is one with {suffix!r} at its end: pass suffix="{suffix}"'
+            return f'There is one with suffix {suffix!r}: pass suffix="{suffix}"'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
 
 
 def _is_file(path: str) -> bool:
-    """Whether there is such a file; what can be no path, such as one that is too long, is none."""
+    """Return whether a file exists; an invalid path, such as one that is too long, does not."""
     return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
 
 
-def _is_listed(file: str, listings: dict[str, frozenset[str]]) -> bool:
-    """Whether a file's folder holds its name; `listings` keeps the folders that were listed."""
+def _is_listed(file: str, listing: Callable[[str], frozenset[str]]) -> bool:
+    """Return whether the listing of a file's folder holds its name."""
     folder, slash, name = file.rpartition("/")
-    folder = folder or slash
-    if folder not in listings:
-        listings[folder] = _listing(folder)
-    return name in listings[folder]
+    return name in listing(folder or slash)
 
 
 def _listing(folder: str) -> frozenset[str]:
@@ -217,7 +215,7 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
         text = [name for name in frame.columns if pd.api.types.is_string_dtype(frame[name])]
         path = next((name for name in text if _are_pictures(frame[name])), None)
         if path is None:
-            problem = f"no column holds names of picture files; columns are {listed([*frame.columns])}"
+            problem = f"no column holds names of image files; columns are {listed([*frame.columns])}"
             raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
     if path not in frame.columns:
         raise MissingColumnsError([path], frame.columns, "Name the column of paths")
@@ -232,6 +230,6 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
 
 
 def _are_pictures(values: pd.Series) -> bool:
-    """Whether the first values of a column are paths of pictures."""
+    """Return whether the first values of a column are paths of images."""
     head = values.dropna().head(20)
     return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)

@@ -1,4 +1,4 @@
-"""The target of each image, and parts that folders may name."""
+"""Find the target columns of images, and divide the rows into parts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tabvision.tasks import labels
 
 
 def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
-    """Return the target's columns: named, or the schema's, or the one that folders or file names fill.
+    """Return the target's columns: those named, or the schema's, or the column that folders or file names fill.
 
     Raises:
-        BadTypeError: No name or list of names.
-        BadValueError: None named where a table needs it, or others than the schema's.
+        BadTypeError: The target is not a name or a list of names.
+        BadValueError: A table needs a target and none is named, or other columns than the schema's are.
     """
     if target is not None:
         return list(named_target(target, schema))
@@ -43,24 +43,24 @@ def divide(
     """Return the rows of each part.
 
     Args:
-        table: The rows to divide, and what folders say of each.
+        table: The rows to divide, with the part of each row if folders determine it.
         numbers: Their row numbers in the source.
-        num_rows: Rows of the source.
-        codes: Class codes of the rows, or None where the target has no classes.
-        split: A fraction, a split or None; folders named for validation come before a fraction.
-        seed: For what is random.
+        num_rows: Number of rows in the source.
+        codes: Class codes of the rows, or None if the target has no classes.
+        split: A fraction, a split or None; folders named for validation override a fraction.
+        seed: Seed of a random split.
 
     Raises:
-        BadValueError: A split beside folders that are one.
+        BadValueError: Both the folders and a split object divide the rows.
     """
     chosen, part = as_split(split, stratify=codes is not None), table.part
     if part is None:
         return chosen.among(numbers, num_rows)(table.frame, codes, seed=seed)
     if isinstance(split, Split):
-        problem = f"the folders say which pictures train and validate, and so does split={split}"
+        problem = f"the folders say which images train and validate, and so does split={split}"
         raise BadValueError(problem, "Leave split out, or pass a folder of class folders")
     if (part == VALIDATION).any():
-        return parts_from(part, remedy="Put pictures into each of these folders")
+        return parts_from(part, remedy="Put images into each of these folders")
     training = np.flatnonzero(part == TRAIN)
     found = chosen(table.frame.iloc[training], None if codes is None else codes[training], seed=seed)
     test = np.sort(np.concatenate([training[found.test], np.flatnonzero(part == TEST)]))
@@ -69,15 +69,15 @@ def divide(
 
 @speaking("split")
 def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> Parts:
-    """Return parts in which training has every label: validation rows with one that it lacks train instead.
+    """Return parts whose training rows have every label: validation rows with a label they lack move to training.
 
-    A share is drawn without looking at the labels, and rare ones come in a row or two.
+    A random fraction ignores the labels, and rare labels occur in a row or two.
 
     Args:
-        parts: As drawn.
+        parts: The random parts.
         frame: The rows.
         target: The column of joined labels.
-        separator: What parts them.
+        separator: The separator of labels.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation]))
     values = frame[target].iloc[used]
@@ -87,13 +87,13 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
     if not len(moved):
         return parts
     train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
-    moves = f"{count(len(moved), 'row')} drawn for validation instead used for training"
-    logging.getLogger("tabvision").info(f"{moves}, which else lacks some labels.")
+    moves = f"{count(len(moved), 'row')} moved from validation to training"
+    logging.getLogger("tabvision").info(f"{moves}, which would otherwise lack some labels.")
     return Parts(train, validation, parts.test)
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:
-    """Return how many rows each class has, most frequent first; empty for numbers.
+    """Return the number of rows of each class as text, most frequent first; empty for numbers.
 
     Example:
         >>> from tabvision.tasks import Binary
@@ -104,4 +104,4 @@ def class_counts(targets: NDArray[np.generic], target: Target) -> str:
         return ""
     num = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(target.classes))
     order = np.argsort(-num, kind="stable")
-    return listed([f"{target.classes[place]} {int(num[place]):,}" for place in order])
+    return listed([f"{target.classes[code]} {int(num[code]):,}" for code in order])

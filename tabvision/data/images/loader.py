@@ -1,4 +1,4 @@
-"""The loader of pictures: batches in the order that seed and epoch decide, resumable within an epoch."""
+"""Load batches of images in the order of a seed and an epoch, resumable within an epoch."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.tasks import Task
 
-# What a batch carries for its device, and leaves there before a module sees it
+# Keys of a batch that finish its images on the device; a module does not see them
 EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
 @final
 class ImageLoader:
-    """Batches of pictures: uint8 (B, 3, H, W) in channels-last memory, with targets, weights and row numbers.
+    """Batches of images: uint8 (B, 3, H, W) in channels-last memory, with targets, weights and row numbers.
 
-    A row whose file cannot be read is left out of its batch and written down. Steps stay as many as planned on every rank:
-    a training batch with fewer than two readable rows (BatchNorm has no spread over one) takes the next readable ones.
+    A row whose file cannot be read is left out of its batch and recorded. Every rank takes as many steps as planned: a
+    training batch with fewer than two readable rows (BatchNorm has no variance over one) takes the next readable ones.
 
     Args:
-        make_reader: Makes the reader of an epoch, so that a size changed in between takes effect.
-        tensors: What else a batch holds: tensors that share their first dimension; without an `index` among them batches
-            get the row numbers as such.
-        rows: (R,) int64 row numbers to visit.
-        bad: Where unreadable files are written down.
-        batch_size: Rows a rank takes in one step, at least 1.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Decides the order together with the epoch.
+        make_reader: Makes the reader of an epoch, so that a change of size takes effect at the next epoch.
+        tensors: Other tensors of a batch, with the same first dimension; without an `index` among them, `index` holds
+            the row numbers.
+        rows: (R,) int64 row numbers to load.
+        bad: The record of unreadable files.
+        batch_size: Rows per rank in one step, at least 1.
+        shuffle: Whether each epoch has its own order.
+        seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
-        world_size: Ranks in all.
-        on_end: Called when a pass ends or breaks off.
-        task: What the target is: one that moves with its image is brought into the network's view.
+        world_size: Number of ranks.
+        on_end: Called when a pass ends or is interrupted.
+        task: The kind of target; one that moves with its image is transformed into the network's view.
 
     Raises:
-        BadTypeError: `batch_size` is no whole number.
-        BadValueError: `batch_size` below 1, or fewer rows to shuffle than ranks.
+        BadTypeError: `batch_size` is not a whole number.
+        BadValueError: `batch_size` is below 1, or there are fewer rows to shuffle than ranks.
     """
 
     @speaking()
@@ -66,7 +66,7 @@ class ImageLoader:
     ) -> None:
         batch_size = check_batch_size(batch_size)
         if shuffle and len(rows) < world_size:
-            problem = f"{world_size} ranks cannot share {count(len(rows), 'training picture')}"
+            problem = f"{world_size} ranks cannot share {count(len(rows), 'training image')}"
             raise BadValueError(problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
         self.task = task
@@ -85,26 +85,26 @@ class ImageLoader:
         self._reader = reader
         try:
             for read in reader.read_all(planned, epoch):
-                self._note(reader, read)
-                whole = self._filled(reader, read, epoch)
-                if len(whole.rows):
-                    yield self._batch_of(reader, whole, epoch)
+                self._record_errors(reader, read)
+                filled = self._filled(reader, read, epoch)
+                if len(filled.rows):
+                    yield self._batch_of(reader, filled, epoch)
         finally:
             if self.on_end is not None:
                 self.on_end()
 
     def state_dict(self) -> dict[str, int]:
-        """Where the pass is: batches read ahead do not count; a Trainer saves it, so that a fit can go on there."""
+        """Return the position of the pass, which a Trainer saves to resume there; batches read ahead do not count."""
         state = self.batch_sampler.state_dict()
         ahead = 0 if self._reader is None else self._reader.num_ahead
         return {**state, "done": state["done"] - ahead}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Lets the next pass go on where that one was."""
+        """Resume the next pass at that position."""
         self.batch_sampler.load_state_dict(state_dict)
 
-    def _note(self, reader: BatchReader, read: Read) -> None:
-        """Writes down what could not be read."""
+    def _record_errors(self, reader: BatchReader, read: Read) -> None:
+        """Record the files that could not be read."""
         if not read.errors:
             return
         rows = np.array(list(read.errors), dtype=np.int64)
@@ -114,20 +114,20 @@ class ImageLoader:
         self.bad.check()
 
     def _filled(self, reader: BatchReader, read: Read, epoch: int) -> Read:
-        """A batch with too few readable rows, with the next readable ones of the part."""
+        """Fill a batch with too few readable rows with the next readable ones of the part."""
         least = min(self.least, len(read.rows) + len(read.errors))
         if len(read.rows) >= least:
             return read
         for row in self._rows_after(read):
             other = reader.read(np.array([row]), epoch)
-            self._note(reader, other)
-            read = _appended(read, other)
+            self._record_errors(reader, other)
+            read = read.extended(other)
             if len(read.rows) >= least:
                 return read
-        raise BadValueError("too few pictures can be read to train on", "Replace the damaged files")
+        raise BadValueError("too few images can be read to train on", "Replace the damaged files")
 
     def _rows_after(self, read: Read) -> NDArray[np.int64]:
-        """The part's other rows, those that come after the batch's first in number first."""
+        """Return the part's other rows, beginning with those numbered after the lowest row of the batch."""
         rows = np.sort(self.batch_sampler.sampler.rows.numpy())
         taken = np.array([*read.rows, *read.errors], dtype=np.int64)
         rolled = np.roll(rows, -int(np.searchsorted(rows, taken.min())))
@@ -139,7 +139,7 @@ class ImageLoader:
         batch |= {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
         batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
         if "matrix" in batch:
-            batch["size"] = torch.tensor(reader.view.size)  # that the matrices lead to
+            batch["size"] = torch.tensor(reader.view.size)  # of the warped images
         if self.task is not None and self.task.moves_with_image:
             views = views_of(reader.store, reader.view, read.rows, epoch)
             batch["view"] = torch.from_numpy(views.astype(np.float32))
@@ -147,15 +147,3 @@ class ImageLoader:
                 target = self.task.to_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
                 batch["target"] = torch.from_numpy(target)
         return cast("Batch", {"index": rows, **batch})
-
-
-def _appended(read: Read, other: Read) -> Read:
-    """One batch of the rows of two."""
-    if not len(other.rows):
-        return read
-    images = torch.cat([read.images, other.images]).contiguous(memory_format=torch.channels_last)
-    extras = {
-        name: np.concatenate([read.extras[name], values]) if name in read.extras else values
-        for name, values in other.extras.items()
-    }
-    return Read(images, np.concatenate([read.rows, other.rows]), extras, read.errors)

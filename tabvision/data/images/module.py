@@ -1,4 +1,4 @@
-"""A LightningDataModule for pictures."""
+"""A LightningDataModule for images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import Part, PartName
-from tabvision.data.images.base import PictureDataModule, varied_by
+from tabvision.data.images.base import PictureDataModule, augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
-from tabvision.data.images.sources import Pictures, Where, gathered, labeled_pictures, own_test, unlabeled_pictures
+from tabvision.data.images.sources import Pictures, SourceReader, gathered
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
@@ -37,50 +37,50 @@ logger = logging.getLogger("tabvision")
 
 
 class ImageDataModule(PictureDataModule):
-    r"""Pictures, ready to train on: found, labeled, divided; decoded and varied in threads, finished on the device.
+    r"""Prepare images for training: find, label and divide them; decode and augment in threads, finish on the device.
 
-    The facts stand in `data.schema` as soon as the object exists. What was found is printed. No file is opened before
-    training: one that cannot be read is left out of its batch, and listed in `bad_files.csv` in the Trainer's folder.
+    The facts are in `data.schema` as soon as the object exists; a summary is printed. No file is opened before training:
+    one that cannot be read is left out of its batch, and listed in `bad_files.csv` in the Trainer's folder.
 
     Args:
-        source: A folder of class folders, perhaps within folders train, valid (val) and test; or a DataFrame, or the
-            path of a CSV, Parquet or Feather file, with a column of paths; or with `label_pattern` a folder of pictures.
-        target: The column to predict, or several; for folders the name that the classes get.
-        path: The column of paths; None for the first one that holds names of pictures.
+        source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
+            path of a CSV, Parquet or Feather file, with a column of paths; or with `label_pattern` a folder of images.
+        target: The column to predict, or several; for folders the name of the column of classes.
+        path: The column of paths; None for the first column that holds image file names.
         root: The folder that paths are relative to; None for the table file's own.
-        suffix: What the paths lack at their end, such as ".jpg".
+        suffix: The suffix to append to the paths, such as ".jpg".
         label_pattern: A regular expression for file names, whose first group is the label, such as r"^(.+)_\d+".
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
         resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
             schema's.
-        augment: "default", "none", "light", "strong", or settings of your own; a function of images and random numbers
-            varies pictures by itself, see `Augmentation.own`.
-        normalize: None to leave it to the network's weights, "imagenet", or (mean, spread).
-        task: What kind of target it is: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
-            pixels of each upright picture, which move with it; empty where a point is missing.
-        separator: What parts the labels in one multi-label column, such as " ".
-        split: Share of pictures for validation in (0, 1), a split object, or None to train on everything. Folders named
-            for validation come before a share.
+        augment: "default", "none", "light", "strong", or your own settings; a function of images and random numbers
+            replaces all other augmentation, see `Augmentation.own`.
+        normalize: None for the statistics of the network's weights, "imagenet", or (mean, std).
+        task: The kind of target: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
+            pixels of each upright image, which are transformed with it; a missing point has empty values.
+        separator: The separator of the labels in one multi-label column, such as " ".
+        split: Fraction of images for validation in (0, 1), a split object, or None to train on everything. Folders named
+            for validation override a fraction.
         weight: A column with the weight of each row in the loss, at least 0.
-        test: A folder or table with test pictures.
+        test: A folder or table with test images.
         predict: A folder, a table or a list of paths to predict, without labels.
-        batch_size: Pictures a rank takes in one training step.
-        seed: Decides the split and, together with the epoch, the order and how each picture is varied.
-        num_workers: Threads that decode, 0 for none; None for one a core.
-        cache: Keeps pictures at about the network's size, so that the second epoch decodes none: "auto" in memory if
-            they all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then varies those
-            smaller pictures, a little softer than the files'; evaluation sees the very same pixels.
-        device_augment: Whether the device varies whole batches, rather than these threads; "auto" on a GPU.
-        bad_share: The largest share of files in [0, 1] that may be unreadable.
-        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module.
-        encoding: Of a text file that is not UTF-8, such as "latin-1".
-        missing_target: "error" to refuse rows without a target, "drop" to leave them out and say how many.
-        verbose: Whether to print what was found.
+        batch_size: Images per rank in one training step.
+        seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
+        num_workers: Number of threads that decode, 0 for none; None for one per core.
+        cache: Caches images at about the network's size, so that the second epoch decodes none: "auto" in memory if they
+            all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then augments those
+            smaller images, a little softer than the files; evaluation gets exactly the same pixels.
+        device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable.
+        schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
+        encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
+        verbose: Whether to print a summary of the data.
 
     Raises:
-        MissingFileError: No such file or folder, or paths in the table that do not exist.
-        MissingColumnsError: No such column.
-        BadValueError: The pictures cannot be trained on as they are; the sentence says what to do.
+        MissingFileError: A file or folder does not exist, or paths in the table do not.
+        MissingColumnsError: A column does not exist.
+        BadValueError: The images cannot be trained on as they are; the sentence says what to do.
     """
 
     @speaking()
@@ -131,34 +131,36 @@ class ImageDataModule(PictureDataModule):
         )
         self.missing_target, self.weight = missing_target, weight
         text = () if schema is None else schema.text_columns
-        where = Where(path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text)
+        reader = SourceReader(
+            path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text
+        )
         with notes_at(verbose):
-            table = gathered(labeled_pictures(source, target, schema, where), split, encoding)
+            table = gathered(reader.labeled(source, target, schema), split, encoding)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
             self.frame = table.frame
             self._fit(table, columns, stated, separator, split, schema)
-            self._fill_others(source, test, predict, replace(where, path=table.path, text=self.schema.text_columns))
+            self._fill_others(source, test, predict, replace(reader, path=table.path, text=self.schema.text_columns))
             logger.info(self.summary())
 
     @override
     def summary(self) -> str:
-        """What is predicted from what, and how many pictures of each class each part has."""
+        """Return the schema, and the number of images of each class in each part, as text."""
         lines = [str(self.schema)]
         for name, part in self.parts.items():
             counts = ""
             if "target" in part.tensors:
                 counts = class_counts(part.tensors["target"][part.rows].numpy(), self.schema.target)
-            lines.append(f"{name}: {count(len(part.rows), 'picture')}" + (f" ({counts})" if counts else ""))
+            lines.append(f"{name}: {count(len(part.rows), 'image')}" + (f" ({counts})" if counts else ""))
         return "\n".join(lines)
 
     def show_batch(self, num: int = 9) -> list[tuple[NDArray[np.uint8], str]]:
-        """The first training pictures of the next epoch, varied as the network will see them, each with its label.
+        """Return the first training images of the first epoch, augmented as for the network, each with its label.
 
-        Points are drawn into their picture, and the label says how many it shows.
+        Points are drawn into their image, and the label says how many are visible.
 
         Shape:
-            - picture: (H, W, 3) uint8; `tabvision.plots.image_grid` draws them
+            - image: (H, W, 3) uint8; `tabvision.plots.image_grid` draws them
         """
         rows = self.train_dataloader().batch_sampler.sampler.of_epoch(0)[:num]
         view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
@@ -168,7 +170,7 @@ class ImageDataModule(PictureDataModule):
             targets = self.schema.task.to_view(targets, views_of(self._store("train"), view, read.rows, 0), cut=True)
         images = read.images
         if self.augment.own is not None:
-            images = varied_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
+            images = augmented_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
         pictures = images.permute(0, 2, 3, 1).numpy()
         draw, target = self.schema.task.draw, self.schema.target
         return [draw(picture, encoded, target) for picture, encoded in zip(pictures, targets, strict=True)]
@@ -187,7 +189,7 @@ class ImageDataModule(PictureDataModule):
         check_files(table)
         numbers = rows_with_target(table.frame, columns, self.missing_target, stated)
         used = table.taken(numbers)
-        rows = used.frame[list(columns)]  # the paths need not be copied
+        rows = used.frame[list(columns)]  # without a copy of the paths
         task = chosen_task(rows, columns, stated, separator)
         if schema is None:
             check_task(Target(columns=tuple(columns), task=task, separator=separator), has_image=True)
@@ -204,12 +206,13 @@ class ImageDataModule(PictureDataModule):
         self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
         self.tables = dict.fromkeys(self.parts, used)
 
-    def _fill_others(self, source: Pictures, test: Pictures | None, predict: Pictures | None, where: Where) -> None:
-        """Prepares what comes from sources of its own, or from a folder's test pictures without labels."""
+    def _fill_others(
+        self, source: Pictures, test: Pictures | None, predict: Pictures | None, reader: SourceReader
+    ) -> None:
+        """Prepare the test part and the part to predict, which defaults to a folder's unlabeled test images."""
         if test is not None:
-            columns = self.schema.target.columns
-            self._add("test", labeled_pictures(test, columns, self.schema, where, least=1))
-        others = own_test(source, where) if predict is None else unlabeled_pictures(predict, where)
+            self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
+        others = reader.unlabeled_test(source) if predict is None else reader.unlabeled(predict)
         if others is not None:
             self._add("predict", others)
         self._check_weights()
@@ -228,7 +231,7 @@ class ImageDataModule(PictureDataModule):
         self.parts[name], self.tables[name] = Part(tensors, torch.arange(len(numbers))), table
 
     def _tensors(self, frame: pd.DataFrame, numbers: Rows) -> dict[str, Tensor]:
-        """Return what a batch holds beside the images, with each row's number in the source."""
+        """Return the tensors of a batch besides the images, with each row's number in the source."""
         target = torch.from_numpy(encode_target(frame, self.schema.target))
         tensors = {"target": target, "index": torch.from_numpy(numbers)}
         if self.weight is not None:

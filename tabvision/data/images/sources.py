@@ -1,4 +1,4 @@
-"""What a user may pass as pictures: folders, tables, lists of paths."""
+"""Read the images that a user passes: folders, tables or lists of paths."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Pictures: TypeAlias = Source | Sequence[str | Path]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """How a user has described a source; see `ImageDataModule`.
+class SourceReader:
+    """Read sources with a user's settings; see `ImageDataModule`.
 
     Args:
         path: The column of paths, or None to find it.
         root: The folder that paths are relative to.
-        suffix: What paths lack at their end.
-        encoding: Of a text file.
+        suffix: The suffix to append to the paths.
+        encoding: Encoding of a text file.
         label_pattern: The regular expression that finds labels in file names, or None.
-        text: Columns of a text file that are text, even if they look like numbers.
+        text: Columns of a text file to read as text, even if they hold numbers.
     """
 
     path: str | None = None
@@ -45,58 +45,53 @@ class Where:
     label_pattern: str | None = None
     text: Collection[str] = ()
 
-    def table(self, source: Pictures, *, path: str | None = None) -> PictureTable:
-        """The pictures of a table or list."""
+    def labeled(
+        self, source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, *, least: int = 2
+    ) -> PictureTable:
+        """Return the images of a source with their labels.
+
+        Args:
+            source: The images.
+            target: The target's columns; for folders and file names the name of the new column.
+            schema: A schema that is reused, or None.
+            least: The minimum number of class folders.
+        """
+        label = target_columns(target, schema, LABEL_COLUMN)[0]
+        if self.label_pattern is None:
+            if is_folder(source):
+                return class_folders(cast("str", source), label=label, least=least)
+            return self._table(source, self.path)
+        table = all_pictures(cast("str", source)) if is_folder(source) else self._table(source, self.path)
+        return labels_from_names(table, self.label_pattern, label=label)
+
+    def unlabeled(self, source: Pictures) -> PictureTable:
+        """Return the images to predict."""
+        if is_folder(source):
+            return all_pictures(cast("str", source))
+        is_list = isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source)
+        return self._table(source, PATH_COLUMN if is_list else self.path)
+
+    def unlabeled_test(self, source: Pictures) -> PictureTable | None:
+        """Return the unlabeled test images inside a folder, or None."""
+        folder = unlabeled_test(cast("str", source)) if is_folder(source) and self.label_pattern is None else None
+        return None if folder is None else all_pictures(folder)
+
+    def _table(self, source: Pictures, path: str | None) -> PictureTable:
+        """Return the images of a table or list."""
         return picture_table(
-            source, path=path or self.path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
+            source, path=path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
         )
 
 
-def labeled_pictures(
-    source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, where: Where, *, least: int = 2
-) -> PictureTable:
-    """The pictures of a source and what is to be learned of each.
-
-    Args:
-        source: Where they are.
-        target: The target's columns; for folders and file names the one to fill.
-        schema: One that is used again, or None.
-        where: How the source is to be read.
-        least: How many classes folders must hold.
-    """
-    label = target_columns(target, schema, LABEL_COLUMN)[0]
-    if where.label_pattern is None:
-        if is_folder(source):
-            return class_folders(cast("str", source), label=label, least=least)
-        return where.table(source)
-    table = all_pictures(cast("str", source)) if is_folder(source) else where.table(source)
-    return labels_from_names(table, where.label_pattern, label=label)
-
-
-def unlabeled_pictures(source: Pictures, where: Where) -> PictureTable:
-    """The pictures to predict."""
-    if is_folder(source):
-        return all_pictures(cast("str", source))
-    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
-        return where.table(source, path=PATH_COLUMN)
-    return where.table(source)
-
-
-def own_test(source: Pictures, where: Where) -> PictureTable | None:
-    """A folder's own test pictures without labels, or None."""
-    folder = unlabeled_test(cast("str", source)) if is_folder(source) and where.label_pattern is None else None
-    return None if folder is None else all_pictures(folder)
-
-
 def gathered(table: PictureTable, split: float | Split | None, encoding: str | None) -> PictureTable:
-    """The table with the rows that a split brings along."""
+    """Return the table with the rows that the split adds."""
     if not isinstance(split, Split) or table.part is not None:
         return table
     return replace(table, frame=split.gather(table.frame, encoding=encoding))
 
 
 def is_folder(source: Pictures) -> bool:
-    """Whether a source is a folder, or a path that can only mean one."""
+    """Return whether a source is a folder, or a missing path that can only mean a folder."""
     if not isinstance(source, str | Path):
         return False
     path = Path(source).expanduser()

@@ -1,4 +1,4 @@
-"""Pictures by row number: from files, from a list, or presized and kept."""
+"""Open images by row number: from files, from a list, or presized from a cache."""
 
 from __future__ import annotations
 
@@ -21,38 +21,37 @@ from tabvision.data.images.decode import (
     Pixels,
     UnreadableImageError,
     open_picture,
-    unreadable,
 )
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
 
 Opened = Picture | UnreadableImageError
-"""A picture, or why there is none."""
+"""An image, or the error that says why it cannot be read."""
 
 
 class PictureStore(ABC):
-    """Pictures by row number."""
+    """Images by row number."""
 
     @abstractmethod
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        """The pictures of some rows, or what is wrong with them; called from several threads at once."""
+        """Return the image or the error of each row; called from several threads at once."""
 
     @abstractmethod
-    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        """Of each picture that `open_all` gives: (height, width), and the (3, 3) matrix from its pixels to its source's.
+    def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+        """Return (height, width) of each image that `open_all` gives, and the (3, 3) matrix from its pixels to its source's.
 
         Raises:
-            UnreadableImageError: One cannot be opened.
+            UnreadableImageError: An image cannot be opened.
         """
 
 
 @final
 class SourceStore(PictureStore):
-    """Pictures of a list: paths, bytes, PIL images, arrays.
+    """Images of a list: paths, bytes, PIL images, arrays.
 
     Args:
-        sources: One a row.
+        sources: The image of each row.
     """
 
     def __init__(self, sources: Sequence[PictureSource]) -> None:
@@ -63,26 +62,26 @@ class SourceStore(PictureStore):
         return [_tried(lambda row=row: open_picture(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
 
     @override
-    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+    def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
         return [(open_picture(self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
 
 
 @final
 class FileStore(PictureStore):
-    """Pictures of a table, presized and kept if wished.
+    """Images of a table, optionally presized and cached.
 
     Args:
-        table: Where the files are.
+        table: The paths of the files.
         bad: Files known to be unreadable, which are not tried again.
-        presize: To what size they are brought first, or None.
-        cache: Where presized ones are kept, or None.
+        presize: The size that images are brought to first, or None.
+        cache: The cache of presized images, or None.
     """
 
     def __init__(
         self, table: PictureTable, bad: BadFiles, presize: Presize | None = None, cache: PictureCache | None = None
     ) -> None:
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
-        self._sizes: dict[int, Size] = {}  # of sources, where they are asked for
+        self._sizes: dict[int, Size] = {}  # of the sources opened by `to_source`
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
@@ -93,27 +92,27 @@ class FileStore(PictureStore):
         ]
 
     @override
-    def places(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+    def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
         sizes = [self._size(row) for row in rows.tolist()]
         if self.presize is None or self.cache is None:
             return [(size, np.eye(3)) for size in sizes]
-        return [(self.presize.shape(size), self.presize.place(size)) for size in sizes]
+        return [(self.presize.shape(size), self.presize.matrix(size)) for size in sizes]
 
     def _size(self, row: int) -> Size:
-        """(height, width) of a row's source, which is opened for it once."""
+        """Return (height, width) of a row's source, which is opened once."""
         if row not in self._sizes:
             self._sizes[row] = open_picture(self.table.files(np.array([row]))[0]).size
         return self._sizes[row]
 
     def _open(self, row: int, file: str) -> Picture:
         if file in self.bad.reasons:
-            raise unreadable(self.bad.reasons[file])
+            raise UnreadableImageError.because(self.bad.reasons[file])
         if self.presize is None or self.cache is None:
             return open_picture(file)
         try:
             stamp = self.cache.stamp(file)
         except OSError as error:
-            raise unreadable(f"cannot be read: {error.strerror or error}") from error
+            raise UnreadableImageError.because(f"cannot be read: {error.strerror or error}") from error
         pixels = self.cache.get(row, stamp)
         if pixels is None:
             pixels = self.presize(open_picture(file))
@@ -153,65 +152,63 @@ def draw_rows(
 
 @final
 class BadFiles:
-    """Files found to be unreadable, and how many are too many.
+    """Files found to be unreadable, and the fraction of files that may be.
 
     Args:
-        most_share: The largest share of them that is borne, in [0, 1].
+        max_fraction: The largest fraction of files in [0, 1] that may be unreadable.
 
     Raises:
-        BadTypeError: The share is no number.
-        BadValueError: It is out of range.
+        BadTypeError: The fraction is not a number.
+        BadValueError: The fraction is out of range.
     """
 
     @speaking("ImageDataModule")
-    def __init__(self, most_share: float) -> None:
+    def __init__(self, max_fraction: float) -> None:
         remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
-        check_fraction("bad_share", most_share, "[]", remedy=remedy)
-        self.num_files, self.most_share = 0, most_share
+        check_fraction("bad_share", max_fraction, "[]", remedy=remedy)
+        self.num_files, self.max_fraction = 0, max_fraction
         self.reasons: dict[str, str] = {}
 
     def add(self, file: str, reason: str) -> None:
-        """Writes one down; several threads may at once."""
+        """Add a file; safe to call from several threads."""
         self.reasons[file] = reason
 
     @speaking("ImageDataModule")
     def check(self) -> None:
-        """Refuses to go on with too many.
+        """Raise if too many files are unreadable.
 
         Raises:
-            BadValueError: They are more than the share that is borne.
+            BadValueError: Their fraction is above `max_fraction`.
         """
-        if len(self.reasons) <= self.most_share * self.num_files:
+        if len(self.reasons) <= self.max_fraction * self.num_files:
             return
         shown = listed([f"{file!r} ({reason})" for file, reason in self.reasons.items()])
-        problem = f"{len(self.reasons):,} of {count(self.num_files, 'picture')} cannot be read so far, more than "
-        problem += f"bad_share={self.most_share:g} allows: {shown}"
-        remedy = (
-            "Replace or remove them (tabvision check-images lists them all), or allow more with bad_share (--bad-share)"
-        )
-        raise BadValueError(problem, remedy)
+        problem = f"{len(self.reasons):,} of {count(self.num_files, 'image')} cannot be read so far, more than "
+        problem += f"bad_share={self.max_fraction:g} allows: {shown}"
+        fix = "Replace or remove them (tabvision check-images lists them all)"
+        raise BadValueError(problem, f"{fix}, or allow more with bad_share (--bad-share)")
 
     def frame(self) -> pd.DataFrame:
-        """Columns `image` and `reason`, sorted by file."""
+        """Return the columns `image` and `reason`, sorted by file."""
         found = sorted(self.reasons.items())
         columns = {"image": [file for file, _ in found], "reason": [reason for _, reason in found]}
         return pd.DataFrame(columns, dtype="str")
 
 
 def views_of(store: PictureStore, view: View, rows: NDArray[np.int64], epoch: int) -> Matrices:
-    """Return the matrices from the network's frame, -1 to 1, to pixels of each source, as the view shows it.
+    """Return the matrices from the network's frame, -1 to 1, to pixels of each source, as the view transforms it.
 
     Shape:
         - returns: (B, 3, 3) float64
 
     Raises:
-        UnreadableImageError: A picture cannot be opened.
+        UnreadableImageError: An image cannot be opened.
     """
     if not len(rows):
         return np.empty((0, 3, 3))
-    held = store.places(rows)
-    shown = view.matrices([size for size, _ in held], rows, epoch)
-    whole: Matrices = np.stack([place for _, place in held]) @ shown @ to_output(view.size)
+    opened = store.to_source(rows)
+    matrices = view.matrices([size for size, _ in opened], rows, epoch)
+    whole: Matrices = np.stack([matrix for _, matrix in opened]) @ matrices @ to_output(view.size)
     return whole / whole[:, 2:, 2:]
 
 

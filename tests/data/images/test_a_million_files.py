@@ -33,6 +33,7 @@ print(json.dumps({"rows": rows, "steps": len(data.train_dataloader()), "mebibyte
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other units")
 def test_a_million_files_take_little_memory_and_none_is_opened(tmp_path: Path) -> None:
     for number in range(10):

@@ -13,7 +13,7 @@ from tabvision.data.images import cache as image_cache
 from tabvision.data.images.cache import ENTRY, PictureCache, _FolderCache, _MemoryCache, make_cache
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import pixels
+from tests.made.images import pixels
 
 PRESIZE = Presize((16, 16), "crop", 1.15)
 

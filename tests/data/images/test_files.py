@@ -62,7 +62,7 @@ def test_a_missing_suffix_is_proposed(tmp_path: Path) -> None:
             {"x": ["a", "b"]},
             None,
             BadValueError,
-            "no column holds names of picture files; columns are x. Name it: path=",
+            "no column holds names of image files; columns are x. Name it: path=",
         ),
         ({"x": ["a.jpg"]}, "y", MissingColumnsError, "lacks 1 column: 'y'"),
         ({"x": ["a.jpg", None]}, "x", BadValueError, "the path is missing in 1 row of column 'x'"),
@@ -83,7 +83,7 @@ def test_labels_come_from_the_name_without_its_folder() -> None:
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("(", "is no regular expression"),
+        ("(", "is not a regular expression"),
         ("abc", "has no group"),
         (r"^(cat)_", "matches 1 file name of 2; not 'dog_1.jpg'. Correct the pattern"),
     ],

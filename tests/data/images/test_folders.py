@@ -28,7 +28,7 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCapt
     assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
     assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
     assert table.part is None
-    assert caplog.messages == ["1 file of other kinds left out.", "1 picture beside the class folders left out."]
+    assert caplog.messages == ["1 file of other kinds left out.", "1 image beside the class folders left out."]
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "Validation"])
@@ -79,18 +79,18 @@ def test_folders_without_a_picture_are_named(tmp_path: Path, caplog: pytest.LogC
 
     class_folders(root)
 
-    assert f"Folders without a picture, left out: '{root}/c'." in caplog.messages
+    assert f"Folders without an image, left out: '{root}/c'." in caplog.messages
 
 
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ([], "the folder '.*' is empty. Pass a folder with a folder of pictures for each class"),
-        (["a.txt"], "holds no pictures and no class folders"),
-        (["a.jpg", "b.jpg"], "holds 2 pictures and no class folders. Put each class into a folder of its own, or pass"),
-        (["a/x.txt", "b/y.txt"], "the class folders in '.*' hold no pictures: 'a', 'b'"),
-        (["a/1.jpg"], "holds pictures of one class, 'a'. Add a folder of pictures for every other class"),
-        (["a/1.jpg", "b/x.txt"], "holds pictures of one class, 'a'"),
+        ([], "the folder '.*' is empty. Pass a folder with a folder of images for each class"),
+        (["a.txt"], "holds no images and no class folders"),
+        (["a.jpg", "b.jpg"], "holds 2 images and no class folders. Put each class into a folder of its own, or pass"),
+        (["a/x.txt", "b/y.txt"], "the class folders in '.*' hold no images: 'a', 'b'"),
+        (["a/1.jpg"], "holds images of one class, 'a'. Add a folder of images for every other class"),
+        (["a/1.jpg", "b/x.txt"], "holds images of one class, 'a'"),
     ],
 )
 def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
@@ -99,7 +99,7 @@ def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, name
 
 
 def test_a_folder_without_pictures_has_none_to_predict(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"holds no pictures\. Pass one with pictures"):
+    with pytest.raises(BadValueError, match=r"holds no images\. Pass one with images"):
         all_pictures(tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        (b"dog/caf\xe9.jpg", r"the folder '.*/dog' holds 1 picture whose name is not UTF-8: 'caf\\udce9.jpg'. Rename"),
+        (b"dog/caf\xe9.jpg", r"the folder '.*/dog' holds 1 image whose name is not UTF-8: 'caf\\udce9.jpg'. Rename"),
         (b"caf\xe9/1.jpg", r"the name of the folder '.*/caf\\udce9' is not UTF-8. Rename it"),
     ],
 )

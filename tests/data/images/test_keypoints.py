@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,8 +22,9 @@ from tabvision.inference.exporting import export
 from tabvision.modules import VisionModule
 from tabvision.tasks import Points
 from tabvision.tasks.points import moved_points
-from tests.data.pictures import encoded
-from tests.data.spots import COLUMNS, SIZES, blob, make, spotted
+from tests.made.images import encoded
+from tests.made.points import COLUMNS, SIZES, blob, make, spotted
+from tests.made.trainers import quiet_trainer
 
 GEOMETRY = Augmentation(flip_vertical=0.5, transpose=0.5, rotate=30, shear=10, lighting_share=0, affine_share=1)
 
@@ -159,16 +159,7 @@ class Trained:
         self.frame.loc[3, COLUMNS[:2]] = np.nan
         self.data = make(self.frame, split=0.25, batch_size=12, augment={"preset": "none", "flip": 0.5}, size=48)
         self.module = VisionModule(self.data.schema, body="test_resnet", weights=None, head="linear", lr=1e-2)
-        self.trainer = pl.Trainer(
-            max_epochs=12,
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            default_root_dir=folder,
-        )
+        self.trainer = quiet_trainer(max_epochs=12, default_root_dir=folder)
         self.trainer.fit(self.module, self.data)
         self.path = folder / "points.ckpt"
         self.trainer.save_checkpoint(self.path)
@@ -244,16 +235,8 @@ def test_a_schema_used_again_reads_other_pictures(trained: Trained, tmp_path: Pa
 def test_a_size_that_grows_moves_the_points_along(tmp_path: Path) -> None:
     data = make(spotted(tmp_path), split=0.5, size=64, augment="none")
     module = VisionModule(data.schema, body="test_resnet", weights=None, head="linear")
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[ProgressiveResize({0: 32, 1: 64}), FineTune(1)],
+    trainer = quiet_trainer(
+        max_epochs=2, default_root_dir=tmp_path, callbacks=[ProgressiveResize({0: 32, 1: 64}), FineTune(1)]
     )
 
     trainer.fit(module, data)

@@ -13,7 +13,7 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
 from tabvision.tasks import Points
 from tabvision.tasks.points import read_points
-from tests.data.spots import COLUMNS, make, spotted
+from tests.made.points import COLUMNS, make, spotted
 
 
 def test_a_point_has_both_coordinates_or_none() -> None:

@@ -29,7 +29,7 @@ def test_rows_with_a_label_of_their_own_train(caplog: pytest.LogCaptureFixture) 
     found = with_every_label(parts, frame, "tags", " ")
 
     assert (found.train.tolist(), found.validation.tolist()) == ([0, 1, 2, 4], [3])
-    assert caplog.messages == ["2 rows drawn for validation instead used for training, which else lacks some labels."]
+    assert caplog.messages == ["2 rows moved from validation to training, which would otherwise lack some labels."]
     assert with_every_label(found, frame, "tags", " ") is found
 
 

@@ -18,7 +18,7 @@ from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import EvaluationView, TrainingView
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 
 @pytest.fixture
@@ -93,24 +93,25 @@ def test_ranks_and_batch_sizes_do_not_change_how_a_row_is_varied(table: PictureT
 
 
 @pytest.mark.parametrize("workers", [(0, 0), (0, 3), (3, 1)])
-@pytest.mark.parametrize("steps", [1, 3, 5])
 def test_a_pass_that_goes_on_gives_what_the_whole_one_gives(
-    table: PictureTable, workers: tuple[int, int], steps: int
+    table: PictureTable, workers: tuple[int, int], subtests: pytest.Subtests
 ) -> None:
-    loader, other = (make(table, num_workers=num) for num in workers)
-    list(loader)  # the first epoch
-    passing = iter(loader)
-    before = list(itertools.islice(passing, steps))
-    state = loader.state_dict()
-    rest = list(passing)
+    for steps in [1, 3, 5]:
+        with subtests.test(steps=steps):
+            loader, other = (make(table, num_workers=num) for num in workers)
+            list(loader)  # the first epoch
+            passing = iter(loader)
+            before = list(itertools.islice(passing, steps))
+            state = loader.state_dict()
+            rest = list(passing)
 
-    other.load_state_dict(state)
-    other.batch_sampler.sampler.set_epoch(1)
-    resumed = list(other)
+            other.load_state_dict(state)
+            other.batch_sampler.sampler.set_epoch(1)
+            resumed = list(other)
 
-    assert state["done"] == steps == len(before)
-    assert_same(resumed, rest)
-    assert_same(list(other), list(loader))  # the epoch after is whole
+            assert state["done"] == steps == len(before)
+            assert_same(resumed, rest)
+            assert_same(list(other), list(loader))  # the epoch after is whole
 
 
 def test_epochs_differ_and_a_seed_repeats_them(table: PictureTable) -> None:
@@ -168,14 +169,14 @@ def test_an_evaluation_batch_without_a_picture_is_passed_over(table: PictureTabl
 def test_too_many_damaged_files_are_a_sentence(table: PictureTable) -> None:
     spoil(table, 3, 9)
 
-    with pytest.raises(BadValueError, match=r"of 23 pictures cannot be read so far, more than bad_share=0.01"):
+    with pytest.raises(BadValueError, match=r"of 23 images cannot be read so far, more than bad_share=0.01"):
         list(make(table, bad_share=0.01))
 
 
 def test_nothing_to_train_on_is_a_sentence(table: PictureTable) -> None:
     spoil(table, *range(1, 23))
 
-    with pytest.raises(BadValueError, match="too few pictures can be read to train on"):
+    with pytest.raises(BadValueError, match="too few images can be read to train on"):
         list(make(table))
 
 
@@ -193,7 +194,7 @@ def test_the_end_of_a_pass_is_told_even_if_it_breaks_off(table: PictureTable) ->
     [
         ({"batch_size": 0}, BadValueError, "batch_size must be at least 1"),
         ({"batch_size": "x"}, BadTypeError, "batch_size must be a whole number"),
-        ({"world_size": 24}, BadValueError, "24 ranks cannot share 23 training pictures"),
+        ({"world_size": 24}, BadValueError, "24 ranks cannot share 23 training images"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(table: PictureTable, settings: Any, error: Any, sentence: str) -> None:

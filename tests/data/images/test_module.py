@@ -15,8 +15,7 @@ from tabvision.errors import (
     BadValueError,
 )
 from tabvision.schema import Schema
-from tests.data.photos import frame_of, make
-from tests.data.pictures import write_folder
+from tests.made.images import frame_of, make, write_folder
 
 
 @pytest.fixture
@@ -40,8 +39,8 @@ def test_the_summary_counts_the_pictures_of_every_class(photos: Path, capsys: py
 
     printed = capsys.readouterr().out
     assert "target 'label': binary (2 values: ants, bees)" in printed
-    assert "train: 15 pictures (ants 9, bees 6)" in printed
-    assert "val: 5 pictures (ants 3, bees 2)" in printed
+    assert "train: 15 images (ants 9, bees 6)" in printed
+    assert "val: 5 images (ants 3, bees 2)" in printed
 
 
 def test_folders_say_which_pictures_validate_and_which_are_to_predict(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_folders_say_which_pictures_validate_and_which_are_to_predict(tmp_path: 
 
     assert {name: len(part.rows) for name, part in data.parts.items()} == {"train": 7, "val": 3, "predict": 5}
     assert "target" not in next(iter(data.predict_dataloader()))
-    with pytest.raises(BadValueError, match="the folders say which pictures train and validate, and so does split="):
+    with pytest.raises(BadValueError, match="the folders say which images train and validate, and so does split="):
         make(root, split=RandomSplit(0.2))
 
 

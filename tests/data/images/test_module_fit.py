@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ from tabvision.callbacks import ExactResume
 from tabvision.errors import (
     BadValueError,
 )
-from tests.data.photos import make
-from tests.data.pictures import write_folder
-
-MakeTrainer = Callable[..., pl.Trainer]
+from tests.made.images import make, write_folder
+from tests.made.trainers import MakeTrainer
 
 
 @pytest.fixture
@@ -144,7 +141,7 @@ def test_damaged_files_are_listed_in_the_trainer_s_folder(
     listed = pd.read_csv(tmp_path / "bad_files.csv")
     assert listed.to_dict("records") == [{"image": str(photos / "ants" / "ants_000.jpg"), "reason": "0 bytes"}]
     assert sum(len(batch["index"]) for batch in net.seen) == 2 * 19
-    with pytest.raises(BadValueError, match=r"1 of 20 pictures cannot be read so far, more than bad_share=0.01 allows"):
+    with pytest.raises(BadValueError, match=r"1 of 20 images cannot be read so far, more than bad_share=0.01 allows"):
         quick_trainer().fit(Net(), make(photos, split=None))
 
 

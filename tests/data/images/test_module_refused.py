@@ -17,8 +17,7 @@ from tabvision.errors import (
     UnknownNameError,
 )
 from tabvision.schema import Schema
-from tests.data.photos import frame_of, make
-from tests.data.pictures import write_folder
+from tests.made.images import frame_of, make, write_folder
 
 
 @pytest.fixture
@@ -46,8 +45,8 @@ def test_rows_without_a_target_are_refused_or_left_out(photos: Path) -> None:
         ({"augment": "defualt"}, UnknownNameError, "no preset named 'defualt'. Choices: default"),
         ({"normalize": "imagnet"}, UnknownNameError, "no normalize named 'imagnet'. Choices: imagenet"),
         ({"normalize": ([0.5], [0.5])}, BadTypeError, "normalize needs three numbers each"),
-        ({"normalize": 3}, BadTypeError, "normalize must be means and spreads, got 3"),
-        ({"normalize": ([0.5] * 3, [0.0] * 3)}, BadValueError, "spreads must be positive"),
+        ({"normalize": 3}, BadTypeError, "normalize must be means and stds, got 3"),
+        ({"normalize": ([0.5] * 3, [0.0] * 3)}, BadValueError, "stds must be positive"),
         ({"num_workers": -1}, BadValueError, "num_workers must be at least 0, got -1"),
         ({"batch_size": 0}, BadValueError, "batch_size must be at least 1"),
         ({"seed": -1}, BadValueError, "seed must be at least 0"),
@@ -94,7 +93,7 @@ def test_a_schema_of_another_target_or_without_a_picture_is_a_sentence(photos: P
 
     with pytest.raises(BadValueError, match="the schema predicts 'label', not 'kind'"):
         make(frame_of(photos), "kind", path="file", root=photos, schema=data.schema)
-    with pytest.raises(BadValueError, match="the schema holds no picture"):
+    with pytest.raises(BadValueError, match="the schema holds no image"):
         make(photos, schema=Schema(target=data.schema.target))
 
 

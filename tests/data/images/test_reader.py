@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tabvision.data.images.reader import BatchReader, Read, check_workers, singl
 from tabvision.data.images.stores import Opened, PictureStore, SourceStore
 from tabvision.data.images.views import EvaluationView
 from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tests.made.images import encoded, pixels
 
 VIEW = EvaluationView((16, 16), "crop")
 SOURCES: list[Any] = [encoded(pixels(seed=seed)) for seed in range(50)]
@@ -30,13 +31,13 @@ def read(num_workers: int, sources: list[Any], batch_size: int = 20) -> list[Rea
     )
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 7])
-@pytest.mark.parametrize("batch_size", [1, 20, 64])
-def test_any_number_of_threads_reads_the_same(num_workers: int, batch_size: int) -> None:
-    expected, found = read(0, SOURCES, batch_size), read(num_workers, SOURCES, batch_size)
+def test_any_number_of_threads_reads_the_same(subtests: pytest.Subtests) -> None:
+    for num_workers, batch_size in itertools.product([1, 2, 7], [1, 20, 64]):
+        with subtests.test(num_workers=num_workers, batch_size=batch_size):
+            expected, found = read(0, SOURCES, batch_size), read(num_workers, SOURCES, batch_size)
 
-    assert [batch.rows.tolist() for batch in found] == [batch.rows.tolist() for batch in expected]
-    assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
+            assert [batch.rows.tolist() for batch in found] == [batch.rows.tolist() for batch in expected]
+            assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
 
 
 def test_batches_are_uint8_in_channels_last_memory() -> None:
@@ -60,7 +61,7 @@ def test_what_cannot_be_read_has_an_error_and_the_others_stay(num_workers: int, 
     first, last = read(num_workers, sources)
 
     assert first.rows.tolist() == list(range(18))
-    assert first.errors == {18: "not a picture in a known format", 19: "no such file"}
+    assert first.errors == {18: "not an image in a known format", 19: "no such file"}
     assert (last.rows.tolist(), last.errors) == ([20], {21: "0 bytes"})
     assert torch.equal(last.images[0], first.images[0])
 
@@ -88,7 +89,7 @@ class Failing(PictureStore):
         return [open_picture(pixels()) for _ in rows]
 
     @override
-    def places(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
+    def to_source(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
         return [(open_picture(pixels()).size, np.eye(3)) for _ in rows]
 
 
@@ -142,4 +143,4 @@ def test_a_wrong_number_of_threads_is_a_sentence(num_workers: Any, error: Any, s
 
 
 def test_processes_share_the_cores() -> None:
-    assert check_workers(None, sharers=1000) == 1
+    assert check_workers(None, num_processes=1000) == 1

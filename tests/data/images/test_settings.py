@@ -10,7 +10,7 @@ import pytest
 from tabvision.augment import Augmentation, augmentation_named
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
-from tests.data.pictures import write_folder
+from tests.made.images import write_folder
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_separator_that_parts_nothing_is_a_sentence(table: Path, separator: An
 def test_one_picture_is_no_source(table: Path) -> None:
     picture = next(table.parent.rglob("*.JPG"))
 
-    with pytest.raises(BadValueError, match=r"JPG' is one picture. Pass the folder that holds the pictures"):
+    with pytest.raises(BadValueError, match=r"JPG' is one image. Pass the folder that holds the images"):
         make(picture)
 
 
@@ -46,7 +46,7 @@ def test_a_root_that_is_no_folder_is_a_sentence(table: Path) -> None:
 
 
 def test_the_suffix_that_paths_lack_is_named_as_it_is_written(table: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"There is one with '.JPG' at its end: pass suffix=\".JPG\""):
+    with pytest.raises(MissingFileError, match=r"There is one with suffix '.JPG': pass suffix=\".JPG\""):
         make(table, path="name")
 
 

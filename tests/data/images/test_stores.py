@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from tabvision.data.images.decode import Picture, UnreadableImageError
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import Presize
-from tabvision.errors import BadTypeError, BadValueError
-from tests.data.pictures import encoded, pixels
+from tabvision.errors import BadValueError
+from tests.made.images import encoded, pixels
 
 PRESIZE = Presize((10, 10), "crop", 1.1)
 
@@ -43,18 +42,6 @@ def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
         assert isinstance(found, UnreadableImageError)
 
 
-@pytest.mark.parametrize(
-    ("share", "error", "sentence"),
-    [
-        (1.5, BadValueError, r"bad_share must lie in \[0, 1\], got 1.5"),
-        ("x", BadTypeError, "bad_share must be a number"),
-    ],
-)
-def test_a_wrong_share_is_a_sentence(share: Any, error: Any, sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
-        BadFiles(share)
-
-
 def test_up_to_the_share_damaged_files_are_borne() -> None:
     bad = BadFiles(0.02)
     bad.num_files = 100
@@ -63,7 +50,5 @@ def test_up_to_the_share_damaged_files_are_borne() -> None:
     bad.check()
     bad.add("c.jpg", "no such file")
 
-    with pytest.raises(
-        BadValueError, match=r"3 of 100 pictures cannot be read so far, more than bad_share=0.02 allows"
-    ):
+    with pytest.raises(BadValueError, match=r"3 of 100 images cannot be read so far, more than bad_share=0.02 allows"):
         bad.check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,8 @@ from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
 from tabvision.data.images.decode import ArrayPicture, Stored, _JpegPicture, open_picture
-from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, draw
-from tests.data.pictures import encoded, pixels, read_picture
+from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, draw_picture
+from tests.made.images import encoded, pixels, read_picture
 
 ROWS = np.array([3, 8], dtype=np.int64)
 
@@ -40,19 +42,20 @@ def test_evaluation_is_a_resize_and_center_crop() -> None:
     assert np.abs(found - expected).max() <= 1
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("size", [(40, 40), (300, 420)])  # decoded at a fraction, and whole
-def test_a_turned_jpeg_is_drawn_as_its_upright_self(orientation: int, size: tuple[int, int]) -> None:
-    data = encoded(pixels(400, 300), orientation=orientation, quality=95)
-    upright = read_picture(data)
-    matrix = geometry.evaluation_matrices("squish", np.array([upright.shape[:2]]), size)[0]
-    found, expected = (np.empty((*size, 3), np.uint8) for _ in range(2))
+@pytest.mark.parametrize("size", [(40, 40), (300, 420)])
+def test_a_turned_jpeg_is_drawn_as_its_upright_self(size: tuple[int, int], subtests: pytest.Subtests) -> None:
+    for orientation in range(1, 9):
+        with subtests.test(orientation=orientation):
+            data = encoded(pixels(400, 300), orientation=orientation, quality=95)
+            upright = read_picture(data)
+            matrix = geometry.evaluation_matrices("squish", np.array([upright.shape[:2]]), size)[0]
+            found, expected = (np.empty((*size, 3), np.uint8) for _ in range(2))
 
-    draw(open_picture(data), matrix, found)
-    draw(ArrayPicture(upright), matrix, expected)
+            draw_picture(open_picture(data), matrix, found)
+            draw_picture(ArrayPicture(upright), matrix, expected)
 
-    assert np.abs(found.astype(int) - expected).max() <= 6
-    assert np.abs(found.astype(int) - expected).mean() < 1
+            assert np.abs(found.astype(int) - expected).max() <= 6
+            assert np.abs(found.astype(int) - expected).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_a_jpeg_is_decoded_at_the_size_that_is_needed_and_no_smaller(
     monkeypatch.setattr(_JpegPicture, "decode", note)
     matrix = geometry.evaluation_matrices("crop", np.array([source]), (size, size))[0]
 
-    draw(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
+    draw_picture(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
 
     assert asked == [shrink]
 
@@ -136,16 +139,16 @@ def test_presizing_keeps_what_the_crop_can_show(resize: str, source: tuple[int, 
     assert presize(ArrayPicture(pixels(*source))).shape == (*shape, 3)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("size", [25, 60, 95])
-def test_presizing_shows_the_whole_upright_picture(orientation: int, size: int) -> None:
-    data = encoded(pixels(100, 140), orientation=orientation, quality=95)
-    picture, upright = open_picture(data), read_picture(data)
-    small = Presize((size, size), "crop", 1.0)(picture)
-    expected = Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX)
+def test_presizing_shows_the_whole_upright_picture(subtests: pytest.Subtests) -> None:
+    for orientation, size in itertools.product(range(1, 9), [25, 60, 95]):
+        with subtests.test(orientation=orientation, size=size):
+            data = encoded(pixels(100, 140), orientation=orientation, quality=95)
+            picture, upright = open_picture(data), read_picture(data)
+            small = Presize((size, size), "crop", 1.0)(picture)
+            expected = Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX)
 
-    assert min(small.shape[:2]) == size
-    assert np.abs(small.astype(int) - np.asarray(expected)).mean() < 3
+            assert min(small.shape[:2]) == size
+            assert np.abs(small.astype(int) - np.asarray(expected)).mean() < 3
 
 
 def test_presizing_for_evaluation_gives_the_very_input() -> None:

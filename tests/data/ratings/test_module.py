@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.schema import Schema
-from tabvision.tasks import Binary, Multiclass, Regression
-from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
+from tabvision.tasks import Binary, Regression
+from tests.made.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
 def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
@@ -291,32 +291,6 @@ def test_ids_with_fractions_are_refused() -> None:
 def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
     with pytest.raises(BadValueError, match=f"there must be at least two {role}s, got one, 1, in column '{column}'"):
         ratings_data(made_ratings().drop_duplicates("film" if column == "who" else "who").assign(**{column: 1}))
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"user": "Who"}, MissingColumnsError, r"'Who' \(did you mean 'who'\?\)"),
-        ({"rating": "points"}, MissingColumnsError, "lacks 1 column: 'points'"),
-        ({"timestamp": "time"}, MissingColumnsError, "lacks 1 column: 'time'"),
-        ({"item": "who"}, BadValueError, "user and item are the same column, 'who'"),
-        ({"rating": "film"}, BadValueError, "item and rating are the same column, 'film'"),
-        ({"user": 3}, BadTypeError, "user must be a column name, got 3"),
-        ({"rating": None, "negatives": 0}, BadValueError, "negatives must be at least 1, got 0"),
-        ({"negatives": 1.5}, BadTypeError, "negatives must be a whole number, got 1.5"),
-        ({"rating": None, "y_range": (1, 5)}, BadValueError, "without a rating each row means yes"),
-        ({"split": "later"}, BadValueError, "split 'later' is not known"),
-        ({"split": "time"}, BadValueError, "needs the column of times"),
-        ({"task": Multiclass()}, BadTypeError, "must be numbers, or yes and no, got multiclass in column 'stars'"),
-        ({"titles": made_titles().assign(film=-1).head(1)}, BadValueError, "the titles match no item of the ratings"),
-        ({"titles": made_titles(), "title": "name"}, MissingColumnsError, "lacks 1 column: 'name'"),
-        ({"duplicates": "first"}, UnknownNameError, "no way with duplicates named 'first'"),
-        ({"missing": "fill"}, UnknownNameError, "no way with gaps named 'fill'"),
-    ],
-)
-def test_wrong_settings_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        ratings_data(**settings)
 
 
 def test_a_schema_of_other_columns_is_refused() -> None:

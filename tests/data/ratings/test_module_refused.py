@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 
 from tabvision.data.ratings.rows import with_whole_ids
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
+from tabvision.errors import BadTypeError, BadValueError
+from tests.made.ratings import made_ratings, ratings_data, rows_of
 
 
-@pytest.mark.parametrize("split", ["time", "last"])
 @pytest.mark.parametrize(
     "times",
     [
@@ -21,13 +20,15 @@ from tests.ratings import made_ratings, made_titles, ratings_data, rows_of
         lambda when: pd.to_datetime(when, unit="h").dt.strftime("%m/%d/%Y %H:%M"),
     ],
 )
-def test_times_split_alike_in_whatever_way_they_are_written(split: str, times: Any) -> None:
-    frame = made_ratings()
-    written = ratings_data(frame.assign(when=times(frame["when"])), split=split, timestamp="when")
+def test_times_split_alike_in_whatever_way_they_are_written(times: Any, subtests: pytest.Subtests) -> None:
+    for split in ["time", "last"]:
+        with subtests.test(split=split):
+            frame = made_ratings()
+            written = ratings_data(frame.assign(when=times(frame["when"])), split=split, timestamp="when")
 
-    assert written.parts["val"].rows.tolist() == (
-        ratings_data(frame, split=split, timestamp="when").parts["val"].rows.tolist()
-    )
+            assert written.parts["val"].rows.tolist() == (
+                ratings_data(frame, split=split, timestamp="when").parts["val"].rows.tolist()
+            )
 
 
 @pytest.mark.parametrize(
@@ -108,38 +109,8 @@ def test_ratings_that_are_all_alike_are_refused() -> None:
         ratings_data(made_ratings().assign(stars=5.0))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"titles": made_titles().rename(columns={"film": "movie"})},
-            "titles: .*'film'.*the column of ids by that name",
-        ),
-        ({"titles": made_titles().rename(columns={"title": "name"})}, "titles: .*'title'.*Name the column of titles"),
-    ],
-)
-def test_a_table_of_titles_without_its_columns_is_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(MissingColumnsError, match=message):
-        ratings_data(**settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"timestamp": 5}, BadTypeError, "timestamp must be a column name, got 5"),
-        ({"title": 5}, BadTypeError, "title must be a column name, got 5"),
-        ({"title": "film"}, BadValueError, "item and title are the same column"),
-        ({"timestamp": "stars"}, BadValueError, "rating and timestamp are the same column"),
-        ({"titles": made_titles().head(0)}, BadValueError, "CollabDataModule, titles: .* no rows"),
-    ],
-)
-def test_roles_that_make_no_sense_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        ratings_data(**settings)
-
-
 def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
-    with pytest.raises(BadValueError, match=r"there is no val part, only train\. Pass split="):
+    with pytest.raises(BadValueError, match="there is no val part, only train"):
         ratings_data(split=None).held_out_pairs()
     with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Pass test= a table or file"):
         ratings_data().held_out_pairs("test")

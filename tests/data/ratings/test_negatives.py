@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
-from tests.ratings import ratings_data
+from tests.made.ratings import ratings_data
 
 
 def sampler_of(pairs: list[tuple[int, int]], num_users: int, num_items: int, seed: int = 0) -> NegativeSampler:

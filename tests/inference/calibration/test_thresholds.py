@@ -28,19 +28,20 @@ def test_every_metric_has_a_reference() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("digits", [1, 2, 7])  # few digits: many equal probabilities
-def test_no_threshold_is_better(metric: str, digits: int) -> None:
-    draw = np.random.default_rng(digits)
-    chances = draw.random(120).round(digits).astype(np.float32)
-    truth = draw.random(120) < chances.clip(0.1, 0.9) ** 2
+def test_no_threshold_is_better(metric: str, subtests: pytest.Subtests) -> None:
+    for digits in [1, 2, 7]:
+        with subtests.test(digits=digits):
+            draw = np.random.default_rng(digits)
+            chances = draw.random(120).round(digits).astype(np.float32)
+            truth = draw.random(120) < chances.clip(0.1, 0.9) ** 2
 
-    limit, score = best_threshold(chances, truth, metric)
+            limit, score = best_threshold(chances, truth, metric)
 
-    said = chances.astype(np.float64) > limit
-    best = max(REFERENCES[metric](truth, chances > edge) for edge in np.append(np.unique(chances), -1.0))
-    assert score == pytest.approx(REFERENCES[metric](truth, said), abs=1e-9)
-    assert score == pytest.approx(best, abs=1e-9)
-    assert 0 < limit < 1
+            said = chances.astype(np.float64) > limit
+            best = max(REFERENCES[metric](truth, chances > edge) for edge in np.append(np.unique(chances), -1.0))
+            assert score == pytest.approx(REFERENCES[metric](truth, said), abs=1e-9)
+            assert score == pytest.approx(best, abs=1e-9)
+            assert 0 < limit < 1
 
 
 @settings(deadline=None, max_examples=60, derandomize=True, database=None)

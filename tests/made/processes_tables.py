@@ -17,7 +17,8 @@ from tabvision.callbacks import OneCycle
 from tabvision.data import IndexSplit, base
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule, TabularModule
-from tests.contracts.cases import ALL_TARGETS, TARGETS, Pair, make_frame
+from tests.made.pairs import ALL_TARGETS, TARGETS, Pair, make_frame
+from tests.made.trainers import quiet_trainer
 
 
 class Scenario(NamedTuple):
@@ -80,17 +81,8 @@ class RowsSeen(pl.Callback):
 
 
 def make_trainer(folder: Path, **settings: Any) -> pl.Trainer:
-    """A quiet Trainer on the CPU."""
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "logger": False,
-        "max_epochs": 2,
-    }
-    return pl.Trainer(**(quiet | settings))
+    """Two epochs."""
+    return quiet_trainer(**({"default_root_dir": folder, "max_epochs": 2} | settings))
 
 
 def record(scenario: Scenario, folder: Path) -> dict[str, Any]:

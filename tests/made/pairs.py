@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typing_extensions import override
 
 from tabvision import modules
 from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
-from tests.contracts.pictures import SIDE, PictureTensors, with_files
+from tests.made.drawn import SIDE, PictureTensors, with_files
 
 ROWS = 48
 
@@ -134,6 +135,10 @@ class Pair(NamedTuple):
     kind: type[SupervisedModule]
     target: str
 
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind.__name__}-{self.target}"
+
     def data(self, frame: pd.DataFrame | None = None, **overrides: Any) -> Any:
         """A datamodule with that target."""
         return DATA[self.kind](self.target, frame, **overrides)
@@ -154,29 +159,20 @@ class Pair(NamedTuple):
             return self.kind(schema, **(SMALL[self.kind] | overrides))
 
 
-every_module_and_target = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
-        for kind in MODULES
-        if kind in DATA
-        for target in targets_of(kind, list(TARGETS))
-    ],
-)
-every_table_and_target = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
-        for kind in TABLES
-        for target in targets_of(kind, list(TARGETS))
-    ],
-)
-every_module = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param(Pair(kind, target), id=f"{kind.__name__}-{target}")
-        for kind in MODULES
-        if kind in DATA
-        for target in targets_of(kind, ("binary", "regression_several"))
-    ],
-)
+ONE = Pair(TabularModule, "binary")  # where no module differs from another
+
+
+def _sweep(pairs: Iterable[Pair]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("pair", list(pairs), ids=str)
+
+
+def _pairs(kinds: Iterable[type[SupervisedModule]], targets: Sequence[str]) -> list[Pair]:
+    return [Pair(kind, target) for kind in kinds if kind in DATA for target in targets_of(kind, targets)]
+
+
+FIVE = _pairs(MODULES, ("binary", "regression_several"))  # each module with classes, and with numbers if it can
+every_module_and_target = _sweep(_pairs(MODULES, list(TARGETS)))
+every_table_and_target = _sweep(_pairs(TABLES, list(TARGETS)))
+every_module = _sweep(FIVE)
+every_module_or_target = _sweep(dict.fromkeys([*FIVE, *_pairs([TabularModule], list(TARGETS))]))  # not each with each
+every_target = _sweep(_pairs([TabularModule], list(TARGETS)))

@@ -1,17 +1,21 @@
-"""A module of a user's own that knows nothing of tabvision, its data, and callbacks that write down what they see."""
+"""Modules of a user's own that know nothing of tabvision, their data, and what differs between two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from typing_extensions import override
 
 from tabvision.data.loaders import TensorLoader
+from tabvision.tasks import Task
 
 STEPS = 4  # in an epoch of `make_loader()`
 
@@ -156,3 +160,114 @@ class Saver(pl.Callback):
 def marks(counts: Sequence[int]) -> list[str]:
     """What `Epochs` notes where that many of the last groups train: eight parameters in parts of four, two and two."""
     return [{1: "00000011", 2: "00001111", 3: "11111111"}[number] for number in counts]
+
+
+class Own(pl.LightningModule):
+    """A user's own module, which knows nothing of tabvision."""
+
+    def __init__(self, make_optimizer: Callable[[Any], Any], num_groups: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 1) for _ in range(num_groups)])
+        self.make_optimizer = make_optimizer
+
+    @override
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return torch.stack([layer(batch[0]) for layer in self.layers]).square().mean()
+
+    @override
+    def configure_optimizers(self) -> Any:
+        if len(self.layers) == 1:
+            return self.make_optimizer(self.parameters())
+        return self.make_optimizer([{"params": list(layer.parameters())} for layer in self.layers])
+
+
+class Recorder(pl.Callback):
+    """The rates and momenta that each batch was trained with, one list a batch."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+        self.momenta: list[list[float]] = []
+
+    @override
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+        groups = optimizer.param_groups
+        self.rates.append([group["lr"] for group in groups])
+        self.momenta.append([group["betas"][0] if "betas" in group else group["momentum"] for group in groups])
+
+    def first(self, what: str) -> list[float]:
+        """Those of the first param group."""
+        return [step[0] for step in getattr(self, what)]
+
+
+class Unsized(IterableDataset[list[Tensor]]):
+    """Batches without end or length."""
+
+    @override
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        while True:
+            yield [torch.randn(4, 2)]
+
+
+def batches(number: int = 7) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(number * 4, 2)), batch_size=4)
+
+
+def sgd(params: Any) -> SGD:
+    return SGD(params, lr=0.1, momentum=0.9)
+
+
+def expected_of_torch(make: Callable[[Any], Optimizer], total: int, **settings: Any) -> Recorder:
+    """What OneCycleLR sets for each of `total` steps."""
+    recorder, parameter = Recorder(), nn.Parameter(torch.zeros(1))
+    optimizer = make([parameter])
+    schedule = OneCycleLR(optimizer, total_steps=total, **settings)
+    for step in range(total):
+        recorder.on_before_optimizer_step(None, None, optimizer)  # type: ignore[arg-type]
+        optimizer.step()
+        if step + 1 < total:
+            schedule.step()
+    return recorder
+
+
+ROWS, CLASSES = 24, 3
+
+
+class Looker(pl.LightningModule):
+    """A user's own network for small pictures that writes down its training batches."""
+
+    def __init__(self, task: Task | None = None, *, keys: tuple[Any, Any] = ("image", "target")) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Linear(4, CLASSES)
+        self.keys = keys
+        self.seen: list[Any] = []
+        if task is not None:
+            self.task = task
+
+    @override
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(image).mean(dim=(2, 3)))
+        return logits
+
+    @override
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        image, target = (batch[key] for key in self.keys)
+        self.seen.append({**batch} if isinstance(batch, dict) else list(batch))
+        return nn.functional.cross_entropy(self(image.float()), target)
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def pictures(**more: Tensor) -> dict[str, Tensor]:
+    """Noise in three classes, with what else a batch should hold."""
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(ROWS, 3, 6, 8, generator=generator)
+    return {"image": images, "target": torch.arange(ROWS) % CLASSES, **more}
+
+
+def looker(*args: Any, **settings: Any) -> Looker:
+    """A `Looker` that starts from the same weights every time."""
+    torch.manual_seed(1)
+    return Looker(*args, **settings)

@@ -1,11 +1,10 @@
-"""What two gloo processes do at stage borders; run as a script, what two do that Lightning spawns.
+"""What two gloo processes do at stage borders, and what two do that Lightning spawns.
 
 `test_staged_two_processes.py` reads what each process wrote down, and holds it to what one process does.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 from tabvision.tuning import FindLR, lr_find
-from tests.callbacks.small import Saver
+from tests.made.modules import Saver
+from tests.made.trainers import quiet_trainer
 
 EPOCHS = 4
 STAGES = {0: 1, 1: 2, 2: "all"}
@@ -102,19 +102,9 @@ class Record(pl.Callback):
 
 
 def make_trainer(folder: Path, **settings: Any) -> pl.Trainer:
-    """A quiet Trainer on the CPU."""
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "devices": 1,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "logger": False,
-        "max_epochs": EPOCHS,
-        "use_distributed_sampler": False,
-    }
-    return pl.Trainer(**(quiet | settings))
+    """Four epochs, with loaders as they are."""
+    few = {"default_root_dir": folder, "max_epochs": EPOCHS, "use_distributed_sampler": False}
+    return quiet_trainer(**(few | settings))
 
 
 class Data(pl.LightningDataModule):
@@ -220,7 +210,3 @@ def main(folder: Path) -> None:
     seen["sweep"] = swept
     seen["resume"] = {"whole": whole, "resumed": resumed, "steps": trainer.global_step}
     torch.save(seen, folder / f"rank{trainer.global_rank}.pt")
-
-
-if __name__ == "__main__":
-    spawn(Path(sys.argv[1]))

@@ -1,15 +1,90 @@
-"""Our dropout is torch's in expectation, spread and independence, repeats by seed, and leaves no other trace."""
+"""Normalization and dropout layers: against torch, and where torch is not enough."""
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from tabvision.errors import BadValueError
-from tabvision.nets.layers import LANES, Dropout, keep_mask
+from tabvision.nets.layers import LANES, BatchNorm1d, Dropout, keep_mask, resting_norms
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (2, 3), (4, 3, 5), (1, 3, 5)])
+def test_more_than_one_value_a_column_is_normalized_as_torch_does(shape: tuple[int, ...]) -> None:
+    ours, torchs, values = BatchNorm1d(3), nn.BatchNorm1d(3), torch.randn(shape) * 3 + 1
+
+    assert torch.equal(ours(values), torchs(values))
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), torchs.buffers(), strict=True))
+    assert torch.equal(ours.eval()(values), torchs.eval()(values))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1)])
+def test_one_training_row_uses_the_running_statistics_and_leaves_them(shape: tuple[int, ...]) -> None:
+    norm = BatchNorm1d(3)
+    norm(torch.randn(100, 3) * 2 + 5)
+    before, row = copy.deepcopy(norm.state_dict()), torch.randn(shape)
+
+    result = norm(row)
+
+    assert torch.equal(result, copy.deepcopy(norm).eval()(row))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
+def test_one_training_row_sends_gradients_to_the_input_and_the_parameters() -> None:
+    norm, row = BatchNorm1d(3), torch.randn(1, 3, requires_grad=True)
+
+    norm(row).square().sum().backward()
+
+    gradients = [row.grad, norm.weight.grad, norm.bias.grad]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_without_running_statistics_one_row_is_refused_as_by_torch() -> None:
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        BatchNorm1d(3, track_running_stats=False)(torch.zeros(1, 3))
+
+
+def test_a_net_s_own_norms_rest_only_where_a_channel_has_one_value() -> None:
+    wide, pool, narrow = nn.BatchNorm2d(3), nn.AvgPool2d(4), nn.BatchNorm2d(3)
+    net = nn.Sequential(wide, pool, narrow)
+    net(torch.randn(8, 3, 4, 4) * 2 + 5)
+    kept_wide, kept_narrow, picture = copy.deepcopy(wide), copy.deepcopy(narrow), torch.randn(1, 3, 4, 4)
+
+    with resting_norms(net):
+        found = net(picture)
+
+    assert torch.equal(found, kept_narrow.eval()(pool(kept_wide(picture))))
+    for ours, theirs in ((wide, kept_wide), (narrow, kept_narrow)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
+    found.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in narrow.parameters())
+
+
+def test_a_resting_norm_is_as_it_was_afterwards_even_if_the_net_failed() -> None:
+    frozen, norm = nn.BatchNorm2d(3).eval(), nn.BatchNorm2d(3)
+    one = torch.zeros(1, 3, 1, 1)
+
+    with pytest.raises(RuntimeError, match="expected input"), resting_norms(nn.Sequential(frozen, norm)):
+        nn.Conv2d(5, 1, 1)(norm(one))
+
+    assert (frozen.training, norm.training) == (False, True)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        norm(one)
+
+
+def test_a_norm_that_joins_the_ranks_is_left_alone() -> None:
+    norm = nn.SyncBatchNorm(3)
+
+    with resting_norms(norm):
+        assert not norm._forward_pre_hooks
+
+
+# Our dropout is torch's in expectation, spread and independence, repeats by seed, and leaves no other trace.
+
 
 MANY = 1_000_003  # not a multiple of four
 
@@ -25,14 +100,14 @@ def test_the_share_dropped_is_p_within_five_standard_errors(p: float) -> None:
     assert abs(1 - kept(p).mean().item() - p) < 5 * math.sqrt(p * (1 - p) / MANY) + 1 / LANES
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5])
-@pytest.mark.parametrize("lag", [1, 2, 3, 4, 8, 624, 1000])
-def test_elements_are_dropped_independently_of_their_neighbors(p: float, lag: int) -> None:
-    mask = kept(p) - (1 - p)
+def test_elements_are_dropped_independently_of_their_neighbors(subtests: pytest.Subtests) -> None:
+    for p, lag in itertools.product([0.1, 0.5], [1, 2, 3, 4, 8, 624, 1000]):
+        with subtests.test(p=p, lag=lag):
+            mask = kept(p) - (1 - p)
 
-    correlation = (mask[lag:] * mask[:-lag]).mean().item() / (p * (1 - p))
+            correlation = (mask[lag:] * mask[:-lag]).mean().item() / (p * (1 - p))
 
-    assert abs(correlation) < 5 / math.sqrt(MANY)
+            assert abs(correlation) < 5 / math.sqrt(MANY)
 
 
 def test_each_of_the_four_lanes_of_a_draw_has_the_same_share() -> None:
@@ -120,14 +195,6 @@ def test_evaluation_returns_the_input_itself_and_draws_nothing() -> None:
 @pytest.mark.parametrize(("p", "expected"), [(0.0, 1.0), (1.0, 0.0), (1e-9, 1.0)])
 def test_probabilities_at_the_ends(p: float, expected: float) -> None:
     assert (Dropout(p)(torch.ones(1000)) == expected).all()
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
-def test_a_probability_outside_zero_to_one_is_refused(p: float) -> None:
-    with pytest.raises(
-        BadValueError, match=r"Dropout: p must lie in \[0, 1\], got .*\. Pass a fraction such as 0\.1\."
-    ):
-        Dropout(p)
 
 
 def test_inplace_overwrites_the_input_as_torch_does() -> None:

@@ -1,4 +1,4 @@
-"""What two gloo processes do with pictures and points in them, which `conftest.py` writes, and with ratings.
+"""What two gloo processes do with pictures and points in them, and with ratings.
 
 `test_picture_processes.py` reads what each process wrote down.
 """
@@ -21,10 +21,11 @@ from tabvision.callbacks import ExactResume, FineTune, MixUp, OneCycle
 from tabvision.data import ImageDataModule
 from tabvision.inference import PredictionWriter
 from tabvision.modules import CollabModule, VisionModule
-from tests.callbacks.small import Saver
-from tests.contracts.staged_processes import Record, make_trainer
-from tests.data.spots import make
-from tests.ratings import ratings_data
+from tests.made.images import write_folder
+from tests.made.modules import Saver
+from tests.made.points import make, spotted
+from tests.made.processes_stages import Record, make_trainer
+from tests.made.ratings import ratings_data
 
 PICTURES = {"ants": 19, "bees": 18}
 EPOCHS, PER_EPOCH = 3, 4
@@ -89,6 +90,12 @@ class Blended(pl.Callback):
     @override
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self.images.append(batch["image"].clone())
+
+
+def write_pictures(folder: Path) -> None:
+    """What both processes read."""
+    write_folder(folder / "pictures", PICTURES, size=(36, 40), kind="png")
+    spotted(folder / "spots", num=13).to_csv(folder / "spots.csv", index=False)
 
 
 def make_pictures(folder: Path) -> tuple[VisionModule, ImageDataModule]:

@@ -15,7 +15,8 @@ import torch
 from tabvision.data import TabularDataModule
 from tabvision.inference import export
 from tabvision.modules import TabularModule
-from tests.contracts.cases import make_frame, tabular_data
+from tests.made.pairs import make_frame, tabular_data
+from tests.made.trainers import quiet_trainer
 
 
 @functools.cache
@@ -28,16 +29,7 @@ def folder() -> Path:
 
 def fitted(module: pl.LightningModule, data: pl.LightningDataModule, name: str, *, max_epochs: int) -> Path:
     """The checkpoint that a quiet Trainer on the CPU writes after so many epochs."""
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        default_root_dir=folder(),
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        logger=False,
-        max_epochs=max_epochs,
-    )
+    trainer = quiet_trainer(default_root_dir=folder(), max_epochs=max_epochs)
     trainer.fit(module, data)
     trainer.save_checkpoint(folder() / f"{name}.ckpt")
     return folder() / f"{name}.ckpt"

@@ -15,6 +15,7 @@ from typing import Any
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+MISSING = "Chromium is not installed: apt-get install chromium"
 SECONDS = 60  # a stop for what hangs
 
 
@@ -80,7 +81,7 @@ class Tab:
 @contextmanager
 def browsing(profile: Path) -> Iterator[Tab]:
     """A browser with a profile of its own."""
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, MISSING
     (reads, asks), (answers, writes) = os.pipe(), os.pipe()
     words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
     words += [f"--user-data-dir={profile}", "--no-first-run"]

@@ -1,0 +1,52 @@
+"""What two gloo processes are asked: `python -m tests.made.processes SCRIPT FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.made import processes_pictures, processes_stages, processes_tables
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 600  # a stop for what hangs
+SCRIPTS: dict[str, Callable[[Path], None]] = {
+    "pictures": processes_pictures.main,
+    "spawned": processes_stages.spawn,
+    "stages": processes_stages.main,
+    "tables": processes_tables.main,
+}
+Seen = tuple[dict[str, Any], dict[str, Any]]
+"""What each of the two processes wrote down."""
+
+
+def on_two(script: str, folder: Path) -> Path:
+    """Runs a script in two processes, and gives the folder where they wrote what they saw."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.made.processes", script, str(folder)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # it and the process that it started
+        process.wait()
+        raise
+    assert process.returncode == 0, errors[-4000:]
+    return folder
+
+
+def both_ranks(folder: Path) -> Seen:
+    """What the two processes saved in a script's folder."""
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+if __name__ == "__main__":
+    SCRIPTS[sys.argv[1]](Path(sys.argv[2]))
