@@ -82,7 +82,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         return lambda _rows, out: out.fill(0)
     wants_text = family_of_vocabulary(vocabulary) == "text"
     column = column.to_labels() if wants_text else column
-    if isinstance(column, Levels):
+    if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
         return table_writer(column.codes, np.concatenate([[0], inner]), first=-1)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, final
@@ -23,6 +25,7 @@ from tabvision.preprocess.parse import EPOCH, NO_DATE, parse_dates, parse_number
 
 NumberKind = Literal["boolean", "integer", "float"]
 MAX_SHOWN = 3  # offending values in an error
+_row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
 
 class Column(ABC):
@@ -92,25 +95,11 @@ class Text(Column):
 
     @override
     def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
-        codes, labels = self._distinct()
-        parsed = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
-        if found := self._found(np.isnan(parsed), codes):
-            remedy = "Correct them, or set them to missing"
-            remedy += (
-                f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
-            )
-            raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
-        return Numbers(_look_up(parsed, codes, np.nan), "float")
+        return _parse_numbers(*self._distinct(), name, wrong)
 
     @override
     def to_timestamps(self, name: str) -> Timestamps:
-        codes, labels = self._distinct()
-        parsed = parse_dates(labels)
-        if found := self._found(parsed == NO_DATE, codes):
-            form = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
-            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-            raise BadValueError(f"column {name!r} must hold {form}, got text that is none: {found}", remedy)
-        return Timestamps(_look_up(parsed, codes, NO_DATE))
+        return _parse_timestamps(*self._distinct(), name)
 
     @override
     def to_labels(self) -> Text:
@@ -125,14 +114,6 @@ class Text(Column):
         encoded = pc.dictionary_encode(self.values)
         encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
         return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
-
-    def _found(self, is_bad: NDArray[np.bool_], codes: NDArray[Any]) -> str:
-        """Return how many rows have one of the bad texts, with the first of them; nothing if no text is bad."""
-        if not is_bad.any():
-            return ""
-        bad = np.flatnonzero(np.append(is_bad, False)[codes])
-        first = bad[:MAX_SHOWN].tolist()
-        return found_rows(len(bad), first, [self.values[row].as_py() for row in first])
 
 
 @final
@@ -237,11 +218,15 @@ class Levels(Column):
 
     @override
     def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        if isinstance(self.values, Text):
+            return _parse_numbers(self.codes, self.values.values, name, wrong)
         inner = self.values.to_numbers(name, wrong=wrong)
         return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
 
     @override
     def to_timestamps(self, name: str) -> Timestamps:
+        if isinstance(self.values, Text):
+            return _parse_timestamps(self.codes, self.values.values, name)
         return Timestamps(_look_up(self.values.to_timestamps(name).values, self.codes, NO_DATE))
 
     @override
@@ -251,15 +236,61 @@ class Levels(Column):
         return self
 
 
+@contextmanager
+def rows_named(row_labels: Callable[[Sequence[int]], Sequence[object]]) -> Iterator[None]:
+    """Name rows in errors by the labels that a function returns for row numbers.
+
+    Example:
+        >>> with rows_named(lambda rows: ["ab"[row] for row in rows]):
+        ...     found_rows(1, [1], ["n/a"])
+        "1 value, first 'n/a' (row 'b')"
+    """
+    token = _row_labels.set(row_labels)
+    try:
+        yield
+    finally:
+        _row_labels.reset(token)
+
+
 def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
-    """Return how many values offend, and the first of them with their rows.
+    """Return how many values offend, and the first of them with their rows, as `rows_named` names them.
 
     Example:
         >>> found_rows(2, [0, 7], ["n/a", "-"])
         "2 values, first 'n/a' (row 0), '-' (row 7)"
     """
-    shown = ", ".join(f"{value!r} (row {row})" for row, value in zip(rows, values, strict=True))
+    labels = _row_labels.get()(rows)
+    shown = ", ".join(f"{value!r} (row {label!r})" for label, value in zip(labels, values, strict=True))
     return f"{count(number, 'value')}, first {shown}"
+
+
+def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, wrong: type[TabvisionError]) -> Numbers:
+    """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
+    numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
+    if found := _found_texts(np.isnan(numbers), codes, labels):
+        remedy = "Correct them, or set them to missing"
+        remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
+        raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
+    return Numbers(_look_up(numbers, codes, np.nan), "float")
+
+
+def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str) -> Timestamps:
+    """Return the timestamps that the rows' texts write as ISO dates; `codes` as above."""
+    timestamps = parse_dates(labels)
+    if found := _found_texts(timestamps == NO_DATE, codes, labels):
+        form = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
+        remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+        raise BadValueError(f"column {name!r} must hold {form}, got text that is none: {found}", remedy)
+    return Timestamps(_look_up(timestamps, codes, NO_DATE))
+
+
+def _found_texts(is_bad: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
+    """Return how many rows have a bad text, with the first of them; nothing if no row has one."""
+    bad = np.flatnonzero(np.append(is_bad, False)[codes]) if is_bad.any() else ()
+    if not len(bad):  # a category may have unused levels that are bad
+        return ""
+    first = [int(row) for row in bad[:MAX_SHOWN]]
+    return found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first])
 
 
 def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:

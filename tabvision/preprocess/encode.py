@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, accepting_who, speaking
 from tabvision.preprocess.categories import Writer, code_writer, table_writer
-from tabvision.preprocess.columns import Numbers
+from tabvision.preprocess.columns import Numbers, rows_named
 from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.statistics import BLOCK, number_writer
@@ -67,7 +67,7 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
     columns = Columns.of(frame)
     columns.check_has([source.name for source in sources])
     num_rows = len(columns)
-    writers = [writer for group in in_threads(lambda it: _writers(it, columns), sources, num_rows) for writer in group]
+    writers = [writer for group in in_threads(lambda it: _writers(it, columns), sources, columns) for writer in group]
     arrays: dict[str, Any] = {
         "continuous": np.empty((num_rows, len(prepared.continuous)), np.float32),
         "categorical": np.empty((num_rows, len(prepared.categorical)), np.int32),
@@ -78,18 +78,23 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
         for which, index, writer in writers:
             writer(rows, arrays[which][rows, index])
 
-    in_threads(write, range(0, num_rows, BLOCK), num_rows)
+    in_threads(write, range(0, num_rows, BLOCK), columns)
     return arrays["continuous"], arrays["categorical"]
 
 
-def in_threads(work: Callable[[In], Out], items: Iterable[In], num_rows: int) -> list[Out]:
-    """Return the result for each item, in order; computed in threads if there are many rows."""
+def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns) -> list[Out]:
+    """Return the result for each item, in order; computed in threads if the columns have many rows."""
+
+    def named(item: In) -> Out:
+        with rows_named(columns.row_labels):
+            return work(item)
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(MAX_THREADS, cores)
-    if num_rows < MIN_THREADED or threads == 1:
-        return [work(item) for item in items]
+    if len(columns) < MIN_THREADED or threads == 1:
+        return [named(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(named, items))
 
 
 def _writers(source: Source, columns: Columns) -> Writers:

@@ -58,11 +58,10 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    size = len(columns)
     numbers = in_threads(
-        lambda name: _continuous(name, name, facts_of(columns.numbers(name).values, name)), kinds.continuous, size
+        lambda name: _continuous(name, name, facts_of(columns.numbers(name).values, name)), kinds.continuous, columns
     )
-    categories = in_threads(lambda name: _categorical(name, name, columns.read(name)), kinds.categorical, size)
+    categories = in_threads(lambda name: _categorical(name, name, columns.read(name)), kinds.categorical, columns)
     taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, asking, count, listed
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, rows_named
 from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
 
 Found = TypeVar("Found")
@@ -116,6 +116,12 @@ class Columns:
             problem = f"fitting needs at least one row, got 0 rows of {count(self.frame.shape[1], 'column')}"
             raise BadValueError(problem, "Check the file, or the filter that left nothing")
 
+    def row_labels(self, rows: Sequence[int]) -> list[object]:
+        """Return the labels of some rows in the frame's index."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        labels: list[object] = self.frame.index[numbers if self._whole is None else self._whole[1][numbers]].tolist()
+        return labels
+
     def _check_text(self) -> None:
         if odd := [name for name in self.frame.columns if not isinstance(name, str)]:
             shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
@@ -135,7 +141,8 @@ class Columns:
         if (method, name) not in self._cache:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
-                self._cache[method, name] = make()  # which type the values have depends on all rows
+                with rows_named(self.row_labels):
+                    self._cache[method, name] = make()  # which type the values have depends on all rows
             else:
                 whole, rows = self._whole
                 self._cache[method, name] = getattr(whole, method)(name).take(rows)

@@ -14,6 +14,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.preprocess import Features, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess import encode as arrays
 from tabvision.preprocess.encode import sources_of
+from tabvision.preprocess.frame import Columns
 from tests.made.reference_steps import chain_of
 from tests.made.tables import mixed_table
 
@@ -184,6 +185,23 @@ def test_values_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(error, match=rf"^to_arrays: column .*{message}"):
         to_arrays(features, mixed_table().assign(**change))
+
+
+@pytest.mark.parametrize("name", ["size", "rooms"])
+@pytest.mark.parametrize("min_threaded", [arrays.MIN_THREADED, 10])
+def test_rows_are_named_by_the_index_of_the_frame(
+    features: Features, monkeypatch: pytest.MonkeyPatch, name: str, min_threaded: int
+) -> None:
+    monkeypatch.setattr(arrays, "MIN_THREADED", min_threaded)
+    frame = mixed_table(40).set_index(pd.Index([f"r{row}" for row in range(40)]))
+    frame[name] = pd.Categorical(["1"] * 38 + ["many", "1"], categories=[*"abcdefgh", "many", "1"])  # most are unused
+
+    with pytest.raises((BadTypeError, BadValueError), match=r"got text .* 1 value, first 'many' \(row 'r38'\)"):
+        to_arrays(features, frame)
+    with pytest.raises((BadTypeError, BadValueError), match=r"got text .* 1 value, first 'many' \(row 'r38'\)"):
+        to_arrays(features, Columns(frame).take(np.array([3, 38])))
+
+    assert_array_equal(to_arrays(features, frame[:38])[0], to_arrays(features, frame[:38].assign(**{name: 1}))[0])
 
 
 def test_missing_columns_are_named_with_close_ones(features: Features) -> None:
