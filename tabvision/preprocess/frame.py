@@ -71,7 +71,7 @@ class Columns:
 
     def read(self, name: str) -> Column:
         """Return a column as stored."""
-        return self._once("read", name, lambda: read_column(self._raw(name), name))
+        return self._once("read", name, lambda: _read_column(self._raw(name), name))
 
     def numbers(self, name: str) -> Numbers:
         """Return a column as numbers; text is parsed."""
@@ -153,7 +153,7 @@ class Columns:
 Frame: TypeAlias = pd.DataFrame | Columns
 
 
-def read_column(column: pd.Series, name: str) -> Column:
+def _read_column(column: pd.Series, name: str) -> Column:
     """Return a pandas column as text, numbers, timestamps or levels.
 
     Raises:
@@ -161,22 +161,22 @@ def read_column(column: pd.Series, name: str) -> Column:
         BadValueError: Dates outside the years 1 to 9999.
 
     Example:
-        >>> read_column(pd.Series([1, None], dtype="Int64"), "x")
+        >>> _read_column(pd.Series([1, None], dtype="Int64"), "x")
         Numbers(values=array([ 1., nan]), kind='integer')
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        values = read_column(pd.Series(dtype.categories), name)
+        values = _read_column(pd.Series(dtype.categories), name)
         assert isinstance(values, Text | Numbers | Timestamps), "categories are not themselves categories"
         return Levels(column.cat.codes.to_numpy(), values, bool(dtype.ordered))
     if isinstance(dtype, pd.SparseDtype):
-        return read_column(column.sparse.to_dense(), name)
+        return _read_column(column.sparse.to_dense(), name)
     if isinstance(dtype, pd.IntervalDtype):
         return Text(_strings(column, column.isna()))
     if isinstance(dtype, pd.PeriodDtype):
-        return read_column(column.dt.to_timestamp(), name)
+        return _read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        timestamps = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name).to_timestamps(name)
+        timestamps = _read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name).to_timestamps(name)
         return Timestamps(timestamps.values, str(dtype.tz))
     if not isinstance(dtype, np.dtype):
         return _read_arrow(column.array.__arrow_array__(), name)

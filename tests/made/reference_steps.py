@@ -15,7 +15,7 @@ from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
 from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.fit import _free_name
-from tabvision.preprocess.frame import read_column
+from tabvision.preprocess.frame import Columns
 from tabvision.preprocess.statistics import facts_of, number_writer
 from tabvision.schema import Categorical, Continuous, Label
 
@@ -113,7 +113,7 @@ class Categorify(Step):
 
     @override
     def fit(self, frame: pd.DataFrame) -> Self:
-        found = {name: vocabulary_of(read_column(frame[name], name)) for name in self.columns}
+        found = {name: vocabulary_of(Columns(frame).read(name)) for name in self.columns}
         self.vocabularies_ = {name: vocabulary for name, (vocabulary, _) in found.items()}
         self.ordered_ = {name: ordered for name, (_, ordered) in found.items()}
         return self
@@ -123,7 +123,7 @@ class Categorify(Step):
         new: dict[str, Any] = {}
         for name, vocabulary in self.vocabularies_.items():
             new[name] = np.empty(len(frame), dtype=np.int32)
-            code_writer(read_column(frame[name], name), vocabulary, name)(slice(0, len(frame)), new[name])
+            code_writer(Columns(frame).read(name), vocabulary, name)(slice(0, len(frame)), new[name])
         return frame.assign(**new)
 
 
@@ -203,7 +203,7 @@ def chain_of(prepared: Prepared) -> Chain:
 
 
 def _parts(frame: pd.DataFrame, date: str) -> DateParts:
-    return DateParts(read_column(frame[date], date).to_timestamps(date))
+    return DateParts(Columns(frame).timestamps(date))
 
 
 def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
@@ -218,4 +218,4 @@ def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.Exten
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return read_column(frame[name], name).to_numbers(name).values
+    return Columns(frame).numbers(name).values
