@@ -1,4 +1,4 @@
-"""The batch: the one thing that datamodules hand to modules."""
+"""The batch: what datamodules pass to modules."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Batch(TypedDict, total=False):
-    """A dict of tensors; a key is present when the data has that part. B is the number of rows.
+    """A dict of tensors; a key is present only if the data has it. B is the number of rows.
 
     Shape:
         - continuous: (B, N) float32, standardized
         - categorical: (B, K) int64, code 0 = missing or unseen
-        - image: (B, 3, H, W) float32, normalized, as a module in a Trainer gets it; uint8 as a loader yields it
-        - target: (B,) int64 class codes, (B, C) float32 for multi-label or softened classes, (B, T) float32 for numbers
-        - weight: (B,) float32, the row's weight in the loss
-        - view: (B, 3, 3) float32, where points are the target: from the network's frame, -1 to 1, to pixels of the source
-        - index: (B,) int64, the row's number in the source
+        - image: (B, 3, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
+        - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
+        - weight: (B,) float32, weights of the rows in the loss
+        - view: (B, 3, 3) float32, for keypoint targets: maps the network's frame, -1 to 1, to pixels of the source
+        - index: (B,) int64, row numbers in the source
     """
 
     continuous: Tensor

@@ -1,7 +1,7 @@
-"""The schema: every fact that a fitted datamodule knows, as plain data.
+"""The schema: everything that a fitted datamodule has learned about its data, as plain data.
 
-A module is built from it, saves it in its hyperparameters, and can therefore read raw rows and answer in the user's own
-labels from a checkpoint alone. Nothing here needs torch.
+A module is built from a schema and saves it in its hyperparameters, so that a checkpoint alone suffices to read raw rows
+and to answer in the user's own labels. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ DatePart = Literal[
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
 Resize = Literal["crop", "squish", "pad"]
-MAX_PRINTED_COLUMNS = 40
-MAX_PRINTED_NAME, MAX_PRINTED_WIDTH = 32, 80  # letters of a column's name and of a line
+_MAX_PRINTED_COLUMNS = 40
+_MAX_PRINTED_NAME, _MAX_PRINTED_WIDTH = 32, 80  # characters of a column's name and of a line
 
 
 @accepting_spread
@@ -34,16 +34,16 @@ class Continuous:
 
     Args:
         name: The prepared column.
-        source: The raw column it comes from.
-        mean: Over the training rows, after filling.
+        source: The raw column that it is made of.
+        mean: Mean over the training rows, after filling.
         std: Standard deviation over the training rows, after filling; 1 for a constant column.
-        fill: What a missing value becomes: the training median.
-        had_missing: Whether training rows lacked values; then an indicator, a category of its own, marks them.
-        bins: Rising edges, in standardized units, that cut the training rows into equal fractions.
+        fill: The training median, which replaces missing values.
+        had_missing: Whether values were missing in training; if so, a categorical column of its own marks them.
+        bins: Edges in standardized units, ascending, that cut the training rows into equal fractions.
         part: The part of the date it is; None for a raw number.
-        low: The smallest training value, if it was recorded.
-        high: The largest training value, likewise.
-        atoms: Values that a large fraction of the training rows has, such as 0, if they were recorded.
+        low: The smallest training value, if recorded.
+        high: The largest training value, if recorded.
+        atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
     """
 
     name: str
@@ -58,19 +58,24 @@ class Continuous:
     high: float | None = None
     atoms: tuple[float, ...] = ()
 
+    def describe(self) -> str:
+        """Return the statistics for a printed schema."""
+        missing = f", missing filled with {self.fill:.4g}" if self.had_missing else ""
+        return f"mean {self.mean:.4g}, std {self.std:.4g}{missing}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Categorical:
-    """A category that the network looks up.
+    """A category that the network embeds.
 
     Args:
         name: The prepared column.
-        source: The raw column it comes from.
-        vocabulary: The values, in order; the value at index i has code i + 1, code 0 is missing or unseen.
+        source: The raw column that it is made of.
+        vocabulary: The values, in order; the value at index i has code i + 1, and code 0 is missing or unseen.
         ordered: Whether the order is the user's own (an ordered pandas category).
-        titles: Readable names in the order of the vocabulary, such as a film's; empty where there are none.
+        titles: Readable names in the order of the vocabulary, such as film titles; empty if there are none.
         part: The part of the date it is, or "missing" for the indicator of a missing number or date; None for a raw category.
-        text: How text finds its value: letter for letter.
+        text: How text is matched with the vocabulary: exactly.
     """
 
     name: str
@@ -83,8 +88,13 @@ class Categorical:
 
     @property
     def cardinality(self) -> int:
-        """Number of codes, the one for missing or unseen counted."""
+        """Number of codes, including the code of missing or unseen values."""
         return len(self.vocabulary) + 1
+
+    def describe(self) -> str:
+        """Return the size and the start of the vocabulary for a printed schema."""
+        number = f"{count(len(self.vocabulary), 'value')}{', in order' if self.ordered else ''}"
+        return f"{number}: {_some_labels(self.vocabulary, 4)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +104,9 @@ class Date:
     Args:
         name: The raw column.
         parts: The parts that vary in training.
-        first: The earliest training value as ISO text, if it was recorded.
-        last: The latest training value, likewise.
-        format: How text writes the date: "iso" is 2024-12-31, with a time or without.
+        first: The earliest training value as ISO text, if recorded.
+        last: The latest training value as ISO text, if recorded.
+        format: The format of dates in text: "iso" is 2024-12-31, optionally with a time.
     """
 
     name: str
@@ -106,21 +116,21 @@ class Date:
     format: Literal["iso"] = "iso"
 
 
-IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet's photos
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision
 
 
 @accepting_spread
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """The picture that the network looks at.
+    """The image that the network sees.
 
     Args:
-        name: The raw column that holds the file's path; "image" where there is a folder and no table.
-        size: (height, width) in pixels, as the network gets it.
-        resize: How a picture of another shape is brought to that size for an answer: "crop" scales the shorter side and
-            takes the center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
-        mean: Of each channel, of values in [0, 1]; empty where a network's weights are to decide.
-        std: Standard deviation of each channel, likewise.
+        name: The raw column that holds the file's path; "image" for a folder without a table.
+        size: (height, width) in pixels of the network's input.
+        resize: How an image of another shape is resized for predictions: "crop" scales the shorter side and takes the
+            center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
+        mean: Mean of each channel, of values in [0, 1]; empty to use the mean of the network's pretrained weights.
+        std: Standard deviation of each channel; empty as `mean` is.
         channels: Red, green and blue.
         value_range: The lowest and the highest value of a channel before normalization.
     """
@@ -133,10 +143,15 @@ class Image:
     channels: Literal[3] = 3
     value_range: tuple[Literal[0], Literal[255]] = (0, 255)
 
+    def describe(self) -> str:
+        """Return the size and the way of resizing for a printed schema."""
+        height, width = self.size
+        return f"{height} x {width} pixels, {self.resize}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A column that the network does not see, and why."""
+    """A column that the network does not use, and the reason."""
 
     name: str
     reason: str
@@ -144,15 +159,15 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Everything a fitted datamodule knows of its data.
+    """Everything that a fitted datamodule has learned about its data.
 
     Args:
-        target: What is predicted.
-        continuous: Numbers the network reads, in the order of `batch["continuous"]`.
-        categorical: Categories the network looks up, in the order of `batch["categorical"]`.
-        dates: Date columns, cut into parts before anything else.
+        target: The columns to predict, and the task.
+        continuous: Numbers that the network reads, in the order of `batch["continuous"]`.
+        categorical: Categories that the network embeds, in the order of `batch["categorical"]`.
+        dates: Date columns, which are cut into parts.
         left_out: Columns not used, and why.
-        image: The picture of each row, or None.
+        image: The image of each row, or None.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -183,28 +198,28 @@ class Schema:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The raw columns a frame must have to be predicted, each once."""
+        """The raw columns that prediction needs, without repeats."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
         picture = () if self.image is None else (self.image.name,)
         return (*dict.fromkeys(column.source for column in columns), *picture)
 
     @property
     def text_columns(self) -> frozenset[str]:
-        """The raw columns that hold text; in a file whose rows happen to look like numbers they are text all the same."""
+        """The raw columns to read from a file as text, even if all their values happen to read as numbers."""
         named = [(column.source, column.vocabulary) for column in self.categorical]
         if len(self.target.columns) == 1:
             named.append((self.target.columns[0], self.target.classes))
         return frozenset(name for name, labels in named if labels and all(isinstance(label, str) for label in labels))
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> Schema:
-        """The schema with the picture's mean and standard deviation filled in where they are left to the weights."""
+        """Return the schema with the image's mean and standard deviation filled in, if it leaves them to the weights."""
         if self.image is None or self.image.mean:
             return self
         image = dataclasses.replace(self.image, mean=tuple(mean), std=tuple(std))
         return dataclasses.replace(self, image=image)
 
     def to_dict(self) -> dict[str, Any]:
-        """The schema as plain JSON data; a fact at its default is left out."""
+        """Return the schema as plain JSON data, without facts at their defaults."""
         facts: dict[str, Any] = {name: list(map(_shallow, getattr(self, name))) for name in _LISTS if name != "images"}
         facts["images"] = [] if self.image is None else [_shallow(self.image)]
         target = {**_shallow(self.target), "task": self.target.task.to_dict()}
@@ -213,10 +228,10 @@ class Schema:
     @classmethod
     @speaking("Schema")
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
-        """The schema that `to_dict` wrote, in this version or an earlier one.
+        """Return the schema that `to_dict` wrote, in this version or an earlier one.
 
         Raises:
-            BadTypeError: Not an object.
+            BadTypeError: The data is not an object.
             BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
         """
         known = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in _LISTS.items()}
@@ -224,22 +239,26 @@ class Schema:
         return from_plain(read_facts(data, cls.FORMAT, known), cls, _decode_task)
 
     def __str__(self) -> str:
-        """A short table: one line a column of the user's; each kind of many columns is cut."""
+        """Return a short table with a line for each raw column; if there are many, each kind is cut."""
         dates = {date.name for date in self.dates}
         lists = {
             "target": [(", ".join(self.target.columns), self._describe_target())],
             "date": [(date.name, self._describe_date(date.name)) for date in self.dates],
-            "categorical": [(it.name, _describe_vocabulary(it)) for it in self.categorical if it.source not in dates],
-            "continuous": [(it.name, _describe_number(it)) for it in self.continuous if it.source not in dates],
-            "image": [] if self.image is None else [(self.image.name, _describe_image(self.image))],
+            "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
+            "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
+            "image": [] if self.image is None else [(self.image.name, self.image.describe())],
             "left out": [(it.name, it.reason) for it in self.left_out],
         }
-        is_long = sum(map(len, lists.values())) > MAX_PRINTED_COLUMNS
-        most = MAX_PRINTED_COLUMNS // 4 if is_long else MAX_PRINTED_COLUMNS
-        shown = [(name, kind, facts) for kind, rows in lists.items() for name, facts in _first(rows, most)]
-        width = min(MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
+        is_long = sum(map(len, lists.values())) > _MAX_PRINTED_COLUMNS
+        most = _MAX_PRINTED_COLUMNS // 4 if is_long else _MAX_PRINTED_COLUMNS
+        shown = []
+        for kind, rows in lists.items():
+            shown += [(name, kind, facts) for name, facts in rows[:most]]
+            if len(rows) > most:
+                shown.append(("…", kind, f"and {count(len(rows) - most, 'more column')}"))
+        width = min(_MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
         lines = [f"{_cut(_on_one_line(name), width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
-        return "\n".join(_cut(_on_one_line(line), MAX_PRINTED_WIDTH).rstrip() for line in lines)
+        return "\n".join(_cut(_on_one_line(line), _MAX_PRINTED_WIDTH).rstrip() for line in lines)
 
     def _describe_target(self) -> str:
         task = self.target.task
@@ -249,7 +268,7 @@ class Schema:
         return f"{task.name}, {count(len(self.target.columns), 'number')}"
 
     def _describe_date(self, name: str) -> str:
-        """The parts that were made of a date."""
+        """Return the parts that are made of a date."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
         parts = [str(column.part) for column in columns if column.source == name]
         return f"{count(len(parts), 'part')}: {', '.join(parts)}"
@@ -265,7 +284,7 @@ _LISTS: dict[str, type[Any]] = {
 
 
 def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
-    """A dataclass as a dict without what is at its default, tuples as lists; not recursive, since tasks write themselves."""
+    """Return a dataclass as a dict without facts at their defaults; not recursive, since a task writes itself."""
     values = {field.name: (getattr(facts, field.name), field.default) for field in dataclasses.fields(facts)}
     return {name: list(it) if isinstance(it, tuple) else it for name, (it, default) in values.items() if it != default}
 
@@ -276,31 +295,10 @@ def _decode_task(kind: type, data: object) -> object:
     raise NotImplementedError(kind)
 
 
-def _describe_vocabulary(column: Categorical) -> str:
-    number = f"{count(len(column.vocabulary), 'value')}{', in order' if column.ordered else ''}"
-    return f"{number}: {_some_labels(column.vocabulary, 4)}"
-
-
 def _some_labels(labels: Sequence[Label], most: int) -> str:
-    """The first labels; those of which spaces or commas would mislead stand in quotes."""
+    """Return the first labels, those with outer spaces or commas in quotes."""
     shown = [repr(it) if isinstance(it, str) and (it != it.strip() or "," in it) else str(it) for it in labels[:most]]
     return ", ".join(shown) + (", …" if len(labels) > most else "")
-
-
-def _describe_number(column: Continuous) -> str:
-    missing = f", missing filled with {column.fill:.4g}" if column.had_missing else ""
-    return f"mean {column.mean:.4g}, std {column.std:.4g}{missing}"
-
-
-def _describe_image(image: Image) -> str:
-    height, width = image.size
-    return f"{height} x {width} pixels, {image.resize}"
-
-
-def _first(rows: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
-    if len(rows) <= most:
-        return list(rows)
-    return [*rows[:most], ("…", f"and {count(len(rows) - most, 'more column')}")]
 
 
 def _on_one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Schemas as earlier versions wrote them, and the names that the facts had then."""
+"""Read the plain data of a schema in any format, and accept the names that facts had in earlier versions."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _DERIVED = re.compile(rf"_({_PARTS}|missing)(_[0-9]+)?")
 
 
 def read_facts(data: object, newest: int, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the facts of a schema's plain data, whichever format it is in, for `Schema` to check one by one.
+    """Return the facts in a schema's plain data of any format; `Schema` then checks their values.
 
     Args:
         data: What `Schema.to_dict` wrote, in this version or an earlier one.
         newest: The newest format.
-        known: The facts that each of its lists, and the target, may hold.
+        known: The names of the facts that the target and each list may hold.
 
     Raises:
-        BadTypeError: Not an object, or no list where one should be.
-        BadValueError: A newer format, unknown facts, or several images.
+        BadTypeError: The data is not an object, or a list is not one.
+        BadValueError: The format is newer, a fact is unknown, or there are several images.
     """
     if not isinstance(data, Mapping):
         raise BadTypeError(f"a schema must be an object, got {type(data).__name__}", _PASS)
@@ -54,19 +54,19 @@ def read_facts(data: object, newest: int, known: Mapping[str, Sequence[str]]) ->
 
 
 def _check_known(facts: object, known: Sequence[str]) -> None:
-    """Raise if there are facts that this version does not know: they may change how the others are read."""
+    """Raise if there are unknown facts, which may change the meaning of the others."""
     if isinstance(facts, Mapping) and (unknown := sorted(set(map(str, facts)) - set(known))):
         raise BadValueError(f"facts that this version does not know: {listed(unknown)}", _UPDATE)
 
 
 def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema's plain data of format 1 in format 2; what does not fit is left for the reader to refuse.
+    """Convert a schema's plain data from format 1 to format 2; values that do not fit are left for the reader to reject.
 
-    Format 1 said `spread` for the standard deviation and had one `image`; which part of a date or which indicator a column is
-    stood only in its name, `{source}_{part}`, with `_2`, `_3`, … behind it where that name was taken.
+    Format 1 called the standard deviation `spread` and had one `image`. Only a column's name told which part of a date or
+    which indicator it is: `{source}_{part}`, followed by `_2`, `_3`, … if that name was taken.
 
     Raises:
-        BadValueError: A column that is made of a date names none of its parts.
+        BadValueError: The name of a column that is made of a date does not name a part.
 
     Example:
         >>> _upgraded({"image": {"size": [8, 8], "spread": [0.25]}})["images"]
@@ -100,7 +100,7 @@ def _part_of(name: str, source: str) -> str:
 
 
 def accepting_spread(kind: type[_Kind]) -> type[_Kind]:
-    """Let `spread`, the name of `std` before 0.2, be passed and read, with a DeprecationWarning."""
+    """Accept `spread`, the name of `std` before 0.2, as an argument and an attribute, with a DeprecationWarning."""
 
     def warn() -> None:
         message = f"{kind.__name__}: `spread` goes with 0.3. Say std instead."

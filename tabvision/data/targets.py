@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.plain import Label
-from tabvision.preprocess.column_types import looks_like_numbers
+from tabvision.preprocess.column_types import NUMBER_LIKE, all_match
 from tabvision.preprocess.columns import Text
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
@@ -182,7 +182,7 @@ def _number_hint(values: pd.Series) -> str:
     """Return a hint if the text holds numbers in a form that is not parsed, such as $1,000 or 1,5 or 5%; else ""."""
     if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
         return ""
-    if not looks_like_numbers(Text(pa.chunked_array([pa.array(values, pa.large_string())]))):
+    if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):
         return ""
     return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
 

@@ -1,7 +1,7 @@
-"""Preprocessing of tables: frame in, arrays out, fitted on training rows only, all facts plain data. No torch.
+"""Preprocess tables: frames in, arrays out, fitted on training rows only, with everything learned as plain data. No torch.
 
-`infer_kinds` tells what each column is, `fit_features` learns its facts, `to_arrays` turns frames into what a network
-reads and `RowEncoder` does so for single rows. `Columns` holds a frame's columns, read once for all three.
+`infer_kinds` infers the kind of each column, `fit_features` learns statistics and vocabularies, `to_arrays` encodes frames
+as arrays that a network reads, and `RowEncoder` encodes single rows. `Columns` holds a frame's columns, read once for all.
 """
 
 from tabvision.preprocess.column_types import Kinds, infer_kinds

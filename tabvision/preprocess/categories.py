@@ -1,4 +1,4 @@
-"""Values of one column to codes and back: the sorted vocabulary, and a writer that looks rows up in it."""
+"""The vocabulary of a category, and the writers that turn its values into codes."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
-from tabvision.preprocess.convert import all_missing, to_labels, to_numbers
 from tabvision.preprocess.parse import Family
 from tabvision.schema import Label
 
-Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # fills the second with what the rows of the first become
+Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # writes the encoded rows of the slice into the array
 
 MAX_TABLE = 1 << 20  # entries of a lookup table
-MAX_BLOCKWISE = 4_096  # text values looked up anew for each block of rows; more are looked up once, for all rows
+MAX_BLOCKWISE = 4_096  # up to so many texts are looked up block by block; with more, all rows are looked up at once
 
 
 def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
-    """Return the distinct values, sorted, and whether they carry an order of their own, which is then kept.
+    """Return the distinct values and whether they are ordered; sorted, unless an ordered category gives its own order.
 
     Example:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
         (('a', 'b'), False)
     """
-    column = to_labels(column)
+    column = column.to_labels()
     if isinstance(column, Levels):
-        values = _values(column.values)
+        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
+        values = column.values.to_list()
         used = np.unique(column.codes[column.codes >= 0])
         seen: list[Any] = [values[code] for code in used.tolist() if values[code] is not None]
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
         return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
     assert isinstance(column, Numbers), "to_labels leaves no timestamps"
-    return tuple(_plain(distinct_numbers(column.values), column.kind)), False
+    return tuple(Numbers(distinct_numbers(column.values), column.kind).to_list()), False
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the distinct numbers, rising; NaN is none of them."""
+    """Return the distinct numbers, ascending, without NaN."""
     if values.dtype.kind in "bui" and len(values):
         values = values.view(np.uint8) if values.dtype.kind == "b" else values
         low, high = int(values.min()), int(values.max())
@@ -67,7 +67,7 @@ def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
 
 
 def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Writer:
-    """Return what writes the code of each row: 0 for missing or unseen, i + 1 for the value at index i.
+    """Return a writer of codes: 0 for missing or unseen, i + 1 for the value at index i.
 
     Raises:
         BadTypeError: The column holds another kind of value than the vocabulary.
@@ -78,10 +78,10 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         >>> out.tolist()
         [2, 0, 0]
     """
-    if not vocabulary or all_missing(column):
+    if not vocabulary or column.all_missing():
         return lambda _rows, out: out.fill(0)
     wants_text = family_of_vocabulary(vocabulary) == "text"
-    column = to_labels(column) if wants_text else column
+    column = column.to_labels() if wants_text else column
     if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
@@ -89,14 +89,13 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
-        example = column.values[~np.isnan(column.values)][0].item()
-        problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {example!r}"
+        problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {column.example()!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-    return _number_writer(to_numbers(column, name, wrong=BadTypeError).values, vocabulary)
+    return _number_writer(column.to_numbers(name, wrong=BadTypeError).values, vocabulary)
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
-    """Return what looks integers up in a table that begins at `first`; those beyond either end get what stands there."""
+    """Return a writer that looks integers up in a table beginning at `first`; integers beyond an end get its entry."""
 
     def write(rows: slice, out: NDArray[Any]) -> None:
         indices = np.subtract(values[rows], first, dtype=np.int64)
@@ -137,16 +136,3 @@ def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Write
         np.copyto(out, np.where(labels[found] == part, order[found] + 1, 0), casting="same_kind")
 
     return write
-
-
-def _values(column: Text | Numbers | Timestamps) -> list[Any]:
-    if isinstance(column, Numbers):
-        return [None if value != value else value for value in _plain(column.values, column.kind)]  # noqa: PLR0124
-    assert isinstance(column, Text), "to_labels leaves no timestamps"
-    return list(column.values.to_pylist())
-
-
-def _plain(values: NDArray[Any], kind: str) -> list[Any]:
-    """Numpy numbers as Python ones of the kind they were before missing values made floats of them."""
-    as_kind: Any = {"boolean": bool, "integer": int, "float": float}[kind]
-    return [value if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124

@@ -1,4 +1,4 @@
-"""What each raw column is to a network, told from its dtype and values, with every choice open to the user."""
+"""Type inference: which raw columns are numbers, categories or dates, by dtype and values; the user can override it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
-from tabvision.preprocess.convert import all_missing, dates_of
-from tabvision.preprocess.frame import Columns, Frame, columns_of
-from tabvision.preprocess.parse import NO_DATE, parse_number
+from tabvision.preprocess.frame import Columns, Frame
+from tabvision.preprocess.parse import NO_DATE, parse_dates, parse_number
 from tabvision.schema import LeftOut
 
 Kind = Literal["continuous", "categorical", "dates"]
@@ -25,29 +24,30 @@ Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
 
 _logger = logging.getLogger("tabvision")
 _MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
-_SAMPLE = 5_000  # rows looked at first
-_NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
+_SAMPLE = 5_000  # rows examined first
+# A number in a form that is not parsed, such as 1,5 or $1,000 or 5%; and such a date.
+NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
 _DATE_LIKE = (
     r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
     r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
 )
 
-# What to say of columns whose kind may surprise, after their names.
-_IDENTIFIERS = (
+# Notes on columns whose kind may surprise, each after the names of the columns.
+_IDENTIFIER_NOTE = (
     "left out as an identifier, since no two rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-_READS_AS_DATES = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
-_READS_AS_NUMBERS = (
+_DATES_NOTE = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
+_NUMBERS_NOTE = (
     "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
 )
-_LOOKS_LIKE_NUMBERS = (
+_NUMBER_LIKE_NOTE = (
     "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
 )
-_LOOKS_LIKE_DATES = (
+_DATE_LIKE_NOTE = (
     "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
 )
-_MOSTLY_NUMBERS = (
+_MOSTLY_NUMBERS_NOTE = (
     "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
 )
 
@@ -59,7 +59,7 @@ class Kinds:
     Args:
         continuous: Numbers.
         categorical: Categories.
-        dates: Dates, which will be cut into parts.
+        dates: Dates, to be cut into parts.
         left_out: Columns not used, and why.
     """
 
@@ -71,11 +71,11 @@ class Kinds:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """One column's kind, or why it is left out."""
+    """A column's kind, or the reason why it is left out."""
 
     kind: Kind | None
     reason: str = ""
-    note: str = ""  # what to say after its name
+    note: str = ""  # logged after its name
 
 
 @accepting_who
@@ -89,7 +89,7 @@ def infer_kinds(
     dates: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
 ) -> Kinds:
-    """Tell every column's kind, and log a note on choices that may surprise.
+    """Infer the kind of every column, and log a note on choices that may surprise.
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
     distinct values categorical, of more continuous; dates, and text that is an ISO date in every row, dates. Left out:
@@ -97,15 +97,15 @@ def infer_kinds(
 
     Args:
         frame: The raw rows, or their `Columns`.
-        target: The columns to predict, which are no features.
-        categorical: Columns that are categories, whatever they look like.
-        continuous: Columns that are numbers, whatever they look like; text is parsed.
-        dates: Columns that are dates, whatever they look like; text is parsed as ISO dates.
+        target: The columns to predict, which are not features.
+        categorical: Columns to use as categories, whatever would be inferred.
+        continuous: Columns to use as numbers, whatever would be inferred; text is parsed.
+        dates: Columns to use as dates, whatever would be inferred; text is parsed as ISO dates.
         ignore: Columns to leave out.
 
     Raises:
-        MissingColumnsError: A named column is not there.
-        BadValueError: A column named twice, the target among the features, or no feature left.
+        MissingColumnsError: A named column is missing.
+        BadValueError: A column is named twice, the target is among the features, or no feature is left.
         BadTypeError: Mixed types, or values that no network reads.
 
     Example:
@@ -116,7 +116,7 @@ def infer_kinds(
         (('age',), ('sex',), 'same')
     """
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
-    columns = columns_of(frame)
+    columns = Columns.of(frame)
     columns.check_names()
     forced = _forced(columns, target, named)
     columns.check_any_row()
@@ -135,7 +135,12 @@ def infer_kinds(
 
 
 def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
-    """Return the option in which each column was named."""
+    """Return the option that names each column.
+
+    Raises:
+        BadTypeError: An option is not a list of names.
+        BadValueError: Two options name the same column.
+    """
     forced: dict[str, str] = {}
     for option, names in {"target": target, **named}.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
@@ -157,7 +162,7 @@ def _judge(columns: Columns, name: str, forced: str | None) -> _Verdict:
         return _Verdict(None, "ignored on request")
     column = columns.read(name)
     if forced == "continuous":
-        columns.numbers(name)  # which raises if it does not read so
+        columns.numbers(name)  # raises if the text does not parse
         return _Verdict("continuous")
     if forced == "dates":
         return _Verdict("dates", note=_zone_note(columns.timestamps(name)))
@@ -165,100 +170,87 @@ def _judge(columns: Columns, name: str, forced: str | None) -> _Verdict:
 
 
 def _infer(column: Column) -> _Verdict:
-    if all_missing(column):
+    if column.all_missing():
         return _Verdict(None, "no value in any row")
     if _is_constant(column):
         return _Verdict(None, "constant")
-    if isinstance(column, Levels):
-        return _Verdict("categorical")
+    if isinstance(column, Text):
+        return _infer_text(column)
     if isinstance(column, Timestamps):
         return _Verdict("dates", note=_zone_note(column))
-    if isinstance(column, Numbers):
-        return _infer_number(column)
-    return _infer_text(column)
-
-
-def _infer_number(column: Numbers) -> _Verdict:
-    if column.kind != "integer":
-        return _Verdict("categorical" if column.kind == "boolean" else "continuous")
+    if not isinstance(column, Numbers) or column.kind == "boolean":
+        return _Verdict("categorical")
+    if column.kind == "float":
+        return _Verdict("continuous")
     if _all_distinct(column):
-        return _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIERS)
-    return _Verdict("continuous" if _many_distinct(column) else "categorical")
+        return _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE)
+    are_many = any(
+        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(column.values), column.values)
+    )
+    return _Verdict("continuous" if are_many else "categorical")
 
 
 def _infer_text(column: Text) -> _Verdict:
-    if _every_value(column, lambda texts: bool((dates_of(texts) != NO_DATE).all())):
-        return _Verdict("dates", note=_READS_AS_DATES)
+    if _every_value(column, lambda texts: bool((parse_dates(texts) != NO_DATE).all())):
+        return _Verdict("dates", note=_DATES_NOTE)
     if _all_distinct(column):
-        return _Verdict(None, "identifier: a different text in every row", note=_IDENTIFIERS)
-    return _Verdict("categorical", note=_text_note(column))
-
-
-def _text_note(column: Text) -> str:
+        return _Verdict(None, "identifier: a different text in every row", note=_IDENTIFIER_NOTE)
     if _every_value(column, lambda texts: None not in map(parse_number, texts.to_pylist())):
-        return _READS_AS_NUMBERS
-    if looks_like_numbers(column):
-        return _LOOKS_LIKE_NUMBERS
-    if _all_match(column, _DATE_LIKE):
-        return _LOOKS_LIKE_DATES
+        return _Verdict("categorical", note=_NUMBERS_NOTE)
+    if all_match(column, NUMBER_LIKE):
+        return _Verdict("categorical", note=_NUMBER_LIKE_NOTE)
+    if all_match(column, _DATE_LIKE):
+        return _Verdict("categorical", note=_DATE_LIKE_NOTE)
     exception = _exception_to_numbers(column)
-    return "" if exception is None else _MOSTLY_NUMBERS.format(value=exception)
+    return _Verdict("categorical", note="" if exception is None else _MOSTLY_NUMBERS_NOTE.format(value=exception))
 
 
 def _zone_note(column: Timestamps) -> str:
     return f"in the time zone {column.zone}; the parts are read in UTC." if column.zone not in ("", "UTC") else ""
 
 
-def _has_missing(column: Numbers | Text) -> bool:
-    if isinstance(column, Text):
-        return bool(column.values.null_count)
-    return column.values.dtype.kind == "f" and bool(np.isnan(column.values).any())
-
-
 def _is_constant(column: Column) -> bool:
-    """Return whether every row has the same value; missing values beside one value still tell something.
+    """Return whether every row has the same value; a column of one value and missing ones is not constant.
 
     Example:
         >>> _is_constant(Numbers(np.array([1, 1]), "integer")), _is_constant(Numbers(np.array([1, np.nan]), "float"))
         (True, False)
     """
     if isinstance(column, Text):
-        return _num_distinct_text(column, at_most=1) == 1 and not _has_missing(column)
+        return _num_distinct_text(column, at_most=1) == 1 and not column.has_missing()
+    assert isinstance(column, Levels | Numbers | Timestamps), "the fourth form is text"
     values = column.codes if isinstance(column, Levels) else column.values
     return bool((values == values[0]).all())
 
 
-def _many_distinct(column: Numbers) -> bool:
-    return any(len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(column.values), column.values))
-
-
 def _all_distinct(column: Numbers | Text) -> bool:
-    """Return whether every row has a value, and no two the same: an identifier.
+    """Return whether every row has a value and no two rows the same, as in an identifier.
 
     Example:
         >>> _all_distinct(Numbers(np.array([3, 1, 2]), "integer")), _all_distinct(Numbers(np.array([3, 1, 1]), "integer"))
         (True, False)
     """
     size = len(column.values)
-    if _has_missing(column) or size < 2:
+    if column.has_missing() or size < 2:
         return False
     if isinstance(column, Text):
         return _num_distinct_text(column, at_most=size) == size
     return all(len(distinct_numbers(values)) == len(values) for values in (_sample(column.values), column.values))
 
 
-def looks_like_numbers(column: Text) -> bool:
-    """Return whether a sample of the values writes numbers in a form that is not read, such as 1,5 or $1,000 or 5%.
+def all_match(column: Text, pattern: str) -> bool:
+    """Return whether the values of a sample match a regular expression.
 
     Example:
-        >>> looks_like_numbers(Text(pa.array(["1,5", "20%"]))), looks_like_numbers(Text(pa.array(["1,5", "1.2.3"])))
+        >>> all_match(Text(pa.array(["1,5", "20%"])), NUMBER_LIKE), all_match(Text(pa.array(["1,5", "1.2.3"])), NUMBER_LIKE)
         (True, False)
     """
-    return _all_match(column, _NUMBER_LIKE)
+    labels = pc.unique(_sample(column.values)).drop_null()
+    return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
 
 
 def _exception_to_numbers(column: Text) -> str | None:
-    """Return the first value of a sample that writes no number, if more than half of the distinct ones write one.
+    """Return the first value of a sample that is not a number, if more than half of its distinct values are.
 
     Example:
         >>> _exception_to_numbers(Text(pa.array(["1", "2", "n/a"])))
@@ -269,18 +261,13 @@ def _exception_to_numbers(column: Text) -> str | None:
     return others[0] if others and len(others) < len(labels) / 2 else None
 
 
-def _all_match(column: Text, pattern: str) -> bool:
-    labels = pc.unique(_sample(column.values)).drop_null()
-    return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
-
-
 def _every_value(column: Text, test: Callable[[pa.Array], bool]) -> bool:
-    """Return whether the distinct values pass: first those of a sample, then all."""
+    """Return whether the distinct values pass a test: first those of a sample, then all."""
     return all(test(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
 
 
 def _num_distinct_text(column: Text, *, at_most: int) -> int:
-    """Return the number of distinct texts; of a sample's alone where that settles whether there are at most so many."""
+    """Return the number of distinct texts, or that of a sample if it settles whether there are more than `at_most`."""
     sample = _sample(column.values)
     in_sample = pc.count_distinct(sample).as_py()
     settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)

@@ -1,202 +1,298 @@
-"""A raw pandas column of whatever dtype, read as one of four plain things: text, numbers, timestamps or levels.
+"""A raw column in one of four plain forms (text, numbers, timestamps, levels), and its conversion to another.
 
-Every pandas storage ends here (numpy, nullable, pyarrow, categories, sparse, plain objects), so that nothing behind
-this file asks for a dtype. Reading copies nothing where the storage allows.
+`frame.py` reads every pandas storage as one of these, so that no other file asks for a dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from datetime import timedelta
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tabvision.errors import BadValueError, asking
-from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
+from tabvision.preprocess.parse import EPOCH, NO_DATE, parse_dates, parse_number
 
 NumberKind = Literal["boolean", "integer", "float"]
-_DAY = 86_400_000_000  # microseconds
-_EARLIEST, _LATEST = -719_162, 2_932_896  # days from 1970 to year 1 and to the end of year 9999
-_PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
+MAX_SHOWN = 3  # offending values in an error
+_row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
 
+class Column(ABC):
+    """A raw column: `Text`, `Numbers`, `Timestamps` or `Levels`."""
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64]) -> Column:
+        """Return the column of some rows."""
+
+    @abstractmethod
+    def all_missing(self) -> bool:
+        """Return whether no row has a value."""
+
+    @abstractmethod
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        """Return the column as numbers; text is parsed.
+
+        Args:
+            name: The column's name, for errors.
+            wrong: The class of the error for text that does not read as a number.
+
+        Raises:
+            BadTypeError: It holds dates.
+            BadValueError: Text does not read as a number.
+
+        Example:
+            >>> Text(pa.array(["1", None, "2.5"])).to_numbers("x").values
+            array([1. , nan, 2.5])
+        """
+
+    @abstractmethod
+    def to_timestamps(self, name: str) -> Timestamps:
+        """Return the column as timestamps; text is read as ISO dates.
+
+        Raises:
+            BadTypeError: It holds numbers.
+            BadValueError: Text is not an ISO date.
+
+        Example:
+            >>> Text(pa.array(["1970-01-02"])).to_timestamps("x").values
+            array([86400000000])
+        """
+
+    @abstractmethod
+    def to_labels(self) -> Column:
+        """Return the column as text or numbers, or as levels of these; timestamps become levels of text."""
+
+
+@final
 @dataclass(frozen=True)
-class Text:
+class Text(Column):
     """Strings, missing ones null."""
 
     values: pa.ChunkedArray  # or a pa.Array
 
+    @override
+    def take(self, rows: NDArray[np.int64]) -> Text:
+        return Text(self.values.take(rows))
 
+    @override
+    def all_missing(self) -> bool:
+        return bool(self.values.null_count == len(self.values))
+
+    def has_missing(self) -> bool:
+        """Return whether a row has no value."""
+        return bool(self.values.null_count)
+
+    @override
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        return _parse_numbers(*self._distinct(), name, wrong)
+
+    @override
+    def to_timestamps(self, name: str) -> Timestamps:
+        return _parse_timestamps(*self._distinct(), name)
+
+    @override
+    def to_labels(self) -> Text:
+        return self
+
+    def to_list(self) -> list[str | None]:
+        """Return the strings, None where missing."""
+        return list(self.values.to_pylist())
+
+    def _distinct(self) -> tuple[NDArray[Any], pa.Array]:
+        """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
+        encoded = pc.dictionary_encode(self.values)
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+        return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
+
+
+@final
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Column):
     """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says)."""
 
     values: NDArray[Any]
     kind: NumberKind
 
+    @override
+    def take(self, rows: NDArray[np.int64]) -> Numbers:
+        return Numbers(self.values.take(rows), self.kind)
 
+    @override
+    def all_missing(self) -> bool:
+        return not len(self.values) or (self.values.dtype.kind == "f" and bool(np.isnan(self.values).all()))
+
+    def has_missing(self) -> bool:
+        """Return whether a row has no value."""
+        return self.values.dtype.kind == "f" and bool(np.isnan(self.values).any())
+
+    @override
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        return self
+
+    @override
+    def to_timestamps(self, name: str) -> Timestamps:
+        if not self.all_missing():
+            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
+            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {self.example()!r}", remedy)
+        return Timestamps(np.full(len(self.values), NO_DATE))
+
+    @override
+    def to_labels(self) -> Numbers:
+        return self
+
+    def example(self) -> float:
+        """Return the first value that is not missing."""
+        return self.values[~np.isnan(self.values)][0].item()  # type: ignore[no-any-return]  # numpy does not say
+
+    def to_list(self) -> list[Any]:
+        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing."""
+        as_kind: Any = {"boolean": bool, "integer": int, "float": float}[self.kind]
+        return [None if value != value else as_kind(value) for value in self.values.tolist()]  # noqa: PLR0124
+
+
+@final
 @dataclass(frozen=True)
-class Timestamps:
+class Timestamps(Column):
     """Dates and times: int64 microseconds since 1970 in UTC, missing ones `NO_DATE`."""
 
     values: NDArray[np.int64]
     zone: str = ""
 
+    @override
+    def take(self, rows: NDArray[np.int64]) -> Timestamps:
+        return Timestamps(self.values.take(rows), self.zone)
 
+    @override
+    def all_missing(self) -> bool:
+        return bool((self.values == NO_DATE).all())
+
+    @override
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        if self.all_missing():
+            return Numbers(np.full(len(self.values), np.nan), "float")
+        remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
+        raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
+
+    @override
+    def to_timestamps(self, name: str) -> Timestamps:
+        return self
+
+    @override
+    def to_labels(self) -> Levels:
+        codes, distinct = pd.factorize(self.values)
+        return Levels(codes, Timestamps(distinct).to_text(), ordered=False)
+
+    def to_text(self) -> Text:
+        """Return the timestamps as text, such as "1970-01-01 00:00:00"."""
+        texts = [None if it == NO_DATE else str(EPOCH + timedelta(microseconds=int(it))) for it in self.values]
+        return Text(pa.array(texts, pa.large_string()))
+
+
+@final
 @dataclass(frozen=True)
-class Levels:
+class Levels(Column):
     """A pandas category: for each row the index of its value, -1 where missing."""
 
     codes: NDArray[Any]
     values: Text | Numbers | Timestamps
     ordered: bool
 
+    @override
+    def take(self, rows: NDArray[np.int64]) -> Levels:
+        return Levels(self.codes.take(rows), self.values, self.ordered)
 
-Column: TypeAlias = Text | Numbers | Timestamps | Levels
+    @override
+    def all_missing(self) -> bool:
+        return bool((self.codes < 0).all())
+
+    @override
+    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+        if isinstance(self.values, Text):
+            return _parse_numbers(self.codes, self.values.values, name, wrong)
+        inner = self.values.to_numbers(name, wrong=wrong)
+        return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
+
+    @override
+    def to_timestamps(self, name: str) -> Timestamps:
+        if isinstance(self.values, Text):
+            return _parse_timestamps(self.codes, self.values.values, name)
+        return Timestamps(_look_up(self.values.to_timestamps(name).values, self.codes, NO_DATE))
+
+    @override
+    def to_labels(self) -> Levels:
+        if isinstance(self.values, Timestamps):
+            return Levels(self.codes, self.values.to_text(), self.ordered)
+        return self
 
 
-def read_column(column: pd.Series, name: str) -> Column:
-    """Reads a pandas column.
-
-    Raises:
-        BadTypeError: Mixed types, or values that no network reads (lists, complex numbers, bytes).
-        BadValueError: Dates outside the years 1 to 9999.
+@contextmanager
+def rows_named(row_labels: Callable[[Sequence[int]], Sequence[object]]) -> Iterator[None]:
+    """Name rows in errors by the labels that a function returns for row numbers.
 
     Example:
-        >>> read_column(pd.Series([1, None], dtype="Int64"), "x")
-        Numbers(values=array([ 1., nan]), kind='integer')
+        >>> with rows_named(lambda rows: ["ab"[row] for row in rows]):
+        ...     found_rows(1, [1], ["n/a"])
+        "1 value, first 'n/a' (row 'b')"
     """
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        values = read_column(pd.Series(dtype.categories), name)
-        assert not isinstance(values, Levels), "categories are not themselves categories"
-        return Levels(column.cat.codes.to_numpy(), values, bool(dtype.ordered))
-    if isinstance(dtype, pd.SparseDtype):
-        return read_column(column.sparse.to_dense(), name)
-    if isinstance(dtype, pd.IntervalDtype):
-        return Text(_strings(column, column.isna()))
-    if isinstance(dtype, pd.PeriodDtype):
-        return read_column(column.dt.to_timestamp(), name)
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        timestamps = read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name)
-        return Timestamps(timestamps.values, str(dtype.tz))  # type: ignore[arg-type]  # of plain datetimes
-    if not isinstance(dtype, np.dtype):
-        return _read_arrow(column.array.__arrow_array__(), name)
-    return _read_numpy(column.to_numpy(), name)
-
-
-def _read_numpy(values: NDArray[Any], name: str) -> Column:
-    kind = values.dtype.kind
-    if kind == "O":
-        return _read_objects(values, name)
-    if kind in "biuf":
-        return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
-    if kind == "M":
-        return Timestamps(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
-    if kind == "m":
-        ticks = values.astype("timedelta64[us]").view(np.int64)
-        return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
-    raise unreadable_column(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
-
-
-def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
-    values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
-    kind, types = values.type, pa.types
-    if types.is_dictionary(kind):
-        return _read_arrow(values.cast(kind.value_type), name)
-    if types.is_string(kind) or types.is_large_string(kind):
-        return Text(values)
-    if types.is_string_view(kind):
-        return Text(values.cast(pa.large_string()))
-    if types.is_null(kind):
-        return Numbers(np.full(len(values), np.nan), "float")
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return _read_arrow_dates(values, name)
-    if types.is_duration(kind):
-        return _read_numpy(values.to_numpy(), name)
-    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        return _read_arrow_numbers(values)
-    raise unreadable_column(name, f"pyarrow {kind}")
-
-
-def _read_arrow_numbers(values: pa.ChunkedArray) -> Numbers:
-    kind: NumberKind = "float"
-    if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
-        kind = "boolean" if pa.types.is_boolean(values.type) else "integer"
-    if values.null_count or pa.types.is_decimal(values.type):
-        return Numbers(values.cast(pa.float64(), safe=False).to_numpy(), kind)
-    return Numbers(values.to_numpy(), kind)
-
-
-def _read_arrow_dates(values: pa.ChunkedArray, name: str) -> Timestamps:
-    unit = "D" if pa.types.is_date(values.type) else values.type.unit
-    values = values.cast(pa.date32()) if pa.types.is_date64(values.type) else values
-    ticks = values.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64())
-    ticks = pc.fill_null(ticks, int(NO_DATE)).to_numpy()
-    zone = "" if unit == "D" else values.type.tz or ""
-    return Timestamps(_to_microseconds(ticks, unit, name), zone)
-
-
-def _read_objects(values: NDArray[Any], name: str) -> Column:
+    token = _row_labels.set(row_labels)
     try:
-        missing = pd.isna(values)
-    except ArithmeticError as error:
-        raise unreadable_column(name, "a signaling NaN") from error
-    present = values[~missing] if missing.any() else values
-    family = common_family(present, name)
-    if family == "text":
-        return Text(_text_of_objects(values, missing, name))
-    if family == "date":
-        timestamps = np.fromiter(map(microseconds, present), np.int64, len(present))
-        return Timestamps(_with_missing(timestamps, missing, NO_DATE))
-    if family == "boolean":
-        return Numbers(_with_missing(present.astype(bool), missing, np.nan), "boolean")
-    whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
-    if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
-        return Text(_strings(values, missing))
-    if whole and not missing.any():
-        return Numbers(present.astype(np.int64), "integer")
-    numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
-    return Numbers(_with_missing(numbers, missing, np.nan), "integer" if whole else "float")
+        yield
+    finally:
+        _row_labels.reset(token)
 
 
-def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
-    if pd.Interval in set(map(type, values)):
-        return _strings(values, missing)
-    try:
-        return pa.array(values, pa.large_string(), mask=missing)
-    except UnicodeEncodeError as error:
-        problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
-        raise BadValueError(problem, "Read the file again with its own encoding") from error
+def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
+    """Return how many values offend, and the first of them with their rows, as `rows_named` names them.
+
+    Example:
+        >>> found_rows(2, [0, 7], ["n/a", "-"])
+        "2 values, first 'n/a' (row 0), '-' (row 7)"
+    """
+    labels = _row_labels.get()(rows)
+    shown = ", ".join(f"{value!r} (row {label!r})" for label, value in zip(labels, values, strict=True))
+    return f"{count(number, 'value')}, first {shown}"
 
 
-def _strings(values: Iterable[object], missing: Iterable[object]) -> pa.Array:
-    texts = [None if is_missing else str(value) for value, is_missing in zip(values, missing, strict=True)]
-    return pa.array(texts, pa.large_string())
+def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, wrong: type[TabvisionError]) -> Numbers:
+    """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
+    numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
+    if found := _found_texts(np.isnan(numbers), codes, labels):
+        remedy = "Correct them, or set them to missing"
+        remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
+        raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
+    return Numbers(_look_up(numbers, codes, np.nan), "float")
 
 
-def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:
-    """Return the present values in their rows, `filler` in the missing ones."""
-    if len(present) == len(missing):
-        return present
-    full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
-    full[~missing] = present
-    return full
+def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str) -> Timestamps:
+    """Return the timestamps that the rows' texts write as ISO dates; `codes` as above."""
+    timestamps = parse_dates(labels)
+    if found := _found_texts(timestamps == NO_DATE, codes, labels):
+        form = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
+        remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+        raise BadValueError(f"column {name!r} must hold {form}, got text that is none: {found}", remedy)
+    return Timestamps(_look_up(timestamps, codes, NO_DATE))
 
 
-def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
-    missing = ticks == NO_DATE
-    known = ticks[~missing] if missing.any() else ticks
-    per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
-    if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
-        problem = f"column {name!r} holds dates outside the years 1 to 9999"
-        raise BadValueError(problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
-    if unit == "us":
-        return ticks
-    micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]
-    return np.where(missing, NO_DATE, micros) if len(known) < len(ticks) else micros
+def _found_texts(is_bad: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
+    """Return how many rows have a bad text, with the first of them; nothing if no row has one."""
+    bad = np.flatnonzero(np.append(is_bad, False)[codes]) if is_bad.any() else ()
+    if not len(bad):  # a category may have unused levels that are bad
+        return ""
+    first = [int(row) for row in bad[:MAX_SHOWN]]
+    return found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first])
+
+
+def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:
+    """Return the value at each code, `filler` at code -1, which reads the last entry."""
+    return np.asarray(np.append(values, np.array([filler], dtype=values.dtype))[codes])

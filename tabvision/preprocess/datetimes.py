@@ -1,13 +1,13 @@
-"""A date cut into parts: numbers such as the year, categories such as the weekday.
+"""Cut dates into parts: numbers such as the year, categories such as the weekday.
 
-Everything but the hour, the minute and the elapsed seconds depends on the day alone, and a table has few distinct days:
-parts are computed once for each of those, by pandas itself, and rows look them up.
+All parts but the hour, the minute and the elapsed seconds depend on the day alone, and a table has few distinct days:
+pandas computes the parts once for each distinct day, and rows look them up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, NamedTuple, get_args
 
@@ -16,43 +16,54 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.preprocess.columns import Timestamps
-from tabvision.preprocess.parse import NO_DATE
+from tabvision.preprocess.parse import EPOCH, NO_DATE
 from tabvision.schema import DatePart
 
 PARTS: tuple[DatePart, ...] = get_args(DatePart)
 CONTINUOUS_PARTS: frozenset[DatePart] = frozenset({"year", "week", "day", "day_of_year", "elapsed"})
 _DAY, _MINUTE = 86_400_000_000, 60_000_000  # microseconds
-_EPOCH = datetime(1970, 1, 1)
 
 
 class _PartValues(NamedTuple):
-    """The distinct values of a part, and which of them each row has."""
+    """The distinct values of a part, and the index of each row's value."""
 
-    values: NDArray[Any]  # by distinct day or minute, so that some come more than once
-    rows: NDArray[np.int32]  # for each row 0 where the date is missing, i + 1 for the value at index i
+    values: NDArray[Any]  # one for each distinct day or minute, so that a value may occur more than once
+    rows: NDArray[np.int32]  # of each row: 0 if the date is missing, i + 1 for the value at index i
     counts: NDArray[np.int64]  # how many rows have each value
 
 
 @dataclass(frozen=True)
 class DateParts:
-    """The parts of a date column, computed when asked for."""
+    """The parts of a date column, computed on first use.
+
+    Example:
+        >>> from tabvision.preprocess.parse import parse_date
+        >>> timestamps = np.array([parse_date("2020-03-03"), parse_date("2020-03-04")])
+        >>> DateParts(Timestamps(timestamps)).varying
+        ('day', 'weekday', 'day_of_year', 'elapsed')
+    """
 
     timestamps: Timestamps
 
     def __getitem__(self, part: DatePart) -> _PartValues:
-        """A part; elapsed seconds, which differ in every row, are in `elapsed`."""
+        """Return a part other than the elapsed seconds, which differ from row to row."""
         parts, rows, counts = self._minutes if part in ("hour", "minute") else self._days
         return _PartValues(parts[part], rows, counts)
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
-        """Which rows have no date."""
+        """Whether the date is missing, for each row."""
         return np.asarray(self.timestamps.values == NO_DATE)
 
     @cached_property
     def elapsed(self) -> NDArray[np.float64]:
-        """Seconds since 1970, NaN where there is no date."""
+        """Seconds since 1970, NaN where the date is missing."""
         return np.where(self.missing, np.nan, self.timestamps.values / 1e6)
+
+    @cached_property
+    def varying(self) -> tuple[DatePart, ...]:
+        """The parts that take more than one value; if the date never changes, the elapsed seconds alone."""
+        return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(self[part].values)) > 1)
 
     @cached_property
     def _days(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
@@ -66,7 +77,7 @@ class DateParts:
 
 
 def _day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
-    """Return every part that depends on the day alone, of days counted from 1970, as the pandas accessors give them.
+    """Return the parts that depend on the day alone, for days since 1970, equal to what the pandas accessors return.
 
     Example:
         >>> _day_parts(np.array([0]))["weekday"].tolist()  # a Thursday
@@ -85,14 +96,14 @@ def _day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
 
 
 def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
-    """Return all parts of one timestamp in plain Python, equal to what `DateParts` gives for a column.
+    """Return all parts of one timestamp in plain Python, equal to those that `DateParts` returns for a column.
 
     Example:
         >>> parts = parts_of_timestamp(0)
         >>> parts["year"], parts["is_year_start"], parts["elapsed"]
         (1970, True, 0.0)
     """
-    when = _EPOCH + timedelta(microseconds=timestamp)
+    when = EPOCH + timedelta(microseconds=timestamp)
     is_last_month = (when.year, when.month) == (9999, 12)  # the calendar has no day after it
     first, last = when.day == 1, when.day == 31 if is_last_month else (when + timedelta(days=1)).day == 1
     return {
@@ -114,20 +125,10 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
     }
 
 
-def varying_parts(parts: DateParts) -> tuple[DatePart, ...]:
-    """Return the parts that take more than one value; of a date that never changes, the elapsed seconds alone.
-
-    Example:
-        >>> from tabvision.preprocess.parse import parse_date
-        >>> varying_parts(DateParts(Timestamps(np.array([parse_date("2020-03-03"), parse_date("2020-03-04")]))))
-        ('day', 'weekday', 'day_of_year', 'elapsed')
-    """
-    return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(parts[part].values)) > 1)
-
-
 def _distinct(
     values: NDArray[np.int64], missing: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """Return the distinct values, ascending, the rows' indices among them plus 1 (0: missing), and how often each occurs."""
     present = values[~missing] if missing.any() else values
     if not len(present):
         return np.empty(0, np.int64), np.zeros(len(values), np.int32), np.empty(0, np.int64)

@@ -1,7 +1,7 @@
-"""A raw frame to the two arrays that a network reads: the hot path of training and prediction.
+"""Encode a raw frame as the two arrays that a network reads: the hot path of training and prediction.
 
-Every source is read and checked first; then blocks of rows are written, all columns of a block while it sits in the
-processor's cache, by as many threads as there are cores (numpy and pyarrow let go of the interpreter's lock).
+Every raw column is read and checked first; then blocks of rows are written, all columns of a block while it is in the
+processor's cache, by as many threads as there are cores (numpy and pyarrow release the interpreter's lock).
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, accepting_who, speaking
 from tabvision.preprocess.categories import Writer, code_writer, table_writer
-from tabvision.preprocess.columns import Numbers
-from tabvision.preprocess.convert import rows_named
+from tabvision.preprocess.columns import Numbers, rows_named
 from tabvision.preprocess.datetimes import DateParts
-from tabvision.preprocess.frame import Columns, Frame, columns_of
+from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.statistics import BLOCK, number_writer
 from tabvision.schema import Categorical, Continuous, Date, DatePart
 
 MIN_THREADED = 200_000  # rows below which starting threads costs more than it saves
 MAX_THREADS = 8
+_NAME_A_PART = (
+    "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing values, and no part "
+    "for a raw column"
+)
 
-Writers: TypeAlias = list[tuple[str, int, Writer]]  # which array, which of its columns, what writes it
+Writers: TypeAlias = list[tuple[str, int, Writer]]  # the array, the index of the column in it, its writer
 Arrays: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int32]]
 Made = TypeVar("Made", Continuous, Categorical)
 In = TypeVar("In")
@@ -41,14 +44,14 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
     """Return the continuous and the categorical columns of a raw frame, in the schema's order.
 
     Args:
-        prepared: A schema, or what `fit_features` gave.
-        frame: A raw frame with the training columns, or its `Columns`; others are not looked at.
+        prepared: A schema, or what `fit_features` returned.
+        frame: A raw frame with the training columns, or its `Columns`; other columns are ignored.
 
     Shape:
         - returns: (N, C) float32, standardized, none missing; (N, K) int32 codes, 0 for missing or unseen
 
     Raises:
-        MissingColumnsError: Columns are not there.
+        MissingColumnsError: Training columns are missing.
         BadTypeError: A column holds another kind of value than in training.
         BadValueError: Infinities, or text that does not read as a number or date.
 
@@ -61,7 +64,7 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
         [[[0.0]], [[0]]]
     """
     sources = sources_of(prepared)
-    columns = columns_of(frame)
+    columns = Columns.of(frame)
     columns.check_has([source.name for source in sources])
     num_rows = len(columns)
     writers = [writer for group in in_threads(lambda it: _writers(it, columns), sources, columns) for writer in group]
@@ -80,15 +83,14 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
 
 
 def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns) -> list[Out]:
-    """Return the result of the work on each item, in order; in threads if there are many rows."""
+    """Return the result for each item, in order; computed in threads if the columns have many rows."""
 
     def named(item: In) -> Out:
         with rows_named(columns.row_labels):
             return work(item)
 
-    threads = min(
-        MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(MAX_THREADS, cores)
     if len(columns) < MIN_THREADED or threads == 1:
         return [named(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
@@ -96,7 +98,7 @@ def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns)
 
 
 def _writers(source: Source, columns: Columns) -> Writers:
-    """Read and check a raw column, and return what writes the columns that are made of it."""
+    """Read and check a raw column, and return the writers of the columns that are made of it."""
     name = source.name
     if source.kind == "date":
         return _date_writers(source, DateParts(columns.timestamps(name)))
@@ -105,7 +107,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
         return [("categorical", index, code_writer(column, it.vocabulary, name)) for index, it in source.categorical]
     values = columns.numbers(name).values
     return [
-        *(("continuous", index, _number_writer(values, number, name)) for index, number in source.continuous),
+        *(("continuous", index, number_writer(values, number)) for index, number in source.continuous),
         *(("categorical", index, _indicator_writer(np.isnan(values))) for index, _ in source.categorical),
     ]
 
@@ -114,10 +116,11 @@ def _date_writers(date: Source, parts: DateParts) -> Writers:
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":
-            writer = _number_writer(parts.elapsed, number, date.name)
+            writer = number_writer(parts.elapsed, number)
         else:
             values, rows, _ = parts[cast("DatePart", number.part)]
-            writer = table_writer(rows, _standard_table(values, number), first=0)
+            filled: NDArray[Any] = np.concatenate([[number.fill], values])  # index 0 is a missing date
+            writer = table_writer(rows, (filled - number.mean) / number.std, first=0)
         writers.append(("continuous", index, writer))
     for index, category in date.categorical:
         if category.part == "missing":
@@ -131,23 +134,13 @@ def _date_writers(date: Source, parts: DateParts) -> Writers:
     return writers
 
 
-def _number_writer(values: NDArray[Any], number: Continuous, name: str) -> Writer:
-    return number_writer(values, number.fill, number.mean, number.std, name)
-
-
-def _standard_table(values: NDArray[Any], number: Continuous) -> NDArray[np.float64]:
-    """Return the standardized values; at index 0, which stands for missing, the fill's."""
-    filled: NDArray[Any] = np.concatenate([[number.fill], values])
-    return np.asarray((filled - number.mean) / number.std)
-
-
 def _indicator_writer(missing: NDArray[np.bool_]) -> Writer:
-    """Write the code of a missing indicator, whose vocabulary is (False, True)."""
+    """Return a writer of the codes of a missing indicator, whose vocabulary is (False, True)."""
     return lambda rows, out: np.copyto(out, missing[rows] + np.int32(1))
 
 
 class Prepared(Protocol):
-    """The facts that preparing needs: a `Schema` has them, and so have `Features`."""
+    """What encoding needs to know; `Schema` and `Features` have it."""
 
     @property
     def continuous(self) -> tuple[Continuous, ...]:
@@ -159,7 +152,7 @@ class Prepared(Protocol):
 
     @property
     def dates(self) -> tuple[Date, ...]:
-        """Dates, which are cut into parts."""
+        """Date columns, which are cut into parts."""
 
 
 SourceKind: TypeAlias = Literal["number", "category", "date"]
@@ -167,19 +160,41 @@ SourceKind: TypeAlias = Literal["number", "category", "date"]
 
 @dataclass(frozen=True)
 class Source:
-    """A raw column, and the prepared columns that are made of it, each with its index in its array."""
+    """A raw column, and the prepared columns that are made of it, each with its index in its array.
+
+    Raises:
+        BadValueError: A prepared column is said to be a part that the raw column does not have.
+    """
 
     name: str
     kind: SourceKind
     continuous: tuple[tuple[int, Continuous], ...]
     categorical: tuple[tuple[int, Categorical], ...]
 
+    def __post_init__(self) -> None:
+        """Check that every column is a part that the raw column has."""
+        columns: list[Continuous | Categorical] = [
+            *(it for _, it in self.continuous),
+            *(it for _, it in self.categorical),
+        ]
+        for column in columns:
+            is_number = isinstance(column, Continuous)
+            fits = {
+                "number": column.part == (None if is_number else "missing"),
+                "category": column.part is None,
+                "date": column.part is not None and (is_number or column.part != "elapsed"),
+            }
+            if not fits[self.kind]:
+                source = f"the {self.kind} {self.name!r}"
+                problem = f"{column.name!r} is made of {source}, and cannot be its part {column.part!r}"
+                raise BadValueError(problem, _NAME_A_PART)
+
 
 def sources_of(prepared: Prepared) -> tuple[Source, ...]:
-    """Return the raw columns: numbers, categories, then dates.
+    """Return the raw columns: numbers, then categories, then dates.
 
     Raises:
-        BadValueError: A column says that it is a part which its source does not have.
+        BadValueError: A column is said to be a part that its source does not have.
 
     Example:
         >>> from tabvision.schema import Schema, Target
@@ -196,7 +211,7 @@ def sources_of(prepared: Prepared) -> tuple[Source, ...]:
         "date": list(dates),
     }
     return tuple(
-        _checked(Source(name, kind, tuple(continuous[name]), tuple(categorical[name])))
+        Source(name, kind, tuple(continuous[name]), tuple(categorical[name]))
         for kind, names in kinds.items()
         for name in names
     )
@@ -207,25 +222,3 @@ def _by_source(columns: Sequence[Made]) -> defaultdict[str, list[tuple[int, Made
     for index, column in enumerate(columns):
         found[column.source].append((index, column))
     return found
-
-
-def _checked(source: Source) -> Source:
-    """Return the source if its columns are parts that it has."""
-    columns: list[Continuous | Categorical] = [it for _, it in source.continuous]
-    columns += [it for _, it in source.categorical]
-    for column in columns:
-        is_number = isinstance(column, Continuous)
-        fits = {
-            "number": column.part == (None if is_number else "missing"),
-            "category": column.part is None,
-            "date": column.part is not None and (is_number or column.part != "elapsed"),
-        }
-        if not fits[source.kind]:
-            problem = (
-                f"{column.name!r} is made of the {source.kind} {source.name!r}, and cannot be its part {column.part!r}"
-            )
-            remedy = (
-                "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing"
-            )
-            raise BadValueError(problem, f"{remedy} values, and no part for a raw column")
-    return source

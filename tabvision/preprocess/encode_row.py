@@ -1,7 +1,7 @@
-"""Raw rows as plain mappings to the two arrays: the usual values cost microseconds, and no pandas object is made.
+"""Encode single raw rows: common values take microseconds, and no pandas object is made.
 
-Anything unusual (a Decimal, mixed types, text that does not parse, an infinity) goes the way of frames, so that the
-answer or the error is the same by construction; a property test holds both ways equal on random rows.
+Rows with uncommon values (a Decimal, mixed types, text that does not parse, an infinity) are encoded as a frame, so that
+the answer or the error is the same by construction; a property test holds both encodings equal on random rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date,
 from tabvision.schema import Categorical
 
 Row: TypeAlias = Mapping[str, Raw]
-Reader: TypeAlias = Callable[[Raw, list[float], list[int]], None]  # puts a raw value into a row's numbers and codes
+Reader: TypeAlias = Callable[
+    [Raw, list[float], list[int]], None
+]  # writes a raw value into the numbers and codes of a row
 
 _NUMBERS = frozenset(
     {int, float, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.int16, np.int8, np.uint8}
@@ -31,16 +33,16 @@ _DATES = frozenset({datetime, date, pd.Timestamp})
 _MISSING = frozenset({type(None), type(pd.NA), type(pd.NaT)})
 
 
-class _UnusualError(Exception):
-    """A value that the quick way does not know."""
+class _UncommonError(Exception):
+    """A value that only a frame can encode."""
 
 
 @final
 class RowEncoder:
-    """Encodes raw rows; built once from a schema, called many times.
+    """Encode raw rows; built once from a schema, called many times.
 
     Args:
-        prepared: A schema, or what `fit_features` gave.
+        prepared: A schema, or what `fit_features` returned.
 
     Example:
         >>> from tabvision.preprocess import Features
@@ -63,7 +65,7 @@ class RowEncoder:
 
     @speaking()
     def __call__(self, rows: Sequence[Row]) -> Arrays:
-        """The continuous and categorical columns of the rows, as `to_arrays` gives them.
+        """Return the continuous and categorical columns of the rows, as `to_arrays` does.
 
         Raises:
             BadTypeError: Not a list of mappings, or a value of another kind than in training.
@@ -74,7 +76,7 @@ class RowEncoder:
             return self._as_frame(rows)
         try:
             return self._quickly(rows)
-        except (_UnusualError, KeyError, TypeError, OverflowError):
+        except (_UncommonError, KeyError, TypeError, OverflowError):
             return self._as_frame(rows)
 
     def _quickly(self, rows: Sequence[Row]) -> Arrays:
@@ -89,11 +91,11 @@ class RowEncoder:
         with np.errstate(over="ignore", invalid="ignore"):
             continuous = np.divide(numbers, self._stds).astype(np.float32)
         if not np.isfinite(continuous).all():
-            raise _UnusualError
+            raise _UncommonError
         return continuous, codes
 
     def _is_mixed(self, rows: Sequence[Row]) -> bool:
-        """Whether some column holds more than one family of values, which a frame would refuse."""
+        """Return whether a column holds more than one family of values, which a frame does not accept."""
         for name, _ in self._readers:
             kinds: set[type] = {type(row.get(name)) for row in rows if isinstance(row, Mapping)} - _MISSING
             if len(kinds) > 1 and len({family_of(kind) for kind in kinds}) > 1:
@@ -117,7 +119,7 @@ class RowEncoder:
 @accepting_who
 @speaking("encode_rows")
 def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
-    """The arrays of a few raw rows; who asks often keeps a `RowEncoder`.
+    """Return the arrays of a few raw rows; for repeated calls build a `RowEncoder` once.
 
     Example:
         >>> from tabvision.preprocess import Features
@@ -183,11 +185,11 @@ def _as_text(value: Raw) -> str | None:
         return value
     if type(value) in _MISSING:
         return None
-    raise _UnusualError
+    raise _UncommonError
 
 
 def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
-    """Return a usual number as a float (exactly: as it came), None where it is missing."""
+    """Return a common number as a float (exactly: unconverted), None if it is missing."""
     kind = type(value)
     if kind in _NUMBERS:
         if value != value:  # noqa: PLR0124 - NaN alone is not itself
@@ -197,7 +199,7 @@ def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
         return None
     found = parse_number(value) if kind is str else None
     if found is None:
-        raise _UnusualError
+        raise _UncommonError
     return found
 
 
@@ -207,5 +209,5 @@ def _as_timestamp(value: Raw) -> int | None:
         return None
     timestamp = microseconds(value) if kind in _DATES else parse_date(value) if kind is str else None
     if timestamp is None:
-        raise _UnusualError
+        raise _UncommonError
     return timestamp

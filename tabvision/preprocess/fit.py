@@ -1,4 +1,4 @@
-"""Fit all preprocessing of a table at once: the facts that the schema keeps."""
+"""Learn from the training rows what the schema records of every column."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import NumberKind, Numbers
-from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts, varying_parts
+from tabvision.preprocess.columns import Column, Numbers
+from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
 from tabvision.preprocess.encode import in_threads
-from tabvision.preprocess.frame import Columns, Frame, columns_of, free_name
+from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
 from tabvision.schema import Categorical, Continuous, Date, DatePart, LeftOut
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a schema says of the columns that a network reads; a schema adds the target.
+    """The part of a schema that describes the columns that a network reads.
 
     Args:
-        dates: Dates, which are cut into parts.
+        dates: Date columns, which are cut into parts.
         continuous: Numbers, in the order of the first array.
         categorical: Categories, in the order of the second array: the user's own, parts of dates, missing indicators.
         left_out: Columns not used, and why.
@@ -37,11 +37,11 @@ class Features:
 @accepting_who
 @speaking("fit_features")
 def fit_features(frame: Frame, kinds: Kinds) -> Features:
-    """Return the facts of every column over the training rows.
+    """Return the statistics, vocabularies and date parts of the training rows.
 
     Args:
-        frame: The training rows, or their `Columns`; no others: what is not in them must not be known.
-        kinds: What each column is.
+        frame: The training rows, or their `Columns`; pass no other rows, since their values would leak.
+        kinds: The kind of each column.
 
     Raises:
         BadValueError: No rows, infinities, or text that does not read as the number or date it should be.
@@ -54,12 +54,14 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
         >>> [column.name for column in fit_features(frame, infer_kinds(frame, target=["pay"])).categorical]
         ['age_missing']
     """
-    columns = columns_of(frame)
+    columns = Columns.of(frame)
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    numbers = in_threads(lambda name: _fit_number(columns, name), kinds.continuous, columns)
-    categories = in_threads(lambda name: _fit_category(columns, name), kinds.categorical, columns)
+    numbers = in_threads(
+        lambda name: _continuous(name, name, facts_of(columns.numbers(name).values, name)), kinds.continuous, columns
+    )
+    categories = in_threads(lambda name: _categorical(name, name, columns.read(name)), kinds.categorical, columns)
     taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:
@@ -75,21 +77,12 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     )
 
 
-def _fit_number(columns: Columns, name: str) -> Continuous:
-    return _continuous(name, name, facts_of(columns.numbers(name).values, name))
-
-
-def _fit_category(columns: Columns, name: str) -> Categorical:
-    vocabulary, ordered = vocabulary_of(columns.read(name))
-    return Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
-
-
 def _fit_date(columns: Columns, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
+    """Return a date, and the columns that are made of it."""
     parts = DateParts(columns.timestamps(name))
-    kept = varying_parts(parts)
-    made = [_fit_part(parts, part, name, _take(f"{name}_{part}", taken)) for part in kept]
+    made = [_fit_part(parts, part, name, _free_name(f"{name}_{part}", taken)) for part in parts.varying]
     indicators = [_indicator(name, taken)] if parts.missing.any() else []
-    return Date(name=name, parts=kept), [*made, *indicators]
+    return Date(name=name, parts=parts.varying), [*made, *indicators]
 
 
 def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
@@ -100,8 +93,7 @@ def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Conti
         distinct, indices = np.unique(values, return_inverse=True)
         rows = np.bincount(indices, weights=counts).astype(np.int64)
         return _continuous(name, source, facts_of_counts(distinct, rows, int(parts.missing.sum())), part)
-    kind: NumberKind = "boolean" if values.dtype.kind == "b" else "integer"
-    return Categorical(name=name, source=source, vocabulary=vocabulary_of(Numbers(values, kind))[0], part=part)
+    return _categorical(name, source, Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), part)
 
 
 def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = None) -> Continuous:
@@ -117,13 +109,25 @@ def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = No
     )
 
 
+def _categorical(name: str, source: str, column: Column, part: DatePart | None = None) -> Categorical:
+    vocabulary, ordered = vocabulary_of(column)
+    return Categorical(name=name, source=source, vocabulary=vocabulary, ordered=ordered, part=part)
+
+
 def _indicator(source: str, taken: set[str]) -> Categorical:
     """Return the category that marks missing values."""
-    name = _take(f"{source}_missing", taken)
+    name = _free_name(f"{source}_missing", taken)
     return Categorical(name=name, source=source, vocabulary=(False, True), part="missing")
 
 
-def _take(wanted: str, taken: set[str]) -> str:
-    name = free_name(wanted, taken)
+def _free_name(wanted: str, taken: set[str]) -> str:
+    """Return a name for a derived column and add it to `taken`: the wanted name, or with `_2`, `_3`, … if it is taken.
+
+    Example:
+        >>> _free_name("age_missing", {"age", "age_missing"})
+        'age_missing_2'
+    """
+    names = [wanted] if wanted not in taken else (f"{wanted}_{number}" for number in range(2, len(taken) + 3))
+    name = next(name for name in names if name not in taken)
     taken.add(name)
     return name

@@ -1,4 +1,8 @@
-"""A raw frame: checked where it enters, and each of its columns read at most once, whoever asks for it."""
+"""A raw frame: its column names checked, and each column read at most once, whatever its pandas storage.
+
+Every storage (numpy, nullable, pyarrow, categories, sparse, plain objects) becomes one of the forms in `columns.py`.
+Reading copies nothing where the storage allows.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,32 @@ from typing import Any, TypeAlias, TypeVar, final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, read_column
-from tabvision.preprocess.convert import rows_named, to_numbers, to_timestamps
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, asking, count, listed
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, rows_named
+from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
 
 Found = TypeVar("Found")
 
 PASS_TRAINING_COLUMNS = "Pass a frame with the training columns"
 _ROWWISE = (np.dtype, pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype)
+_DAY = 86_400_000_000  # microseconds
+_EARLIEST, _LATEST = -719_162, 2_932_896  # days from 1970 to year 1 and to the end of year 9999
+_PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 @final
 class Columns:
-    """The columns of a frame, each read when it is first asked for, and kept.
+    """The columns of a frame, each read on first use and cached.
 
     `infer_kinds`, `fit_features` and `to_arrays` take it in place of a frame; handed from one to the next,
     it saves reading every column anew.
 
     Args:
-        frame: The raw rows, which must not change any more.
-        whole: A frame's columns of which these are some rows, and their row numbers; see `take`.
+        frame: The raw rows, which must not change afterwards.
+        whole: The `Columns` of the whole frame and the row numbers to take from it; `take` passes them.
 
     Raises:
         BadTypeError: Not a pandas DataFrame.
@@ -46,53 +54,57 @@ class Columns:
             raise BadTypeError(f"the table must be a pandas DataFrame, got {type(frame).__name__}", remedy)
         self.frame = frame
         self._whole = whole
-        self._kept: dict[tuple[str, str], Any] = {}
+        self._cache: dict[tuple[str, str], Any] = {}
+
+    @classmethod
+    def of(cls, frame: Frame) -> Columns:
+        """Return the columns of a frame; `Columns` are returned as they are."""
+        return frame if isinstance(frame, Columns) else cls(frame)
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.frame) if self._whole is None else len(self._whole[1])
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
-        """Return the columns of some rows; what is read row by row is not read again."""
+        """Return the columns of some rows; storages that are read row by row are not read again."""
         return Columns(self.frame, (self, rows))
 
     def read(self, name: str) -> Column:
-        """Return a column as it is."""
-        return self._once("read", name, lambda: read_column(self._raw(name), name))
+        """Return a column as stored."""
+        return self._once("read", name, lambda: _read_column(self._raw(name), name))
 
     def numbers(self, name: str) -> Numbers:
         """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: to_numbers(self.read(name), name))
+        return self._once("numbers", name, lambda: self.read(name).to_numbers(name))
 
     def timestamps(self, name: str) -> Timestamps:
         """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: to_timestamps(self.read(name), name))
+        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name))
 
     def check_names(self) -> None:
-        """Raise if a column's name is not text, or comes twice.
+        """Raise if a column's name is not text or occurs twice.
 
         Raises:
             BadTypeError: A name is not text.
             BadValueError: Two columns have one name.
         """
-        names = list(self.frame.columns)
-        _check_text(names)
-        _check_unique(names, names)
+        self._check_text()
+        self._check_unique(self.frame.columns)
 
     def check_has(self, wanted: Sequence[str], remedy: str = PASS_TRAINING_COLUMNS) -> None:
-        """Raise if a wanted column is not there or comes twice; other columns are not looked at.
+        """Raise if a wanted column is missing or occurs twice; other columns are ignored.
 
         Raises:
             BadTypeError: Columns are missing, and names are not text.
-            BadValueError: A wanted column comes twice.
-            MissingColumnsError: Wanted columns are not there.
+            BadValueError: A wanted column occurs twice.
+            MissingColumnsError: Wanted columns are missing.
         """
         names = list(self.frame.columns)
         present = set(names)
         if missing := [name for name in wanted if name not in present]:
-            _check_text(names)
+            self._check_text()
             raise MissingColumnsError(missing, names, remedy)
-        _check_unique(names, wanted)
+        self._check_unique(wanted)
 
     def check_any_row(self) -> None:
         """Raise if there are no rows to fit.
@@ -110,63 +122,160 @@ class Columns:
         labels: list[object] = self.frame.index[numbers if self._whole is None else self._whole[1][numbers]].tolist()
         return labels
 
+    def _check_text(self) -> None:
+        if odd := [name for name in self.frame.columns if not isinstance(name, str)]:
+            shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
+            raise BadTypeError(f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
+
+    def _check_unique(self, wanted: Iterable[object]) -> None:
+        times, wanted = Counter(self.frame.columns), set(wanted)
+        twice = [f"{name!r} ({number} times)" for name, number in times.items() if number > 1 and name in wanted]
+        if twice:
+            remedy = "Rename them, or keep the first of each: frame.loc[:, ~frame.columns.duplicated()]"
+            raise BadValueError(f"column names must be unique, got {listed(twice)}", remedy)
+
     def _raw(self, name: str) -> pd.Series:
         return self.frame[name] if self._whole is None else self.frame[name].iloc[self._whole[1]]
 
     def _once(self, method: str, name: str, make: Callable[[], Found]) -> Found:
-        if (method, name) not in self._kept:
+        if (method, name) not in self._cache:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
                 with rows_named(self.row_labels):
-                    self._kept[method, name] = make()  # which type the values have depends on all rows
+                    self._cache[method, name] = make()  # which type the values have depends on all rows
             else:
                 whole, rows = self._whole
-                self._kept[method, name] = _take(getattr(whole, method)(name), rows)
-        found: Found = self._kept[method, name]
+                self._cache[method, name] = getattr(whole, method)(name).take(rows)
+        found: Found = self._cache[method, name]
         return found
 
 
 Frame: TypeAlias = pd.DataFrame | Columns
 
 
-def columns_of(frame: Frame) -> Columns:
-    """Return the columns of a frame; those that are given, as they are."""
-    return frame if isinstance(frame, Columns) else Columns(frame)
+def _read_column(column: pd.Series, name: str) -> Column:
+    """Return a pandas column as text, numbers, timestamps or levels.
 
-
-def _take(column: Column, rows: NDArray[np.int64]) -> Column:
-    if isinstance(column, Text):
-        return Text(column.values.take(rows))
-    if isinstance(column, Numbers):
-        return Numbers(column.values.take(rows), column.kind)
-    if isinstance(column, Timestamps):
-        return Timestamps(column.values.take(rows), column.zone)
-    return Levels(column.codes.take(rows), column.values, column.ordered)
-
-
-def _check_text(names: Sequence[object]) -> None:
-    if odd := [name for name in names if not isinstance(name, str)]:
-        shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
-        raise BadTypeError(f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
-
-
-def _check_unique(names: Sequence[object], wanted: Iterable[object]) -> None:
-    if len(set(names)) == len(names):
-        return
-    times, wanted = Counter(names), set(wanted)
-    twice = [f"{name!r} ({number} times)" for name, number in times.items() if number > 1 and name in wanted]
-    if twice:
-        remedy = "Rename them, or keep the first of each: frame.loc[:, ~frame.columns.duplicated()]"
-        raise BadValueError(f"column names must be unique, got {listed(twice)}", remedy)
-
-
-def free_name(wanted: str, taken: Iterable[str]) -> str:
-    """Return a name for a derived column: the wanted one, or with `_2`, `_3`, … where a column has it already.
+    Raises:
+        BadTypeError: Mixed types, or values that no network reads (lists, complex numbers, bytes).
+        BadValueError: Dates outside the years 1 to 9999.
 
     Example:
-        >>> free_name("age_missing", ["age", "age_missing"])
-        'age_missing_2'
+        >>> _read_column(pd.Series([1, None], dtype="Int64"), "x")
+        Numbers(values=array([ 1., nan]), kind='integer')
     """
-    taken = set(taken)
-    names = [wanted] if wanted not in taken else (f"{wanted}_{number}" for number in range(2, len(taken) + 3))
-    return next(name for name in names if name not in taken)
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = _read_column(pd.Series(dtype.categories), name)
+        assert isinstance(values, Text | Numbers | Timestamps), "categories are not themselves categories"
+        return Levels(column.cat.codes.to_numpy(), values, bool(dtype.ordered))
+    if isinstance(dtype, pd.SparseDtype):
+        return _read_column(column.sparse.to_dense(), name)
+    if isinstance(dtype, pd.IntervalDtype):
+        return Text(_strings(column, column.isna()))
+    if isinstance(dtype, pd.PeriodDtype):
+        return _read_column(column.dt.to_timestamp(), name)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        timestamps = _read_column(column.dt.tz_convert("UTC").dt.tz_localize(None), name).to_timestamps(name)
+        return Timestamps(timestamps.values, str(dtype.tz))
+    if not isinstance(dtype, np.dtype):
+        return _read_arrow(column.array.__arrow_array__(), name)
+    return _read_numpy(column.to_numpy(), name)
+
+
+def _read_numpy(values: NDArray[Any], name: str) -> Column:
+    kind = values.dtype.kind
+    if kind == "O":
+        return _read_objects(values, name)
+    if kind in "biuf":
+        return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
+    if kind == "M":
+        return Timestamps(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
+    if kind == "m":
+        ticks = values.astype("timedelta64[us]").view(np.int64)
+        return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
+    raise unreadable_column(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
+
+
+def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
+    values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
+    kind, types = values.type, pa.types
+    if types.is_dictionary(kind):
+        return _read_arrow(values.cast(kind.value_type), name)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return Text(values)
+    if types.is_string_view(kind):
+        return Text(values.cast(pa.large_string()))
+    if types.is_null(kind):
+        return Numbers(np.full(len(values), np.nan), "float")
+    if types.is_timestamp(kind):
+        return Timestamps(_read_numpy(values.to_numpy(), name).to_timestamps(name).values, kind.tz or "")
+    if types.is_date(kind) or types.is_duration(kind):
+        return _read_numpy(values.to_numpy(), name)
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        as_floats = values.null_count or types.is_decimal(kind)
+        numbers = (values.cast(pa.float64(), safe=False) if as_floats else values).to_numpy()
+        return Numbers(
+            numbers, "boolean" if types.is_boolean(kind) else "integer" if types.is_integer(kind) else "float"
+        )
+    raise unreadable_column(name, f"pyarrow {kind}")
+
+
+def _read_objects(values: NDArray[Any], name: str) -> Column:
+    try:
+        missing = pd.isna(values)
+    except ArithmeticError as error:
+        raise unreadable_column(name, "a signaling NaN") from error
+    present = values[~missing] if missing.any() else values
+    family = common_family(present, name)
+    if family == "text":
+        return Text(_text_of_objects(values, missing, name))
+    if family == "date":
+        timestamps = np.fromiter(map(microseconds, present), np.int64, len(present))
+        return Timestamps(_with_missing(timestamps, missing, NO_DATE))
+    if family == "boolean":
+        return Numbers(_with_missing(present.astype(bool), missing, np.nan), "boolean")
+    whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
+    if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
+        return Text(_strings(values, missing))
+    if whole and not missing.any():
+        return Numbers(present.astype(np.int64), "integer")
+    numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
+    return Numbers(_with_missing(numbers, missing, np.nan), "integer" if whole else "float")
+
+
+def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
+    if pd.Interval in set(map(type, values)):
+        return _strings(values, missing)
+    try:
+        return pa.array(values, pa.large_string(), mask=missing)
+    except UnicodeEncodeError as error:
+        problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
+        raise BadValueError(problem, "Read the file again with its own encoding") from error
+
+
+def _strings(values: Iterable[object], missing: Iterable[object]) -> pa.Array:
+    texts = [None if is_missing else str(value) for value, is_missing in zip(values, missing, strict=True)]
+    return pa.array(texts, pa.large_string())
+
+
+def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:
+    """Return the present values in their rows, `filler` in the missing ones."""
+    if len(present) == len(missing):
+        return present
+    full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
+    full[~missing] = present
+    return full
+
+
+def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
+    missing = ticks == NO_DATE
+    known = ticks[~missing] if missing.any() else ticks
+    per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
+    if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
+        problem = f"column {name!r} holds dates outside the years 1 to 9999"
+        raise BadValueError(problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
+    if unit == "us":
+        return ticks
+    micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]
+    return np.where(missing, NO_DATE, micros) if len(known) < len(ticks) else micros

@@ -1,4 +1,4 @@
-"""Single values: which family one belongs to, whether it is missing, and what text says as a number or a date."""
+"""Single values: the family of types that one belongs to, and the number or date that text writes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, asking
 
@@ -20,13 +23,13 @@ Family = Literal["text", "boolean", "duration", "date", "number"]
 
 NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
-DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
+_DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
-_DATE = re.compile(DATE_PATTERN)
+_DATE = re.compile(_DATE_PATTERN)
 
-_EPOCH = datetime(1970, 1, 1)
+EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
     ("text", (str, pd.Interval)),
     ("boolean", (bool, np.bool_)),
@@ -100,6 +103,18 @@ def parse_date(text: str) -> int | None:
         return None
 
 
+def parse_dates(text: pa.Array) -> NDArray[np.int64]:
+    """Return the timestamps that text writes as ISO dates, `NO_DATE` for other text.
+
+    Example:
+        >>> parse_dates(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
+        array([ True, False])
+    """
+    iso = pc.if_else(pc.match_substring_regex(text, f"^({_DATE_PATTERN})$"), text, pa.scalar(None, text.type))
+    dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
+    return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
+
+
 def microseconds(value: Raw) -> int:
     """Return the microseconds since 1970 of a date or time; one with a zone is read in UTC, finer digits are dropped.
 
@@ -112,10 +127,10 @@ def microseconds(value: Raw) -> int:
     if isinstance(value, pd.Timestamp):
         value = value.to_pydatetime(warn=False)
     if not isinstance(value, datetime):
-        return int(value.toordinal() - _EPOCH.toordinal()) * 86_400_000_000
+        return int(value.toordinal() - EPOCH.toordinal()) * 86_400_000_000
     if value.tzinfo is not None:
         value = value.astimezone(UTC).replace(tzinfo=None)
-    return _whole_microseconds(value - _EPOCH)
+    return int((value - EPOCH) // timedelta(microseconds=1))
 
 
 def seconds(value: Raw) -> float:
@@ -125,7 +140,8 @@ def seconds(value: Raw) -> float:
         >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s"))
         (60.0, 1.0)
     """
-    return _whole_microseconds(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value) / 1e6
+    span = pd.Timedelta(value) if isinstance(value, np.timedelta64) else value
+    return int((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds) / 1e6
 
 
 def as_float(value: Raw) -> float:
@@ -134,20 +150,6 @@ def as_float(value: Raw) -> float:
         return float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
-
-
-def date_text(timestamp: int) -> str:
-    """Return how a date reads as a label.
-
-    Example:
-        >>> date_text(0)
-        '1970-01-01 00:00:00'
-    """
-    return str(_EPOCH + timedelta(microseconds=timestamp))
-
-
-def _whole_microseconds(span: Raw) -> int:
-    return int((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds)
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What standardizing needs to know of a number: fill, mean, std, quantile edges; and the writer that uses them."""
+"""The statistics of a number (fill value, mean, std, quantile edges), and the writer that standardizes by them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError
 from tabvision.preprocess.categories import MAX_TABLE, Writer
-from tabvision.preprocess.convert import MAX_SHOWN, found_rows
+from tabvision.preprocess.columns import MAX_SHOWN, found_rows
+from tabvision.schema import Continuous
 
 NUM_EDGES = 49  # 48 bins: rtdl_num_embeddings, `compute_bins(n_bins=48)`
-MAX_SAMPLE = 100_000  # rows that the edges of a column of floats are taken from
-BLOCK = 65_536  # rows worked on at a time: a block's columns fit the processor's cache
+MAX_SAMPLE = 100_000  # rows of a column of floats from which its edges are computed
+BLOCK = 65_536  # rows written at a time: a block's columns fit the processor's cache
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A number's facts over the training rows.
+    """The statistics of a number over the training rows.
 
     Args:
-        fill: The median, which a missing value becomes.
-        mean: After filling.
+        fill: The median, which replaces missing values.
+        mean: Mean after filling.
         std: Standard deviation after filling (divided by the count, not by one less); 1 for a constant column.
         num_missing: Rows without a value.
-        edges: Rising quantile edges in standardized units.
+        edges: Quantiles in standardized units, ascending.
     """
 
     fill: float
@@ -37,7 +38,7 @@ class Facts:
 
 
 def facts_of(values: NDArray[Any], name: str) -> Facts:
-    """Return the facts of a column of numbers, missing ones NaN.
+    """Return the statistics of a column of numbers, missing ones NaN.
 
     Raises:
         BadValueError: Infinities, or numbers too large to square.
@@ -59,7 +60,7 @@ def facts_of(values: NDArray[Any], name: str) -> Facts:
 
 
 def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Facts:
-    """Return the facts of rising distinct numbers, each with the number of its rows: exact, and no row is looked at.
+    """Return the exact statistics of distinct numbers, ascending, from the number of rows that have each.
 
     Example:
         >>> facts_of_counts(np.array([0, 10]), np.array([3, 1])).mean
@@ -74,11 +75,11 @@ def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing
     mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
     std = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
     edges = _quantiles((values - mean) / std, counts, np.linspace(0, 1, NUM_EDGES))
-    return Facts(fill, mean, std, num_missing, _rising(edges))
+    return Facts(fill, mean, std, num_missing, _distinct_edges(edges))
 
 
 def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
-    """Sum, median by partition (not a sort) and squares block by block: one copy of the column at most."""
+    """Compute the median by partition (not by sorting) and the squares block by block, on one copy of the column."""
     present = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
@@ -89,20 +90,14 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
     if not len(present):
         return Facts(0.0, 0.0, 1.0, num_missing, (0.0,))
     sample = present[:: -(-len(present) // MAX_SAMPLE)].copy()
-    fill = _median(present)
+    middle = len(present) // 2
+    present.partition(middle)
+    fill = float(present[middle] if len(present) % 2 else present[:middle].max() / 2 + present[middle] / 2)
     mean, std = _mean_and_std(present, fill, num_missing, name)
     if num_missing:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
     edges = np.quantile((sample - mean) / std, np.linspace(0, 1, NUM_EDGES))
-    return Facts(fill, mean, std, num_missing, _rising(edges))
-
-
-def _median(values: NDArray[np.float64]) -> float:
-    """Return the median; the values end up in another order."""
-    middle = len(values) // 2
-    values.partition(middle)
-    upper = values[middle]
-    return float(upper if len(values) % 2 else values[:middle].max() / 2 + upper / 2)
+    return Facts(fill, mean, std, num_missing, _distinct_edges(edges))
 
 
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
@@ -123,10 +118,10 @@ def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, n
 
 
 def _check_finite(values: NDArray[Any], name: str) -> None:
-    """Raise if there are infinities.
+    """Raise if there are infinities; the error counts them and shows the first.
 
     Raises:
-        BadValueError: There are some; they are counted and the first are shown.
+        BadValueError: There are infinities.
     """
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
@@ -136,15 +131,15 @@ def _check_finite(values: NDArray[Any], name: str) -> None:
         raise BadValueError(f"column {name!r} must hold finite numbers, got {found}", remedy)
 
 
-def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, name: str) -> Writer:
-    """Return what writes `(value - mean) / std` as float32, missing values filled; computed in float64.
+def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
+    """Return a writer of `(value - mean) / std` as float32, missing values filled; computed in float64.
 
     Raises:
         BadValueError: On writing, for infinities or numbers that no float32 holds.
 
     Example:
-        >>> out = np.empty(2, np.float32)
-        >>> number_writer(np.array([5.0, np.nan]), 3.0, 3.0, 2.0, "x")(slice(0, 2), out)
+        >>> number, out = Continuous(name="x", source="x", mean=3.0, std=2.0, fill=3.0), np.empty(2, np.float32)
+        >>> number_writer(np.array([5.0, np.nan]), number)(slice(0, 2), out)
         >>> out.tolist()
         [1.0, 0.0]
     """
@@ -159,12 +154,13 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, na
         _check_finite(values, name)
         missing = np.isnan(values[rows])
         if (far := ~(good | missing)).any():
-            problem = (
-                f"column {name!r} holds {float(values[rows][far][0])!r}, too far from the training rows to compute with"
+            shown = f"column {name!r} holds {float(values[rows][far][0])!r}"
+            raise BadValueError(
+                f"{shown}, too far from the training rows to compute with", "Correct it, or set it to missing"
             )
-            raise BadValueError(problem, "Correct it, or set it to missing")
         out[missing] = (fill - mean) / std
 
+    name, mean, std, fill = number.source, number.mean, number.std, number.fill
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     return write
@@ -173,7 +169,7 @@ def number_writer(values: NDArray[Any], fill: float, mean: float, std: float, na
 def _quantiles(
     values: NDArray[np.float64], counts: NDArray[np.int64], fractions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return quantiles by linear interpolation, as `np.quantile`, of distinct values with counts."""
+    """Return the quantiles of distinct values with counts, interpolated linearly as by `np.quantile`."""
     ends = np.cumsum(counts)
     positions = fractions * (int(ends[-1]) - 1)
     low = values[np.searchsorted(ends, np.floor(positions), side="right")]
@@ -181,6 +177,6 @@ def _quantiles(
     return np.asarray(low + (high - low) * (positions % 1))
 
 
-def _rising(edges: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the edges without repeats, in float32, which is what the network compares with."""
+def _distinct_edges(edges: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the distinct edges in float32, the precision in which the network compares."""
     return tuple(np.unique(edges.astype(np.float32)).tolist())

@@ -13,10 +13,9 @@ from typing_extensions import override
 
 from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
-from tabvision.preprocess.columns import read_column
-from tabvision.preprocess.convert import to_numbers, to_timestamps
-from tabvision.preprocess.datetimes import DateParts, varying_parts
-from tabvision.preprocess.frame import free_name
+from tabvision.preprocess.datetimes import DateParts
+from tabvision.preprocess.fit import _free_name
+from tabvision.preprocess.frame import Columns
 from tabvision.preprocess.statistics import facts_of, number_writer
 from tabvision.schema import Categorical, Continuous, Label
 
@@ -51,8 +50,8 @@ class Dates(Step):
         taken, self.names_ = set(frame.columns), {}
         for date in self.columns:
             parts = _parts(frame, date)
-            wanted = [*varying_parts(parts), *(["missing"] if parts.missing.any() else [])]
-            self.names_[date] = {part: free_name(f"{date}_{part}", taken) for part in wanted}
+            wanted = [*parts.varying, *(["missing"] if parts.missing.any() else [])]
+            self.names_[date] = {part: _free_name(f"{date}_{part}", taken) for part in wanted}
             taken |= set(self.names_[date].values())
         return self
 
@@ -88,7 +87,7 @@ class FillMissing(Step):
             facts = facts_of(_numbers(frame, name), name)
             self.fills_[name] = facts.fill
             if facts.num_missing and name in self.indicators:
-                self.indicators_[name] = free_name(f"{name}_missing", taken)
+                self.indicators_[name] = _free_name(f"{name}_missing", taken)
                 taken.add(self.indicators_[name])
         return self
 
@@ -114,7 +113,7 @@ class Categorify(Step):
 
     @override
     def fit(self, frame: pd.DataFrame) -> Self:
-        found = {name: vocabulary_of(read_column(frame[name], name)) for name in self.columns}
+        found = {name: vocabulary_of(Columns(frame).read(name)) for name in self.columns}
         self.vocabularies_ = {name: vocabulary for name, (vocabulary, _) in found.items()}
         self.ordered_ = {name: ordered for name, (_, ordered) in found.items()}
         return self
@@ -124,7 +123,7 @@ class Categorify(Step):
         new: dict[str, Any] = {}
         for name, vocabulary in self.vocabularies_.items():
             new[name] = np.empty(len(frame), dtype=np.int32)
-            code_writer(read_column(frame[name], name), vocabulary, name)(slice(0, len(frame)), new[name])
+            code_writer(Columns(frame).read(name), vocabulary, name)(slice(0, len(frame)), new[name])
         return frame.assign(**new)
 
 
@@ -148,8 +147,8 @@ class Standardize(Step):
         new: dict[str, Any] = {}
         for name, mean in self.means_.items():
             new[name] = np.empty(len(frame), dtype=np.float32)
-            writer = number_writer(_numbers(frame, name), np.nan, mean, self.stds_[name], name)
-            writer(slice(0, len(frame)), new[name])
+            number = Continuous(name=name, source=name, mean=mean, std=self.stds_[name], fill=np.nan)
+            number_writer(_numbers(frame, name), number)(slice(0, len(frame)), new[name])
         return frame.assign(**new)
 
 
@@ -204,7 +203,7 @@ def chain_of(prepared: Prepared) -> Chain:
 
 
 def _parts(frame: pd.DataFrame, date: str) -> DateParts:
-    return DateParts(to_timestamps(read_column(frame[date], date), date))
+    return DateParts(Columns(frame).timestamps(date))
 
 
 def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.ExtensionArray:
@@ -219,4 +218,4 @@ def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.Exten
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    return to_numbers(read_column(frame[name], name), name).values
+    return Columns(frame).numbers(name).values

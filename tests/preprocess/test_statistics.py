@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from tabvision.errors import BadValueError
 from tabvision.preprocess import statistics as facts
 from tabvision.preprocess.statistics import NUM_EDGES, facts_of, facts_of_counts, number_writer
+from tabvision.schema import Continuous
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "int16", "float32", "float64", "bool"])
@@ -96,7 +97,7 @@ def test_numbers_too_large_to_square_are_refused() -> None:
 
 
 def test_a_number_that_no_float32_holds_is_refused() -> None:
-    write = number_writer(np.array([1.0, 1e60]), 0.0, 0.0, 1.0, "x")
+    write = number_writer(np.array([1.0, 1e60]), Continuous(name="x", source="x", mean=0.0, std=1.0, fill=0.0))
 
     with pytest.raises(
         BadValueError, match=r"'x' holds 1e\+60, too far from the training rows to compute with. Correct"
@@ -105,9 +106,9 @@ def test_a_number_that_no_float32_holds_is_refused() -> None:
 
 
 def test_large_numbers_survive_when_their_spread_is_as_large() -> None:
-    out = np.empty(2, np.float32)
+    number, out = Continuous(name="x", source="x", mean=2e60, std=1e60, fill=0.0), np.empty(2, np.float32)
 
-    number_writer(np.array([1e60, 3e60]), 0.0, 2e60, 1e60, "x")(slice(0, 2), out)
+    number_writer(np.array([1e60, 3e60]), number)(slice(0, 2), out)
 
     assert out.tolist() == [-1.0, 1.0]
 
