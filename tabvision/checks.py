@@ -1,6 +1,6 @@
-"""Checks of settings: whole numbers, fractions, bounds and choices, each a sentence where the value is wrong.
+"""Check arguments: whole numbers, fractions, bounds and choices.
 
-A value of the wrong kind is a `BadTypeError`, one out of range a `BadValueError`; True and False are no numbers.
+A value of the wrong type raises `BadTypeError`, one out of range `BadValueError`; True and False are not numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DEFAULT = "Leave it out for the default"
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Return whether a value is a whole number.
+    """Return whether a value is an int, bools excluded.
 
     Example:
         >>> is_integer(3), is_integer(3.0), is_integer(True)
@@ -25,7 +25,7 @@ def is_integer(value: object) -> TypeGuard[int]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number: an int or a float.
+    """Return whether a value is an int or a float, bools excluded.
 
     Example:
         >>> is_number(0.5), is_number("0.5"), is_number(True)
@@ -35,7 +35,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> int:
-    """Return the value; raise unless it is a whole number from `least` on.
+    """Return the value; raise unless it is a whole number of at least `least`.
 
     Example:
         >>> check_whole("seed", 3, 0)
@@ -61,8 +61,8 @@ def check_fraction(
     """Raise unless the value is a number between 0 and 1.
 
     Args:
-        name: What the value is called in the sentence.
-        value: What the user passed.
+        name: Name of the argument in the error message.
+        value: Value that the user passed.
         bounds: Which ends belong to the interval: "[)" for 0 but not 1.
         remedy: What the user can do.
 
@@ -80,7 +80,7 @@ def check_fraction(
 
 
 def check_least(name: str, value: object, least: float, *, remedy: str = DEFAULT) -> None:
-    """Raise unless the value is a finite number from `least` on.
+    """Raise unless the value is a finite number of at least `least`.
 
     Example:
         >>> check_least("weight_decay", float("inf"), 0)
@@ -108,7 +108,7 @@ def check_positive(name: str, value: object, *, remedy: str = DEFAULT) -> None:
 
 
 def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
-    """Raise unless the value is one of the choices; those most like it are listed first.
+    """Raise unless the value is one of the choices; the closest ones are listed first.
 
     Example:
         >>> check_choice("decay", "l1", ["decoupled", "l2"])

@@ -1,8 +1,8 @@
-"""The errors tabvision raises: one sentence that says who expected what, what came, and what to do.
+"""The errors of tabvision: one sentence with the speaker, what was expected, what came, and what to do.
 
 Every error derives from `TabvisionError` and from the built-in that Python users expect (`ValueError` for a wrong value,
-`TypeError` for a wrong kind, `FileNotFoundError` for a wrong path), so either can be caught. The code that raises one gives
-the problem and the remedy; who speaks is set once, at the public entry, by `speaking`.
+`TypeError` for a wrong type, `FileNotFoundError` for a wrong path), so either can be caught. The code that raises one gives
+the problem and the remedy; `speaking` sets the speaker once, at the public entry.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-MAX_LISTED = 8  # names listed in one sentence; more do not help a reader
+MAX_LISTED = 8  # the most names that one sentence lists
 
 
 class TabvisionError(Exception):
     """Base of every error that tabvision raises on bad input.
 
     Args:
-        parts: The problem (what was expected and what came) and the remedy (what the reader can do now), both without a final
-            full stop; a question keeps its mark. A name before them speaks, whatever `speaking` says.
+        parts: The problem (what was expected and what came) and the remedy (what the reader can do), both without a final
+            period; a question keeps its mark. A third part, before them, is the speaker and overrides `speaking`.
 
     Example:
         >>> with speaking("OneCycle"):
@@ -36,8 +36,8 @@ class TabvisionError(Exception):
 
     _num_parts = 2
 
-    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 - each error says which
-        self.speaker: str | None = None  # who speaks; the outermost `speaking` wins
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 - each error documents its own
+        self.speaker: str | None = None  # set by the outermost `speaking`
         self.has_own_speaker = len(parts) > self._num_parts
         if self.has_own_speaker:
             self.speaker, *parts = parts  # type: ignore[assignment]
@@ -45,7 +45,7 @@ class TabvisionError(Exception):
         self.args = tuple(parts)  # OSError would read them as errno and message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles between processes, with its speaker."""
+        """Pickle the error with its speaker."""
         return type(self), self.args, {"speaker": self.speaker, "has_own_speaker": self.has_own_speaker}
 
     def __str__(self) -> str:
@@ -61,20 +61,20 @@ class BadValueError(TabvisionError, ValueError):
 
 
 class BadTypeError(TabvisionError, TypeError):
-    """A value of the wrong kind."""
+    """A value of the wrong type."""
 
 
 class MissingFileError(TabvisionError, FileNotFoundError):
-    """A file or folder that is not there."""
+    """A file or folder that does not exist."""
 
-    __str__ = TabvisionError.__str__  # OSError has one of its own
+    __str__ = TabvisionError.__str__  # instead of OSError's
 
 
 class UnknownNameError(TabvisionError, ValueError):
     """A name that is not among the choices; the close ones are listed first.
 
     Args:
-        parts: What the name should have named, such as "optimizer"; the name that came; the names that exist.
+        parts: The noun, such as "optimizer"; the unknown name; the known names.
 
     Example:
         >>> print(UnknownNameError("optimizer", "adamm", ["sgd", "adam"]))
@@ -93,10 +93,10 @@ class UnknownNameError(TabvisionError, ValueError):
 
 
 class MissingColumnsError(TabvisionError, ValueError):
-    """Columns that a frame should have and lacks, each with the close name that it does have.
+    """Columns that a frame lacks, each with a similar name that it has.
 
     Args:
-        parts: The columns that are not there; the columns that are; what the reader can do now, without a final full stop.
+        parts: The missing columns; the columns of the frame; what the reader can do, without a final period.
 
     Example:
         >>> print(MissingColumnsError(["age"], ["Age", "sex"], "Pass a frame with the training columns"))
@@ -112,21 +112,21 @@ class MissingColumnsError(TabvisionError, ValueError):
     def _sentence(self) -> str:
         missing, present, remedy = self.args
         hints = list(map(repr, missing))
-        for index, name in enumerate(missing[:MAX_LISTED]):  # looking for close names takes long in a wide table
+        for index, name in enumerate(missing[:MAX_LISTED]):  # finding similar names is slow in a wide table
             if close := closest(name, present):
                 hints[index] += f" (did you mean {close!r}?)"
         return f"the frame lacks {count(len(missing), 'column')}: {listed(hints)}. {remedy}."
 
 
 class speaking:  # noqa: N801 - read as a verb, like contextlib's
-    """Names who speaks in the errors raised inside a `with` block or a decorated function; the outermost name wins.
+    """Set the speaker of errors raised inside a `with` block or a decorated function; the outermost name wins.
 
-    An error gets its name on the way out, so it does not matter in which thread it was raised, as long as it is raised again
-    inside. An error that was given a name of its own keeps it.
+    An error gets its speaker on the way out, so it may come from another thread as long as it is raised again inside. An
+    error that was raised with a speaker keeps it.
 
     Args:
-        name: The public class, function or command; "" in a decorated method for the name of the object's class.
-        keep: Whether the name stays, whatever an outer block says, for a part of the input ("CollabDataModule, titles").
+        name: The public class, function or command; "" in a decorated method means the name of the object's class.
+        keep: Whether the name overrides those of outer blocks, for a part of the input ("CollabDataModule, titles").
 
     Example:
         >>> @speaking("lr_find")
@@ -151,10 +151,10 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
             self._name(error, self.name)
 
     def __call__(self, function: Function) -> Function:
-        """The function, speaking."""
+        """Wrap a function to set the speaker of its errors."""
 
         @functools.wraps(function)
-        def spoken(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function says
+        def spoken(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the function
             try:
                 return function(*args, **kwargs)
             except TabvisionError as error:
@@ -169,7 +169,7 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
 
 
 def accepting_who(function: Function) -> Function:
-    """Lets a function that had a parameter `who` before 0.2 be called with it, with a DeprecationWarning.
+    """Accept `who`, a parameter of the function before 0.2, with a DeprecationWarning.
 
     Example:
         >>> import warnings
@@ -179,7 +179,7 @@ def accepting_who(function: Function) -> Function:
     """
 
     @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function says
+    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the function
         if "who" not in kwargs:
             return function(*args, **kwargs)
         message = f"{function.__name__}: `who` goes with 0.3. Wrap the call: with tabvision.errors.speaking(name):"
@@ -191,21 +191,21 @@ def accepting_who(function: Function) -> Function:
 
 
 def closest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `name`, letter case aside, or None where none is close."""
+    """Return the choice most similar to `name`, ignoring case, or None if none is similar."""
     by_lower = {choice.lower(): choice for choice in choices}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[matches[0]] if matches else None
 
 
 def closest_first(name: str, choices: Iterable[str]) -> list[str]:
-    """All choices, those most like `name` first, the rest sorted."""
+    """Return all choices, those most similar to `name` first, the rest sorted."""
     rest = sorted(choices)
     close = difflib.get_close_matches(name, rest, n=MAX_LISTED)
     return close + [choice for choice in rest if choice not in close]
 
 
 def asking(option: str, column: str) -> str:
-    """How to name a column in an option, in Python and on the command line.
+    """Return how to pass a column to an option, in Python and on the command line.
 
     Example:
         >>> asking("ignore", "age")
@@ -216,7 +216,7 @@ def asking(option: str, column: str) -> str:
 
 
 def listed(items: Sequence[object]) -> str:
-    """Items joined by commas, cut after `MAX_LISTED` with a count of the rest.
+    """Join items by commas; after `MAX_LISTED` only count the rest.
 
     Example:
         >>> listed(range(10))
@@ -227,7 +227,7 @@ def listed(items: Sequence[object]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it should be.
+    """Return a number with its noun, in the plural unless the number is 1.
 
     Example:
         >>> count(1, "row"), count(2_000, "row")

@@ -1,7 +1,7 @@
-"""Notes to the user: plain sentences through `logging.getLogger("tabvision")`, printed to standard output.
+"""Notes to the user: sentences logged by `logging.getLogger("tabvision")` and printed to standard output.
 
-A handler is attached on import. It prints as long as nobody else does: a handler of the user's that shows messages, on this
-logger or on the root, takes its place. Only rank zero speaks. The level is INFO unless the user has set one.
+A handler attached on import prints them, unless the user has added a handler that shows messages to this logger or to the
+root. Only rank zero logs. The level is INFO unless the user has set one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _logger = logging.getLogger("tabvision")
 
 @contextmanager
 def notes_at(verbose: bool) -> Iterator[None]:  # noqa: FBT001 - `verbose` of the caller is passed on
-    """Let notes through, or keep back everything up to INFO inside the block; warnings always pass.
+    """Let notes through inside the block, or suppress messages up to INFO; warnings always pass.
 
     Args:
-        verbose: Whether to let notes through; a block that is silent around this one stays silent.
+        verbose: Whether to let notes through; inside a silent block notes stay suppressed.
 
     Example:
         >>> with notes_at(False):
@@ -40,7 +40,7 @@ def notes_at(verbose: bool) -> Iterator[None]:  # noqa: FBT001 - `verbose` of th
 
 
 class _Printer(logging.Handler):
-    """Prints each message to whatever `sys.stdout` is at that moment, unless another handler shows it."""
+    """Print each message to the current `sys.stdout`, unless another handler shows it."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -50,22 +50,18 @@ class _Printer(logging.Handler):
 
 
 def _shows(handler: logging.Handler) -> bool:
-    """Return whether a handler shows messages to the user: one that writes to a file or a buffer (as pytest's) does not."""
+    """Return whether a handler shows messages to the user, rather than writing to a file or a buffer (as pytest's)."""
     is_file = isinstance(handler, logging.NullHandler | logging.FileHandler)
     return not is_file and not isinstance(getattr(handler, "stream", None), io.StringIO)
 
 
 def _passes(record: logging.LogRecord) -> bool:
-    """Return whether a message is let through: from rank zero, and not silenced by `notes_at`."""
-    return _rank() == 0 and not (_silenced.get() and record.levelno <= logging.INFO)
-
-
-def _rank() -> int:
-    """Return this process's rank: what Lightning knows, if it is loaded, else what the launcher set."""
+    """Return whether a message passes: from rank zero, as Lightning or the launcher sets it, and not suppressed."""
     lightning = sys.modules.get("lightning_utilities.core.rank_zero")
     known = getattr(getattr(lightning, "rank_zero_only", None), "rank", None)
     ranks = [known, *map(os.environ.get, _RANK_VARIABLES)]
-    return next((int(rank) for rank in ranks if rank is not None), 0)
+    rank = next((int(rank) for rank in ranks if rank is not None), 0)
+    return rank == 0 and not (_silenced.get() and record.levelno <= logging.INFO)
 
 
 _logger.addFilter(_passes)

@@ -1,11 +1,10 @@
 """The default metrics of each task, cheap per step and exact over the epoch.
 
-A step keeps two numbers a row (or three counts a label), nothing more; the value is computed once at the end.
-torchmetrics' own classes were measured and left: 90 to 450 us a step of 4,096 rows, 9.5 ms with a thousand classes
-(these: 100 and 500), a warning where one class occurs, an error where one row does, and an R2 that loses its digits
-when the target lies far from zero.
+A step stores two numbers per row (or adds to three counts per label); the value is computed once at the end. torchmetrics'
+own classes are slower (90 to 450 us for a step of 4,096 rows, 9.5 ms with a thousand classes; these: 100 and 500 us), warn
+if only one class occurs, raise if there is only one row, and their R2 loses digits if the target is far from zero.
 
-Predictions are what `Task.activate` returns, targets what batches hold; softened targets (B, C) are taken too.
+Predictions are what `Task.activate` returns, targets those of a batch, or soft targets (B, C).
 """
 
 from __future__ import annotations
@@ -22,61 +21,63 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 Rows: TypeAlias = NDArray[np.float32]
-Reduce: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # predictions and target to one number a row each
-Score: TypeAlias = Callable[[Rows, Rows], float]  # from those of at least one row
+Reduce: TypeAlias = Callable[
+    [Tensor, Tensor], tuple[Tensor, Tensor]
+]  # predictions and target to one number per row each
+Score: TypeAlias = Callable[[Rows, Rows], float]  # from these numbers of at least one row
 
 
 def binary_metrics(threshold: float) -> MetricCollection:
-    """Accuracy, auroc and f1 of yes-or-no predictions (B, 2), where a yes has a probability above the threshold."""
+    """Return accuracy, auroc and f1 of binary predictions (B, 2); above the threshold a prediction is positive."""
     threshold = float(np.float32(threshold))
-    return _sharing(
-        accuracy=_RowScore(_probability_of_yes, partial(_binary_accuracy, threshold=threshold)),
-        auroc=_RowScore(_probability_of_yes, _binary_auroc),
-        f1=_RowScore(_probability_of_yes, partial(_binary_f1, threshold=threshold)),
+    return _collection(
+        accuracy=_RowScore(_positive_probability, partial(_binary_accuracy, threshold=threshold)),
+        auroc=_RowScore(_positive_probability, _binary_auroc),
+        f1=_RowScore(_positive_probability, partial(_binary_f1, threshold=threshold)),
     )
 
 
 def multiclass_metrics(num_classes: int) -> MetricCollection:
-    """Accuracy, and f1 averaged over the classes that occur, of predictions (B, C)."""
+    """Return accuracy, and f1 averaged over the classes that occur, of predictions (B, C)."""
     f1 = partial(_multiclass_f1, num_classes=num_classes)
-    return _sharing(accuracy=_RowScore(_class_codes, _multiclass_accuracy), f1=_RowScore(_class_codes, f1))
+    return _collection(accuracy=_RowScore(_class_codes, _multiclass_accuracy), f1=_RowScore(_class_codes, f1))
 
 
 def multilabel_metrics(num_classes: int, threshold: float) -> MetricCollection:
-    """Accuracy over all rows and labels, and f1 averaged over the labels that occur, of predictions (B, C)."""
+    """Return accuracy over all rows and labels, and f1 averaged over the labels that occur, of predictions (B, C)."""
     accuracy, f1 = _MultilabelAccuracy(num_classes, threshold), _MultilabelF1(num_classes, threshold)
-    return _sharing(accuracy=accuracy, f1=f1)
+    return _collection(accuracy=accuracy, f1=f1)
 
 
 def regression_metrics(num_targets: int) -> MetricCollection:
-    """Mae, r2 and rmse of predictions (B, T), each averaged over the targets."""
+    """Return mae, r2 and rmse of predictions (B, T), each averaged over the targets."""
     scores = {"mae": _mean_absolute_error, "r2": _r2, "rmse": _root_mean_squared_error}
     metrics = {
-        name: (_RowScore if name == "r2" else _RowError)(_as_they_are, partial(_mean_over_targets, num_targets, score))
+        name: (_RowScore if name == "r2" else _RowError)(_unchanged, partial(_mean_over_targets, num_targets, score))
         for name, score in scores.items()
     }
-    return _sharing(**metrics)
+    return _collection(**metrics)
 
 
 def point_metrics() -> MetricCollection:
-    """The mean distance of predicted points (B, 2 P) from the true ones that are there."""
-    return _sharing(distance=_RowError(_as_they_are, _mean_distance))
+    """Return the mean distance of predicted points (B, 2 P) from the true ones that are not missing."""
+    return _collection(distance=_RowError(_unchanged, _mean_distance))
 
 
-def _sharing(**metrics: Metric) -> MetricCollection:
-    """A collection whose members keep one state together, so that a step updates it once."""
+def _collection(**metrics: Metric) -> MetricCollection:
+    """Return a collection whose members have one state in common, so that a step updates it once."""
     members = cast("dict[str, Metric | MetricCollection]", metrics)
     return MetricCollection(members, compute_groups=[list(metrics)])
 
 
 class _RowScore(Metric):
-    """Keeps two float32 columns, flat, and computes a score from them at the end; higher is better.
+    """Store two float32 columns, flat, and compute a score from them at the end; higher is better.
 
-    float32 and flat, because a process without rows takes part in the exchange between processes as an empty float32.
+    They are flat float32 because a process without rows sends an empty float32 tensor to the others.
 
     Args:
-        reduce: The two numbers of a row; float32 holds every class code below 16 million.
-        score: The metric.
+        reduce: A function from predictions and target to two numbers per row; float32 holds class codes below 16 million.
+        score: The metric, a function of the two columns.
     """
 
     is_differentiable = False
@@ -95,8 +96,9 @@ class _RowScore(Metric):
     @override
     def update(self, predictions: Tensor, target: Tensor) -> None:
         for name, rows in zip(("predicted", "wanted"), self._reduce(predictions, target), strict=True):
-            kept = cast("list[Tensor]", getattr(self, name))  # a copy, since a caller may reuse its tensors
-            kept.append(rows.detach().to(torch.float32, copy=True).reshape(-1))
+            column = cast("list[Tensor]", getattr(self, name))
+            # a copy, since a caller may reuse its tensors
+            column.append(rows.detach().to(torch.float32, copy=True).reshape(-1))
 
     @final
     @override
@@ -108,12 +110,12 @@ class _RowScore(Metric):
 
 @final
 class _RowError(_RowScore):
-    """A metric of which less is better."""
+    """A score of which lower is better."""
 
     higher_is_better = False
 
 
-def _probability_of_yes(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _positive_probability(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return predictions[:, 1], target[:, 1] > 0.5 if target.ndim == 2 else target
 
 
@@ -121,38 +123,34 @@ def _class_codes(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return _argmax(predictions), _argmax(target) if target.ndim == 2 else target
 
 
-def _as_they_are(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _unchanged(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return predictions, target
 
 
 def _binary_accuracy(predicted: Rows, wanted: Rows, *, threshold: float) -> float:
-    """The fraction of rows answered correctly."""
+    """Return the fraction of correct rows."""
     return float(((predicted > threshold) == (wanted > 0.5)).mean())
 
 
 def _binary_f1(predicted: Rows, wanted: Rows, *, threshold: float) -> float:
-    """The harmonic mean of precision and recall of yes; 0 where neither occurs."""
-    answered, positive = predicted > threshold, wanted > 0.5
-    return float(2 * (answered & positive).sum() / max(1, answered.sum() + positive.sum()))
-
-
-def _binary_auroc(predicted: Rows, wanted: Rows) -> float:
-    return auroc(predicted, wanted > 0.5)
+    """Return the harmonic mean of precision and recall; 0 if no row is predicted or true."""
+    chosen, positive = predicted > threshold, wanted > 0.5
+    return float(2 * (chosen & positive).sum() / max(1, chosen.sum() + positive.sum()))
 
 
 def _multiclass_accuracy(predicted: Rows, wanted: Rows) -> float:
-    """The fraction of rows answered correctly."""
+    """Return the fraction of correct rows."""
     return float((predicted == wanted).mean())
 
 
 def _multiclass_f1(predicted: Rows, wanted: Rows, *, num_classes: int) -> float:
-    """The mean of the f1 of each class that is predicted or true in some row."""
+    """Return the mean f1 of the classes that are predicted or true in some row."""
     rows = (wanted[predicted == wanted], predicted, wanted)
     return _mean_f1(*(np.bincount(codes.astype(np.int64), minlength=num_classes) for codes in rows))
 
 
 def _mean_over_targets(num_targets: int, score: Callable[..., NDArray[Any]], predicted: Rows, wanted: Rows) -> float:
-    """The mean of the metric of each target, which `score` gives from (N, T) predictions and targets."""
+    """Return the mean over the targets of what `score` computes from (N, T) predictions and targets."""
     columns = (values.reshape(-1, num_targets).astype(np.float64) for values in (predicted, wanted))
     return float(np.mean(score(*columns)))
 
@@ -166,109 +164,110 @@ def _root_mean_squared_error(predicted: NDArray[np.float64], wanted: NDArray[np.
 
 
 def _r2(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[Any]:
-    """The fraction of each target's variance that is explained; NaN where the target does not vary."""
-    left = np.square(wanted - predicted).sum(axis=0)
+    """Return the explained fraction of each target's variance; NaN if the target does not vary."""
+    residual = np.square(wanted - predicted).sum(axis=0)
     total = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
-    # digits beyond the twelfth are noise; a zero has no minus
-    explained = np.round(1 - left / np.where(total > 0, total, 1), 12) + 0.0
+    # digits beyond the twelfth are noise; + 0.0 removes the sign of a negative zero
+    explained = np.round(1 - residual / np.where(total > 0, total, 1), 12) + 0.0
     return np.where(total > 0, explained, np.nan)
 
 
 def _mean_distance(predicted: Rows, wanted: Rows) -> float:
-    """The mean distance between points (x and y in turns); points that are not a number do not count."""
+    """Return the mean distance between points (x and y alternate) without those that are NaN."""
     steps = (predicted.astype(np.float64) - wanted).reshape(-1, 2)
     distances = np.hypot(*steps[np.isfinite(steps).all(axis=1)].T)
     return float(distances.mean()) if len(distances) else float("nan")
 
 
 class _MultilabelMetric(Metric):
-    """Keeps three counts a label, however many rows there are."""
+    """Count the correct, predicted and true rows of each label."""
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
     hits: Tensor
-    answered: Tensor
+    predicted: Tensor
     positive: Tensor
     num_rows: Tensor
 
     def __init__(self, num_classes: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
-        for name in ("hits", "answered", "positive"):
+        for name in ("hits", "predicted", "positive"):
             self.add_state(name, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_rows", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @final
     @override
     def update(self, predictions: Tensor, target: Tensor) -> None:
-        answered, positive = predictions.detach().float() > self.threshold, target > 0.5
-        # Not in place: a state that was reset under inference mode may not be changed outside it.
-        self.hits = self.hits + (answered & positive).sum(dim=0)
-        self.answered = self.answered + answered.sum(dim=0)
+        predicted, positive = predictions.detach().float() > self.threshold, target > 0.5
+        # Not in place: a state reset in inference mode cannot be changed outside it.
+        self.hits = self.hits + (predicted & positive).sum(dim=0)
+        self.predicted = self.predicted + predicted.sum(dim=0)
         self.positive = self.positive + positive.sum(dim=0)
         self.num_rows = self.num_rows + len(target)
 
 
 @final
 class _MultilabelAccuracy(_MultilabelMetric):
-    """The fraction of all (row, label) cells answered correctly."""
+    """The fraction of all (row, label) pairs predicted correctly."""
 
     @override
     def compute(self) -> Tensor:
-        wrong = self.answered + self.positive - 2 * self.hits
-        return 1 - wrong.sum().float() / (self.num_rows * len(self.hits))  # 0 / 0 is NaN: no rows
+        wrong = self.predicted + self.positive - 2 * self.hits
+        return 1 - wrong.sum().float() / (self.num_rows * len(self.hits))  # NaN without rows
 
 
 @final
 class _MultilabelF1(_MultilabelMetric):
-    """The mean of the f1 of each label that is answered or true in some row."""
+    """The mean f1 of the labels that are predicted or true in some row."""
 
     @override
     def compute(self) -> Tensor:
-        value = _mean_f1(*(counts.cpu().numpy() for counts in (self.hits, self.answered, self.positive)))
+        value = _mean_f1(*(counts.cpu().numpy() for counts in (self.hits, self.predicted, self.positive)))
         return torch.tensor(value, dtype=torch.float32, device=self.device)
 
 
-def auroc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """The area under the ROC curve, exact, ties counted half; NaN where only one class occurs.
+def _binary_auroc(scores: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Return the exact area under the ROC curve, where ties count half; NaN if only one class occurs.
 
     Example:
-        >>> auroc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
+        >>> _binary_auroc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
         0.875
     """
+    positive = wanted > 0.5
     num_positive = int(positive.sum())
     num_pairs = num_positive * (len(positive) - num_positive)
     if not num_pairs or np.isnan(scores).any():
         return float("nan")
     order = np.argsort(scores)
     ordered, is_positive = scores[order], positive[order]
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # of each run of ties
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # the last row of each run of ties
     positives = np.diff(np.cumsum(is_positive)[ends], prepend=0)
     negatives_so_far = ends + 1 - np.cumsum(positives)
     below = negatives_so_far - np.diff(negatives_so_far, prepend=0) / 2
     return float((positives * below).sum() / num_pairs)
 
 
-def _mean_f1(hits: NDArray[Any], answered: NDArray[Any], positive: NDArray[Any]) -> float:
-    """The mean of 2 * hits / (answered + positive) over the classes that are answered or true; NaN if none is.
+def _mean_f1(hits: NDArray[Any], predicted: NDArray[Any], positive: NDArray[Any]) -> float:
+    """Return the mean of 2 * hits / (predicted + positive) over the classes that are predicted or true; NaN if none is.
 
     Example:
         >>> _mean_f1(np.array([1, 0, 2]), np.array([1, 0, 3]), np.array([1, 0, 2]))
         0.9
     """
-    occurs = answered + positive > 0
-    return float((2 * hits[occurs] / (answered + positive)[occurs]).mean()) if occurs.any() else float("nan")
+    occurs = predicted + positive > 0
+    return float((2 * hits[occurs] / (predicted + positive)[occurs]).mean()) if occurs.any() else float("nan")
 
 
-def _joined(kept: list[Tensor] | Tensor) -> NDArray[np.float32]:
-    """All rows kept so far: a list of steps, or one tensor after an exchange between processes."""
-    rows = kept if isinstance(kept, Tensor) else torch.cat(kept) if kept else torch.empty(0)
+def _joined(steps: list[Tensor] | Tensor) -> NDArray[np.float32]:
+    """Join the rows of all steps, which are one tensor already after an exchange between processes."""
+    rows = steps if isinstance(steps, Tensor) else torch.cat(steps) if steps else torch.empty(0)
     return cast("NDArray[np.float32]", rows.cpu().numpy())
 
 
 def _argmax(values: Tensor) -> Tensor:
-    """The first largest of each row; on the CPU by numpy, up to ten times as quick as torch."""
+    """Return the first largest index of each row, on the CPU by numpy, which is up to ten times as fast as torch."""
     values = values.detach()
     if values.device.type != "cpu":
         return values.argmax(dim=1)

@@ -1,4 +1,4 @@
-"""From plain data back to dataclasses, checked, with a sentence where the data does not fit."""
+"""Convert values to plain data, and plain data to dataclasses with every field checked."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Label = str | int | float | bool  # a class, or a value of a category
 
 
 def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], object] | None = None) -> Kind:
-    """The dataclass of that kind that plain data describes, every field checked against its annotation.
+    """Return a dataclass built from plain data, with every field checked against its annotation.
 
     Args:
-        data: Dicts, lists, strings, numbers, booleans and None, such as JSON gives.
+        data: Dicts, lists, strings, numbers, booleans and None, as loaded from JSON.
         kind: A dataclass.
         decode: Called with the annotation and the data of a field that is not plain.
 
     Raises:
-        BadValueError: Facts are missing or of the wrong kind.
+        BadValueError: A field is missing or has the wrong type.
 
     Example:
         >>> from tabvision.schema import LeftOut
@@ -34,19 +34,19 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
     try:
         return msgspec.convert(data, kind, dec_hook=decode)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        if isinstance(error.__cause__, TabvisionError):  # a dataclass's own check, which says more
+        if isinstance(error.__cause__, TabvisionError):  # raised by the dataclass's own check, which is more specific
             raise error.__cause__ from None
         raise BadValueError(f"the facts of a {kind.__name__} do not fit: {error}", "Pass what to_dict wrote") from error
 
 
 @accepting_who
 def to_plain(value: object) -> object:
-    """The value as plain Python data, which a checkpoint can hold and load safely.
+    """Return a value as plain Python data, which a checkpoint can store and load safely.
 
-    numpy scalars and paths become their Python equals, tuples and lists and dicts are walked.
+    numpy scalars become Python numbers and paths text; tuples, lists and dicts are converted recursively.
 
     Raises:
-        BadTypeError: Anything else, such as an array, a function or an object.
+        BadTypeError: The value is anything else, such as an array, a function or an object.
 
     Example:
         >>> import numpy as np

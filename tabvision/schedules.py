@@ -1,4 +1,4 @@
-"""Pure functions of the step: the one-cycle curve, rates spread over layer groups, and the position of a step in a run."""
+"""Pure functions: schedules of the learning rate and momentum, rates per layer group, and stages of freezing."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate as accumulated
 from typing import Literal, NamedTuple
 
-from tabvision.checks import check_fraction, check_least, is_integer, is_number
+from tabvision.checks import is_integer, is_number
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, count, listed
 
 Convention = Literal["fastai", "torch"]
 Rates = float | tuple[float | None, float] | list[float] | str
-"""A learning rate for every group, `(low, high)` for first to last, `(None, high)`, "low:high", or one rate a group."""
+"""A learning rate for every group, `(low, high)` for first to last, `(None, high)`, "low:high", or one rate per group."""
 
 Stages = tuple[tuple[int, int | None], ...]
-"""From which epoch on how many of the last layer groups train; None means all."""
+"""Pairs of a first epoch and the number of last layer groups that train from it on; None means all."""
 
 
 class Setting(NamedTuple):
-    """What a schedule asks for at one step: a factor on the peak rate, and the momentum (None: leave it)."""
+    """The values of a schedule at one step: a factor of the peak rate, and the momentum (None: unchanged)."""
 
     factor: float
     momentum: float | None
 
 
-def anneal_cos(start: float, end: float, share: float) -> float:
-    """From `start` at share 0 to `end` at share 1 along half a cosine.
+def _anneal_cos(start: float, end: float, fraction: float) -> float:
+    """Interpolate from `start` at fraction 0 to `end` at fraction 1 along half a cosine.
 
     Example:
-        >>> anneal_cos(1.0, 3.0, 0.5)
+        >>> _anneal_cos(1.0, 3.0, 0.5)
         2.0
     """
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
 def one_cycle(
@@ -45,16 +45,16 @@ def one_cycle(
     momentum: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
     convention: Convention = "fastai",
 ) -> Setting:
-    """Rate factor and momentum of one cycle: up along a cosine, then down along another.
+    """Return the rate factor and momentum of one cycle: up along a cosine, then down along another.
 
     Args:
-        step: Optimizer steps done, in [0, total); later steps keep the last value.
-        total: Optimizer steps of the whole cycle, at least 1.
-        pct_start: Share of the cycle in which the rate rises, in (0, 1).
+        step: The optimizer steps done, in [0, total); later steps keep the last value.
+        total: The optimizer steps of the whole cycle, at least 1.
+        pct_start: The fraction of the cycle in which the rate rises, in (0, 1).
         div: The first rate is the peak divided by this.
         div_final: The last rate is the peak (fastai) or the first rate (torch) divided by this.
-        momentum: At the start, at the peak and at the end; None leaves momentum alone.
-        convention: "fastai" puts step i at i / total, "torch" at i / (total - 1), and each reads `div_final` its way.
+        momentum: The momentum at the start, at the peak and at the end; None leaves it unchanged.
+        convention: "fastai" puts step i at i / total, "torch" at i / (total - 1), with its own `div_final`.
 
     Source:
         fastai 2.8 `fit_one_cycle`; torch 2 `OneCycleLR` with `three_phase=False`.
@@ -68,16 +68,16 @@ def one_cycle(
     lowest = 1 / div_final if convention == "fastai" else 1 / (div * div_final)
     step = min(step, last)
     if step <= peak:
-        share = step / peak if peak > 0 else 1.0
+        fraction = step / peak if peak > 0 else 1.0
         start, end, moms = 1 / div, 1.0, momentum and momentum[:2]
     else:
-        share = (step - peak) / (last - peak)
+        fraction = (step - peak) / (last - peak)
         start, end, moms = 1.0, lowest, momentum and momentum[1:]
-    return Setting(anneal_cos(start, end, share), anneal_cos(moms[0], moms[1], share) if moms else None)
+    return Setting(_anneal_cos(start, end, fraction), _anneal_cos(moms[0], moms[1], fraction) if moms else None)
 
 
 def flat_cosine(step: int, total: int, *, pct_start: float = 0.75, div_final: float = 1e5) -> float:
-    """Rate factor that stays at 1, then falls along a cosine.
+    """Return the rate factor that stays at 1, then falls along a cosine.
 
     Source: fastai 2.8 `fit_flat_cos`.
 
@@ -85,12 +85,12 @@ def flat_cosine(step: int, total: int, *, pct_start: float = 0.75, div_final: fl
         >>> [round(flat_cosine(step, 100), 3) for step in (0, 75, 99)]
         [1.0, 1.0, 0.004]
     """
-    share = min(1.0, step / total)
-    return 1.0 if share <= pct_start else anneal_cos(1.0, 1 / div_final, (share - pct_start) / (1 - pct_start))
+    fraction = min(1.0, step / total)
+    return 1.0 if fraction <= pct_start else _anneal_cos(1.0, 1 / div_final, (fraction - pct_start) / (1 - pct_start))
 
 
 def cosine_restarts(step: int, total: int, *, num_cycles: int, cycle_mult: int = 2) -> float:
-    """Rate factor of cycles that each fall from 1 to 0 along a cosine, each `cycle_mult` times as long as the last.
+    """Return the rate factor of cycles that fall from 1 to 0 along a cosine, each `cycle_mult` times as long as the last.
 
     Source: fastai 2.8 `fit_sgdr`.
 
@@ -102,27 +102,27 @@ def cosine_restarts(step: int, total: int, *, num_cycles: int, cycle_mult: int =
     position = min(step / total, 1.0) * sum(lengths)
     for length in lengths[:-1]:
         if position < length:
-            return anneal_cos(1.0, 0.0, position / length)
+            return _anneal_cos(1.0, 0.0, position / length)
         position -= length
-    return anneal_cos(1.0, 0.0, position / lengths[-1])
+    return _anneal_cos(1.0, 0.0, position / lengths[-1])
 
 
 @accepting_who
 def spread_rates(
     rates: Rates, num_groups: int, *, body_ratio: float = 10.0, sizes: Mapping[str, int] | None = None
 ) -> list[float]:
-    """One rate for each layer group, input side first.
+    """Return one rate for each layer group, input side first.
 
     Args:
-        rates: A rate; `(low, high)` or "low:high" for equal multiples from first to last group; `(None, high)` or ":high"
-            for `high` on the last group and `high / body_ratio` on all others; a list with one rate a group.
-        num_groups: How many groups there are, at least 1.
-        body_ratio: How many times smaller the other groups' rate is, when only the last is given.
-        sizes: Names of the groups and how many parameters each has, for the sentence if the rates are wrong.
+        rates: One rate for all; `(low, high)` or "low:high" for equal multiples from first to last group; `(None, high)` or
+            ":high" for `high` on the last group and `high / body_ratio` on all others; a list with one rate per group.
+        num_groups: The number of groups, at least 1.
+        body_ratio: The last rate divided by that of the other groups, if only the last is given.
+        sizes: The number of parameters of each group by name, for the error message.
 
     Raises:
-        BadTypeError: Not a rate at all.
-        BadValueError: A rate of zero or below, or a list of another length than there are groups.
+        BadTypeError: A rate is not a number.
+        BadValueError: A rate is not positive, or the number of rates does not match.
 
     Source:
         fastai 2.8 `even_mults` and `slice`; the 2019 course divides by three (`body_ratio=3`).
@@ -133,14 +133,14 @@ def spread_rates(
     """
     if isinstance(rates, str):
         rates = _parse_rates(rates)
-    groups = _in_words(sizes)
+    groups = _listed_groups(sizes)
     if isinstance(rates, list):
-        spread = [_checked_rate(rate, groups) for rate in rates]
-        if len(spread) != num_groups:
+        found = [_checked_rate(rate, groups) for rate in rates]
+        if len(found) != num_groups:
             remedy = "Pass one rate for all, a pair (first, last), or a list with one rate for each group"
-            problem = f"{num_groups} layer groups need {num_groups} rates, got {len(spread)}{groups}"
+            problem = f"{num_groups} layer groups need {num_groups} rates, got {len(found)}{groups}"
             raise BadValueError(problem, remedy)
-        return spread
+        return found
     if isinstance(rates, tuple):
         if len(rates) != 2:
             remedy = "Pass (first, last), or a list with one rate for each group"
@@ -153,7 +153,7 @@ def spread_rates(
 
 
 def rates_like(rates: Sequence[float], last: float | None) -> list[float]:
-    """The rates in the same ratios, with `last` for the last of them; as they are where it is None.
+    """Scale the rates so that the last one equals `last`; return them unchanged if it is None.
 
     Example:
         >>> rates_like([0.5, 1.0], last=4.0)
@@ -164,34 +164,22 @@ def rates_like(rates: Sequence[float], last: float | None) -> list[float]:
 
 @accepting_who
 def check_rates(rates: Rates, *, groups_known: bool = True) -> None:
-    """Raises a sentence unless `rates` can be spread over some number of groups.
+    """Raise unless `spread_rates` accepts `rates` for some number of groups.
 
     Args:
         rates: As for `spread_rates`.
-        groups_known: False lets a rate of zero or below among several pass: who learns of the groups later refuses it then,
-            and names them.
+        groups_known: False leaves the sign of several rates unchecked, for a later call that can name the groups in its
+            error.
     """
     if not groups_known and isinstance(rates, list):
-        rates = [1.0 if is_number(rate) else rate for rate in rates]  # the signs wait, the kinds do not
+        rates = [1.0 if is_number(rate) else rate for rate in rates]  # check the types now, the signs later
     elif not groups_known and isinstance(rates, tuple) and len(rates) == 2:
         rates = (1.0 if is_number(rates[0]) else rates[0], 1.0 if is_number(rates[1]) else rates[1])
     spread_rates(rates, len(rates) if isinstance(rates, list) else 1)
 
 
-@accepting_who
-def check_share(name: str, value: object) -> None:
-    """Raises a sentence unless the value is a number in (0, 1)."""
-    check_fraction(name, value, "()")
-
-
-@accepting_who
-def check_divisor(name: str, value: object) -> None:
-    """Raises a sentence unless the value is a number from 1."""
-    check_least(name, value, 1)
-
-
 def even_multiples(low: float, high: float, number: int) -> list[float]:
-    """`number` values from `low` to `high`, each the same multiple of the one before; `high` alone where there is one.
+    """Return `number` values from `low` to `high`, each the same multiple of the one before; only `high` if `number` is 1.
 
     Example:
         >>> [round(value, 6) for value in even_multiples(1e-4, 1e-2, 3)]
@@ -199,15 +187,15 @@ def even_multiples(low: float, high: float, number: int) -> list[float]:
     """
     if number == 1:
         return [high]
-    return [low * (high / low) ** (place / (number - 1)) for place in range(number)]
+    return [low * (high / low) ** (index / (number - 1)) for index in range(number)]
 
 
 def epoch_ends(batches_per_epoch: int, accumulate: Sequence[int]) -> list[int]:
-    """Optimizer steps done at the end of each epoch; the last batches of an epoch step too, however few they are.
+    """Return the optimizer steps done by the end of each epoch; leftover batches at the end of an epoch take a step too.
 
     Args:
-        batches_per_epoch: Batches in one epoch.
-        accumulate: For each epoch, how many batches share a step.
+        batches_per_epoch: The number of batches in an epoch.
+        accumulate: For each epoch, the number of batches per step.
 
     Example:
         >>> epoch_ends(10, accumulate=[1, 1, 4])
@@ -236,8 +224,8 @@ def _checked_rate(rate: object, groups: str = "") -> float:
     return float(rate)
 
 
-def _in_words(sizes: Mapping[str, int] | None) -> str:
-    """The layer groups with their sizes, as the tail of a sentence about rates."""
+def _listed_groups(sizes: Mapping[str, int] | None) -> str:
+    """Return the layer groups with their sizes, as the end of an error message about rates."""
     if not sizes:
         return ""
     first, *rest = sizes.items()
@@ -247,14 +235,14 @@ def _in_words(sizes: Mapping[str, int] | None) -> str:
 
 @accepting_who
 def as_stages(stages: object) -> Stages:
-    """Stages in order: from which epoch on how many of the last layer groups train (None: all).
+    """Return stages in order of their first epoch, each with the number of last layer groups that train (None: all).
 
     Args:
-        stages: For how many epochs only the last group trains, or a mapping from epoch to a number or "all".
+        stages: The number of epochs in which only the last group trains, or a mapping from epoch to a number or "all".
 
     Raises:
-        BadTypeError: Neither a number nor a mapping of whole numbers.
-        BadValueError: A negative epoch, no stage for epoch 0, or a stage without a layer.
+        BadTypeError: `stages` is neither a whole number nor a mapping of whole numbers.
+        BadValueError: An epoch is negative, no stage starts at epoch 0, or a stage trains no group.
 
     Example:
         >>> as_stages(2), as_stages({0: 1, 3: "all"})
@@ -270,7 +258,7 @@ def as_stages(stages: object) -> Stages:
         if not isinstance(epoch, int) or not (number == "all" or is_integer(number)):
             raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
-            problem = f"a stage starts at an epoch from 0 and trains one group at least, got {epoch}: {number!r}"
+            problem = f"a stage starts at an epoch from 0 and trains at least one group, got {epoch}: {number!r}"
             raise BadValueError(problem, remedy)
         found.append((epoch, None if number == "all" else number))
     if not found or min(found, key=lambda stage: stage[0])[0] != 0:
@@ -279,7 +267,7 @@ def as_stages(stages: object) -> Stages:
 
 
 def num_trainable(stages: Stages, epoch: int, num_groups: int) -> int:
-    """How many of the last layer groups train in an epoch; more than there are means all.
+    """Return how many of the last layer groups train in an epoch, at most `num_groups`.
 
     Example:
         >>> [num_trainable(((0, 1), (2, None)), epoch, num_groups=3) for epoch in range(3)]

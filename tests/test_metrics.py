@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import MetricCollection
 from typing_extensions import override
 
-from tabvision.metrics import auroc, binary_metrics, multiclass_metrics, multilabel_metrics, regression_metrics
+from tabvision.metrics import _binary_auroc, binary_metrics, multiclass_metrics, multilabel_metrics, regression_metrics
 
 Case = tuple[Callable[[], MetricCollection], Tensor, Tensor]
 
@@ -112,11 +112,11 @@ def test_auroc_equals_that_of_scikit_learn_whatever_the_ties(subtests: pytest.Su
             positive = generator.random(num_rows) < 0.4
             positive[:2] = [True, False]
 
-            assert auroc(scores, positive) == pytest.approx(sk.roc_auc_score(positive, scores))
+            assert _binary_auroc(scores, positive) == pytest.approx(sk.roc_auc_score(positive, scores))
 
 
 def test_auroc_of_scores_that_are_not_numbers_is_not_a_number() -> None:
-    assert math.isnan(auroc(np.array([0.1, np.nan]), np.array([True, False])))
+    assert math.isnan(_binary_auroc(np.array([0.1, np.nan]), np.array([True, False])))
 
 
 def test_r2_keeps_its_digits_far_from_zero() -> None:

@@ -17,9 +17,9 @@ from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback
 from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
 
-FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
-FROZEN_DIV = 25.0
-MOMENTUM = (0.95, 0.85, 0.95)
+_FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
+_FROZEN_DIV = 25.0
+_MOMENTUM = (0.95, 0.85, 0.95)
 
 
 @final
@@ -109,7 +109,7 @@ class FineTune(Schedule):
         frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs in a fast_dev_run
         if step < frozen:
             factor, momentum = one_cycle(
-                step, frozen, pct_start=FROZEN_PCT_START, div=FROZEN_DIV, div_final=self.div_final, momentum=MOMENTUM
+                step, frozen, pct_start=_FROZEN_PCT_START, div=_FROZEN_DIV, div_final=self.div_final, momentum=_MOMENTUM
             )
             peak = spread_rates((None, self._head_rate), num_groups)[number]
             return Setting(factor * peak / self.peaks(num_groups)[number], momentum)
@@ -119,7 +119,7 @@ class FineTune(Schedule):
             pct_start=self.pct_start,
             div=self.div,
             div_final=self.div_final,
-            momentum=MOMENTUM,
+            momentum=_MOMENTUM,
         )
 
     def for_sweep(self, epoch: int) -> list[Callback]:

@@ -113,9 +113,7 @@ def _resizable(trainer: pl.Trainer) -> _Resizable:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
     if not isinstance(data, _Resizable):
         problem = f"{type(data).__name__} has no set_size"
-        remedy = (
-            "Give it `def set_size(self, size)`, which takes (height, width) and loads images so from the next pass on"
-        )
+        remedy = "Give it `def set_size(self, size)`, which loads images of (height, width) from the next pass on"
         raise BadTypeError(problem, remedy)
     return data
 

@@ -21,7 +21,7 @@ from tabvision.schedules import Stages, as_stages, num_trainable
 BatchNormPolicy = Literal["keep", "eval", "train"]
 POLICIES = get_args(BatchNormPolicy)
 # not `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out
-CHECKPOINT_KEY = "tabvision_unfreeze"
+_CHECKPOINT_KEY = "tabvision_unfreeze"
 
 
 @final
@@ -62,10 +62,9 @@ class Unfreeze(Callback):
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
         self.groups = groups
-        self._first_stages = (
-            self.stages
-        )  # decides which layers "keep" applies to; a sweep has those of the fit around it
-        self._kept: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
+        # decides which layers "keep" applies to; a sweep has those of the fit around it
+        self._first_stages = self.stages
+        self._preserved: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
 
     @property
     def owns(self) -> frozenset[Quantity]:
@@ -82,8 +81,8 @@ class Unfreeze(Callback):
         if stage == "fit":
             check_owners(trainer)
             _check_strategy(trainer)
-            if self._kept is None or self._first_stages is self.stages:
-                self._kept = self._with_statistics(pl_module)
+            if self._preserved is None or self._first_stages is self.stages:
+                self._preserved = self._with_statistics(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
 
     @override
@@ -100,7 +99,7 @@ class Unfreeze(Callback):
         names = {id(part): _plain_name(name) for name, part in pl_module.named_modules()}
         for group, trains in self._parts(pl_module, trainer.current_epoch):
             for norm in _norms_in(group, pl_module):
-                frozen = names[id(norm)] in (self._kept or ())
+                frozen = names[id(norm)] in (self._preserved or ())
                 norm.train(self.batch_norm == "train" or (trains and not frozen))
 
     def _with_statistics(self, module: pl.LightningModule) -> frozenset[str]:
@@ -116,27 +115,27 @@ class Unfreeze(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[CHECKPOINT_KEY] = {"kept": sorted(self._kept or ())}
+        checkpoint[_CHECKPOINT_KEY] = {"kept": sorted(self._preserved or ())}
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if CHECKPOINT_KEY in checkpoint:  # a BatchNorm that was new when the fit began has statistics by now
-            self._kept = frozenset(checkpoint[CHECKPOINT_KEY]["kept"])
+        if _CHECKPOINT_KEY in checkpoint:  # a BatchNorm that was new when the fit began has statistics by now
+            self._preserved = frozenset(checkpoint[_CHECKPOINT_KEY]["kept"])
 
     @override
     @speaking()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for group in layer_groups_of(pl_module, self.groups):
             for norm in _norms_in(group, pl_module):
-                norm.train(pl_module.training)  # undo our changes for whatever comes next
+                norm.train(pl_module.training)  # undo the changes for code that runs after the fit
 
     def for_sweep(self, epoch: int) -> list[Callback]:
         """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
-        sweep._first_stages, sweep._kept = self._first_stages, self._kept
+        sweep._first_stages, sweep._preserved = self._first_stages, self._preserved
         return [sweep]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:

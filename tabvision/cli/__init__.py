@@ -1,6 +1,6 @@
-"""The command line: thin commands over the same parts that a script uses.
+"""The command line: thin commands over the parts that a script uses.
 
-Nothing heavy is imported before a command is known, so `tabvision --help` answers at once.
+A command imports what it needs when it runs, so `tabvision --help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,41 +11,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabvision import __version__
-from tabvision.cli import calibrate, check_images, demo, export, lr_find, predict, recommend, serve, train
+from tabvision.cli.calibrate import add_calibrate
+from tabvision.cli.check_images import add_check_images
+from tabvision.cli.demo import add_demo
+from tabvision.cli.export import add_export
+from tabvision.cli.lr_find import add_lr_find
+from tabvision.cli.predict import add_predict
+from tabvision.cli.recommend import add_recommend
+from tabvision.cli.serve import add_serve
+from tabvision.cli.train import add_train
 from tabvision.errors import TabvisionError
 
-LIGHTNING_COMMANDS = {
+_LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
     "validate": "evaluate a recipe on its validation rows",
     "test": "evaluate a recipe on its test rows",
 }
-USAGE_ERROR = 2  # exit status for wrong input, as argparse's own
+_USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        argv: The words after `tabvision`; None takes the process's own.
+        argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong input, said in one sentence on standard error.
+        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # so that `datamodules.…` in a recipe resolves
     try:
-        if words and words[0] in LIGHTNING_COMMANDS:
-            from tabvision.cli.recipe import run_recipe
+        if words and words[0] in _LIGHTNING_COMMANDS:
+            from tabvision.cli.quiet import quiet_lightning
+            from tabvision.cli.recipe import make_cli
 
-            run_recipe(words)
+            with quiet_lightning():
+                make_cli(words, run=True)
         else:
             arguments = build_parser().parse_args(words)
             arguments.run(arguments)
     except TabvisionError as error:
-        said = str(error)  # a command names itself, the library its class
-        print(said if said.startswith("tabvision ") else f"tabvision: {said}", file=sys.stderr)
-        return USAGE_ERROR
+        message = str(error)  # starts with the command, or with a class of the library
+        print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
+        return _USAGE_ERROR
     except KeyboardInterrupt:
         print("tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
@@ -53,15 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="tabvision",
-        description="Train on tables, photos and ratings with PyTorch Lightning, and ask the trained model.",
+        description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
     )
     parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, predict, recommend, calibrate, export, serve, lr_find, check_images, demo):
-        command.add_parser(commands)
-    for name, text in LIGHTNING_COMMANDS.items():
+    add_train(commands)
+    add_predict(commands)
+    add_recommend(commands)
+    add_calibrate(commands)
+    add_export(commands)
+    add_serve(commands)
+    add_lr_find(commands)
+    add_check_images(commands)
+    add_demo(commands)
+    for name, text in _LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text}: tabvision {name} --config recipe.yaml", add_help=False)
     return parser

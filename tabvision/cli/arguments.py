@@ -1,4 +1,4 @@
-"""Kinds of command-line words."""
+"""Types of command-line values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 
 
 def names(text: str) -> list[str]:
-    """Column names parted by commas; a name that holds a comma or begins with a space stands in double quotes.
+    """Return column names separated by commas; a name that holds a comma or begins with a space is in double quotes.
 
     Example:
         >>> names("age, job"), names('"last, first",age')
@@ -21,24 +21,24 @@ def names(text: str) -> list[str]:
 
 
 def whole(text: str, least: int = 1, most: int | None = None) -> int:
-    """A whole number from 1, or within other bounds.
+    """Return a whole number of at least 1, or within other bounds.
 
     Example:
         >>> whole("1_000")
         1000
     """
-    wanted = f"from {least}" + (f" to {most}" if most is not None else "")
+    bounds = f"from {least}" + (f" to {most}" if most is not None else "")
     try:
         number = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text!r}") from None
     if number < least or (most is not None and number > most):
-        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text!r}")
     return number
 
 
 def seed(text: str) -> int:
-    """A whole number from 0 to 2**32 - 1, which numpy takes as a seed.
+    """Return a whole number from 0 to 2**32 - 1, the range of numpy's seeds.
 
     Example:
         >>> seed("0")
@@ -47,24 +47,24 @@ def seed(text: str) -> int:
     return whole(text, 0, 2**32 - 1)
 
 
-def share(text: str) -> float:
-    """A share between 0 and 1, both left out.
+def fraction(text: str) -> float:
+    """Return a fraction between 0 and 1, both excluded.
 
     Example:
-        >>> share("0.2")
+        >>> fraction("0.2")
         0.2
     """
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a share in (0, 1), got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}") from None
     if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"must be a share in (0, 1), got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}")
     return number
 
 
 def size(text: str) -> int | tuple[int, int]:
-    """Pixels of a picture: of both sides, or height x width.
+    """Return the size of an image in pixels: one number for both sides, or height x width.
 
     Example:
         >>> size("224"), size("192x256")

@@ -1,33 +1,37 @@
-"""`tabvision calibrate`: a checkpoint whose probabilities are as sure as they are right, or whose numbers have intervals."""
+"""`tabvision calibrate`: calibrate predicted probabilities (temperature scaling) or add intervals to predicted numbers."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from tabvision.cli.arguments import share
+from tabvision.cli.arguments import fraction
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
-    parser = commands.add_parser("calibrate", help="fit temperature, thresholds or intervals on rows not trained on")
+def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser(
+        "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
+    )
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
-        "data", metavar="DATA", help="a table with the target, or a folder of class folders: what training did not see"
+        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
     parser.add_argument(
         "--metric", help="choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
     )
     parser.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
-    parser.add_argument("--coverage", type=share, default=0.9, help="of the intervals around numbers (default: 0.9)")
-    parser.add_argument("--encoding", help='of a text file that is not UTF-8, such as "latin-1"')
+    parser.add_argument(
+        "--coverage", type=fraction, default=0.9, help="coverage of intervals around numbers (default: 0.9)"
+    )
+    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Writes the calibrated checkpoint and says what changed."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Write the calibrated checkpoint and print what changed."""
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
 
@@ -45,10 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"Calibrated on {count(fitted.num_rows, 'row')}: {arguments.out}")
     for name, values in fitted.calibration.to_dict().items():
         if values:
-            print(f"  {name}: {_shown(values)}")
+            numbers = values if isinstance(values, list) else [values]
+            print(f"  {name}: {', '.join(f'{value:.6g}' for value in numbers)}")
     for name, before in fitted.before.items():
         print(f"  {name}: {before:.4f} before, {fitted.after[name]:.4f} after")
-
-
-def _shown(values: float | list[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in (values if isinstance(values, list) else [values]))

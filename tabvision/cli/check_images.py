@@ -1,4 +1,4 @@
-"""`tabvision check-images`: which pictures of a folder cannot be read, before training finds out."""
+"""`tabvision check-images`: list the images of a folder that cannot be read, before training fails on them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 20
-_FILES_AT_ONCE = 4096  # so that a million files do not wait as a million jobs
+_FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
-    parser = commands.add_parser("check-images", help="find the pictures of a folder that cannot be read")
-    parser.add_argument("folder", metavar="DIR", help="a folder; those below it are looked into as well")
+def add_check_images(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser("check-images", help="find the images of a folder that cannot be read")
+    parser.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
     parser.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
 @speaking("tabvision check-images")
-def run(arguments: argparse.Namespace) -> None:
-    """Decodes every picture and lists those that are damaged."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Decode every image and list those that are damaged."""
     from tabvision.data.tables.write import check_destination, write_frame
 
     if arguments.out:
@@ -36,14 +36,14 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{file}: {reason}")
     if len(bad) > _SHOWN:
         print(f"… and {count(len(bad) - _SHOWN, 'more file')}")
-    print(f"{count(num, 'picture')} decoded, {len(bad):,} of them cannot be read.")
+    print(f"{count(num, 'image')} decoded, {len(bad):,} of them cannot be read.")
     if arguments.out:
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
         print(f"Listed in {arguments.out}")
 
 
 def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame]:
-    """Decode every picture below a folder in threads; return how many there are, and `image` and `reason` of the damaged."""
+    """Decode every image below a folder in threads; return their number, and `image` and `reason` of the damaged ones."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
@@ -54,7 +54,7 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
     from tabvision.logs import notes_at
 
     workers = check_workers(num_workers)
-    with notes_at(verbose=False):  # about files of other kinds, which nobody asked for
+    with notes_at(verbose=False):  # about files that are not images
         table = all_pictures(folder)
     bad: list[tuple[str, str]] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
@@ -66,7 +66,7 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
 
 
 def _reason(file: str) -> str | None:
-    """Return why a file cannot be read as a picture, or None.
+    """Return why a file cannot be read as an image, or None.
 
     Example:
         >>> _reason("nowhere/cat.jpg")

@@ -1,4 +1,4 @@
-"""`tabvision export`: a checkpoint as one file that runs without torch, or with torch alone."""
+"""`tabvision export`: write a checkpoint as one file that runs without torch, or with torch alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import argparse
 from typing import Any
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
+def add_export(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
     parser = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
-    parser.add_argument("--out", metavar="FILE", required=True, help="model.onnx, or model.pt2 for torch.export's own")
+    parser.add_argument(
+        "--out", metavar="FILE", required=True, help="model.onnx, or model.pt2 for torch.export's format"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Writes the file once it answers as the checkpoint does."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Write the file once its answers agree with the checkpoint's."""
     from tabvision.inference import export
 
     done = export(arguments.checkpoint, arguments.out, overwrite=arguments.overwrite)

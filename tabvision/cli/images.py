@@ -1,18 +1,18 @@
-"""`tabvision train` on a folder of photos, or on a table that names them."""
+"""`tabvision train` on a folder of photos, or on a table with their paths."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from tabvision.cli.jobs import Job, Part, lr_setting, make_job, source_settings
+from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings
 from tabvision.cli.options import settings_of
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError
 
 _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
-_MIN_IMAGE_BATCH, _MAX_IMAGE_BATCH = 8, 64
-_IMAGE_STEPS_PER_EPOCH = 15  # a few hundred photos still take enough steps in the few epochs of a fine-tune
+# a few hundred photos still take enough steps in the few epochs of a fine-tune
+_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 
 
 def picture_job(arguments: argparse.Namespace) -> Job:
@@ -20,26 +20,26 @@ def picture_job(arguments: argparse.Namespace) -> Job:
     settings = source_settings(arguments, "images")
     data = ImageDataModule(**settings)
     model = settings_of(arguments, "images", "model")
-    if arguments.weights == "none":  # a network that has learned nothing yet
+    if arguments.weights == "none":  # random weights
         model["weights"] = None
     epochs = arguments.epochs or _EPOCHS
     return make_job(
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or _default_batch_size(len(data.parts["train"].rows)),
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_BATCHES),
         epochs=epochs,
-        model=Part("tabvision.modules.VisionModule", model),
-        callback=Part("tabvision.callbacks.FineTune", _stages(arguments, epochs)),
+        model=Component("tabvision.modules.VisionModule", model),
+        callback=Component("tabvision.callbacks.FineTune", _stages(arguments, epochs)),
         shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 
 
 def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
-    """Return FineTune's settings: in a single epoch nothing can be frozen first.
+    """Return FineTune's settings; in a single epoch no layer is frozen first.
 
     Raises:
-        BadValueError: The head's rate, from which the other layers' follow, is several rates, or no number.
+        BadValueError: The rate of the head, from which those of the other layers follow, is not one number.
     """
     rate = lr_setting("base_lr", arguments.lr)
     try:
@@ -48,16 +48,3 @@ def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
         raise BadValueError("tabvision train", problem, "Pass such as --lr 2e-3") from None
     return {"freeze_epochs": arguments.freeze_epochs or (_FREEZE_EPOCHS if epochs > 1 else 0), **rate}
-
-
-def _default_batch_size(num_images: int) -> int:
-    """A power of two that gives about `_IMAGE_STEPS_PER_EPOCH` steps an epoch.
-
-    Example:
-        >>> [_default_batch_size(images) for images in (20, 245, 7_000)]
-        [8, 16, 64]
-    """
-    batch_size = _MIN_IMAGE_BATCH
-    while batch_size < _MAX_IMAGE_BATCH and batch_size * 2 * _IMAGE_STEPS_PER_EPOCH <= num_images + batch_size * 2:
-        batch_size *= 2
-    return batch_size

@@ -1,4 +1,4 @@
-"""What one training run is made of, as a recipe names it."""
+"""One training run: its components as a recipe names them, and the defaults for tables."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any, final
 
 from tabvision.cli.options import settings_of
 
-_AUTO = "auto"  # the word for a rate that is found before training
+_AUTO = "auto"  # --lr auto: the rate is found before training
 
 
 @final
 @dataclass(frozen=True)
-class Part:
-    """A class and its settings.
+class Component:
+    """A class and its settings, as a recipe names them.
 
     Args:
-        class_path: Where it is imported from.
-        init_args: Its settings; whatever is left out has its default.
+        class_path: The import path of the class.
+        init_args: Its settings; those left out have their defaults.
     """
 
     class_path: str
     init_args: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the class is
-        """The object."""
+        """Return an object of the class."""
         module, _, name = self.class_path.rpartition(".")
         return getattr(importlib.import_module(module), name)(*arguments, **self.init_args)
 
     def to_recipe(self) -> dict[str, Any]:
-        """Itself in a recipe.
+        """Return the component as it stands in a recipe.
 
         Example:
-            >>> Part("tabvision.callbacks.OneCycle").to_recipe()
+            >>> Component("tabvision.callbacks.OneCycle").to_recipe()
             {'class_path': 'tabvision.callbacks.OneCycle'}
         """
         settings = {"init_args": dict(self.init_args)} if self.init_args else {}
@@ -48,29 +48,29 @@ class Job:
     """One training run.
 
     Args:
-        seed: Of weights, split and order.
+        seed: Seed of the weights, the split and the order of the rows.
         data: The datamodule.
-        datamodule: The object that `data` describes, built already: its rows decide batch size and epochs.
+        datamodule: The object that `data` describes, already built: its rows decide batch size and epochs.
         model: The module, which also gets the datamodule's schema.
         callbacks: In any order.
-        trainer: Settings of the Trainer that a recipe names too.
-        shown: Columns that stand beside the target in predictions.csv.
-        more: What else is measured, from the best module and the datamodule to values and the naive answer's values.
+        trainer: Settings of the Trainer, as in a recipe.
+        shown: Columns to write beside the target in predictions.csv.
+        more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
     seed: int
-    data: Part
+    data: Component
     datamodule: Any
-    model: Part
-    callbacks: Sequence[Part]
+    model: Component
+    callbacks: Sequence[Component]
     trainer: Mapping[str, Any]
     shown: Sequence[str] = ()
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
-        """The run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        best = Part("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": "val/loss"})
-        logger = Part("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
+        """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
+        best = Component("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": "val/loss"})
+        logger = Component("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
         trainer = {
             **self.trainer,
             "logger": logger.to_recipe(),
@@ -99,13 +99,13 @@ def table_job(arguments: argparse.Namespace) -> Job:
         settings,
         batch_size=batch_size,
         epochs=arguments.epochs or _default_epochs(num_rows, batch_size),
-        model=Part("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr)),
-        callback=Part("tabvision.callbacks.OneCycle"),
+        model=Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr)),
+        callback=Component("tabvision.callbacks.OneCycle"),
     )
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """Return the settings of a datamodule with a target, as in a recipe; a single target by itself."""
+    """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list."""
     settings = {"source": arguments.data, **settings_of(arguments, kind, "data")}
     if len(settings.get("target", ())) == 1:
         (settings["target"],) = settings["target"]
@@ -119,34 +119,33 @@ def make_job(
     *,
     batch_size: int,
     epochs: int,
-    model: Part,
-    callback: Part,
+    model: Component,
+    callback: Component,
     **rest: Any,  # noqa: ANN401
 ) -> Job:
-    """Return the run of a datamodule that is built.
+    """Return the run of a datamodule that is already built.
 
     Args:
-        arguments: The parsed words.
-        datamodule: The object.
-        settings: What it was built from; the batch size is added to them.
+        arguments: The parsed arguments.
+        datamodule: The datamodule.
+        settings: The settings it was built from; the batch size is added to them.
         batch_size: Rows in a step.
         epochs: Passes over the training rows.
         model: The module.
-        callback: What schedules the rate.
+        callback: The callback that schedules the rate.
         rest: Other fields of `Job`.
     """
     datamodule.batch_size = settings["batch_size"] = batch_size
     num_steps = len(datamodule.parts["train"].rows) // batch_size
-    data = Part(f"tabvision.data.{type(datamodule).__name__}", settings)
-    finder = [Part("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
-    # steps between two looks at the loss
+    data = Component(f"tabvision.data.{type(datamodule).__name__}", settings)
+    finder = [Component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
     trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [callback, *finder]}
     return Job(seed=arguments.seed, trainer=trainer, **parts, **rest)
 
 
 def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number
-    """Return the setting of a rate that was given; none for one that is not, or that is found before training.
+    """Return the setting for a given rate; no setting if none is given, or if it is found before training.
 
     Example:
         >>> lr_setting("lr", "1e-3"), lr_setting("lr", "auto")
@@ -155,27 +154,29 @@ def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or
     return {} if lr in (None, _AUTO) else {name: lr}
 
 
-_MIN_BATCH, _MAX_BATCH = 32, 4096
-_STEPS_PER_EPOCH = 60  # enough for batches to be large on large tables and for small tables to take enough steps
-_MIN_STEPS = 600  # a fit should take so many steps, as long as that is not too many epochs
+_MIN_STEPS = 600  # a fit should take that many steps, as long as that does not take too many epochs
 _MIN_EPOCHS, _MAX_EPOCHS = 5, 20
 
 
-def default_batch_size(num_rows: int) -> int:
-    """A power of two that gives about `_STEPS_PER_EPOCH` steps an epoch.
+def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, steps_per_epoch: int = 60) -> int:
+    """Return the largest power of two from `least` to `most` that gives about `steps_per_epoch` steps.
+
+    60 steps make batches large on large tables and let small tables take enough steps.
 
     Example:
         >>> [default_batch_size(rows) for rows in (100, 40_000, 10_000_000)]
         [32, 512, 4096]
+        >>> [default_batch_size(images, least=8, most=64, steps_per_epoch=14) for images in (20, 245, 7_000)]
+        [8, 16, 64]
     """
-    batch_size = _MIN_BATCH
-    while batch_size < _MAX_BATCH and batch_size * 2 * _STEPS_PER_EPOCH <= num_rows:
+    batch_size = least
+    while batch_size < most and batch_size * 2 * steps_per_epoch <= num_rows:
         batch_size *= 2
     return batch_size
 
 
 def _default_epochs(num_rows: int, batch_size: int) -> int:
-    """Epochs for about `_MIN_STEPS` steps, more for small tables, fewer for large ones.
+    """Return the epochs for about `_MIN_STEPS` steps, more for small tables, fewer for large ones.
 
     Example:
         >>> [_default_epochs(rows, default_batch_size(rows)) for rows in (100, 40_000, 10_000_000)]

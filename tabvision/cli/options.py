@@ -1,4 +1,4 @@
-"""The options of `tabvision train`: each with the kinds of data that take it and the setting that it stands for."""
+"""The options of `tabvision train`: for each, the kinds of data that take it and the setting that it sets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tabvision.cli.arguments import names, seed, share, size, whole
+from tabvision.cli.arguments import fraction, names, seed, size, whole
 from tabvision.errors import BadValueError
 
+DEFAULT_VALIDATION = 0.2
 _KINDS = {"table": "a table", "images": "images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
 _TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
@@ -20,11 +21,11 @@ class _Option(NamedTuple):
     """One option.
 
     Args:
-        flag: As it is typed.
-        setting: What it sets: "data.NAME" in the datamodule, "model.NAME" in the module; "" for what the command itself does.
-        metavar: What stands for its value in the help, or None.
-        help: What the help says.
-        details: What else argparse is told.
+        flag: The option as typed.
+        setting: "data.NAME" for a setting of the datamodule, "model.NAME" of the module, "" of the command itself.
+        metavar: The placeholder of its value in the help, or None.
+        help: The help text.
+        details: Other arguments of `add_argument`.
     """
 
     flag: str
@@ -40,13 +41,13 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--task", "data.task", None, "kind of target (default: inferred)", {"choices": _TASKS}),
     ]),
     (None, ("table", "images"), [
-        _Option("--separator", "data.separator", "TEXT", "what parts the labels in one multi-label column"),
-        _Option("--weight", "data.weight", "COL", "column with the weight of each row"),
+        _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
+        _Option("--weight", "data.weight", "COL", "column of row weights"),
     ]),
     (None, _ALL, [
         _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
                 {"action": "store_const", "const": "drop"}),
-        _Option("--encoding", "data.encoding", "NAME", 'of a text file that is not UTF-8, such as "latin-1"'),
+        _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
     ]),
     ("a table (what is not named is inferred and printed)", ("table",), [
         _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
@@ -60,23 +61,23 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
         _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
-        _Option("--size", "data.size", "PIXELS", "of the pictures, 224 or 192x256 (default 224)", {"type": size}),
+        _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
         _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
         _Option("--freeze-epochs", "", "N", "epochs for the new head alone (default 1)", _WHOLE),
-        _Option("--bad-share", "data.bad_share", "SHARE", "of files that may be unreadable (default 0.01)", {"type": float}),
+        _Option("--bad-share", "data.bad_share", "FRACTION", "unreadable files allowed (default 0.01)", {"type": float}),
     ]),
     ("ratings (without --target each row means that the user took the item)", ("ratings",), [
-        _Option("--user", "data.user", "COL", "column with who rated"),
-        _Option("--item", "data.item", "COL", "column with what was rated"),
-        _Option("--timestamp", "data.timestamp", "COL", "column with when it was rated, for --split and --duplicates"),
-        _Option("--split", "", None, "what validates: the latest rows, or each user's last", {"choices": ["time", "last"]}),
-        _Option("--duplicates", "data.duplicates", None, "of a pair that comes again (default error)",
+        _Option("--user", "data.user", "COL", "column of users"),
+        _Option("--item", "data.item", "COL", "column of items"),
+        _Option("--timestamp", "data.timestamp", "COL", "column of timestamps, for --split and --duplicates"),
+        _Option("--split", "", None, "validation rows: the latest, or each user's last", {"choices": ["time", "last"]}),
+        _Option("--duplicates", "data.duplicates", None, "what to do about a repeated pair (default error)",
                 {"choices": ["error", "last", "keep"]}),
         _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
         _Option("--title", "data.title", "COL", "column with titles, of --titles (default title) or else of DATA"),
         _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
-                "lowest and highest answer (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
-        _Option("--negatives", "data.negatives", "N", "without --target: items not taken for each (default 4)", _WHOLE),
+                "lowest and highest prediction (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
+        _Option("--negatives", "data.negatives", "N", "without --target: items not taken per row (default 4)", _WHOLE),
         _Option("--kind", "model.kind", None, "factors multiplied, or through layers (default dot)",
                 {"choices": ["dot", "neural"]}),
         _Option("--factors", "model.factors", "N", "numbers that describe each user and item", _WHOLE),
@@ -85,8 +86,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
-        _Option("--validation", "data.split", "SHARE", "share of rows (default 0.2)", {"type": share, "default": 0.2}),
-        _Option("--seed", "data.seed", "N", "decides split, weights and order (default 0)", {"type": seed, "default": 0}),
+        _Option("--validation", "data.split", "FRACTION", "fraction of rows to validate on (default 0.2)",
+                {"type": fraction, "default": DEFAULT_VALIDATION}),
+        _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
         _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
         _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
         _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
@@ -108,32 +110,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for one part of a run, by name; what was not given is left out.
+    """Return the settings that were given for one part of a run, by name; others are left out.
 
     Args:
-        arguments: The parsed words.
-        kind: Of data, one of "table", "images", "ratings".
+        arguments: The parsed arguments.
+        kind: The kind of data: "table", "images" or "ratings".
         part: "data" for the datamodule, "model" for the module.
 
     Example:
         >>> parser = argparse.ArgumentParser()
         >>> add_options(parser)
-        >>> settings_of(parser.parse_args(["--factors", "8", "--user", "who"]), "ratings", "model")
+        >>> settings_of(parser.parse_args(["--factors", "8", "--user", "name"]), "ratings", "model")
         {'factors': 8}
     """
     found = {}
     for option in (option for _, kinds, options in _GROUPS if kind in kinds for option in options):
-        whole_part, _, name = option.setting.partition(".")
-        if whole_part == part and (value := _given(arguments, option)) is not None:
+        of_part, _, name = option.setting.partition(".")
+        if of_part == part and (value := _given(arguments, option)) is not None:
             found[name] = value
     return found
 
 
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Check that no option is given that this kind of data does not take.
+    """Raise if an option is given that this kind of data does not take, or if a table has no target.
 
     Raises:
-        BadValueError: One is, or `--target` is missing.
+        BadValueError: An option belongs to another kind of data, or `--target` is missing.
     """
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:

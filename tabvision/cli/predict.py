@@ -1,4 +1,4 @@
-"""`tabvision predict`: a table, images or both in, answers out, from a checkpoint alone."""
+"""`tabvision predict`: predict for a table, images or both with a checkpoint alone."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ if TYPE_CHECKING:
     from tabvision.inference.inputs import Inputs
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
     """Add the command."""
-    parser = commands.add_parser("predict", help="answer the rows of a file, or photos, with a checkpoint alone")
+    parser = commands.add_parser(
+        "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
+    )
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
         "data",
         metavar="DATA",
         nargs="+",
-        help="a CSV, Parquet or Feather file with the training columns; or a folder of photos, or some photos",
+        help="a CSV, Parquet or Feather file with the training columns; or a folder of photos, or photo files",
     )
-    parser.add_argument("--out", metavar="FILE", required=True, help="where the answers go: .csv, .parquet or .feather")
-    parser.add_argument("--no-proba", action="store_true", help="labels alone, without a probability for each class")
-    parser.add_argument("--tta", metavar="N", type=whole, help="look at each photo N more times, varied as in training")
-    parser.add_argument("--encoding", help='of a text file that is not UTF-8, such as "latin-1"')
+    parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet or .feather")
+    parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
+    parser.add_argument(
+        "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
+    )
+    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Write one row of answers for each row or image."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Write one row of predictions for each row or image."""
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -45,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     with speaking("tabvision predict"):
         inputs = predictor.read(_source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
-    if image is not None and image.name not in answers:  # of a folder they are there already
+    if image is not None and image.name not in answers:  # for a folder the paths are already there
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
         answers.insert(0, image.name, paths)
     with speaking("tabvision predict"):
@@ -78,18 +82,16 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
 
 
 def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
-    """Return what there is to say about the rows that were answered."""
+    """Return notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
     from tabvision.modules import CollabModule
 
     rows, notes = count(inputs.num_rows, "row"), []
-    if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # missing values in a table are usual
+    if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and predictor.schema.image is None:
         extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
         notes += [f"Not used: {listed(extra)}"] if extra else []
-    unseen = inputs.unseen.items()
-    return notes + [
-        f"{num:,} of {rows} with a {name!r} that training lacks, answered as unknown" for name, num in unseen
-    ]
+    unknown = "with a {!r} that training lacks, answered as unknown"
+    return notes + [f"{num:,} of {rows} {unknown.format(name)}" for name, num in inputs.unseen.items()]

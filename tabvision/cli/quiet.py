@@ -1,4 +1,4 @@
-"""Keeping the depths out of what a user reads: remarks that help nobody, and errors that are no sentence."""
+"""Silence Lightning's messages that do not help a user, and reword its errors as one sentence."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.lightning import MisconfigurationException
 
-LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
-REMARKS = (
+_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+_USELESS_WARNINGS = (
     ".*exists and is not empty.*",
     ".*does not have many workers.*",
     ".*LeafSpec.*deprecated.*",
-    ".*dirpath has changed.*",  # as it should be: a recipe that is measured writes into a folder of its own
+    ".*dirpath has changed.*",  # on purpose: measuring a recipe writes into a folder of its own
     ".*args parameter is intended to run from within Python.*",
 )
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keeps to itself what Lightning would say of the machine, the folder and the loader: a newcomer can do nothing of it."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
+    """Silence what Lightning logs about the machine, the folder and the loader inside the block."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for remark in REMARKS:
-            warnings.filterwarnings("ignore", message=remark)
+        for pattern in _USELESS_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
         try:
             yield
         finally:
@@ -38,11 +38,11 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def built_in_a_sentence(command: str) -> Iterator[None]:
-    """Turns what a Trainer says of the settings it is built with into a sentence.
+def reworded_trainer_errors(speaker: str) -> Iterator[None]:
+    """Turn a Trainer's errors about its settings into one sentence.
 
     Args:
-        command: Who speaks in an error.
+        speaker: The name that starts the sentence.
 
     Raises:
         BadValueError: The settings are wrong.
@@ -53,6 +53,5 @@ def built_in_a_sentence(command: str) -> Iterator[None]:
         raise
     except (ValueError, TypeError, MisconfigurationException) as error:
         problem = " ".join(str(error).split()).rstrip(".")
-        raise BadValueError(
-            command, problem, "Correct that setting; they are those of pytorch_lightning.Trainer"
-        ) from error
+        remedy = "Correct that setting; they are those of pytorch_lightning.Trainer"
+        raise BadValueError(speaker, problem, remedy) from error

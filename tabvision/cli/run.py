@@ -1,4 +1,4 @@
-"""One training run from the command line: a folder, a recipe, a fit, a table of measures, predictions."""
+"""Train from the command line: write the recipe, fit, print the metrics, write the predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
-from tabvision.cli.quiet import built_in_a_sentence, quiet_lightning
+from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
@@ -22,34 +22,38 @@ from tabvision.inference.answers import answer_frame
 from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import PictureDataModule
 
-WHO = "tabvision train"
-FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
+    _DataModule: TypeAlias = TensorDataModule | PictureDataModule
+
+_WHO = "tabvision train"
+_FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
 
 
 def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
-    """The folder of a run; nothing is made or removed yet.
+    """Return the folder of a run, without creating or removing anything.
 
     Raises:
-        BadValueError: It holds a run already, or is a file.
+        BadValueError: The folder already holds a run, or is a file.
     """
     name = Path(data).expanduser().resolve().name.lstrip(".").split(".")[0]  # resolved: the folder "." has a name too
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
-    if _is_helper():
+    if _is_worker():
         return folder
     if folder.exists() and not folder.is_dir():
-        raise BadValueError(WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
-    held = [name for name in FILES if (folder / name).exists()]
+        raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
+    held = [name for name in _FILES if (folder / name).exists()]
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
-        raise BadValueError(WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
+        raise BadValueError(_WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
     return folder
 
 
-def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None) -> None:
-    """Trains and writes everything into the folder."""
+def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None) -> None:
+    """Train and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
     every = job.trainer["log_every_n_steps"]
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
@@ -58,12 +62,12 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
     callbacks = [*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)]
     logger = CSVLogger(folder, name="", version="")
     with quiet_lightning():
-        with built_in_a_sentence(WHO):  # before an older run in that folder is gone
+        with reworded_trainer_errors(_WHO):  # before the older run in the folder is removed
             own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
             trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
         _write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
-        trainer.loggers = []  # what follows is no epoch of the fit
+        trainer.loggers = []  # validation is not to be logged as an epoch
         measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
         gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
     if trainer.is_global_zero:
@@ -74,47 +78,43 @@ def train(job: Job, folder: Path, *, accelerator: str, devices: str, precision: 
 
 
 def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
-    """Writes the recipe into the folder, which is made, and freed of an older run."""
-    if _is_helper():
+    """Create the folder, remove an older run from it, and write the recipe."""
+    if _is_worker():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    for name in _FILES:
         (folder / name).unlink(missing_ok=True)
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 
 
-def _is_helper() -> bool:
-    """Whether the first process of this very run has started this one, and sees to the folder."""
+def _is_worker() -> bool:
+    """Return whether this is not the first process of the run, which alone takes care of the folder."""
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
 def _write_validation(
-    data: TensorDataModule | PictureDataModule,
-    gathered: Mapping[str, Any],
-    folder: Path,
-    *,
-    shown: Sequence[str] = (),
+    data: _DataModule, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()
 ) -> None:
-    """Writes the validation rows' own target beside what the best checkpoint answers.
+    """Write the target of the validation rows beside the predictions of the best checkpoint.
 
     Args:
-        data: Its frame's rows are those that `index` numbers.
-        gathered: What `gather` gives.
-        folder: Where predictions.csv goes.
-        shown: Columns that stand beside the target.
+        data: The datamodule, whose frame has the rows that `index` numbers.
+        gathered: What `gather` returns.
+        folder: The folder for predictions.csv.
+        shown: Columns to write beside the target.
     """
     rows = gathered["index"].numpy()
     answers = answer_frame(data.schema, gathered["predictions"].numpy())
     truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
     truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
     table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
-    with speaking(WHO):
+    with speaking(_WHO):
         write_frame(table, folder / "predictions.csv", overwrite=True)
 
 
 def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
-    """The validation metrics beside those of a prediction that looks at no column.
+    """Return a table of the validation metrics beside those of a naive prediction, which uses no column.
 
     Example:
         >>> print(_metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
@@ -124,21 +124,21 @@ def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float])
     """
     rows = [("validation", "model", "naive")]
     for name, value in sorted(measured.items()):
-        rows.append((name.removeprefix("val/"), _measure(value), _measure(baseline.get(name))))
+        rows.append((name.removeprefix("val/"), _number(value), _number(baseline.get(name))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{name:<{widths[0]}}  {model:>{widths[1]}}  {naive:>{widths[2]}}" for name, model, naive in rows]
     return "\n".join(map(str.rstrip, lines))
 
 
-def _measure(value: float | None) -> str:
-    """Four digits after the point where they say something, else four that count; nothing for what cannot be measured."""
+def _number(value: float | None) -> str:
+    """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN."""
     if value is None or math.isnan(value):
         return ""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def _print_files(folder: Path) -> None:
-    """Says where everything is, and what to do with it."""
+    """Print the path and the purpose of each file."""
     texts = {
         "best.ckpt": "the network with the lowest validation loss; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",

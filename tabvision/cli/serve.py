@@ -1,4 +1,4 @@
-"""`tabvision serve`: a web server for a checkpoint, with a page to try it by hand."""
+"""`tabvision serve`: serve a checkpoint over HTTP, with a page to try it by hand."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from tabvision.cli.arguments import whole
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
+def add_serve(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
     parser = commands.add_parser("serve", help="answer JSON rows or uploaded images over HTTP")
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, or an .onnx file from tabvision export")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes one that is free (default: 8000)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="0 chooses a free one (default: 8000)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--max-rows", type=whole, default=1_000, help="rows or images of a request (default: 1000)")
-    parser.add_argument("--max-megabytes", type=whole, default=16, help="of a request (default: 16)")
-    parser.set_defaults(run=run)
+    parser.add_argument("--max-rows", type=whole, default=1_000, help="rows or images in a request (default: 1000)")
+    parser.add_argument("--max-megabytes", type=whole, default=16, help="size of a request (default: 16)")
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Serves until it is interrupted."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Serve until interrupted."""
     from tabvision.serving import Limits, serve
 
     limits = Limits(max_rows=arguments.max_rows, max_bytes=arguments.max_megabytes << 20)

@@ -1,4 +1,4 @@
-"""`tabvision train`: a table, photos or ratings in; a trained network, its measure and its predictions out."""
+"""`tabvision train`: train on a table, photos or ratings; write the checkpoint, its metrics and its predictions."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
-    """Adds the command."""
+def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
     parser = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
     parser.add_argument(
-        "data", metavar="DATA", help="a CSV, Parquet or Feather file; or a folder of photos, one folder a class"
+        "data", metavar="DATA", help="a CSV, Parquet or Feather file; or a folder of photos, one folder per class"
     )
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Writes the recipe, trains it, and writes what it answers on the validation rows."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Write the recipe, train it, and write its predictions on the validation rows."""
     kind = _kind_of(arguments)
     check_options(arguments, kind)
-    from tabvision.cli.run import free_folder, train
+    from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
 
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite)
     seed_everything(arguments.seed, workers=True, verbose=False)
     job = _job_of(arguments, kind)
-    train(job, folder, accelerator=arguments.accelerator, devices=arguments.devices, precision=arguments.precision)
+    run_job(job, folder, accelerator=arguments.accelerator, devices=arguments.devices, precision=arguments.precision)
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:
-    """Return what DATA holds, told by what it is and by the options that were given."""
+    """Return the kind of DATA, inferred from its path and from the options."""
     from pathlib import Path
 
     if arguments.user or arguments.item:

@@ -1,6 +1,6 @@
-"""LightningDataModules, and the ways to split rows.
+"""LightningDataModules, and ways to split rows.
 
-Each name is imported when it is first asked for: reading a table needs no torch.
+Names are imported on first use, so that reading a table does not import torch.
 """
 
 from typing import TYPE_CHECKING
@@ -30,8 +30,8 @@ __all__ = [
     "TimeSplit",
 ]
 
-# No module is called as a name in it: Python would put the module in the name's place.
-_PLACES = {
+# A module must not be named like something in it: Python would bind the module to that name.
+_MODULES = {
     "CollabDataModule": "ratings.module",
     "ColumnSplit": "splits.given",
     "GroupSplit": "splits.ordered",
@@ -46,4 +46,4 @@ _PLACES = {
     "TimeSplit": "splits.ordered",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
-    __getattr__ = lazy_names(__name__, _PLACES)
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -1,8 +1,7 @@
-"""What every datamodule shares: parts, loaders, shards; and the one whose parts are prepared tensors."""
+"""Base classes of all datamodules: splits, loaders and sharding over ranks."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
@@ -14,24 +13,24 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.batch import Batch
-from tabvision.data.loaders import TensorLoader, check_batch_size, check_seed
+from tabvision.checks import check_whole
+from tabvision.data.loaders import TensorLoader, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import CombinedLoader, TrainerFn
-from tabvision.logs import notes_at
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
-# Rows evaluated at once, whatever the training batch: measured, a CPU's caches hold 2,048; an accelerator wants more
+# Rows per batch in evaluation, whatever the training batch: as measured, 2,048 fit a CPU's caches; accelerators need more
 CPU_EVAL_BATCH_SIZE = 2048
-ACCELERATOR_EVAL_BATCH_SIZE = 16_384
+_ACCELERATOR_EVAL_BATCH_SIZE = 16_384
 
 
-class Part(NamedTuple):
-    """Some rows of prepared tensors.
+class DataPart(NamedTuple):
+    """The rows of one split, as indices into prepared tensors.
 
     Args:
-        tensors: What a batch holds, sharing the first dimension.
-        rows: (R,) int64 row numbers.
+        tensors: The tensors of a batch by name, all with the same first dimension.
+        rows: (R,) int64 indices into that dimension.
     """
 
     tensors: Mapping[str, Tensor]
@@ -39,7 +38,7 @@ class Part(NamedTuple):
 
 
 class Order(TypedDict):
-    """How the rows of a part are visited, and by whom: what every loader is told."""
+    """The order of a split's rows and the rank that loads them: arguments of every loader."""
 
     shuffle: bool
     seed: int
@@ -51,30 +50,31 @@ AnyLoader = TypeVar("AnyLoader")
 
 
 class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
-    """Serves the parts of a source, sharded over ranks: a concrete class fills the parts in.
+    """Serve the splits of a source, sharded over ranks; a subclass fills `parts`.
 
     Args:
-        batch_size: Rows a rank takes in one training step, at least 1.
-        seed: Decides, together with the epoch, the order of training rows and all else that is random; from 0.
+        batch_size: Rows per rank in one training step, at least 1.
+        seed: Determines, together with the epoch, the order of training rows and everything else that is random; at least 0.
         verbose: Whether to print what was found.
     """
 
     schema: Schema
-    sources: ClassVar[str]  # what a part can be made from, in words
+    sources: ClassVar[str]  # the kinds of source in an error message
 
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
-        self.batch_size, self.seed = check_batch_size(batch_size), check_seed(seed)
+        self.batch_size = check_batch_size(batch_size)
+        self.seed = check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")
         self.verbose = verbose
-        self.parts: dict[PartName, Part] = {}
+        self.parts: dict[PartName, DataPart] = {}
 
     @abstractmethod
     def make_loader(self, part: PartName, order: Order) -> AnyLoader:
-        """Return the batches of a part that is there, in that order."""
+        """Return the loader of a split that exists, in the given order."""
 
     def summary(self) -> str:
-        """Return what became of every column, and how many rows each part has."""
+        """Return the use of every column, and the number of rows in each split."""
         sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())
         return f"{self.schema}\nrows: {sizes}"
 
@@ -83,7 +83,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.summary()
 
     def baseline(self) -> dict[str, float]:
-        """Validation metrics of the best answer that looks at no input: class shares, or the mean of the training rows."""
+        """Return validation metrics of the best constant prediction: class frequencies, or the mean of the training rows."""
         if "val" not in self.parts:
             return {}
         task = self.schema.task
@@ -94,19 +94,19 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
 
     def targets_of(self, part: PartName) -> Tensor:
-        """Return the targets of a part's rows, as a module meets them in evaluation."""
+        """Return the targets of a split's rows, in the form in which modules evaluate them."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
 
     @speaking()
-    def part(self, name: PartName) -> Part:
-        """Return the rows of a part.
+    def part(self, name: PartName) -> DataPart:
+        """Return the rows of a split.
 
         Raises:
-            BadValueError: There is no such part.
+            BadValueError: The split does not exist.
         """
         if name not in self.parts:
-            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a share such as 0.2"
-            raise BadValueError(f"there is no {name} part, only {', '.join(self.parts)}", remedy)
+            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a fraction such as 0.2"
+            raise BadValueError(f"there is no {name} split, only {', '.join(self.parts)}", remedy)
         return self.parts[name]
 
     @override
@@ -125,16 +125,16 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     @override
     def predict_dataloader(self) -> AnyLoader:
-        """Return the `predict` source; without one the test rows, and without those the validation rows."""
+        """Return a loader of the `predict` source, else of the test rows, else of the validation rows."""
         found = next((part for part in ("predict", "test", "val") if part in self.parts), "predict")
         return self.loader(found)  # type: ignore[arg-type]  # one of PartName
 
     @speaking()
     def loader(self, part: PartName) -> AnyLoader:
-        """Return the batches of a part that this rank takes.
+        """Return a loader of this rank's batches of a split.
 
         Raises:
-            BadValueError: There is no such part.
+            BadValueError: The split does not exist.
         """
         self.part(part)
         trainer = self.trainer
@@ -146,13 +146,8 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         )
         return self.make_loader(part, order)
 
-    def _say(self, *messages: str) -> None:
-        with notes_at(self.verbose):
-            for message in messages:
-                logging.getLogger("tabvision").info(message)
-
     def _check_weights(self) -> None:
-        """Raise if no row of a part has a weight."""
+        """Raise if the weights of a split are all 0."""
         for name, (tensors, rows) in self.parts.items():
             if "weight" in tensors and not tensors["weight"][rows].any():
                 problem = f"the weights of all {count(len(rows), f'{name} row')} are 0"
@@ -160,7 +155,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
 
 class _NoLoaders(CombinedLoader):
-    """No validation part, by choice: Lightning skips it, and does not ask of an empty list whether it was intended."""
+    """No validation split, on purpose: Lightning skips it, without the warning that it gives for an empty list."""
 
     @property
     @override
@@ -173,24 +168,22 @@ class _NoLoaders(CombinedLoader):
 
 
 class TensorDataModule(PartsDataModule[TensorLoader]):
-    """Serves prepared tensors as whole batches, sharded over ranks."""
+    """Serve prepared tensors as whole batches, sharded over ranks."""
 
     sources = "a table or file"
-    frame: pd.DataFrame  # the source; `index` in a batch is the place of a row in it
+    frame: pd.DataFrame  # the source; `index` in a batch holds row numbers in it
 
     @override
     def make_loader(self, part: PartName, order: Order) -> TensorLoader:
-        batch_size = self.batch_size if part == "train" else _eval_batch_size(self.trainer)
+        batch_size = self.batch_size
+        if part != "train":
+            on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+            batch_size = CPU_EVAL_BATCH_SIZE if on_cpu else _ACCELERATOR_EVAL_BATCH_SIZE
         return TensorLoader(*self.parts[part], batch_size=batch_size, **order)
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        if device.type == "cpu":  # it is there already; finding that out in general costs more than a small step's copy
+        if device.type == "cpu":  # already there; checking each tensor costs more than the copy of a small batch
             return batch
         moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return moved
-
-
-def _eval_batch_size(trainer: pl.Trainer | None) -> int:
-    on_cpu = trainer is None or trainer.strategy.root_device.type == "cpu"
-    return CPU_EVAL_BATCH_SIZE if on_cpu else ACCELERATOR_EVAL_BATCH_SIZE

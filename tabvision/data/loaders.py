@@ -1,7 +1,7 @@
-"""The loader: whole batches by slicing prepared tensors, in an order that is a function of seed and epoch.
+"""Load whole batches by slicing prepared tensors, in an order that is a function of seed and epoch.
 
-Every rank computes the same plan and takes its own share of each step, so ranks never need to talk: each row is seen
-exactly once an epoch, every rank makes the same number of steps, and no rank trains on a batch of one row.
+Every rank computes the same plan and takes its own slice of each step, so ranks need no communication: each row is seen
+exactly once per epoch, all ranks make the same number of steps, and no rank trains on a batch of one row.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, speaking
 
 
-def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
-    """The rows of each step, all ranks together, as (start, stop).
+def _plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
+    """Return the rows of each step, over all ranks, as (start, stop).
 
     Args:
-        num_rows: Rows in all.
-        batch_size: Rows a rank takes in one step.
-        world_size: Ranks that share a step.
-        least: Rows each rank must get. A tail too short for that joins the step before it.
+        num_rows: Total number of rows.
+        batch_size: Rows per rank in one step.
+        world_size: Number of ranks.
+        least: Minimum rows per rank. A remainder too short for that joins the step before it.
 
     Example:
-        >>> plan_steps(9, batch_size=4, least=2)
+        >>> _plan_steps(9, batch_size=4, least=2)
         [(0, 4), (4, 9)]
     """
     step_rows = batch_size * world_size
@@ -38,11 +38,11 @@ def plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: in
     return list(zip(starts, [*starts[1:], num_rows][: len(starts)], strict=True))
 
 
-def share_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
-    """The rows of one step that a rank takes: shares differ by one row at most and together are the whole.
+def _slice_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
+    """Return the rows of one step for a rank: slices differ by at most one row and together cover the step.
 
     Example:
-        >>> [share_of(0, 7, rank, 3) for rank in range(3)]
+        >>> [_slice_of(0, 7, rank, 3) for rank in range(3)]
         [(0, 2), (2, 4), (4, 7)]
     """
     rows = stop - start
@@ -51,12 +51,12 @@ def share_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, in
 
 @final
 class RowOrder:
-    """The order in which rows are visited: a function of seed and epoch alone.
+    """The order of rows in an epoch: a function of seed and epoch only.
 
     Args:
         rows: (R,) int64 row numbers.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Together with the epoch decides the order.
+        shuffle: Whether to shuffle the rows anew in each epoch.
+        seed: Determines the order, together with the epoch.
 
     Example:
         >>> order = RowOrder(torch.arange(5), shuffle=True, seed=0)
@@ -71,11 +71,11 @@ class RowOrder:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of the next pass; a Trainer calls this before each epoch."""
+        """Set the epoch of the next iteration; a Trainer calls this before each epoch."""
         self.epoch = epoch
 
     def of_epoch(self, epoch: int) -> Tensor:
-        """The row numbers in that epoch's order, (R,) int64."""
+        """Return the row numbers in the order of that epoch, (R,) int64."""
         if not self.shuffle:
             return self.rows
         key = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
@@ -88,11 +88,11 @@ class BatchPlan:
     """The batches of one rank, as row numbers.
 
     Args:
-        sampler: The order of the rows. A Trainer finds it under this name and sets its epoch.
-        batch_size: Rows a rank takes in one step.
+        sampler: The order of the rows. A Trainer looks for this attribute and sets its epoch.
+        batch_size: Rows per rank in one step.
         rank: This rank, from 0.
-        world_size: Ranks in all.
-        least: Rows each rank must get in a step.
+        world_size: Number of ranks.
+        least: Minimum rows per rank in a step.
     """
 
     def __init__(
@@ -100,41 +100,39 @@ class BatchPlan:
     ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
-        steps = plan_steps(len(sampler.rows), batch_size, world_size, least=least)
-        self.shares = [share_of(start, stop, rank, world_size) for start, stop in steps]
+        steps = _plan_steps(len(sampler.rows), batch_size, world_size, least=least)
+        self._slices = [_slice_of(start, stop, rank, world_size) for start, stop in steps]
         self._step_rows = batch_size * world_size
-        self._epoch, self._done = 0, 0  # of the pass that is under way
+        self._epoch, self._done = 0, 0  # of the current iteration
         self._resume: Mapping[str, int] | None = None
 
     def __len__(self) -> int:
-        return len(self.shares)
+        return len(self._slices)
 
     def __iter__(self) -> Iterator[Tensor]:
         self._epoch = self.sampler.epoch
         order = self.sampler.of_epoch(self._epoch)
-        self.sampler.epoch += 1  # without a Trainer, the next pass is the next epoch
+        self.sampler.epoch += 1  # without a Trainer, the next iteration is the next epoch
         self._done = self._steps_to_skip()
-        for start, stop in self.shares[self._done :]:
+        for start, stop in self._slices[self._done :]:
             self._done += 1
             yield order[start:stop]
 
     def state_dict(self) -> dict[str, int]:
-        """Where in which epoch the pass is; the same on every rank."""
+        """Return the epoch and the step within it; the same on every rank."""
         return {"epoch": self._epoch, "done": self._done, "steps": len(self), "step_rows": self._step_rows}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Lets the next pass go on there, if it is of the same epoch."""
+        """Let the next iteration resume at the saved step, if it is of the same epoch."""
         self._resume = state
 
     def _steps_to_skip(self) -> int:
-        state, self._resume = self._resume, None  # once: the pass after is a whole one
+        state, self._resume = self._resume, None  # once: the iteration after is complete again
         if state is None or state["epoch"] != self._epoch or state["done"] >= state["steps"]:
             return 0
         if (state["steps"], state["step_rows"]) != (len(self), self._step_rows):
-            was, now = (
-                f"{rows:,} rows in {steps:,} steps"
-                for rows, steps in ((state["step_rows"], state["steps"]), (self._step_rows, len(self)))
-            )
+            was = f"{state['step_rows']:,} rows in {state['steps']:,} steps"
+            now = f"{self._step_rows:,} rows in {len(self):,} steps"
             problem = f"the epoch was left after step {state['done']:,} with {was} (batch size times ranks), now {now}"
             remedy = "Resume with the same batch size and ranks, or from a checkpoint saved at the end of an epoch"
             raise BadValueError(problem, remedy)
@@ -143,21 +141,21 @@ class BatchPlan:
 
 @final
 class TensorLoader:
-    """Batches cut from prepared tensors, with no work per row.
+    """Load batches by slicing prepared tensors, with no work per row.
 
     Args:
-        tensors: What a batch holds: tensors that share their first dimension; without an `index` among them batches get
-            the row numbers as such.
-        rows: (R,) int64 row numbers to visit; None visits all in order.
-        batch_size: Rows a rank takes in one step, at least 1.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Decides the order together with the epoch.
+        tensors: The tensors of a batch by name, all with the same first dimension; without an `index` among them, batches
+            hold the row numbers as `index`.
+        rows: (R,) int64 row numbers to load; None for all in order.
+        batch_size: Rows per rank in one step, at least 1.
+        shuffle: Whether to shuffle the rows anew in each epoch.
+        seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
-        world_size: Ranks in all.
+        world_size: Number of ranks.
 
     Raises:
-        BadTypeError: `batch_size` is no whole number.
-        BadValueError: `batch_size` below 1, or fewer rows to shuffle than ranks.
+        BadTypeError: `batch_size` is not a whole number.
+        BadValueError: `batch_size` is below 1, or there are fewer rows to shuffle than ranks.
 
     Example:
         >>> loader = TensorLoader({"target": torch.arange(5)}, batch_size=2)
@@ -185,8 +183,7 @@ class TensorLoader:
         self.tensors = tensors
         self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
-        # two rows at least in training: BatchNorm has no spread over one
-        least = 2 if shuffle else 1
+        least = 2 if shuffle else 1  # in training BatchNorm needs two rows
         self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=least)
 
     def __len__(self) -> int:
@@ -197,41 +194,31 @@ class TensorLoader:
             yield self.batch_of(rows)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the pass is; a Trainer saves it, so that a fit can go on within an epoch."""
+        """Return the position in the epoch; a Trainer saves it, so that a fit can resume within an epoch."""
         return self.batch_sampler.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Lets the next pass go on where that one was."""
+        """Let the next iteration resume at a saved position."""
         self.batch_sampler.load_state_dict(state_dict)
 
     def batch_of(self, rows: Tensor) -> Batch:
-        """The batch with those row numbers, (B,) int64."""
+        """Return the batch with those row numbers, (B,) int64."""
         batch = {name: self._take(tensor, rows) for name, tensor in self.tensors.items()}
         if "categorical" in batch:
-            batch["categorical"] = batch["categorical"].long()  # kept small in memory, looked up as int64
+            batch["categorical"] = batch["categorical"].long()  # int32 in memory; embeddings need int64
         return cast("Batch", {"index": rows, **batch})
 
     def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
         if self.is_whole and len(rows):
-            return tensor[int(rows[0]) : int(rows[-1]) + 1]  # neighbours: a view, no copy
+            return tensor[int(rows[0]) : int(rows[-1]) + 1]  # contiguous: a view, no copy
         return tensor.index_select(0, rows)
 
 
 def check_batch_size(batch_size: object) -> int:
-    """`batch_size` if it is a whole number above 0, else a sentence.
+    """Return `batch_size`; raise unless it is a whole number above 0.
 
     Example:
         >>> check_batch_size(64)
         64
     """
     return check_whole("batch_size", batch_size, remedy="Pass a whole number such as 64")
-
-
-def check_seed(seed: object) -> int:
-    """`seed` if it is a whole number from 0, else a sentence.
-
-    Example:
-        >>> check_seed(0)
-        0
-    """
-    return check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")

@@ -1,4 +1,4 @@
-"""The rows of a source that are used, the task that they are for, and their weights."""
+"""Select the rows of a source, their target and task, and their weights."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ logger = logging.getLogger("tabvision")
 
 
 def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
-    """Return the target's columns as named; a schema that is used again must agree with them.
+    """Return the target columns as a tuple; raise if a reused schema has others.
 
     Args:
         target: A name or a list of names.
-        schema: One that is used again, or None.
+        schema: A schema to reuse, or None.
 
     Raises:
-        BadTypeError: No name or list of names, or no schema.
-        BadValueError: Others than the schema's.
+        BadTypeError: `target` is not a name or a list of names, or `schema` is not a schema.
+        BadValueError: The schema predicts other columns.
 
     Example:
         >>> named_target("paid", None)
@@ -43,18 +43,18 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
     if schema is not None and not isinstance(schema, Schema):
         raise BadTypeError(f"schema must be a Schema, got {type(schema).__name__}", "Pass module.schema")
     if schema is not None and schema.target.columns != columns:
-        known, other = (listed([repr(name) for name in each]) for each in (schema.target.columns, columns))
-        problem = f"the schema predicts {known}, not {other}"
+        known = schema.target.quoted
+        problem = f"the schema predicts {known}, not {listed([repr(name) for name in columns])}"
         raise BadValueError(problem, f"Pass target={known}, or leave schema out to fit a new one")
     return columns
 
 
-def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
-    """Return the columns that are no features, with what they do.
+def reserved_columns(split: Split, weight: str | None) -> dict[str, str]:
+    """Return the columns that are reserved for the split or the weights, and so are not features, with their purpose.
 
     Example:
         >>> from tabvision.data.splits.given import ColumnSplit
-        >>> serving_columns(ColumnSplit("part"), "size")
+        >>> reserved_columns(ColumnSplit("part"), "size")
         {'part': 'decides the split', 'size': 'weighs the rows'}
     """
     columns = dict.fromkeys(split.columns, "decides the split") | ({weight: "weighs the rows"} if weight else {})
@@ -62,22 +62,22 @@ def serving_columns(split: Split, weight: str | None) -> dict[str, str]:
     return columns
 
 
-def check_serving(
-    frame: pd.DataFrame, serving: Mapping[str, str], target: Sequence[str], features: Sequence[str]
+def check_reserved(
+    frame: pd.DataFrame, reserved: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Raise if a column that serves something else is not there, or is the target or a feature as well.
+    """Raise if a reserved column does not exist, or is the target or a feature as well.
 
     Args:
         frame: The rows.
-        serving: Columns with what they do, such as "weighs the rows".
+        reserved: Columns with their purpose, such as "weighs the rows".
         target: Columns to predict.
-        features: Columns that were named as features.
+        features: Columns that the user named as features.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: It is the target or a feature.
+        MissingColumnsError: A column does not exist.
+        BadValueError: A column is the target or a feature.
     """
-    for name, purpose in serving.items():
+    for name, purpose in reserved.items():
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, f"Name the column that {purpose}")
         for others, noun in ((target, "the target"), (features, "a feature")):
@@ -87,47 +87,47 @@ def check_serving(
 
 
 def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:
-    """Return the task that the user or a schema that is used again states, or None where it is to be inferred.
+    """Return the task that the user states or a reused schema holds, or None if it must be inferred.
 
     Raises:
-        UnknownNameError: No such task.
+        UnknownNameError: No task has that name.
     """
     if schema is not None:
         return schema.task
     return task if task is None or isinstance(task, Task) else task_named(task)
 
 
-def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], wish: str, task: Task | None = None) -> Rows:
-    """Return the row numbers to use: all, or with the wish "drop" those that have a target; log how many are left out.
+def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, task: Task | None = None) -> Rows:
+    """Return the row numbers to use: all, or with the policy "drop" those that have a target; log how many are left out.
 
     Raises:
-        UnknownNameError: The wish is neither "error" nor "drop".
+        UnknownNameError: The policy is neither "error" nor "drop".
 
     Example:
         >>> rows_with_target(pd.DataFrame({"paid": ["no", "yes"]}), ["paid"], "drop")
         array([0, 1])
     """
-    if wish not in ("error", "drop"):
-        raise UnknownNameError("missing_target", wish, ["error", "drop"])
-    everything = np.arange(len(frame), dtype=np.int64)
-    if wish == "error" or (task is not None and task.allows_missing):  # if some are missing, fitting the target says so
-        return everything
+    if policy not in ("error", "drop"):
+        raise UnknownNameError("missing_target", policy, ["error", "drop"])
+    rows = np.arange(len(frame), dtype=np.int64)
+    if policy == "error" or (task is not None and task.allows_missing):  # fitting the target raises if some are missing
+        return rows
     missing = missing_target(frame, columns)
     if missing.any():
         logger.info(f"{count(int(missing.sum()), 'row')} without a target left out.")
-    return everything[~missing]
+    return rows[~missing]
 
 
 def taken(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
-    """Return some rows of a frame; the frame itself, not a copy, where they are all."""
+    """Return some rows of a frame; the frame itself, not a copy, if they are all its rows."""
     return frame if len(rows) == len(frame) else frame.iloc[rows]
 
 
 def chosen_task(rows: pd.DataFrame, columns: Sequence[str], task: Task | None, separator: str | None) -> Task:
-    """Return the task, as stated or inferred; what is inferred is logged.
+    """Return the task as stated, or infer and log it.
 
     Raises:
-        BadValueError: Rows without a target, or a target from which no task can be inferred.
+        BadValueError: The target is missing in some rows, or no task can be inferred from it.
     """
     if task is None or not task.allows_missing:
         check_missing(rows, columns, separator)
@@ -142,8 +142,8 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     """Return the weight of each row in the loss.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: A weight that is missing, negative, infinite or no number.
+        MissingColumnsError: The column does not exist.
+        BadValueError: A weight is missing, negative, infinite or not a number.
 
     Example:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
@@ -151,12 +151,13 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     """
     if column not in frame.columns:
         raise MissingColumnsError([column], frame.columns, "Name a column of weights")
-    weights: NDArray[np.float32] = pd.to_numeric(frame[column], errors="coerce").to_numpy(
-        dtype=np.float32, na_value=np.nan
-    )
+    numbers = pd.to_numeric(frame[column], errors="coerce")
+    weights: NDArray[np.float32] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
-        have = "has none such" if num_wrong == 1 else "have none such"
-        problem = f"weights in {column!r} must be numbers from 0, but {count(num_wrong, 'row')} {have}"
-        raise BadValueError(f"{problem}, first row {row_name(frame, wrong)}", "Fill them in, or leave the rows out")
+        where = (
+            f"{count(num_wrong, 'row')} {'does' if num_wrong == 1 else 'do'} not, first row {row_name(frame, wrong)}"
+        )
+        problem = f"weights in {column!r} must be numbers of at least 0, but {where}"
+        raise BadValueError(problem, "Fill them in, or leave the rows out")
     return weights

@@ -11,64 +11,64 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tabvision.data.base import Part, PartName, TensorDataModule
+from tabvision.data.base import DataPart, PartName, TensorDataModule
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.rows import (
-    check_serving,
+    check_reserved,
     chosen_task,
     named_target,
+    reserved_columns,
     row_weights,
     rows_with_target,
-    serving_columns,
     stated_task,
     taken,
 )
-from tabvision.data.splits.base import Parts, Rows, Split, as_split
+from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import check_columns, encode_target, fit_target
-from tabvision.errors import TabvisionError, speaking
+from tabvision.errors import speaking
 from tabvision.logs import notes_at
-from tabvision.preprocess import Columns, Features, fit_features, infer_kinds, to_arrays
+from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 
-SHOWN_ROWS = 8
+_SHOWN_ROWS = 8
 
 
 class TabularDataModule(TensorDataModule):
-    """A table, ready to train on: kinds inferred, gaps filled, categories coded, numbers standardized, rows split.
+    """Load a table for training: infer column types, fill missing values, encode categories, standardize, split rows.
 
-    Everything is fitted on the training rows only and stands in `data.schema` as soon as the object exists. What became
-    of every column is printed.
+    All statistics are fitted on the training rows only, and `data.schema` is set as soon as the object exists. The use of
+    every column is printed.
 
     Args:
         source: A DataFrame, or the path of a CSV, Parquet or Feather file.
         target: The column to predict, or several.
-        categorical: Columns to take as categories, whatever they look like. Others are inferred.
-        continuous: Columns to take as numbers.
-        dates: Columns to take as dates, each cut into year, month, week, day and so on.
+        categorical: Columns to read as categories, whatever their values. Others are inferred.
+        continuous: Columns to read as numbers.
+        dates: Columns to read as dates, each encoded as year, month, week, day and so on.
         ignore: Columns to leave out.
-        task: What kind of target it is: a task, its name, or None to infer it.
-        separator: What parts the labels in one multi-label column, such as " ".
-        split: Share of rows for validation in (0, 1), a split object, or None to train on everything.
+        task: The kind of target: a task, its name, or None to infer it.
+        separator: Text between the labels in one multi-label column, such as " ".
+        split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
         weight: A column with the weight of each row in the loss, at least 0.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
-        batch_size: Rows a rank takes in one training step.
-        seed: Decides the split and, together with the epoch, the order of training rows.
-        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module. Kinds of columns, task and
-            separator are then the schema's.
-        encoding: Of a text file that is not UTF-8, such as "latin-1".
-        missing_target: "error" to refuse rows without a target, "drop" to leave them out and say how many.
+        batch_size: Rows per rank in one training step.
+        seed: Determines the split and, together with the epoch, the order of training rows.
+        schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module. Column types, task and
+            separator then come from the schema.
+        encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        missing_target: "error" to raise if the target is missing in some row, "drop" to leave such rows out and log how many.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
-        MissingFileError: No such file.
-        MissingColumnsError: No such column.
-        BadValueError: The table cannot be trained on as it is; the sentence says what to do.
+        MissingFileError: A file does not exist.
+        MissingColumnsError: A column does not exist.
+        BadValueError: The table cannot be trained on as it is; the message says what to do.
 
     Example:
         >>> frame = pd.DataFrame({"x": [0.5, 1.5] * 8, "job": ["a", "b", "b", "a"] * 4, "paid": ["no", "yes"] * 8})
@@ -116,18 +116,18 @@ class TabularDataModule(TensorDataModule):
             codes = chosen.stratify_codes(rows, columns)
             divide = as_split(split, stratify=codes is not None)
             parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
-            raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # read once for kinds, facts and arrays
+            raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:
                 target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
-                schema = self._fit(raw.take(parts.train), target_facts, named, serving_columns(divide, weight))
+                schema = self._fit(raw.take(parts.train), target_facts, named, reserved_columns(divide, weight))
             self.schema = schema
             self._fill(raw, numbers, parts, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.parts["train"])
 
-    def show_batch(self, num_rows: int = SHOWN_ROWS) -> pd.DataFrame:
-        """Return raw values of the first training rows, as the network's columns, target first."""
+    def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
+        """Return raw values of the first training rows: the target, then the network's input columns."""
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
@@ -136,73 +136,61 @@ class TabularDataModule(TensorDataModule):
         return split.gather(frame, encoding=self.encoding) if isinstance(split, Split) else frame
 
     def _fit(
-        self,
-        training: Columns,
-        target: Target,
-        named: Mapping[str, Sequence[str] | None],
-        serving: Mapping[str, str],
+        self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
     ) -> Schema:
-        """Return the facts of the training rows.
+        """Return the schema fitted to the training rows.
 
         Args:
-            training: The rows.
-            target: What is predicted.
-            named: Columns that the user has named, by what they are to be.
-            serving: Columns that are no features, with what they do.
+            training: The training rows.
+            target: The fitted target.
+            named: Columns that the user named, by argument.
+            reserved: Columns that are not features, with their purpose.
         """
         features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
-        check_serving(training.frame, serving, target.columns, features)
-        named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *serving])]}
-        try:
-            with notes_at(self.verbose):
-                fitted = _fit_columns(training, target.columns, named)
-        except TabvisionError:
-            with notes_at(False):
-                _fit_columns(
-                    Columns(self.frame), target.columns, named
-                )  # the same complaint, with row numbers of the source
-            raise
+        check_reserved(training.frame, reserved, target.columns, features)
+        named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
+        fitted = fit_features(training, infer_kinds(training, target=target.columns, **named))  # type: ignore[arg-type]  # its own names
         return Schema(
             target=target,
             continuous=fitted.continuous,
             categorical=fitted.categorical,
             dates=fitted.dates,
-            left_out=tuple(LeftOut(name=it.name, reason=serving.get(it.name, it.reason)) for it in fitted.left_out),
+            left_out=tuple(LeftOut(name=it.name, reason=reserved.get(it.name, it.reason)) for it in fitted.left_out),
         )
 
-    def _fill(self, raw: Columns, numbers: Rows, parts: Parts, sources: Mapping[PartName, Source | None]) -> None:
-        """Prepare the tensors of every part.
+    def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:
+        """Set the tensors of every split.
 
         Args:
-            raw: The rows of the source that are used.
+            raw: The selected rows of the source.
             numbers: Their row numbers in the source.
-            parts: Which of them train, validate and test.
-            sources: Test and predict rows of their own.
+            parts: The training, validation and test rows among them.
+            sources: Separate sources of test and predict rows.
         """
         tensors = self._prepare(raw, numbers)
         used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
 
-    def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
-        """Return a part from a source of its own; without a target if it is to be predicted."""
+    def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
+        """Return the split of a separate source; without a target for rows to predict."""
         numbers: Rows = np.arange(len(frame), dtype=np.int64)
         if name == "test":
             columns = self.schema.target.columns
             check_columns(frame, columns)
             numbers = rows_with_target(frame, columns, self.missing_target, self.schema.task)
         tensors = self._prepare(Columns(taken(frame, numbers)), numbers, has_target=name == "test")
-        return Part(tensors, torch.arange(len(numbers)))
+        return DataPart(tensors, torch.arange(len(numbers)))
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         text = () if schema is None else schema.text_columns
         return read_frame(source, encoding=self.encoding, text=text)
 
     def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
-        """Return rows as tensors, each with its row number in the source."""
+        """Return the tensors of some rows, with their row numbers in the source as `index`."""
         continuous, categorical = to_arrays(self.schema, raw)
         tensors = {
             "continuous": torch.from_numpy(continuous),
@@ -214,8 +202,3 @@ class TabularDataModule(TensorDataModule):
             if self.weight is not None:
                 tensors["weight"] = torch.from_numpy(row_weights(raw.frame, self.weight))
         return tensors
-
-
-def _fit_columns(frame: Columns, target: Sequence[str], named: Mapping[str, Sequence[str] | None]) -> Features:
-    """The facts of every column over the rows."""
-    return fit_features(frame, infer_kinds(frame, target=target, **named))  # type: ignore[arg-type]  # its own names

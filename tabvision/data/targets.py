@@ -1,4 +1,4 @@
-"""The target as the data has it: which task suits it, its facts, and its rows as numbers."""
+"""Infer the task of a target, fit its facts, and encode its rows."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from tabvision.tasks import Task, labels
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
 from tabvision.tasks.registry import KINDS
 
-SINGLE_ROW_SHARE = 0.9  # texts with more distinct values than this fraction of the rows name rows, not classes
+_MAX_DISTINCT_FRACTION = (
+    0.9  # text with more distinct values than this fraction of the rows identifies rows, not classes
+)
 
 
 def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None) -> tuple[Task, str]:
-    """Return the task that suits a target, and a sentence that says what was chosen and how to override it.
+    """Return the task that suits a target, and a sentence that states the choice and how to override it.
 
     Args:
-        frame: The rows; those with a missing target are not looked at.
+        frame: The rows; those with a missing target are ignored.
         columns: The target: one column, or several.
-        separator: What parts the labels in one column of text, or None.
+        separator: Text between the labels in one multi-label column, or None.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: One value only, or texts that nearly all differ.
-        BadTypeError: A kind of value that cannot be predicted.
+        MissingColumnsError: A column does not exist.
+        BadValueError: There is only one value, or text that differs in nearly every row.
+        BadTypeError: The column holds a kind of value that cannot be predicted.
 
     Example:
         >>> infer_task(pd.DataFrame({"late": ["no", "yes", "no"]}), ["late"])[1]
@@ -56,7 +58,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
             prefix = f"target {columns[0]!r}" if is_one or separator is not None else f"targets {_quoted(columns)}"
             return task, f"{prefix}: {sentence}{hint}"
     others = [f"{name!r} ({frame[name].dtype})" for name in columns if not labels.are_numbers(frame[name])]
-    problem = f"several target columns must all be numbers, or all 0 and 1; not so {listed(others)}"
+    problem = f"several target columns must all be numbers, or all 0 and 1; these are not: {listed(others)}"
     raise BadTypeError(problem, "Name one column, or for labels in one column pass a separator")
 
 
@@ -68,14 +70,14 @@ def fit_target(
     Args:
         frame: The training rows.
         columns: The target: one column, or several.
-        task: As stated or inferred.
-        separator: What parts the labels in one column of text, or None.
+        task: Stated or inferred.
+        separator: Text between the labels in one multi-label column, or None.
         has_image: Whether each row has an image in which the target may lie.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: Missing values, one class only, infinities, or data that contradict the task.
-        BadTypeError: A kind of value that the task cannot predict.
+        MissingColumnsError: A column does not exist.
+        BadValueError: Values are missing or infinite, there is only one class, or the data contradicts the task.
+        BadTypeError: The column holds a kind of value that the task cannot predict.
 
     Example:
         >>> from tabvision.tasks import task_named
@@ -92,15 +94,15 @@ def fit_target(
 
 
 def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
-    """Return the target of each row, as batches hold it.
+    """Return the target of each row in the form of a batch.
 
     Shape:
         - returns: (N,) int64 class codes; (N, C) float32 zeros and ones for labels; (N, T) float32 numbers
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: Missing values, a class that training lacks, infinities.
-        BadTypeError: A kind of value that the task cannot predict.
+        MissingColumnsError: A column does not exist.
+        BadValueError: Values are missing or infinite, or a class is not in the training rows.
+        BadTypeError: The column holds a kind of value that the task cannot predict.
 
     Example:
         >>> from tabvision.tasks import task_named
@@ -116,12 +118,12 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
 
 
 def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which rows lack a value in some target column."""
+    """Return a mask of the rows in which some target column is missing."""
     return np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
 
 
 def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise if the frame does not have a target column, or one is named twice."""
+    """Raise if a target column does not exist or is named twice."""
     if not columns:
         raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
     if missing := [name for name in columns if name not in frame.columns]:
@@ -133,7 +135,7 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None) -> None:
-    """Raise if rows lack a target."""
+    """Raise if the target is missing in some row."""
     missing = int(missing_target(frame, columns).sum())
     if not missing:
         return
@@ -146,15 +148,15 @@ def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | 
 
 
 def check_task(target: Target, *, has_image: bool) -> None:
-    """Raise if the task has no use for the target's columns or separator, or needs an image to lie in."""
+    """Raise if the task cannot use the target's columns or separator, or needs an image and there is none."""
     if target.task.moves_with_image and not has_image:
-        problem = f"{target.task.name} need pictures to lie in"
+        problem = f"{target.task.name} need images to lie in"
         raise BadValueError(problem, "Use ImageDataModule, or Regression for numbers")
     target.task.check(target)
 
 
 def _few_values(values: pd.Series) -> list[Label] | None:
-    """Return the distinct values of a column without missing ones in order, None if there are many; raise if only one."""
+    """Return the sorted distinct values of a column, None if there are many; raise if there is only one or none."""
     name = str(values.name)
     if values.empty:
         raise BadValueError(f"the target {name!r} is missing in every row", "Choose another target")
@@ -167,7 +169,7 @@ def _few_values(values: pd.Series) -> list[Label] | None:
 
 def _check_repeats(values: pd.Series, hint: str) -> None:
     distinct = int(values.nunique())
-    if distinct > SINGLE_ROW_SHARE * len(values):
+    if distinct > _MAX_DISTINCT_FRACTION * len(values):
         problem = (
             f"the target {values.name!r} looks like an identifier or free text: {distinct:,} values in "
             f"{len(values):,} rows"
@@ -177,7 +179,7 @@ def _check_repeats(values: pd.Series, hint: str) -> None:
 
 
 def _number_hint(values: pd.Series) -> str:
-    """Return a sentence where text writes numbers in a form that is not read, such as $1,000 or 1,5 or 5%; else nothing."""
+    """Return a hint if the text holds numbers in a form that is not parsed, such as $1,000 or 1,5 or 5%; else ""."""
     if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
         return ""
     if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):

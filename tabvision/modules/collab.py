@@ -65,6 +65,7 @@ class CollabModule(SupervisedModule):
 
     Example:
         >>> from tabvision.schema import Target
+        >>> from tabvision.tasks import Regression
         >>> users, films = (Categorical(name=name, source=name, vocabulary=(1, 2)) for name in ("user", "film"))
         >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
         >>> module = CollabModule(Schema(target=target, categorical=(users, films)))
@@ -203,7 +204,5 @@ def _check_schema(schema: Schema) -> None:
         raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
     task = schema.task
     if not task.ranks_items or task.num_outputs != 1:
-        problem = (
-            f"the target must be one number or a yes-or-no answer, got {task.name} with {task.num_outputs} outputs"
-        )
-        raise BadValueError(problem, remedy)
+        found = f"{task.name} with {task.num_outputs} outputs"
+        raise BadValueError(f"the target must be one number or a yes-or-no answer, got {found}", remedy)

@@ -29,7 +29,7 @@ from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
-CHECKPOINT_KEY = "tabvision"  # of the facts about who wrote a checkpoint
+CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
@@ -50,8 +50,8 @@ class SupervisedModule(pl.LightningModule, ABC):
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
-        saved: Settings of a subclass as they are to be saved, if not as passed: a default filled in, "own" for a
-            piece that is no plain data. A command line would save what its user wrote.
+        saved: Settings of a subclass to save in place of those passed: with a default filled in, or "own" for an object that
+            is not plain data. A command line would otherwise save what its user wrote.
 
     Attributes:
         own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.

@@ -18,7 +18,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.backbone import Body, as_body
-from tabvision.nets.backbones import body_groups, check_body_name, make_body
+from tabvision.nets.backbones import body_groups, make_body
 from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
@@ -144,7 +144,6 @@ class VisionModule(SupervisedModule):
             return as_body(net)
         if net == OWN:
             raise self.not_held("body")
-        check_body_name(net)
         return make_body(net, weights=weights)
 
     def _own_head(self, head: str | nn.Module | HeadFactory, shape: tuple[int, ...]) -> nn.Module:
@@ -177,7 +176,6 @@ class VisionModule(SupervisedModule):
 
 def _picture(schema: Schema) -> Image:
     if schema.image is None:
-        raise BadValueError(
-            "the schema has no image", "Build it from an ImageDataModule's schema, or use TabularModule"
-        )
+        remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
+        raise BadValueError("the schema has no image", remedy)
     return schema.image

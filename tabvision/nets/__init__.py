@@ -1,1 +1,1 @@
-"""Networks in plain torch.nn, never Lightning: they take tensors, and know nothing of schemas or batches."""
+"""Networks in plain torch.nn, without Lightning: they take tensors and know nothing of schemas or batches."""

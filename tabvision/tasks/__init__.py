@@ -1,10 +1,10 @@
-"""Kinds of target, in one file each: how a target is read, what it asks of a network, and how answers are told.
+"""Kinds of target, one per file: how a target is read, what the network outputs for it, and how predictions are decoded.
 
-A task is a frozen dataclass of plain facts. `fit` fills in those that come from the training target (how many classes, the
-mean and standard deviation of a number), so a user may write `Multiclass()` and let the data decide. Losses are per row and
-reduced last, so that row weights, mixed-up rows and the rows with the top losses need no special case.
+A task is a frozen dataclass of plain facts. `fit` fills in those that come from the training target (the number of classes,
+the mean and standard deviation of a number), so a user may write `Multiclass()` and let the data decide. Losses are per row
+and reduced last, so that row weights, mixup and top losses need no special case.
 
-torch and pandas are imported where they are used, never at the top: facts of a checkpoint are read without them.
+torch and pandas are imported inside functions, never at the top: reading the facts of a checkpoint needs neither.
 """
 
 from tabvision.tasks.base import Target, Task

@@ -1,4 +1,4 @@
-"""Yes or no."""
+"""Binary classification."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.tasks.base import Correction, Target
-from tabvision.tasks.checks import (
-    ClassWeights,
-    check_weights,
-    class_shares,
-    fit_weights,
-    known,
-    one_hot,
-)
+from tabvision.tasks.checks import ClassWeights, check_weights, class_frequencies, fit_weights, one_hot, weights_of
 from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import binary_losses
 
@@ -37,13 +30,13 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Binary(OneClass):
-    """Yes or no: one logit, the second class in sorted order is "yes".
+    """Binary classification with one logit; the second class in sorted order is the positive one.
 
     Args:
-        threshold: Probability of the second class above which it is answered, in (0, 1).
-        label_smoothing: Share of certainty taken from each target, in [0, 1).
-        class_weights: Weight of each of the two classes in the loss, "balanced" to weigh them by 1 / share, or None.
-        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
+        threshold: Probability of the positive class above which it is predicted, in (0, 1).
+        label_smoothing: Fraction of each target that is spread evenly over both classes, in [0, 1).
+        class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
+        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch
@@ -61,7 +54,7 @@ class Binary(OneClass):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the facts."""
+        """Check the arguments."""
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
         check_fraction("label_smoothing", self.label_smoothing)
         check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
@@ -74,7 +67,7 @@ class Binary(OneClass):
         if separator is not None or few is None or len(few) != 2:
             return None
         values = frame.iloc[:, 0]
-        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        numeric = labels.are_numbers(values, bools=False)
         others = "task='multiclass' or 'regression'" if numeric else "task='multiclass'"
         return f"binary (2 values: {listed(few)}). Override with {others}."
 
@@ -117,14 +110,14 @@ class Binary(OneClass):
         loss = binary_losses(logits[:, 0], smooth, self.focal_gamma)
         if self.class_weights is None:
             return loss
-        negative_weight, positive_weight = known(self.class_weights)
+        negative_weight, positive_weight = weights_of(self.class_weights)
         return loss * (negative_weight + (positive_weight - negative_weight) * positive)
 
     @override
     def activate(self, logits: Tensor) -> Tensor:
         import torch
 
-        # sigmoid(-z) rather than 1 - sigmoid(z): exact for very sure answers as well
+        # sigmoid(-z) rather than 1 - sigmoid(z): exact for large logits as well
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
 
     @override
@@ -137,7 +130,7 @@ class Binary(OneClass):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return class_shares(target, 2)
+        return class_frequencies(target, 2)
 
     @override
     def metrics(self) -> MetricCollection:

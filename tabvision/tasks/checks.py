@@ -1,4 +1,4 @@
-"""Checks of a task's facts, and facts drawn from a target."""
+"""Checks of task arguments, and facts computed from a target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -18,29 +17,29 @@ ClassWeights = tuple[float, ...] | Literal["balanced"] | None
 
 
 def one_hot(target: Tensor, num_classes: int) -> Tensor:
-    """Return class codes (B,) as (B, C) float32; softened targets as they are."""
+    """Return class codes (B,) as (B, C) float32; softened targets are returned unchanged."""
     from torch.nn import functional
 
     return target if target.ndim == 2 else functional.one_hot(target, num_classes).float()
 
 
-def class_shares(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    """Return the fraction of each class, (1, C) float32."""
+def class_frequencies(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
+    """Return the fraction of rows in each class, (1, C) float32."""
     counts = np.bincount(target, minlength=num_classes)
-    shares: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
-    return shares
+    frequencies: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
+    return frequencies
 
 
 @speaking("Task")
-def known(weights: ClassWeights) -> tuple[float, ...]:
-    """Return the weights as numbers; a task that is not fitted yet has none for "balanced"."""
+def weights_of(weights: ClassWeights) -> tuple[float, ...]:
+    """Return the weights as numbers; raise if the task is not fitted, so that "balanced" has no numbers yet."""
     if weights is None or isinstance(weights, str):
         raise BadValueError(f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
     return weights
 
 
 def fit_weights(weights: ClassWeights, counts: NDArray[Any]) -> ClassWeights:
-    """Return numbers for "balanced": 1 / share of each class, scaled so that the average training row weighs 1."""
+    """Replace "balanced" by 1 / class frequency, scaled so that the mean weight over the training rows is 1."""
     if weights != "balanced":
         return weights
     inverse = counts.sum() / np.maximum(counts, 1)
@@ -48,7 +47,7 @@ def fit_weights(weights: ClassWeights, counts: NDArray[Any]) -> ClassWeights:
 
 
 def fitted_count(number: int | None) -> int:
-    """Return the number of outputs; raise if it is not known yet."""
+    """Return the number of outputs; raise if the task is not fitted yet."""
     if number is None:
         problem = "the number of outputs is not known before the data is"
         raise BadValueError(problem, "Take the task from data.schema.task, or state the number")
@@ -61,17 +60,11 @@ def check_agrees(stated: int | None, found: int) -> None:
         raise BadValueError(f"num_classes is {stated}, but the training target has {found} classes", "Leave it out")
 
 
-def check_count(what: str, value: object, *, least: int, remedy: str) -> None:
-    """Raise if the value is no whole number from `least`; None is left to the data."""
-    if value is not None:
-        check_whole(what, value, least, remedy=remedy)
-
-
 def check_weights(weights: object, num_classes: int | None) -> None:
-    """Raise unless the weights are one positive number a class, "balanced" or None."""
+    """Raise unless the weights are one positive number per class, "balanced" or None."""
     if weights is None or weights == "balanced":
         return
-    remedy = 'Pass a tuple of one positive number a class, "balanced" or None'
+    remedy = 'Pass a tuple of one positive number per class, "balanced" or None'
     numbers = isinstance(weights, tuple) and all(
         isinstance(weight, int | float) and math.isfinite(weight) and weight > 0 for weight in weights
     )
@@ -83,7 +76,7 @@ def check_weights(weights: object, num_classes: int | None) -> None:
 
 
 def checked_range(y_range: object) -> tuple[float, float]:
-    """Return the range as two rising numbers; raise if it is none."""
+    """Return the range as two floats; raise unless it holds two numbers, the lower one first."""
     remedy = "Pass (lowest, highest), such as (0, 5.5)"
     numbers = (
         isinstance(y_range, tuple | list)

@@ -1,4 +1,4 @@
-"""What tasks of one class a row share: how classes are found in a column, coded and answered."""
+"""Shared by tasks with one class per row: find the classes of a column, encode and decode them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from tabvision.plain import Label
 
-MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless the user says otherwise
+MAX_INTEGER_CLASSES = 20  # a column of integers with more distinct values is regression unless the user says otherwise
 
 
 class OneClass(Task):
-    """One class a row, named in one column."""
+    """Base class of tasks with one class per row, named in a single column."""
 
     is_classes: ClassVar[bool] = True
 
@@ -77,8 +77,8 @@ class OneClass(Task):
 def class_answers(
     task: Task, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
 ) -> dict[str, Any]:
-    """Return `label`, then `probability_<class>` for each class where asked."""
+    """Return the column `label`, and with `proba` also `probability_<class>` for each class."""
     columns: dict[str, Any] = {"label": task.labels(decoded, target)}
     if proba:
-        columns |= {f"probability_{name}": predictions[:, place] for place, name in enumerate(target.classes)}
+        columns |= {f"probability_{name}": predictions[:, index] for index, name in enumerate(target.classes)}
     return columns

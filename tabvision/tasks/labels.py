@@ -1,4 +1,4 @@
-"""Single target columns: classes, codes, flags and numbers from a pandas column, and back."""
+"""Convert a target column to classes, codes, flags or numbers, and back."""
 
 from __future__ import annotations
 
@@ -16,27 +16,22 @@ from tabvision.errors import BadTypeError, BadValueError, count, listed, speakin
 from tabvision.plain import Label
 
 _HEAD_ROWS = 10_000
-FLOAT32_RESOLUTION = 1.2e-5  # float32 keeps 1.2e-7 of a number; a hundredth of the spread may be lost, no more
+_FLOAT32_RESOLUTION = 1.2e-5  # float32 resolves 1.2e-7 of a number; at most a hundredth of the std may be lost
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def are_numbers(values: pd.Series) -> bool:
-    """Return whether a column holds numbers (or bools) by its dtype."""
-    return bool(pd.api.types.is_numeric_dtype(values))
-
-
-def are_bools(values: pd.Series) -> bool:
-    """Return whether a column holds bools by its dtype."""
-    return bool(pd.api.types.is_bool_dtype(values))
+def are_numbers(values: pd.Series, *, bools: bool = True) -> bool:
+    """Return whether the dtype of a column is numeric; `bools` says whether bools count as numbers."""
+    return bool(pd.api.types.is_numeric_dtype(values)) and (bools or not pd.api.types.is_bool_dtype(values))
 
 
 def are_flags(values: pd.Series) -> bool:
-    """Return whether a column holds nothing but 0 and 1, or False and True."""
+    """Return whether a column holds only 0 and 1, or False and True."""
     return are_numbers(values) and bool(values.isin([0, 1]).all())
 
 
 def has_fractions(values: pd.Series) -> bool:
-    """Return whether a column holds numbers that are not whole by its dtype."""
+    """Return whether the dtype of a numeric column allows fractions."""
     return not pd.api.types.is_integer_dtype(values)
 
 
@@ -47,20 +42,20 @@ def parse_as_numbers(values: pd.Series) -> bool:
 
 @speaking("infer_task")
 def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
-    """Return the distinct values in order, or None if they are more than `limit`.
+    """Return the sorted distinct values, or None if there are more than `limit`.
 
     Example:
         >>> few_distinct(pd.Series([3, 1, 3]), 2), few_distinct(pd.Series([3, 1, 2]), 2)
         ([1, 3], None)
     """
-    if values.iloc[:_HEAD_ROWS].nunique() > limit:  # spares a long look at what is plainly a quantity
+    if values.iloc[:_HEAD_ROWS].nunique() > limit:  # decides most numeric columns without reading them whole
         return None
     distinct = values.unique()
     return None if len(distinct) > limit else list(_sorted(pd.Series(distinct), str(values.name)))
 
 
 def check_kind(values: pd.Series, name: str) -> None:
-    """Raise if a column holds values that no task predicts: dates, lists, objects."""
+    """Raise if a column holds values that no task predicts: dates, lists or other objects."""
     is_duration = pd.api.types.is_timedelta64_dtype(values)
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
@@ -71,15 +66,16 @@ def check_kind(values: pd.Series, name: str) -> None:
     kinds = {type(value) for value in values.dropna()}
     if kinds & {list, tuple, set, frozenset, np.ndarray}:
         problem = f"the target {name!r} holds lists, expected a value or text in each cell"
-        remedy = f"For several labels a row join them, frame[{name!r}].map('|'.join), and pass separator='|'"
+        remedy = f"For several labels per row join them, frame[{name!r}].map('|'.join), and pass separator='|'"
         raise BadTypeError(problem, remedy)
     if len(kinds) > 1 and not all(issubclass(kind, int | float | np.number) for kind in kinds):
-        found = listed([f"{kind} ({times:,})" for kind, times in _kinds(values).most_common()])
+        times = Counter(type(value).__name__ for value in values.dropna())
+        found = listed([f"{kind} ({number:,})" for kind, number in times.most_common()])
         raise BadTypeError(f"the target {name!r} mixes kinds of values: {found}", f'Try frame[{name!r}].astype("str")')
 
 
 def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
-    """Return the classes of a column in code order: sorted, or as an ordered category has them.
+    """Return the classes of a column in code order: sorted, or in the order of an ordered category.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
@@ -94,7 +90,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
     """Return the code of each row's class.
 
     Raises:
-        BadValueError: Classes that training lacks.
+        BadValueError: A class is not in the training rows.
     """
     check_kind(values, name)
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -111,7 +107,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
 
 
 def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
-    """Return a column of 0 and 1 as float32."""
+    """Return a column of 0 and 1 as float32; raise if it holds anything else."""
     if not are_flags(values):
         shown = listed([repr(value) for value in values.unique()[:8].tolist()])
         problem = f"a column of labels must hold 0 and 1, or False and True; {name!r} holds {shown}"
@@ -119,12 +115,12 @@ def as_flags(values: pd.Series, name: str) -> NDArray[np.float32]:
     return cast("NDArray[np.float32]", values.to_numpy(dtype=np.float32))
 
 
-def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
-    """Return a column of numbers, or of text that holds numbers, as float64.
+def as_floats(values: pd.Series, name: str) -> NDArray[np.float64]:
+    """Return a column of numbers, or of text that reads as numbers, as float64.
 
     Raises:
-        BadTypeError: Values that are no numbers.
-        BadValueError: Infinities, or numbers that float32, which networks compute in, cannot tell apart.
+        BadTypeError: A value is not a number.
+        BadValueError: A number is infinite, or the numbers are too close together for float32, in which networks compute.
     """
     check_kind(values, name)
     if not are_numbers(values):
@@ -132,9 +128,9 @@ def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
         parsed = pd.to_numeric(plain, errors="coerce")
         if (failed := parsed.isna()).any():
             shown = listed([repr(value) for value in values[failed].unique()[:8].tolist()])
-            lacking = f"{failed.sum():,} of {count(len(values), 'value')}"
-            problem = f"Regression needs numbers; {lacking} of {name!r} cannot be read: {shown}"
-            raise BadTypeError(problem, "Repair them, or use Multiclass for classes")
+            number = f"{failed.sum():,} of {count(len(values), 'value')}"
+            problem = f"Regression needs numbers; {number} of {name!r} cannot be read: {shown}"
+            raise BadTypeError(problem, "Correct them, or use Multiclass for classes")
         values = parsed
     numbers = cast("NDArray[np.float64]", values.to_numpy(dtype=np.float64))
     _check_range(numbers, name)
@@ -142,21 +138,21 @@ def as_numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
 
 
 def tags(values: pd.Series, separator: str, name: str) -> tuple[str, ...]:
-    """Return the labels that occur in a column of joined labels, sorted."""
-    found = pc.unique(_parted(values, separator, name)[0]).to_pylist()
+    """Return the sorted distinct labels of a column of joined labels."""
+    found = pc.unique(_separated(values, separator, name)[0]).to_pylist()
     if not found:
         raise BadValueError(f"the target {name!r} holds no label in any row", "Choose another target or separator")
     return tuple(sorted(found))
 
 
 def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: str) -> NDArray[np.float32]:
-    """Return a 1 for each label of each row: (N, C).
+    """Return (N, C) with a 1 for each label of each row.
 
     Example:
         >>> multi_hot(pd.Series(["b | a", "", "b"]), "|", ["a", "b"], "tags").tolist()
         [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
     """
-    found, rows = _parted(values, separator, name)
+    found, rows = _separated(values, separator, name)
     codes = pc.fill_null(pc.index_in(found, value_set=pa.array(list(classes))), -1).to_numpy(zero_copy_only=False)
     if (unseen := codes < 0).any():
         raise _unseen(Counter(found.filter(pa.array(unseen)).to_pylist()), "label", name)
@@ -166,34 +162,34 @@ def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: s
 
 
 def as_array(classes: Sequence[Label]) -> NDArray[Any]:
-    """Return labels as an array to look up in.
+    """Return labels as an array that can be indexed with codes.
 
-    Texts stay Python objects, since numpy's own would all be as wide as the widest; so do labels of several kinds, since
-    numpy would turn 1 and "a" both into text.
+    Text stays Python objects, since numpy's own strings are all as wide as the widest; so do labels of several types, since
+    numpy would convert 1 and "a" both to text.
     """
     one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
     return np.array(classes, dtype=None if one_kind else object)
 
 
 def codes_of_values(values: pd.Series) -> NDArray[np.int64]:
-    """Return a code for each row, the same for the same value, in the order in which values appear."""
+    """Return a code for each row, numbered by the first appearance of its value."""
     codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
     return np.asarray(codes, dtype=np.int64)
 
 
 def row_name(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> str:
-    """Return the name of the first of some rows, as the user's own index has it.
+    """Return the label, in the user's index, of the first row that is marked.
 
     Example:
         >>> row_name(pd.DataFrame({"x": [5, 6]}, index=["a", "b"]), np.array([False, True]))
         "'b'"
     """
-    place = int(rows.argmax())
-    return repr(frame.index[place : place + 1].tolist()[0])
+    row = int(rows.argmax())
+    return repr(frame.index[row : row + 1].tolist()[0])
 
 
 def one_value(value: object, num_rows: int, name: str) -> BadValueError:
-    """Return the error of a target that holds one value in all its rows."""
+    """Return the error for a target with the same value in every row."""
     rows = "its only row" if num_rows == 1 else f"all {num_rows:,} rows"
     problem = f"the target {name!r} holds one value, {value!r}, in {rows}"
     return BadValueError(problem, "There is nothing to learn; choose another target or more varied rows")
@@ -209,17 +205,17 @@ def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
         raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
-        raise BadValueError(f"the target {name!r} holds infinities, which are no class", "Leave those rows out")
+        raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
     return tuple(sorted(found))
 
 
-def _parted(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:
-    """Every label of a column, stripped, and the row it stands in; empty ones are left out."""
+def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:
+    """Return all labels of a column, stripped and without empty ones, and the row number of each."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype("str")
     check_kind(values, name)
     if not pd.api.types.is_string_dtype(values):
-        problem = f"a separator parts text, the target {name!r} holds {values.dtype} values"
+        problem = f"a separator needs labels in text, the target {name!r} holds {values.dtype} values"
         raise BadTypeError(problem, "Leave the separator out")
     lists = pc.split_pattern(pa.array(values, type=pa.large_string(), from_pandas=True), separator)
     rows = np.repeat(np.arange(len(values)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
@@ -231,12 +227,8 @@ def _parted(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[
 def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     shown = listed([f"{label!r} ({count(rows, 'row')})" for label, rows in times.most_common()])
     plural = noun if len(times) == 1 else {"class": "classes", "label": "labels"}[noun]
-    problem = f"the target {name!r} holds {len(times):,} {plural} that no training row has: {shown}"
+    problem = f"the target {name!r} holds {len(times):,} {plural} not seen in training: {shown}"
     return BadValueError(problem, "Leave those rows out, or split so that training has them (StratifiedSplit does)")
-
-
-def _kinds(values: pd.Series) -> Counter[str]:
-    return Counter(type(value).__name__ for value in values.dropna())
 
 
 def _check_range(numbers: NDArray[np.float64], name: str) -> None:
@@ -245,7 +237,7 @@ def _check_range(numbers: NDArray[np.float64], name: str) -> None:
     if outside := int((~(np.abs(numbers) <= _FLOAT32_MAX)).sum()):
         problem = f"the target {name!r} holds {count(outside, 'number')} infinite or beyond {_FLOAT32_MAX:.1e}"
         raise BadValueError(problem, "Leave those rows out, or predict the logarithm")
-    middle, spread = abs(float(numbers.mean())), float(numbers.std())
-    if 0 < spread < FLOAT32_RESOLUTION * middle:
-        problem = f"the target {name!r} varies by {spread:.3g} around {middle:.8g}, finer than float32 can hold"
+    mean, std = abs(float(numbers.mean())), float(numbers.std())
+    if 0 < std < _FLOAT32_RESOLUTION * mean:
+        problem = f"the target {name!r} varies by {std:.3g} around {mean:.8g}, finer than float32 can resolve"
         raise BadValueError(problem, "Subtract a constant, such as the smallest value")

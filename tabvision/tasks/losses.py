@@ -1,4 +1,4 @@
-"""Losses a row, for hard and softened targets alike: each is linear in the target, so mixed rows need no special case."""
+"""Cross-entropy for hard and softened targets: linear in the target, so that mixup needs no special case."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
-    """Cross-entropy of each yes-or-no logit, with less weight on those that are answered well.
+    """Return the binary cross-entropy of each logit, with the focal factor that weighs down those predicted well.
 
     Args:
-        logits: One for each answer.
-        target: Probability of "yes", in [0, 1].
-        gamma: How much less; 0 for plain cross-entropy, 2 for the usual focal loss.
+        logits: One for each binary label.
+        target: Probability of the positive class, in [0, 1].
+        gamma: Exponent of the focal factor; 0 for plain cross-entropy, 2 for the usual focal loss.
 
     Shape:
-        - logits: any
-        - target: the same
-        - returns: the same
+        - logits: any shape, float
+        - target: as `logits`
+        - returns: as `logits`
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", without its alpha.
 
@@ -37,31 +37,28 @@ def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
 
 
 def class_losses(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Cross-entropy of each row with each class, with less weight on those that are answered well; a row's loss is their sum.
+    """Return each class's term of the focal cross-entropy; the loss of a row is the sum of its terms.
 
     Args:
         logits: One for each class.
         target: Probability of each class.
-        gamma: How much less; 2 for the usual focal loss.
+        gamma: Exponent of the focal factor; 2 for the usual focal loss.
 
     Shape:
         - logits: (B, C) float
         - target: (B, C) float
         - returns: (B, C) float
 
-    Source: as in `binary_losses`.
+    Source: see `binary_losses`.
 
     Example:
         >>> import torch
         >>> class_losses(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), gamma=1.0).sum().item()  # 1/2 ln 2
         0.3465735...
     """
-    log_shares = logits.log_softmax(dim=1)
-    misses = (1 - log_shares.exp()).clamp(min=_smallest(logits))  # a power's slope at 0 may be infinite
-    return -target * misses.pow(gamma) * log_shares
-
-
-def _smallest(values: Tensor) -> float:
     import torch
 
-    return torch.finfo(values.dtype).eps
+    log_probabilities = logits.log_softmax(dim=1)
+    # the gradient of a power may be infinite at 0
+    misses = (1 - log_probabilities.exp()).clamp(min=torch.finfo(logits.dtype).eps)
+    return -target * misses.pow(gamma) * log_probabilities

@@ -1,4 +1,4 @@
-"""One of several classes."""
+"""Multiclass classification: one of several classes per row."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_least
+from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
-    check_count,
     check_weights,
-    class_shares,
+    class_frequencies,
     fit_weights,
     fitted_count,
-    known,
     one_hot,
+    weights_of,
 )
 from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import class_losses
@@ -40,13 +39,13 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Multiclass(OneClass):
-    """One of several classes.
+    """Multiclass classification: one of several classes per row.
 
     Args:
-        num_classes: How many, at least 2; None until the data says.
-        label_smoothing: Share of certainty spread over all classes, in [0, 1).
-        class_weights: Weight of each class in the loss, "balanced" to weigh them by 1 / share, or None.
-        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
+        num_classes: At least 2; None to take it from the data.
+        label_smoothing: Fraction of each target that is spread evenly over all classes, in [0, 1).
+        class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
+        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch
@@ -63,9 +62,10 @@ class Multiclass(OneClass):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the facts."""
-        remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
-        check_count("num_classes", self.num_classes, least=2, remedy=remedy)
+        """Check the arguments."""
+        if self.num_classes is not None:
+            remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
+            check_whole("num_classes", self.num_classes, 2, remedy=remedy)
         check_fraction("label_smoothing", self.label_smoothing)
         check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
         check_weights(self.class_weights, self.num_classes)
@@ -79,8 +79,7 @@ class Multiclass(OneClass):
         values = frame.iloc[:, 0]
         if few is None:
             return f"multiclass ({values.nunique():,} values)."
-        numeric = labels.are_numbers(values) and not labels.are_bools(values)
-        override = " Override with task='regression'." if numeric else ""
+        override = " Override with task='regression'." if labels.are_numbers(values, bools=False) else ""
         return f"multiclass ({len(few)} values: {listed(few)}).{override}"
 
     @property
@@ -101,11 +100,11 @@ class Multiclass(OneClass):
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         from torch.nn import functional
 
-        weights = None if self.class_weights is None else logits.new_tensor(known(self.class_weights))
+        weights = None if self.class_weights is None else logits.new_tensor(weights_of(self.class_weights))
         smoothing = self.label_smoothing
         if self.focal_gamma:
-            wanted = self.soften(target).to(logits.dtype) * (1 - smoothing) + smoothing / self.num_outputs
-            losses = class_losses(logits, wanted, self.focal_gamma)
+            smooth = self.soften(target).to(logits.dtype) * (1 - smoothing) + smoothing / self.num_outputs
+            losses = class_losses(logits, smooth, self.focal_gamma)
             return (losses if weights is None else losses * weights).sum(dim=1)
         target = target.to(logits.dtype) if target.ndim == 2 else target
         return functional.cross_entropy(logits, target, weight=weights, reduction="none", label_smoothing=smoothing)
@@ -125,7 +124,7 @@ class Multiclass(OneClass):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return class_shares(target, self.num_outputs)
+        return class_frequencies(target, self.num_outputs)
 
     @override
     def metrics(self) -> MetricCollection:

@@ -1,4 +1,4 @@
-"""Any number of classes at once."""
+"""Multi-label classification: any number of classes per row."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_least
+from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, Target, Task, bad_separator
-from tabvision.tasks.checks import (
-    ClassWeights,
-    check_agrees,
-    check_count,
-    check_weights,
-    fit_weights,
-    fitted_count,
-    known,
-)
+from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, weights_of
 from tabvision.tasks.classes import class_answers
 from tabvision.tasks.losses import binary_losses
 
@@ -34,20 +26,20 @@ if TYPE_CHECKING:
 
     from tabvision.plain import Label
 
-DEFAULT_SEPARATOR = " "  # between the labels of a row, where the target's own columns have none
+DEFAULT_SEPARATOR = " "  # between predicted labels, if the target is several columns of 0 and 1
 
 
 @final
 @dataclass(frozen=True)
 class Multilabel(Task):
-    """Any number of the classes at once: one yes-or-no logit for each.
+    """Multi-label classification: any number of classes per row, with one independent logit each.
 
     Args:
-        num_classes: How many, at least 1; None until the data says.
-        threshold: Probability above which a class is answered, in (0, 1).
-        label_smoothing: Share of certainty taken from each target, in [0, 1).
-        class_weights: Weight of each class in the loss, "balanced" to weigh the rare ones up, or None.
-        focal_gamma: How much less rows count that are answered well already: 0 not at all, 2 the usual focal loss.
+        num_classes: At least 1; None to take it from the data.
+        threshold: Probability above which a class is predicted, in (0, 1).
+        label_smoothing: Fraction of each target that is spread evenly over yes and no, in [0, 1).
+        class_weights: Weight of each class in the loss, "balanced" to weigh rare ones up, or None.
+        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import numpy as np
@@ -66,9 +58,10 @@ class Multilabel(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the facts."""
-        remedy = "Pass the number of labels, or leave it out and let the data say"
-        check_count("num_classes", self.num_classes, least=1, remedy=remedy)
+        """Check the arguments."""
+        if self.num_classes is not None:
+            remedy = "Pass the number of labels, or leave it out to take it from the data"
+            check_whole("num_classes", self.num_classes, remedy=remedy)
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
         check_fraction("label_smoothing", self.label_smoothing)
         check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
@@ -79,7 +72,7 @@ class Multilabel(Task):
         from tabvision.tasks import labels
 
         if separator is not None:
-            return f"multilabel (labels parted by {separator!r}). Leave the separator out for one class a row."
+            return f"multilabel (labels separated by {separator!r}). Leave the separator out for one class per row."
         if frame.shape[1] > 1 and all(labels.are_flags(frame[name].dropna()) for name in frame):
             return "multilabel (columns of 0 and 1). Override with task='regression'."
         return None
@@ -133,7 +126,7 @@ class Multilabel(Task):
         smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else target
         losses = binary_losses(logits, smooth, self.focal_gamma)
         if self.class_weights is not None:
-            losses = losses * logits.new_tensor(known(self.class_weights))
+            losses = losses * logits.new_tensor(weights_of(self.class_weights))
         return losses.mean(dim=1)
 
     @override
@@ -164,8 +157,8 @@ class Multilabel(Task):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        shares: NDArray[Any] = np.asarray(target, dtype=np.float32).mean(axis=0, keepdims=True)
-        return shares
+        frequencies: NDArray[Any] = np.asarray(target, dtype=np.float32).mean(axis=0, keepdims=True)
+        return frequencies
 
     @override
     def metrics(self) -> MetricCollection:

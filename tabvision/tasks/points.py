@@ -1,4 +1,4 @@
-"""Points in a picture."""
+"""Keypoints: points in an image."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.tasks.base import Target, Task
-from tabvision.tasks.checks import check_count, checked_range, fitted_count
+from tabvision.tasks.checks import checked_range, fitted_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,23 +21,23 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchmetrics import MetricCollection
 
-Array = TypeVar("Array", bound=Any)  # of numpy or of torch
+Array = TypeVar("Array", bound=Any)  # numpy or torch
 
-PIXELS = "Points are pixels of each picture, (0, 0) the center of its first"
+PIXELS = "Points are pixels of each image, (0, 0) the center of its first"
 
 
 @final
 @dataclass(frozen=True)
 class Points(Task):
-    """One point or several in each picture, such as the corners of the eyes: columns of x and y in turns.
+    """Keypoints: one point or several in each image, such as the corners of the eyes, in alternating columns of x and y.
 
-    A user's points are pixels of the picture as it stands upright, (0, 0) the center of its first pixel. The network's are
-    moved with the picture, however it is cropped, turned or warped, and lie in its own frame: -1 to 1 from edge to edge.
-    Answers are pixels of the picture that was asked about. A point that is not there is not a number: it has no loss.
+    The user's points are pixels of the upright image, (0, 0) the center of its first pixel. For the network they move with
+    the image as it is cropped, rotated or warped, in coordinates from -1 to 1 from edge to edge. Predictions are pixels of
+    the source image. A missing point is NaN and has no loss.
 
     Args:
-        num_points: Points in a picture; filled in by the data.
-        y_range: Lowest and highest coordinate in the network's frame, reached by a scaled sigmoid; None for no bounds.
+        num_points: Points per image; filled in by the data.
+        y_range: Lowest and highest coordinate in the network's frame, bounded by a scaled sigmoid; None for no bounds.
 
     Source:
         fastai 2.8 `PointBlock`, and its `y_range=(-1, 1)`.
@@ -56,8 +57,9 @@ class Points(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the facts."""
-        check_count("num_points", self.num_points, least=1, remedy="Leave it out; the data fills it in")
+        """Check the arguments."""
+        if self.num_points is not None:
+            check_whole("num_points", self.num_points, remedy="Leave it out; the data fills it in")
         if self.y_range is not None:
             object.__setattr__(self, "y_range", checked_range(self.y_range))
 
@@ -70,17 +72,15 @@ class Points(Task):
     @override
     def check(self, target: Target) -> None:
         if len(target.columns) % 2:
-            problem = (
-                f"points need two columns each, x and y in turns, got {len(target.columns)}: {listed(target.columns)}"
-            )
-            raise BadValueError(problem, 'Name both of each, such as target=["left_x", "left_y"]')
+            problem = f"points need two columns each, x then y, got {len(target.columns)}: {listed(target.columns)}"
+            raise BadValueError(problem, 'Name both, such as target=["left_x", "left_y"]')
         if target.separator is not None:
             problem = f"a separator is for labels, and points have none, got {target.separator!r}"
             raise BadValueError(problem, "Leave it out")
 
     @override
     def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[np.float64]:
-        return read_points(frame, target.columns)
+        return _read_points(frame, target.columns)
 
     @override
     @speaking()
@@ -90,17 +90,17 @@ class Points(Task):
             raise BadValueError(f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
         known = target[np.isfinite(target)]
         if not len(known):
-            raise BadValueError("no training row has a point", "Choose other columns or a larger training part")
+            raise BadValueError("no training row has a point", "Choose other columns or a larger training split")
         if len(target) > 1 and known.min() >= -1 and known.max() <= 1:
-            problem = f"all points lie between {known.min():g} and {known.max():g}, so they are no pixels"
-            raise BadValueError(problem, f"{PIXELS}: multiply shares by the picture's width and height")
+            problem = f"all points lie between {known.min():g} and {known.max():g}, so they are not pixels"
+            raise BadValueError(problem, f"{PIXELS}: multiply fractions by the image's width and height")
         return dataclasses.replace(self, num_points=found)
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        given = self.activate(logits)
-        wanted = target.to(given.dtype)
-        return (given - wanted.where(wanted.isfinite(), given.detach())).square().mean(dim=1)
+        predicted = self.activate(logits)
+        target = target.to(predicted.dtype)
+        return (predicted - target.where(target.isfinite(), predicted.detach())).square().mean(dim=1)
 
     @override
     def activate(self, logits: Tensor) -> Tensor:
@@ -112,24 +112,24 @@ class Points(Task):
 
     @override
     def to_view(self, target: NDArray[Any], views: NDArray[np.float64], *, cut: bool) -> NDArray[np.float32]:
-        found: NDArray[Any] = moved_points(target.astype(np.float64), np.linalg.inv(views))
+        points: NDArray[Any] = _move_points(target.astype(np.float64), np.linalg.inv(views))
         if cut:
-            pairs = found.reshape(len(found), -1, 2)
-            hidden = ~(np.abs(pairs) <= 1).all(axis=2)
-            found = np.where(hidden[:, :, None], np.nan, pairs).reshape(found.shape)
-        return found.astype(np.float32)
+            pairs = points.reshape(len(points), -1, 2)
+            outside = ~(np.abs(pairs) <= 1).all(axis=2)
+            points = np.where(outside[:, :, None], np.nan, pairs).reshape(points.shape)
+        return points.astype(np.float32)
 
     @override
     def in_user_units(self, predictions: Array, view: Array | None) -> Array:
-        return predictions if view is None else moved_points(predictions, view)
+        return predictions if view is None else _move_points(predictions, view)
 
     @override
     def draw(self, image: NDArray[np.uint8], encoded: NDArray[Any], target: Target) -> tuple[NDArray[np.uint8], str]:
         import cv2
 
         size = np.array([image.shape[1], image.shape[0]])
-        places = (encoded.reshape(-1, 2).astype(np.float64) + 1) * size / 2 - 0.5
-        shown = places[np.isfinite(places).all(axis=1)].round().astype(int)
+        pixels = (encoded.reshape(-1, 2).astype(np.float64) + 1) * size / 2 - 0.5
+        shown = pixels[np.isfinite(pixels).all(axis=1)].round().astype(int)
         drawn, radius = np.ascontiguousarray(image), max(1, min(image.shape[:2]) // 60)
         for x, y in shown.tolist():
             cv2.circle(drawn, (x, y), radius + 1, (0, 0, 0), cv2.FILLED)
@@ -138,9 +138,9 @@ class Points(Task):
 
     @override
     def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        there = np.isfinite(target)
-        total = np.where(there, target, 0).sum(axis=0, keepdims=True, dtype=np.float64)
-        mean: NDArray[Any] = total / np.maximum(there.sum(axis=0, keepdims=True), 1)
+        known = np.isfinite(target)
+        total = np.where(known, target, 0).sum(axis=0, keepdims=True, dtype=np.float64)
+        mean: NDArray[Any] = total / np.maximum(known.sum(axis=0, keepdims=True), 1)
         return mean
 
     @override
@@ -150,12 +150,12 @@ class Points(Task):
         return point_metrics()
 
 
-def moved_points(points: Array, matrices: Array) -> Array:
-    """Return each row's points, seen through its matrix.
+def _move_points(points: Array, matrices: Array) -> Array:
+    """Return each row's points transformed by its matrix.
 
     Args:
-        points: x and y in turns; of numpy or of torch.
-        matrices: From homogeneous coordinates (x, y, 1) to others, likewise.
+        points: Alternating x and y; numpy or torch.
+        matrices: Projective transforms of homogeneous coordinates (x, y, 1); numpy or torch.
 
     Shape:
         - points: (B, 2 P)
@@ -163,44 +163,44 @@ def moved_points(points: Array, matrices: Array) -> Array:
         - returns: (B, 2 P)
 
     Example:
-        >>> moved_points(np.array([[1.0, 5.0]]), np.diag([2.0, 3.0, 1.0])[None]).tolist()
+        >>> _move_points(np.array([[1.0, 5.0]]), np.diag([2.0, 3.0, 1.0])[None]).tolist()
         [[2.0, 15.0]]
     """
     x, y = points[:, None, 0::2], points[:, None, 1::2]
     across, down, shift = matrices[:, :, 0, None], matrices[:, :, 1, None], matrices[:, :, 2, None]
-    places = across * x + down * y + shift
-    moved: Array = (places[:, :2] / places[:, 2:]).swapaxes(1, 2).reshape(points.shape)
+    homogeneous = across * x + down * y + shift
+    moved: Array = (homogeneous[:, :2] / homogeneous[:, 2:]).swapaxes(1, 2).reshape(points.shape)
     return moved
 
 
-def read_points(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """Return the points of each row; not a number where one is missing.
+def _read_points(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return the points of each row; NaN where one is missing.
 
     Shape:
         - returns: (N, 2 P) float64
 
     Raises:
-        BadTypeError: A column of something else than numbers.
-        BadValueError: An x without its y, or an infinity.
+        BadTypeError: A column does not hold numbers.
+        BadValueError: An x has no y or a y no x, or a number is infinite.
 
     Example:
         >>> import pandas as pd
-        >>> read_points(pd.DataFrame({"x": [3, None], "y": [4, None]}), ["x", "y"]).tolist()
+        >>> _read_points(pd.DataFrame({"x": [3, None], "y": [4, None]}), ["x", "y"]).tolist()
         [[3.0, 4.0], [nan, nan]]
     """
     from tabvision.tasks import labels
 
     points = np.full((len(frame), len(columns)), np.nan)
-    for place, name in enumerate(columns):
-        there = np.asarray(frame[name].notna(), dtype=bool)
-        if there.any():
-            points[there, place] = labels.as_numbers(frame[name][there], name)
+    for index, name in enumerate(columns):
+        known = np.asarray(frame[name].notna(), dtype=bool)
+        if known.any():
+            points[known, index] = labels.as_floats(frame[name][known], name)
     missing = np.isnan(points)
-    for place in range(0, len(columns), 2):
-        halves = missing[:, place] != missing[:, place + 1]
+    for index in range(0, len(columns), 2):
+        halves = missing[:, index] != missing[:, index + 1]
         if halves.any():
-            x, y = columns[place : place + 2]
-            problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold one of the two, first row "
+            x, y = columns[index : index + 2]
+            problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold only one of the two, first row "
             raise BadValueError(
                 f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing"
             )

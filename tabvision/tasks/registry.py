@@ -1,4 +1,4 @@
-"""The tasks by name, and the user's own where a file names one."""
+"""Find tasks by name, and open files that name a custom task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tabvision.tasks.multilabel import Multilabel
 from tabvision.tasks.points import Points
 from tabvision.tasks.regression import Regression
 
-KINDS: tuple[type[Task], ...] = (Binary, Multilabel, Regression, Multiclass, Points)  # as inference asks them in turn
+KINDS: tuple[type[Task], ...] = (Binary, Multilabel, Regression, Multiclass, Points)  # in the order of inference
 
 
 @dataclass
@@ -30,7 +30,7 @@ _given: ContextVar[_Given | None] = ContextVar("own_task", default=None)
 
 @speaking("Task")
 def task_named(name: object) -> Task:
-    """Return a fresh task of that name: binary, multiclass, multilabel, regression or points.
+    """Return a new task by name: binary, multiclass, multilabel, regression or points.
 
     Example:
         >>> task_named("binary")
@@ -43,21 +43,21 @@ def task_named(name: object) -> Task:
 
 
 def is_own(task: Task) -> bool:
-    """Return whether a task is the user's own, of which files hold the name and facts alone."""
+    """Return whether a task is a custom one, of which files store the name and facts but no code."""
     return type(task) not in KINDS
 
 
 @contextmanager
 def own_task(task: Task | type[Task] | None, *, required: bool = True) -> Iterator[None]:
-    """Open files inside the block with a task of the user's own; a file never says which code to import.
+    """Open files inside the block with a custom task; a file never says which code to import.
 
     Args:
-        task: The class or any object of it; the facts are the file's. None for tabvision's own tasks.
-        required: Whether to raise where no file opened inside names the user's own task.
+        task: The class or any instance of it; facts come from the file. None for the built-in tasks.
+        required: Whether to raise if no file opened inside names a custom task.
 
     Raises:
-        BadTypeError: Not a task.
-        BadValueError: A task that no file names.
+        BadTypeError: `task` is not a task.
+        BadValueError: No file names a custom task.
     """
     if task is None:
         yield
@@ -79,8 +79,8 @@ def kind_of(data: Mapping[str, Any]) -> type[Task]:
     """Return the class of the task that plain data names.
 
     Raises:
-        UnknownNameError: No such task.
-        BadValueError: The user's own task, and not within `own_task`, or within that of another.
+        UnknownNameError: No task has that name.
+        BadValueError: The data names a custom task, and `own_task` gives none or another one.
     """
     name = data.get("name")
     if data.get("own") is not True:

@@ -1,4 +1,4 @@
-"""One number or several."""
+"""Regression of one number or several."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from typing_extensions import override
 
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tasks.base import Correction, Task
-from tabvision.tasks.checks import (
-    checked_range,
-    fitted_count,
-)
+from tabvision.tasks.checks import checked_range, fitted_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +28,16 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Regression(Task):
-    """One number or several.
+    """Regression of one number or several.
 
-    The network works on the standardized target; mean and standard deviation of the training rows live here, so predictions
-    and metrics are in the user's units. The loss is on the standardized scale, so that several targets weigh the same.
+    The network predicts the standardized target; the task holds the mean and standard deviation of the training rows, so
+    that predictions and metrics are in the user's units. The loss is on the standardized scale, so that several targets
+    weigh the same.
 
     Args:
-        y_range: Lowest and highest answer, reached by a scaled sigmoid; None for no bounds.
-        error: How a row's error counts: "mse" squared, "mae" absolute, "huber" squared when small.
-        mean: Of each target over the training rows; filled in by the data.
+        y_range: Lowest and highest prediction, bounded by a scaled sigmoid; None for no bounds.
+        error: Loss of a row: "mse" squared error, "mae" absolute error, "huber" squared only where small.
+        mean: Mean of each target over the training rows; filled in by the data.
         spread: Standard deviation of each target over the training rows; filled in by the data.
 
     Example:
@@ -58,7 +56,7 @@ class Regression(Task):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the facts."""
+        """Check the arguments."""
         if self.error not in ("mse", "mae", "huber"):
             raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
         if self.y_range is not None:
@@ -84,9 +82,9 @@ class Regression(Task):
             return None
         if frame.shape[1] > 1:
             numbers = all(labels.are_numbers(frame[name]) for name in frame)
-            return f"regression ({frame.shape[1]} numbers a row)." if numbers else None
+            return f"regression ({frame.shape[1]} numbers per row)." if numbers else None
         values = frame.iloc[:, 0]
-        numeric = labels.are_numbers(values) and not labels.are_bools(values)
+        numeric = labels.are_numbers(values, bools=False)
         if few is not None and not (numeric and labels.has_fractions(values)):
             return None
         if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):
@@ -96,24 +94,24 @@ class Regression(Task):
     @override
     @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Regression:
-        mean, spread = target.mean(axis=0, dtype=np.float64), target.std(axis=0, dtype=np.float64)
+        mean, std = target.mean(axis=0, dtype=np.float64), target.std(axis=0, dtype=np.float64)
         if self.y_range is not None:
             low, high = self.y_range
             outside = int(((target < low) | (target > high)).any(axis=1).sum())
             if outside:
                 problem = f"y_range is {low:g} to {high:g}, but {outside:,} training targets lie outside"
                 raise BadValueError(problem, f"Widen it; they span {target.min():g} to {target.max():g}")
-        if (spread == 0).any():
-            problem = f"the training target must vary, got one value, {mean[spread == 0][0]:g}, in every row"
-            raise BadValueError(problem, "Choose another target or a larger training part")
-        return dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
+        if (std == 0).any():
+            problem = f"the training target must vary, got one value, {mean[std == 0][0]:g}, in every row"
+            raise BadValueError(problem, "Choose another target or a larger training split")
+        return dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(std.tolist()))
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        mean, spread = logits.new_tensor(self.mean), logits.new_tensor(self.spread)
-        wanted = (target.to(logits.dtype).reshape(logits.shape) - mean) / spread
-        given = logits if self.y_range is None else (self.activate(logits) - mean) / spread
-        difference = (given - wanted).abs()
+        mean, std = logits.new_tensor(self.mean), logits.new_tensor(self.spread)
+        standardized = (target.to(logits.dtype).reshape(logits.shape) - mean) / std
+        predicted = logits if self.y_range is None else (self.activate(logits) - mean) / std
+        difference = (predicted - standardized).abs()
         if self.error == "mae":
             return difference.mean(dim=1)
         squared = difference.square()
@@ -123,7 +121,7 @@ class Regression(Task):
 
     @override
     def activate(self, logits: Tensor) -> Tensor:
-        logits = logits.float() if logits.itemsize < 4 else logits  # answers in user units need more than bfloat16
+        logits = logits.float() if logits.itemsize < 4 else logits  # predictions in user units need more than bfloat16
         if self.y_range is not None:
             low, high = self.y_range
             return logits.sigmoid() * (high - low) + low
@@ -134,10 +132,10 @@ class Regression(Task):
         from tabvision.tasks import labels
 
         if ratings.nunique() < 2:
-            problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to tell apart"
+            problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to learn"
             raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
         if y_range is None:
-            y_range = self.y_range or range_around(labels.as_numbers(ratings, str(ratings.name)))
+            y_range = self.y_range or _range_around(labels.as_floats(ratings, str(ratings.name)))
         return dataclasses.replace(self, y_range=y_range)
 
     @property
@@ -170,11 +168,11 @@ class Regression(Task):
         return regression_metrics(self.num_outputs)
 
 
-def range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the lowest and highest rating, widened by half the smallest step between them, so that a sigmoid reaches both.
+def _range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the lowest and highest rating, widened by half the smallest step so that a sigmoid reaches both.
 
     Example:
-        >>> range_around(np.array([0.5, 5.0, 4.5]))
+        >>> _range_around(np.array([0.5, 5.0, 4.5]))
         (0.25, 5.25)
     """
     distinct = np.unique(ratings)

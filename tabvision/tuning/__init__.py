@@ -1,4 +1,4 @@
-"""Finding settings before training."""
+"""Find settings before training."""
 
 from tabvision.tuning.callback import FindLR
 from tabvision.tuning.sweep import LRFinding, lr_find

@@ -1,4 +1,4 @@
-"""A rate found when the fit starts, for whatever schedule then runs."""
+"""Find a learning rate when the fit starts, for any schedule."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 @runtime_checkable
 class _RateOwner(Protocol):
-    """A callback that may own the base rates, and takes a found one."""
+    """A callback that may own the base rates and accepts a found one."""
 
     @property
     def owns(self) -> frozenset[str]:
-        """The quantities it sets."""
+        """The quantities that it sets."""
 
     def take_rate(self, rate: float) -> None:
-        """Trains the last layer group at that rate, the others at their ratios to it."""
+        """Train the last layer group at `rate`, the others at their ratios to it."""
 
 
 @final
 class FindLR(Callback):
-    """Sweeps the rate when a fit starts, as `lr_find` does, and trains with what it suggests.
+    """Sweep the rate when a fit starts, as `lr_find` does, and train with the suggested one.
 
-    Whoever owns the base rates takes the found one for the last layer group, and the others keep their ratio to it:
-    `OneCycle(max_lr)` and `FineTune(base_lr)` as their peak, `DiscriminativeLR(lr)` as its last rate, else the optimizer's
-    own param groups. The sweep leaves no other trace. All ranks find the same rate; a resumed fit takes it from the
-    checkpoint. Its place in the list of callbacks does not matter.
+    The owner of the base rates uses the found rate for the last layer group, and the others keep their ratio to it:
+    `OneCycle(max_lr)` and `FineTune(base_lr)` use it as their peak, `DiscriminativeLR(lr)` as its last rate, otherwise the
+    optimizer's param groups do. The sweep has no other effect. All ranks find the same rate; a resumed fit takes it from the
+    checkpoint. The position in the list of callbacks does not matter.
 
     Args:
-        way: Which suggestion of the sweep to take.
+        way: Which suggestion of the sweep to use.
         start: First rate of the sweep.
         end: Last rate of the sweep.
-        num_steps: Steps from one to the other.
+        num_steps: Number of steps between them.
 
     Raises:
-        BadValueError: A setting out of range, a scheduler of the module's own, a sweep whose loss is no number, or a fit
-            resumed from a checkpoint without a found rate.
-        UnknownNameError: No such way.
+        BadValueError: A setting is out of range, the module has a scheduler of its own, the loss of the sweep is not a
+            number, or the fit is resumed from a checkpoint without a found rate.
+        UnknownNameError: The way does not exist.
 
     Example:
         >>> FindLR("valley").state_dict()
@@ -68,20 +68,19 @@ class FindLR(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
         if trainer.lr_scheduler_configs:
-            problem = "the module's configure_optimizers returns a scheduler, which keeps the rates it was made with"
+            problem = "the module's configure_optimizers returns a scheduler, which keeps the rates it was created with"
             raise BadValueError(problem, "Return the optimizer alone, and schedule with OneCycle() or FineTune()")
         if resumed and self.rate is None:
             problem = "a resumed fit takes its rate from the checkpoint, and this one holds none"
-            raise BadValueError(problem, "Leave FindLR out, and pass the rate that the fit was begun with")
+            raise BadValueError(problem, "Leave FindLR out, and pass the rate that the fit was started with")
         if not resumed:
             self._find(trainer, pl_module)
         assert self.rate is not None
-        owners = [
-            owner for owner in _callbacks(trainer) if isinstance(owner, _RateOwner) and "the base rates" in owner.owns
-        ]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+        owners = [owner for owner in callbacks if isinstance(owner, _RateOwner) and "the base rates" in owner.owns]
         for owner in owners:
             owner.take_rate(self.rate)
-        if not owners and not resumed:  # a checkpoint brings the optimizer's rates
+        if not owners and not resumed:  # else the checkpoint holds the optimizer's rates
             _scale(trainer, self.rate)
 
     @override
@@ -100,12 +99,8 @@ class FindLR(Callback):
         rank_zero_info(f"FindLR: the last layer group trains at {rate:.2e} ({self.way}).")
 
 
-def _callbacks(trainer: pl.Trainer) -> list[Callback]:
-    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]  # a plain list, set by Lightning's connector
-
-
 def _scale(trainer: pl.Trainer, rate: float) -> None:
-    """Sets the last param group's rate, and the others at their ratio to it."""
+    """Set the rate of the last param group, and those of the others by their ratio to it."""
     for optimizer in trainer.optimizers:
         factor = rate / optimizer.param_groups[-1]["lr"]
         for group in optimizer.param_groups:
@@ -114,14 +109,14 @@ def _scale(trainer: pl.Trainer, rate: float) -> None:
                 group["initial_lr"] *= factor
 
 
-def _data_of(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - whatever the fit was given
-    """The training data of a running fit, for another trainer."""
+def _data_of(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any data that the fit was given
+    """Return the training data of a running fit, for another trainer."""
     datamodule = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if datamodule is None:
         data = trainer.fit_loop._data_source.instance  # noqa: SLF001 - a test guards it
         return None if isinstance(data, pl.LightningModule) else data
     ready = copy.copy(datamodule)
-    for hook in ("prepare_data", "setup", "teardown"):  # the fit has prepared it, and still needs it
+    for hook in ("prepare_data", "setup", "teardown"):  # it is already prepared, and the fit still needs it
         setattr(ready, hook, _nothing)
     return ready
 

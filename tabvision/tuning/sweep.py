@@ -1,4 +1,4 @@
-"""The learning-rate finder: a sweep of rates on a copy of the model, without a trace."""
+"""The learning-rate finder: a sweep of rates on a copy of the model, without side effects."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tabvision.lightning import Callback, CUDAAccelerator, DDPStrategy, Strategy
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
-SMOOTHING = 0.98  # of the loss, debiased: fastai
+_SMOOTHING = 0.98  # of the loss, debiased, as in fastai
 COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
-LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
+_LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
 
 
 @dataclass(frozen=True)
 class LRFinding:
-    """A sweep and what it suggests.
+    """A sweep and the rates that it suggests.
 
     Args:
-        lrs: The last layer group's rate at each step; the others keep their ratio to it.
-        losses: The smoothed training loss there, averaged over ranks.
-        valley: Halfway down the longest fall: fastai's choice, a careful one.
-        steep: Where the loss falls fastest.
-        minimum: A tenth of where it is lowest.
-        slide: Where a window from the right finds both ends equally steep.
-        lowest: Where the loss is lowest, once smoothed without lag: the suggestion.
+        lrs: Rate of the last layer group at each step; the others keep their ratio to it.
+        losses: Smoothed training loss at each step, averaged over ranks.
+        valley: Rate halfway down the longest fall of the loss: fastai's choice, a cautious one.
+        steep: Rate at which the loss falls fastest.
+        minimum: A tenth of the rate with the lowest loss.
+        slide: Rate at which a window from the right is equally steep at both ends.
+        lowest: Rate with the lowest loss after smoothing without lag: the suggestion.
     """
 
     lrs: tuple[float, ...]
@@ -54,54 +54,54 @@ class LRFinding:
 
 @runtime_checkable
 class _Sweepable(Protocol):
-    """A callback that a sweep must take account of."""
+    """A callback that affects a sweep."""
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """Callbacks that keep for the sweep what this one would set in that epoch."""
+        """Return callbacks that set in a sweep what this one would set in an epoch."""
 
 
 @speaking("lr_find")
 def lr_find(
     trainer: pl.Trainer,
     model: pl.LightningModule,
-    data: Any,  # noqa: ANN401 - whatever Trainer.fit takes
+    data: Any,  # noqa: ANN401 - any data that Trainer.fit takes
     *,
     start: float = 1e-7,
     end: float = 10.0,
     num_steps: int = 100,
     stop_factor: float = 4.0,
 ) -> LRFinding:
-    """Trains a copy of the model for some steps at rising rates, and reads a good one off the losses.
+    """Train a copy of the model for some steps at increasing rates, and suggest a rate from the losses.
 
-    The model, its optimizer, the trainer, all random states and files are as if it had never run. One factor is put on the
-    rate of every layer group, so ratios are kept, and layers that the trainer's callbacks freeze stay frozen.
+    The model, its optimizer, the trainer, all random states and files are left unchanged. The rate of every layer group is
+    scaled by the same factor, so ratios are preserved, and layers that the trainer's callbacks freeze stay frozen.
 
     Args:
-        trainer: The trainer that will train; its accelerator, devices, strategy, precision and clipping are used.
-        model: The module that will be trained.
+        trainer: The trainer for the fit; its accelerator, devices, strategy, precision and clipping are used.
+        model: The module to be trained.
         data: A datamodule or a training loader.
         start: First rate of the last layer group.
         end: Last rate of the last layer group.
-        num_steps: Steps from one to the other.
+        num_steps: Number of steps between them.
         stop_factor: The sweep ends when the smoothed loss is this many times the lowest.
 
     Raises:
-        BadValueError: A rate or number out of range, or a loss that is no number from the start.
+        BadValueError: A rate or number is out of range, or the loss is not a number from the start.
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
     sweepable = [callback for callback in trainer.callbacks if isinstance(callback, _Sweepable)]  # type: ignore[attr-defined]
-    kept = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
+    callbacks = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
-        twin = _twin_of(model)
+        model_copy = _copy_of(model)
         owner = getattr(data, "trainer", None)
         try:
-            # a sweep validates nothing; an empty list keeps Lightning from saying so
+            # a sweep does not validate; an empty list prevents Lightning's warning about that
             is_loader = data is not None and not isinstance(data, pl.LightningDataModule)
             unvalidated: list[Any] | None = [] if is_loader and is_overridden("validation_step", model) else None
-            _sweeper(trainer, [*kept, sweep], num_steps).fit(twin, data, unvalidated)
+            _sweep_trainer(trainer, [*callbacks, sweep], num_steps).fit(model_copy, data, unvalidated)
         finally:
             if isinstance(data, pl.LightningDataModule):
                 data.trainer = owner
@@ -118,20 +118,20 @@ def _read(sweep: _Sweep) -> LRFinding:
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
 
 
-def _twin_of(model: pl.LightningModule) -> pl.LightningModule:
-    """A copy that shares nothing with the model."""
-    model = getattr(model, "_orig_mod", model)  # of what torch.compile answers
-    twin = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - a module holds its trainer; no copy of that
-    if getattr(twin, "_compiler_ctx", None):  # its compiled steps still compute with the weights of the model itself
-        twin._compiler_ctx = None  # noqa: SLF001 - a test guards it
+def _copy_of(model: pl.LightningModule) -> pl.LightningModule:
+    """Return a copy that shares nothing with the model."""
+    model = getattr(model, "_orig_mod", model)  # of a module from torch.compile
+    copied = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - without the trainer, which a module holds
+    if getattr(copied, "_compiler_ctx", None):  # its compiled steps would compute with the weights of the model itself
+        copied._compiler_ctx = None  # noqa: SLF001 - a test guards it
         for step in COMPILED_STEPS:
-            vars(twin).pop(step, None)
-    return twin
+            vars(copied).pop(step, None)
+    return copied
 
 
 @contextmanager
 def _same_generators(data: object) -> Iterator[None]:
-    """Leaves the random generators of a loader as they were."""
+    """Restore the random generators of a loader afterwards."""
     owners = (data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None))
     found = [getattr(owner, "generator", None) for owner in owners]
     states = {generator: generator.get_state() for generator in found if isinstance(generator, torch.Generator)}
@@ -142,18 +142,8 @@ def _same_generators(data: object) -> Iterator[None]:
             generator.set_state(state)
 
 
-def _sweep_rate(step: int, num_steps: int, start: float, end: float) -> float:
-    """The rate of a step: equal multiples from `start` to `end`.
-
-    Example:
-        >>> round(_sweep_rate(50, 100, 1e-4, 1.0), 6)
-        0.01
-    """
-    return start * math.pow(end / start, step / num_steps)
-
-
 class _Sweep(Callback):
-    """Sets the rate before each step and notes the loss after it."""
+    """Set the rate before each step, by equal multiples from `start` to `end`, and record the loss after it."""
 
     def __init__(self, start: float, end: float, num_steps: int, stop_factor: float) -> None:
         self.start, self.end, self.num_steps, self.stop_factor = start, end, num_steps, stop_factor
@@ -171,7 +161,7 @@ class _Sweep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        rate = _sweep_rate(len(self.lrs), self.num_steps, self.start, self.end)
+        rate = self.start * math.pow(self.end / self.start, len(self.lrs) / self.num_steps)
         self.lrs.append(rate)
         for optimizer, base in zip(trainer.optimizers, self._base, strict=True):
             for group, own in zip(optimizer.param_groups, base, strict=True):
@@ -184,18 +174,18 @@ class _Sweep(Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         mean = float(trainer.strategy.reduce(loss.detach().float(), reduce_op="mean"))
         self.raw_losses.append(mean)
-        self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * mean
-        self.losses.append(self._mean / (1 - SMOOTHING ** (len(self.losses) + 1)))
+        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * mean
+        self.losses.append(self._mean / (1 - _SMOOTHING ** (len(self.losses) + 1)))
         last = self.losses[-1]
-        read = self.losses[suggestions.first_read(self.num_steps) :]  # those before differ as the batches do
+        read = self.losses[suggestions.first_read(self.num_steps) :]  # earlier ones vary too much between batches
         if not math.isfinite(last) or (read and last > self.stop_factor * min(read)):
             trainer.should_stop = True
 
 
-def _sweeper(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> pl.Trainer:
-    """A trainer like the user's that leaves nothing behind."""
+def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> pl.Trainer:
+    """Return a trainer like the user's that writes no files."""
     on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
-    sweeper = pl.Trainer(
+    made = pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.device_ids if on_cuda else trainer.num_devices,
         num_nodes=trainer.num_nodes,
@@ -213,9 +203,9 @@ def _sweeper(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> 
         enable_progress_bar=False,
         callbacks=callbacks,
     )
-    if trainer.state.status == TrainerStatus.RUNNING:  # its processes are there already
-        sweeper.strategy._launcher = None  # noqa: SLF001 - a test guards it
-    return sweeper
+    if trainer.state.status == TrainerStatus.RUNNING:  # its processes exist already
+        made.strategy._launcher = None  # noqa: SLF001 - a test guards it
+    return made
 
 
 def _strategy_like(trainer: pl.Trainer) -> Strategy | str:
@@ -230,8 +220,8 @@ def _strategy_like(trainer: pl.Trainer) -> Strategy | str:
 
 
 def check_sweep(start: float, end: float, num_steps: int) -> None:
-    """Raises a sentence unless the rates rise and there are steps enough to read."""
+    """Raise unless the rates increase from above zero and there are enough steps."""
     if not 0 < start < end < math.inf:
-        problem = f"rates must rise from above zero, got start={start!r} and end={end!r}"
+        problem = f"rates must increase from above zero, got start={start!r} and end={end!r}"
         raise BadValueError(problem, "Leave both out for 1e-7 to 10")
-    check_whole("num_steps", num_steps, LEAST_STEPS, remedy="Leave it out for 100")
+    check_whole("num_steps", num_steps, _LEAST_STEPS, remedy="Leave it out for 100")

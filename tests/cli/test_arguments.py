@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tabvision.cli.arguments import names, seed, share, size, whole
+from tabvision.cli.arguments import fraction, names, seed, size, whole
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def test_names_are_parted_by_commas_outside_quotes(text: str, expected: list[str
         (whole, "two", "must be a whole number from 1, got 'two'"),
         (seed, "-3", "must be a whole number from 0 to 4294967295, got '-3'"),
         (seed, "4294967296", "must be a whole number from 0 to 4294967295"),
-        (share, "1", r"must be a share in \(0, 1\), got '1'"),
-        (share, "nan", r"must be a share in \(0, 1\), got 'nan'"),
-        (share, "half", r"must be a share in \(0, 1\), got 'half'"),
+        (fraction, "1", r"must be a fraction in \(0, 1\), got '1'"),
+        (fraction, "nan", r"must be a fraction in \(0, 1\), got 'nan'"),
+        (fraction, "half", r"must be a fraction in \(0, 1\), got 'half'"),
         (size, "0x3", "must be pixels such as 224 or 192x256, got '0x3'"),
         (size, "1x2x3", "must be pixels"),
         (size, "big", "must be pixels"),

@@ -15,7 +15,7 @@ from tests.made.images import write_folder
 
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    check_images.add_parser(parser.add_subparsers())
+    check_images.add_check_images(parser.add_subparsers())
     arguments = parser.parse_args(["check-images", *words])
     arguments.run(arguments)
 
@@ -31,7 +31,7 @@ def test_damaged_pictures_are_printed_and_written(tmp_path: Path, capsys: pytest
     assert printed[0] == f"{root}/a/a_000.jpg: 0 bytes"
     assert printed[20:] == [
         "… and 2 more files",
-        "25 pictures decoded, 22 of them cannot be read.",
+        "25 images decoded, 22 of them cannot be read.",
         f"Listed in {tmp_path}/bad.csv",
     ]
     assert len(pd.read_csv(tmp_path / "bad.csv")) == 22

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.ratings import DEFAULT_SHARE, _bias_table, draw, show_films
-from tabvision.inference.checkpoint import load_module
+from tabvision.cli.ratings import _bias_table, show_films
 from tests.made.ratings import made_ratings, made_titles
 
 TRAIN = ["train", "ratings.csv", "--user", "who", "--item", "film", "--epochs", "2", "--accelerator", "cpu"]
@@ -76,7 +75,7 @@ def test_the_best_and_the_worst_are_printed_and_drawn(capsys: pytest.CaptureFixt
 def test_pictures_need_no_titles() -> None:
     main([*TRAIN, "--target", "stars"])
 
-    draw(load_module(RUN / "best.ckpt"), RUN)
+    show_films(RUN)
 
     assert (RUN / "factors.png").exists()
 
@@ -142,17 +141,11 @@ def test_negatives_are_drawn_as_asked_and_what_a_row_means_is_said(capsys: pytes
     assert pd.read_csv(RUN / "predictions.csv")["interaction"].eq("yes").all()
 
 
-def test_the_default_share_is_that_of_the_command_line() -> None:
-    from tabvision.cli import build_parser
-
-    assert build_parser().parse_args(["train", "ratings.csv"]).validation == DEFAULT_SHARE
-
-
 def test_the_command_line_has_what_the_job_reads() -> None:
-    from tabvision.cli.train import add_parser
+    from tabvision.cli.train import add_train
 
     commands = argparse.ArgumentParser().add_subparsers()
-    add_parser(commands)
+    add_train(commands)
     parsed = commands.choices["train"].parse_args(["ratings.csv"])
 
     assert {"user", "item", "target", "titles", "factors", "lr", "epochs", "batch_size"} <= vars(parsed).keys()

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    recommend.add_parser(parser.add_subparsers())
+    recommend.add_recommend(parser.add_subparsers())
     arguments = parser.parse_args(["recommend", *words])
     arguments.run(arguments)
 

@@ -258,7 +258,7 @@ def test_prediction_takes_the_best_part_there_is(make: Make) -> None:
 @pytest.mark.parametrize(
     ("part", "remedy"),
     [
-        ("val", "Pass split= a share such as 0.2"),
+        ("val", "Pass split= a fraction such as 0.2"),
         ("test", "Pass test= a (table or file|folder or table)"),
         ("predict", "Pass predict= a (table or file|folder or table)"),
     ],
@@ -266,7 +266,7 @@ def test_prediction_takes_the_best_part_there_is(make: Make) -> None:
 def test_a_part_that_is_not_there_is_refused(make: Make, part: Any, remedy: str) -> None:
     data = make(split=None)
 
-    with pytest.raises(BadValueError, match=f"{type(data).__name__}: there is no {part} part, only train. {remedy}"):
+    with pytest.raises(BadValueError, match=f"{type(data).__name__}: there is no {part} split, only train. {remedy}"):
         data.loader(part)
 
 

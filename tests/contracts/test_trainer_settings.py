@@ -159,7 +159,7 @@ def test_without_validation_rows_training_logs_its_loss_alone(pair: Pair, quick_
 def test_validating_without_validation_rows_is_refused(quick_trainer: MakeTrainer) -> None:
     data = ONE.data(split=None)
 
-    with pytest.raises(ValueError, match="there is no val part, only train"):
+    with pytest.raises(ValueError, match="there is no val split, only train"):
         quick_trainer().validate(ONE.module(data.schema), data)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tabvision.data import base
-from tabvision.data.base import Part, TensorDataModule
+from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
 from tests.made.pairs import TARGETS, make_frame, tabular_data
@@ -155,7 +155,7 @@ class Bare(TensorDataModule):
 
     def __init__(self, rows: int) -> None:
         super().__init__(batch_size=4, seed=0)
-        self.parts = {"train": Part({"target": torch.arange(rows)}, torch.arange(rows))}
+        self.parts = {"train": DataPart({"target": torch.arange(rows)}, torch.arange(rows))}
 
 
 def test_a_trainer_of_one_process_gets_every_row(quick_trainer: MakeTrainer) -> None:

@@ -39,7 +39,7 @@ def test_a_renamed_class_is_named_with_what_to_do(frame: pd.DataFrame, said: Sai
     notes = said(made_of(frame.assign(**{"has paid": frame["paid"].map({"no": "n", "yes": "y"})})))
 
     (note,) = notes
-    assert note.startswith("Note: 'has paid' tells the target exactly in every training row.")
+    assert note.startswith("Note: 'has paid' determines the target in every training row.")
     assert note.endswith("leave it out: ignore=['has paid'] (--ignore 'has paid').")
 
 
@@ -66,8 +66,8 @@ def test_classes_and_categories_that_are_nearly_alike_are_named(
     log_similar_labels(made_of(frame).schema)
 
     assert caplog.messages == [
-        "Note: 'yes' and 'yes ' of 'paid' differ in spaces or letter case alone, and count as two.",
-        "Note: 'Cook' and 'cook' of 'job' differ in spaces or letter case alone, and count as two.",
+        "Note: 'yes' and 'yes ' of 'paid' differ only in spaces or letter case, and count as two.",
+        "Note: 'Cook' and 'cook' of 'job' differ only in spaces or letter case, and count as two.",
     ]
 
 
@@ -82,4 +82,4 @@ def test_the_notes_are_printed(frame: pd.DataFrame, capsys: pytest.CaptureFixtur
 
     TabularDataModule(frame, "paid", split=None)
 
-    assert "of 'paid' differ in spaces" in capsys.readouterr().out
+    assert "of 'paid' differ only in spaces" in capsys.readouterr().out

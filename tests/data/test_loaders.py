@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tabvision.data.loaders import TensorLoader, plan_steps
+from tabvision.data.loaders import TensorLoader, _plan_steps
 from tabvision.errors import BadValueError
 
 
@@ -93,7 +93,7 @@ def test_a_rank_without_rows_still_takes_its_step() -> None:
 
 
 def test_no_rows_make_no_steps() -> None:
-    assert plan_steps(0, 4) == []
+    assert _plan_steps(0, 4) == []
 
 
 def test_fewer_training_rows_than_ranks_are_refused() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data.rows import (
-    check_serving,
+    check_reserved,
     chosen_task,
     named_target,
     row_weights,
@@ -61,9 +61,9 @@ def test_what_is_no_schema_is_refused() -> None:
 def test_a_column_of_weights_serves_nothing_else(name: str, error: type[Exception], sentence: str) -> None:
     frame = pd.DataFrame({"age": [1.0], "pay": [2.0], "size": [3.0]})
 
-    check_serving(frame, {"size": "weighs the rows"}, ["pay"], ["age"])
+    check_reserved(frame, {"size": "weighs the rows"}, ["pay"], ["age"])
     with pytest.raises(error, match=f".*{sentence}"):
-        check_serving(frame, {name: "weighs the rows"}, ["pay"], ["age"])
+        check_reserved(frame, {name: "weighs the rows"}, ["pay"], ["age"])
 
 
 def test_rows_without_a_target_are_left_out_only_where_that_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,9 +113,9 @@ def test_a_weight_that_is_none_is_refused_with_its_row_in_the_users_own_index() 
     frame = frame_with_gaps().set_index(pd.Index(list("abcdef")))
 
     assert row_weights(frame.iloc[[0, 2, 3, 4]], "weight").tolist() == [1, 2, 0, 3]
-    with pytest.raises(BadValueError, match=r"weights in 'weight' must be .*, but 1 row has none such, first row 'f'"):
+    with pytest.raises(BadValueError, match=r"weights in 'weight' must be .*, but 1 row does not, first row 'f'"):
         row_weights(frame.iloc[[0, 2, 5]], "weight")
-    with pytest.raises(BadValueError, match=r"but 2 rows have none such, first row 'b'"):
+    with pytest.raises(BadValueError, match=r"but 2 rows do not, first row 'b'"):
         row_weights(frame, "weight")
     with pytest.raises(MissingColumnsError, match=r".*lacks 1 column: 'wieght'"):
         row_weights(frame, "wieght")

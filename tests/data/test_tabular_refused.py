@@ -65,6 +65,18 @@ def test_infinities_are_refused_with_their_row_in_the_source(row: int) -> None:
         quiet(frame)
 
 
+def test_values_are_refused_with_their_row_in_the_users_own_index() -> None:
+    frame = table().sample(frac=1.0, random_state=0).set_index(pd.Index([f"r{row}" for row in range(40)]))
+    frame.iloc[7, frame.columns.get_loc("x")] = np.inf
+
+    with pytest.raises(
+        BadValueError, match=r"column 'x' must hold finite numbers, got 1 value, first inf \(row 'r7'\)"
+    ):
+        quiet(frame)
+    with pytest.raises(BadValueError, match=r"'x' must hold numbers, got text .* first 'n/a' \(row 'r7'\)"):
+        quiet(frame.assign(x=frame["x"].astype("str").replace("inf", "n/a")), continuous=["x"])
+
+
 def test_column_names_that_stand_twice_are_refused() -> None:
     frame = table()
     frame.columns = pd.Index(["x", "x", "paid"])
@@ -101,7 +113,7 @@ def test_a_weight_that_is_no_weight_is_refused_and_its_row_named(weight: float) 
     frame = table(weight=1.0)
     frame.loc[7, "weight"] = weight
 
-    with pytest.raises(BadValueError, match="but 1 row has none such, first row 7"):
+    with pytest.raises(BadValueError, match="but 1 row does not, first row 7"):
         quiet(frame, weight="weight")
 
 

@@ -229,7 +229,7 @@ def test_a_task_that_the_data_contradict_is_refused(
 def test_several_columns_of_text_are_refused() -> None:
     frame = pd.DataFrame({"y": [1, 2], "z": ["a", "b"]})
     with pytest.raises(
-        BadTypeError, match=r"several target columns must all be numbers, or all 0 and 1; not so 'z' \(str\)"
+        BadTypeError, match=r"several target columns must all be numbers, or all 0 and 1; these are not: 'z' \(str\)"
     ):
         infer_task(frame, ["y", "z"])
 

@@ -90,7 +90,7 @@ def test_counts_of_none_are_refused(settings: dict[str, Any]) -> None:
 def test_a_part_or_module_that_is_none_is_refused() -> None:
     data = ratings_data(split=None)
 
-    with pytest.raises(BadValueError, match="there is no val part, only train"):
+    with pytest.raises(BadValueError, match="there is no val split, only train"):
         ranking_metrics(CollabModule(data.schema), data)
     with pytest.raises(BadTypeError, match="ranking_metrics: a CollabModule is needed, got str"):
         ranking_metrics("best.ckpt", data)  # type: ignore[arg-type]

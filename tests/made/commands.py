@@ -9,7 +9,7 @@ from types import ModuleType
 def run(command: ModuleType, *words: object) -> None:
     """Parses the words after the command's own and runs it."""
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
     name = command.__name__.rpartition(".")[2]
+    getattr(command, f"add_{name}")(parser.add_subparsers())
     arguments = parser.parse_args([name, *map(str, words)])
     arguments.run(arguments)

@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 from tabvision.data import TabularDataModule
-from tabvision.data.base import Part, TensorDataModule
+from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.schema import Image, Schema
 
 SIDE = 32  # one such picture ends in a map of one pixel
@@ -28,9 +28,9 @@ class PictureTensors(TensorDataModule):
         self.parts = {name: _drawn(part) for name, part in table.parts.items()}
 
 
-def _drawn(part: Part) -> Part:
+def _drawn(part: DataPart) -> DataPart:
     kept = {name: tensor for name, tensor in part.tensors.items() if name in ("target", "weight")}
-    return Part({"image": draw(part.tensors), **kept}, part.rows)
+    return DataPart({"image": draw(part.tensors), **kept}, part.rows)
 
 
 def draw(columns: Any) -> Tensor:

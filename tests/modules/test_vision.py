@@ -236,11 +236,11 @@ def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
     ("settings", "error", "message"),
     [
         ({"body": "resnet1"}, UnknownNameError, "no network named 'resnet1'. Choices: resnet18"),
-        ({"body": 18}, BadTypeError, "a body must be named by text, got int"),
+        ({"body": 18}, BadTypeError, "a body must be named by a string, got int"),
         (
             {"body": "mixer_s32_224"},
             BadValueError,
-            r"VisionModule: the body takes no pictures of 64 x 64 .*Pass size=224",
+            r"VisionModule: the body takes no images of 64 x 64 .*Pass size=224",
         ),
         ({"body": "resnet18", "num_groups": 1}, BadValueError, "num_groups must be at least 2, got 1. Pass 3"),
         ({"body": "resnet18", "num_groups": 2.5}, BadTypeError, "num_groups must be a whole number, got 2.5"),
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
         (
             {"body": nn.Linear(3, 4)},
             BadValueError,
-            r"the body takes no pictures of 64 x 64 pixels \(.*Pass another size",
+            r"the body takes no images of 64 x 64 pixels \(.*Pass another size",
         ),
         ({"body": "resnet18", "head": "conact"}, UnknownNameError, "no head named 'conact'"),
         ({"body": "resnet18", "dropout": 2}, BadValueError, "dropout must lie in"),

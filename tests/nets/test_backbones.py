@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
-from tabvision.nets.backbones import _torchvision_weights, body_groups, check_body_name, make_body
+from tabvision.nets.backbones import _find, _torchvision_weights, body_groups, make_body
 from tabvision.nets.layer_groups import check_groups
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
 from tests.made.sweeps import slow_but
@@ -95,14 +95,14 @@ def test_a_vision_transformer_pools_by_itself_and_takes_other_sizes(size: tuple[
 def test_a_network_of_one_size_says_which() -> None:
     body = make_body("mixer_s32_224", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 64 x 64 pixels \(Input height.*\)"):
+    with pytest.raises(BadValueError, match=r"takes no images of 64 x 64 pixels \(Input height.*\)"):
         body.feature_shape((64, 64))
 
 
 def test_pictures_that_are_too_small_are_a_sentence() -> None:
     body = make_body("alexnet", weights=None)
 
-    with pytest.raises(BadValueError, match=r"takes no pictures of 16 x 16 pixels \(.*\)"):
+    with pytest.raises(BadValueError, match=r"takes no images of 16 x 16 pixels \(.*\)"):
         body.feature_shape((16, 16))
 
 
@@ -165,7 +165,7 @@ def test_default_weights_stay_what_they_were_and_every_name_of_torchvision_has_t
     named = {name: weights for weights, names in DEFAULTS.items() for name in names.split()}
 
     for name in models.list_models(module=models):
-        check_body_name(name)
+        _find(name)
         assert models.get_model_weights(name)["DEFAULT"].name == named.get(name, "IMAGENET1K_V1"), name
     lite0: Any = timm.get_pretrained_cfg("tf_efficientnet_lite0")
     assert lite0.tag == "in1k"
@@ -198,12 +198,12 @@ def test_a_mistyped_name_lists_close_ones(name: str, message: str) -> None:
 
 
 def test_what_is_no_name_is_refused() -> None:
-    with pytest.raises(BadTypeError, match="must be named by text, got int"):
+    with pytest.raises(BadTypeError, match="must be named by a string, got int"):
         make_body(34, weights=None)  # type: ignore[arg-type]
 
 
 def test_weights_of_another_kind_are_a_sentence() -> None:
-    with pytest.raises(BadTypeError, match="weights must be a word, a file or None, got int"):
+    with pytest.raises(BadTypeError, match="weights must be a name, a file or None, got int"):
         make_body("resnet18", weights=3)  # type: ignore[arg-type]
 
 
@@ -277,7 +277,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     torch.save(make_body("test_resnet", weights=None).net.state_dict(), tmp_path / "other.pth")
 
     with pytest.raises(
-        BadValueError, match=r"other.pth do not fit the body.*keys missing: .*keys unknown to the net: "
+        BadValueError, match=r"other.pth do not fit the body.*keys missing: .*keys unknown to the network: "
     ):
         make_body("test_efficientnet", weights=tmp_path / "other.pth")
 

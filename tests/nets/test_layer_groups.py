@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, zeros
 
 from tabvision.errors import BadValueError
-from tabvision.nets.layer_groups import LayerGroup, _cut_by_depth, as_groups, check_groups, depth, parts_of
+from tabvision.nets.layer_groups import LayerGroup, _cut_by_depth, _depth, as_groups, check_groups, parts_of
 
 
 class Net(nn.Module):
@@ -75,7 +75,7 @@ def test_a_parameter_in_two_groups_is_named() -> None:
 def test_two_groups_of_one_name_are_refused() -> None:
     net = Net()
 
-    with pytest.raises(BadValueError, match="layer groups must have names of their own, got head more than once"):
+    with pytest.raises(BadValueError, match="layer groups must have unique names, got head more than once"):
         check_groups([LayerGroup("head", (net.body,)), LayerGroup("head", (net.head,))], net)
 
 
@@ -123,7 +123,7 @@ def test_equal_parts_make_equal_runs(num_runs: int, parts_a_run: int) -> None:
 def test_layers_without_weights_do_not_count() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.LayerNorm(2), nn.Linear(2, 2))
 
-    assert depth(net) == 2
+    assert _depth(net) == 2
     assert parts_of(net, 2) == [net[0], net[2], net[3]]
 
 

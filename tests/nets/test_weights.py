@@ -104,7 +104,7 @@ def test_every_mismatch_is_listed_and_nothing_is_copied() -> None:
         "the weights in other.pth do not fit the body, which has 7 keys. "
         "3 keys missing: 1.weight, 1.running_mean, 1.running_var; "
         "1 key of another shape: 0.weight (4, 3, 5, 5) instead of (4, 3, 3, 3); "
-        "1 key unknown to the net: fc.weight. Pass weights that were trained with this architecture."
+        "1 key unknown to the network: fc.weight. Pass weights that were trained with this architecture."
     )
     assert torch.equal(net.state_dict()["0.weight"], before)
 
@@ -119,8 +119,8 @@ class Runs:
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ({"weight": Runs()}, BadValueError, "holds more than plain data, or is no file of weights, and was not opened"),
-        ({"epoch": 3}, BadTypeError, r"holds no tensors by key. Save the net's state_dict\(\)"),
+        ({"weight": Runs()}, BadValueError, "holds more than plain data, or is not a weights file, and was not opened"),
+        ({"epoch": 3}, BadTypeError, r"holds no tensors by key. Save the network's state_dict\(\)"),
         ([torch.zeros(1)], BadTypeError, "holds no tensors by key"),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_a_sentence(name: str, tmp_path: Path) -> None:
     torch.save(small_net().state_dict(), tmp_path / "whole.pth")
     (tmp_path / name).write_bytes((tmp_path / "whole.pth").read_bytes()[:-500])
 
-    with pytest.raises(BadValueError, match=r"is damaged or no file of weights \(.*\)"):
+    with pytest.raises(BadValueError, match=r"is damaged or not a weights file \(.*\)"):
         read_weights(tmp_path / name)
 
 

@@ -46,7 +46,7 @@ def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
 def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
     values = pd.Series(["owl", "a", "owl", "bat"]).astype(kind)
 
-    sentence = r"the target 'y' holds 2 classes that no training row has: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
+    sentence = r"the target 'y' holds 2 classes not seen in training: 'owl' \(2 rows\), 'bat' \(1 row\)\. Leave"
     with pytest.raises(BadValueError, match=sentence):
         labels.class_codes(values, ("a", "b"), "y")
 
@@ -68,7 +68,7 @@ def test_values_that_are_no_classes_are_refused(values: Any, sentence: str) -> N
 
 
 def test_infinity_is_no_class() -> None:
-    with pytest.raises(BadValueError, match="holds infinities, which are no class"):
+    with pytest.raises(BadValueError, match="holds infinities, which are not classes"):
         labels.classes_of(pd.Series([1.0, np.inf]), "y")
 
 
@@ -76,7 +76,7 @@ def test_infinity_is_no_class() -> None:
     "values", [[1, 2], [1.0, 2.0], ["1", " 2 "], pd.Categorical(["1", "2"]), [Decimal(1), Decimal(2)], pd.array([1, 2])]
 )
 def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
-    numbers = labels.as_numbers(pd.Series(values), "y")
+    numbers = labels.as_floats(pd.Series(values), "y")
 
     assert numbers.tolist() == [1.0, 2.0]
     assert numbers.dtype == np.float64
@@ -84,24 +84,24 @@ def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
 
 def test_text_that_is_no_number_is_counted_and_shown() -> None:
     with pytest.raises(BadTypeError, match=r"Regression needs numbers; 2 of 4 values of 'y' cannot be read: 'x', 'z'"):
-        labels.as_numbers(pd.Series(["1", "x", "2", "z"]), "y")
+        labels.as_floats(pd.Series(["1", "x", "2", "z"]), "y")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
 def test_numbers_beyond_float32_are_refused(value: float) -> None:
     with pytest.raises(BadValueError, match=r"the target 'y' holds 1 number infinite or beyond 3\.4e\+38"):
-        labels.as_numbers(pd.Series([1.0, value]), "y")
+        labels.as_floats(pd.Series([1.0, value]), "y")
 
 
 def test_numbers_too_close_for_float32_are_refused() -> None:
     with pytest.raises(
-        BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can hold\. Subtract"
+        BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can resolve\. Subtract"
     ):
-        labels.as_numbers(pd.Series(1.6e9 + np.arange(4)), "y")
+        labels.as_floats(pd.Series(1.6e9 + np.arange(4)), "y")
 
 
 def test_years_are_not_too_close() -> None:
-    assert labels.as_numbers(pd.Series([2019, 2020]), "y").tolist() == [2019, 2020]
+    assert labels.as_floats(pd.Series([2019, 2020]), "y").tolist() == [2019, 2020]
 
 
 def test_flags_that_are_none_are_shown() -> None:
@@ -121,12 +121,12 @@ def test_labels_are_parted_stripped_and_sorted(kind: str, separator: str) -> Non
 
 
 def test_a_label_that_training_lacks_is_named_and_counted() -> None:
-    with pytest.raises(BadValueError, match=r"holds 1 label that no training row has: 'c' \(2 rows\)"):
+    with pytest.raises(BadValueError, match=r"holds 1 label not seen in training: 'c' \(2 rows\)"):
         labels.multi_hot(pd.Series(["a|c", "c"]), "|", ["a"], "y")
 
 
 def test_a_separator_needs_text() -> None:
-    with pytest.raises(BadTypeError, match="a separator parts text, the target 'y' holds int64 values"):
+    with pytest.raises(BadTypeError, match="a separator needs labels in text, the target 'y' holds int64 values"):
         labels.tags(pd.Series([1, 2]), "|", "y")
 
 

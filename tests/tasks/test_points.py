@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tabvision.errors import BadValueError
 from tabvision.tasks import Points, Task, task_named
-from tabvision.tasks.points import moved_points
+from tabvision.tasks.points import _move_points
 
 TASK = Points(2)
 
@@ -65,9 +65,9 @@ def test_points_move_as_homogeneous_coordinates_do(kind: str) -> None:
     expected = (homogeneous[..., :2] / homogeneous[..., 2:]).reshape(3, 4)
 
     if kind == "torch":
-        moved = moved_points(torch.from_numpy(points), torch.from_numpy(matrices)).numpy()
+        moved = _move_points(torch.from_numpy(points), torch.from_numpy(matrices)).numpy()
     else:
-        moved = moved_points(points, matrices)
+        moved = _move_points(points, matrices)
 
     np.testing.assert_allclose(moved, expected)
 

@@ -187,8 +187,8 @@ def test_a_loss_that_is_no_number_is_named(quick_trainer: MakeTrainer) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"start": 0.0}, "rates must rise from above zero, got start=0.0 and end=10.0"),
-        ({"start": 1.0, "end": 0.1}, "rates must rise from above zero, got start=1.0 and end=0.1"),
+        ({"start": 0.0}, "rates must increase from above zero, got start=0.0 and end=10.0"),
+        ({"start": 1.0, "end": 0.1}, "rates must increase from above zero, got start=1.0 and end=0.1"),
         ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
         ({"num_steps": True}, "num_steps must be a whole number, got True"),
         ({"num_steps": 50.0}, "num_steps must be a whole number, got 50.0"),

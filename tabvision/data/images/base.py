@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
+from tabvision.logs import notes_at
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image
 
 Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -183,7 +185,10 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         file = folder / ("bad_files.csv" if rank == 0 else f"bad_files_rank{rank}.csv")
         write_frame(self.bad_files, file, overwrite=True)
         self._num_written = len(self.bad.reasons)
-        self._say(f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}.")
+        with notes_at(self.verbose):
+            logging.getLogger("tabvision").info(
+                f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}."
+            )
 
 
 STAY = ("matrix", "box", "noise", "size")  # the CPU reads these first

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabvision.data.images.files import PictureTable
 from tabvision.data.rows import named_target
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, as_split, parts_from
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, as_split, parts_from
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Schema, Target
 from tabvision.tasks import labels
@@ -39,7 +39,7 @@ def divide(
     split: float | Split | None,
     *,
     seed: int,
-) -> Parts:
+) -> SplitRows:
     """Return the rows of each part.
 
     Args:
@@ -64,11 +64,11 @@ def divide(
     training = np.flatnonzero(part == TRAIN)
     found = chosen(table.frame.iloc[training], None if codes is None else codes[training], seed=seed)
     test = np.sort(np.concatenate([training[found.test], np.flatnonzero(part == TEST)]))
-    return Parts(training[found.train], training[found.validation], test)
+    return SplitRows(training[found.train], training[found.validation], test)
 
 
 @speaking("split")
-def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: str) -> Parts:
+def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
     """Return parts whose training rows have every label: validation rows with a label they lack move to training.
 
     A random fraction ignores the labels, and rare labels occur in a row or two.
@@ -89,7 +89,7 @@ def with_every_label(parts: Parts, frame: pd.DataFrame, target: str, separator: 
     train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
     moves = f"{count(len(moved), 'row')} moved from validation to training"
     logging.getLogger("tabvision").info(f"{moves}, which would otherwise lack some labels.")
-    return Parts(train, validation, parts.test)
+    return SplitRows(train, validation, parts.test)
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:

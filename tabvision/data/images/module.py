@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
-from tabvision.data.base import Part, PartName
+from tabvision.data.base import DataPart, PartName
 from tabvision.data.images.base import PictureDataModule, augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
@@ -203,7 +203,7 @@ class ImageDataModule(PictureDataModule):
         self.schema = schema
         tensors = self._tensors(used.frame, numbers)
         of: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
         self.tables = dict.fromkeys(self.parts, used)
 
     def _fill_others(
@@ -228,7 +228,7 @@ class ImageDataModule(PictureDataModule):
             numbers = rows_with_target(table.frame, columns, self.missing_target, self.schema.task)
             table = table.taken(numbers)
             tensors = self._tensors(table.frame, numbers)
-        self.parts[name], self.tables[name] = Part(tensors, torch.arange(len(numbers))), table
+        self.parts[name], self.tables[name] = DataPart(tensors, torch.arange(len(numbers))), table
 
     def _tensors(self, frame: pd.DataFrame, numbers: Rows) -> dict[str, Tensor]:
         """Return the tensors of a batch besides the images, with each row's number in the source."""

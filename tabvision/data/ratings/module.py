@@ -1,4 +1,4 @@
-"""A LightningDataModule for ratings, purchases, plays: which user took which item, and how they liked it."""
+"""A LightningDataModule for ratings, purchases or plays: which user took which item, and how they rated it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.data.base import Part, PartName, TensorDataModule
+from tabvision.data.base import DataPart, PartName, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
 from tabvision.data.ratings.rows import (
     Duplicates,
     Missing,
     complete_rows,
-    in_time,
+    sorted_by_time,
     titles_of,
     with_whole_ids,
     without_duplicates,
@@ -27,7 +27,6 @@ from tabvision.data.ratings.rows import (
 from tabvision.data.ratings.target import (
     IMPLICIT_TARGET,
     check_names,
-    check_present,
     check_schema,
     check_settings,
     check_several,
@@ -35,11 +34,11 @@ from tabvision.data.ratings.target import (
     log_out_of_range,
 )
 from tabvision.data.rows import taken
-from tabvision.data.splits.base import Parts, Rows, Split, as_split
+from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import ratings_split
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import encode_target
-from tabvision.errors import count, speaking
+from tabvision.errors import MissingColumnsError, count, listed, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import Schema
@@ -47,43 +46,43 @@ from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 RatingsSplit = float | Split | Literal["time", "last"] | None
-"""A share of rows at random, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
+"""A random fraction of rows, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
 
 
 class CollabDataModule(TensorDataModule):
-    """Ratings of items by users, ready to train on: ids coded, rows split, titles joined.
+    """Load ratings of items by users for training: encode ids, split rows, join titles.
 
-    With a rating, the answer is a number within `y_range`, or yes and no. Without one every row means that the user took
-    the item; items not taken are drawn beside them, anew each epoch in training and once for validation.
+    With a rating, predictions are numbers within `y_range`, or yes and no. Without one, every row means that the user took
+    the item; negatives are drawn from items not taken, anew each epoch in training and once for validation.
 
     Args:
-        source: A DataFrame, or the path of a CSV, Parquet or Feather file; one row a rating.
+        source: A DataFrame, or the path of a CSV, Parquet or Feather file; one row per rating.
         user: The column of users' ids.
         item: The column of items' ids.
-        rating: The column of ratings; None where each row means that the user took the item.
-        timestamp: The column of times, for `split="time"` or "last" and `duplicates="last"`; as for `TimeSplit`.
+        rating: The column of ratings; None if each row means that the user took the item.
+        timestamp: The column of timestamps, for `split="time"` or "last" and `duplicates="last"`; as for `TimeSplit`.
         titles: A table or file with a column of item ids, named as in the ratings, and one of titles.
         title: The column of titles, in `titles` or else in the ratings themselves.
-        task: What kind of rating it is: a task, its name, or None to infer it.
-        y_range: Lowest and highest answer; None for the ratings in the source widened by half a step.
-        split: Share of rows for validation in (0, 1), a split object, "time", "last", or None to train on everything.
-        negatives: Items not taken that are drawn for each one taken, at least 1; without a rating only.
-        duplicates: "error" to refuse rows of the same user and item, "last" to take the last of them, "keep" to take all.
-        missing: "error" to refuse rows without an id or rating, or without a time that decides something, "drop" to leave
-            them out and say how many.
+        task: The kind of rating: a task, its name, or None to infer it.
+        y_range: Lowest and highest prediction; None for the ratings in the source widened by half a step.
+        split: Fraction of rows for validation in (0, 1), a split object, "time", "last", or None to train on all rows.
+        negatives: Items not taken to draw for each item taken, at least 1; only without a rating.
+        duplicates: "error" to raise if a pair of user and item repeats, "last" to use its last row, "keep" to use all.
+        missing: "error" to raise if an id, a rating or a timestamp that is used is missing, "drop" to leave such rows out
+            and log how many.
         test: A table or file with test rows.
         predict: A table or file with pairs to predict; the rating may be missing.
-        batch_size: Ratings a rank takes in one training step; negatives come on top.
-        seed: Decides the split and, together with the epoch, the order of training rows and the negatives.
-        schema: Facts to use in place of fitting new ones: `module.schema` of a trained module.
-        encoding: Of a text file that is not UTF-8, such as "latin-1".
+        batch_size: Ratings per rank in one training step, negatives not counted.
+        seed: Determines the split and, together with the epoch, the order of training rows and the negatives.
+        schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
+        encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
         verbose: Whether to print the schema and what was found.
 
     Raises:
-        MissingFileError: No such file.
-        MissingColumnsError: No such column.
-        BadTypeError: Ids that are no ids, or a target that is no rating.
-        BadValueError: The table cannot be trained on as it is; the sentence says what to do.
+        MissingFileError: A file does not exist.
+        MissingColumnsError: A column does not exist.
+        BadTypeError: A column does not hold ids, or the target is not a rating.
+        BadValueError: The table cannot be trained on as it is; the message says what to do.
 
     Example:
         >>> frame = pd.DataFrame({"who": [1, 1, 2, 2, 3], "film": list("abbcc"), "stars": [1, 4, 5, 3, 2]})
@@ -127,8 +126,9 @@ class CollabDataModule(TensorDataModule):
             divide = (
                 ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
             )
-            self.frame = self._whole(divide.gather(self._read(source, schema), encoding=encoding), timestamp)
-            numbers = self._complete(self.frame, self._deciding(timestamp, split))
+            gathered = divide.gather(self._read(source, schema), encoding=encoding)
+            self.frame = self._with_ids(gathered, rating, timestamp)
+            numbers = self._complete(self.frame, self._used_timestamp(timestamp, split))
             rows = taken(self.frame, numbers)
             check_several(rows, user, item)
             parts = divide.among(numbers, len(self.frame))(rows, None, seed=seed)
@@ -142,22 +142,22 @@ class CollabDataModule(TensorDataModule):
             self._log_unknown()
 
     def known_pairs(self) -> Tensor:
-        """Return codes of user and item of every pair in the source, (2, P) int32; those that training lacks are left out."""
+        """Return the codes of user and item of all pairs in the source, (2, P) int32, without those unknown to training."""
         return self._codes[(self._codes > 0).all(dim=1)].T.contiguous()
 
     def training_pairs(self) -> Tensor:
-        """Return codes of user and item of the training pairs, (2, P) int32."""
+        """Return the codes of user and item of the training pairs, (2, P) int32."""
         return self._codes[self.parts["train"].rows].T.contiguous()
 
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """Return codes of user and item of the pairs in a part, (2, P) int32."""
+        """Return the codes of user and item of the pairs in a split, (2, P) int32."""
         tensors, rows = self.part(part)
         return tensors["categorical"][rows].T.contiguous()
 
     @override
     def baseline(self) -> dict[str, float]:
-        """As for every datamodule; without a rating there is none, since all training pairs were taken."""
+        """Return the metrics of the best constant prediction; none without a rating, since all training pairs were taken."""
         return {} if self.rating is None else super().baseline()
 
     @override
@@ -179,26 +179,27 @@ class CollabDataModule(TensorDataModule):
         text = () if schema is None else schema.text_columns
         return read_frame(source, encoding=self.encoding, text=text)
 
-    def _whole(self, frame: pd.DataFrame, timestamp: str | None = None) -> pd.DataFrame:
-        """Return the frame with whole ids; raise if it lacks a column."""
-        others = [name for name in (self.rating, timestamp) if name is not None]
-        check_present(frame, [self.user, self.item, *others])
+    def _with_ids(self, frame: pd.DataFrame, *others: str | None) -> pd.DataFrame:
+        """Return the frame with integer ids; raise if a column of ids or one of the others does not exist."""
+        needed = [self.user, self.item, *(name for name in others if name is not None)]
+        if missing := [name for name in needed if name not in frame.columns]:
+            raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
         return with_whole_ids(frame, [self.user, self.item])
 
-    def _deciding(self, timestamp: str | None, split: RatingsSplit) -> str | None:
-        """Return the column of times if it decides anything."""
+    def _used_timestamp(self, timestamp: str | None, split: RatingsSplit) -> str | None:
+        """Return the column of timestamps if anything depends on it, else log that it is not used."""
         if timestamp is None or isinstance(split, str) or self.duplicates == "last":
             return timestamp
-        served = 'it serves split="time" or "last", or duplicates="last"'
-        logger.info(f"Column {timestamp!r} of times is not used: {served}.")
+        purpose = 'it is for split="time" or "last", or duplicates="last"'
+        logger.info(f"Column {timestamp!r} of timestamps is not used: {purpose}.")
         return None
 
     def _complete(self, frame: pd.DataFrame, timestamp: str | None) -> Rows:
-        """Return the rows without missing values and without a later row of the same pair."""
+        """Return the row numbers without missing values and without duplicate pairs."""
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
         rows = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
-            rows = in_time(frame, rows, timestamp)
+            rows = sorted_by_time(frame, rows, timestamp)
         return np.sort(without_duplicates(frame, rows, (self.user, self.item), self.duplicates))
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
@@ -221,43 +222,44 @@ class CollabDataModule(TensorDataModule):
             with speaking(f"{type(self).__name__}, titles", keep=True):
                 items = dataclasses.replace(items, titles=titles_of(items, titles, title or "title"))
         if self.rating is None:
-            drawn = f"{self.negatives} not taken are drawn beside each. Override with rating, negatives."
+            drawn = f"{self.negatives} negatives are drawn for each. Override with rating, negatives."
             logger.info(f"No rating: each row means that {self.user!r} took {self.item!r}; {drawn}")
             return Schema(target=IMPLICIT_TARGET, categorical=(users, items))
         scale = self.frame[self.rating].dropna()
         target = fit_ratings(training, self.rating, task, y_range, scale)
         return Schema(target=target, categorical=(users, items))
 
-    def _fill(self, rows: pd.DataFrame, numbers: Rows, parts: Parts, sources: dict[PartName, Source | None]) -> None:
-        """Prepare the tensors of every part.
+    def _fill(
+        self, rows: pd.DataFrame, numbers: Rows, parts: SplitRows, sources: dict[PartName, Source | None]
+    ) -> None:
+        """Set the tensors of every split.
 
         Args:
-            rows: Those of the source that are used.
+            rows: The selected rows of the source.
             numbers: Their row numbers in the source.
-            parts: Which of them train, validate and test.
-            sources: Test and predict rows of their own.
+            parts: The training, validation and test rows among them.
+            sources: Separate sources of test and predict rows.
         """
         self._codes = self._code(rows)
         tensors = self._with_target(rows, self._codes, numbers)
-        own: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: Part(tensors, torch.from_numpy(some)) for name, some in own.items() if len(some)}
+        used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
         if self.rating is not None:
             for name, some in (("validation", parts.validation), ("test", parts.test)):
                 log_out_of_range(rows.iloc[some], self.schema.target, name)
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
-        self._unseen: NegativeSampler | None = None
+        self._eval_sampler: NegativeSampler | None = None
         if self.rating is None:
-            self._unseen = self._sampler_of_all()
-            (answer,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
-            self.frame = self.frame.assign(**{answer: yes})
+            self._eval_sampler = self._sampler_of_all()
+            (name,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
+            self.frame = self.frame.assign(**{name: yes})
 
-    def _given(self, name: PartName, frame: pd.DataFrame) -> Part:
-        """Return a part from a source of its own. Ids may be missing: the unknown user or item answers."""
+    def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
+        """Return the split of a separate source. Ids may be missing: they get the code of an unknown user or item."""
         needs_rating = name == "test" and self.rating is not None
-        check_present(frame, [self.user, self.item, *([str(self.rating)] if needs_rating else [])])
-        frame = with_whole_ids(frame, [self.user, self.item])
+        frame = self._with_ids(frame, self.rating if needs_rating else None)
         numbers: Rows = np.arange(len(frame), dtype=np.int64)
         if needs_rating:
             numbers = complete_rows(frame, [str(self.rating)], self.missing)
@@ -265,15 +267,15 @@ class CollabDataModule(TensorDataModule):
             log_out_of_range(frame, self.schema.target, name)
         codes, rows = self._code(frame), torch.arange(len(frame))
         if name == "test":
-            return Part(self._with_target(frame, codes, numbers), rows)
-        return Part({"categorical": codes, "index": torch.from_numpy(numbers)}, rows)
+            return DataPart(self._with_target(frame, codes, numbers), rows)
+        return DataPart({"categorical": codes, "index": torch.from_numpy(numbers)}, rows)
 
     def _code(self, frame: pd.DataFrame) -> Tensor:
-        """(N, 2) int32 codes; 0 for users and items that training lacks."""
+        """Return (N, 2) int32 codes; 0 for users and items unknown to training."""
         return torch.from_numpy(to_arrays(self.schema, frame)[1])
 
     def _with_target(self, rows: pd.DataFrame, codes: Tensor, numbers: Rows) -> dict[str, Tensor]:
-        """Return the tensors of a part; without a rating each row means yes."""
+        """Return the tensors of a split; without a rating the target of every row is yes."""
         target = torch.ones(len(codes), dtype=torch.int64)
         if self.rating is not None:
             target = torch.from_numpy(encode_target(rows, self.schema.target))
@@ -285,23 +287,25 @@ class CollabDataModule(TensorDataModule):
         return NegativeSampler(pairs[0].numpy(), pairs[1].numpy(), seed=self.seed, **sizes)
 
     def _with_negatives(self, part: PartName) -> TensorLoader | NegativeLoader:
-        """Return the batches of an evaluated part; without ratings each pair with others that were not taken."""
-        loader = self.loader(part)
-        return loader if self._unseen is None else NegativeLoader(loader, self._unseen, self.negatives, fixed=True)
+        """Return the loader of an evaluated split; without a rating its batches have fixed negatives."""
+        loader, sampler = self.loader(part), self._eval_sampler
+        return loader if sampler is None else NegativeLoader(loader, sampler, self.negatives, fixed=True)
 
     def _sampler_of_all(self) -> NegativeSampler:
-        """Return what draws beside validation and test pairs: items that a user has not taken in any part."""
+        """Return the sampler for validation and test pairs: it draws items that a user has not taken in any split."""
         codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
         sampler = self._sampler(torch.cat([*codes.values()]).T)
         if full := sampler.num_full():
-            logger.info(f"Note: {count(full, 'user')} took every item, so what is drawn beside them was taken as well.")
+            logger.info(
+                f"Note: {count(full, 'user')} took every item, so that their negatives are items taken as well."
+            )
         return sampler
 
     def _log_unknown(self) -> None:
-        """Log the users and items of each part that training lacks."""
+        """Log how many rows of each split have a user or item unknown to training."""
         for name, (tensors, rows) in self.parts.items():
             unknown = (tensors["categorical"][rows] == 0).sum(dim=0).tolist() if name != "train" else []
             for number, role in zip(unknown, ("a user", "an item"), strict=False):
                 if number:
-                    rest = f"with {role} that training lacks, answered as for an average one."
+                    rest = f"with {role} unknown to training, predicted as for an average one."
                     logger.info(f"{name}: {number:,} of {count(len(rows), 'row')} {rest}")

@@ -1,4 +1,4 @@
-"""Items that a user has not taken, drawn as the other side of those taken: a function of seed, epoch and row alone."""
+"""Negative sampling: draw items that a user has not taken, as a function of seed, epoch and row only."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tabvision.batch import Batch
 from tabvision.counter_random import random_bits
 from tabvision.data.loaders import BatchPlan, TensorLoader
 
-_FIXED = 2**32 - 1  # in place of an epoch, for negatives that never change
+_FIXED = 2**32 - 1  # stands for the epoch if negatives never change
 
 
 @final
 class NegativeSampler:
-    """Draws items that a user has not taken, each with the same chance, without trial and error.
+    """Draw items that a user has not taken, uniformly and without rejection sampling.
 
-    Of a user who has taken every item any may be drawn.
+    For a user with every item taken, all items may be drawn.
 
     Args:
         users: (P,) codes of the users of the known pairs.
-        items: (P,) codes of their items; 0, an unknown item, counts as none.
-        num_users: Codes of users go from 0 to that.
-        num_items: Codes of items go from 1 to that.
-        seed: Decides the draws, together with epoch and row.
+        items: (P,) codes of their items; pairs with code 0, an unknown item, are ignored.
+        num_users: Highest code of a user; the lowest is 0.
+        num_items: Highest code of an item; the lowest is 1.
+        seed: Determines the draws, together with epoch and row.
 
     Shape:
         - of: (R,) user codes, (R,) row numbers -> (R, times) item codes
@@ -48,49 +48,53 @@ class NegativeSampler:
         keys = keys[np.diff(keys, prepend=-1) > 0]  # np.unique hashes, which takes ten times as long on millions
         owners = keys // num_items
         self._starts = np.searchsorted(owners, np.arange(num_users + 2))
-        place = np.arange(len(keys)) - self._starts[owners]
-        # a taken item's number less the taken ones before it: how many untaken ones stand before it. Rising for each user
-        self._gaps = keys - place
+        rank = np.arange(len(keys)) - self._starts[owners]
+        # a taken item's number minus its rank: how many untaken items precede it. Non-decreasing within a user
+        self._untaken_before = keys - rank
 
     def num_full(self) -> int:
-        """Users who have taken every item."""
+        """Return the number of users with every item taken."""
         return int((np.diff(self._starts) == self.num_items).sum())
 
     def of(self, users: NDArray[np.integer], rows: NDArray[np.integer], *, times: int, epoch: int) -> NDArray[np.int64]:
-        """Return the negatives of each row, in that epoch."""
+        """Return the negatives of each row in an epoch."""
         users = users.astype(np.int64)[:, None]
         taken = self._starts[users + 1] - self._starts[users]
         is_full = taken == self.num_items
         choices = np.where(is_full, self.num_items, self.num_items - taken).astype(np.uint64)
-        number = (_random_bits(self.seed, epoch, rows, times) % choices).astype(np.int64)
-        before = np.searchsorted(self._gaps, users * self.num_items + number, side="right") - self._starts[users]
+        key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
+        counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
+        number = (random_bits(key, counter.astype(np.uint64, copy=False)) % choices).astype(np.int64)
+        before = (
+            np.searchsorted(self._untaken_before, users * self.num_items + number, side="right") - self._starts[users]
+        )
         return number + np.where(is_full, 0, before) + 1
 
 
 @final
 class NegativeLoader:
-    """The batches of a loader of taken pairs, each followed by pairs that were not taken.
+    """Append negative pairs to each batch of taken pairs.
 
     Args:
         loader: Batches with `categorical` (B, 2), user first, and `index`.
         sampler: Draws the items.
-        times: Negatives for each pair, at least 1.
-        fixed: Whether they never change, as in evaluation; else they are new in every epoch.
+        times: Negatives per pair, at least 1.
+        fixed: Whether the negatives never change, as in evaluation; otherwise they are drawn anew in every epoch.
 
     Shape:
         - categorical: (B * (1 + times), 2) int64
         - target: (B * (1 + times),) int64, 1 for a pair taken
-        - index: (B * (1 + times),) int64, for a negative the row that it stands against
+        - index: (B * (1 + times),) int64, for a negative the row of its taken pair
     """
 
     def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int, *, fixed: bool = False) -> None:
         self.loader = loader
-        self.negatives = sampler  # not `sampler`, which Lightning takes for the order of the rows
+        self.negatives = sampler  # not `sampler`, which Lightning would take for the sampler of rows
         self.times, self.fixed = times, fixed
 
     @property
     def batch_sampler(self) -> BatchPlan:
-        """Where a Trainer looks for what to tell the epoch."""
+        """The batch sampler, whose epoch a Trainer sets."""
         return self.loader.batch_sampler
 
     def __len__(self) -> int:
@@ -108,23 +112,16 @@ class NegativeLoader:
             }
 
     def _epoch(self) -> int:
-        """Return what decides the draws beside seed and row."""
+        """Return the epoch that determines the draws, together with seed and row."""
         if self.fixed:
             return _FIXED
-        # rows that stay in order are overfitted, which wants the same batches in every epoch
+        # without shuffling the Trainer overfits batches, which must be the same in every epoch
         return self.loader.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the pass is; a Trainer saves it."""
+        """Return the position in the epoch; a Trainer saves it."""
         return self.loader.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Let the next pass go on where that one was."""
+        """Let the next iteration resume at a saved position."""
         self.loader.load_state_dict(state_dict)
-
-
-def _random_bits(seed: int, epoch: int, rows: NDArray[np.integer], times: int) -> NDArray[np.uint64]:
-    """Return (R, times) numbers of 64 bits."""
-    key = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
-    counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
-    return random_bits(key, counter.astype(np.uint64, copy=False))

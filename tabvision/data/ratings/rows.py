@@ -1,4 +1,4 @@
-"""Rows of ratings as they come: ids made whole numbers, gaps and repeated pairs found, each said in a sentence."""
+"""Clean the rows of a ratings table: convert ids to integers, find missing values and duplicates, join titles."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ logger = logging.getLogger("tabvision")
 
 Duplicates = Literal["error", "last", "keep"]
 Missing = Literal["error", "drop"]
-LARGEST_EXACT = 2**53  # from here on a float skips whole numbers
+_LARGEST_EXACT = 2**53  # from here on float64 skips integers
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame with ids that came as floats turned into whole numbers, and log each such column.
+    """Return the frame with float ids converted to integers, and log each such column.
 
-    Joining tables turns whole numbers into floats where a row finds no partner.
+    A join converts integers to floats if some row has no match.
 
     Raises:
-        BadTypeError: Floats with a fraction, which are a quantity, floats too large to be exact, cells that hold lists, or
-            ids of several kinds.
+        BadTypeError: Ids are floats with a fraction or too large to be exact, lists, or of several types.
 
     Example:
         >>> with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])["user"].tolist()
@@ -48,19 +47,19 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if not pd.api.types.is_float_dtype(values):
             continue
         present = values.dropna()
-        _check_whole(present, name)
+        _check_whole_ids(present, name)
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
             logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return frame.assign(**new) if new else frame
 
 
-def _check_whole(ids: pd.Series, name: str) -> None:
+def _check_whole_ids(ids: pd.Series, name: str) -> None:
     fractions = ids[~np.isfinite(ids) | (ids % 1 != 0)]
     if len(fractions):
         problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
-        raise BadTypeError(problem, "Name the column with the ids; a quantity is no id")
-    if len(rounded := ids[ids.abs() >= LARGEST_EXACT]):
+        raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
+    if len(rounded := ids[ids.abs() >= _LARGEST_EXACT]):
         problem = (
             f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
         )
@@ -68,13 +67,13 @@ def _check_whole(ids: pd.Series, name: str) -> None:
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:
-    """Ids 1 and "1" would be two users."""
+    """Raise if ids are of several types: 1 and "1" would be two users."""
     examples: dict[Any, Any] = {type(value): value for value in reversed(ids.tolist())}
     families = {family_of(kind) for kind in examples}
     if None in families:
         kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
         problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
-        raise BadTypeError(problem, "Name the column with the ids, one in each row")
+        raise BadTypeError(problem, "Name the column with the ids, one per row")
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
         remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"
@@ -82,11 +81,11 @@ def _check_one_kind(ids: pd.Series, name: str) -> None:
 
 
 def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing) -> NDArray[np.int64]:
-    """Return the numbers of the rows in which no column is missing, and log how many are left out.
+    """Return the row numbers without missing values, and log how many are left out.
 
     Raises:
         UnknownNameError: `missing` is neither "error" nor "drop".
-        BadValueError: There are gaps and they are not to be dropped, or nothing is left.
+        BadValueError: Values are missing and `missing` is "error", or no row is left.
 
     Example:
         >>> complete_rows(pd.DataFrame({"user": ["a", None]}), ["user"], "drop")
@@ -94,27 +93,27 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
         array([0])
     """
     if missing not in ("error", "drop"):
-        raise UnknownNameError("way with gaps", missing, ["error", "drop"])
-    gaps = frame[list(columns)].isna()
-    rows = gaps.any(axis=1).to_numpy(dtype=bool)
+        raise UnknownNameError("way with missing values", missing, ["error", "drop"])
+    is_missing = frame[list(columns)].isna()
+    rows = is_missing.any(axis=1).to_numpy(dtype=bool)
     if not rows.any():
         return np.arange(len(frame), dtype=np.int64)
-    lacking = " or ".join(repr(name) for name in columns if gaps[name].any())
+    names = " or ".join(repr(name) for name in columns if is_missing[name].any())
     if missing == "error":
-        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {lacking}"
+        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {names}"
         problem += f", first row {row_name(frame, rows)}"
         raise BadValueError(problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
     if rows.all():
-        raise BadValueError(f"every row is without {lacking}", "Name other columns")
-    logger.info(f"{count(int(rows.sum()), 'row')} without {lacking} left out.")
+        raise BadValueError(f"every row is without {names}", "Name other columns")
+    logger.info(f"{count(int(rows.sum()), 'row')} without {names} left out.")
     return np.flatnonzero(~rows).astype(np.int64)
 
 
-def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
-    """Row numbers, the earliest first; of one time as they come.
+def sorted_by_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
+    """Return row numbers sorted by time; rows with equal timestamps stay in order.
 
     Example:
-        >>> in_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when").tolist()
+        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when").tolist()
         [1, 0]
     """
     times = times_as_numbers(frame[timestamp].iloc[rows])
@@ -124,17 +123,17 @@ def in_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDA
 def without_duplicates(
     frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates
 ) -> NDArray[np.int64]:
-    """Return row numbers without those of a pair that comes again further down, and log how many were left out.
+    """Return the row numbers without those of a pair that occurs again later, and log how many are left out.
 
     Args:
         frame: The table.
-        rows: Row numbers to look at, in the order in which a later one wins.
+        rows: Row numbers to check, in the order that decides which row of a pair is the last.
         pair: The columns of user and item.
-        duplicates: "error" to refuse them, "last" to take the last row of a pair, "keep" to take all.
+        duplicates: "error" to raise, "last" to use the last row of a pair, "keep" to use all.
 
     Raises:
         UnknownNameError: `duplicates` is none of these.
-        BadValueError: A pair comes again, and is to be refused.
+        BadValueError: A pair occurs again and `duplicates` is "error".
 
     Example:
         >>> frame = pd.DataFrame({"user": [1, 1, 1], "item": [7, 8, 7]})
@@ -163,15 +162,15 @@ def without_duplicates(
 def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str, ...]:
     """Return the title of each item in the order of the vocabulary, and log how many have none.
 
-    An item without a title is called by its id.
+    An item without a title is named by its id.
 
     Args:
-        items: The items as a category.
-        table: A table with the items' ids, in a column named as in the ratings, and their titles.
+        items: The category of items.
+        table: A table with item ids, in a column of the same name as in the ratings, and titles.
         title: The column of titles.
 
     Raises:
-        MissingColumnsError: The table lacks one of the two columns.
+        MissingColumnsError: The table does not have one of the two columns.
         BadValueError: No item is in the table, or an item has two titles.
 
     Example:
@@ -181,7 +180,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
     """
     name = items.source
     _check_columns(table, name, title)
-    with notes_at(False):  # that an id was a float says nothing of a table of titles
+    with notes_at(False):  # float ids in a table of titles are not worth a note
         pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):
         item = again[name].tolist()[0]
@@ -195,9 +194,8 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
         theirs = listed([repr(label) for label in pairs[name].head(3)]) or "none"
         problem = f"the titles match no item of the ratings: ids there are such as {ids}, beside titles {theirs}"
         raise BadValueError(problem, f"Pass a table whose column {name!r} holds the same ids")
-    lacking = len(items.vocabulary) - len(found)
-    if lacking:
-        logger.info(f"{count(lacking, 'item')} without a title, called by id.")
+    if num_untitled := len(items.vocabulary) - len(found):
+        logger.info(f"{count(num_untitled, 'item')} without a title, named by id.")
     return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1))
 
 

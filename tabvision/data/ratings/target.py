@@ -1,51 +1,50 @@
-"""The target of ratings, numbers within a range or yes and no, and checks of a data module's settings."""
+"""Fit the target of ratings, and check the arguments of `CollabDataModule`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import pandas as pd
 
 from tabvision.checks import check_whole
 from tabvision.data.targets import fit_target, infer_task
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, labels, task_named
 
 logger = logging.getLogger("tabvision")
 
 IMPLICIT_TARGET = Target(columns=("interaction",), task=task_named("binary"), classes=("no", "yes"))
-"""What is predicted where no rating stands in the data: whether a user takes an item."""
+"""The target without a rating column: whether a user takes an item."""
 
 
 def fit_ratings(
     frame: pd.DataFrame, rating: str, task: Task | str | None, y_range: tuple[float, float] | None, scale: pd.Series
 ) -> Target:
-    """Return the target of explicit ratings, and log what was chosen.
+    """Return the target of explicit ratings, and log the choice.
 
     Args:
         frame: The training rows.
         rating: The column to predict.
-        task: Stated, or None: numbers are a regression, two values of another kind yes and no.
-        y_range: Lowest and highest answer; None for `scale` widened by half a step.
-        scale: Every rating there is: the steps and ends of the scale are known before anyone rates.
+        task: Stated, or None: regression for numbers, binary for two values of another type.
+        y_range: Lowest and highest prediction; None for `scale` widened by half a step.
+        scale: All ratings in the source: the steps and ends of the scale are known before anyone rates.
 
     Raises:
-        BadTypeError: A task that is neither one number nor yes and no.
-        BadValueError: Ratings outside the range, or ratings that do not vary.
+        BadTypeError: The task is neither regression nor binary.
+        BadValueError: Ratings are outside the range or do not vary.
 
     Example:
         >>> frame = pd.DataFrame({"stars": [1, 2, 5]})
         >>> fit_ratings(frame, "stars", None, None, frame["stars"]).task.answer_range
-        ratings 'stars': numbers, answered between 0.5 and 5.5. Override with y_range.
+        ratings 'stars': numbers, predicted between 0.5 and 5.5. Override with y_range.
         (0.5, 5.5)
     """
     task = _rating_task(frame, rating, task).for_ratings(scale, y_range)
     target = fit_target(frame, [rating], task)
     if task.answer_range is not None:
         low, high = task.answer_range
-        found = f"numbers, answered between {low:g} and {high:g}. Override with y_range."
+        found = f"numbers, predicted between {low:g} and {high:g}. Override with y_range."
     else:
         found = f"{task.name}{f', {target.classes[1]!r} is yes' if target.classes else ''}."
     logger.info(f"ratings {rating!r}: {found}")
@@ -53,27 +52,27 @@ def fit_ratings(
 
 
 def log_out_of_range(frame: pd.DataFrame, target: Target, part: str) -> None:
-    """Log how many rows that do not train lie outside what can be answered; such rows are only measured.
+    """Log how many ratings that are only evaluated lie outside the range of predictions.
 
     Example:
         >>> from tabvision.tasks import Regression
         >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
         >>> log_out_of_range(pd.DataFrame({"stars": [3, 6]}), target, "validation")
-        Note: 1 validation row outside 0.5 to 5.5, which no answer reaches. Widen y_range.
+        Note: 1 validation row outside 0.5 to 5.5, which no prediction reaches. Widen y_range.
     """
     if target.task.answer_range is None:
         return
     low, high = target.task.answer_range
-    ratings = labels.as_numbers(frame[target.columns[0]], target.columns[0])
+    ratings = labels.as_floats(frame[target.columns[0]], target.columns[0])
     if outside := int(((ratings < low) | (ratings > high)).sum()):
-        where = f"outside {low:g} to {high:g}, which no answer reaches. Widen y_range."
+        where = f"outside {low:g} to {high:g}, which no prediction reaches. Widen y_range."
         logger.info(f"Note: {count(outside, f'{part} row')} {where}")
 
 
 def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> Task:
     values = frame[rating]
     if task is None:
-        is_number = labels.are_numbers(values) and not labels.are_bools(values)
+        is_number = labels.are_numbers(values, bools=False)
         chosen = task_named("regression") if is_number else infer_task(frame, [rating])[0]
     else:
         chosen = task if isinstance(task, Task) else task_named(task)
@@ -89,53 +88,43 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
 def check_names(
     user: str, item: str, rating: str | None, *, timestamp: str | None = None, title: str | None = None
 ) -> None:
-    """Raise if a column name is no text, or one column is named twice.
+    """Raise if a column name is not text, or one column has two roles.
 
     Raises:
-        BadTypeError: A name that is no text.
-        BadValueError: Two roles for one column.
+        BadTypeError: A name is not text.
+        BadValueError: One column has two roles.
     """
     others = {"rating": rating, "timestamp": timestamp, "title": title}
     named = {"user": user, "item": item, **{role: name for role, name in others.items() if name is not None}}
     for role, name in named.items():
         if not isinstance(name, str):
             raise BadTypeError(f"{role} must be a column name, got {name!r}", "Name a column")
-    # titles may be in a table of their own, whose columns may be called like those here, the items' aside
+    # a separate table of titles may use any of these column names but the items'
     roles = {role: name for role, name in named.items() if role != "title" or name == item}
     for role, name in roles.items():
         if same := [other for other in roles if other != role and roles[other] == name]:
             problem = f"{role} and {same[0]} are the same column, {name!r}"
-            raise BadValueError(problem, "Name a column for each")
-
-
-def check_present(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise if the frame lacks columns.
-
-    Raises:
-        MissingColumnsError: Some are not there.
-    """
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
+            raise BadValueError(problem, "Name a different column for each")
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
-    """Raise if all rows are of one user, or of one item.
+    """Raise if all rows have the same user, or the same item.
 
     Raises:
-        BadValueError: There is one.
+        BadValueError: There is only one user or item.
     """
     for role, name in (("user", user), ("item", item)):
         if frame[name].nunique() < 2:
             problem = f"there must be at least two {role}s, got one, {frame[name].tolist()[0]!r}, in column {name!r}"
-            raise BadValueError(problem, "Taste is found by comparison; pass more data or name another column")
+            raise BadValueError(problem, "Preferences are learned by comparison; pass more data or name another column")
 
 
 def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
-    """Raise if the number of negatives is none, or a setting has no effect without a rating.
+    """Raise if `negatives` is out of range, or an argument has no effect without a rating.
 
     Raises:
-        BadTypeError: `negatives` is no whole number.
-        BadValueError: `negatives` below 1, or a task or range without a rating.
+        BadTypeError: `negatives` is not a whole number.
+        BadValueError: `negatives` is below 1, or there is a task or range without a rating.
     """
     check_whole("negatives", negatives, remedy="Pass a number such as 4")
     if rating is None and (task is not None or y_range is not None):
@@ -147,10 +136,10 @@ def check_schema(schema: Schema, user: str, item: str, rating: str | None) -> No
     """Raise if the schema was fitted to other columns.
 
     Raises:
-        BadValueError: It was.
+        BadValueError: The columns differ.
     """
-    wanted = (user, item, *(IMPLICIT_TARGET.columns if rating is None else (rating,)))
-    held = (*(column.source for column in schema.categorical), *schema.target.columns)
-    if wanted != held:
-        problem = f"the schema is of {list(held)}, not of {list(wanted)}"
+    named = (user, item, *(IMPLICIT_TARGET.columns if rating is None else (rating,)))
+    fitted = (*(column.source for column in schema.categorical), *schema.target.columns)
+    if named != fitted:
+        problem = f"the schema was fitted to {list(fitted)}, not to {list(named)}"
         raise BadValueError(problem, "Name the columns it was fitted to, or leave schema out to fit a new one")

@@ -1,1 +1,1 @@
-"""Splits: which rows train, validate and test."""
+"""Split rows into training, validation and test."""

@@ -1,7 +1,6 @@
-"""Which rows train, which validate, which test: one small object for each way to decide.
+"""Split rows into training, validation and test: one small class for each way.
 
-A split sees the frame and answers row numbers. It depends on the data and the seed alone, never on the process
-that asks.
+A split takes the frame and returns row numbers. It depends on the data and the seed alone, never on the process.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """The row numbers of each part, rising; together they are all rows, each once."""
+class SplitRows:
+    """The row numbers of each part, in ascending order; every row is in exactly one part."""
 
     train: Rows
     validation: Rows
@@ -31,34 +30,34 @@ class Parts:
 
 
 class Split(ABC):
-    """A way to divide rows into parts."""
+    """A way to split rows into parts."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that serve the split alone, and are no features."""
+        """Columns that only the split uses, and that are not features."""
         return ()
 
     def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """The frame that holds every row to be divided: the frame itself, unless the split brings rows of its own."""
+        """Return the frame with every row to split: the frame itself, unless the split adds rows of its own."""
         return frame
 
     def among(self, rows: Rows, num_rows: int) -> Split:  # noqa: ARG002
-        """Return the split of some rows of the gathered frame alone: itself, unless it names rows by number.
+        """Return the split for a subset of the gathered frame: itself, unless it names rows by number.
 
         Args:
-            rows: The numbers of the rows that are left, rising.
-            num_rows: Rows of the gathered frame.
+            rows: The row numbers of the subset, in ascending order.
+            num_rows: The number of rows in the gathered frame.
         """
         return self
 
     @abstractmethod
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
-        """Divides the rows.
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
+        """Return the rows of each part.
 
         Args:
             frame: The gathered frame.
-            target_codes: (N,) int class codes, or None where the target has no classes.
-            seed: For what is random; the same seed, the same parts.
+            target_codes: (N,) int class codes, or None if the target has no classes.
+            seed: The random seed; the same seed gives the same parts.
 
         Raises:
             BadValueError: A part would be empty, or the frame lacks what the split needs.
@@ -67,23 +66,23 @@ class Split(ABC):
 
 @final
 @dataclass(frozen=True)
-class NoSplit(Split):
-    """Every row trains; nothing validates."""
+class _NoSplit(Split):
+    """Every row trains, none validates."""
 
     @override
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         nothing = np.empty(0, dtype=np.int64)
-        return Parts(np.arange(len(frame), dtype=np.int64), nothing, nothing)
+        return SplitRows(np.arange(len(frame), dtype=np.int64), nothing, nothing)
 
 
 @final
 @dataclass(frozen=True)
 class RandomSplit(Split):
-    """Rows at random.
+    """Split rows at random.
 
     Args:
-        share: Of the rows that validate, in (0, 1).
-        test_share: Of the rows that test, in [0, 1); the validation rows are the same whatever it is.
+        share: The fraction of the rows that validate, in (0, 1).
+        test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
 
     Example:
         >>> parts = RandomSplit(0.2)(pd.DataFrame({"x": range(10)}), None, seed=0)
@@ -96,12 +95,12 @@ class RandomSplit(Split):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the shares."""
-        check_shares(self.share, self.test_share)
+        """Check the fractions."""
+        check_fractions(self.share, self.test_share)
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         order = np.random.default_rng(seed).permutation(len(frame))
         first, second = round(self.share * len(frame)), round(self.test_share * len(frame))
         part = np.zeros(len(frame), dtype=np.int8)
@@ -112,11 +111,11 @@ class RandomSplit(Split):
 @final
 @dataclass(frozen=True)
 class StratifiedSplit(Split):
-    """Rows at random, each class in the same proportion to within a row; every class keeps a row in training.
+    """Split rows at random, each class in the same proportion to within a row; every class has a row in training.
 
     Args:
-        share: Of the rows that validate, in (0, 1).
-        test_share: Of the rows that test, in [0, 1); the validation rows are the same whatever it is.
+        share: The fraction of the rows that validate, in (0, 1).
+        test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
 
     Example:
         >>> codes = np.array([0] * 8 + [1] * 4)
@@ -130,12 +129,12 @@ class StratifiedSplit(Split):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the shares."""
-        check_shares(self.share, self.test_share)
+        """Check the fractions."""
+        check_fractions(self.share, self.test_share)
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes = _class_codes(target_codes, len(frame))
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(codes))
@@ -143,9 +142,9 @@ class StratifiedSplit(Split):
         sizes = np.bincount(codes)
         validation = _apportion(sizes, self.share, sizes - 1, generator)
         test = _apportion(sizes, self.test_share, sizes - 1 - validation, generator)
-        place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of a row within its class
-        in_validation = place < np.repeat(validation, sizes)
-        in_test = ~in_validation & (place < np.repeat(validation + test, sizes))
+        rank = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of a row within its class
+        in_validation = rank < np.repeat(validation, sizes)
+        in_test = ~in_validation & (rank < np.repeat(validation + test, sizes))
         part = np.zeros(len(codes), dtype=np.int8)
         part[order[in_validation]], part[order[in_test]] = VALIDATION, TEST
         return parts_from(part, self.share, self.test_share)
@@ -153,72 +152,78 @@ class StratifiedSplit(Split):
 
 @speaking("split")
 def as_split(value: float | Split | None, *, stratify: bool) -> Split:
-    """The split that a user's short form means.
+    """Return the split that a short form stands for.
 
     Args:
-        value: A share in (0, 1) for random validation rows, a split, or None for none.
-        stratify: Whether a share keeps the proportions of the classes.
+        value: A fraction in (0, 1) of random validation rows, a split, or None for no validation rows.
+        stratify: Whether a fraction is taken from each class.
 
     Raises:
-        BadTypeError: The value is none of these.
+        BadTypeError: The value has another type.
 
     Example:
         >>> as_split(0.2, stratify=True)
         StratifiedSplit(share=0.2, test_share=0.0)
     """
     if value is None:
-        return NoSplit()
+        return _NoSplit()
     if isinstance(value, Split):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        problem = f"split must be a share in (0, 1), a split object or None, got {value!r}"
-        raise BadTypeError(problem, "Pass 0.2, or for rows of their own SourceSplit(validation=...)")
+        problem = f"split must be a fraction in (0, 1), a split object or None, got {value!r}"
+        raise BadTypeError(problem, "Pass 0.2, or SourceSplit(validation=...) for rows from another source")
     return StratifiedSplit(value) if stratify else RandomSplit(value)
 
 
-def parts_from(part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = "") -> Parts:
-    """The row numbers of each part, from the part of each row.
+def parts_from(
+    part: NDArray[Any], share: float | None = None, test_share: float = 0.0, *, remedy: str = ""
+) -> SplitRows:
+    """Return the row numbers of each part, given the part of each row.
 
     Raises:
-        BadValueError: No row would train, or none validate, or none test though a share of them should.
+        BadValueError: No row would train or validate, or none would test although `test_share` is above 0.
     """
-    parts = Parts(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
+    parts = SplitRows(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
     wanted = {"training": parts.train, "validation": parts.validation} | ({"test": parts.test} if test_share else {})
     for name, rows in wanted.items():
         if not len(rows):
-            shares = "" if share is None else f" (share {share:g}" + (f", test {test_share:g})" if test_share else ")")
-            problem = f"the {name} part of {count(len(part), 'row')} would be empty{shares}"
-            raise BadValueError(problem, remedy or "Pass more rows, or another share (split=, --validation)")
+            fractions = (
+                "" if share is None else f" (share {share:g}" + (f", test {test_share:g})" if test_share else ")")
+            )
+            problem = f"the {name} part of {count(len(part), 'row')} would be empty{fractions}"
+            raise BadValueError(problem, remedy or "Pass more rows, or another fraction (split=, --validation)")
     return parts
 
 
-def check_shares(share: object, test_share: object) -> None:
-    """Refuses shares that are no numbers, out of range, or that leave nothing for training."""
+def check_fractions(share: object, test_share: object) -> None:
+    """Raise if a fraction is not a number or out of range, or if both leave no rows for training."""
     for name, value in (("share", share), ("test_share", test_share)):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a share of the rows such as 0.2")
+            raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
         if not (0 < value < 1 or (name == "test_share" and value == 0)):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
-            raise BadValueError(f"{name} must lie in {bounds}, got {value!r}", "Pass a share of the rows such as 0.2")
+            raise BadValueError(
+                f"{name} must lie in {bounds}, got {value!r}", "Pass a fraction of the rows such as 0.2"
+            )
     if share + test_share >= 1:  # type: ignore[operator]  # both numbers, checked above
         problem = f"share {share:g} and test_share {test_share:g} leave no rows for training"
         raise BadValueError(problem, "Let them add up to less than 1")
 
 
 def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
-    """The column a split goes by, which must be there and have no gaps."""
+    """Return the column that a split uses; raise if the frame lacks it or it has missing values."""
     if column not in frame.columns:
         raise MissingColumnsError([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
     values = frame[column]
     if missing := int(values.isna().sum()):
-        problem = f"column {column!r} decides the split, but {count(missing, 'value')} of it are missing"
-        problem = problem.replace("1 value of it are", "1 value of it is")
+        number = f"{count(missing, 'value')} of it {'is' if missing == 1 else 'are'} missing"
+        problem = f"column {column!r} decides the split, but {number}"
         raise BadValueError(problem, f"Fill them, or leave the rows out: frame.dropna(subset=[{column!r}])")
     return values
 
 
 def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[Any]]:
-    """The distinct values of a split's column, and for each row the place of its value among them."""
+    """Return for each row the index of its value among the distinct values of a split's column, and these values."""
     values = split_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
@@ -231,23 +236,23 @@ def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list
 def _class_codes(target_codes: NDArray[Any] | None, num_rows: int) -> NDArray[Any]:
     remedy = "Use RandomSplit"
     if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
-        raise BadTypeError("needs a target of classes, one a row", remedy)
+        raise BadTypeError("needs a target of classes, one per row", remedy)
     if len(target_codes) != num_rows or (num_rows and target_codes.min() < 0):
         raise BadValueError("needs a class for every row", remedy)
-    # 16 bits sort by radix: ten times as quick on millions of rows
+    # 16 bits sort by radix: ten times as fast on millions of rows
     return target_codes.astype(np.int16) if num_rows and target_codes.max() < 2**15 else target_codes
 
 
 def _apportion(
-    sizes: NDArray[np.int64], share: float, limits: NDArray[np.int64], generator: np.random.Generator
+    sizes: NDArray[np.int64], fraction: float, limits: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Rows to take from each class: its share rounded down or up, so that together they are the share of all.
+    """Return the number of rows to take from each class: its fraction, rounded down or up to give that fraction of all rows.
 
-    The classes with the largest remainders are rounded up, equal ones at random; no class gives more than its limit.
+    The classes with the largest remainders are rounded up, ties at random; no class gives more than its limit.
     """
-    quota = sizes * share
+    quota = sizes * fraction
     taken = np.floor(quota).astype(np.int64)
-    wanted = round(share * int(sizes.sum())) - int(taken.sum())
+    wanted = round(fraction * int(sizes.sum())) - int(taken.sum())
     shuffled = generator.permutation(len(sizes))
     by_remainder = shuffled[np.argsort((taken - quota)[shuffled], kind="stable")]
     can_give = by_remainder[(taken < limits)[by_remainder] & (quota > taken)[by_remainder]]

@@ -1,4 +1,4 @@
-"""Splits that are given: by a column, by row numbers, or by sources of their own."""
+"""Splits given by a column, by row numbers, or by separate sources."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts, Rows, Split, factorized, parts_from
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
-PART_COLUMN = "__part__"  # where SourceSplit writes down which source a row came from
+PART_COLUMN = "__part__"  # the column in which SourceSplit records the source of each row
 
 
 @final
 @dataclass(frozen=True)
 class ColumnSplit(Split):
-    """A column says the part of each row, letter case aside.
+    """Split by a column that names the part of each row, ignoring case.
 
     Args:
-        column: Its name; it is no feature.
+        column: The name of the column, which is not a feature.
         train: Values that mean training.
         validation: Values that mean validation.
         test: Values that mean test.
@@ -41,7 +41,7 @@ class ColumnSplit(Split):
     test: tuple[str, ...] = ("test", "testing")
 
     def __post_init__(self) -> None:
-        """One value may come without a tuple around it."""
+        """Turn a single value into a tuple."""
         for name in ("train", "validation", "test"):
             values = getattr(self, name)
             values = (values,) if isinstance(values, str) else values
@@ -54,14 +54,14 @@ class ColumnSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes, values = factorized(frame, self.column)
         words = {**dict.fromkeys(self.test, TEST), **dict.fromkeys(self.train, TRAIN)}
         words |= dict.fromkeys(self.validation, VALIDATION)
         if unknown := [repr(value) for value in values if _as_word(value) not in words]:
             problem = f"column {self.column!r} holds values that name no part: {listed(unknown)}"
             known = f"train={list(self.train)}, validation={list(self.validation)}, test={list(self.test)}"
-            raise BadValueError(problem, f"Say what they mean; as it stands, {known}")
+            raise BadValueError(problem, f"Say what they mean; now {known}")
         part = np.array([words[_as_word(value)] for value in values], dtype=np.int8)[codes]
         return parts_from(part, remedy=f"It says so for no row of column {self.column!r}; check its values")
 
@@ -69,11 +69,11 @@ class ColumnSplit(Split):
 @final
 @dataclass(frozen=True, eq=False)
 class IndexSplit(Split):
-    """The rows are named: by number, or by a True for each row that belongs.
+    """Split by row numbers, or by a mask.
 
     Args:
-        validation: Row numbers from 0, or one bool a row.
-        test: The same, for the test part.
+        validation: Row numbers from 0, or one bool per row.
+        test: The same for the test part.
 
     Example:
         >>> IndexSplit([2, 0])(pd.DataFrame({"x": [5, 6, 7]}), None, seed=0).validation.tolist()
@@ -93,7 +93,7 @@ class IndexSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         part = np.zeros(len(frame), dtype=np.int8)
         validation = _row_numbers("validation", self.validation, len(frame))
         test = _row_numbers("test", self.test, len(frame))
@@ -107,11 +107,11 @@ class IndexSplit(Split):
 @final
 @dataclass(frozen=True, eq=False)
 class SourceSplit(Split):
-    """Validation rows, and test rows, from sources of their own; the datamodule's own source all trains.
+    """Take validation and test rows from separate sources; every row of the datamodule's source trains.
 
     Args:
         validation: A frame or the path of a table file.
-        test: The same, or None for no test part.
+        test: The same for the test part, or None.
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
@@ -130,7 +130,7 @@ class SourceSplit(Split):
 
     @override
     def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:
-        """The training rows, then the validation rows, then the test rows; columns that training lacks are ignored."""
+        """Return the training, validation and test rows, in this order; columns that training lacks are ignored."""
         frames = [frame.reset_index(drop=True)]
         text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
         for source in (self.validation, *(() if self.test is None else (self.test,))):
@@ -144,7 +144,7 @@ class SourceSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         if PART_COLUMN not in frame.columns:
             remedy = "Pass it what SourceSplit.gather(frame) returns"
             raise BadValueError("the frame does not hold the rows of the other sources", remedy)
@@ -152,7 +152,7 @@ class SourceSplit(Split):
 
 
 def _as_word(value: object) -> str:
-    """A value as a word: 1, 1.0 and "1" are alike, so are True and "true"."""
+    """Return a value in lower case as text: 1, 1.0 and "1" are equal, and so are True and "true"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().lower()
@@ -172,7 +172,7 @@ def _row_numbers(name: str, rows: Sequence[int] | NDArray[Any], num_rows: int) -
         raise BadTypeError(problem, "Pass whole numbers from 0, or one bool for each row")
     outside = numbers[(numbers < 0) | (numbers >= num_rows)]
     if len(outside):
-        problem = f"{name} names rows that are not there: {listed(outside.tolist())}"
+        problem = f"{name} names rows that do not exist: {listed(outside.tolist())}"
         raise BadValueError(problem, f"Row numbers go from 0 to {num_rows - 1}")
     if len(np.unique(numbers)) < len(numbers):
         raise BadValueError(f"{name} names a row more than once", "Name each row once")

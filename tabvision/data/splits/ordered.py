@@ -1,4 +1,4 @@
-"""Splits that keep rows together: by group, and by time."""
+"""Splits by group and by time, which keep rows together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tabvision.data.splits.base import (
     TEST,
     TRAIN,
     VALIDATION,
-    Parts,
     Split,
-    check_shares,
+    SplitRows,
+    check_fractions,
     factorized,
     parts_from,
     split_column,
@@ -29,12 +29,12 @@ from tabvision.preprocess.parse import parse_number
 @final
 @dataclass(frozen=True)
 class GroupSplit(Split):
-    """Whole groups at random: no value of the column is in two parts.
+    """Split whole groups at random: no value of the column is in two parts.
 
     Args:
-        column: Names the group of each row, such as a patient; it is no feature.
-        share: Of the rows that validate, in (0, 1), met as nearly as the groups drawn allow.
-        test_share: Of the rows that test, in [0, 1).
+        column: The column with the group of each row, such as a patient; it is not a feature.
+        share: The fraction of the rows that validate, in (0, 1), met as closely as the drawn groups allow.
+        test_share: The fraction of the rows that test, in [0, 1).
 
     Example:
         >>> frame = pd.DataFrame({"patient": ["a", "a", "b", "b", "c"]})
@@ -49,8 +49,8 @@ class GroupSplit(Split):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the shares."""
-        check_shares(self.share, self.test_share)
+        """Check the fractions."""
+        check_fractions(self.share, self.test_share)
 
     @property
     @override
@@ -59,7 +59,7 @@ class GroupSplit(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes, groups = factorized(frame, self.column)
         needed = 3 if self.test_share else 2
         if len(groups) < needed:
@@ -79,15 +79,15 @@ class GroupSplit(Split):
 @final
 @dataclass(frozen=True)
 class TimeSplit(Split):
-    """The latest rows validate; with a test share, the very latest test and those before them validate.
+    """Validate on the latest rows; with a test fraction, test on the latest and validate on those before them.
 
-    Rows of one time stay together, in the cut that comes nearest to the share. The column stays a feature.
+    Rows with the same time stay together: the split is the one nearest to the fraction. The column stays a feature.
 
     Args:
         column: Dates, times or numbers. Text is read as numbers, or else as ISO 8601 dates, or else in the format of its
-            first value (month before day where both could be).
-        share: Of the rows that validate, in (0, 1).
-        test_share: Of the rows that test, in [0, 1).
+            first value (month before day if both are possible).
+        share: The fraction of the rows that validate, in (0, 1).
+        test_share: The fraction of the rows that test, in [0, 1).
 
     Example:
         >>> frame = pd.DataFrame({"day": [3, 1, 2, 5, 4]})
@@ -101,15 +101,15 @@ class TimeSplit(Split):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the shares."""
-        check_shares(self.share, self.test_share)
+        """Check the fractions."""
+        check_fractions(self.share, self.test_share)
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         times = times_as_numbers(split_column(frame, self.column))
         ordered = np.sort(times)
-        cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # places where a new time begins
+        cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # where a new time begins
         needed = 2 if self.test_share else 1
         if len(cuts) < needed:
             problem = f"column {self.column!r} has {count(len(cuts) + min(1, len(ordered)), 'distinct time')}"
@@ -127,7 +127,7 @@ class TimeSplit(Split):
 
 
 def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
-    """Groups in the order given, each taken if that brings the rows nearer to what is wanted; at least one."""
+    """Return groups in the given order, each taken if it brings their rows closer to `wanted`; at least one."""
     drawn, missing = [], wanted
     for group in candidates.tolist():
         if missing <= 0:
@@ -138,36 +138,30 @@ def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[
     return drawn or [int(candidates[np.argmin(sizes[candidates])])]
 
 
-def _nearest(cuts: NDArray[Any], place: int) -> int:
-    return int(cuts[np.argmin(np.abs(cuts - place))])
+def _nearest(cuts: NDArray[Any], index: int) -> int:
+    return int(cuts[np.argmin(np.abs(cuts - index))])
 
 
 def times_as_numbers(values: pd.Series) -> NDArray[Any]:
-    """Times as numbers that sort alike.
+    """Convert times to numbers in the same order.
 
     Args:
-        values: Dates, times, numbers, or text of one of them; without gaps.
+        values: Dates, times, numbers, or text of one of them; without missing values.
 
     Raises:
-        BadTypeError: Values that are no times.
+        BadTypeError: The values are not times.
 
     Example:
         >>> times_as_numbers(pd.Series(["9", "10"])).argsort().tolist()
         [0, 1]
     """
     if not pd.api.types.is_numeric_dtype(values):
-        numbers = _numbers_in(values)
-        values = _as_dates(values) if numbers is None else numbers
+        # the first value settles most columns of dates without a look at the rest
+        is_numbers = all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1))
+        numbers = pd.to_numeric(values, errors="coerce") if is_numbers else None
+        values = _as_dates(values) if numbers is None or numbers.isna().any() else numbers
     found = values.to_numpy()
     return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
-
-
-def _numbers_in(values: pd.Series) -> pd.Series | None:
-    """The numbers that text writes, or None where a value writes none."""
-    if not all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1)):
-        return None  # dates, as a rule: spares a look at all of them
-    numbers = pd.to_numeric(values, errors="coerce")
-    return None if numbers.isna().any() else numbers
 
 
 def _as_dates(values: pd.Series) -> pd.Series:
@@ -176,7 +170,7 @@ def _as_dates(values: pd.Series) -> pd.Series:
     for options in ({"format": "ISO8601"}, {}):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # pandas warns where the format must be guessed anew for every row
+                warnings.simplefilter("error")  # pandas warns if it must infer the format of every row
                 dates = pd.to_datetime(values, utc=True, **options)
         except (ValueError, TypeError, UserWarning, OverflowError):
             continue
@@ -189,13 +183,13 @@ def _as_dates(values: pd.Series) -> pd.Series:
 @final
 @dataclass(frozen=True)
 class LeaveLastOut(Split):
-    """Each user's last row validates; with a test part the very last tests and the one before validates.
+    """Validate on each user's last row; with a test part, test on the last and validate on the one before.
 
-    A user's first row always trains. Of rows with one time, the one further down is the later.
+    A user's first row always trains. Of rows with the same time, the one further down is the later.
 
     Args:
         user: The column of users.
-        timestamp: The column of times, as for `TimeSplit`; None for the order of the rows.
+        timestamp: The timestamp column, as for `TimeSplit`; None for the order of the rows.
         test: Whether there is a test part.
 
     Example:
@@ -210,7 +204,7 @@ class LeaveLastOut(Split):
 
     @override
     @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> Parts:
+    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         users, _ = factorized(frame, self.user)
         times: NDArray[Any] = np.arange(len(frame))
         if self.timestamp is not None:
@@ -218,7 +212,7 @@ class LeaveLastOut(Split):
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
-        left = ends - np.arange(len(frame)) - 1  # of a user's rows after this one
+        left = ends - np.arange(len(frame)) - 1  # the user's rows after this one
         first = left == np.repeat(sizes, sizes) - 1
         part = np.full(len(frame), TRAIN, dtype=np.int8)
         part[order[(left == int(self.test)) & ~first]] = VALIDATION
@@ -229,10 +223,10 @@ class LeaveLastOut(Split):
 
 
 def ratings_split(split: str, user: str, timestamp: str | None) -> Split:
-    """The split that a word means: "last" or "time".
+    """Return the split with the name "last" or "time".
 
     Raises:
-        BadValueError: Another word, or no timestamp for "time".
+        BadValueError: The name is unknown, or "time" has no timestamp column.
 
     Example:
         >>> ratings_split("time", "user", "when")
@@ -241,8 +235,8 @@ def ratings_split(split: str, user: str, timestamp: str | None) -> Split:
     if split == "last":
         return LeaveLastOut(user, timestamp)
     if split != "time":
-        remedy = 'Pass a share such as 0.2, a split object, "time", "last" or None'
+        remedy = 'Pass a fraction such as 0.2, a split object, "time", "last" or None'
         raise BadValueError(f"split {split!r} is not known", remedy)
     if timestamp is None:
-        raise BadValueError('split="time" needs the column of times', "Name it: timestamp=...")
+        raise BadValueError('split="time" needs the timestamp column', "Name it: timestamp=...")
     return TimeSplit(timestamp)

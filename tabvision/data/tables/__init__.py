@@ -1,1 +1,1 @@
-"""Reading and writing tables: CSV and its kin, Parquet, Feather, JSON."""
+"""Read and write tables: delimited text, Parquet, Feather, JSON."""

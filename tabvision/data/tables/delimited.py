@@ -1,8 +1,7 @@
-"""Delimited text files, read strictly: a row with a field too many or too few is an error, not a guess.
+"""Read delimited text files strictly: a row with too many or too few fields is an error.
 
-pandas' C engine does the reading. It was measured against pyarrow's: equal processor time a row (pyarrow only spreads
-it over threads), and pyarrow guesses other types (dates, times, hexadecimal numbers; integers beyond 64 bits lose
-digits).
+pandas' C engine parses the files. pyarrow's takes the same processor time per row (it only uses more threads) and infers
+other types: dates, times, hexadecimal numbers; integers beyond 64 bits lose digits.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 def _open_zip(path: Path) -> IO[bytes]:
-    """Open the one file of an archive, which stays open as long as that does."""
+    """Open the only file of an archive, which stays open until that file is closed."""
     archive = zipfile.ZipFile(path)
     names = archive.namelist()
     if len(names) != 1:
@@ -60,7 +59,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
 
 
 def without_compression(path: Path) -> Path:
-    """The path without a suffix that names a compression.
+    """Return the path without the suffix of a compression.
 
     Example:
         >>> without_compression(Path("a.csv.gz")).name, without_compression(Path("a.csv")).name
@@ -70,15 +69,15 @@ def without_compression(path: Path) -> Path:
 
 
 def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> pd.DataFrame:
-    """Return the rows of a delimited text file, and log what is unusual about it.
+    """Return the rows of a delimited text file, and log an unusual delimiter, decimal commas or stripped column names.
 
     Args:
-        path: The file; the delimiter is the one of `, ; | tab` that its header has most of.
+        path: The file; its delimiter is the most frequent of `, ; | tab` in the header.
         encoding: None means UTF-8, with or without a byte order mark.
-        text: Columns that are text even if this file's rows look like numbers; others are left to their looks.
+        text: Columns to read as text even if the values look like numbers; the types of the others are inferred.
 
     Raises:
-        BadValueError: Empty, binary, of another encoding, ragged, or with duplicate column names.
+        BadValueError: The file is empty, binary, in another encoding or ragged, or has duplicate column names.
     """
     encoding = _checked_encoding(encoding)
     try:
@@ -88,19 +87,22 @@ def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) ->
     except UnicodeDecodeError as error:
         raise _undecodable(path, encoding) from error
     except _UNREADABLE as error:
-        raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it anew") from error
-    if frame.iloc[:, -1].isna().any():  # where a short row leaves its trace
+        raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it again") from error
+    if frame.iloc[:, -1].isna().any():  # a short row has no last value
         _check_no_short_row(path, encoding, header, delimiter)
-    _log_format(path, header, delimiter)
-    # where commas are decimal, fields are separated by semicolons
+    if delimiter != _usual_delimiter(path) and len(header) > 1:
+        logger.info(f"{path.name} is read with {delimiter!r} between fields.")
+    if padded := [name for name in header if name != name.strip()]:
+        logger.info(f"Spaces left out around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")
+    # decimal commas come with semicolons between fields
     return _with_decimal_commas(frame, text) if delimiter == ";" else frame
 
 
 def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
-    """Return the frame with texts such as "1,5" as numbers, except in the columns named by `text`.
+    """Convert text such as "1,5" to numbers, except in the columns named by `text`.
 
-    A comma before three digits may part thousands: it is taken for a decimal one where some other value of the frame
-    settles that commas are.
+    A comma before three digits may separate thousands: it counts as a decimal comma only if another value of the frame has
+    a comma that can be nothing else.
 
     Example:
         >>> _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
@@ -112,8 +114,8 @@ def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.
         if isinstance(frame[name].dtype, pd.StringDtype) and name not in text
     }
     found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
-    settling = r",([0-9]{1,2}|[0-9]{4,})\s*$"
-    if not any(pc.any(pc.match_substring_regex(values, settling)).as_py() for values in found.values()):
+    unambiguous = r",([0-9]{1,2}|[0-9]{4,})\s*$"
+    if not any(pc.any(pc.match_substring_regex(values, unambiguous)).as_py() for values in found.values()):
         return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
     logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
@@ -121,13 +123,12 @@ def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
-    return bool(pc.all(pc.match_substring_regex(values[:_HEAD_ROWS], pattern)).as_py()) and bool(
-        pc.all(pc.match_substring_regex(values, pattern)).as_py()
-    )
+    """Return whether every text matches; the first rows settle most columns without a look at the rest."""
+    return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:_HEAD_ROWS], values))
 
 
 def _find_delimiter(line: str, preferred: str = ",") -> str:
-    """The delimiter that a header line has most of, outside quotes.
+    """Return the most frequent delimiter of a header line, outside quotes.
 
     Example:
         >>> _find_delimiter('name;"height, cm";age'), _find_delimiter("only one column")
@@ -138,13 +139,16 @@ def _find_delimiter(line: str, preferred: str = ",") -> str:
     return found if counts[found] else preferred
 
 
+def _usual_delimiter(path: Path) -> str:
+    return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
+
+
 def _checked_encoding(encoding: str | None) -> str:
     try:
         name = codecs.lookup(encoding or "utf-8").name
     except LookupError as error:
-        raise BadValueError(
-            f"no text encoding named {encoding!r}", 'Common are "utf-8", "latin-1", "utf-16"'
-        ) from error
+        remedy = 'Common are "utf-8", "latin-1", "utf-16"'
+        raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
     return "utf-8-sig" if name == "utf-8" else name
 
 
@@ -170,8 +174,8 @@ def _check_text(path: Path, encoding: str) -> None:
 
 
 def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
-    """Each record that is not blank, with the number of the line it ends on."""
-    limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a text of 131,072 letters is an error
+    """Yield each record that is not blank, with the number of its last line."""
+    limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field above 131,072 characters is an error
     try:
         with _open_text(path, encoding) as text:
             reader = csv.reader(text, delimiter=delimiter)
@@ -185,8 +189,7 @@ def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, 
 def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     with _open_text(path, encoding) as text:
         first_line = next(line for line in text if line.strip())
-    is_tabbed = without_compression(path).suffix.lower() == ".tsv"
-    delimiter = _find_delimiter(first_line, "\t" if is_tabbed else ",")
+    delimiter = _find_delimiter(first_line, _usual_delimiter(path))
     with closing(_records(path, encoding, delimiter)) as records:
         (_, header), *rows = itertools.islice(records, 2)
     if not rows:
@@ -194,16 +197,15 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     for line, row in rows:
         if len(row) != len(header):
             raise _ragged(path, line, len(header), len(row))
-    bare = [name.strip() for name in header]
-    twice = sorted(name for name, times in Counter(bare).items() if times > 1 and name)
-    if twice:
+    num_columns = Counter(name.strip() for name in header)
+    if twice := sorted(name for name, num in num_columns.items() if num > 1 and name):
         problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
         raise BadValueError(problem, "Rename or remove one of each")
     return header, delimiter
 
 
 def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: Collection[str]) -> pd.DataFrame:
-    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas calls them
+    names = [name.strip() or f"Unnamed: {index}" for index, name in enumerate(header)]  # as pandas names them
     try:
         return pd.read_csv(
             path,
@@ -220,9 +222,8 @@ def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: C
             expected, line, seen = map(int, ragged.groups())
             raise _ragged(path, line, expected, seen) from error
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip().rstrip(".")
-        remedy = (
-            "Look for a quote that is opened and never closed" if "EOF inside string" in reason else "Repair the file"
-        )
+        is_quote = "EOF inside string" in reason
+        remedy = "Look for a quote that is opened and never closed" if is_quote else "Repair the file"
         raise BadValueError(f"{str(path)!r} cannot be read: {reason}", remedy) from error
 
 
@@ -232,31 +233,27 @@ def _ragged(path: Path, line: int, expected: int, seen: int) -> BadValueError:
 
 
 def _check_no_short_row(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
-    """Finds a row with too few fields, which pandas would fill up silently.
+    """Raise if a row has too few fields, which pandas would fill with missing values.
 
-    pyarrow's parser refuses such rows and is quick; only where it refuses does the standard library look for the line.
+    pyarrow's parser rejects such rows and is fast; only if it does, the slower standard library finds the line.
     """
+    names = [str(index) for index in range(len(header))]
+    only_last: dict[str, Any] = {"include_columns": names[-1:], "column_types": {names[-1]: pa.binary()}}
     try:
-        _parse_strictly(path, encoding, header, delimiter)
+        with _open_bytes(path) as file:
+            reader: Any = pa.csv.open_csv(
+                file,
+                read_options=pa.csv.ReadOptions(encoding=encoding.removesuffix("-sig"), column_names=names),
+                parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pa.csv.ConvertOptions(**only_last),
+            )
+            for _ in reader:
+                pass
     except pa.ArrowInvalid:
         with closing(_records(path, encoding, delimiter)) as records:
             for line, record in records:
                 if len(record) < len(header):
                     raise _ragged(path, line, len(header), len(record)) from None
-
-
-def _parse_strictly(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
-    names = [str(place) for place in range(len(header))]
-    last = names[-1]
-    with _open_bytes(path) as file:
-        reader: Any = pa.csv.open_csv(
-            file,
-            read_options=pa.csv.ReadOptions(encoding=encoding.removesuffix("-sig"), column_names=names),
-            parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(include_columns=[last], column_types={last: pa.binary()}),
-        )
-        for _ in reader:
-            pass
 
 
 def _undecodable(path: Path, encoding: str) -> BadValueError:
@@ -267,16 +264,7 @@ def _undecodable(path: Path, encoding: str) -> BadValueError:
         data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        problem = (
-            f"{str(path)!r} is not {name}: byte 0x{data[error.start]:02x} at position {error.start:,} (line {line:,})"
-        )
-        return BadValueError(problem, 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8')
+        byte = f"byte 0x{data[error.start]:02x} at position {error.start:,} (line {line:,})"
+        remedy = 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8'
+        return BadValueError(f"{str(path)!r} is not {name}: {byte}", remedy)
     return BadValueError(f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
-
-
-def _log_format(path: Path, header: list[str], delimiter: str) -> None:
-    usual = "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-    if delimiter != usual and len(header) > 1:
-        logger.info(f"{path.name} is read with {delimiter!r} between fields.")
-    if spaced := [name for name in header if name != name.strip()]:
-        logger.info(f"Spaces left out around {count(len(spaced), 'column name')}: {listed([*map(repr, spaced)])}.")

@@ -1,4 +1,4 @@
-"""Where rows come from: a data frame, a dict of columns, a list of dicts, or a table file."""
+"""Read rows from a data frame, a dict of columns, a list of dicts, or a table file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, clos
 logger = logging.getLogger("tabvision")
 
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | str | Path
-"""What may be read: a frame, a dict of columns, a list of rows (dicts), or the path of a table file."""
+"""A source of rows: a frame, a dict of columns, a list of rows (dicts), or the path of a table file."""
 
 
 def read_frame(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
-    """Return the rows of a source as a data frame; what may surprise, such as a saved index left out, is logged.
+    """Return the rows of a source as a data frame, and log what is not read as it stands, such as a saved index.
 
     Args:
         source: A frame (returned as it is, not copied), a dict of columns, a list of rows as dicts, or the path of a
             file: .csv, .tsv, .txt (each also .gz, .bz2, .xz, .zip), .parquet, .pq, .feather, .arrow, .json, .jsonl.
-        encoding: Of a text file; None means UTF-8, with or without a byte order mark.
-        text: Columns of a delimited text file that are text, even if these rows look like numbers.
+        encoding: The encoding of a text file; None means UTF-8, with or without a byte order mark.
+        text: Columns of a delimited text file to read as text even if the values look like numbers.
 
     Raises:
-        BadTypeError: The source is none of these.
-        MissingFileError: No such file.
-        BadValueError: The file cannot be read, has no rows, or its columns cannot be told apart.
+        BadTypeError: The source has another type.
+        MissingFileError: The file does not exist.
+        BadValueError: The file cannot be read or has no rows, or the column names are not unique text.
 
     Example:
         >>> read_frame({"age": [31, 42]}).shape
@@ -47,10 +47,8 @@ def read_frame(source: Source, *, encoding: str | None = None, text: Collection[
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
         frame = _frame_of(source)
     else:
-        problem = (
-            f"the source must be a DataFrame, a dict of columns, a list of dicts or a path, got {type(source).__name__}"
-        )
-        raise BadTypeError(problem, "Pass one of these")
+        wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
+        raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", "Pass one of these")
     _check_columns(frame)
     if not len(frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
@@ -67,7 +65,7 @@ def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
-    """Refuses names that are not text, and names that stand twice."""
+    """Raise if a column name is not text or occurs more than once, or if there are no columns."""
     for name in frame.columns:
         if not isinstance(name, str):
             problem = f"column names must be text, got {name!r} ({type(name).__name__})"
@@ -89,7 +87,7 @@ def _read_file(source: str | Path, encoding: str | None, text: Collection[str]) 
     if suffix in CSV_SUFFIXES:
         frame = read_csv(path, encoding=encoding, text=text)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame = _with_named_index(_read_binary(path))
+        frame = _read_binary(path)
     else:
         raise _unknown_format(path)
     frame = _without_saved_index(frame)
@@ -120,12 +118,11 @@ def _check_file(path: Path) -> None:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    # Not by pandas, which guesses dates from a column's name and numbers from text.
+    """Read JSON without pandas' reader, which infers dates from a column's name and numbers from text."""
     text = path.read_text(encoding="utf-8")
-    is_lines = path.suffix.lower() == ".jsonl"
-    return pd.DataFrame(
-        [json.loads(line) for line in text.splitlines() if line.strip()] if is_lines else json.loads(text)
-    )
+    if path.suffix.lower() == ".jsonl":
+        return pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
+    return pd.DataFrame(json.loads(text))
 
 
 _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -139,18 +136,15 @@ _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def _read_binary(path: Path) -> pd.DataFrame:
+    """Read a file, and make an index that has a name a column again, as it was before pandas wrote the file."""
     if path.stat().st_size == 0:
         raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
-        return _BINARY_READERS[suffix](path)
+        frame = _BINARY_READERS[suffix](path)
     except (ValueError, OSError, pa.ArrowException) as error:  # ArrowInvalid derives from ValueError
         problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
-        raise BadValueError(problem, "It may be damaged or of another format; write it anew") from error
-
-
-def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn an index that has a name back into the column that it was before pandas wrote the file."""
+        raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
     names = [name for name in frame.index.names if name is not None]
     if not names:
         return frame
@@ -163,7 +157,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Leave out a first column that is a row number which `to_csv` or R's `write.csv` has saved along."""
+    """Drop a first column of row numbers that `to_csv` or R's `write.csv` has saved."""
     name = frame.columns[0] if len(frame.columns) > 1 else None
     if not isinstance(name, str) or not re.fullmatch(r"|Unnamed: 0(\.\d+)?", name):
         return frame

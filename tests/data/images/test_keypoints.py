@@ -21,7 +21,7 @@ from tabvision.inference import OnnxPredictor, Predictor, gather
 from tabvision.inference.exporting import export
 from tabvision.modules import VisionModule
 from tabvision.tasks import Points
-from tabvision.tasks.points import moved_points
+from tabvision.tasks.points import _move_points
 from tests.made.images import encoded
 from tests.made.points import COLUMNS, SIZES, blob, make, spotted
 from tests.made.trainers import quiet_trainer
@@ -38,7 +38,7 @@ def found_spots(images: torch.Tensor) -> NDArray[np.float64]:
     mass = np.maximum(values.sum(axis=(2, 3)), 1e-9)  # a spot may be out of view
     pixels = np.stack([(values * across).sum(axis=(2, 3)) / mass, (values * down).sum(axis=(2, 3)) / mass], axis=2)
     frame = np.linalg.inv(to_output((values.shape[2], values.shape[3])))
-    return moved_points(pixels.reshape(len(values), -1), np.repeat(frame[None], len(values), axis=0))
+    return _move_points(pixels.reshape(len(values), -1), np.repeat(frame[None], len(values), axis=0))
 
 
 def batches(data: ImageDataModule, part: Any = "train") -> list[Any]:
@@ -95,7 +95,7 @@ def test_a_view_leads_back_to_the_users_pixels(tmp_path: Path) -> None:
     data = make(frame, split=None, augment=GEOMETRY, resize="squish")
 
     for batch in batches(data):
-        back = moved_points(batch["target"].double(), batch["view"].double()).numpy()
+        back = _move_points(batch["target"].double(), batch["view"].double()).numpy()
         wanted = frame[COLUMNS].to_numpy()[batch["index"].numpy()]
         there = np.isfinite(back)
         np.testing.assert_allclose(back[there], wanted[there], atol=1e-2)

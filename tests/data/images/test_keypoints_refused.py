@@ -12,15 +12,15 @@ import pytest
 from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
 from tabvision.tasks import Points
-from tabvision.tasks.points import read_points
+from tabvision.tasks.points import _read_points
 from tests.made.points import COLUMNS, make, spotted
 
 
 def test_a_point_has_both_coordinates_or_none() -> None:
     frame = pd.DataFrame({"x": [1.0, None, 2.0], "y": [1.0, None, None]})
 
-    with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold one of the two, first row 2"):
-        read_points(frame, ["x", "y"])
+    with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold only one of the two, first row 2"):
+        _read_points(frame, ["x", "y"])
 
 
 def test_points_that_were_cut_are_no_numbers() -> None:
@@ -35,7 +35,7 @@ def test_points_that_were_cut_are_no_numbers() -> None:
 @pytest.mark.parametrize(
     ("target", "change", "kind", "sentence"),
     [
-        (COLUMNS[:3], {}, BadValueError, "points need two columns each, x and y in turns, got 3: red_x"),
+        (COLUMNS[:3], {}, BadValueError, "points need two columns each, x then y, got 3: red_x"),
         (["red_x", "rod_y"], {}, MissingColumnsError, "rod_y"),
         (["red_x", "file"], {}, BadTypeError, "needs numbers"),
         (COLUMNS, {"red_x": np.inf}, BadValueError, "red_x"),
@@ -44,7 +44,7 @@ def test_points_that_were_cut_are_no_numbers() -> None:
             COLUMNS,
             dict.fromkeys(COLUMNS, 0.5),
             BadValueError,
-            "all points lie between 0.5 and 0.5, so they are no pixels",
+            "all points lie between 0.5 and 0.5, so they are not pixels",
         ),
     ],
 )
@@ -60,5 +60,5 @@ def test_bad_points_are_refused_in_a_sentence(
 def test_a_table_without_pictures_has_no_points() -> None:
     frame = pd.DataFrame({"a": range(10), "x": range(10), "y": range(10)})
 
-    with pytest.raises(BadValueError, match="points need pictures to lie in"):
+    with pytest.raises(BadValueError, match="points need images to lie in"):
         TabularDataModule(frame, ["x", "y"], task="points", verbose=False)

@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.data.images.files import PictureTable
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Parts
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, SplitRows
 from tabvision.data.splits.given import IndexSplit
 from tabvision.errors import BadValueError
 from tabvision.schema import Target
@@ -24,7 +24,7 @@ def test_classes_are_counted_most_frequent_first() -> None:
 
 def test_rows_with_a_label_of_their_own_train(caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"tags": ["a", "b", "a c", "a b", "d"]})
-    parts = Parts(np.array([0, 1]), np.array([2, 3, 4]), np.array([], dtype=np.int64))
+    parts = SplitRows(np.array([0, 1]), np.array([2, 3, 4]), np.array([], dtype=np.int64))
 
     found = with_every_label(parts, frame, "tags", " ")
 

@@ -58,7 +58,7 @@ def test_a_device_that_varies_perhaps_is_a_sentence(table: Path) -> None:
 def test_points_have_no_separator_and_come_in_pairs(table: Path) -> None:
     with pytest.raises(BadValueError, match="a separator is for labels, and points have none"):
         make(table, ["x", "tags"], task="points", separator=" ")
-    with pytest.raises(BadValueError, match="points need two columns each, x and y in turns, got 1: x"):
+    with pytest.raises(BadValueError, match="points need two columns each, x then y, got 1: x"):
         make(table, ["x"], task="points")
 
 

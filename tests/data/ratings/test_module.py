@@ -63,7 +63,7 @@ def test_held_out_rows_of_unknown_items_are_counted(capsys: pytest.CaptureFixtur
 
     ratings_data(frame, split=IndexSplit([*unseen, 0]), verbose=True)
 
-    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item that training lacks, answered as for an average one."
+    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item unknown to training, predicted as for an average one."
     assert told in capsys.readouterr().out
 
 
@@ -296,7 +296,7 @@ def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
 def test_a_schema_of_other_columns_is_refused() -> None:
     schema = ratings_data().schema
 
-    with pytest.raises(BadValueError, match=r"the schema is of \['who', 'film', 'stars'\], not of"):
+    with pytest.raises(BadValueError, match=r"the schema was fitted to \['who', 'film', 'stars'\], not to"):
         ratings_data(rating=None, schema=schema)
 
 

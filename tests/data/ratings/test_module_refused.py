@@ -68,13 +68,13 @@ def test_a_missing_time_that_decides_is_refused_or_left_out(capsys: pytest.Captu
 def test_times_that_decide_nothing_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     ratings_data(timestamp="when", verbose=True)
 
-    assert "Column 'when' of times is not used" in capsys.readouterr().out
+    assert "Column 'when' of timestamps is not used" in capsys.readouterr().out
 
 
 def test_without_a_rating_it_is_told_what_a_row_means(capsys: pytest.CaptureFixture[str]) -> None:
     ratings_data(rating=None, verbose=True)
 
-    assert "No rating: each row means that 'who' took 'film'; 4 not taken are drawn" in capsys.readouterr().out
+    assert "No rating: each row means that 'who' took 'film'; 4 negatives are drawn" in capsys.readouterr().out
 
 
 def test_test_rows_outside_the_range_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +110,7 @@ def test_ratings_that_are_all_alike_are_refused() -> None:
 
 
 def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
-    with pytest.raises(BadValueError, match="there is no val part, only train"):
+    with pytest.raises(BadValueError, match="there is no val split, only train"):
         ratings_data(split=None).held_out_pairs()
-    with pytest.raises(BadValueError, match=r"there is no test part, only train, val\. Pass test= a table or file"):
+    with pytest.raises(BadValueError, match=r"there is no test split, only train, val\. Pass test= a table or file"):
         ratings_data().held_out_pairs("test")

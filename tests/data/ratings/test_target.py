@@ -8,7 +8,7 @@ from tabvision.data.ratings.target import fit_ratings, log_out_of_range
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Target
 from tabvision.tasks import Binary, Regression
-from tabvision.tasks.regression import range_around
+from tabvision.tasks.regression import _range_around
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from tabvision.tasks.regression import range_around
     [([1, 2, 5], (0.5, 5.5)), ([0.5, 5, 4.5], (0.25, 5.25)), ([-10, 10], (-20, 20)), ([3, 3], (2.5, 3.5))],
 )
 def test_the_scale_is_widened_by_half_its_smallest_step(ratings: list[float], expected: tuple[float, float]) -> None:
-    assert range_around(np.array(ratings, dtype=float)) == expected
+    assert _range_around(np.array(ratings, dtype=float)) == expected
 
 
 def test_numbers_are_a_regression_and_the_choice_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,7 +26,7 @@ def test_numbers_are_a_regression_and_the_choice_is_told(caplog: pytest.LogCaptu
 
     assert isinstance(target.task, Regression)
     assert (target.task.y_range, target.task.mean) == ((0.5, 3.5), (2.0,))
-    assert caplog.messages == ["ratings 'stars': numbers, answered between 0.5 and 3.5. Override with y_range."]
+    assert caplog.messages == ["ratings 'stars': numbers, predicted between 0.5 and 3.5. Override with y_range."]
 
 
 def test_the_scale_may_be_wider_than_the_training_rows() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.splits.base import NoSplit, Parts, RandomSplit, Split, StratifiedSplit, as_split
+from tabvision.data.splits.base import RandomSplit, Split, SplitRows, StratifiedSplit, _NoSplit, as_split
 from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.errors import BadTypeError, BadValueError
@@ -23,7 +23,7 @@ FRAME = pd.DataFrame(
     }
 )
 SPLITS = [
-    NoSplit(),
+    _NoSplit(),
     RandomSplit(0.2),
     RandomSplit(0.2, 0.3),
     StratifiedSplit(0.2),
@@ -38,11 +38,11 @@ SPLITS = [
 ]
 
 
-def divide(split: Split, seed: int = 0) -> Parts:
+def divide(split: Split, seed: int = 0) -> SplitRows:
     return split(FRAME, CODES, seed=seed)
 
 
-def as_lists(parts: Parts) -> list[list[int]]:
+def as_lists(parts: SplitRows) -> list[list[int]]:
     return [parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()]
 
 
@@ -124,7 +124,7 @@ def test_many_classes_of_two_rows_still_give_the_share() -> None:
 
 @pytest.mark.parametrize("codes", [None, np.zeros((57, 2)), np.zeros(57)])
 def test_stratifying_needs_classes(codes: Any) -> None:
-    with pytest.raises(BadTypeError, match="StratifiedSplit: needs a target of classes, one a row"):
+    with pytest.raises(BadTypeError, match="StratifiedSplit: needs a target of classes, one per row"):
         StratifiedSplit()(FRAME, codes, seed=0)
 
 
@@ -153,13 +153,13 @@ def test_short_forms_mean_what_they_say() -> None:
 
     assert as_split(0.3, stratify=True) == StratifiedSplit(0.3)
     assert as_split(0.3, stratify=False) == RandomSplit(0.3)
-    assert as_split(None, stratify=True) == NoSplit()
+    assert as_split(None, stratify=True) == _NoSplit()
     assert as_split(split, stratify=True) is split
 
 
 @pytest.mark.parametrize("value", ["0.2", True, [0.2], FRAME])
 def test_another_short_form_is_refused(value: Any) -> None:
-    with pytest.raises(BadTypeError, match=r"split must be a share in \(0, 1\), a split object or None, got"):
+    with pytest.raises(BadTypeError, match=r"split must be a fraction in \(0, 1\), a split object or None, got"):
         as_split(value, stratify=False)
 
 

@@ -67,8 +67,8 @@ def test_rows_are_named_by_number_or_mask(rows: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "error", "sentence"),
     [
-        ([4], BadValueError, r"validation names rows that are not there: 4\. Row numbers go from 0 to 3"),
-        ([-1], BadValueError, "names rows that are not there: -1"),
+        ([4], BadValueError, r"validation names rows that do not exist: 4\. Row numbers go from 0 to 3"),
+        ([-1], BadValueError, "names rows that do not exist: -1"),
         ([1, 1], BadValueError, "validation names a row more than once"),
         ([True, False], BadValueError, "the mask for validation has 2 values, the frame 4 rows"),
         ([0.5], BadTypeError, "validation must be row numbers or a mask, got 1 dimensions of float64"),

@@ -118,7 +118,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         ("a", b"x", r"'a' has no suffix"),
         ("a.zip", b"PK", r"Name it after what is in it, such as 'a\.csv\.zip'\."),
         ("a.parquet", b"", r"is empty \(0 bytes\)"),
-        ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or of another format"),
+        ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or in another format"),
         ("a.feather", b"no feather at all", r"cannot be read as \.feather"),
         ("a.json", b"{no json", r"cannot be read as \.json"),
     ],
