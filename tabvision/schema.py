@@ -200,8 +200,8 @@ class Schema:
     def inputs(self) -> tuple[str, ...]:
         """The raw columns that prediction needs, without repeats."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        picture = () if self.image is None else (self.image.name,)
-        return (*dict.fromkeys(column.source for column in columns), *picture)
+        image = () if self.image is None else (self.image.name,)
+        return (*dict.fromkeys(column.source for column in columns), *image)
 
     @property
     def text_columns(self) -> frozenset[str]:

@@ -31,7 +31,7 @@ def test_a_schema_goes_to_json_and_back() -> None:
     assert Schema.from_dict(json.loads(json.dumps(SCHEMA.to_dict()))) == SCHEMA
 
 
-def test_a_picture_goes_to_json_and_back_and_stands_for_its_column() -> None:
+def test_a_image_goes_to_json_and_back_and_stands_for_its_column() -> None:
     schema = dataclasses.replace(SCHEMA, image=Image(name="photo", size=(32, 48), mean=HALF, std=HALF))
 
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema

@@ -73,8 +73,8 @@ def erase_batch(images: Tensor, boxes: NDArray[np.int64], seeds: NDArray[np.int6
 
     Example:
         >>> import torch
-        >>> pictures = torch.zeros(1, 3, 4, 4)
-        >>> int(erase_batch(pictures, np.array([[0, 2, 0, 2]]), np.array([7])).count_nonzero())
+        >>> images = torch.zeros(1, 3, 4, 4)
+        >>> int(erase_batch(images, np.array([[0, 2, 0, 2]]), np.array([7])).count_nonzero())
         12
     """
     import torch

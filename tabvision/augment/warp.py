@@ -90,8 +90,8 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: 
 
     Example:
         >>> import torch
-        >>> pictures = torch.rand(1, 3, 4, 4)
-        >>> torch.allclose(warp_batch(pictures, torch.eye(3)[None], (4, 4)), pictures, atol=1e-6)
+        >>> images = torch.rand(1, 3, 4, 4)
+        >>> torch.allclose(warp_batch(images, torch.eye(3)[None], (4, 4)), images, atol=1e-6)
         True
     """
     import torch

@@ -49,13 +49,13 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
     import numpy as np
     import pandas as pd
 
-    from tabvision.data.images.folders import all_pictures
+    from tabvision.data.images.folders import all_images
     from tabvision.data.images.reader import check_workers, single_threaded_cv2
     from tabvision.logs import notes_at
 
     workers = check_workers(num_workers)
     with notes_at(verbose=False):  # about files that are not images
-        table = all_pictures(folder)
+        table = all_images(folder)
     bad: list[tuple[str, str]] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(table.frame), _FILES_AT_ONCE):
@@ -72,10 +72,10 @@ def _reason(file: str) -> str | None:
         >>> _reason("nowhere/cat.jpg")
         'no such file'
     """
-    from tabvision.data.images.decode import UnreadableImageError, open_picture
+    from tabvision.data.images.decode import UnreadableImageError, open_image
 
     try:
-        open_picture(file).decode()
+        open_image(file).decode()
     except UnreadableImageError as error:
         return error.reason
     return None

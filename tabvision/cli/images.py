@@ -15,7 +15,7 @@ _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
 _BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 
 
-def picture_job(arguments: argparse.Namespace) -> Job:
+def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
     settings = source_settings(arguments, "images")
     data = ImageDataModule(**settings)

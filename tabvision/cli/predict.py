@@ -76,9 +76,9 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
             problem = f"a table is answered one at a time, got {len(paths)} files"
             raise BadValueError(problem, "Run the command once for each")
         return paths[0]
-    from tabvision.data.images.files import is_picture
+    from tabvision.data.images.files import is_image
 
-    return paths[0] if len(paths) == 1 and not is_picture(Path(paths[0]).name) else paths
+    return paths[0] if len(paths) == 1 and not is_image(Path(paths[0]).name) else paths
 
 
 def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:

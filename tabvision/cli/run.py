@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from tabvision.data.base import TensorDataModule
-    from tabvision.data.images.base import PictureDataModule
+    from tabvision.data.images.base import BaseImageDataModule
 
-    _DataModule: TypeAlias = TensorDataModule | PictureDataModule
+    _DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
 _WHO = "tabvision train"
 _FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")

@@ -48,9 +48,9 @@ def _kind_of(arguments: argparse.Namespace) -> str:
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
     """Return the run for that kind of data."""
     if kind == "images":
-        from tabvision.cli.images import picture_job
+        from tabvision.cli.images import image_job
 
-        return picture_job(arguments)
+        return image_job(arguments)
     if kind == "ratings":
         from tabvision.cli.ratings import ratings_job
 

@@ -89,9 +89,9 @@ def digits(folder: Path) -> Path:
     from torchvision.io import write_png
 
     found = load_digits()
-    pictures = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
-    for index, (picture, label) in enumerate(zip(pictures, found.target, strict=True)):
+    images = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
+    for index, (image, label) in enumerate(zip(images, found.target, strict=True)):
         file = folder / str(label) / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_png(torch.from_numpy(picture)[None], str(file))
+        write_png(torch.from_numpy(image)[None], str(file))
     return folder

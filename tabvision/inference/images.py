@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from tabvision.augment.settings import Augmentation
-from tabvision.data.images.decode import PictureSource
-from tabvision.data.images.files import PictureTable, is_picture
+from tabvision.data.images.decode import ImageSource
+from tabvision.data.images.files import ImageTable, is_image
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
@@ -50,7 +50,7 @@ class ImageBatches:
         ([(1, 3, 2, 2)], [1])
     """
 
-    def __init__(self, sources: Sequence[PictureSource], schema: Schema, augment: Augmentation | None = None) -> None:
+    def __init__(self, sources: Sequence[ImageSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
         self._store = SourceStore(sources)
@@ -164,7 +164,7 @@ class ImageReader:
         if not path.exists():
             remedy = "Pass the path of an image, a folder of images, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
-        if is_picture(path.name):
+        if is_image(path.name):
             return self._inputs([str(path)])
         frame = read_frame(path, encoding=self.encoding, text=self.schema.text_columns)
         return self._from_frame(frame, root=path.parent)
@@ -187,12 +187,12 @@ class ImageReader:
                 raise BadTypeError(f"image {index} of the list is of type {type(each).__name__}", remedy)
         return self._inputs(list(source))
 
-    def _from_table(self, table: PictureTable, *, index: pd.Index | None = None, shown: bool = False) -> Inputs:
+    def _from_table(self, table: ImageTable, *, index: pd.Index | None = None, shown: bool = False) -> Inputs:
         files = table.files(np.arange(len(table.frame), dtype=np.int64))
         columns = {self._image.name: table.frame[table.path].to_numpy()} if shown else {}
         return self._inputs(files, index=index, frame=table.frame, shown=columns)
 
-    def _inputs(self, sources: Sequence[PictureSource], **rest: Any) -> Inputs:  # noqa: ANN401 - settings of `Inputs`
+    def _inputs(self, sources: Sequence[ImageSource], **rest: Any) -> Inputs:  # noqa: ANN401 - settings of `Inputs`
         return Inputs(len(sources), images=ImageBatches(sources, self.schema, self.augment), **rest)
 
     @property

@@ -18,7 +18,7 @@ from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from tabvision.augment.settings import Augmentation
-    from tabvision.data.images.decode import PictureSource
+    from tabvision.data.images.decode import ImageSource
     from tabvision.inference.images import ImageBatches
 
 FEW_ROWS = 16  # up to this number plain Python is faster than a frame
@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the cac
 IMAGES_AT_ONCE = 64
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
 Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
-Source: TypeAlias = "Rows | PictureSource | Sequence[PictureSource]"
+Source: TypeAlias = "Rows | ImageSource | Sequence[ImageSource]"
 """Rows; or a folder, one image, or a list of images: paths, bytes, PIL images or arrays; or a table that names images."""
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 

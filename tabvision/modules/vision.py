@@ -117,14 +117,14 @@ class VisionModule(SupervisedModule):
             momentum=momentum,
             saved={**hidden, "head_scale": head_scale, "body": body, "weights": weights, "head": head},
         )
-        picture = _picture(self.schema)
+        image = _image(self.schema)
         chosen: dict[str, Any] = {"kind": head, "scale": head_scale}
         chosen |= {} if head == "linear" else {"widths": head_widths, "dropout": dropout}
         if not is_own:
             check_head(**chosen)
         check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
         self.body = self._make_body(net, source)
-        shape = self.body.feature_shape(picture.size)
+        shape = self.body.feature_shape(image.size)
         if is_own:
             self.head: nn.Module = self._own_head(top, shape)
         else:
@@ -132,7 +132,7 @@ class VisionModule(SupervisedModule):
         body_groups(self.body, num_groups - 1)  # raises now if there are too many
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()
-        self._picture = _picture(self.schema)
+        self._image = _image(self.schema)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self._memory_format)
 
@@ -155,7 +155,7 @@ class VisionModule(SupervisedModule):
     def forward(self, batch: Batch) -> Tensor:
         images = batch["image"]
         if images.dtype == torch.uint8:
-            images = normalize(images, self._picture.mean, self._picture.std)
+            images = normalize(images, self._image.mean, self._image.std)
         images = images.to(self.dtype)  # under Trainer(precision="bf16-true"), which leaves uint8 unchanged
         logits: Tensor = self.head(self._features(images.contiguous(memory_format=self._memory_format)))
         return logits
@@ -174,7 +174,7 @@ class VisionModule(SupervisedModule):
         return [*groups, LayerGroup("head", (self.head,))]
 
 
-def _picture(schema: Schema) -> Image:
+def _image(schema: Schema) -> Image:
     if schema.image is None:
         remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
         raise BadValueError("the schema has no image", remedy)

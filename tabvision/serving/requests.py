@@ -85,13 +85,13 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
 
 def _size_of(number: int, data: bytes) -> tuple[int, int]:
     """Return the height and width of an image; raise if it is not safe to decode."""
-    from tabvision.data.images.decode import UnreadableImageError, open_picture
+    from tabvision.data.images.decode import UnreadableImageError, open_image
 
     if data.startswith(_JPEG) and not _is_frugal(data):
         sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
         raise RequestError(WRONG_VALUES, sentence)
     try:
-        return open_picture(data).size
+        return open_image(data).size
     except UnreadableImageError as error:
         raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
 

@@ -137,13 +137,13 @@ def test_shear_slants_by_its_angle() -> None:
         ({"flip_vertical": 1.0, "transpose": 1.0}, [-0.2, -0.3]),
     ],
 )
-def test_the_picture_is_laid_down_in_every_way(settings: dict[str, float], expected: list[float]) -> None:
+def test_the_image_is_laid_down_in_every_way(settings: dict[str, float], expected: list[float]) -> None:
     matrix = matrix_of(alone(**settings), draws_with())
 
     assert in_unit_frame(matrix, CORNERS[4:], 40)[0] == pytest.approx(expected)
 
 
-def test_a_turn_in_an_oblong_picture_keeps_right_angles() -> None:
+def test_a_turn_in_an_oblong_image_keeps_right_angles() -> None:
     matrices = training_matrices(
         alone(rotate=10), draws_with(ROTATE_amount=1.0), np.array([[60, 120]]), (30, 60), "crop"
     )
@@ -203,7 +203,7 @@ def test_a_crop_of_another_shape_has_fastais_distribution_of_shapes() -> None:
 
 
 def fastai_shapes(num: int) -> list[tuple[float, float]]:
-    """`RandomResizedCropGPU` of fastai 2.8 in a picture without pixels: width and height as shares."""
+    """`RandomResizedCropGPU` of fastai 2.8 in an image without pixels: width and height as shares."""
     draw = np.random.default_rng(0)
     found = []
     for _ in range(num):

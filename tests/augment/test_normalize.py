@@ -32,7 +32,7 @@ def test_bytes_and_shares_give_the_formula(subtests: pytest.Subtests) -> None:
             assert np.abs(from_shares.numpy() - expected).max(initial=0) < 1e-5
 
 
-def test_a_cut_out_of_larger_pictures_is_normalized_too() -> None:
+def test_a_cut_out_of_larger_images_is_normalized_too() -> None:
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)[:, :, 2:6, 1:5]
 
     torch.testing.assert_close(normalize(images, MEAN, SPREAD), normalize(images.contiguous(), MEAN, SPREAD))

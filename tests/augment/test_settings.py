@@ -29,7 +29,7 @@ def test_none_is_no_augmentation() -> None:
     assert augmentation_named(None) == PRESETS["none"]
 
 
-def test_a_function_varies_pictures_by_itself_and_is_no_plain_data() -> None:
+def test_a_function_varies_images_by_itself_and_is_no_plain_data() -> None:
     settings = augmentation_named(max)
 
     assert settings.own is max

@@ -18,36 +18,36 @@ from tabvision.augment.warp import warp_batch, warp_image
 from tabvision.counter_random import uniforms
 from tests.made.images import checkerboard, photo
 
-Picture = NDArray[np.uint8]
+StoredImage = NDArray[np.uint8]
 
 
-def warped(source: Picture, matrix: NDArray[np.float64], size: tuple[int, int]) -> Picture:
+def warped(source: StoredImage, matrix: NDArray[np.float64], size: tuple[int, int]) -> StoredImage:
     out = np.empty((*size, source.shape[2]), np.uint8)
     warp_image(source, matrix, out)
     return out
 
 
-def answered(source: Picture, size: tuple[int, int], resize: str = "crop") -> Picture:
+def answered(source: StoredImage, size: tuple[int, int], resize: str = "crop") -> StoredImage:
     return warped(source, evaluation_matrices(resize, np.array([source.shape[:2]]), size)[0], size)
 
 
-def as_batch(source: Picture, num: int = 1) -> torch.Tensor:
+def as_batch(source: StoredImage, num: int = 1) -> torch.Tensor:
     return torch.from_numpy(source).permute(2, 0, 1)[None].expand(num, -1, -1, -1)
 
 
-def as_pictures(batch: torch.Tensor) -> NDArray[np.float32]:
-    pictures: NDArray[np.float32] = batch.permute(0, 2, 3, 1).numpy() * 255
-    return pictures
+def as_images(batch: torch.Tensor) -> NDArray[np.float32]:
+    images: NDArray[np.float32] = batch.permute(0, 2, 3, 1).numpy() * 255
+    return images
 
 
 @pytest.mark.parametrize("resize", ["crop", "squish", "pad"])
 @pytest.mark.parametrize("size", [(30, 20), (64, 64)])
-def test_a_picture_of_the_networks_size_keeps_every_pixel(resize: str, size: tuple[int, int]) -> None:
+def test_a_image_of_the_networks_size_keeps_every_pixel(resize: str, size: tuple[int, int]) -> None:
     source = photo(*size)
 
     assert np.array_equal(answered(source, size, resize), source)
     batch = warp_batch(as_batch(source), torch.eye(3)[None], size)
-    assert np.abs(as_pictures(batch)[0] - source).max() < 1e-2
+    assert np.abs(as_images(batch)[0] - source).max() < 1e-2
 
 
 def test_a_flip_and_a_quarter_turn_keep_every_pixel() -> None:
@@ -90,24 +90,24 @@ def test_both_ways_agree_within_two_grey_levels(preset: str, resize: str, subtes
             )
 
             singly = np.stack([warped(source, matrix, (96, 128)) for matrix in matrices])
-            together = as_pictures(warp_batch(as_batch(source, num), torch.from_numpy(matrices), (96, 128)))
+            together = as_images(warp_batch(as_batch(source, num), torch.from_numpy(matrices), (96, 128)))
 
             difference = np.abs(singly - together)
             assert difference.mean() < 0.5
             assert np.quantile(difference, 0.999) <= 2  # OpenCV 4 interpolates in steps of 1/32 pixel, OpenCV 5 exactly
 
 
-def test_only_the_mirror_image_is_looked_at_where_the_picture_is_missed() -> None:
+def test_only_the_mirror_image_is_looked_at_where_the_image_is_missed() -> None:
     source = photo(120, 400)
-    matrix = np.array([[3.0, 0, 20], [0, 3, -110], [0, 0, 1]])  # from 110 pixels above the picture to 17 below its top
+    matrix = np.array([[3.0, 0, 20], [0, 3, -110], [0, 0, 1]])  # from 110 pixels above the image to 17 below its top
 
     singly = warped(source, matrix, (43, 60))
-    together = as_pictures(warp_batch(as_batch(source), torch.from_numpy(matrix)[None], (43, 60)))
+    together = as_images(warp_batch(as_batch(source), torch.from_numpy(matrix)[None], (43, 60)))
 
     assert np.abs(singly - together[0]).max() <= 2
 
 
-def test_a_part_of_a_wider_picture_is_filled_in_place() -> None:
+def test_a_part_of_a_wider_image_is_filled_in_place() -> None:
     source, out = photo(40, 40), np.full((20, 64, 3), 7, np.uint8)
     matrix = evaluation_matrices("crop", np.array([[40, 40]]), (20, 32))[0]
 
@@ -165,7 +165,7 @@ def test_a_fine_checkerboard_turns_grey_instead_of_coarse(factor: float) -> None
     side = round(64 * factor)
 
     ours = answered(checkerboard(side), (64, 64)).astype(float)
-    batch = as_pictures(
+    batch = as_images(
         warp_batch(
             as_batch(checkerboard(side)),
             torch.from_numpy(evaluation_matrices("crop", np.array([[side, side]]), (64, 64))),
@@ -186,7 +186,7 @@ def test_without_averaging_the_checkerboard_would_not_turn_grey() -> None:
     assert np.abs(out - 127.5).max() > 100
 
 
-def test_a_picture_squished_one_way_is_averaged_that_way_only() -> None:
+def test_a_image_squished_one_way_is_averaged_that_way_only() -> None:
     source = photo(64, 256, noise=0)
 
     ours = answered(source, (64, 64), "squish").astype(float)
@@ -195,7 +195,7 @@ def test_a_picture_squished_one_way_is_averaged_that_way_only() -> None:
     assert np.abs(ours - expected).max() <= 1
 
 
-def test_a_picture_stored_at_half_its_size_looks_the_same() -> None:
+def test_a_image_stored_at_half_its_size_looks_the_same() -> None:
     source = photo(256, 256, noise=0)
     half = source.reshape(128, 2, 128, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
     matrix = evaluation_matrices("crop", np.array([[256, 256]]), (100, 100))[0]
@@ -218,14 +218,14 @@ def test_what_lies_outside_is_the_mirror_image_or_as_asked(
     out = np.empty((8, 6, 3), np.uint8)
 
     warp_image(source, matrix, out, pad=pad)
-    batch = as_pictures(warp_batch(as_batch(source), torch.from_numpy(matrix)[None], (8, 6), pad=pad))
+    batch = as_images(warp_batch(as_batch(source), torch.from_numpy(matrix)[None], (8, 6), pad=pad))
 
     expected = np.array(left) * 30 + (5 if pad == "border" else 0)
     assert out[3, :, 0].tolist() == expected.tolist()
     assert batch[0, 3, :, 0] == pytest.approx(expected, abs=0.01)
 
 
-def test_a_picture_far_thinner_than_a_block_is_still_seen() -> None:
+def test_a_image_far_thinner_than_a_block_is_still_seen() -> None:
     source = photo(3, 400)
 
     out = answered(source, (20, 20), "pad")
@@ -233,7 +233,7 @@ def test_a_picture_far_thinner_than_a_block_is_still_seen() -> None:
     assert np.abs(out.mean(axis=(0, 1)) - source.mean(axis=(0, 1))).max() < 12
 
 
-def test_a_picture_of_one_pixel_or_one_line_is_warped_too(subtests: pytest.Subtests) -> None:
+def test_a_image_of_one_pixel_or_one_line_is_warped_too(subtests: pytest.Subtests) -> None:
     for shape, resize in itertools.product([(1, 1), (1, 300), (300, 1)], ["crop", "squish", "pad"]):
         with subtests.test(shape=shape, resize=resize):
             source = np.full((*shape, 3), 77, np.uint8)

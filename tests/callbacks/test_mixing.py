@@ -21,7 +21,7 @@ from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tabvision.tuning import lr_find
-from tests.made.modules import CLASSES, ROWS, Looker, Saver, different, looker, pictures
+from tests.made.modules import CLASSES, ROWS, Looker, Saver, different, image_rows, looker
 from tests.made.trainers import MakeTrainer, quiet_trainer
 
 EPOCHS, PER_EPOCH = 3, 3
@@ -54,7 +54,7 @@ def fitted(make: MakeTrainer, callback: _Mixing, loader: Any, module: Looker, **
 
 
 def test_mixup_is_the_formula_with_each_rows_own_share(quick_trainer: MakeTrainer) -> None:
-    data = pictures()
+    data = image_rows()
     module = looker(Multiclass(CLASSES))
 
     seen = fitted(quick_trainer, MixUp(0.4, seed=5), TensorLoader(data, batch_size=8), module, max_epochs=2)
@@ -74,7 +74,7 @@ def test_mixup_is_the_formula_with_each_rows_own_share(quick_trainer: MakeTraine
 
 
 def test_cutmix_pastes_one_box_a_batch_and_shares_the_target_by_area(quick_trainer: MakeTrainer) -> None:
-    data = pictures()
+    data = image_rows()
     module = looker(Multiclass(CLASSES))
 
     seen = fitted(quick_trainer, CutMix(seed=2), TensorLoader(data, batch_size=8), module)
@@ -201,14 +201,14 @@ def test_another_seed_would_end_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("make", [MixUp, CutMix])
-def test_pictures_resumed_in_the_middle_of_an_epoch_end_bit_for_bit(
+def test_images_resumed_in_the_middle_of_an_epoch_end_bit_for_bit(
     make: Callable[..., _Mixing], quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     def fit(ckpt_path: Path | None, *more: pl.Callback) -> dict[str, Tensor]:
         module = looker(Multiclass(CLASSES))
         trainer = quick_trainer(callbacks=[make(), ExactResume(), *more], max_epochs=2)
         trainer.fit(
-            module, TensorLoader(pictures(), batch_size=8, shuffle=True), ckpt_path=ckpt_path, weights_only=True
+            module, TensorLoader(image_rows(), batch_size=8, shuffle=True), ckpt_path=ckpt_path, weights_only=True
         )
         return module.state_dict()
 
@@ -220,7 +220,7 @@ def test_pictures_resumed_in_the_middle_of_an_epoch_end_bit_for_bit(
 
 
 def test_the_last_epochs_train_on_rows_as_they_are(quick_trainer: MakeTrainer) -> None:
-    data = pictures()
+    data = image_rows()
 
     seen = fitted(
         quick_trainer, MixUp(off_epochs=1), TensorLoader(data, batch_size=24), looker(Multiclass(CLASSES)), max_epochs=3
@@ -231,7 +231,7 @@ def test_the_last_epochs_train_on_rows_as_they_are(quick_trainer: MakeTrainer) -
 
 
 def test_a_users_own_module_gets_shares_of_the_classes_it_names(quick_trainer: MakeTrainer) -> None:
-    data = pictures()
+    data = image_rows()
     loader = Given([data["image"][:8], data["target"][:8]], [data["image"][8:], data["target"][8:]])
 
     seen = fitted(quick_trainer, CutMix(num_classes=CLASSES), loader, looker(keys=(0, 1)))
@@ -241,7 +241,7 @@ def test_a_users_own_module_gets_shares_of_the_classes_it_names(quick_trainer: M
 
 
 def test_a_users_own_names_are_found_and_the_rest_of_a_row_stays_its_own(quick_trainer: MakeTrainer) -> None:
-    data = pictures()
+    data = image_rows()
     loader = TensorLoader({"photo": data["image"], "kind": data["target"], "place": torch.arange(ROWS)}, batch_size=8)
 
     seen = fitted(
@@ -256,11 +256,11 @@ def test_a_users_own_names_are_found_and_the_rest_of_a_row_stays_its_own(quick_t
 
 
 def test_what_the_loader_holds_is_left_alone(quick_trainer: MakeTrainer) -> None:
-    batch = pictures()
+    batch = image_rows()
 
     seen = fitted(quick_trainer, MixUp(), Given(batch), looker(Multiclass(CLASSES)), max_epochs=2)
 
-    assert torch.equal(batch["image"], pictures()["image"])
+    assert torch.equal(batch["image"], image_rows()["image"])
     assert batch["target"].ndim == 1
     assert not torch.equal(seen[0]["image"], seen[1]["image"])
 
@@ -294,7 +294,7 @@ def test_a_sweep_of_rates_blends_too(quick_trainer: MakeTrainer) -> None:
     finding = lr_find(
         quick_trainer(callbacks=[callback], max_epochs=5),
         looker(),
-        TensorLoader(pictures(), batch_size=8),
+        TensorLoader(image_rows(), batch_size=8),
         num_steps=30,
     )
     assert len(finding.losses) > 10

@@ -12,7 +12,7 @@ from tabvision.callbacks.mixing import _Mixing
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.tasks import Multiclass
-from tests.made.modules import CLASSES, looker, pictures
+from tests.made.modules import CLASSES, image_rows, looker
 from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
@@ -20,7 +20,7 @@ def test_two_ways_of_blending_are_refused(quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(callbacks=[MixUp(), CutMix()])
 
     with pytest.raises(BadValueError, match="how rows are mixed has one owner, and both MixUp and CutMix set it"):
-        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
+        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(image_rows(), batch_size=8))
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_counting_from_the_last_epoch_needs_one() -> None:
     trainer = quiet_trainer(max_epochs=-1, callbacks=[MixUp(off_epochs=2)])
 
     with pytest.raises(BadValueError, match="off_epochs=2 counts from the last epoch, but the Trainer has no max_ep"):
-        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(pictures(), batch_size=8))
+        trainer.fit(looker(Multiclass(CLASSES)), TensorLoader(image_rows(), batch_size=8))

@@ -1,4 +1,4 @@
-"""The size of pictures is a function of the epoch, in training, validation and a resumed fit."""
+"""The size of images is a function of the epoch, in training, validation and a resumed fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZES: dict[int, int | tuple[int, int]] = {0: 4, 1: (6, 8), 3: 12}
 
 
 class SizedLoader:
-    """Pictures scaled to the size that the data has when a pass begins; a fit can resume within an epoch."""
+    """Images scaled to the size that the data has when a pass begins; a fit can resume within an epoch."""
 
     def __init__(self, data: SizedData, *, shuffle: bool) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -51,7 +51,7 @@ class SizedLoader:
 
 
 class SizedData(pl.LightningDataModule):
-    """A user's own datamodule that can change the size of its pictures."""
+    """A user's own datamodule that can change the size of its images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SizedData(pl.LightningDataModule):
 
 
 class WithSchema(SizedData):
-    """One that knows its pictures' size, or that it has none."""
+    """One that knows its images' size, or that it has none."""
 
     def __init__(self, image: Image | None) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ def run(*words: str) -> None:
     arguments.run(arguments)
 
 
-def test_damaged_pictures_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_images_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_folder(tmp_path / "photos", {"a": 25})
     for file in sorted((root / "a").iterdir())[:22]:
         file.write_bytes(b"")
@@ -40,7 +40,7 @@ def test_damaged_pictures_are_printed_and_written(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("num_workers", [0, 3])
-def test_every_damaged_picture_is_found_with_its_reason(tmp_path: Path, num_workers: int) -> None:
+def test_every_damaged_image_is_found_with_its_reason(tmp_path: Path, num_workers: int) -> None:
     root = write_folder(tmp_path / "photos", {"a": 4, "b": 3})
     (root / "a" / "a_001.jpg").write_bytes(b"")
     (root / "b" / "b_002.jpg").write_bytes((root / "b" / "b_000.jpg").read_bytes()[:-20])
@@ -53,7 +53,7 @@ def test_every_damaged_picture_is_found_with_its_reason(tmp_path: Path, num_work
     assert bad["reason"].tolist()[1].startswith("damaged: image file is truncated")
 
 
-def test_a_folder_without_pictures_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"tabvision check-images: .* holds no images"):
         run(str(tmp_path))
 

@@ -52,7 +52,7 @@ def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
 
 
 def test_damaged_photos_are_borne_and_listed_beside_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("photos/cat/damaged.jpg").write_bytes(b"no picture")
+    Path("photos/cat/damaged.jpg").write_bytes(b"no image")
 
     assert main(["train", "photos", *SMALL]) == 2
     assert "or allow more with bad_share (--bad-share)" in capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> N
 
 def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "photos", *SMALL])
-    Path("broken.jpg").write_bytes(b"no picture")
+    Path("broken.jpg").write_bytes(b"no image")
 
     assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
 

@@ -72,7 +72,7 @@ def test_the_best_and_the_worst_are_printed_and_drawn(capsys: pytest.CaptureFixt
     assert (RUN / "biases.png").stat().st_size > 10_000
 
 
-def test_pictures_need_no_titles() -> None:
+def test_images_need_no_titles() -> None:
     main([*TRAIN, "--target", "stars"])
 
     show_films(RUN)

@@ -47,7 +47,7 @@ def ratings(_folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> 
     return CollabDataModule(rated(ROWS), **(quiet | sources | settings))
 
 
-def pictures(folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> ImageDataModule:
+def images(folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> ImageDataModule:
     """Small files in folders of two classes."""
     sizes = {"source": (20, 23), **dict.fromkeys(others, (4, OTHERS - 4))}
     for name, (ants, bees) in sizes.items():
@@ -60,14 +60,14 @@ def pictures(folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> 
 
 MAKERS: dict[type[PartsDataModule[Any]], Make] = {
     CollabDataModule: ratings,
-    ImageDataModule: pictures,
+    ImageDataModule: images,
     TabularDataModule: table,
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures are written once."""
+    """Where images are written once."""
     return tmp_path_factory.mktemp("sources")
 
 
@@ -297,7 +297,7 @@ def test_a_wrong_setting_is_a_sentence(
 def test_more_ranks_than_training_rows_are_refused(make: Make) -> None:
     order = Order(shuffle=True, seed=0, rank=0, world_size=ROWS + 1)
 
-    with pytest.raises(BadValueError, match=r"44 ranks cannot share .* training (row|picture)s"):
+    with pytest.raises(BadValueError, match=r"44 ranks cannot share .* training (row|image)s"):
         make().make_loader("train", order)
 
 

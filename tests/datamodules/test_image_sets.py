@@ -1,4 +1,4 @@
-"""The plug-ins for public sets of pictures, on files laid out as theirs are."""
+"""The plug-ins for public sets of images, on files laid out as theirs are."""
 
 from __future__ import annotations
 
@@ -83,24 +83,24 @@ def fashion(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_fashion_mnist_is_written_once_and_read(fashion: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"num_train": 20, "num_test": 10, "augment": "none", **QUIET, "size": 28}
-    data = FashionMNISTDataModule(fashion, tmp_path / "pictures", **settings)
-    again = FashionMNISTDataModule(fashion, tmp_path / "pictures", **settings)
+    data = FashionMNISTDataModule(fashion, tmp_path / "images", **settings)
+    again = FashionMNISTDataModule(fashion, tmp_path / "images", **settings)
 
     assert {name: len(part.rows) for name, part in data.parts.items()} == {"train": 20, "val": 10}
     assert set(data.schema.classes) == set(NAMES)
     images = read_idx(fashion / "t10k-images-idx3-ubyte")
     batch = next(iter(again.loader("val")))
     assert np.array_equal(batch["image"][3, 1].numpy(), images[3])
-    assert not list((tmp_path / "pictures").glob(".*"))
+    assert not list((tmp_path / "images").glob(".*"))
 
 
 def test_fashion_mnist_without_its_files_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no file .* Install Debian's package dataset-fashion-mnist"):
-        FashionMNISTDataModule(tmp_path, tmp_path / "pictures")
+        FashionMNISTDataModule(tmp_path, tmp_path / "images")
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((2, 28, 28)), packed=False)
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.full(2, 99), packed=False)
     with pytest.raises(BadValueError, match="holds other data than Fashion-MNIST"):
-        FashionMNISTDataModule(tmp_path, tmp_path / "pictures")
+        FashionMNISTDataModule(tmp_path, tmp_path / "images")
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03 and no more")
     with pytest.raises(BadValueError, match="is not an idx file of bytes, or is incomplete"):
-        FashionMNISTDataModule(tmp_path, tmp_path / "pictures")
+        FashionMNISTDataModule(tmp_path, tmp_path / "images")

@@ -1,4 +1,4 @@
-"""Pictures in every form give the same answer; what cannot be read keeps its row."""
+"""Images in every form give the same answer; what cannot be read keeps its row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIDE = 32
 
 @functools.cache
 def photos() -> Path:
-    """Two folders of ten noisy pictures: one dark, one bright."""
+    """Two folders of ten noisy images: one dark, one bright."""
     place = folder() / "photos"
     random = np.random.default_rng(0)
     for name, level in (("dark", 60), ("bright", 190)):
@@ -40,7 +40,7 @@ def photos() -> Path:
 
 @functools.cache
 def trained() -> tuple[Path, ImageDataModule, VisionModule]:
-    """A checkpoint of a module for pictures, its data and the module."""
+    """A checkpoint of a module for images, its data and the module."""
     torch.manual_seed(0)
     data = ImageDataModule(photos(), size=SIDE, batch_size=8, split=0.5, verbose=False)
     module = VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8])
@@ -80,7 +80,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_every_form_of_a_picture_gets_the_same_answer(form: str, predictor: Predictor, paths: list[str]) -> None:
+def test_every_form_of_a_image_gets_the_same_answer(form: str, predictor: Predictor, paths: list[str]) -> None:
     expected = predictor.predict(paths[:2])
 
     alone = predictor.predict(FORMS[form](paths[0]))
@@ -111,7 +111,7 @@ def test_a_folder_is_answered_with_its_paths(predictor: Predictor, paths: list[s
 
 
 def test_what_cannot_be_read_keeps_its_row_with_the_reason(predictor: Predictor, paths: list[str]) -> None:
-    answers = predictor.predict([paths[0], "nowhere.png", b"no picture", paths[1]])
+    answers = predictor.predict([paths[0], "nowhere.png", b"no image", paths[1]])
 
     assert answers["error"].isna().tolist() == [True, False, False, True]
     assert answers["error"].iloc[1] == "no such file"
@@ -122,13 +122,13 @@ def test_what_cannot_be_read_keeps_its_row_with_the_reason(predictor: Predictor,
 
 
 def test_nothing_readable_is_still_a_row_each(predictor: Predictor) -> None:
-    answers = predictor.predict([b"", b"no picture"])
+    answers = predictor.predict([b"", b"no image"])
 
     assert answers["error"].notna().all()
     assert answers[["probability_bright", "probability_dark"]].isna().all(axis=None)
 
 
-def test_no_pictures_give_no_rows(predictor: Predictor) -> None:
+def test_no_images_give_no_rows(predictor: Predictor) -> None:
     assert len(predictor.predict([])) == 0
 
 
@@ -187,7 +187,7 @@ def test_the_augmentation_of_training_is_in_the_checkpoint(predictor: Predictor)
         (pd.DataFrame({"file": ["a.jpg"]}), MissingColumnsError, "'image'"),
     ],
 )
-def test_what_is_no_picture_is_refused(source: Any, error: type[Exception], message: str, predictor: Predictor) -> None:
+def test_what_is_no_image_is_refused(source: Any, error: type[Exception], message: str, predictor: Predictor) -> None:
     with pytest.raises(error, match=message):
         predictor.predict(source)
 

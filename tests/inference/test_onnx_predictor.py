@@ -119,13 +119,13 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
     assert done.stdout == "40 []\n", done.stderr
 
 
-# Pictures.
+# Images.
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint of a network for pictures, and its ONNX twin."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint of a network for images, and its ONNX twin."""
+    folder = tmp_path_factory.mktemp("images")
     pair = Pair(VisionModule, "multiclass")
     path = saved(pair.module(pair.data().schema), folder / "net.ckpt")
     return path, export(path, folder / "net.onnx").path
@@ -136,49 +136,49 @@ def photos() -> list[Any]:
     return [draw.integers(0, 256, (40 + 9 * place, 70, 3), dtype=np.uint8) for place in range(4)]
 
 
-def test_pictures_are_answered_as_the_predictor_does(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_are_answered_as_the_predictor_does(images: tuple[Path, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     paths = []
     for place, pixels in enumerate(photos()):
         paths.append(tmp_path / f"{place}.png")
         Image.fromarray(pixels).save(paths[-1])
-    torch_one, onnx_one = Predictor(pictures[0], device="cpu"), OnnxPredictor(pictures[1])
+    torch_one, onnx_one = Predictor(images[0], device="cpu"), OnnxPredictor(images[1])
 
     sources: list[Any] = [photos(), paths, [path.read_bytes() for path in paths], str(tmp_path), str(paths[0])]
     for source in sources:
         assert_frame_equal(onnx_one.predict(source), torch_one.predict(source), rtol=1e-4, atol=1e-5)
 
 
-LIGHT_PICTURES = LIGHT.replace("sys.argv[2]", "[open(sys.argv[2], 'rb').read()]")
+LIGHT_IMAGES = LIGHT.replace("sys.argv[2]", "[open(sys.argv[2], 'rb').read()]")
 
 
-def test_pictures_need_neither_torch_nor_lightning(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_need_neither_torch_nor_lightning(images: tuple[Path, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(photos()[0]).save(tmp_path / "a.png")
 
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT_PICTURES, str(pictures[1]), str(tmp_path / "a.png")],
+        [sys.executable, "-c", LIGHT_IMAGES, str(images[1]), str(tmp_path / "a.png")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert done.stdout == "1 []\n", done.stderr
 
 
-def test_a_picture_that_cannot_be_read_keeps_its_row(pictures: tuple[Path, Path]) -> None:
-    source = [photos()[0], b"no picture", photos()[1]]
+def test_a_image_that_cannot_be_read_keeps_its_row(images: tuple[Path, Path]) -> None:
+    source = [photos()[0], b"no image", photos()[1]]
 
-    answers = OnnxPredictor(pictures[1]).predict(source)
+    answers = OnnxPredictor(images[1]).predict(source)
 
-    assert_frame_equal(answers, Predictor(pictures[0], device="cpu").predict(source), rtol=1e-4, atol=1e-5)
+    assert_frame_equal(answers, Predictor(images[0], device="cpu").predict(source), rtol=1e-4, atol=1e-5)
     assert answers["error"].isna().tolist() == [True, False, True]
 
 
-def test_a_folder_keeps_the_path_of_a_picture_that_cannot_be_read(pictures: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
+def test_a_folder_keeps_the_path_of_a_image_that_cannot_be_read(images: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
 
-    answers = OnnxPredictor(pictures[1]).predict(tmp_path)
+    answers = OnnxPredictor(images[1]).predict(tmp_path)
 
     assert answers.iloc[0, 0] == str(tmp_path / "a.png")
     assert answers["error"].notna().all()

@@ -16,14 +16,14 @@ LITE0 = "efficientnet_lite0"
 HALF = (0.5, 0.5, 0.5)
 
 
-def schema_of(task: Task | None = None, side: int = 64, **picture: Any) -> Schema:
-    """The facts of square pictures with some target."""
+def schema_of(task: Task | None = None, side: int = 64, **image: Any) -> Schema:
+    """The facts of square images with some target."""
     task = Multiclass(2) if task is None else task
     classes = (
         tuple(f"class {place}" for place in range(getattr(task, "num_classes", 2) or 2)) if task.is_classes else ()
     )
     return Schema(
-        target=Target(columns=("label",), task=task, classes=classes), image=Image(size=(side, side), **picture)
+        target=Target(columns=("label",), task=task, classes=classes), image=Image(size=(side, side), **image)
     )
 
 

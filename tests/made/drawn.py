@@ -1,4 +1,4 @@
-"""Pictures for the sweeps, drawn from the rows of a table: each channel's brightness is one of its columns."""
+"""Images for the sweeps, drawn from the rows of a table: each channel's brightness is one of its columns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tabvision.data import TabularDataModule
 from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.schema import Image, Schema
 
-SIDE = 32  # one such picture ends in a map of one pixel
+SIDE = 32  # one such image ends in a map of one pixel
 
 
 @final
-class PictureTensors(TensorDataModule):
-    """The targets and parts of a table, with a picture in place of each row's columns."""
+class ImageTensors(TensorDataModule):
+    """The targets and parts of a table, with an image in place of each row's columns."""
 
     def __init__(self, table: TabularDataModule, schema: Schema | None = None) -> None:
         super().__init__(batch_size=table.batch_size, seed=table.seed)
@@ -43,7 +43,7 @@ def draw(columns: Any) -> Tensor:
 
 
 def with_files(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The frame with a column `file`: a picture of each row, written to the folder."""
+    """The frame with a column `file`: an image of each row, written to the folder."""
     numbers = frame[["x", "z"]].sub([0.0, 100.0]).div([1.0, 50.0]).fillna(0.0)
     jobs = pd.Categorical(frame["job"], ["cook", "nurse", "pilot"]).codes + 1
     columns = {"continuous": torch.tensor(numbers.to_numpy()), "categorical": torch.tensor(jobs)[:, None]}

@@ -1,4 +1,4 @@
-"""Small pictures in memory, in files and in folders, and their datamodules."""
+"""Small images in memory, in files and in folders, and their datamodules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tabvision.data import ImageDataModule
-from tabvision.data.images.decode import PictureSource, open_picture
+from tabvision.data.images.decode import ImageSource, open_image
 
 ORIENTATION = 0x0112
 
@@ -39,20 +39,20 @@ def encoded(
     return buffer.getvalue()
 
 
-def read_picture(source: PictureSource) -> NDArray[np.uint8]:
-    """The pixels of one picture, upright: each is looked up where the picture says that it is stored."""
-    picture = open_picture(source)
-    stored = picture.decode()
-    y, x = np.indices(picture.size)
+def read_image(source: ImageSource) -> NDArray[np.uint8]:
+    """The pixels of one image, upright: each is looked up where the image says that it is stored."""
+    image = open_image(source)
+    stored = image.decode()
+    y, x = np.indices(image.size)
     across, down, _ = np.rint(stored.matrix @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).astype(int)
-    upright: NDArray[np.uint8] = stored.pixels[down, across].reshape(*picture.size, 3)
+    upright: NDArray[np.uint8] = stored.pixels[down, across].reshape(*image.size, 3)
     return upright
 
 
 def write_folder(
     root: Path, classes: Mapping[str, int], *, size: tuple[int, int] = (20, 30), kind: str = "jpg"
 ) -> Path:
-    """A folder of pictures for each class, in the color of its class."""
+    """A folder of images for each class, in the color of its class."""
     for place, (name, num) in enumerate(classes.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(num):
@@ -63,7 +63,7 @@ def write_folder(
 
 
 def photo(height: int, width: int, *, seed: int = 0, noise: float = 3.0, grain: int = 16) -> NDArray[np.uint8]:
-    """A picture of colored clouds as large as the grain in pixels, (height, width, 3)."""
+    """An image of colored clouds as large as the grain in pixels, (height, width, 3)."""
     draw = np.random.default_rng(seed)
     coarse = draw.uniform(0, 255, (height // grain + 3, width // grain + 3, 3)).astype(np.float32)
     clouds = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -78,7 +78,7 @@ def checkerboard(side: int) -> NDArray[np.uint8]:
 
 
 def make(source: Any, target: Any = None, **settings: Any) -> ImageDataModule:
-    """The datamodule of a folder or table, in small pictures and batches."""
+    """The datamodule of a folder or table, in small images and batches."""
     quiet: dict[str, Any] = {"size": 8, "batch_size": 4, "num_workers": 1, "verbose": False}
     return ImageDataModule(source, target, **(quiet | settings))
 

@@ -233,7 +233,7 @@ ROWS, CLASSES = 24, 3
 
 
 class Looker(pl.LightningModule):
-    """A user's own network for small pictures that writes down its training batches."""
+    """A user's own network for small images that writes down its training batches."""
 
     def __init__(self, task: Task | None = None, *, keys: tuple[Any, Any] = ("image", "target")) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class Looker(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
 
-def pictures(**more: Tensor) -> dict[str, Tensor]:
+def image_rows(**more: Tensor) -> dict[str, Tensor]:
     """Noise in three classes, with what else a batch should hold."""
     generator = torch.Generator().manual_seed(3)
     images = torch.randn(ROWS, 3, 6, 8, generator=generator)

@@ -18,7 +18,7 @@ from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
-from tests.made.drawn import SIDE, PictureTensors, with_files
+from tests.made.drawn import SIDE, ImageTensors, with_files
 
 ROWS = 48
 
@@ -78,10 +78,10 @@ def tabular_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any)
     return TabularDataModule(frame, case.target, **(settings | case.settings | overrides))
 
 
-def picture_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> PictureTensors:
-    """The same rows as pictures."""
+def image_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> ImageTensors:
+    """The same rows as images."""
     schema = overrides.pop("schema", None)
-    return PictureTensors(tabular_data(name, frame, **overrides), schema)
+    return ImageTensors(tabular_data(name, frame, **overrides), schema)
 
 
 def file_data(name: str, frame: pd.DataFrame) -> ImageDataModule:
@@ -110,7 +110,7 @@ MODULES: list[type[SupervisedModule]] = [
 DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {
     CollabModule: collab_data,
     TabularModule: tabular_data,
-    VisionModule: picture_data,
+    VisionModule: image_data,
 }
 SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
     CollabModule: {"factors": 4, "lr": 0.05},
@@ -144,9 +144,9 @@ class Pair(NamedTuple):
         return DATA[self.kind](self.target, frame, **overrides)
 
     def raw(self, folder: Path, rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-        """Rows as a user has them: for a module that reads pictures, with a file each."""
+        """Rows as a user has them: for a module that reads images, with a file each."""
         frame = make_frame(rows, seed)
-        return frame if self.kind in TABLES else with_files(frame, folder / f"pictures{seed}")
+        return frame if self.kind in TABLES else with_files(frame, folder / f"images{seed}")
 
     def raw_data(self, raw: pd.DataFrame) -> Any:
         """A datamodule that reads such rows."""

@@ -1,4 +1,4 @@
-"""Pictures with spots, and tables that say where they are."""
+"""Images with spots, and tables that say where they are."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ COLUMNS = ["red_x", "red_y", "green_x", "green_y"]
 SIZES = [(60, 100), (100, 60), (80, 80), (120, 70)]  # (height, width)
 
 
-def blob(picture: NDArray[np.uint8], x: float, y: float, channel: int) -> None:
+def blob(image: NDArray[np.uint8], x: float, y: float, channel: int) -> None:
     """A soft spot, whose center of mass tells its place."""
-    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    down, across = np.mgrid[: image.shape[0], : image.shape[1]]
     spot = 255 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / (2 * 4.0**2))
-    picture[..., channel] = np.maximum(picture[..., channel], spot.astype(np.uint8))
+    image[..., channel] = np.maximum(image[..., channel], spot.astype(np.uint8))
 
 
 def spotted(folder: Path, num: int = 12, kind: str = "png") -> pd.DataFrame:
-    """Pictures of several shapes with a red and a green spot each, and a table that says where they are."""
+    """Images of several shapes with a red and a green spot each, and a table that says where they are."""
     draw = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for row in range(num):
         height, width = SIZES[row % len(SIZES)]
         points = (draw.uniform(0.25, 0.75, (2, 2)) * [width, height]).round(1)
-        picture = np.zeros((height, width, 3), np.uint8)
+        image = np.zeros((height, width, 3), np.uint8)
         for channel, (x, y) in enumerate(points):
-            blob(picture, x, y, channel)
-        Image.fromarray(picture).save(folder / f"{row}.{kind}")
+            blob(image, x, y, channel)
+        Image.fromarray(image).save(folder / f"{row}.{kind}")
         rows.append([str(folder / f"{row}.{kind}"), *points.ravel()])
     return pd.DataFrame(rows, columns=["file", *COLUMNS])
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from tests.made import processes_pictures, processes_stages, processes_tables
+from tests.made import processes_images, processes_stages, processes_tables
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 600  # a stop for what hangs
 SCRIPTS: dict[str, Callable[[Path], None]] = {
-    "pictures": processes_pictures.main,
+    "images": processes_images.main,
     "spawned": processes_stages.spawn,
     "stages": processes_stages.main,
     "tables": processes_tables.main,

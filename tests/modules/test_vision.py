@@ -63,7 +63,7 @@ def test_random_weights_and_a_body_of_ones_own_get_imagenets_statistics() -> Non
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_uint8_pictures_give_the_answers_of_normalized_ones(*, channels_last: bool) -> None:
+def test_uint8_images_give_the_answers_of_normalized_ones(*, channels_last: bool) -> None:
     module = VisionModule(schema_of(), body=LITE0, channels_last=channels_last).eval()
     images, _ = photos(2)
 
@@ -82,14 +82,14 @@ def test_channels_last_changes_no_answer() -> None:
     torch.testing.assert_close(one({"image": images}), other({"image": images}), rtol=1e-3, atol=1e-3)
 
 
-def test_half_precision_takes_uint8_pictures() -> None:
+def test_half_precision_takes_uint8_images() -> None:
     module = VisionModule(schema_of(), body="resnet18", weights=None).to(torch.bfloat16).eval()
 
     assert module({"image": photos(2)[0]}).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_pictures_that_the_datamodule_normalized_take_the_networks_precision(dtype: torch.dtype) -> None:
+def test_images_that_the_datamodule_normalized_take_the_networks_precision(dtype: torch.dtype) -> None:
     module = VisionModule(schema_of(), body="resnet18", weights=None).to(dtype).eval()
     finished = photos(2)[0].float() / 255  # a Trainer's precision converts a loader's floats, not these
 
@@ -280,7 +280,7 @@ def test_a_wrong_choice_is_a_sentence(settings: dict[str, Any], error: type[Exce
         VisionModule(schema_of(), **({"weights": None} | settings))
 
 
-def test_a_schema_without_a_picture_is_a_sentence() -> None:
+def test_a_schema_without_a_image_is_a_sentence() -> None:
     with pytest.raises(BadValueError, match=r"VisionModule: the schema has no image. Build it from an ImageDataModule"):
         VisionModule(Schema(target=schema_of().target))
 

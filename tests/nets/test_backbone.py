@@ -57,7 +57,7 @@ def test_tokens_are_averaged_and_vectors_stay() -> None:
     assert torch.equal(as_body(Answers(vectors))(torch.zeros(1)), vectors)
 
 
-def test_one_small_picture_trains_a_body_with_norms() -> None:
+def test_one_small_image_trains_a_body_with_norms() -> None:
     body = as_body(nn.Sequential(nn.Conv2d(3, 4, 4), nn.BatchNorm2d(4)))
 
     body(torch.randn(1, 3, 4, 4)).square().sum().backward()  # maps of one pixel

@@ -31,7 +31,7 @@ SIZES = {
     "resnet18": 32,
     "shufflenet_v2_x0_5": 32,
     "squeezenet1_1": 32,
-}  # networks of torchvision, and the side of pictures that they take
+}  # networks of torchvision, and the side of images that they take
 HALF = (0.5, 0.5, 0.5)
 NO_NETWORK = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
@@ -99,7 +99,7 @@ def test_a_network_of_one_size_says_which() -> None:
         body.feature_shape((64, 64))
 
 
-def test_pictures_that_are_too_small_are_a_sentence() -> None:
+def test_images_that_are_too_small_are_a_sentence() -> None:
     body = make_body("alexnet", weights=None)
 
     with pytest.raises(BadValueError, match=r"takes no images of 16 x 16 pixels \(.*\)"):
@@ -316,11 +316,11 @@ def test_any_number_of_channels_is_taken(name: str, subtests: pytest.Subtests) -
             assert body.feature_shape((64, 64)) == features.shape[1:]
 
 
-def test_a_grey_picture_gives_the_features_of_the_same_picture_in_colour() -> None:
+def test_a_grey_image_gives_the_features_of_the_same_image_in_colour() -> None:
     grey, colour = make_body("efficientnet_lite0", in_channels=1).eval(), make_body("efficientnet_lite0").eval()
-    picture = torch.randn(1, 1, 64, 64)
+    image = torch.randn(1, 1, 64, 64)
 
-    torch.testing.assert_close(grey(picture), colour(picture.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(grey(image), colour(image.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
 
 
 # Groups.

@@ -52,12 +52,12 @@ def test_a_net_s_own_norms_rest_only_where_a_channel_has_one_value() -> None:
     wide, pool, narrow = nn.BatchNorm2d(3), nn.AvgPool2d(4), nn.BatchNorm2d(3)
     net = nn.Sequential(wide, pool, narrow)
     net(torch.randn(8, 3, 4, 4) * 2 + 5)
-    kept_wide, kept_narrow, picture = copy.deepcopy(wide), copy.deepcopy(narrow), torch.randn(1, 3, 4, 4)
+    kept_wide, kept_narrow, image = copy.deepcopy(wide), copy.deepcopy(narrow), torch.randn(1, 3, 4, 4)
 
     with resting_norms(net):
-        found = net(picture)
+        found = net(image)
 
-    assert torch.equal(found, kept_narrow.eval()(pool(kept_wide(picture))))
+    assert torch.equal(found, kept_narrow.eval()(pool(kept_wide(image))))
     for ours, theirs in ((wide, kept_wide), (narrow, kept_narrow)):
         assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
     found.square().sum().backward()

@@ -103,7 +103,7 @@ def test_any_title_is_drawn_without_a_warning(label: str, tmp_path: Path) -> Non
     axes = frame.assign(axis_1=[0.0, 1.0, 2.0], axis_2=[0.0, 2.0, 1.0])
 
     for figure in (bias_bars(frame, title=label), embedding_map(axes, title=label)):
-        figure.savefig(tmp_path / "picture.png")
+        figure.savefig(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("draw", [embedding_map, bias_bars])

@@ -1,4 +1,4 @@
-"""The grid shows the pictures that it is given."""
+"""The grid shows the images that it is given."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from tabvision.errors import BadValueError
 from tabvision.plots import image_grid
 
 
-def test_a_grid_shows_each_picture_under_its_label() -> None:
-    pictures = [np.full((4, 5, 3), value, dtype=np.uint8) for value in range(5)]
+def test_a_grid_shows_each_image_under_its_label() -> None:
+    images = [np.full((4, 5, 3), value, dtype=np.uint8) for value in range(5)]
 
-    figure = image_grid(pictures, list("abcde"), columns=2)
+    figure = image_grid(images, list("abcde"), columns=2)
 
     assert [axes.get_title() for axes in figure.axes] == list("abcde")
     assert [int(axes.get_images()[0].get_array().max()) for axes in figure.axes] == list(range(5))  # type: ignore[union-attr]

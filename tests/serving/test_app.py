@@ -188,19 +188,19 @@ def test_a_model_that_fails_says_so_without_a_stack(answer: Any, caplog: pytest.
     assert ("secret" in caplog.text) is (answer is None)
 
 
-# Images. The model is a small stand-in with real decoding: it answers each picture's mean.
+# Images. The model is a small stand-in with real decoding: it answers each image's mean.
 
 
 class Means:
-    """Answers the mean of each picture, read as the server hands it over."""
+    """Answers the mean of each image, read as the server hands it over."""
 
     schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
 
     def predict(self, source: Any, /) -> pd.DataFrame:
-        from tests.made.images import read_picture
+        from tests.made.images import read_image
 
         assert all(isinstance(each, bytes) for each in source)  # never a path
-        return pd.DataFrame({"mean": [float(read_picture(each).mean()) for each in source]})
+        return pd.DataFrame({"mean": [float(read_image(each).mean()) for each in source]})
 
 
 def photo(value: int, size: tuple[int, int] = (6, 4), kind: str = "PNG") -> bytes:
@@ -255,7 +255,7 @@ def test_a_bomb_beyond_every_limit_is_a_sentence(images: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "sentence"),
     [
-        ({"files": [("images", ("a.png", b"no picture"))]}, 422, "Image 1: "),
+        ({"files": [("images", ("a.png", b"no image"))]}, 422, "Image 1: "),
         ({"files": [("images", ("a.png", b""))]}, 422, "Image 1: "),
         ({"files": [("images", (f"{place}", photo(1))) for place in range(6)]}, 413, "6 images, more than the 5"),
         ({"data": {"image": "/etc/passwd"}, "files": [("a", ("a.png", photo(1)))]}, 422, "no path or URL is opened"),

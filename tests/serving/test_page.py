@@ -107,7 +107,7 @@ def test_a_date_has_a_field_that_shows_how_to_write_it() -> None:
     assert field["placeholder"] == "2024-01-31"
 
 
-def test_pictures_are_uploaded() -> None:
+def test_images_are_uploaded() -> None:
     schema = Schema(target=Target(columns=("pet",), task=Binary(), classes=("cat", "dog")), image=Image(size=(8, 8)))
 
     (field,) = Elements(page(schema, "n")).all("input")

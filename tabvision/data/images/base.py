@@ -23,7 +23,7 @@ from tabvision.batch import Batch
 from tabvision.data.base import Order, PartName, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.files import ImageTable
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
@@ -39,7 +39,7 @@ Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
 
 
-class PictureDataModule(PartsDataModule[ImageLoader]):
+class BaseImageDataModule(PartsDataModule[ImageLoader]):
     """Serve images in whole batches, sharded over ranks; a concrete class fills in the parts.
 
     Args:
@@ -79,7 +79,7 @@ class PictureDataModule(PartsDataModule[ImageLoader]):
         self.image, self.size, self.augment = image, image.size, augment
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
-        self.tables: dict[PartName, PictureTable] = {}
+        self.tables: dict[PartName, ImageTable] = {}
         self._stores: dict[tuple[str, str], FileStore] = {}
         self._num_written = 0
 

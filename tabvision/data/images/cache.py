@@ -27,7 +27,7 @@ VERSION = 1  # of the file format; part of the folder's name
 ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
 
 
-class PictureCache(ABC):
+class ImageCache(ABC):
     """Pixels by row number."""
 
     @abstractmethod
@@ -44,7 +44,7 @@ class PictureCache(ABC):
 
 
 @final
-class _MemoryCache(PictureCache):
+class _MemoryCache(ImageCache):
     """Pixels in this process's memory, up to a limit.
 
     Args:
@@ -73,7 +73,7 @@ class _MemoryCache(PictureCache):
 
 
 @final
-class _FolderCache(PictureCache):
+class _FolderCache(ImageCache):
     """Pixels in two files that ranks, workers and later runs share.
 
     Each row has its own slot, so two writers of one slot write the same pixels. A row is valid as soon as its entry holds
@@ -146,7 +146,7 @@ class _FolderCache(PictureCache):
 @speaking("ImageDataModule")
 def make_cache(
     setting: str | Path | None, presize: Presize, num_rows: int, *, num_slots: int, part: str, num_processes: int = 1
-) -> PictureCache | None:
+) -> ImageCache | None:
     """Return the cache for a user's setting, or None for no cache.
 
     Args:

@@ -28,7 +28,7 @@ except ImportError:  # OpenCV works too, a tenth slower
     simplejpeg = None
 
 Pixels = NDArray[np.uint8]
-PictureSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
+ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 """An image to open: a path, a file's bytes, a PIL image, or an array (h, w), (h, w, 3) or (h, w, 4)."""
 
 MAX_PIXELS = 89_478_485  # PIL's own limit for opening without a warning: a quarter of a gigabyte of RGB
@@ -71,7 +71,7 @@ class Stored(NamedTuple):
     matrix: NDArray[np.float64]
 
 
-class Picture(ABC):
+class StoredImage(ABC):
     """An image whose size is known and whose pixels are not decoded yet.
 
     Args:
@@ -94,7 +94,7 @@ class Picture(ABC):
 
 
 @final
-class ArrayPicture(Picture):
+class StoredArray(StoredImage):
     """An image that is decoded already: (h, w, 3) uint8."""
 
     def __init__(self, pixels: Pixels) -> None:
@@ -107,7 +107,7 @@ class ArrayPicture(Picture):
 
 
 @final
-class _PilPicture(Picture):
+class _StoredPil(StoredImage):
     """An image of any format, decoded by PIL; the first of several frames."""
 
     def __init__(self, image: Image.Image) -> None:
@@ -121,7 +121,7 @@ class _PilPicture(Picture):
         super().__init__((height, width))
 
     @classmethod
-    def of(cls, data: bytes) -> _PilPicture:
+    def of(cls, data: bytes) -> _StoredPil:
         """Open the bytes of a file.
 
         Raises:
@@ -160,7 +160,7 @@ class _PilPicture(Picture):
 
 
 @final
-class _JpegPicture(Picture):
+class _StoredJpeg(StoredImage):
     """An ordinary JPEG, gray or color."""
 
     def __init__(self, data: bytes, header: JpegHeader) -> None:
@@ -172,7 +172,7 @@ class _JpegPicture(Picture):
     def decode(self, shrink: int = 1) -> Stored:
         pixels = self._pixels(shrink)
         if pixels is None:  # PIL decides what can be read
-            return _PilPicture.of(self.data).decode()
+            return _StoredPil.of(self.data).decode()
         return Stored(pixels, rescaled(upright_to_stored(self.orientation, self.stored_size), 1 / shrink))
 
     def _pixels(self, shrink: int) -> Pixels | None:
@@ -191,16 +191,16 @@ class _JpegPicture(Picture):
             return None
 
 
-def open_picture(source: PictureSource) -> Picture:
+def open_image(source: ImageSource) -> StoredImage:
     """Open an image, without decoding its pixels.
 
     Raises:
         UnreadableImageError: There is no such file, it is not an image, or it has more than `MAX_PIXELS` pixels.
     """
     if isinstance(source, np.ndarray):
-        return ArrayPicture(_array_as_rgb(source))
+        return StoredArray(_array_as_rgb(source))
     if isinstance(source, Image.Image):
-        return _PilPicture(source)
+        return _StoredPil(source)
     data = source if isinstance(source, bytes) else _read(source)
     if not data:
         raise UnreadableImageError.because("0 bytes")
@@ -208,9 +208,9 @@ def open_picture(source: PictureSource) -> Picture:
     if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would decode them as gray pixels
         raise UnreadableImageError.because("damaged: it ends in zeros, as a file does that was not written to its end")
     if header is None or header.num_channels not in (1, 3) or not is_whole(data):
-        return _PilPicture.of(data)
+        return _StoredPil.of(data)
     _check_pixels(header.height, header.width)
-    return _JpegPicture(data, header)
+    return _StoredJpeg(data, header)
 
 
 def _read(path: str | Path) -> bytes:

@@ -31,7 +31,7 @@ PATH_COLUMN, LABEL_COLUMN = "image", "label"
 
 
 @dataclass(frozen=True, eq=False)
-class PictureTable:
+class ImageTable:
     """A table of images, one per row.
 
     Args:
@@ -50,7 +50,7 @@ class PictureTable:
     is_listed: bool = False
     part: NDArray[np.int8] | None = None
 
-    def taken(self, rows: Rows) -> PictureTable:
+    def taken(self, rows: Rows) -> ImageTable:
         """Return the table of some rows; the table itself if they are all of them."""
         if len(rows) == len(self.frame):
             return self
@@ -62,17 +62,17 @@ class PictureTable:
         return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Return whether a file name is that of an image.
 
     Example:
-        >>> is_picture("a.JPG"), is_picture("notes.txt"), is_picture("._a.jpg")
+        >>> is_image("a.JPG"), is_image("notes.txt"), is_image("._a.jpg")
         (True, False, False)
     """
     return name.rpartition(".")[2].lower() in SUFFIXES and not name.startswith(".")
 
 
-def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_COLUMN) -> PictureTable:
+def labels_from_names(table: ImageTable, pattern: str, *, label: str = LABEL_COLUMN) -> ImageTable:
     r"""Return the images with the labels in their file names.
 
     Args:
@@ -84,7 +84,7 @@ def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_C
         BadValueError: The pattern is not a regular expression with a group, or does not match a name.
 
     Example:
-        >>> table = PictureTable(pd.DataFrame({"image": ["pets/great_dane_12.jpg"]}))
+        >>> table = ImageTable(pd.DataFrame({"image": ["pets/great_dane_12.jpg"]}))
         >>> labels_from_names(table, r"^(.+)_\d+").frame["label"].tolist()
         ['great_dane']
     """
@@ -104,7 +104,7 @@ def labels_from_names(table: PictureTable, pattern: str, *, label: str = LABEL_C
     return replace(table, frame=table.frame.assign(**{label: pd.array(labels, dtype="str")}))
 
 
-def picture_table(
+def image_table(
     source: Source | Sequence[str | Path],
     *,
     path: str | None = None,
@@ -112,7 +112,7 @@ def picture_table(
     suffix: str = "",
     encoding: str | None = None,
     text: Collection[str] = (),
-) -> PictureTable:
+) -> ImageTable:
     """Read a table with a column of paths; `check_files` checks whether they exist.
 
     Args:
@@ -130,7 +130,7 @@ def picture_table(
     """
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
         source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
-    if isinstance(source, str | Path) and is_picture(Path(source).name) and Path(source).expanduser().is_file():
+    if isinstance(source, str | Path) and is_image(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one image"
         raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
     if not isinstance(root, str | Path | None):
@@ -139,7 +139,7 @@ def picture_table(
     if root is None:
         root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
     column = _path_column(frame, path)
-    return PictureTable(frame, path=column, root=str(root), suffix=suffix)
+    return ImageTable(frame, path=column, root=str(root), suffix=suffix)
 
 
 def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
@@ -165,7 +165,7 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_files(table: PictureTable) -> None:
+def check_files(table: ImageTable) -> None:
     """Raise if a file does not exist; each folder is listed once, no file is opened.
 
     Raises:
@@ -185,7 +185,7 @@ def check_files(table: PictureTable) -> None:
         raise MissingFileError(problem, _remedy_for(missing[0], table))
 
 
-def _remedy_for(file: str, table: PictureTable) -> str:
+def _remedy_for(file: str, table: ImageTable) -> str:
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if _is_file(f"{file}{suffix}"):
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}"'
@@ -213,7 +213,7 @@ def _listing(folder: str) -> frozenset[str]:
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
     if path is None:
         text = [name for name in frame.columns if pd.api.types.is_string_dtype(frame[name])]
-        path = next((name for name in text if _are_pictures(frame[name])), None)
+        path = next((name for name in text if _are_images(frame[name])), None)
         if path is None:
             problem = f"no column holds names of image files; columns are {listed([*frame.columns])}"
             raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
@@ -229,7 +229,7 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
     return path
 
 
-def _are_pictures(values: pd.Series) -> bool:
+def _are_images(values: pd.Series) -> bool:
     """Return whether the first values of a column are paths of images."""
     head = values.dropna().head(20)
-    return len(head) > 0 and all(is_picture(str(value).rpartition("/")[2]) for value in head)
+    return len(head) > 0 and all(is_image(str(value).rpartition("/")[2]) for value in head)

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, PictureTable, is_picture, is_utf8
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, ImageTable, is_image, is_utf8
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
 
@@ -34,12 +34,12 @@ class _Folder:
 
     Args:
         path: Path of the folder.
-        pictures: The paths of its images, sorted, as an Arrow array.
+        images: The paths of its images, sorted, as an Arrow array.
         num_others: Number of other files in it.
     """
 
     path: str
-    pictures: pa.LargeStringArray
+    images: pa.LargeStringArray
     num_others: int
 
 
@@ -63,12 +63,12 @@ class _ClassFolder:
         return Path(self.path).name
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         """Number of images in the folder, at any depth."""
-        return sum(len(folder.pictures) for folder in self.folders)
+        return sum(len(folder.images) for folder in self.folders)
 
 
-def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2) -> PictureTable:
+def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2) -> ImageTable:
     """List the images in folders named for their class, which may be inside folders named train, valid and test.
 
     Args:
@@ -86,8 +86,8 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
     classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top)]
     _check_classes(root, classes, least)
-    filled = [each for each in classes if each.num_pictures]
-    sizes = [each.num_pictures for each in filled]
+    filled = [each for each in classes if each.num_images]
+    sizes = [each.num_images for each in filled]
     names = _paths([folder for each in filled for folder in each.folders])
     distinct = sorted({each.label for each in filled})
     codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
@@ -98,10 +98,10 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     _log_other_files([next(_walk(top)) for top, _ in tops], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
-    return PictureTable(frame, is_listed=True, part=None if parts is None else part)
+    return ImageTable(frame, is_listed=True, part=None if parts is None else part)
 
 
-def all_pictures(folder: str | Path) -> PictureTable:
+def all_images(folder: str | Path) -> ImageTable:
     """List every image below a folder, without labels.
 
     Raises:
@@ -114,7 +114,7 @@ def all_pictures(folder: str | Path) -> PictureTable:
     if not len(names):
         raise BadValueError(f"the folder {root!r} holds no images", f"Pass one with {_KNOWN}")
     _log_other_files(found, [])
-    return PictureTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
+    return ImageTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
 
 def _part_folders(root: str) -> list[tuple[str, int]] | None:
@@ -124,7 +124,7 @@ def _part_folders(root: str) -> list[tuple[str, int]] | None:
     """
     found = [(path, _PART_FOLDERS[name]) for path in _below(root) if (name := Path(path).name.lower()) in _PART_FOLDERS]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not _below(training) or len(next(_walk(training)).pictures):
+    if training is None or not _below(training) or len(next(_walk(training)).images):
         return None
     return found
 
@@ -173,7 +173,7 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
         for entry in entries:
             if entry.is_dir():
                 folders += [entry.path] if _is_visible(entry.name) else []
-            elif is_picture(entry.name):
+            elif is_image(entry.name):
                 names.append(entry.name)
             elif not entry.name.startswith("."):
                 num_others += 1
@@ -215,11 +215,11 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
     if not classes:
         own = next(_walk(root))
         remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
-        if num := len(own.pictures):
+        if num := len(own.images):
             raise BadValueError(f"{root!r} holds {count(num, 'image')} and no class folders", remedy)
         what = "holds no images and no class folders" if own.num_others or _below(root) else "is empty"
         raise BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of images for each class")
-    training = sorted({each.label for each in classes if each.part == TRAIN and each.num_pictures})
+    training = sorted({each.label for each in classes if each.part == TRAIN and each.num_images})
     if not training:
         empty = listed([repr(each.label) for each in classes])
         problem = f"the class folders in {root!r} hold no images: {empty}"
@@ -233,7 +233,7 @@ def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, clas
     unused = [] if parts is None else sorted(set(_below(root)) - {path for path, _ in parts})
     if unused:
         logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
-    if empty := [repr(each.path) for each in classes if not each.num_pictures]:
+    if empty := [repr(each.path) for each in classes if not each.num_images]:
         logger.info(f"Folders without an image, left out: {listed(empty)}.")
 
 
@@ -242,10 +242,10 @@ def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]
     own = [*folders, *(folder for each in classes for folder in each.folders)]
     if others := sum(folder.num_others for folder in own):
         logger.info(f"{count(others, 'file')} of other kinds left out.")
-    if loose := sum(len(folder.pictures) for folder in folders if classes):
+    if loose := sum(len(folder.images) for folder in folders if classes):
         logger.info(f"{count(loose, 'image')} beside the class folders left out.")
 
 
 def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
     """Return the paths of all images as a pandas array."""
-    return pd.array(pa.concat_arrays([folder.pictures for folder in folders]), dtype="str")
+    return pd.array(pa.concat_arrays([folder.images for folder in folders]), dtype="str")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.files import ImageTable
 from tabvision.data.rows import named_target
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, as_split, parts_from
 from tabvision.errors import BadValueError, count, listed, speaking
@@ -32,7 +32,7 @@ def target_columns(target: str | Sequence[str] | None, schema: Schema | None, de
 
 
 def divide(
-    table: PictureTable,
+    table: ImageTable,
     numbers: Rows,
     num_rows: int,
     codes: NDArray[np.int64] | None,

@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import DataPart, PartName
-from tabvision.data.images.base import PictureDataModule, augmented_by
-from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, PictureTable, check_files
+from tabvision.data.images.base import BaseImageDataModule, augmented_by
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import Normalize, image_facts
-from tabvision.data.images.sources import Pictures, SourceReader, gathered
+from tabvision.data.images.sources import Images, SourceReader, gathered
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
@@ -36,7 +36,7 @@ from tabvision.tasks import Task
 logger = logging.getLogger("tabvision")
 
 
-class ImageDataModule(PictureDataModule):
+class ImageDataModule(BaseImageDataModule):
     r"""Prepare images for training: find, label and divide them; decode and augment in threads, finish on the device.
 
     The facts are in `data.schema` as soon as the object exists; a summary is printed. No file is opened before training:
@@ -86,7 +86,7 @@ class ImageDataModule(PictureDataModule):
     @speaking()
     def __init__(
         self,
-        source: Pictures,
+        source: Images,
         target: str | Sequence[str] | None = None,
         *,
         path: str | None = None,
@@ -101,8 +101,8 @@ class ImageDataModule(PictureDataModule):
         separator: str | None = None,
         split: float | Split | None = 0.2,
         weight: str | None = None,
-        test: Pictures | None = None,
-        predict: Pictures | None = None,
+        test: Images | None = None,
+        predict: Images | None = None,
         batch_size: int = 64,
         seed: int = 0,
         num_workers: int | None = None,
@@ -171,13 +171,13 @@ class ImageDataModule(PictureDataModule):
         images = read.images
         if self.augment.own is not None:
             images = augmented_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
-        pictures = images.permute(0, 2, 3, 1).numpy()
+        shown = images.permute(0, 2, 3, 1).numpy()
         draw, target = self.schema.task.draw, self.schema.target
-        return [draw(picture, encoded, target) for picture, encoded in zip(pictures, targets, strict=True)]
+        return [draw(image, encoded, target) for image, encoded in zip(shown, targets, strict=True)]
 
     def _fit(
         self,
-        table: PictureTable,
+        table: ImageTable,
         columns: Sequence[str],
         stated: Task | None,
         separator: str | None,
@@ -206,9 +206,7 @@ class ImageDataModule(PictureDataModule):
         self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
         self.tables = dict.fromkeys(self.parts, used)
 
-    def _fill_others(
-        self, source: Pictures, test: Pictures | None, predict: Pictures | None, reader: SourceReader
-    ) -> None:
+    def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:
         """Prepare the test part and the part to predict, which defaults to a folder's unlabeled test images."""
         if test is not None:
             self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
@@ -218,7 +216,7 @@ class ImageDataModule(PictureDataModule):
         self._check_weights()
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
 
-    def _add(self, name: PartName, table: PictureTable) -> None:
+    def _add(self, name: PartName, table: ImageTable) -> None:
         check_files(table)
         numbers: Rows = np.arange(len(table.frame), dtype=np.int64)
         tensors: dict[str, Tensor] = {}

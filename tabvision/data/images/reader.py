@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tabvision.checks import check_whole
 from tabvision.data.images.decode import Pixels
-from tabvision.data.images.stores import PictureStore, draw_rows
+from tabvision.data.images.stores import ImageStore, draw_rows
 from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # rows per task of a thread: enough to draw random numbers at once, few enough to divide a batch
@@ -69,7 +69,7 @@ class BatchReader:
         pin: Whether to pin the memory, for copies to a GPU.
     """
 
-    def __init__(self, store: PictureStore, view: View, *, num_workers: int, pin: bool = False) -> None:
+    def __init__(self, store: ImageStore, view: View, *, num_workers: int, pin: bool = False) -> None:
         self.store, self.view, self.num_workers, self.pin = store, view, num_workers, pin
         self.num_ahead = 0  # batches started and not yielded yet
 
@@ -92,7 +92,7 @@ class BatchReader:
         if not self.num_workers:
             yield None
             return
-        threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="tabvision-pictures")
+        threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="tabvision-images")
         try:
             yield threads
         finally:

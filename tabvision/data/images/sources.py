@@ -10,18 +10,18 @@ from typing import TypeAlias, cast
 from tabvision.data.images.files import (
     LABEL_COLUMN,
     PATH_COLUMN,
-    PictureTable,
-    is_picture,
+    ImageTable,
+    image_table,
+    is_image,
     labels_from_names,
-    picture_table,
 )
-from tabvision.data.images.folders import all_pictures, class_folders, unlabeled_test
+from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.images.labels import target_columns
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.read import Source
 from tabvision.schema import Schema
 
-Pictures: TypeAlias = Source | Sequence[str | Path]
+Images: TypeAlias = Source | Sequence[str | Path]
 """A folder, a table with a column of paths (a frame or a file), or a list of paths."""
 
 
@@ -46,8 +46,8 @@ class SourceReader:
     text: Collection[str] = ()
 
     def labeled(
-        self, source: Pictures, target: str | Sequence[str] | None, schema: Schema | None, *, least: int = 2
-    ) -> PictureTable:
+        self, source: Images, target: str | Sequence[str] | None, schema: Schema | None, *, least: int = 2
+    ) -> ImageTable:
         """Return the images of a source with their labels.
 
         Args:
@@ -61,38 +61,38 @@ class SourceReader:
             if is_folder(source):
                 return class_folders(cast("str", source), label=label, least=least)
             return self._table(source, self.path)
-        table = all_pictures(cast("str", source)) if is_folder(source) else self._table(source, self.path)
+        table = all_images(cast("str", source)) if is_folder(source) else self._table(source, self.path)
         return labels_from_names(table, self.label_pattern, label=label)
 
-    def unlabeled(self, source: Pictures) -> PictureTable:
+    def unlabeled(self, source: Images) -> ImageTable:
         """Return the images to predict."""
         if is_folder(source):
-            return all_pictures(cast("str", source))
+            return all_images(cast("str", source))
         is_list = isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source)
         return self._table(source, PATH_COLUMN if is_list else self.path)
 
-    def unlabeled_test(self, source: Pictures) -> PictureTable | None:
+    def unlabeled_test(self, source: Images) -> ImageTable | None:
         """Return the unlabeled test images inside a folder, or None."""
         folder = unlabeled_test(cast("str", source)) if is_folder(source) and self.label_pattern is None else None
-        return None if folder is None else all_pictures(folder)
+        return None if folder is None else all_images(folder)
 
-    def _table(self, source: Pictures, path: str | None) -> PictureTable:
+    def _table(self, source: Images, path: str | None) -> ImageTable:
         """Return the images of a table or list."""
-        return picture_table(
+        return image_table(
             source, path=path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
         )
 
 
-def gathered(table: PictureTable, split: float | Split | None, encoding: str | None) -> PictureTable:
+def gathered(table: ImageTable, split: float | Split | None, encoding: str | None) -> ImageTable:
     """Return the table with the rows that the split adds."""
     if not isinstance(split, Split) or table.part is not None:
         return table
     return replace(table, frame=split.gather(table.frame, encoding=encoding))
 
 
-def is_folder(source: Pictures) -> bool:
+def is_folder(source: Images) -> bool:
     """Return whether a source is a folder, or a missing path that can only mean a folder."""
     if not isinstance(source, str | Path):
         return False
     path = Path(source).expanduser()
-    return path.is_dir() or (not path.exists() and (not path.suffix or is_picture(path.name)))
+    return path.is_dir() or (not path.exists() and (not path.suffix or is_image(path.name)))

@@ -13,24 +13,24 @@ from typing_extensions import override
 
 from tabvision.augment.geometry import Matrices, to_output
 from tabvision.checks import check_fraction
-from tabvision.data.images.cache import PictureCache
+from tabvision.data.images.cache import ImageCache
 from tabvision.data.images.decode import (
-    ArrayPicture,
-    Picture,
-    PictureSource,
+    ImageSource,
     Pixels,
+    StoredArray,
+    StoredImage,
     UnreadableImageError,
-    open_picture,
+    open_image,
 )
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.files import ImageTable
 from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
 
-Opened = Picture | UnreadableImageError
+Opened = StoredImage | UnreadableImageError
 """An image, or the error that says why it cannot be read."""
 
 
-class PictureStore(ABC):
+class ImageStore(ABC):
     """Images by row number."""
 
     @abstractmethod
@@ -47,27 +47,27 @@ class PictureStore(ABC):
 
 
 @final
-class SourceStore(PictureStore):
+class SourceStore(ImageStore):
     """Images of a list: paths, bytes, PIL images, arrays.
 
     Args:
         sources: The image of each row.
     """
 
-    def __init__(self, sources: Sequence[PictureSource]) -> None:
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
         self.sources = sources
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        return [_tried(lambda row=row: open_picture(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
+        return [_tried(lambda row=row: open_image(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
 
     @override
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        return [(open_picture(self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
+        return [(open_image(self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
 
 
 @final
-class FileStore(PictureStore):
+class FileStore(ImageStore):
     """Images of a table, optionally presized and cached.
 
     Args:
@@ -78,7 +78,7 @@ class FileStore(PictureStore):
     """
 
     def __init__(
-        self, table: PictureTable, bad: BadFiles, presize: Presize | None = None, cache: PictureCache | None = None
+        self, table: ImageTable, bad: BadFiles, presize: Presize | None = None, cache: ImageCache | None = None
     ) -> None:
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
         self._sizes: dict[int, Size] = {}  # of the sources opened by `to_source`
@@ -101,27 +101,27 @@ class FileStore(PictureStore):
     def _size(self, row: int) -> Size:
         """Return (height, width) of a row's source, which is opened once."""
         if row not in self._sizes:
-            self._sizes[row] = open_picture(self.table.files(np.array([row]))[0]).size
+            self._sizes[row] = open_image(self.table.files(np.array([row]))[0]).size
         return self._sizes[row]
 
-    def _open(self, row: int, file: str) -> Picture:
+    def _open(self, row: int, file: str) -> StoredImage:
         if file in self.bad.reasons:
             raise UnreadableImageError.because(self.bad.reasons[file])
         if self.presize is None or self.cache is None:
-            return open_picture(file)
+            return open_image(file)
         try:
             stamp = self.cache.stamp(file)
         except OSError as error:
             raise UnreadableImageError.because(f"cannot be read: {error.strerror or error}") from error
         pixels = self.cache.get(row, stamp)
         if pixels is None:
-            pixels = self.presize(open_picture(file))
+            pixels = self.presize(open_image(file))
             self.cache.put(row, stamp, pixels)
-        return ArrayPicture(pixels)
+        return StoredArray(pixels)
 
 
 def draw_rows(
-    store: PictureStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int
+    store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int
 ) -> tuple[dict[int, str], list[int], Extras]:
     """Draw some rows as a view shows them.
 
@@ -137,10 +137,10 @@ def draw_rows(
     """
     opened = store.open_all(rows)
     reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-    places = [place for place, each in enumerate(opened) if isinstance(each, Picture)]
+    places = [place for place, each in enumerate(opened) if isinstance(each, StoredImage)]
     if not places:
         return reasons, places, {}
-    images = [each for each in opened if isinstance(each, Picture)]
+    images = [each for each in opened if isinstance(each, StoredImage)]
     drawings, extras = view.prepare([image.size for image in images], rows[places], epoch)
     for place, image, drawing in zip(places, images, drawings, strict=True):
         try:
@@ -195,7 +195,7 @@ class BadFiles:
         return pd.DataFrame(columns, dtype="str")
 
 
-def views_of(store: PictureStore, view: View, rows: NDArray[np.int64], epoch: int) -> Matrices:
+def views_of(store: ImageStore, view: View, rows: NDArray[np.int64], epoch: int) -> Matrices:
     """Return the matrices from the network's frame, -1 to 1, to pixels of each source, as the view transforms it.
 
     Shape:
@@ -212,7 +212,7 @@ def views_of(store: PictureStore, view: View, rows: NDArray[np.int64], epoch: in
     return whole / whole[:, 2:, 2:]
 
 
-def _tried(open_one: Callable[[], Picture]) -> Opened:
+def _tried(open_one: Callable[[], StoredImage]) -> Opened:
     try:
         return open_one()
     except UnreadableImageError as error:

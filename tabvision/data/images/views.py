@@ -17,7 +17,7 @@ from tabvision.augment import color, erase, geometry
 from tabvision.augment.settings import NUM_OWN_DRAWS, Augmentation
 from tabvision.augment.warp import warp_image
 from tabvision.counter_random import uniforms
-from tabvision.data.images.decode import SHRINKS, Picture, Pixels
+from tabvision.data.images.decode import SHRINKS, Pixels, StoredImage
 
 Size = tuple[int, int]
 Extras = dict[str, NDArray[np.generic]]
@@ -26,18 +26,18 @@ MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2 
 DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
 
 
-def _draw(picture: Picture, matrix: NDArray[np.float64], out: Pixels) -> None:
+def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
     """Warp an image into `out`.
 
     Args:
-        picture: The source.
+        image: The source.
         matrix: (3, 3), output pixel to pixel of the upright source.
         out: (H, W, 3), contiguous.
 
     Raises:
         UnreadableImageError: The image is damaged.
     """
-    stored = picture.decode(_shrink(picture.size, matrix, out.shape[:2]))
+    stored = image.decode(_shrink(image.size, matrix, out.shape[:2]))
     whole = stored.matrix @ matrix
     if stored.pixels.shape == out.shape and np.array_equal(whole, np.eye(3)):
         out[:] = stored.pixels
@@ -105,18 +105,18 @@ class Presize:
         matrices = geometry.evaluation_matrices(resize, np.array([source]), self.shape(source))
         return cast("NDArray[np.float64]", matrices[0])
 
-    def __call__(self, picture: Picture) -> Pixels:
+    def __call__(self, image: StoredImage) -> Pixels:
         """Return the pixels of an image at that size.
 
         Raises:
             UnreadableImageError: The image is damaged.
         """
-        shape, matrix = self.shape(picture.size), self.matrix(picture.size)
+        shape, matrix = self.shape(image.size), self.matrix(image.size)
         out = np.empty((*shape, 3), np.uint8)
         if not self.reach:
-            _draw(picture, matrix, out)
+            _draw(image, matrix, out)
             return out
-        stored = picture.decode(_shrink(picture.size, matrix, shape))
+        stored = image.decode(_shrink(image.size, matrix, shape))
         if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: a resize takes a fifth of a warp's time
             shrinks = stored.pixels.shape[0] >= 2 * shape[0] or stored.pixels.shape[1] >= 2 * shape[1]
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -170,9 +170,9 @@ class _Drawing:
     matrix: NDArray[np.float64]
     table: NDArray[np.uint8] | None = None
 
-    def __call__(self, picture: Picture, out: Pixels) -> None:
+    def __call__(self, image: StoredImage, out: Pixels) -> None:
         """Draw into `out`, (H, W, 3)."""
-        _draw(picture, self.matrix, out)
+        _draw(image, self.matrix, out)
         if self.table is not None:
             cv2.LUT(out, self.table, out)
 

@@ -1,4 +1,4 @@
-"""A folder of a million pictures: listed, never opened, in little memory."""
+"""A folder of a million images: listed, never opened, in little memory."""
 
 from __future__ import annotations
 

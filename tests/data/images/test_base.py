@@ -1,4 +1,4 @@
-"""The last steps give what a module sees: normalized float pictures, and nothing left to do."""
+"""The last steps give what a module sees: normalized float images, and nothing left to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def batch_of(**others: Any) -> Batch:
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_pictures_are_normalized_by_the_statistics_or_imagenets(given: bool) -> None:
+def test_images_are_normalized_by_the_statistics_or_imagenets(given: bool) -> None:
     batch = batch_of()
     mean, spread = ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]) if given else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -29,7 +29,7 @@ def test_pictures_are_normalized_by_the_statistics_or_imagenets(given: bool) -> 
     assert image.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_finished_pictures_are_left_as_they_are() -> None:
+def test_finished_images_are_left_as_they_are() -> None:
     once = _finished(batch_of(), (), ())
 
     assert _finished(once, (), ()) is once

@@ -1,4 +1,4 @@
-"""The cache gives back what it was given, notices what changed, and never takes half a picture for a whole one."""
+"""The cache gives back what it was given, notices what changed, and never takes half an image for a whole one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tabvision.data.images import cache as image_cache
-from tabvision.data.images.cache import ENTRY, PictureCache, _FolderCache, _MemoryCache, make_cache
+from tabvision.data.images.cache import ENTRY, ImageCache, _FolderCache, _MemoryCache, make_cache
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.images import pixels
@@ -23,11 +23,11 @@ def folder_cache(folder: Path) -> _FolderCache:
 
 
 @pytest.fixture(params=["memory", "folder"])
-def cache(request: pytest.FixtureRequest, tmp_path: Path) -> PictureCache:
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> ImageCache:
     return _MemoryCache(10**6) if request.param == "memory" else folder_cache(tmp_path)
 
 
-def test_what_was_put_is_there(cache: PictureCache) -> None:
+def test_what_was_put_is_there(cache: ImageCache) -> None:
     cache.put(3, 7, pixels())
     cache.put(1, 7, pixels(10, 8))
 

@@ -1,4 +1,4 @@
-"""Every kind of file gives the pixels that PIL gives, upright, and what is no picture says why."""
+"""Every kind of file gives the pixels that PIL gives, upright, and what is no image says why."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from PIL import Image, ImageOps
 
 from tabvision.data.images import decode
 from tabvision.data.images.decode import (
-    ArrayPicture,
+    StoredArray,
     UnreadableImageError,
-    _JpegPicture,
-    _PilPicture,
-    open_picture,
+    _StoredJpeg,
+    _StoredPil,
+    open_image,
 )
 from tabvision.data.images.jpeg import is_whole, jpeg_header
-from tests.made.images import encoded, pixels, read_picture
+from tests.made.images import encoded, pixels, read_image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 NOT_WRITTEN = {
@@ -55,11 +55,11 @@ def test_the_pixels_are_those_of_pil(decoder: str, monkeypatch: pytest.MonkeyPat
                 continue
             data = encoded(Image.fromarray(pixels()).convert(mode), kind)
 
-            assert np.array_equal(read_picture(data), by_pil(data))
+            assert np.array_equal(read_image(data), by_pil(data))
 
 
 @decoders
-def test_a_turned_picture_stands_upright(
+def test_a_turned_image_stands_upright(
     decoder: str, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     for kind, orientation in itertools.product(["JPEG", "PNG", "WEBP", "TIFF"], range(1, 9)):
@@ -68,15 +68,15 @@ def test_a_turned_picture_stands_upright(
             data = encoded(pixels(), kind, orientation=orientation)
             expected = by_pil(data)
 
-            assert np.array_equal(read_picture(data), expected)
-            assert open_picture(data).size == expected.shape[:2]
+            assert np.array_equal(read_image(data), expected)
+            assert open_image(data).size == expected.shape[:2]
 
 
 def test_stored_pixels_say_where_the_upright_ones_are(subtests: pytest.Subtests) -> None:
     for orientation in range(1, 9):
         with subtests.test(orientation=orientation):
             data = encoded(pixels(), orientation=orientation)
-            upright, (stored, place) = by_pil(data), open_picture(data).decode()
+            upright, (stored, place) = by_pil(data), open_image(data).decode()
 
             for y, x in np.ndindex(*upright.shape[:2]):
                 across, down, _ = place @ [x, y, 1]
@@ -85,13 +85,13 @@ def test_stored_pixels_say_where_the_upright_ones_are(subtests: pytest.Subtests)
 
 @decoders
 @pytest.mark.parametrize("shrink", [2, 4, 8])
-def test_a_shrunk_jpeg_is_the_picture_at_that_size(decoder: str, shrink: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shrunk_jpeg_is_the_image_at_that_size(decoder: str, shrink: int, monkeypatch: pytest.MonkeyPatch) -> None:
     choose(decoder, monkeypatch)
     data = encoded(pixels(160, 240), quality=95)
     draft = Image.open(io.BytesIO(data))
     draft.draft("RGB", (240 // shrink, 160 // shrink))
 
-    stored, place = open_picture(data).decode(shrink)
+    stored, place = open_image(data).decode(shrink)
 
     assert np.array_equal(stored, np.asarray(draft))
     assert (place @ [-0.5, -0.5, 1]).tolist() == [-0.5, -0.5, 1]
@@ -102,7 +102,7 @@ def test_a_shrunk_jpeg_is_the_picture_at_that_size(decoder: str, shrink: int, mo
 def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
     wide = np.arange(0, 65536, 137, dtype=np.uint16)[:400].reshape(20, 20)
 
-    found = read_picture(encoded(Image.fromarray(wide), kind))
+    found = read_image(encoded(Image.fromarray(wide), kind))
 
     assert np.abs(found[..., 0] - wide / 257).max() <= 0.5
 
@@ -111,7 +111,7 @@ def test_of_an_animation_the_first_frame_counts() -> None:
     frames = [Image.fromarray(pixels(seed=seed)).quantize() for seed in range(3)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
-    assert np.array_equal(read_picture(data), np.asarray(frames[0].convert("RGB")))
+    assert np.array_equal(read_image(data), np.asarray(frames[0].convert("RGB")))
 
 
 def test_paths_bytes_pil_images_and_arrays_are_alike(tmp_path: Path) -> None:
@@ -120,22 +120,22 @@ def test_paths_bytes_pil_images_and_arrays_are_alike(tmp_path: Path) -> None:
     sources: list[Any] = [tmp_path / "a.png", str(tmp_path / "a.png"), data, Image.fromarray(pixels()), pixels()]
 
     for source in sources:
-        assert np.array_equal(read_picture(source), pixels())
+        assert np.array_equal(read_image(source), pixels())
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 4)])
 def test_arrays_of_grey_or_with_alpha_become_rgb(shape: tuple[int, ...]) -> None:
-    assert read_picture(np.full(shape, 7, dtype=np.uint8)).tolist() == np.full((4, 5, 3), 7).tolist()
+    assert read_image(np.full(shape, 7, dtype=np.uint8)).tolist() == np.full((4, 5, 3), 7).tolist()
 
 
 def test_a_mask_is_black_and_white() -> None:
-    assert read_picture(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
+    assert read_image(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
 
 
-def test_each_kind_of_source_has_its_picture() -> None:
-    assert isinstance(open_picture(encoded(pixels())), _JpegPicture)
-    assert isinstance(open_picture(encoded(pixels(), "PNG")), _PilPicture)
-    assert isinstance(open_picture(pixels()), ArrayPicture)
+def test_each_kind_of_source_has_its_image() -> None:
+    assert isinstance(open_image(encoded(pixels())), _StoredJpeg)
+    assert isinstance(open_image(encoded(pixels(), "PNG")), _StoredPil)
+    assert isinstance(open_image(pixels()), StoredArray)
 
 
 whole = encoded(pixels(90, 90))
@@ -154,20 +154,20 @@ broken = {
 def test_a_damaged_file_says_why(decoder: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     choose(decoder, monkeypatch)
     with pytest.raises(UnreadableImageError, match=reason) as caught:
-        read_picture(broken[reason])
+        read_image(broken[reason])
 
     assert caught.value.reason.startswith(reason)
 
 
 def test_a_jpeg_with_something_after_its_end_is_read() -> None:
-    assert np.array_equal(read_picture(whole + b"trailer"), by_pil(whole))
+    assert np.array_equal(read_image(whole + b"trailer"), by_pil(whole))
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="no such file"):
-        read_picture(tmp_path / "nowhere.jpg")
+        read_image(tmp_path / "nowhere.jpg")
     with pytest.raises(UnreadableImageError, match="cannot be read: Is a directory"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -175,7 +175,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.M
     monkeypatch.setattr(decode, "MAX_PIXELS", 599)
 
     with pytest.raises(UnreadableImageError, match="30 x 20 pixels, more than the 599 that are safe"):
-        open_picture(encoded(pixels(), kind))
+        open_image(encoded(pixels(), kind))
 
 
 def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_format_for_which_pil_would_start_a_program_is_not_read(tmp_path: Path
 
     for source in (postscript, tmp_path / "a.eps"):
         with pytest.raises(UnreadableImageError, match="not an image in a known format"):
-            open_picture(source)
+            open_image(source)
 
 
 # The header says what PIL says.
@@ -213,7 +213,7 @@ def test_a_frame_that_not_every_decoder_reads_is_none() -> None:
     assert jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
 
 
-def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
+def test_damaged_exif_leaves_the_image_as_it_lies() -> None:
     data = encoded(pixels(), orientation=6)
     place = data.index(b"Exif") + 6
     damaged = data[:place] + b"\x00" * 8 + data[place + 8 :]

@@ -1,4 +1,4 @@
-"""Folders of pictures: classes, parts, and what is wrong with them in a sentence."""
+"""Folders of images: classes, parts, and what is wrong with them in a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tabvision.data.images.folders import all_pictures, class_folders, unlabeled_test
+from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError
 
@@ -32,9 +32,7 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "Validation"])
-def test_folders_named_for_parts_divide_the_pictures(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folders_named_for_parts_divide_the_images(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "labels/x.jpg")
 
     table = class_folders(root)
@@ -51,7 +49,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert table.frame["label"].tolist() == ["bus", "train"]
 
 
-def test_test_pictures_may_have_no_labels(tmp_path: Path) -> None:
+def test_test_images_may_have_no_labels(tmp_path: Path) -> None:
     root = touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/3.jpg")
 
     assert unlabeled_test(root) == f"{root}/test"
@@ -63,18 +61,18 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg")
     (root / "a" / "again").symlink_to(root)
 
-    assert len(all_pictures(root).frame) == 2
+    assert len(all_images(root).frame) == 2
 
 
 @pytest.mark.parametrize("parts", ["", "train/"])
-def test_a_link_from_a_class_up_to_the_top_brings_no_pictures_of_other_classes(tmp_path: Path, parts: str) -> None:
+def test_a_link_from_a_class_up_to_the_top_brings_no_images_of_other_classes(tmp_path: Path, parts: str) -> None:
     root = touch(tmp_path, f"{parts}a/1.jpg", f"{parts}b/2.jpg")
     (root / parts / "a" / "again").symlink_to(root)
 
     assert class_folders(root).frame["label"].tolist() == ["a", "b"]
 
 
-def test_folders_without_a_picture_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_without_a_image_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/readme.txt")
 
     class_folders(root)
@@ -98,9 +96,9 @@ def test_folders_that_cannot_be_learned_from_are_a_sentence(tmp_path: Path, name
         class_folders(touch(tmp_path, *names))
 
 
-def test_a_folder_without_pictures_has_none_to_predict(tmp_path: Path) -> None:
+def test_a_folder_without_images_has_none_to_predict(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"holds no images\. Pass one with images"):
-        all_pictures(tmp_path)
+        all_images(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
@@ -134,4 +132,4 @@ def test_names_that_are_not_utf_8_are_a_sentence(tmp_path: Path, name: bytes, se
     with pytest.raises(BadValueError, match=f"{sentence}"):
         class_folders(root)
     with pytest.raises(BadValueError, match=f"{sentence}"):
-        all_pictures(root)
+        all_images(root)

@@ -1,4 +1,4 @@
-"""Points move with their pictures, whatever happens to these, and come back as pixels of each picture."""
+"""Points move with their images, whatever happens to these, and come back as pixels of each image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GEOMETRY = Augmentation(flip_vertical=0.5, transpose=0.5, rotate=30, shear=10, l
 
 
 def found_spots(images: torch.Tensor) -> NDArray[np.float64]:
-    """The centers of mass of the red and the green spot of normalized or uint8 pictures, in the network's frame."""
+    """The centers of mass of the red and the green spot of normalized or uint8 images, in the network's frame."""
     values = images[:, :2].double().numpy()
     values = np.clip(values - np.median(values, axis=(2, 3), keepdims=True), 0, None)
     values = np.where(values > 0.4 * values.max(axis=(2, 3), keepdims=True), values, 0)
@@ -60,7 +60,7 @@ def brightness_at(images: torch.Tensor, points: torch.Tensor) -> NDArray[np.floa
 @pytest.mark.parametrize(
     "preset", [GEOMETRY, {"preset": "strong", "erase": 0, "lighting_share": 0}], ids=["all", "strong"]
 )
-def test_the_varied_picture_is_brightest_where_its_points_are(
+def test_the_varied_image_is_brightest_where_its_points_are(
     tmp_path: Path, resize: Any, is_cached: bool, on_device: bool, preset: Any
 ) -> None:
     cache = str(tmp_path / "cache") if is_cached else None
@@ -83,7 +83,7 @@ def test_points_in_a_cache_of_an_earlier_run_are_right(tmp_path: Path) -> None:
         assert brightness_at(batch["image"], batch["target"])[inside] == pytest.approx(1, abs=0.15)
 
 
-def test_validation_points_are_where_the_picture_shows_them(tmp_path: Path) -> None:
+def test_validation_points_are_where_the_image_shows_them(tmp_path: Path) -> None:
     data = make(spotted(tmp_path), split=0.5, batch_size=8)
 
     for batch in batches(data, "val"):
@@ -101,7 +101,7 @@ def test_a_view_leads_back_to_the_users_pixels(tmp_path: Path) -> None:
         np.testing.assert_allclose(back[there], wanted[there], atol=1e-2)
 
 
-def test_points_of_a_flipped_picture_change_sides(tmp_path: Path) -> None:
+def test_points_of_a_flipped_image_change_sides(tmp_path: Path) -> None:
     frame = spotted(tmp_path)
     flipped = make(frame, split=None, augment={"preset": "none", "flip": 1}, batch_size=12)
     plain = make(frame, split=None, augment="none", batch_size=12)
@@ -112,7 +112,7 @@ def test_points_of_a_flipped_picture_change_sides(tmp_path: Path) -> None:
     torch.testing.assert_close(one["target"], other["target"] * signs)
 
 
-def test_points_count_in_the_upright_picture(tmp_path: Path) -> None:
+def test_points_count_in_the_upright_image(tmp_path: Path) -> None:
     upright = np.zeros((40, 80, 3), np.uint8)
     blob(upright, 60, 10, 0)
     blob(upright, 15, 30, 1)
@@ -176,7 +176,7 @@ def test_a_network_learns_where_points_are(trained: Trained) -> None:
     assert distance < 0.8 * trained.data.baseline()["val/distance"]
 
 
-def test_a_checkpoint_answers_in_pixels_of_each_picture(trained: Trained) -> None:
+def test_a_checkpoint_answers_in_pixels_of_each_image(trained: Trained) -> None:
     answers = Predictor(trained.path).predict(trained.frame)
     rows = trained.data.parts["val"].rows.numpy()
     wanted = trained.frame[COLUMNS].to_numpy()[rows]
@@ -199,19 +199,19 @@ def test_every_way_to_ask_gives_the_same_pixels(trained: Trained, tmp_path: Path
     np.testing.assert_allclose(exported.to_numpy(), whole.to_numpy(), rtol=1e-3, atol=1e-1)
 
 
-def test_looking_again_at_varied_pictures_answers_in_the_same_pixels(trained: Trained) -> None:
+def test_looking_again_at_varied_images_answers_in_the_same_pixels(trained: Trained) -> None:
     predictor = Predictor(trained.path)
 
     plain, varied = predictor.predict(trained.frame), predictor.predict(trained.frame, tta=4)
 
-    assert np.abs(plain.to_numpy() - varied.to_numpy()).mean() < 12  # flipped answers would be half a picture away
+    assert np.abs(plain.to_numpy() - varied.to_numpy()).mean() < 12  # flipped answers would be half an image away
     assert not np.allclose(plain.to_numpy(), varied.to_numpy())
 
 
-def test_a_picture_that_cannot_be_read_keeps_its_row(trained: Trained, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_keeps_its_row(trained: Trained, tmp_path: Path) -> None:
     exported = OnnxPredictor(export(trained.path, tmp_path / "points.onnx").path)
     for predictor in (Predictor(trained.path), exported):
-        answers = predictor.predict([b"no picture", trained.frame["file"][0]])
+        answers = predictor.predict([b"no image", trained.frame["file"][0]])
 
         assert answers["error"].isna().tolist() == [False, True]
         assert answers.iloc[0, :4].isna().all()
@@ -225,7 +225,7 @@ def test_a_checkpoint_is_plain_data(trained: Trained) -> None:
     assert VisionModule.load_from_checkpoint(trained.path).schema == trained.module.schema
 
 
-def test_a_schema_used_again_reads_other_pictures(trained: Trained, tmp_path: Path) -> None:
+def test_a_schema_used_again_reads_other_images(trained: Trained, tmp_path: Path) -> None:
     data = ImageDataModule(spotted(tmp_path), schema=trained.module.schema, path="file", split=None, verbose=False)
 
     assert data.schema.task == Points(num_points=2)
@@ -246,7 +246,7 @@ def test_a_size_that_grows_moves_the_points_along(tmp_path: Path) -> None:
     np.testing.assert_allclose(found_spots(batch["image"]), batch["target"].numpy(), atol=0.05)
 
 
-def test_a_bad_picture_leaves_its_batch_with_its_points(tmp_path: Path) -> None:
+def test_a_bad_image_leaves_its_batch_with_its_points(tmp_path: Path) -> None:
     frame = spotted(tmp_path)
     Path(frame["file"][5]).write_bytes(b"damaged")
     data = make(frame, split=None, bad_share=0.5, augment="none", batch_size=12)
@@ -260,9 +260,9 @@ def test_a_bad_picture_leaves_its_batch_with_its_points(tmp_path: Path) -> None:
 def test_the_shown_batch_holds_the_points(tmp_path: Path) -> None:
     shown = make(spotted(tmp_path), augment="none").show_batch(2)
 
-    for picture, label in shown:
+    for image, label in shown:
         assert label == "2 points"
-        assert (picture == (255, 255, 0)).all(axis=2).sum() >= 2
+        assert (image == (255, 255, 0)).all(axis=2).sum() >= 2
 
 
 def test_points_are_not_calibrated(trained: Trained) -> None:

@@ -57,7 +57,7 @@ def test_bad_points_are_refused_in_a_sentence(
         make(frame, target)
 
 
-def test_a_table_without_pictures_has_no_points() -> None:
+def test_a_table_without_images_has_no_points() -> None:
     frame = pd.DataFrame({"a": range(10), "x": range(10), "y": range(10)})
 
     with pytest.raises(BadValueError, match="points need images to lie in"):

@@ -1,10 +1,10 @@
-"""Parts and targets of pictures."""
+"""Parts and targets of images."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.files import ImageTable
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, SplitRows
 from tabvision.data.splits.given import IndexSplit
@@ -37,18 +37,18 @@ def test_folders_and_a_share_divide_the_rows() -> None:
     frame = pd.DataFrame({"x": range(12)})
     part = np.array([TRAIN] * 8 + [TEST] * 4, dtype=np.int8)
 
-    parts = divide(PictureTable(frame, part=part), np.arange(12), 12, None, 0.25, seed=0)
+    parts = divide(ImageTable(frame, part=part), np.arange(12), 12, None, 0.25, seed=0)
 
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [6, 2, 4]
     assert parts.test.tolist() == [8, 9, 10, 11]
     part[0] = VALIDATION
-    table = PictureTable(frame, part=part)
+    table = ImageTable(frame, part=part)
     assert divide(table, np.arange(12), 12, None, 0.25, seed=0).validation.tolist() == [0]
 
 
 def test_a_split_by_row_number_means_the_source_where_rows_are_left_out() -> None:
     left = np.array([1, 2, 4, 5])
-    table = PictureTable(pd.DataFrame({"x": range(6)})).taken(left)
+    table = ImageTable(pd.DataFrame({"x": range(6)})).taken(left)
 
     parts = divide(table, left, 6, None, IndexSplit([0, 4]), seed=0)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tabvision.augment.settings import augmentation_named
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.files import ImageTable
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.stores import BadFiles, FileStore
@@ -22,14 +22,14 @@ from tests.made.images import encoded, pixels
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> PictureTable:
+def table(tmp_path: Path) -> ImageTable:
     files = [tmp_path / f"{row:02}.jpg" for row in range(23)]
     for row, file in enumerate(files):
         file.write_bytes(encoded(pixels(seed=row)))
-    return PictureTable(pd.DataFrame({"image": pd.array([str(file) for file in files], dtype="str")}))
+    return ImageTable(pd.DataFrame({"image": pd.array([str(file) for file in files], dtype="str")}))
 
 
-def make(table: PictureTable, *, num_workers: int = 2, bad_share: float = 1.0, **settings: Any) -> ImageLoader:
+def make(table: ImageTable, *, num_workers: int = 2, bad_share: float = 1.0, **settings: Any) -> ImageLoader:
     bad = BadFiles(bad_share)
     bad.num_files = len(table.frame)
     settings = {"batch_size": 4, "shuffle": True, **settings}
@@ -53,16 +53,14 @@ def assert_same(ours: list[Any], theirs: list[Any]) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def spoil(table: PictureTable, *rows: int) -> None:
+def spoil(table: ImageTable, *rows: int) -> None:
     for file in table.files(np.array(rows)):
         Path(file).write_bytes(b"")
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_every_picture_comes_once_and_ranks_take_as_many_steps(
-    table: PictureTable, world_size: int, shuffle: bool
-) -> None:
+def test_every_image_comes_once_and_ranks_take_as_many_steps(table: ImageTable, world_size: int, shuffle: bool) -> None:
     loaders = [make(table, shuffle=shuffle, rank=rank, world_size=world_size) for rank in range(world_size)]
 
     batches = [list(loader) for loader in loaders]
@@ -73,7 +71,7 @@ def test_every_picture_comes_once_and_ranks_take_as_many_steps(
     assert all(torch.equal(batch["target"], batch["index"] * 10) for rank in batches for batch in rank)
 
 
-def test_each_row_has_its_own_picture(table: PictureTable) -> None:
+def test_each_row_has_its_own_image(table: ImageTable) -> None:
     batches = list(make(table, shuffle=False))
     whole = {int(row): image for batch in batches for row, image in zip(batch["index"], batch["image"], strict=True)}
     alone = list(make(table, shuffle=False, batch_size=1, num_workers=0))
@@ -81,7 +79,7 @@ def test_each_row_has_its_own_picture(table: PictureTable) -> None:
     assert all(torch.equal(batch["image"][0], whole[int(batch["index"])]) for batch in alone)
 
 
-def test_ranks_and_batch_sizes_do_not_change_how_a_row_is_varied(table: PictureTable) -> None:
+def test_ranks_and_batch_sizes_do_not_change_how_a_row_is_varied(table: ImageTable) -> None:
     def varied(*loaders: ImageLoader) -> dict[int, torch.Tensor]:
         batches = itertools.chain(*loaders)
         return {int(row): image for batch in batches for row, image in zip(batch["index"], batch["image"], strict=True)}
@@ -94,7 +92,7 @@ def test_ranks_and_batch_sizes_do_not_change_how_a_row_is_varied(table: PictureT
 
 @pytest.mark.parametrize("workers", [(0, 0), (0, 3), (3, 1)])
 def test_a_pass_that_goes_on_gives_what_the_whole_one_gives(
-    table: PictureTable, workers: tuple[int, int], subtests: pytest.Subtests
+    table: ImageTable, workers: tuple[int, int], subtests: pytest.Subtests
 ) -> None:
     for steps in [1, 3, 5]:
         with subtests.test(steps=steps):
@@ -114,7 +112,7 @@ def test_a_pass_that_goes_on_gives_what_the_whole_one_gives(
             assert_same(list(other), list(loader))  # the epoch after is whole
 
 
-def test_epochs_differ_and_a_seed_repeats_them(table: PictureTable) -> None:
+def test_epochs_differ_and_a_seed_repeats_them(table: ImageTable) -> None:
     loader, twin = make(table), make(table)
     first, second = list(loader), list(loader)
 
@@ -124,7 +122,7 @@ def test_epochs_differ_and_a_seed_repeats_them(table: PictureTable) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_damaged_file_is_left_out_and_written_down(table: PictureTable, num_workers: int) -> None:
+def test_a_damaged_file_is_left_out_and_written_down(table: ImageTable, num_workers: int) -> None:
     spoil(table, 3, 9)
     loader = make(table, num_workers=num_workers)
 
@@ -138,7 +136,7 @@ def test_a_damaged_file_is_left_out_and_written_down(table: PictureTable, num_wo
     assert loader.bad.frame()["reason"].tolist() == ["0 bytes"] * 2
 
 
-def test_a_file_known_to_be_damaged_is_not_opened_again(table: PictureTable) -> None:
+def test_a_file_known_to_be_damaged_is_not_opened_again(table: ImageTable) -> None:
     spoil(table, 3)
     loader = make(table)
     list(loader)
@@ -148,7 +146,7 @@ def test_a_file_known_to_be_damaged_is_not_opened_again(table: PictureTable) -> 
 
 
 @pytest.mark.parametrize("num_good", [2, 5])
-def test_steps_stay_as_many_and_no_training_batch_has_fewer_than_two_rows(table: PictureTable, num_good: int) -> None:
+def test_steps_stay_as_many_and_no_training_batch_has_fewer_than_two_rows(table: ImageTable, num_good: int) -> None:
     spoil(table, *range(num_good, 23))
     loaders = [make(table, rank=rank, world_size=2) for rank in range(2)]
 
@@ -160,27 +158,27 @@ def test_steps_stay_as_many_and_no_training_batch_has_fewer_than_two_rows(table:
         assert all(len(batch["image"]) == len(batch["target"]) == len(batch["index"]) for batch in batches)
 
 
-def test_an_evaluation_batch_without_a_picture_is_passed_over(table: PictureTable) -> None:
+def test_an_evaluation_batch_without_a_image_is_passed_over(table: ImageTable) -> None:
     spoil(table, 4, 5, 6, 7)
 
     assert [batch["index"].tolist()[0] for batch in make(table, shuffle=False)] == [0, 8, 12, 16, 20]
 
 
-def test_too_many_damaged_files_are_a_sentence(table: PictureTable) -> None:
+def test_too_many_damaged_files_are_a_sentence(table: ImageTable) -> None:
     spoil(table, 3, 9)
 
     with pytest.raises(BadValueError, match=r"of 23 images cannot be read so far, more than bad_share=0.01"):
         list(make(table, bad_share=0.01))
 
 
-def test_nothing_to_train_on_is_a_sentence(table: PictureTable) -> None:
+def test_nothing_to_train_on_is_a_sentence(table: ImageTable) -> None:
     spoil(table, *range(1, 23))
 
     with pytest.raises(BadValueError, match="too few images can be read to train on"):
         list(make(table))
 
 
-def test_the_end_of_a_pass_is_told_even_if_it_breaks_off(table: PictureTable) -> None:
+def test_the_end_of_a_pass_is_told_even_if_it_breaks_off(table: ImageTable) -> None:
     told: list[int] = []
     loader = make(table, on_end=lambda: told.append(1))
     list(loader)
@@ -197,6 +195,6 @@ def test_the_end_of_a_pass_is_told_even_if_it_breaks_off(table: PictureTable) ->
         ({"world_size": 24}, BadValueError, "24 ranks cannot share 23 training images"),
     ],
 )
-def test_a_wrong_setting_is_a_sentence(table: PictureTable, settings: Any, error: Any, sentence: str) -> None:
+def test_a_wrong_setting_is_a_sentence(table: ImageTable, settings: Any, error: Any, sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         make(table, **settings)

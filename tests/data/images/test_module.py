@@ -1,4 +1,4 @@
-"""The datamodule of pictures: folders, tables and names in, rows with their targets out."""
+"""The datamodule of images: folders, tables and names in, rows with their targets out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_class_folders_are_divided_in_proportion(photos: Path) -> None:
     assert Schema.from_dict(data.schema.to_dict()) == data.schema
 
 
-def test_the_summary_counts_the_pictures_of_every_class(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_counts_the_images_of_every_class(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(photos, split=0.25, verbose=True)
 
     printed = capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_the_summary_counts_the_pictures_of_every_class(photos: Path, capsys: py
     assert "val: 5 images (ants 3, bees 2)" in printed
 
 
-def test_folders_say_which_pictures_validate_and_which_are_to_predict(tmp_path: Path) -> None:
+def test_folders_say_which_images_validate_and_which_are_to_predict(tmp_path: Path) -> None:
     root = write_folder(tmp_path, {"train/a": 4, "train/b": 3, "valid/a": 2, "valid/b": 1, "test": 5})
 
     data = make(root)
@@ -150,7 +150,7 @@ def test_a_schema_can_be_used_again(photos: Path, tmp_path: Path) -> None:
     assert other.image.std == data.image.std == (0.229, 0.224, 0.225)
 
 
-def test_one_picture_of_a_class_trains(tmp_path: Path) -> None:
+def test_one_image_of_a_class_trains(tmp_path: Path) -> None:
     data = make(write_folder(tmp_path, {"a": 6, "b": 6, "c": 1}), split=0.3)
 
     assert 2 in data.parts["train"].tensors["target"][data.parts["train"].rows]
@@ -171,8 +171,8 @@ def test_a_batch_is_shown_with_labels(photos: Path) -> None:
     shown = make(photos).show_batch(5)
 
     assert len(shown) == 5
-    assert all(picture.shape == (8, 8, 3) and picture.dtype == np.uint8 for picture, _ in shown)
-    assert all((picture.mean(axis=(0, 1)).argmax() == 1) == (label == "bees") for picture, label in shown)
+    assert all(image.shape == (8, 8, 3) and image.dtype == np.uint8 for image, _ in shown)
+    assert all((image.mean(axis=(0, 1)).argmax() == 1) == (label == "bees") for image, label in shown)
     numbers = make(frame_of(photos), ["x", "y"], path="file", root=photos).show_batch(1)
     assert numbers[0][1].count(",") == 1
 

@@ -1,4 +1,4 @@
-"""The datamodule of pictures under a Trainer: finished batches, resumed to the bit, with a cache and without."""
+"""The datamodule of images under a Trainer: finished batches, resumed to the bit, with a cache and without."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SaveAt(pl.Callback):
 
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
 @pytest.mark.parametrize("device_augment", [False, True])
-def test_a_module_gets_finished_pictures(
+def test_a_module_gets_finished_images(
     photos: Path, tmp_path: Path, cache: Any, device_augment: bool, quick_trainer: MakeTrainer
 ) -> None:
     data = make(
@@ -168,9 +168,7 @@ def test_a_resumed_fit_ends_bit_for_bit_where_the_whole_one_does(
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
-def test_pictures_come_in_the_precision_of_the_trainer(
-    photos: Path, quick_trainer: MakeTrainer, precision: Any
-) -> None:
+def test_images_come_in_the_precision_of_the_trainer(photos: Path, quick_trainer: MakeTrainer, precision: Any) -> None:
     net = Net()
 
     quick_trainer(precision=precision).fit(net, make(photos))
@@ -181,7 +179,7 @@ def test_pictures_come_in_the_precision_of_the_trainer(
 
 
 def darkened(images: Tensor, numbers: Tensor) -> Tensor:
-    """An augmentation of a user: each picture darker by its own first number."""
+    """An augmentation of a user: each image darker by its own first number."""
     return (images * numbers[:, :1, None, None]).to(torch.uint8)
 
 
@@ -214,10 +212,10 @@ def test_an_own_augmentation_varies_training_by_row_and_epoch_and_leaves_evaluat
     assert not any(torch.equal(first[row], plain[row]) or torch.equal(first[row], later[row]) for row in train)
 
 
-def test_shown_pictures_are_varied_by_an_own_augmentation_as_well(photos: Path) -> None:
+def test_shown_images_are_varied_by_an_own_augmentation_as_well(photos: Path) -> None:
     black = make(photos, augment=lambda images, _: torch.zeros_like(images)).show_batch(2)
 
-    assert not any(picture.any() for picture, _ in black)
+    assert not any(image.any() for image, _ in black)
 
 
 def test_a_checkpoint_names_an_own_augmentation_and_does_not_hold_it(photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""The datamodule of pictures refuses wrong settings, targets and files in a sentence."""
+"""The datamodule of images refuses wrong settings, targets and files in a sentence."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_table_needs_a_target_and_a_part_must_be_there(photos: Path) -> None:
         make(photos).loader("test")
 
 
-def test_a_schema_of_another_target_or_without_a_picture_is_a_sentence(photos: Path) -> None:
+def test_a_schema_of_another_target_or_without_a_image_is_a_sentence(photos: Path) -> None:
     data = make(photos)
 
     with pytest.raises(BadValueError, match="the schema predicts 'label', not 'kind'"):

@@ -13,9 +13,9 @@ import torch
 from PIL import Image as PilImage
 from typing_extensions import override
 
-from tabvision.data.images.decode import open_picture
+from tabvision.data.images.decode import open_image
 from tabvision.data.images.reader import BatchReader, Read, check_workers, single_threaded_cv2
-from tabvision.data.images.stores import Opened, PictureStore, SourceStore
+from tabvision.data.images.stores import ImageStore, Opened, SourceStore
 from tabvision.data.images.views import EvaluationView
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.images import encoded, pixels
@@ -56,7 +56,7 @@ def test_a_batch_made_in_inference_mode_can_be_trained_on() -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 3])
 def test_what_cannot_be_read_has_an_error_and_the_others_stay(num_workers: int, tmp_path: Path) -> None:
-    sources = [*SOURCES[:18], b"no picture", tmp_path / "nowhere.jpg", SOURCES[0], b""]
+    sources = [*SOURCES[:18], b"no image", tmp_path / "nowhere.jpg", SOURCES[0], b""]
 
     first, last = read(num_workers, sources)
 
@@ -73,7 +73,7 @@ def test_a_batch_of_nothing_readable_is_empty() -> None:
     assert sorted(batch.errors) == [0, 1]
 
 
-def test_pictures_of_every_kind_are_read_alike(tmp_path: Path) -> None:
+def test_images_of_every_kind_are_read_alike(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(pixels(), "PNG"))
 
     (batch,) = read(0, [pixels(), PilImage.fromarray(pixels()), tmp_path / "a.png", encoded(pixels(), "PNG")])
@@ -81,16 +81,16 @@ def test_pictures_of_every_kind_are_read_alike(tmp_path: Path) -> None:
     assert all(torch.equal(image, batch.images[0]) for image in batch.images)
 
 
-class Failing(PictureStore):
+class Failing(ImageStore):
     @override
     def open_all(self, rows: np.ndarray) -> list[Opened]:
         if 3 in rows:
             raise RuntimeError("a bug of ours")
-        return [open_picture(pixels()) for _ in rows]
+        return [open_image(pixels()) for _ in rows]
 
     @override
     def to_source(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
-        return [(open_picture(pixels()).size, np.eye(3)) for _ in rows]
+        return [(open_image(pixels()).size, np.eye(3)) for _ in rows]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

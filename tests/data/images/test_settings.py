@@ -33,11 +33,11 @@ def test_a_separator_that_parts_nothing_is_a_sentence(table: Path, separator: An
         make(table, "tags", separator=separator)
 
 
-def test_one_picture_is_no_source(table: Path) -> None:
-    picture = next(table.parent.rglob("*.JPG"))
+def test_one_image_is_no_source(table: Path) -> None:
+    image = next(table.parent.rglob("*.JPG"))
 
     with pytest.raises(BadValueError, match=r"JPG' is one image. Pass the folder that holds the images"):
-        make(picture)
+        make(image)
 
 
 def test_a_root_that_is_no_folder_is_a_sentence(table: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stores: presized pictures come from the cache, damaged ones as errors."""
+"""Stores: presized images come from the cache, damaged ones as errors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.images.cache import PictureCache, _FolderCache, _MemoryCache
-from tabvision.data.images.decode import Picture, UnreadableImageError
-from tabvision.data.images.files import PictureTable
+from tabvision.data.images.cache import ImageCache, _FolderCache, _MemoryCache
+from tabvision.data.images.decode import StoredImage, UnreadableImageError
+from tabvision.data.images.files import ImageTable
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import Presize
 from tabvision.errors import BadValueError
@@ -21,21 +21,21 @@ PRESIZE = Presize((10, 10), "crop", 1.1)
 
 @pytest.mark.parametrize("kind", ["memory", "folder"])
 def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, kind: str) -> None:
-    cache: PictureCache = _MemoryCache(10**6) if kind == "memory" else _FolderCache(tmp_path / "cache", "k", 2, 9999)
+    cache: ImageCache = _MemoryCache(10**6) if kind == "memory" else _FolderCache(tmp_path / "cache", "k", 2, 9999)
     (tmp_path / "a.png").write_bytes(encoded(pixels(40, 50), "PNG"))
-    store = FileStore(PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]})), BadFiles(0), PRESIZE, cache)
+    store = FileStore(ImageTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]})), BadFiles(0), PRESIZE, cache)
 
     first, again = (store.open_all(np.array([0]))[0] for _ in range(2))
 
-    assert isinstance(first, Picture)
-    assert isinstance(again, Picture)
+    assert isinstance(first, StoredImage)
+    assert isinstance(again, StoredImage)
     assert first.size == (11, 14)
     assert np.array_equal(first.decode().pixels, again.decode().pixels)
     assert cache.get(0, cache.stamp(str(tmp_path / "a.png"))) is not None
 
 
 def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
-    table = PictureTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]}))
+    table = ImageTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]}))
 
     for cache in (None, _FolderCache(tmp_path / "cache", "k", 2, 9999)):
         (found,) = FileStore(table, BadFiles(0), PRESIZE, cache).open_all(np.array([0]))

@@ -1,4 +1,4 @@
-"""Pictures at the network's size: by the matrix, at no more pixels than needed, the same on a device."""
+"""Images at the network's size: by the matrix, at no more pixels than needed, the same on a device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
-from tabvision.data.images.decode import ArrayPicture, Stored, _JpegPicture, open_picture
+from tabvision.data.images.decode import Stored, StoredArray, _StoredJpeg, open_image
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, _draw
-from tests.made.images import encoded, pixels, read_picture
+from tests.made.images import encoded, pixels, read_image
 
 ROWS = np.array([3, 8], dtype=np.int64)
 
@@ -23,11 +23,11 @@ def drawn(view: View, sources: list[np.ndarray], epoch: int = 0, rows: np.ndarra
     out = np.empty((len(sources), *view.drawn_size, 3), np.uint8)
     drawings, _ = view.prepare([source.shape[:2] for source in sources], rows, epoch)
     for place, (drawing, source) in enumerate(zip(drawings, sources, strict=True)):
-        drawing(ArrayPicture(source), out[place])
+        drawing(StoredArray(source), out[place])
     return out
 
 
-def test_a_picture_of_the_right_size_is_copied() -> None:
+def test_a_image_of_the_right_size_is_copied() -> None:
     sources = [pixels(24, 32), pixels(24, 32, seed=1)]
 
     assert np.array_equal(drawn(EvaluationView((24, 32), "crop"), sources), sources)
@@ -47,12 +47,12 @@ def test_a_turned_jpeg_is_drawn_as_its_upright_self(size: tuple[int, int], subte
     for orientation in range(1, 9):
         with subtests.test(orientation=orientation):
             data = encoded(pixels(400, 300), orientation=orientation, quality=95)
-            upright = read_picture(data)
+            upright = read_image(data)
             matrix = geometry.evaluation_matrices("squish", np.array([upright.shape[:2]]), size)[0]
             found, expected = (np.empty((*size, 3), np.uint8) for _ in range(2))
 
-            _draw(open_picture(data), matrix, found)
-            _draw(ArrayPicture(upright), matrix, expected)
+            _draw(open_image(data), matrix, found)
+            _draw(StoredArray(upright), matrix, expected)
 
             assert np.abs(found.astype(int) - expected).max() <= 6
             assert np.abs(found.astype(int) - expected).mean() < 1
@@ -66,16 +66,16 @@ def test_a_jpeg_is_decoded_at_the_size_that_is_needed_and_no_smaller(
     source: tuple[int, int], size: int, shrink: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    decode = _JpegPicture.decode
+    decode = _StoredJpeg.decode
 
-    def note(self: _JpegPicture, shrink: int = 1) -> Stored:
+    def note(self: _StoredJpeg, shrink: int = 1) -> Stored:
         asked.append(shrink)
         return decode(self, shrink)
 
-    monkeypatch.setattr(_JpegPicture, "decode", note)
+    monkeypatch.setattr(_StoredJpeg, "decode", note)
     matrix = geometry.evaluation_matrices("crop", np.array([source]), (size, size))[0]
 
-    _draw(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
+    _draw(open_image(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
 
     assert asked == [shrink]
 
@@ -95,7 +95,7 @@ def test_training_draws_anew_each_epoch_and_the_same_for_the_same_row() -> None:
 
 @pytest.mark.parametrize("preset", ["none", "default", "strong"])
 @pytest.mark.parametrize("resize", ["crop", "squish"])
-def test_a_device_ends_with_the_picture_of_the_threads(preset: str, resize: str) -> None:
+def test_a_device_ends_with_the_image_of_the_threads(preset: str, resize: str) -> None:
     augment, sources = augmentation_named(preset), [pixels(150, 200), pixels(220, 140, seed=1)]
     threads, device = (kind((64, 64), resize, augment, seed=2) for kind in (TrainingView, DeviceView))
     _, extras = device.prepare([source.shape[:2] for source in sources], ROWS, 0)
@@ -136,15 +136,15 @@ def test_presizing_keeps_what_the_crop_can_show(resize: str, source: tuple[int, 
     presize = Presize((100, 100), resize, 1.1)
 
     assert presize.shape(source) == shape
-    assert presize(ArrayPicture(pixels(*source))).shape == (*shape, 3)
+    assert presize(StoredArray(pixels(*source))).shape == (*shape, 3)
 
 
-def test_presizing_shows_the_whole_upright_picture(subtests: pytest.Subtests) -> None:
+def test_presizing_shows_the_whole_upright_image(subtests: pytest.Subtests) -> None:
     for orientation, size in itertools.product(range(1, 9), [25, 60, 95]):
         with subtests.test(orientation=orientation, size=size):
             data = encoded(pixels(100, 140), orientation=orientation, quality=95)
-            picture, upright = open_picture(data), read_picture(data)
-            small = Presize((size, size), "crop", 1.0)(picture)
+            image, upright = open_image(data), read_image(data)
+            small = Presize((size, size), "crop", 1.0)(image)
             expected = Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX)
 
             assert min(small.shape[:2]) == size
@@ -155,7 +155,7 @@ def test_presizing_for_evaluation_gives_the_very_input() -> None:
     presize, view = Presize.of((32, 32), "crop", None), EvaluationView((32, 32), "crop")
     source = pixels(77, 91)
 
-    small = presize(ArrayPicture(source))
+    small = presize(StoredArray(source))
 
     assert np.array_equal(drawn(view, [small], rows=ROWS[:1]), drawn(view, [source], rows=ROWS[:1]))
 

@@ -100,8 +100,8 @@ def test_columns_that_are_not_named_keep_their_looks_and_decimal_commas(tmp_path
     assert frame["other"].tolist() == [3, 4]
 
 
-def test_tables_of_pictures_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> None:
-    write_pictures(tmp_path, [f"{number:03d}.png" for number in range(8)])
+def test_tables_of_images_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> None:
+    write_images(tmp_path, [f"{number:03d}.png" for number in range(8)])
     labels = ["1", "B"] * 4
     train = "".join(f"{number:03d},{label}\n" for number, label in enumerate(labels))
     (tmp_path / "train.csv").write_text(f"id,label\n{train}")
@@ -123,6 +123,6 @@ def test_tables_of_pictures_keep_zeros_of_names_and_of_labels(tmp_path: Path) ->
     assert data.tables["train"].frame["id"].tolist()[0] == "000"
 
 
-def write_pictures(folder: Path, names: list[str]) -> None:
+def write_images(folder: Path, names: list[str]) -> None:
     for name in names:
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / name)

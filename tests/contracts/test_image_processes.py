@@ -1,4 +1,4 @@
-"""Pictures, points and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
+"""Images, points and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tabvision.modules import VisionModule
 from tests.made.modules import different
 from tests.made.points import COLUMNS
 from tests.made.processes import Seen, both_ranks, on_two
-from tests.made.processes_pictures import (
+from tests.made.processes_images import (
     EPOCHS,
+    IMAGES,
     PER_EPOCH,
-    PICTURES,
     RATINGS,
     RESUMED_STEPS,
-    make_pictures,
+    make_images,
     own_head,
     vary,
-    write_pictures,
+    write_images,
 )
 
 pytestmark = pytest.mark.slow
@@ -31,10 +31,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, and what two processes wrote down about them."""
-    folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder)
-    return on_two("pictures", folder)
+    """Images, and what two processes wrote down about them."""
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return on_two("images", folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> N
 
 
 def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
-    rows = make_pictures(folder)[1].parts["train"].rows.tolist()
+    rows = make_images(folder)[1].parts["train"].rows.tolist()
 
     first, second = (process["whole"]["trained"] for process in seen)
 
@@ -69,7 +69,7 @@ def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
 
 
 def test_each_row_is_validated_once_after_every_epoch(seen: Seen, folder: Path) -> None:
-    rows = make_pictures(folder)[1].parts["val"].rows.tolist()
+    rows = make_images(folder)[1].parts["val"].rows.tolist()
 
     first, second = (process["whole"]["validated"] for process in seen)
 
@@ -88,13 +88,13 @@ def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> N
 def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
     seen: Seen, folder: Path, tmp_path: Path
 ) -> None:
-    total = sum(PICTURES.values())
+    total = sum(IMAGES.values())
 
     assert merge_predictions(folder / "shards", tmp_path / "all.parquet") == total
 
     assert sorted(seen[0]["predicted"] + seen[1]["predicted"]) == list(range(total))
     merged = pd.read_parquet(tmp_path / "all.parquet")
-    alone = Predictor(folder / f"step={EPOCHS * PER_EPOCH}.ckpt", device="cpu").predict(folder / "pictures")
+    alone = Predictor(folder / f"step={EPOCHS * PER_EPOCH}.ckpt", device="cpu").predict(folder / "images")
     assert merged["row"].tolist() == list(range(total))
     shared = [name for name in merged.columns if name != "row"]
     pd.testing.assert_frame_equal(merged[shared], alone[shared], check_dtype=False, rtol=1e-4, atol=1e-5)
@@ -126,7 +126,7 @@ def test_a_head_of_ones_own_learns_and_is_equal_to_the_bit_after_every_epoch(see
     assert torch.equal(loaded.state_dict()["head.3.weight"], first[1]["weight head.3.weight"])
 
 
-def test_merged_points_are_pixels_of_each_picture_as_one_process_answers(
+def test_merged_points_are_pixels_of_each_image_as_one_process_answers(
     seen: Seen, folder: Path, tmp_path: Path
 ) -> None:
     frame = pd.read_csv(folder / "spots.csv")

@@ -1,6 +1,6 @@
-"""What two gloo processes do with pictures and points in them, and with ratings.
+"""What two gloo processes do with images and points in them, and with ratings.
 
-`test_picture_processes.py` reads what each process wrote down.
+`test_image_processes.py` reads what each process wrote down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.made.points import make, spotted
 from tests.made.processes_stages import Record, make_trainer
 from tests.made.ratings import ratings_data
 
-PICTURES = {"ants": 19, "bees": 18}
+IMAGES = {"ants": 19, "bees": 18}
 EPOCHS, PER_EPOCH = 3, 4
 RESUMED_STEPS = (2, 4, 6, 8, 11)  # inside the frozen epoch, at both borders, inside the others
 RATINGS = {"dense": {"factors": 4}, "rowwise": {"factors": 4, "rowwise": True}}
@@ -74,7 +74,7 @@ def darkened(images: Tensor, numbers: Tensor) -> Tensor:
 def vary(folder: Path, **trainer: Any) -> dict[tuple[int, int], Tensor]:
     """The images of two epochs as an augmentation of the user's own leaves them."""
     augment = Augmentation(own=darkened)
-    data = ImageDataModule(folder / "pictures", size=32, batch_size=4, num_workers=1, augment=augment, verbose=False)
+    data = ImageDataModule(folder / "images", size=32, batch_size=4, num_workers=1, augment=augment, verbose=False)
     module = VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8])
     seen = ImagesSeen()
     make_trainer(folder, **trainer, max_epochs=2, limit_val_batches=0, callbacks=[seen]).fit(module, data)
@@ -92,16 +92,16 @@ class Blended(pl.Callback):
         self.images.append(batch["image"].clone())
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     """What both processes read."""
-    write_folder(folder / "pictures", PICTURES, size=(36, 40), kind="png")
+    write_folder(folder / "images", IMAGES, size=(36, 40), kind="png")
     spotted(folder / "spots", num=13).to_csv(folder / "spots.csv", index=False)
 
 
-def make_pictures(folder: Path) -> tuple[VisionModule, ImageDataModule]:
+def make_images(folder: Path) -> tuple[VisionModule, ImageDataModule]:
     """A small body over small files, varied in training."""
     data = ImageDataModule(
-        folder / "pictures", size=32, batch_size=4, num_workers=1, predict=folder / "pictures", verbose=False
+        folder / "images", size=32, batch_size=4, num_workers=1, predict=folder / "images", verbose=False
     )
     return VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8]), data
 
@@ -109,7 +109,7 @@ def make_pictures(folder: Path) -> tuple[VisionModule, ImageDataModule]:
 def fit(folder: Path, ckpt_path: Path | None, **settings: Any) -> tuple[VisionModule, ImageDataModule, dict[str, Any]]:
     """A frozen epoch and two whole ones, from the start or from a checkpoint."""
     pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
-    module, data = make_pictures(folder)
+    module, data = make_images(folder)
     record, rows = Record(), RowsSeen()
     callbacks: list[pl.Callback] = [FineTune(1, base_lr=2e-3), ExactResume(), record, rows]
     if ckpt_path is None:
@@ -175,7 +175,7 @@ def own_head(num_features: int, num_outputs: int) -> nn.Module:
 def with_own_head(folder: Path, **trainer: Any) -> list[dict[str, Tensor]]:
     """Parameters after each epoch of a fit with a head of the user's own; the module goes to a checkpoint."""
     pl.seed_everything(1, verbose=False)
-    _, data = make_pictures(folder)
+    _, data = make_images(folder)
     module = VisionModule(data.schema, body="test_resnet", weights=None, head=own_head)
     record = Record()
     whole = make_trainer(folder, **trainer, max_epochs=2, callbacks=[FineTune(1), record])
