@@ -1,6 +1,6 @@
-"""Answers from trained modules: a checkpoint alone, an exported file without torch, or everything a run predicted.
+"""Predict with trained modules: from a checkpoint, from an exported file without torch, or with `trainer.predict`.
 
-Each name is imported when it is first asked for: `OnnxPredictor` needs neither torch nor Lightning.
+Each name is imported on first access: `OnnxPredictor` needs neither torch nor Lightning.
 """
 
 from typing import TYPE_CHECKING
@@ -13,17 +13,10 @@ if TYPE_CHECKING:
     from tabvision.inference.predictor import Predictor
     from tabvision.inference.writer import PredictionWriter, gather, merge_predictions
 
-__all__ = [
-    "OnnxPredictor",
-    "PredictionWriter",
-    "Predictor",
-    "export",
-    "gather",
-    "merge_predictions",
-]
+__all__ = ["OnnxPredictor", "PredictionWriter", "Predictor", "export", "gather", "merge_predictions"]
 
-# No module is called as a function of it: Python would put the module in the function's place.
-_PLACES = {
+# No module has the name of a function here: importing it would replace the function.
+_MODULES = {
     "OnnxPredictor": "onnx_predictor",
     "PredictionWriter": "writer",
     "Predictor": "predictor",
@@ -32,4 +25,4 @@ _PLACES = {
     "merge_predictions": "writer",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
-    __getattr__ = lazy_names(__name__, _PLACES)
+    __getattr__ = lazy_names(__name__, _MODULES)

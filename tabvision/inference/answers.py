@@ -1,16 +1,15 @@
-"""Predictions as a person reads them: the user's own labels, a probability for each class, numbers in the user's units."""
+"""Turn predictions into answers in the user's own labels and units; check the facts that a file states about them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.errors import BadValueError, count, listed
+from tabvision.checks import is_integer
+from tabvision.errors import BadValueError, listed
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
@@ -27,12 +26,13 @@ def answer_frame(
     `interval_high`, likewise.
 
     Args:
-        schema: Names the classes.
-        predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` gives.
+        schema: The schema of the module, with the names of the classes.
+        predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` returns them.
         proba: Whether to add the probabilities, or the intervals.
-        calibration: Its thresholds and intervals are used; temperatures belong before the activation.
+        calibration: Thresholds and intervals to apply; temperatures are applied before the activation.
 
     Example:
+        >>> import numpy as np
         >>> from tabvision.schema import Target
         >>> from tabvision.tasks import Binary
         >>> schema = Schema(target=Target(columns=("paid",), task=Binary(), classes=("no", "yes")))
@@ -48,23 +48,23 @@ def answer_frame(
 
 
 def check_facts(schema: Schema, width: int, name: str) -> None:
-    """Raise if a schema holds facts that no training gives and no answer could be told by.
+    """Raise if the schema in a file holds facts that no training run writes, or that do not name the answers.
 
     Args:
-        schema: From a file.
-        width: Numbers that the model answers a row with.
-        name: Of the file.
+        schema: The schema from the file.
+        width: The number of predictions for each row.
+        name: The name of the file.
 
     Raises:
-        BadValueError: Names that are not one for each answer, a value twice among those of a column, or a number that is
-            none in a mean or spread.
+        BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std
+            that is not finite.
     """
     names = schema.task.names(schema.target)
     what = "class" if schema.task.is_classes else "target column"
     if len(names) != width or len(set(names)) < width:
-        raise _wrong(name, f"{width} different names of a {what} belong to its answers, it has {listed(names)}")
+        raise _wrong(name, f"its answers need {width} different names of a {what}, got {listed(names)}")
     if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
-        raise _wrong(name, "a name holds half a character")
+        raise _wrong(name, "a name holds a lone surrogate")
     for category in schema.categorical:
         if len(set(category.vocabulary)) < len(category.vocabulary):
             raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice")
@@ -77,32 +77,18 @@ def _wrong(name: str, problem: str) -> BadValueError:
     return BadValueError(f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
 
 
-def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
-    """Return the predictions, once it is sure that each is a number.
+def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
+    """Raise unless this version of tabvision reads the format of a file.
 
-    Raises:
-        BadValueError: Some are none; a network whose training diverged answers so.
+    Args:
+        found: The format that the file states.
+        oldest: The oldest format that is read.
+        newest: The newest format that is read.
+        name: The name of the file.
+        remedy: What to do about a file that is too old.
     """
-    if not np.isfinite(predictions).all():
-        bad = int((~np.isfinite(predictions).all(axis=1)).sum())
-        problem = f"the network's answer to {count(bad, 'row')} is no finite number, as after a training that diverged"
-        raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
-    return predictions
-
-
-def with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
-    """Return answers with a last column `error` that says why a row has none; unchanged where all rows have one.
-
-    Example:
-        >>> with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "no picture"}).to_dict("list")
-        {'label': ['cat', None], 'error': [nan, 'no picture']}
-    """
-    if not errors:
-        return answers
-    bad = list(errors)
-    if "label" in answers:
-        answers["label"] = answers["label"].astype(object)
-    for name in answers:
-        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
-    reasons = [errors.get(row) for row in range(len(answers))]
-    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))
+    if not is_integer(found) or found > newest:
+        problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
+        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
+    if found < oldest:
+        raise BadValueError(f"{name} has format {found}, and {oldest} is the oldest that this version reads", remedy)

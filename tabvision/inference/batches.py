@@ -1,8 +1,8 @@
-"""From what a network reads to answers: asked batch by batch, blended over views, and put together as a frame."""
+"""Run a network over inputs batch by batch, blend the predictions of several views, and assemble the answer frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,41 +10,41 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_fraction
-from tabvision.errors import BadValueError
-from tabvision.inference.answers import answer_frame, check_finite, with_errors
+from tabvision.errors import BadValueError, count
+from tabvision.inference.answers import answer_frame
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.inputs import Arrays, Inputs
 from tabvision.schema import Schema
 
-Ask: TypeAlias = Callable[[Arrays], NDArray[Any]]
-"""A network: from a batch's arrays to (B, C) predictions."""
+Network: TypeAlias = Callable[[Arrays], NDArray[Any]]
+"""A network: takes the arrays of a batch and returns (B, C) predictions."""
 
 
-def ask_all(
-    ask: Ask, inputs: Inputs, *, num_answers: int, batch_size: int | None = None, view: int = 0
+def predict_all(
+    network: Network, inputs: Inputs, *, num_answers: int, batch_size: int | None = None, view: int = 0
 ) -> NDArray[np.floating]:
-    """Return what a network says of all rows; not a number where a row cannot be read.
+    """Return the predictions of a network for all rows; NaN for a row that cannot be read.
 
     Args:
-        ask: The network.
+        network: The network.
         inputs: The rows.
-        num_answers: C, for the case that no row can be read.
-        batch_size: Rows at once; None for the usual number.
-        view: 0 for images as they are; from 1 for varied ones.
+        num_answers: C, used if no row can be read.
+        batch_size: Rows in a batch; None for the default.
+        view: 0 for the plain view of images; from 1 for augmented views.
 
     Shape:
         - returns: (num_rows, C) float
 
     Raises:
-        BadValueError: An answer is no finite number.
+        BadValueError: A prediction is not finite.
 
     Example:
         >>> inputs = Inputs(3, {"continuous": np.ones((3, 2), np.float32)})
-        >>> ask_all(lambda arrays: arrays["continuous"][:, :1], inputs, num_answers=1, batch_size=2).tolist()
+        >>> predict_all(lambda arrays: arrays["continuous"][:, :1], inputs, num_answers=1, batch_size=2).tolist()
         [[1.0], [1.0], [1.0]]
     """
     batches = inputs.batches(batch_size, view)
-    found = [(arrays["index"], check_finite(ask(arrays))) for arrays in batches if len(arrays["index"])]
+    found = [(arrays["index"], _check_finite(network(arrays))) for arrays in batches if len(arrays["index"])]
     if len(found) == 1 and len(found[0][0]) == inputs.num_rows:
         return found[0][1]
     whole = np.full((inputs.num_rows, num_answers), np.nan, dtype=found[0][1].dtype if found else np.float32)
@@ -56,18 +56,18 @@ def ask_all(
 def assembled(
     schema: Schema, inputs: Inputs, predictions: NDArray[Any], calibration: Calibration, *, proba: bool = True
 ) -> pd.DataFrame:
-    """Return the answers as a frame with the index of the input, what is shown before them, and why a row has none.
+    """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
 
-    `attrs["unseen"]` of the frame tells how many rows held a category that training lacks, by column.
+    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column.
 
     Args:
-        schema: Of the network.
-        inputs: The rows, once all were read.
-        predictions: (num_rows, C), as `ask_all` gives them.
-        calibration: Its thresholds and intervals are used.
+        schema: The schema of the network.
+        inputs: The rows, after all of them were read.
+        predictions: (num_rows, C), as `predict_all` returns them.
+        calibration: Thresholds and intervals to apply.
         proba: Whether to add the probabilities, or the intervals.
     """
-    answers = with_errors(answer_frame(schema, predictions, proba=proba, calibration=calibration), inputs.errors)
+    answers = _with_errors(answer_frame(schema, predictions, proba=proba, calibration=calibration), inputs.errors)
     for position, (name, values) in enumerate(inputs.shown.items()):
         answers.insert(position, name, values)
     if inputs.index is not None:
@@ -79,12 +79,12 @@ def assembled(
 def blend(
     plain: NDArray[np.floating], augmented: NDArray[np.floating], *, beta: float = 0.25, use_max: bool = False
 ) -> NDArray[np.floating]:
-    """The answer from a plain view of each row and from varied ones.
+    """Return the weighted mean of the predictions from the plain view of each row and from augmented views.
 
     Args:
         plain: Predictions from the plain view: probabilities of classes, or numbers.
-        augmented: Predictions from each varied view.
-        beta: What the plain view's answer counts, in [0, 1]; the varied views' mean counts the rest.
+        augmented: Predictions from each augmented view.
+        beta: The weight of the plain view, in [0, 1]; the mean of the augmented views gets the rest.
         use_max: Whether to take the largest probability of all views instead, plain included; rows then no longer sum to 1.
 
     Shape:
@@ -93,8 +93,8 @@ def blend(
         - returns: (R, C) float
 
     Raises:
-        BadTypeError: `beta` is no number.
-        BadValueError: `beta` out of range, no varied view, or shapes that do not fit.
+        BadTypeError: `beta` is not a number.
+        BadValueError: `beta` is out of range, there is no augmented view, or shapes do not match.
 
     Source:
         fastai 2.8 `Learner.tta`, "preds (mean over n augmented) and targets, lerped with beta".
@@ -104,7 +104,9 @@ def blend(
         [[0.25, 0.75]]
     """
     check_fraction("beta", beta, "[]", remedy="Leave it out for 0.25")
-    _check_shapes(plain, augmented)
+    if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
+        problem = f"augmented must be (n, {', '.join(map(str, plain.shape))}) with n from 1, got {augmented.shape}"
+        raise BadValueError(problem, "Pass the predictions of each view")
     if use_max:
         largest: NDArray[np.floating] = np.maximum(augmented.max(axis=0), plain)
         return largest
@@ -113,7 +115,28 @@ def blend(
     return blended
 
 
-def _check_shapes(plain: NDArray[np.floating], augmented: NDArray[np.floating]) -> None:
-    if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
-        problem = f"varied answers must be (n, {', '.join(map(str, plain.shape))}), n from 1, got {augmented.shape}"
-        raise BadValueError(problem, "Pass one answer a row for each view")
+def _check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
+    """Return the predictions; raise if one is not finite, as from a network whose training diverged."""
+    if not np.isfinite(predictions).all():
+        bad = int((~np.isfinite(predictions).all(axis=1)).sum())
+        problem = f"the network's answer to {count(bad, 'row')} is not finite, as after a training run that diverged"
+        raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
+    return predictions
+
+
+def _with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
+    """Return the answers with a last column `error` that says why a row has none; unchanged if every row has one.
+
+    Example:
+        >>> _with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "empty file"}).to_dict("list")
+        {'label': ['cat', None], 'error': [nan, 'empty file']}
+    """
+    if not errors:
+        return answers
+    bad = list(errors)
+    if "label" in answers:
+        answers["label"] = answers["label"].astype(object)
+    for name in answers:
+        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
+    reasons = [errors.get(row) for row in range(len(answers))]
+    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))

@@ -1,4 +1,4 @@
-"""The bytes of a file: from a path, a web address, or a store that fsspec knows; a server sends so many and no more."""
+"""Read the bytes of a file from a path, a web address or an fsspec store, up to a limit on what a server may send."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import IO, TypeAlias
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
 
 Origin: TypeAlias = str | Path | bytes
-"""Where a file comes from: a path, an http or https address, one of a store such as s3:// or gs://, or its bytes."""
+"""A file: its path, an http or https address, an address of a store such as s3:// or gs://, or its bytes."""
 
-MAX_DOWNLOAD = 4 << 30  # bytes; a server that sends more is not waited for
+MAX_DOWNLOAD = 4 << 30  # bytes
 TIMEOUT_SECONDS = 30.0  # without a byte
 _CHUNK = 1 << 20
-_LOCAL = ("file", "local")  # named by a path
+_LOCAL = ("file", "local")  # schemes of local files, which must be named by a path
 
 
 def _scheme_of(origin: str) -> str | None:
-    """Return the scheme of an address; None for a path.
+    """Return the scheme of an address, or None for a path.
 
     Example:
         >>> _scheme_of("HTTPS://example.org/best.ckpt"), _scheme_of("s3://bucket/best.ckpt"), _scheme_of("best.ckpt")
@@ -34,7 +34,7 @@ def _scheme_of(origin: str) -> str | None:
 
 
 def name_of(origin: Origin) -> str:
-    """How an error calls the file.
+    """Return the name of the file in error sentences.
 
     Example:
         >>> name_of("best.ckpt"), name_of(b"PK")
@@ -48,13 +48,13 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
 
     Args:
         origin: A path, an http or https address, one that fsspec opens, such as s3:// or gs://, or the bytes themselves.
-        kind: The suffix that a sentence asks for.
-        max_bytes: The most that a server may send.
+        kind: The suffix to name in error sentences.
+        max_bytes: The most bytes to accept from a server.
 
     Raises:
-        BadTypeError: Neither path, address nor bytes.
+        BadTypeError: The origin is neither a path, an address nor bytes.
         MissingFileError: No such file.
-        BadValueError: The address does not answer, sends too much, or needs a package that is not installed.
+        BadValueError: The address does not respond, sends too much, or needs a package that is not installed.
     """
     if isinstance(origin, bytes | bytearray | memoryview):
         return bytes(origin)
@@ -63,8 +63,11 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
         raise BadTypeError(problem, f"Pass such as 'best{kind}'")
     scheme = _scheme_of(origin) if isinstance(origin, str) else None
     if scheme in ("http", "https"):
-        with _told(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
-            received, declared = _limited(response, str(origin), max_bytes), response.headers.get("Content-Length", "")
+        with _explained(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
+            received, declared = (
+                _read_limited(response, str(origin), max_bytes),
+                response.headers.get("Content-Length", ""),
+            )
             if declared.isdigit() and len(received) < int(declared):
                 problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
                 raise BadValueError(problem, "Try again")
@@ -84,37 +87,37 @@ def _missing(origin: object, kind: str) -> MissingFileError:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Makes a sentence of whatever an opener raises."""
+def _explained(url: str) -> Iterator[None]:
+    """Turn any error of an opener into a BadValueError."""
     try:
         yield
     except TabvisionError:
         raise
-    except Exception as error:  # each store raises classes of its own
+    except Exception as error:  # each store has its own error classes
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
 def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
-    """The bytes of a file in a store; one within another (`zip://a::http://b`) is not opened: each has rules of its own."""
+    """Return the bytes of a file in a store; chained addresses (`zip://a::http://b`) are not opened."""
     import fsspec  # type: ignore[import-untyped]  # ships no types
 
     if scheme not in fsspec.available_protocols():
         raise _missing(url, kind)
     if "::" in url:
         raise BadValueError(f"{url} names a file within another", "Unpack it first, and pass the address of the file")
-    with _told(url):
+    with _explained(url):
         try:
             with fsspec.open(url, "rb") as file:
-                return _limited(file, url, max_bytes)
+                return _read_limited(file, url, max_bytes)
         except FileNotFoundError as error:
             raise _missing(url, kind) from error
-        except ImportError as error:  # which names the package
+        except ImportError as error:  # it names the package
             raise BadValueError(f"{url} cannot be opened here ({error})", "Install it with pip") from error
 
 
-def _limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
+def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
     received = bytearray()
     while chunk := file.read(_CHUNK):
         received += chunk
@@ -125,7 +128,7 @@ def _limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: in
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Opens http and https alone, also where a server redirects: neither file nor ftp."""
+    """Return an opener of http and https alone, also after a redirect: neither file nor ftp."""
     opener = urllib.request.OpenerDirector()
     handlers: tuple[type[urllib.request.BaseHandler], ...] = (
         urllib.request.ProxyHandler,

@@ -1,4 +1,4 @@
-"""Images to be answered: found in whatever form they come, and drawn at the network's size. No torch."""
+"""Find the images to predict in any form of source, and draw them at the network's size. No torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
 BATCHES_AHEAD = 2
-CHUNK_ROWS = 8  # what a thread takes at once: enough to draw numbers for several rows, few enough to share a batch
+CHUNK_ROWS = 8  # rows of one task for a thread: enough to draw random numbers together, few enough to split a batch
 
 
 @final
@@ -38,8 +38,8 @@ class ImageBatches:
 
     Args:
         sources: Each image: a path, a file's bytes, a PIL image or an array.
-        schema: Of the trained module: the images' size and resize, and whether its target moves with them.
-        augment: How images were varied in training; None where only plain views are asked for.
+        schema: The schema of the trained module: image size, resize, and whether the target moves with the image.
+        augment: The augmentation of training; None if only plain views are drawn.
 
     Example:
         >>> from tabvision.schema import Target
@@ -55,21 +55,21 @@ class ImageBatches:
         self.sources, self.image, self.augment = sources, schema.image, augment
         self._store = SourceStore(sources)
         self.needs_view = schema.task.moves_with_image
-        self.errors: dict[int, str] = {}  # by row number; its pixels never reach the network
+        self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
 
     def batches(self, batch_size: int, view: int = 0) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the arrays of the images that can be read, in order; `errors` then says why others cannot.
+        """Yield the arrays of the readable images, in order; `errors` then holds the reasons for the others.
 
         Args:
-            batch_size: Images at once.
-            view: 0 for images as they are; from 1 for varied ones, each number another way.
+            batch_size: Images in a batch.
+            view: 0 for the plain view; from 1 for augmented views, each number another one.
 
         Shape:
             - index: (B,) int64, the row numbers
             - image: (B, 3, H, W) uint8
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
-        drawn_as, begun = self._view(view), deque[_Batch]()
+        drawn_as, pending = self._view(view), deque[_Batch]()
         with ThreadPoolExecutor(
             min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
         ) as threads:
@@ -79,11 +79,11 @@ class ImageBatches:
                 chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
                 drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
-                begun.append(_Batch(rows, pixels, drawn))
-                if len(begun) > BATCHES_AHEAD:
-                    yield self._finished(begun.popleft(), drawn_as, view)
-            while begun:
-                yield self._finished(begun.popleft(), drawn_as, view)
+                pending.append(_Batch(rows, pixels, drawn))
+                if len(pending) > BATCHES_AHEAD:
+                    yield self._finished(pending.popleft(), drawn_as, view)
+            while pending:
+                yield self._finished(pending.popleft(), drawn_as, view)
 
     def _view(self, number: int) -> View:
         size, resize = self.image.size, self.image.resize
@@ -109,7 +109,7 @@ class ImageBatches:
 
 
 class _Batch(NamedTuple):
-    """A batch under way: its pixels are there once every chunk is drawn."""
+    """A batch in progress: its pixels are complete when every chunk is drawn."""
 
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
@@ -119,12 +119,12 @@ class _Batch(NamedTuple):
 @final
 @dataclass(frozen=True)
 class ImageReader:
-    """Finds the images that somebody asks about, by the schema of a module that reads some.
+    """Finds the images in a source, by the schema of a module that reads images.
 
     Args:
-        schema: Of the module; names a table's column of paths.
-        augment: How images were varied in training; None where only plain views are asked for.
-        encoding: Of a text file that is not UTF-8.
+        schema: The schema of the module, with the name of a table's column of paths.
+        augment: The augmentation of training; None if only plain views are drawn.
+        encoding: The encoding of a text file that is not UTF-8.
     """
 
     schema: Schema
@@ -136,11 +136,11 @@ class ImageReader:
 
         Args:
             source: Any of these.
-            labeled: Whether the rows' targets are wanted as well: a folder then is one of class folders.
+            labeled: Whether to read the targets as well: a folder then holds one folder for each class.
 
         Raises:
             MissingFileError: No such file or folder.
-            BadTypeError: Something that is no image and names none.
+            BadTypeError: The source is not an image and names none.
             TabvisionError: A folder without images, or a table without their paths.
         """
         if labeled and isinstance(source, str | Path) and is_folder(source):
@@ -162,7 +162,7 @@ class ImageReader:
         if path.is_dir():
             return self._from_table(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
-            remedy = "Pass the path of a picture, a folder of pictures, or a table that names them"
+            remedy = "Pass the path of an image, a folder of images, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
         if is_picture(path.name):
             return self._inputs([str(path)])
@@ -178,14 +178,13 @@ class ImageReader:
     def _from_list(self, source: object) -> Inputs:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"
         if not isinstance(source, list | tuple):
-            raise BadTypeError(f"pictures are asked for, got {type(source).__name__}", remedy)
+            raise BadTypeError(f"source must be images, got {type(source).__name__}", remedy)
         if source and all(isinstance(each, Mapping) for each in source):
             return self._from_frame(pd.DataFrame(list(source)))
         kinds = (str, Path, bytes, PilImage.Image, np.ndarray)
-        wrong = [place for place, each in enumerate(source) if not isinstance(each, kinds)]
-        if wrong:
-            found = type(source[wrong[0]]).__name__
-            raise BadTypeError(f"picture {wrong[0]} of the list is of type {found}", remedy)
+        for index, each in enumerate(source):
+            if not isinstance(each, kinds):
+                raise BadTypeError(f"image {index} of the list is of type {type(each).__name__}", remedy)
         return self._inputs(list(source))
 
     def _from_table(self, table: PictureTable, *, index: pd.Index | None = None, shown: bool = False) -> Inputs:

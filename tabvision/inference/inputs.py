@@ -1,4 +1,4 @@
-"""Rows, images or both, in whatever form they come, to the batches of arrays that a network reads. No torch."""
+"""Read rows, images or both from any form of source into the batches of arrays that a network takes. No torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tabvision.data.images.decode import PictureSource
     from tabvision.inference.images import ImageBatches
 
-FEW_ROWS = 16  # up to here plain Python is quicker than a frame
-ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table no longer fit their caches
+FEW_ROWS = 16  # up to this number plain Python is faster than a frame
+ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
 IMAGES_AT_ONCE = 64
-_COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not one row
+_COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
 Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
 Source: TypeAlias = "Rows | PictureSource | Sequence[PictureSource]"
 """Rows; or a folder, one image, or a list of images: paths, bytes, PIL images or arrays; or a table that names images."""
@@ -34,16 +34,16 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 @final
 @dataclass(frozen=True)
 class Inputs:
-    """What a network reads of some rows, and what their answers get from them.
+    """The inputs of a network for some rows, and what the answer frame takes from the source.
 
     Args:
-        num_rows: Rows in all.
-        arrays: Those of `continuous` (N, C) float32 and `categorical` (N, K) int32 that the schema has columns for.
-        images: The rows' images, drawn as they are asked for; None for a schema without.
-        index: Of the frame that came; None where no frame did.
-        frame: The rows as a table, where they came as one.
-        unseen: Rows with a category that training lacks, by raw column.
-        shown: Columns that stand before the answers.
+        num_rows: The number of rows.
+        arrays: `continuous` (N, C) float32 and `categorical` (N, K) int32, each if the schema has such columns.
+        images: The images of the rows, drawn on demand; None for a schema without.
+        index: The index of the source frame; None if the source is not a frame.
+        frame: The rows as a table, if the source is one.
+        unseen: The number of rows with a category that training lacks, by raw column.
+        shown: Columns to show before the answers.
     """
 
     num_rows: int
@@ -56,15 +56,15 @@ class Inputs:
 
     @property
     def errors(self) -> Mapping[int, str]:
-        """Why rows have no answer, by row number; known once all batches are read."""
+        """The reasons for rows without an answer, by row number; complete after all batches are read."""
         return {} if self.images is None else self.images.errors
 
     def batches(self, batch_size: int | None = None, view: int = 0) -> Iterator[Arrays]:
-        """Yield the arrays of the rows that can be read, in order.
+        """Yield the arrays of the readable rows, in order.
 
         Args:
-            batch_size: Rows at once; None for 2,048 of a table or 64 with images.
-            view: 0 for images as they are; from 1 for varied ones, each number another way.
+            batch_size: Rows in a batch; None for 2,048 of a table or 64 with images.
+            view: 0 for the plain view of images; from 1 for augmented views, each number another one.
 
         Shape:
             - index: (B,) int64, the row numbers
@@ -86,11 +86,11 @@ class Inputs:
 
 @final
 class InputReader:
-    """Reads rows, images or both by a schema; built once, called many times, by any number of threads.
+    """Reads rows, images or both by a schema; safe to share between threads.
 
     Args:
-        schema: Of the model that will be asked.
-        augment: How its images were varied in training, for views other than the plain one.
+        schema: The schema of the model.
+        augment: The augmentation of training, for views other than the plain one.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -107,21 +107,21 @@ class InputReader:
         self._has_columns = bool(schema.continuous or schema.categorical)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles to worker processes, where the encoder of single rows is built anew."""
+        """Pickle to worker processes, which rebuild the encoder of single rows."""
         return InputReader, (self.schema, self.augment)
 
     def __call__(self, source: Source, *, encoding: str | None = None, labeled: bool = False) -> Inputs:
-        """Return what the network reads of a source.
+        """Return the inputs of the network for a source.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or a table file. Images: a
                 folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that names files.
-            encoding: Of a text file that is not UTF-8.
-            labeled: Whether the rows' targets are wanted as well, in `frame`: a folder then is one of class folders.
+            encoding: The encoding of a text file that is not UTF-8.
+            labeled: Whether to read the targets as well, into `frame`: a folder then holds one folder for each class.
 
         Raises:
-            MissingColumnsError: A column that training had is not there.
-            TabvisionError: Anything else that is wrong with the rows.
+            MissingColumnsError: A column of the training rows is missing.
+            TabvisionError: The rows are invalid in another way.
         """
         if self.schema.image is None:
             return self._of_rows(source, encoding, labeled=labeled)
@@ -133,7 +133,7 @@ class InputReader:
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
             raise BadTypeError(
-                f"images alone came, and the model reads columns as well: {names}",
+                f"the source holds images alone, and the model reads columns as well: {names}",
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
         rows = self._of_rows(found.frame)
@@ -156,12 +156,12 @@ class InputReader:
 
 
 def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
-    """Count the rows with a value that the training rows lack, for each raw column of categories that has such.
+    """Return the number of rows with a value that training lacks, for each raw categorical column that has such rows.
 
     Args:
-        schema: Of the model.
+        schema: The schema of the model.
         codes: (N, K) codes of the categories, 0 for missing or unseen.
-        rows: The raw ones: a frame, or a dict each.
+        rows: The raw rows: a frame, or a list of dicts.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -173,9 +173,9 @@ def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dic
     """
     has_zero = (codes == 0).any(axis=0).tolist()
     found = {}
-    for place, column in enumerate(schema.categorical):
-        if has_zero[place] and column.name == column.source:  # others are flags, and parts of dates
+    for position, column in enumerate(schema.categorical):
+        if has_zero[position] and column.name == column.source:  # others are indicators and parts of dates
             is_frame = isinstance(rows, pd.DataFrame)
             values = rows[column.source] if is_frame else [row[column.source] for row in rows]
-            found[column.name] = int(((codes[:, place] == 0) & ~np.asarray(pd.isna(values), dtype=bool)).sum())
+            found[column.name] = int(((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool)).sum())
     return {name: number for name, number in found.items() if number}

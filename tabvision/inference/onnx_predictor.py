@@ -1,4 +1,4 @@
-"""Ask an exported model: raw rows in, the user's own labels out, with neither torch nor Lightning."""
+"""Predict raw rows with an exported model, in the user's own labels, with neither torch nor Lightning."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
-from tabvision.inference.answers import check_facts
-from tabvision.inference.batches import ask_all, assembled
+from tabvision.inference.answers import check_facts, check_format
+from tabvision.inference.batches import assembled, predict_all
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
-KEY = "tabvision"  # of the facts among a file's metadata
+KEY = "tabvision"  # of the facts in a file's metadata
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
 EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
@@ -29,19 +29,19 @@ _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8}
 
 @final
 class OnnxPredictor:
-    """Answers raw rows from a file that `tabvision export` wrote, as `Predictor` does from the checkpoint.
+    """Predicts raw rows with a file that `tabvision export` wrote, as `Predictor` does with the checkpoint.
 
-    Safe to share between threads: it changes nothing once built. Pickles to worker processes.
+    Safe to share between threads, since it has no mutable state. Pickles to worker processes.
 
     Args:
         path: An .onnx file: its path, an http or https address, or its bytes.
-        threads: Threads for one batch; None leaves it to onnxruntime, which takes one a core.
-        task: The class of a task of your own, which no file holds; None for tabvision's own.
+        threads: Threads for one batch; None for the default of onnxruntime, one for each core.
+        task: The class of a task of your own, which no file holds; None for a task of tabvision.
 
     Raises:
         MissingFileError: No such file.
         BadTypeError: A model that tabvision did not export.
-        BadValueError: No model, a damaged one, one of a newer format, or onnxruntime is not installed.
+        BadValueError: The file is not a model, is damaged or has a newer format, or onnxruntime is not installed.
     """
 
     @speaking()
@@ -55,43 +55,47 @@ class OnnxPredictor:
             self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
         check_facts(self.schema, self.schema.task.num_predictions, name)
-        self._names = _input_names(self._session, self.schema, name)
+        self._names = [value.name for value in self._session.get_inputs()]
+        has = {"continuous": self.schema.continuous, "categorical": self.schema.categorical, "image": self.schema.image}
+        if not self._names or not all(has.get(value) for value in self._names):
+            problem = f"{name} takes {listed(self._names) or 'nothing'}, which is not what its schema says"
+            raise BadValueError(problem, EXPORT_AGAIN)
         self._read = InputReader(self.schema)
 
     @speaking()
     def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
-        """Return what the model reads of a source, for `predict`; see `Predictor.read`."""
+        """Return the inputs of the model for a source, to pass to `predict`; see `Predictor.read`."""
         return self._read(source, encoding=encoding)
 
     @speaking()
     def predict(self, source: Source | Inputs, *, proba: bool = True, batch_size: int | None = None) -> pd.DataFrame:
-        """A frame of answers, in the order and with the index of the input.
+        """Return a frame of answers, in the order and with the index of the input.
 
         Args:
             source: What `Predictor.predict` takes: rows, images or both.
             proba: Whether to add the probabilities, or for numbers the intervals.
-            batch_size: Rows that go through the network at once; None for 2,048 rows of a table or 64 images.
+            batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
-            MissingColumnsError: A column that training had is not there.
-            TabvisionError: Anything else that is wrong with the rows.
+            MissingColumnsError: A column of the training rows is missing.
+            TabvisionError: The rows are invalid in another way.
         """
         if batch_size is not None:
             check_whole("batch_size", batch_size, remedy="Pass such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         width = self.schema.task.num_predictions
-        predictions = ask_all(self._ask, inputs, num_answers=width, batch_size=batch_size)
+        predictions = predict_all(self._predict_batch, inputs, num_answers=width, batch_size=batch_size)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles to worker processes as the file's bytes: onnxruntime's session does not."""
+        """Pickle to worker processes as the file's bytes, since onnxruntime's session does not pickle."""
         return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
-    def _ask(self, arrays: Arrays) -> NDArray[Any]:
+    def _predict_batch(self, arrays: Arrays) -> NDArray[Any]:
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
         try:
             found: NDArray[Any] = self._session.run(None, fed)[0]
-        except Exception as error:  # onnxruntime raises classes of its own
+        except Exception as error:  # onnxruntime has its own error classes
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
         if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
@@ -107,36 +111,21 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
         remedy = "Install it: pip install 'tabvision[export]', or onnxruntime alone"
         raise BadValueError("an exported model needs onnxruntime, which is not installed", remedy) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
+    options.log_severity_level = 4  # errors are raised as exceptions
     options.intra_op_num_threads = threads or 0
-    try:  # from the bytes, so that a file cannot name others beside it
+    try:  # from the bytes, so that the file cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as error:  # onnxruntime raises classes of its own, one for each kind of damage
-        problem = f"{name} is damaged or no ONNX model ({type(error).__name__})"
+    except Exception as error:  # onnxruntime has an error class for each kind of damage
+        problem = f"{name} is damaged or not an ONNX model ({type(error).__name__})"
         raise BadValueError(problem, EXPORT_AGAIN) from error
-
-
-def _input_names(session: Any, schema: Schema, name: str) -> list[str]:  # noqa: ANN401 - onnxruntime's own class
-    has = {"continuous": schema.continuous, "categorical": schema.categorical, "image": schema.image}
-    names = [value.name for value in session.get_inputs()]
-    if not names or not all(has.get(value) for value in names):
-        problem = f"{name} takes {listed(names) or 'nothing'}, which is not what its schema says"
-        raise BadValueError(problem, EXPORT_AGAIN)
-    return names
 
 
 def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxruntime's own class
     try:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    except (KeyError, ValueError, RecursionError) as error:  # text that is no UTF-8 as well
+    except (KeyError, ValueError, RecursionError) as error:  # or text that is not UTF-8
         raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", EXPORT_AGAIN) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("schema"), dict):
         raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", EXPORT_AGAIN)
-    found = facts.get("format")
-    if not isinstance(found, int) or isinstance(found, bool) or found > EXPORT_FORMAT:
-        problem = f"{name} has format {found!r}, and {EXPORT_FORMAT} is the newest that this version reads"
-        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
-    if found < OLDEST_FORMAT:
-        problem = f"{name} has format {found}, and {OLDEST_FORMAT} is the oldest that this version reads"
-        raise BadValueError(problem, EXPORT_AGAIN)
+    check_format(facts.get("format"), OLDEST_FORMAT, EXPORT_FORMAT, name, EXPORT_AGAIN)
     return facts

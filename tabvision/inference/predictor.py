@@ -1,4 +1,4 @@
-"""Ask a checkpoint: raw rows or pictures in, the user's own labels out, with neither a Trainer nor a datamodule."""
+"""Predict raw rows or images with a checkpoint, in the user's own labels, with neither a Trainer nor a datamodule."""
 
 from __future__ import annotations
 
@@ -19,14 +19,8 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.inference.batches import ask_all, assembled, blend
-from tabvision.inference.calibration.fit import (
-    Calibrated,
-    Wanted,
-    check_wanted,
-    fit_calibration,
-    save_calibrated,
-)
+from tabvision.inference.batches import assembled, blend, predict_all
+from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
@@ -39,27 +33,27 @@ _DTYPES = {
     "image": torch.uint8,
     "view": torch.float32,
 }
-_TABLE = ("continuous", "categorical")  # there in every batch, if without columns
+_TABLE = ("continuous", "categorical")  # in every batch, even without columns
 
 
 @final
 class Predictor:
-    """Answers raw rows and images from a checkpoint alone, loaded safely, or from a module in memory.
+    """Predicts raw rows and images with a checkpoint alone, loaded safely, or with a module in memory.
 
-    Safe to share between threads: it changes nothing once built, `calibrate` aside. Pickles to worker processes.
+    Safe to share between threads, since only `calibrate` changes its state. Pickles to worker processes.
 
     Args:
-        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module, of which a
-            copy answers, so that training may go on.
-        device: "cpu", "cuda", "mps", or "auto" for the best there is.
-        module_class: The class to build, for a module of your own.
+        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module, which is
+            copied, so that its training can continue.
+        device: "cpu", "cuda", "mps", or "auto" for the best available.
+        module_class: The class of a module of your own.
         own: Pieces of your own that no checkpoint holds, as they were passed to the module, such as `body=`; or the
             class of a task of your own, `task=`.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: Not a checkpoint, a damaged one, one that would run code, one of another format, or one that was
-            trained with a piece of your own, which is asked for.
+        BadValueError: The file is not a checkpoint, is damaged, would run code, has another format, or was trained with a
+            piece of your own that was not passed.
     """
 
     @speaking()
@@ -72,7 +66,13 @@ class Predictor:
         **own: Any,  # noqa: ANN401 - a network, a task, a function
     ) -> None:
         opened = open_checkpoint(path, module_class, **own)
-        self.device = _device_named(device)
+        try:
+            best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            self.device = torch.device(best if device == "auto" else device)
+            torch.empty(1, device=self.device)  # raises if the device cannot be used
+        except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+            problem = f"there is no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})"
+            raise BadValueError(problem, 'Pass "auto" for the best available, or "cpu"') from error
         self.module = opened.module.to(self.device)
         self.schema = self.module.schema
         self.calibration = opened.calibration
@@ -83,15 +83,15 @@ class Predictor:
 
     @speaking()
     def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
-        """Return what the module reads of a source, for `predict`: a table is read once and stays in `frame`.
+        """Return the inputs of the module for a source, to pass to `predict`; `frame` holds the table that was read.
 
         Args:
-            source: As `predict` takes it.
-            encoding: Of a text file that is not UTF-8.
+            source: What `predict` takes.
+            encoding: The encoding of a text file that is not UTF-8.
 
         Raises:
-            MissingColumnsError: A column that training had is not there.
-            TabvisionError: Anything else that is wrong with the rows.
+            MissingColumnsError: A column of the training rows is missing.
+            TabvisionError: The rows are invalid in another way.
         """
         return self._read(source, encoding=encoding)
 
@@ -105,41 +105,41 @@ class Predictor:
         use_max: bool = False,
         batch_size: int | None = None,
     ) -> pd.DataFrame:
-        """A frame of answers, in the order and with the index of the input.
+        """Return a frame of answers, in the order and with the index of the input.
 
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
-        folder of pictures their paths come first. A picture that cannot be read keeps its row, without an answer; a last
-        column `error` then says why. `attrs["unseen"]` of the frame tells how many rows held a category that training lacks,
-        by column: `{}`, or such as `{"user": 3}`.
+        folder of images their paths come first. An image that cannot be read has a row without an answer; a last column
+        `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column:
+        `{}`, or such as `{"user": 3}`.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
                 Images: a folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that
-                names files. Where the module reads both: such a table with its columns. Or what `read` gave.
+                names files. If the module reads both: such a table with its columns. Or what `read` returned.
             proba: Whether to add the probabilities, or the intervals.
-            tta: For pictures: how many times each is looked at again, varied as in training; the answer is a quarter the
-                plain view's and three quarters the others' mean.
+            tta: For images: the number of augmented views of each, as in training; the plain view's prediction counts one
+                quarter and the mean of the augmented views three quarters.
             use_max: With `tta`, whether to take the largest number of all views instead.
-            batch_size: Rows that go through the network at once; None for 2,048 rows of a table or 64 pictures.
+            batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
-            MissingColumnsError: A column that training had is not there.
-            TabvisionError: Anything else that is wrong with the rows.
+            MissingColumnsError: A column of the training rows is missing.
+            TabvisionError: The rows are invalid in another way.
         """
         if tta is not None:
-            check_whole("tta", tta, 0, remedy="Pass 4, or None to look at each picture once, as it is")
+            check_whole("tta", tta, 0, remedy="Pass 4, or None for the plain view alone")
         if batch_size is not None:
             check_whole("batch_size", batch_size, remedy="Pass such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         if tta and inputs.images is None:
-            raise BadValueError(f"tta={tta} is for pictures, and this module reads rows", "Leave tta out")
+            raise BadValueError(f"tta={tta} is for images, and this module reads rows", "Leave tta out")
         if tta and self._own_augmentation:
             without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
-            logging.getLogger("tabvision").info(f"tta varies pictures as in training, but without {without}.")
+            logging.getLogger("tabvision").info(f"tta augments images as in training, but without {without}.")
         predictions = self._over(inputs, batch_size, self._activated)
         if tta:
-            varied = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
-            predictions = blend(predictions, np.stack(varied), use_max=use_max)
+            augmented = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
+            predictions = blend(predictions, np.stack(augmented), use_max=use_max)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
 
     @speaking("calibrate")
@@ -154,32 +154,32 @@ class Predictor:
         encoding: str | None = None,
         overwrite: bool = False,
     ) -> Calibrated:
-        """Correct this predictor's answers by rows with a known answer, and write a checkpoint that does the same.
+        """Calibrate this predictor on labeled rows, and write a calibrated checkpoint.
 
-        Classes get a temperature, by request thresholds; numbers get intervals.
+        Classes get a temperature, and thresholds if a metric is passed; numbers get intervals.
 
         Args:
             source: Rows that training did not see, with the target: a frame, a table file, or a folder of class folders.
             out: The new checkpoint; None to write none.
             per_label: For labels, whether each gets a temperature of its own.
-            metric: For two classes and labels: "f1", "f2", "accuracy", "balanced_accuracy" or "youden" chooses
-                thresholds; None leaves the task's.
-            coverage: For numbers, the fraction of rows whose truth an interval is to hold, in (0, 1); None for 0.9.
-            encoding: Of a text file that is not UTF-8.
-            overwrite: Whether a file that is there may be replaced.
+            metric: For two classes and labels, the metric that chooses thresholds: "f1", "f2", "accuracy",
+                "balanced_accuracy" or "youden"; None for the task's threshold.
+            coverage: For numbers, the fraction of rows whose true value lies in the interval, in (0, 1); None for 0.9.
+            encoding: The encoding of a text file that is not UTF-8.
+            overwrite: Whether to replace an existing file.
 
         Raises:
-            BadValueError: A setting out of range or not for this task, or rows that calibrate nothing.
+            BadValueError: A setting is out of range or not for this task, or the rows do not determine a calibration.
         """
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite)
         if file is not None and self._origin is None:
-            problem = "a module in memory has no checkpoint that could be written again"
-            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or leave out away")
+            problem = "a module in memory has no checkpoint to write a calibrated copy of"
+            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, encoding=encoding, labeled=True)
         if inputs.frame is None:
-            problem = "calibrating needs the target of each picture"
+            problem = "calibrating needs the target of each image"
             raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")
         target = encode_target(inputs.frame, self.schema.target)
         logits = self._over(inputs, None, lambda found: found)
@@ -196,16 +196,16 @@ class Predictor:
     def _over(
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
     ) -> NDArray[np.floating]:
-        """What the module says of all rows, once `finish` has made answers of its logits."""
+        """Return the module's logits of all rows, transformed by `finish`, in the user's units."""
         in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
 
-        def ask(arrays: Arrays) -> NDArray[np.floating]:
+        def predict(arrays: Arrays) -> NDArray[np.floating]:
             batch = self._batch(arrays)
             answers: Tensor = in_user_units(finish(self.module(batch).float()), batch.get("view"))
             return answers.cpu().numpy()
 
         with torch.inference_mode():
-            return ask_all(ask, inputs, num_answers=width, batch_size=batch_size, view=view)
+            return predict_all(predict, inputs, num_answers=width, batch_size=batch_size, view=view)
 
     def _batch(self, arrays: Arrays) -> Batch:
         num_rows = len(arrays["index"])
@@ -217,15 +217,3 @@ class Predictor:
                 batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
         found: Batch = batch
         return found
-
-
-def _device_named(name: str) -> torch.device:
-    """The device of that name, once it has held a number."""
-    try:
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        device = torch.device(best if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        problem = f"there is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')})"
-        raise BadValueError(problem, 'Pass "auto" for the best there is, or "cpu"') from error
-    return device

@@ -1,7 +1,7 @@
-"""Checks of a checkpoint's zip archive and of the plain data in it, before anything large is made of either.
+"""Check a checkpoint's zip archive and the plain data in it before allocating anything large.
 
-torch writes archives whose entries are stored, not compressed. So an honest one holds no more than its own length, and
-one that would expand is told by its directory alone.
+torch writes archives whose entries are stored, not compressed. So a valid one holds no more than its own length, and one
+that would expand is recognized by its directory alone.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ PASS_ANOTHER = "Copy the file again, or pass another one"
 
 
 def plain_archive(content: bytes, name: str) -> io.BytesIO:
-    """The archive, written anew with what was checked and nothing else.
+    """Return a copy of the archive that holds the checked entries and nothing else.
 
-    torch reads archives with a library of its own, which does not look at checksums and may see other entries than Python
-    does where an archive was made for that. It gets this copy, in which both see the same.
+    torch reads archives with a library of its own, which ignores checksums and, in a crafted archive, may see other entries
+    than Python does. In this copy both see the same.
 
     Raises:
-        BadValueError: Empty, no archive, damaged, one that would expand to more than the file holds, or one whose pickle
-            holds more than plain data.
+        BadValueError: The content is empty, not an archive, damaged, would expand to more than the file holds, or has a
+            pickle that holds more than plain data.
     """
     if not content:
         raise BadValueError(f"{name} is empty (0 bytes)", PASS_ANOTHER)
     if not content.startswith(b"PK"):
-        raise BadValueError(f"{name} is damaged or no checkpoint (no zip archive)", PASS_ANOTHER)
+        raise BadValueError(f"{name} is damaged or not a checkpoint (no zip archive)", PASS_ANOTHER)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_entries(archive.infolist(), content, name)
             return _copied(archive, name)
     except TabvisionError:
         raise
-    except Exception as error:  # zipfile raises whatever the damaged bytes lead to
+    except Exception as error:  # zipfile raises any class on damaged bytes
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
-        problem = f"{name} is damaged or no checkpoint ({reason})"
+        problem = f"{name} is damaged or not a checkpoint ({reason})"
         raise BadValueError(problem, PASS_ANOTHER) from error
 
 
@@ -58,7 +58,7 @@ def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as written:
         for entry in archive.infolist():
-            data = archive.read(entry)  # compares the checksum
+            data = archive.read(entry)  # verifies the checksum
             if entry.filename.lower().endswith(PICKLE):
                 _check_pickle(data, name)
             written.writestr(entry.filename, data)
@@ -71,18 +71,18 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo], content: bytes, name: str
     if not stored or len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
         problem = f"{name} would expand to more than its {len(content):,} bytes, as no Trainer writes it"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
-    names = {entry.filename.lower() for entry in entries}  # torch's library does not tell upper from lower case
+    names = {entry.filename.lower() for entry in entries}  # torch's library ignores case
     if len(names) < len(entries):
         raise BadValueError(f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
 
 
 def check_plain(data: object, budget: int, name: str) -> None:
-    """Refuses plain data that is deeper or larger, written out, than a file of that many bytes can honestly hold.
+    """Raise if plain data, written out, is deeper or larger than a file of that many bytes can hold.
 
-    Lists that hold the same list many times, and those many times again, take a few bytes and never end.
+    Lists that hold the same list many times, nested many times, take a few bytes and expand without limit.
 
     Raises:
-        BadValueError: Too deep, too large, or a tensor that is larger than the file.
+        BadValueError: The data is too deep or too large, or a tensor is larger than the file.
     """
     waiting, seen = [(data, 0)], 0
     while waiting:
@@ -104,7 +104,9 @@ def check_plain(data: object, budget: int, name: str) -> None:
 
 
 MAX_TUPLE_DEPTH = 100  # tuples in tuples
-MAX_LONG = 1_000  # integers beyond 64 bits: a few generators' states. Many more may be keys chosen to share one hash
+MAX_LONG = (
+    1_000  # integers beyond 64 bits: enough for random states. Many more may be keys crafted to collide in a hash
+)
 _NAMES = re.compile(
     r"collections (OrderedDict|Counter)|_codecs encode|(builtins|__builtin__) (set|complex)"
     r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
@@ -115,36 +117,31 @@ _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 
 
 def _check_pickle(content: bytes, name: str) -> None:
-    """Refuses a pickle of more than weights and plain data, or one that is costly to read; nothing in it is made.
+    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built.
 
     Raises:
-        BadValueError: One of these, or no pickle at all.
+        BadValueError: One of these, or the content is not a pickle.
     """
     read = _Depths()
     try:
         for operator, argument, _ in pickletools.genops(content):
-            _check_name(operator, argument, name)
+            if operator.name == "GLOBAL" and not _is_plain(str(argument)):
+                problem = f"{name} holds more than plain data, or is not a checkpoint, and was not opened"
+                remedy = "Save it again with tabvision, or pass another file"
+                raise BadValueError(f"{problem}: it names {argument!s:.80}", remedy)  # noqa: TRY301 - re-raised below
             read.step(operator, argument)
-            if problem := read.problem():
-                raise BadValueError(f"{name} {problem}", ASK_FOR_THE_ORIGINAL)  # noqa: TRY301 - handed on below
+            if wrong := read.problem():
+                raise BadValueError(f"{name} {wrong}", ASK_FOR_THE_ORIGINAL)  # noqa: TRY301 - re-raised below
     except BadValueError:
         raise
-    except Exception as error:  # whatever the damaged bytes lead to
-        problem = f"{name} is damaged or no checkpoint ({type(error).__name__})"
+    except Exception as error:  # pickletools raises any class on damaged bytes
+        problem = f"{name} is damaged or not a checkpoint ({type(error).__name__})"
         raise BadValueError(problem, PASS_ANOTHER) from error
-
-
-def _check_name(operator: pickletools.OpcodeInfo, argument: object, name: str) -> None:
-    if operator.name == "GLOBAL" and not is_plain(str(argument)):
-        problem = (
-            f"{name} holds more than plain data, or is no checkpoint, and was not opened: it names {argument!s:.80}"
-        )
-        raise BadValueError(problem, "Save it again with tabvision, or pass another file")
 
 
 @final
 class _Depths:
-    """The stack of a pickle, with how deep tuples lie in tuples in place of the values; 0 for all else."""
+    """The stack of a pickle, with the nesting depth of each tuple in place of its value; 0 for anything else."""
 
     def __init__(self) -> None:
         self.stack: list[int] = []
@@ -153,13 +150,13 @@ class _Depths:
         self.num_long = 0
 
     def problem(self) -> str | None:
-        """What is wrong so far."""
+        """Return what is wrong so far, or None."""
         if self.num_long > MAX_LONG:
             return "holds a great many integers of more than 64 bits"
         return "nests tuples without end" if self.stack and self.stack[-1] > MAX_TUPLE_DEPTH else None
 
     def step(self, operator: pickletools.OpcodeInfo, argument: object) -> None:
-        """Takes one step."""
+        """Apply one operator to the stack."""
         name = operator.name
         if name == "LONG1" and isinstance(argument, int) and argument.bit_length() > 64:
             self.num_long += 1
@@ -177,13 +174,13 @@ class _Depths:
             self._other(operator)
 
     def _pack(self, start: int) -> None:
-        """Everything from that place on becomes one tuple."""
+        """Replace everything from an index on by one tuple."""
         if start < 0:
             raise IndexError("the stack is empty")
         self.stack[start:] = [1 + max(self.stack[start:], default=0)]
 
     def _other(self, operator: pickletools.OpcodeInfo) -> None:
-        """What an operator takes and gives, by Python's own table; what else makes a tuple torch does not read."""
+        """Pop and push by Python's own table of operators; torch does not read the others that make tuples."""
         taken, given = operator.stack_before, len(operator.stack_after)
         if pickletools.stackslice in taken:
             before = taken.index(pickletools.markobject)
@@ -196,11 +193,11 @@ class _Depths:
         self.stack += [0] * given
 
 
-def is_plain(named: str) -> bool:
-    """Whether a name in a pickle makes plain data, weights, or what the user declared to torch as safe.
+def _is_plain(named: str) -> bool:
+    """Return whether a name in a pickle stands for plain data, weights, or a class that the user declared safe to torch.
 
     Example:
-        >>> is_plain("collections OrderedDict"), is_plain("os system"), is_plain("builtins bytearray")
+        >>> _is_plain("collections OrderedDict"), _is_plain("os system"), _is_plain("builtins bytearray")
         (True, False, False)
     """
     if _NAMES.fullmatch(named):
@@ -211,24 +208,24 @@ def is_plain(named: str) -> bool:
     return named in {" ".join(path.rpartition(".")[::2]) for path in declared}
 
 
-FACTOR = 16  # what initializing a network makes on the way (orthogonal rows, copies), in multiples of its weights
+FACTOR = 16  # temporary elements while a network is initialized (orthogonal rows, copies), as a multiple of its weights
 SPARE_ELEMENTS = 1 << 22
 
 
 @final
 class BudgetExceededError(RuntimeError):
-    """More was asked for than the budget holds."""
+    """An operator would exceed the budget."""
 
 
 @final
 class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook untyped
-    """Within it, tensors that are made may hold so many elements in all; the one too many is not made.
+    """Limits the number of elements of all tensors created in its block; raises before the limit is exceeded.
 
-    Settings are a few bytes and may ask for any width; weights in a file are as large as they are. A network built to take
+    Settings are a few bytes and may request any width, but weights in a file take their full size. A network built for
     those weights needs no more than a small multiple of them.
 
     Args:
-        elements: Of the weights that the network is for.
+        elements: The number of elements of the network's weights.
 
     Example:
         >>> import torch
@@ -244,20 +241,12 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     @override
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.left -= _asked(func, args)
+        arguments = zip(func._schema.arguments, args, strict=False)  # noqa: SLF001
+        sizes = [value for argument, value in arguments if argument.name == "size"]  # none for other operators
+        self.left -= sum(math.prod(size) for size in sizes if all(isinstance(side, int) for side in size))
         if self.left < 0:
             raise BudgetExceededError(f"{func} asks for more elements than the weights account for")
         made: Callable[..., Any] = func
         return made(*args, **(kwargs or {}))
-
-
-def _asked(func: Any, args: tuple[Any, ...]) -> int:  # noqa: ANN401 - an operator of torch
-    """Elements of the tensor that an operator is asked to make; 0 for one that is not told a size."""
-    sizes = [value for argument, value in zip(func._schema.arguments, args, strict=False) if argument.name == "size"]  # noqa: SLF001
-    return sum(math.prod(size) for size in sizes if all(isinstance(side, int) for side in size))

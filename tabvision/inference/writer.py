@@ -1,4 +1,4 @@
-"""Predictions of sets too large to gather: each rank writes its own Parquet shard, and a merge counts the rows."""
+"""Collect predictions over ranks: gather them in memory, or write a Parquet shard for each rank and merge the shards."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tabvision.modules import SupervisedModule
 
 MERGE_ROWS = 1_000_000  # held in memory at once
 INDEX = "row"
-_FACTS = b"tabvision"  # key of a shard's own facts
+_FACTS = b"tabvision"  # key of the facts in a shard's metadata
 
 
 @final
 class PredictionWriter(Callback):
-    """Writes the answers of `trainer.predict` as Parquet, one file a rank, batch by batch; nothing is gathered.
+    """Writes the answers of `trainer.predict` to Parquet batch by batch, one file for each rank; nothing is gathered.
 
-    Lightning's own `BasePredictionWriter` asks the sampler which rows a batch has; here the batch itself says so.
+    Lightning's own `BasePredictionWriter` gets the row numbers from the sampler; here the batch itself holds them.
 
-    Run `trainer.predict(..., return_predictions=False)`, and afterwards `merge_predictions(folder, out)`. A shard has the
-    suffix `.partial` until its rank is through. Columns: `row` (the number in the source), then those of `Predictor`.
+    Run `trainer.predict(..., return_predictions=False)`, then `merge_predictions(folder, out)`. A shard has the suffix
+    `.partial` until its rank has finished. Columns: `row` (the number in the source), then those of `Predictor`.
 
     Args:
-        folder: Where the shards go; created if it is not there, and empty of other shards.
+        folder: The folder of the shards; created if missing, and without shards of another run.
         proba: Whether to write the probabilities.
 
     Raises:
-        BadValueError: The folder holds shards already.
+        BadValueError: The folder already holds shards.
     """
 
     def __init__(self, folder: str | Path, *, proba: bool = True) -> None:
@@ -56,14 +56,14 @@ class PredictionWriter(Callback):
     @speaking()
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, SupervisedModule):
-            problem = f"it writes the answers of a tabvision module, got {type(pl_module).__name__}"
+            problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
             raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
         self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
-        trainer.strategy.barrier()  # before a quicker rank writes its own
+        trainer.strategy.barrier()  # so that no rank writes before all have checked
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
-        rows = getattr(sampler, "rows", None)  # of all ranks, where the loader is one of ours
+        rows = getattr(sampler, "rows", None)  # of all ranks, for a loader of tabvision
         self._writer, self._num_rows, self._total = None, 0, None if rows is None else len(rows)
 
     @override
@@ -91,17 +91,17 @@ class PredictionWriter(Callback):
     @override
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SupervisedModule)
-        if self._writer is None:  # a rank without rows: an empty shard says that it was there
+        if self._writer is None:  # a rank without rows writes an empty shard
             no_rows = np.empty((0, pl_module.task.num_predictions), dtype=np.float32)
             frame = answer_frame(pl_module.schema, no_rows, proba=self.proba)
             frame.insert(0, INDEX, np.empty(0, dtype=np.int64))
             self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
-        facts: dict[str, int | None] = {
+        facts = {
             "rank": trainer.global_rank,
             "ranks": trainer.world_size,
             "rows": self._num_rows,
+            "total": self._total,
         }
-        facts["total"] = self._total
         self._writer.add_key_value_metadata({_FACTS: json.dumps(facts).encode()})
         self._writer.close()
         self._writer = None
@@ -115,27 +115,32 @@ class PredictionWriter(Callback):
 
 @speaking("merge_predictions")
 def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None = None, overwrite: bool = False) -> int:
-    """Joins the shards of all ranks to one Parquet file in the order of the source, and gives the number of rows.
+    """Merge the shards of all ranks into one Parquet file in the order of the source, and return the number of rows.
 
-    A million rows are held in memory at a time.
+    At most a million rows are held in memory.
 
     Args:
-        folder: What `PredictionWriter` wrote to.
+        folder: The folder of a `PredictionWriter`.
         out: A .parquet file.
-        rows: How many were predicted; None takes what the loader held, as the shards tell.
-        overwrite: Whether a file that is there may be replaced.
+        rows: The number of predicted rows; None for that of the loader, as stated in the shards.
+        overwrite: Whether to replace an existing file.
 
     Raises:
         MissingFileError: No shards.
-        BadValueError: A rank is missing or not through, or some row is missing or came twice.
+        BadValueError: A rank is missing or has not finished, or a row is missing or came twice.
     """
     path = check_destination(out, overwrite=overwrite)
     if path.suffix.lower() not in (".parquet", ".pq"):
         raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
-    with written_whole(path) as partial:
-        _write_in_order(shards, partial, numbers)
+    source = pa.dataset.dataset([str(shard) for shard in shards], format="parquet")
+    row = pa.dataset.field(INDEX)
+    with written_whole(path) as partial, pa.parquet.ParquetWriter(partial, source.schema.remove_metadata()) as writer:
+        for start in range(0, len(numbers), MERGE_ROWS):
+            block = numbers[start : start + MERGE_ROWS]
+            part = source.to_table(filter=(row >= int(block[0])) & (row <= int(block[-1]))).sort_by(INDEX)
+            writer.write_table(part.replace_schema_metadata(None))
     return len(numbers)
 
 
@@ -161,13 +166,13 @@ def _facts(shard: Path) -> dict[str, Any]:
         if facts["rows"] == metadata.num_rows:
             return facts
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        problem = f"{str(shard)!r} is damaged or no shard ({type(error).__name__})"
+        problem = f"{str(shard)!r} is damaged or not a shard ({type(error).__name__})"
         raise BadValueError(problem, "Predict again") from error
     raise BadValueError(f"{str(shard)!r} lacks rows that its rank wrote", "Predict again")
 
 
 def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
-    """The row numbers, rising, each there once and as many as there should be."""
+    """Return the row numbers in ascending order; raise if one is missing or comes twice."""
     parts = [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
     found: NDArray[np.int64] = np.sort(np.concatenate(parts))
     if twice := int((np.diff(found) == 0).sum()):
@@ -175,33 +180,23 @@ def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
     total = _facts(shards[0])["total"] if expected is None else expected
     if total is not None and len(found) != total:
         problem = f"{count(total, 'row')} were to be predicted, the shards hold {len(found):,}"
-        remedy = "Predict again; or if pictures could not be read and were left out, say how many rows there are: rows="
+        remedy = "Predict again; or if unreadable images were left out, pass the number of rows: rows="
         raise BadValueError(problem, remedy)
     return found
 
 
-def _write_in_order(shards: list[Path], path: Path, numbers: NDArray[np.int64]) -> None:
-    source = pa.dataset.dataset([str(shard) for shard in shards], format="parquet")
-    row = pa.dataset.field(INDEX)
-    with pa.parquet.ParquetWriter(path, source.schema.remove_metadata()) as writer:
-        for start in range(0, len(numbers), MERGE_ROWS):
-            block = numbers[start : start + MERGE_ROWS]
-            part = source.to_table(filter=(row >= int(block[0])) & (row <= int(block[-1]))).sort_by(INDEX)
-            writer.write_table(part.replace_schema_metadata(None))
-
-
 @speaking("gather")
 def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
-    """Joins what `trainer.predict` returned, over batches and ranks, sorted by row number.
+    """Return what `trainer.predict` returned, joined over batches and ranks and sorted by row number.
 
-    Every rank gets the whole. Under a strategy that starts its processes by spawning, call it inside the run.
+    Every rank gets all rows. Under a strategy that spawns its processes, call it inside the run.
 
     Args:
         outputs: The list that `trainer.predict(...)` returned, for one loader.
 
     Shape:
         - predictions: (R, C) or (R, T) float32
-        - index: (R,) int64, rising
+        - index: (R,) int64, ascending
 
     Raises:
         BadTypeError: The outputs are not those of a tabvision module.
@@ -217,9 +212,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         kinds = sorted({type(batch).__name__ for batch in batches})
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
         raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
-    ranks = [
-        rank for rank in _over_ranks(batches) if rank is not None
-    ]  # one without rows does not know how wide they are
+    ranks = [rank for rank in _over_ranks(batches) if rank is not None]  # None: its predictions have no width
     if not ranks:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
     predictions = torch.cat([rank["predictions"] for rank in ranks])
@@ -231,7 +224,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
 
 
 def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | None]:
-    """What each rank predicted, joined and on the CPU; None for a rank without rows."""
+    """Return the joined predictions of each rank, on the CPU; None for a rank without rows."""
     batches, own = [batch for batch in batches if len(batch["index"])], None
     if batches:
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in ("predictions", "index")}

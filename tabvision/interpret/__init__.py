@@ -1,13 +1,6 @@
 """Interpretation of trained modules: embeddings, biases, recommendations. Numbers only; figures are in `plots`."""
 
-from tabvision.interpret.embeddings import (
-    embedding_frame,
-    item_bias,
-    item_factors,
-    pca,
-    user_bias,
-    user_factors,
-)
+from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.interpret.ranking import ranking_metrics
 from tabvision.interpret.recommend import recommend, similar_items
 

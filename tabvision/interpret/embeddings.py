@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
@@ -128,10 +127,10 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         problem = f"k must be a whole number from 1 to {most}, got {k!r}"
         raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
-    scores, shares = _principal_axes(values, k)
+    scores, fractions = _principal_axes(values, k)
     labels = factors.drop(columns=names).reset_index(drop=True)
     frame = pd.concat([labels, _numbered(scores, AXIS)], axis=1)
-    frame.attrs["shares"] = shares.tolist()
+    frame.attrs["shares"] = fractions.tolist()
     return frame
 
 
@@ -143,16 +142,16 @@ def _principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.fl
         - returns: (N, k) scores and (k,) fractions
 
     Example:
-        >>> scores, shares = _principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
-        >>> shares.tolist()
+        >>> scores, fractions = _principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
+        >>> fractions.tolist()
         [1.0]
     """
     centered = values - values.mean(axis=0)
     _, scales, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:k] * np.sign(axes[np.arange(k), np.abs(axes[:k]).argmax(axis=1)])[:, None]
     total = np.square(scales).sum()
-    shares = np.square(scales[:k]) / total if total else np.zeros(k)
-    return centered @ axes.T, np.round(shares, 12)
+    fractions = np.square(scales[:k]) / total if total else np.zeros(k)
+    return centered @ axes.T, np.round(fractions, 12)
 
 
 def _labels_frame(column: Categorical) -> pd.DataFrame:
@@ -174,17 +173,13 @@ def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
 
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
     """Return the embedding of each value of a category, in the order of the vocabulary and without a bias, (V, F)."""
-    table = _table(module, index).detach().float().cpu().numpy()
-    return np.asarray(table[1:])
-
-
-def _table(module: SupervisedModule, index: int) -> Tensor:
     net: Any = module.net
     if isinstance(net, DotBias):
-        return (net.users, net.items)[index].factors
-    assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
-    table: Any = net.embeddings.tables[index]
-    return table.weight  # type: ignore[no-any-return]  # a parameter
+        table: Any = (net.users, net.items)[index].factors
+    else:
+        assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
+        table = net.embeddings.tables[index].weight
+    return np.asarray(table.detach().float().cpu().numpy()[1:])
 
 
 def check_ratings_module(module: object) -> None:

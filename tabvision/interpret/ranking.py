@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
+from tabvision.checks import check_whole
 from tabvision.data.base import PartName
 from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
-from tabvision.interpret.recommend import check_count, item_scores, seen_items
+from tabvision.interpret.recommend import PASS_A_NUMBER, item_scores, seen_items
 from tabvision.modules import CollabModule
 from tabvision.modules.collab import sorted_pairs
 
@@ -60,14 +61,14 @@ def ranking_metrics(
         BadValueError: `k` or `max_users` below 1, no such part, or no held-out pair of known users and items.
     """
     check_ratings_module(module)
-    check_count("k", k)
+    check_whole("k", k, remedy=PASS_A_NUMBER)
     pairs = data.held_out_pairs(part)
     held_out, training = sorted_pairs(pairs[:, (pairs > 0).all(dim=0)]), sorted_pairs(data.training_pairs())
     users = np.unique(held_out[0].numpy())
     if not len(users):
         raise BadValueError(f"no {part} pair has a known user and item", "Pass another part or split")
     if max_users is not None:
-        check_count("max_users", max_users)
+        check_whole("max_users", max_users, remedy=PASS_A_NUMBER)
         users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
     popular = np.bincount(training[1].numpy(), minlength=module.item.cardinality)[1:].astype(np.float32)
     found = []
@@ -87,8 +88,8 @@ def _of_user(
     target[wanted - 1] = True
     scores[np.setdiff1d(known, wanted) - 1] = -np.inf
     ranked, relevant = torch.from_numpy(scores), torch.from_numpy(target)
-    places = min(k, len(scores))
+    top_k = min(k, len(scores))
     return (
-        float(retrieval_recall(ranked, relevant, top_k=places)),
-        float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=places)),
+        float(retrieval_recall(ranked, relevant, top_k=top_k)),
+        float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=top_k)),
     )

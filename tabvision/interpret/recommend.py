@@ -21,6 +21,7 @@ from tabvision.preprocess.parse import family_of
 from tabvision.schema import Label
 
 BATCH_SIZE = 65_536  # items scored at once
+PASS_A_NUMBER = "Pass a number such as 10"
 
 
 @speaking("recommend")
@@ -48,8 +49,8 @@ def recommend(
         BadValueError: `k` below 1, `min_pairs` below 0, or a module that does not know what users have seen.
     """
     check_ratings_module(module)
-    check_count("k", k)
-    check_count("min_pairs", min_pairs, least=0)
+    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("min_pairs", min_pairs, 0, remedy=PASS_A_NUMBER)
     code = _code_of(module, 0, user)
     if (exclude_seen or min_pairs) and not module.seen.shape[1]:
         problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
@@ -88,8 +89,8 @@ def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: 
         BadValueError: `k` below 1, or `min_pairs` below 0.
     """
     check_ratings_module(module)
-    check_count("k", k)
-    check_count("min_pairs", min_pairs, least=0)
+    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("min_pairs", min_pairs, 0, remedy=PASS_A_NUMBER)
     index = _code_of(module, 1, item) - 1
     if index < 0:
         labels = [str(label) for label in module.item.vocabulary]
@@ -114,7 +115,10 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
     module.eval()
     with torch.inference_mode():
         items = torch.arange(1, module.item.cardinality, device=device)
-        chunks = [_answers(module, user_code, part) for part in items.split(BATCH_SIZE)]  # type: ignore[no-untyped-call]
+        chunks = []
+        for part in items.split(BATCH_SIZE):  # type: ignore[no-untyped-call]
+            batch: Batch = {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)}
+            chunks.append(module.task.activate(module(batch).float())[:, -1])
     module.train(was_training)
     return torch.cat(chunks).cpu().numpy()
 
@@ -147,17 +151,6 @@ def _code_of(module: CollabModule, index: int, label: Label) -> int:
         return int(encode_rows(module.schema, [row])[1][0, index])
     except TabvisionError as error:  # a kind of value that no id of the training rows is
         raise BadTypeError(problem, remedy) from error
-
-
-def check_count(name: str, number: object, *, least: int = 1) -> None:
-    """Raise unless it is a whole number of at least `least`."""
-    check_whole(name, number, least, remedy="Pass a number such as 10")
-
-
-def _answers(module: CollabModule, user_code: int, items: Tensor) -> Tensor:
-    users = torch.full_like(items, user_code)
-    batch: Batch = {"categorical": torch.stack([users, items], dim=1)}
-    return module.task.activate(module(batch).float())[:, -1]
 
 
 def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:

@@ -15,16 +15,17 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.interpret.recommend import check_count
+from tabvision.interpret.recommend import PASS_A_NUMBER
 
 _MAX_LABEL = 34  # characters of a label
 _NUM_ENDS = 4  # rows named at either end of an axis
 _DOT = 3  # pixels from the middle of a dot that no label may cover
 _BESIDE = 4  # pixels at least between two labels on one line
-_GAP = 3  # points between a dot and its label
-# where a label may stand: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
-_PLACES = (
+_OFFSET = 3  # points between a dot and its label
+# label positions: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
+_POSITIONS = (
     (1, 0, "left", "center"),
     (-1, 0, "right", "center"),
     (0, 1, "center", "bottom"),
@@ -61,7 +62,7 @@ def embedding_map(
         ['Fargo', 'Heat']
     """
     _check_frame(frame, "Pass what tabvision.interpret.pca gave")
-    check_count("max_labels", max_labels, least=0)
+    check_whole("max_labels", max_labels, 0, remedy=PASS_A_NUMBER)
     names = [f"axis_{number}" for number in axes]
     if missing := [name for name in names if name not in frame.columns]:
         problem = f"the frame lacks {', '.join(missing)}"
@@ -71,13 +72,16 @@ def embedding_map(
     plane = figure.subplots()
     points = frame[names].to_numpy(dtype=float)
     plane.scatter(points[:, 0], points[:, 1], s=9, alpha=0.3, linewidths=0)
-    plane.set(**_axis_labels(frame, axes))
+    fractions = frame.attrs.get("shares", [])
+    for name, axis in zip("xy", axes, strict=True):
+        explained = f" ({fractions[axis - 1]:.0%} of the variance)" if axis <= len(fractions) else ""
+        plane.set(**{f"{name}label": f"principal axis {axis}{explained}"})
     plane.set_title(_drawable(title), fontfamily=_font_families())
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
     rows = _label_order(points)[:max_labels]
-    named = [rows[place] for place in _write_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
+    named = [rows[index] for index in _write_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
     plane.scatter(points[named, 0], points[named, 1], s=14, color="tab:blue", linewidths=0)
     return figure
 
@@ -90,13 +94,8 @@ def _label_order(points: NDArray[np.floating]) -> list[int]:
         [4, 3, 2, 1]
     """
     orders = points.argsort(axis=0, kind="stable")
-    ends = [
-        orders[place, axis]
-        for number in range(_NUM_ENDS)
-        for axis in (0, 1)
-        for place in (number, -1 - number)
-        if number < len(points)
-    ]
+    numbers = range(min(_NUM_ENDS, len(points)))
+    ends = [orders[rank, axis] for number in numbers for axis in (0, 1) for rank in (number, -1 - number)]
     return list(dict.fromkeys([*map(int, ends), *range(len(points))]))
 
 
@@ -142,18 +141,18 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         ['Fargo', 'Heat']
     """
     _check_frame(frame, "Pass what interpret.item_bias gave")
-    check_count("k", k)
+    check_whole("k", k, remedy=PASS_A_NUMBER)
     if "bias" not in frame.columns:
         raise BadTypeError("the frame has no column 'bias'", "Pass what interpret.item_bias gave")
     ordered = frame.sort_values("bias", kind="stable")
     ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
     figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")
     plane = figure.subplots()
-    places = np.arange(len(ends)) + (np.arange(len(ends)) >= k) * (
-        len(ends) < len(ordered)
-    )  # a gap for what is left out
-    plane.barh(places, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
-    plane.set_yticks(places, _short_labels(ends), fontsize=8, fontfamily=_font_families())
+    positions = np.arange(len(ends))
+    if len(ends) < len(ordered):
+        positions[k:] += 1  # separates the two ends
+    plane.barh(positions, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
+    plane.set_yticks(positions, _short_labels(ends), fontsize=8, fontfamily=_font_families())
     plane.margins(y=0.01)
     plane.axvline(0, color="gray", linewidth=0.8)
     plane.set_xlabel("bias")
@@ -169,36 +168,24 @@ def _check_frame(frame: object, remedy: str) -> None:
 
 
 def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:
-    """Write the label at the first place around the point where it fits; return its box, or None."""
+    """Write the label at the first position around the point where it fits; return its box, or None."""
     inside = plane.get_window_extent()
-    for right, up, horizontal, vertical in _PLACES:
+    for right, up, horizontal, vertical in _POSITIONS:
         style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": _font_families()}
-        offset = (_GAP * right, _GAP * up)
+        offset = (_OFFSET * right, _OFFSET * up)
         text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
         box = text.get_window_extent().padded(_BESIDE, 0)
-        if _fits(box, inside, taken):
+        is_within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+        if is_within and not any(box.overlaps(other) for other in taken):
             return box
         text.remove()
     return None
 
 
-def _fits(box: Bbox, inside: Bbox, taken: Sequence[Bbox]) -> bool:
-    within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-    return within and not any(box.overlaps(other) for other in taken)
-
-
 def _short_labels(frame: pd.DataFrame) -> list[str]:
-    """Titles, or where there are none the first column."""
+    """Return the titles, shortened, or without titles the first column."""
     texts = [" ".join(str(text).split()) for text in frame["title" if "title" in frame.columns else frame.columns[0]]]
     return [_drawable(text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…") for text in texts]
-
-
-def _axis_labels(frame: pd.DataFrame, axes: tuple[int, int]) -> dict[str, str]:
-    shares = frame.attrs.get("shares", [])
-    known = [f" ({shares[axis - 1]:.0%} of the variance)" if axis <= len(shares) else "" for axis in axes]
-    return {
-        f"{name}label": f"principal axis {axis}{share}" for name, axis, share in zip("xy", axes, known, strict=True)
-    }
 
 
 _NO_GLYPH = "\N{WHITE SQUARE}"
@@ -233,9 +220,7 @@ def _drawable(text: str) -> str:
     """
     known = [_characters(findfont(FontProperties(family=[family]))) for family in _font_families()]
     line = " ".join(text.split())
-    drawn = [
-        character if any(ord(character) in characters for characters in known) else _NO_GLYPH for character in line
-    ]
+    drawn = (each if any(ord(each) in characters for characters in known) else _NO_GLYPH for each in line)
     return "".join(drawn).replace("$", r"\$")
 
 

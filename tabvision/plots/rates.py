@@ -15,7 +15,7 @@ from tabvision.schedules import epoch_ends
 from tabvision.tuning import LRFinding
 
 _MAX_POINTS = 500  # a longer run is drawn at every n-th step
-_TALLEST = 1.5  # times the first loss: what shoots above tells nothing and hides the rest
+_TALLEST = 1.5  # times the first loss: larger losses would hide the rest
 
 
 @runtime_checkable

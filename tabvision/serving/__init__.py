@@ -1,7 +1,7 @@
-"""A small web server for one trained model: JSON rows or uploaded images in, answers out, and a page to try it by hand.
+"""Serve one trained model over HTTP: predict JSON rows or uploaded images, with a page to try it by hand.
 
-Starlette and uvicorn carry it. FastAPI would add models declared in Python before the program starts; ours come from the
-schema of whatever checkpoint is served, and its documentation pages load scripts from elsewhere.
+Built on Starlette and uvicorn. FastAPI needs models that are declared in Python before the program starts, while ours come
+from the schema of the checkpoint that is served; and its documentation pages load scripts from other sites.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "create_app", "serve"]
 
-# No module is called as a name in it: Python would put the module in the name's place.
-_PLACES = {"Limits": "requests", "create_app": "app", "serve": "server"}
+# No module has the name of a function here: importing it would replace the function.
+_MODULES = {"Limits": "requests", "create_app": "app", "serve": "server"}
 if not TYPE_CHECKING:  # a type checker sees the imports above
-    __getattr__ = lazy_names(__name__, _PLACES)
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""The web application: what is asked where, and what is answered."""
+"""The web application: routes, endpoints, middleware and error responses."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ _LOG = logging.getLogger("tabvision.serving")
 
 
 class Answerer(Protocol):
-    """What is served: a `Predictor` or an `OnnxPredictor`."""
+    """A model to serve: a `Predictor` or an `OnnxPredictor`."""
 
     @property
     def schema(self) -> Schema:
-        """What it reads and answers."""
+        """Return the schema of its inputs and answers."""
 
     def predict(self, source: Any, /) -> pd.DataFrame:  # noqa: ANN401 - a list of rows, or of images as bytes
-        """One row of answers for each row."""
+        """Return one row of answers for each row."""
 
 
 def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence[str] = ()) -> Starlette:
-    """The application for one model.
+    """Return the application for one model.
 
-    `GET /` is a page to try it by hand, `POST /predict` answers, `GET /health` and `GET /schema` tell.
+    `GET /` returns a page to try it by hand, `POST /predict` answers, `GET /health` the status and `GET /schema` the schema.
 
     Args:
         model: A `Predictor` or an `OnnxPredictor`.
-        limits: How much a request may ask for; None takes the usual.
-        hosts: Names under which it may be asked; none allows all. A page elsewhere that points its own name at this
-            machine then gets no answer.
+        limits: The limits of a request; None for the defaults.
+        hosts: Host names to accept; none accepts all. They guard against DNS rebinding: a page of another site that
+            points its own name at this machine gets no answer.
     """
     service = _Service(model, limits or Limits())
 
@@ -96,39 +96,39 @@ class _Service:
         self.batcher = MicroBatcher(self._answer, batch_rows=limits.batch_rows, max_waiting=limits.max_waiting)
 
     async def index(self, _: Request) -> Response:
-        """The page."""
+        """Return the page to try the model by hand."""
         nonce = secrets.token_urlsafe(16)
         policy = f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'"
         policy += "; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         return HTMLResponse(page(self.model.schema, nonce), headers={"Content-Security-Policy": policy} | _SAFE)
 
     async def predict(self, request: Request) -> Response:
-        """The answers to rows or images; one row as an object is answered with an object."""
+        """Return the answers to rows or images: a list, or an object for a single row sent as an object."""
         try:
             return await self._predict(request)
         except (RequestError, TabvisionError, HTTPException):
-            raise  # each has its handler
-        except Exception:  # a bug of ours, or of the model: the client learns that, and the log the rest
+            raise  # each has a handler
+        except Exception:  # a bug: the client gets the status, the log the details
             _LOG.exception("A request failed.")
-            return _failure(FAILED, "The server failed on this request. Its log says more.")
+            return _failure(FAILED, "The server failed on this request. See its log for details.")
 
     async def _predict(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind == "multipart/form-data" and self.model.schema.image is not None:
-            return _reply(await self.batcher.ask(await self._images(request)))
+            return _reply(await self.batcher.submit(await self._images(request)))
         if kind != "application/json":
             raise RequestError(WRONG_KIND, self._wanted_kind(kind))
         body = await _read_body(request, self.limits)
         rows, is_one = rows_of_json(body, self.model.schema, self.limits)
-        answers = await self.batcher.ask(rows)
+        answers = await self.batcher.submit(rows)
         return _reply(answers[0] if is_one else answers)
 
     async def health(self, _: Request) -> Response:
-        """That it runs, and what."""
+        """Return the status, the task and the version."""
         return _reply({"status": "ok", "task": self.model.schema.task.name, "version": __version__})
 
     async def schema(self, _: Request) -> Response:
-        """All that is known of the data."""
+        """Return the schema of the model."""
         return _reply(self.model.schema.to_dict())
 
     def _answer(self, rows: list[Any]) -> list[Answer]:
@@ -148,7 +148,7 @@ class _Service:
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        files = self.limits.max_rows + 1  # one more is told with its count
+        files = self.limits.max_rows + 1  # one more is counted, and refused by `check_images`
         async with Request(request.scope, receive).form(
             max_files=files, max_fields=16, max_part_size=self.limits.max_bytes
         ) as form:
@@ -162,10 +162,10 @@ class _Service:
 
 
 async def _read_body(request: Request, limits: Limits) -> bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
-        RequestError: Longer than is taken, or too slow.
+        RequestError: The body is too long, or too slow.
     """
     too_long = RequestError(TOO_LARGE, f"The body must have {limits.max_bytes:,} bytes at most.")
     declared = request.headers.get("content-length", "0")
@@ -181,21 +181,21 @@ async def _read_body(request: Request, limits: Limits) -> bytes:
     except TimeoutError as error:
         raise RequestError(TIMED_OUT, f"The body did not arrive within {limits.read_seconds:g} seconds.") from error
     except ClientDisconnect as error:
-        raise RequestError(BAD_REQUEST, "The client has gone.") from error
+        raise RequestError(BAD_REQUEST, "The client disconnected.") from error
     return bytes(body)
 
 
 def _reply(content: object, status: int = 200) -> Response:
-    """JSON, strictly: a model that answers NaN has failed."""
+    """Return a response of strict JSON; an answer of NaN becomes a failure."""
     try:
         text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=_plain)
     except ValueError:
-        return _failure(FAILED, "The model's answer is not a finite number. Look at its weights and its training.")
+        return _failure(FAILED, "The model's answer is not a finite number. Check its weights and its training.")
     return Response(text.encode(), status, media_type="application/json", headers=_SAFE)
 
 
 def _failure(status: int, sentence: str) -> Response:
-    """An error as JSON."""
+    """Return an error as JSON."""
     return _reply({"error": sentence}, status)
 
 
@@ -203,32 +203,34 @@ _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Refe
 
 
 class _KnownHosts:
-    """Refuses requests that came under another name than those that are allowed.
+    """Refuses requests to a host name that is not allowed.
 
     Args:
-        app: What answers the others.
-        hosts: The names; none allows all.
+        app: The application for the other requests.
+        hosts: The allowed names; none allows all.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
         self.app, self.hosts = app, frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or hands on."""
+        """Refuse the request, or pass it on."""
         if self.hosts and scope["type"] == "http":
-            named = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
-            if _host_name(named) not in self.hosts:
-                sentence = f"This server is not known as {named!r}. Ask it as {', '.join(sorted(self.hosts))}."
+            host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
+            # without the port; an IPv6 address keeps its brackets
+            name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+            if name.lower() not in self.hosts:
+                sentence = f"This server is not known as {host!r}. Call it as {', '.join(sorted(self.hosts))}."
                 await _failure(FORBIDDEN, sentence)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
 class _OneLength:
-    """Refuses a request that tells its length in two ways, and ends the connection: a proxy may have taken the other.
+    """Refuses a request with two lengths, and closes the connection: a proxy may have used the other length.
 
     Args:
-        app: What answers the others.
+        app: The application for the other requests.
 
     Source: RFC 9112, section 6.1, "request smuggling".
     """
@@ -237,25 +239,21 @@ class _OneLength:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or hands on."""
+        """Refuse the request, or pass it on."""
         names = {key for key, _ in scope.get("headers", ())}
         if {b"content-length", b"transfer-encoding"} <= names:
-            answer = _failure(BAD_REQUEST, "The request tells its length in two ways. Send one of them.")
+            answer = _failure(
+                BAD_REQUEST, "The request has both a Content-Length and a Transfer-Encoding. Send one of them."
+            )
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
-def _host_name(header: str) -> str:
-    """Without the port; an IPv6 address keeps its brackets."""
-    name = header.partition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0]
-    return name.lower()
-
-
 def _plain(value: object) -> object:
     if not isinstance(value, np.generic):
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} is not JSON")
     number = value.item()
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError("not finite")
@@ -265,7 +263,7 @@ def _plain(value: object) -> object:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences = {
-        404: "There is nothing here. Ask /, /predict, /health or /schema.",
-        405: "Ask /predict with POST, the rest with GET.",
+        404: "Not found. Call /, /predict, /health or /schema.",
+        405: "Call /predict with POST, the others with GET.",
     }
     return _failure(error.status_code, sentences.get(error.status_code, str(error.detail)))

@@ -1,4 +1,4 @@
-"""The page to try a model by hand: `page.html`, filled with escaped values; it loads nothing from elsewhere."""
+"""Render the page to try a model by hand: `page.html` with escaped values; it loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from tabvision.preprocess.encode import Source, sources_of
-from tabvision.schema import Label, Schema
+from tabvision.schema import Schema
 
 MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
 MAX_SUGGESTED = 1_000
@@ -22,11 +22,11 @@ _UPLOAD = (
 
 
 def page(schema: Schema, nonce: str) -> str:
-    """The page, with a form built from the schema or an upload.
+    """Return the page, with a form built from the schema or an upload of images.
 
     Args:
-        schema: Of the model.
-        nonce: Allows this page's own style and script, and no other.
+        schema: The schema of the model.
+        nonce: The token that allows this page's own style and script, and no other.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -37,18 +37,15 @@ def page(schema: Schema, nonce: str) -> str:
         (True, False)
     """
     has_images = schema.image is not None
+    controls = {"number": _number, "category": _category, "date": _date}
+    fields = [controls[source.kind](index, source) for index, source in enumerate(sources_of(schema))]
     return _TEMPLATE.substitute(
         title=escape(f"Predict {', '.join(schema.target.columns)}"),
         nonce=escape(nonce),
         introduction=escape(_OF_IMAGES if has_images else _OF_ROWS),
         kind="images" if has_images else "row",
-        fields=_UPLOAD if has_images else "\n".join(_fields(schema)),
+        fields=_UPLOAD if has_images else "\n".join(fields),
     )
-
-
-def _fields(schema: Schema) -> list[str]:
-    makers = {"number": _number, "category": _category, "date": _date}
-    return [makers[source.kind](index, source) for index, source in enumerate(sources_of(schema))]
 
 
 def _field(index: int, name: str, control: str) -> str:
@@ -60,25 +57,18 @@ def _attributes(index: int, name: str, kind: str) -> str:
 
 
 def _number(index: int, source: Source) -> str:
-    name, (_, column) = source.name, source.continuous[0]
+    _, column = source.continuous[0]
     hint = escape(f"such as {column.fill:.6g}")
-    return _field(
-        index, name, f'<input {_attributes(index, name, "number")} type="number" step="any" placeholder="{hint}">'
-    )
+    attributes = _attributes(index, source.name, "number")
+    return _field(index, source.name, f'<input {attributes} type="number" step="any" placeholder="{hint}">')
 
 
 def _category(index: int, source: Source) -> str:
     name, vocabulary = source.name, source.categorical[0][1].vocabulary
-    if len(vocabulary) > MAX_OPTIONS:
-        return _suggestions(index, name, vocabulary)
-    options = "".join(
-        f'<option value="{escape(json.dumps(label))}">{escape(str(label))}</option>' for label in vocabulary
-    )
-    empty = '<option value="null">(missing)</option>'
-    return _field(index, name, f"<select {_attributes(index, name, 'json')}>{empty}{options}</select>")
-
-
-def _suggestions(index: int, name: str, vocabulary: tuple[Label, ...]) -> str:
+    if len(vocabulary) <= MAX_OPTIONS:
+        pairs = [(escape(json.dumps(label)), escape(str(label))) for label in vocabulary]
+        options = "".join(f'<option value="{value}">{text}</option>' for value, text in [("null", "(missing)"), *pairs])
+        return _field(index, name, f"<select {_attributes(index, name, 'json')}>{options}</select>")
     kind = "text" if isinstance(vocabulary[0], str) else "number"
     options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:MAX_SUGGESTED])
     control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
@@ -88,6 +78,5 @@ def _suggestions(index: int, name: str, vocabulary: tuple[Label, ...]) -> str:
 def _date(index: int, source: Source) -> str:
     parts = {column.part for _, column in source.categorical}
     hint = "2024-01-31 09:30" if parts & {"hour", "minute"} else "2024-01-31"
-    return _field(
-        index, source.name, f'<input {_attributes(index, source.name, "text")} type="text" placeholder="{hint}">'
-    )
+    attributes = _attributes(index, source.name, "text")
+    return _field(index, source.name, f'<input {attributes} type="text" placeholder="{hint}">')

@@ -1,4 +1,4 @@
-"""An end to waiting for a request's first lines; apart from `server.py`, which can tell that uvicorn is not installed."""
+"""Time out connections that send no request; separate from `server.py`, which reports that uvicorn is not installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uvicorn.protocols.http import h11_impl
 class HeaderTimeoutProtocol(h11_impl.H11Protocol):
     """Uvicorn's protocol, which also closes connections that send no request within 30 s.
 
-    Uvicorn itself waits for ever: a client that opens all connections and sends nothing would keep everybody else out.
+    Uvicorn itself waits forever: a client that opens all connections and sends nothing would lock out every other client.
     """
 
     header_seconds: ClassVar[float] = 30.0

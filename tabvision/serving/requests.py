@@ -1,4 +1,4 @@
-"""What a request asks, read with suspicion: rows from JSON, images from an upload. Nothing that it names is opened."""
+"""Read and check untrusted requests: rows from JSON, images from an upload. No path or URL in them is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabvision.schema import Schema
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES = 400, 413, 415, 422
 
-MAX_SCANS = 50  # a progressive JPEG has about ten, and its preview as many
+MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail as many
 MAX_SEGMENTS = 2_000
 _JPEG = b"\xff\xd8"
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
@@ -24,7 +24,7 @@ class RequestError(Exception):
     """A request that is refused.
 
     Args:
-        status: Of the answer.
+        status: The HTTP status of the response.
         sentence: What is wrong with the request and what to do.
     """
 
@@ -34,12 +34,12 @@ class RequestError(Exception):
 
 
 def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of a JSON body, and whether it was a single one rather than a list.
+    """Return the rows of a JSON body, and whether it is a single row rather than a list.
 
-    What no column of the model holds is left out here: names of a client's choice would become a frame's columns.
+    Names that the model does not read are dropped, since they would become columns of a frame.
 
     Raises:
-        RequestError: No JSON, no row or list of rows, too many, or values that no column holds.
+        RequestError: The body is not JSON, holds neither a row nor a list of rows, or has too many rows or invalid values.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -50,9 +50,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
         ([{'age': 41}], True)
     """
     if schema.image is not None:
-        sentence = (
-            "This model looks at images: upload them as multipart/form-data, not as JSON. No path or URL is opened."
-        )
+        sentence = "This model reads images: upload them as multipart/form-data, not as JSON. No path or URL is opened."
         raise RequestError(WRONG_KIND, sentence)
     found = _parsed(body)
     is_one = isinstance(found, dict)
@@ -61,14 +59,12 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
         raise RequestError(BAD_REQUEST, 'The body must be one row, such as {"age": 41}, or a list of rows.')
     _check_count(len(rows), "row", limits)
     for number, row in enumerate(rows):
-        _check_names(number, row, schema)
-        for name, value in row.items():
-            _check_value(number, name, value, limits)
+        _check_row(number, row, schema, limits)
     return [{name: row[name] for name in schema.inputs} for row in rows], is_one
 
 
 def check_images(images: Sequence[bytes], limits: Limits) -> None:
-    """Refuses images that are too many, no images, or of more pixels than are taken; none is decoded here.
+    """Raise if there are too many images, an invalid one, or too many pixels; no image is decoded.
 
     Raises:
         RequestError: One of these.
@@ -79,20 +75,21 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
         height, width = _size_of(number, data)
         size = f"{width:,} x {height:,} pixels"
         if height * width > limits.max_pixels:
-            sentence = f"Image {number} has {size}, more than the {limits.max_pixels:,} that are taken. Scale it down."
+            sentence = f"Image {number} has {size}, more than the limit of {limits.max_pixels:,}. Scale it down."
             raise RequestError(TOO_LARGE, sentence)
         total += height * width
         if total > limits.max_total_pixels:
-            sentence = f"With image {number} of {size} it is more than {limits.max_total_pixels:,} pixels in all."
+            sentence = f"With image {number} of {size} there are more than {limits.max_total_pixels:,} pixels in all."
             raise RequestError(TOO_LARGE, f"{sentence} Send the images in several requests.")
 
 
 def _size_of(number: int, data: bytes) -> tuple[int, int]:
-    """Height and width of an image that is safe to decode."""
+    """Return the height and width of an image; raise if it is not safe to decode."""
     from tabvision.data.images.decode import UnreadableImageError, open_picture
 
     if data.startswith(_JPEG) and not _is_frugal(data):
-        raise RequestError(WRONG_VALUES, f"Image {number} is a JPEG of more parts than a camera writes. Save it again.")
+        sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
+        raise RequestError(WRONG_VALUES, sentence)
     try:
         return open_picture(data).size
     except UnreadableImageError as error:
@@ -100,81 +97,77 @@ def _size_of(number: int, data: bytes) -> tuple[int, int]:
 
 
 def _is_frugal(data: bytes) -> bool:
-    """Whether a JPEG has few scans, each of which is a pass over all pixels, and few segments, each of which is read.
+    """Return whether a JPEG has few scans, each of which is a pass over all pixels, and few segments, each of which is read.
 
     Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files of a great many scans.
     """
     if data.count(b"\xff\xda") > MAX_SCANS:
         return False
-    place = 2
+    offset = 2
     for _ in range(MAX_SEGMENTS):
-        marker = data[place : place + 2]
+        marker = data[offset : offset + 2]
         if len(marker) < 2 or marker[0] != 0xFF or marker == b"\xff\xda":
-            return True  # the pixels begin, or it is for the decoder to say what is wrong
+            return True  # the pixels begin, or the decoder will report what is wrong
         alone = marker[1] in _WITHOUT_LENGTH
-        place += 1 if marker[1] == 0xFF else 2 if alone else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        offset += 1 if marker[1] == 0xFF else 2 if alone else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
 
 
 def _parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    def refuse_constant(name: str) -> NoReturn:
+        raise RequestError(BAD_REQUEST, f"{name} is not a JSON number. Send null for a missing value.")
+
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
     except UnicodeDecodeError as error:
         raise RequestError(BAD_REQUEST, "The body must be JSON in UTF-8.") from error
     except RecursionError as error:
         raise RequestError(BAD_REQUEST, "The JSON is nested too deeply. Send rows of plain values.") from error
-    except ValueError as error:  # a number with thousands of digits as well
+    except ValueError as error:  # such as a number with thousands of digits
         reason = str(error).splitlines()[0].split("; use sys.")[0].rstrip(".")
-        raise RequestError(BAD_REQUEST, f"The body is no JSON: {reason}.") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise RequestError(BAD_REQUEST, f"{name} is no JSON number. Send null for a missing value.")
+        raise RequestError(BAD_REQUEST, f"The body is not JSON: {reason}.") from error
 
 
 def _check_count(number: int, noun: str, limits: Limits) -> None:
     if number == 0:
         raise RequestError(BAD_REQUEST, f"The request holds no {noun}. Send at least one.")
     if number > limits.max_rows:
-        sentence = f"The request holds {count(number, noun)}, more than the {limits.max_rows:,} that are taken at once."
+        sentence = f"The request holds {count(number, noun)}, more than the limit of {limits.max_rows:,}."
         raise RequestError(TOO_LARGE, f"{sentence} Send them in several requests.")
 
 
-def _check_names(number: int, row: dict[str, Any], schema: Schema) -> None:
-    """Every row by itself: among others, a frame would take a column that one row lacks for missing."""
+def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits) -> None:
+    """Raise if the row lacks a column, which a frame of several rows would fill with missing values, or has a bad value."""
     if missing := [name for name in schema.inputs if name not in row]:
         error = MissingColumnsError(f"Row {number}", missing, row, "Send null for a value that is not known")
         raise RequestError(WRONG_VALUES, str(error).replace("the frame lacks", "it lacks"))
-
-
-def _check_value(number: int, name: str, value: object, limits: Limits) -> None:
-    if isinstance(value, dict | list):
-        raise RequestError(
-            WRONG_VALUES, f"Row {number}, {name!r}: a value must be a number, text, true, false or null."
-        )
-    if isinstance(value, str) and len(value) > limits.max_value_chars:
-        sentence = f"Row {number}, {name!r}: a text of {len(value):,} characters, more than {limits.max_value_chars:,}."
-        raise RequestError(TOO_LARGE, sentence)
+    for name, value in row.items():
+        cell = f"Row {number}, {name!r}"
+        if isinstance(value, dict | list):
+            raise RequestError(WRONG_VALUES, f"{cell}: a value must be a number, text, true, false or null.")
+        if isinstance(value, str) and len(value) > limits.max_value_chars:
+            sentence = f"{cell}: a text of {len(value):,} characters, more than {limits.max_value_chars:,}."
+            raise RequestError(TOO_LARGE, sentence)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that is taken; what is beyond is refused with a sentence.
+    """The limits of requests; a request beyond one is refused with a sentence.
 
     Args:
-        max_bytes: Of a request's body.
+        max_bytes: Bytes of a request's body.
         max_rows: Rows, or images, of a request.
-        max_pixels: Of an image, height times width, told from its header before it is decoded.
-        max_total_pixels: Of all images of a request.
-        max_value_chars: Of a text in a row.
-        batch_rows: Rows of several requests that go through the network together.
+        max_pixels: Pixels of an image, height times width, read from its header before it is decoded.
+        max_total_pixels: Pixels of all images of a request.
+        max_value_chars: Characters of a text in a row.
+        batch_rows: Rows of several requests in one batch of the network.
         max_waiting: Requests that wait for an answer.
-        read_seconds: For a request to arrive whole.
+        read_seconds: Seconds for the whole request to arrive.
 
     Raises:
-        BadTypeError: A limit that is no number.
-        BadValueError: A limit below 1, or no time at all.
+        BadTypeError: A limit is not a number.
+        BadValueError: A limit is not above 0.
 
     Example:
         >>> Limits(max_rows=5).max_rows
@@ -192,7 +185,7 @@ class Limits:
 
     @speaking()
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Check the numbers."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             is_time = field.name == "read_seconds"

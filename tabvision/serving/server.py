@@ -1,4 +1,4 @@
-"""Running the application: a socket, signals, a clean end."""
+"""Run the application: open the socket, handle signals, shut down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 2_000
-STOP_SECONDS = 10  # for requests that are under way
+STOP_SECONDS = 10  # for requests in progress
 
 
 def serve(
@@ -31,18 +31,18 @@ def serve(
     device: str = "auto",
     limits: Limits | None = None,
 ) -> None:
-    """Serve a checkpoint, an exported .onnx file or a predictor until it is interrupted.
+    """Serve a checkpoint, an exported .onnx file or a predictor until interrupted.
 
     Args:
         path: A checkpoint, or a file that `tabvision export` wrote; or a `Predictor` or `OnnxPredictor`.
-        host: The address to listen at; the usual one is reached from this machine alone.
-        port: 0 takes one that is free.
+        host: The address to listen on; the default accepts connections from this machine alone.
+        port: The port to listen on; 0 for a free one.
         device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
-        limits: How much a request may ask for; None takes the usual.
+        limits: The limits of a request; None for the defaults.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: The file cannot be served, or the address cannot be listened at.
+        BadValueError: The file cannot be served, or the server cannot listen on the address.
     """
     _check_installed()
     listening = listen(host, port)
@@ -72,7 +72,7 @@ def load(path: str | Path, device: str = "auto") -> Answerer:
 
 
 def _make_server(app: Starlette) -> uvicorn.Server:
-    """Uvicorn with bounds on connections and on the time that stopping takes."""
+    """Return a uvicorn server with limits on connections and on shutdown time."""
     import uvicorn
 
     from tabvision.serving.protocol import HeaderTimeoutProtocol
@@ -94,11 +94,11 @@ def _make_server(app: Starlette) -> uvicorn.Server:
 
 @speaking("serve")
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to that address.
+    """Return a socket that listens on the address.
 
     Raises:
-        BadTypeError: A port that is no number.
-        BadValueError: No such port or address, or one that is taken.
+        BadTypeError: The port is not a number.
+        BadValueError: The port or address is invalid or in use.
     """
     if isinstance(port, bool) or not isinstance(port, int):
         raise BadTypeError(f"port must be a whole number, got {port!r}", "Pass such as 8000")
@@ -108,15 +108,15 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise BadValueError(f"{host!r} is no address here ({error.strerror})", "Pass such as 127.0.0.1") from error
+        raise BadValueError(f"host {host!r} cannot be resolved ({error.strerror})", "Pass such as 127.0.0.1") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen()  # another program that listens there is told of only by this
+        listening.listen()  # only this raises if another program listens there
     except OSError as error:
         listening.close()
-        problem = f"port {port} at {host} cannot be listened at ({error.strerror})"
-        raise BadValueError(problem, "Stop what listens there, or pass another port: --port 0") from error
+        problem = f"cannot listen on port {port} of {host} ({error.strerror})"
+        raise BadValueError(problem, "Stop the program that listens there, or pass another port: --port 0") from error
     return listening
 
 
@@ -133,7 +133,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _quiet_signals() -> Iterator[None]:
-    """Uvicorn stops cleanly at a signal, then raises it again for whoever was before it: nobody, here."""
+    """Ignore the signal that uvicorn raises again for earlier handlers after it has shut down."""
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

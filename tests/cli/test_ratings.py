@@ -136,7 +136,7 @@ def test_negatives_are_drawn_as_asked_and_what_a_row_means_is_said(capsys: pytes
     assert main([*TRAIN[:6], "--epochs", "1", "--accelerator", "cpu", "--negatives", "2"]) == 0
 
     said = capsys.readouterr().out
-    assert "No rating: each row means that 'who' took 'film'; 2 not taken" in said
+    assert "No rating: each row means that 'who' took 'film'; 2 negatives" in said
     assert [line.split()[0] for line in said.splitlines() if "@10" in line] == ["ndcg@10", "recall@10"]
     assert pd.read_csv(RUN / "predictions.csv")["interaction"].eq("yes").all()
 

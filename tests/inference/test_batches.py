@@ -17,7 +17,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
-from tabvision.inference.batches import ask_all, blend
+from tabvision.inference.batches import blend, predict_all
 from tabvision.inference.inputs import Inputs
 from tabvision.modules import SupervisedModule
 from tabvision.nets.layer_groups import LayerGroup
@@ -67,21 +67,21 @@ def test_answers_are_put_where_their_rows_were() -> None:
     inputs = Inputs(5, {"continuous": np.arange(5, dtype=np.float32)[:, None]})
 
     for batch_size in (1, 2, 5, 9):
-        found = ask_all(lambda arrays: arrays["continuous"] + 1, inputs, num_answers=1, batch_size=batch_size)
+        found = predict_all(lambda arrays: arrays["continuous"] + 1, inputs, num_answers=1, batch_size=batch_size)
         assert found[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_no_rows_have_answers_as_wide_as_others() -> None:
     inputs = Inputs(0, {"continuous": np.empty((0, 2), np.float32)})
 
-    assert ask_all(lambda arrays: arrays["continuous"], inputs, num_answers=3).shape == (0, 3)
+    assert predict_all(lambda arrays: arrays["continuous"], inputs, num_answers=3).shape == (0, 3)
 
 
 def test_an_answer_that_is_no_number_is_refused() -> None:
     inputs = Inputs(2, {"continuous": np.array([[1.0], [np.nan]], np.float32)})
 
-    with pytest.raises(BadValueError, match="answer to 1 row is no finite number"):
-        ask_all(lambda arrays: arrays["continuous"], inputs, num_answers=1)
+    with pytest.raises(BadValueError, match="answer to 1 row is not finite"):
+        predict_all(lambda arrays: arrays["continuous"], inputs, num_answers=1)
 
 
 def test_shown_columns_stand_before_the_answers() -> None:

@@ -69,7 +69,7 @@ def test_a_payload_does_not_run(tmp_path: Path) -> None:
 
     with pytest.raises(
         BadValueError,
-        match=r"more than plain data, or is no checkpoint, and was not opened: it names (posix|nt) mkdir. Save",
+        match=r"more than plain data, or is not a checkpoint, and was not opened: it names (posix|nt) mkdir. Save",
     ):
         Predictor(path)
 
@@ -82,7 +82,7 @@ def test_a_payload_in_a_plain_pickle_does_not_run(tmp_path: Path) -> None:
     ran, path = tmp_path / "ran", tmp_path / "bad.ckpt"
     path.write_bytes(pickle.dumps({"tabvision": {"format": 1}, "state_dict": Payload(ran)}))
 
-    with pytest.raises(BadValueError, match=r"was not opened|damaged or no checkpoint"):
+    with pytest.raises(BadValueError, match=r"was not opened|damaged or not a checkpoint"):
         Predictor(path)
 
     assert not ran.exists()
@@ -105,7 +105,7 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
 
     with pytest.raises(
-        BadValueError, match=r"Predictor: .*cut.ckpt (is empty|is damaged or no checkpoint|holds more than plain)"
+        BadValueError, match=r"Predictor: .*cut.ckpt (is empty|is damaged or not a checkpoint|holds more than plain)"
     ):
         Predictor(path)
 
@@ -124,7 +124,7 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
 
-    with pytest.raises(BadValueError, match="damaged or no checkpoint"):
+    with pytest.raises(BadValueError, match="damaged or not a checkpoint"):
         Predictor(path)
 
 
@@ -177,7 +177,7 @@ def test_a_class_outside_tabvision_must_be_passed(name: str | None, tmp_path: Pa
 
     with pytest.raises(
         BadValueError,
-        match=rf"own.ckpt holds a {name}, which is no module of tabvision. Pass its class: Predictor\(path",
+        match=rf"own.ckpt holds a {name}, which is not a module of tabvision. Pass its class: Predictor\(path",
     ):
         Predictor(path)
 

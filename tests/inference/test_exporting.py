@@ -18,7 +18,6 @@ from tabvision.batch import Batch
 from tabvision.data import TabularDataModule
 from tabvision.errors import BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.inference import exporting as under_test
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.exporting import _Answering, _random_inputs
@@ -208,6 +207,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_module_without_inputs_is_refused() -> None:
-    schema = trained("binary")[2].schema
+    module = TabularModule(trained("binary")[2].schema)
+    module.schema = type(module.schema)(target=module.schema.target)
     with pytest.raises(BadValueError, match="the module reads no column and no image"):
-        under_test._input_names(type(schema)(target=schema.target))
+        _Answering(module, Calibration())

@@ -30,7 +30,9 @@ def test_a_payload_does_not_run_from_a_path_from_bytes_or_from_an_address(tmp_pa
 
     with serving({"/bad.ckpt": Page(content)}) as address:
         for origin in (tmp_path / "bad.ckpt", str(tmp_path / "bad.ckpt"), content, f"{address}/bad.ckpt"):
-            with pytest.raises(BadValueError, match="holds more than plain data, or is no checkpoint, and was not ope"):
+            with pytest.raises(
+                BadValueError, match="holds more than plain data, or is not a checkpoint, and was not ope"
+            ):
                 open_checkpoint(origin)
 
     assert not ran.exists()
@@ -76,7 +78,7 @@ def test_an_address_can_be_exported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "SupervisedModule", "", None, 3, ["TabularModule"]])
 def test_a_class_outside_tabvision_is_not_looked_up(name: object) -> None:
-    with pytest.raises(BadValueError, match="which is no module of tabvision"):
+    with pytest.raises(BadValueError, match=r"which is not a module of tabvision. Pass its class"):
         open_checkpoint(saved(tabvision={"format": 1, "module": name}))
 
 
@@ -230,7 +232,7 @@ def test_a_flipped_bit_is_refused_or_changes_no_answer() -> None:
 def test_a_truncated_checkpoint_is_refused(share: float) -> None:
     content = trained("binary")[0].read_bytes()
 
-    with pytest.raises(BadValueError, match=r"is empty|damaged or no checkpoint"):
+    with pytest.raises(BadValueError, match=r"is empty|damaged or not a checkpoint"):
         open_checkpoint(content[: int(share * len(content))])
 
 
@@ -265,7 +267,7 @@ def test_a_calibration_that_does_not_fit_is_refused(calibration: object) -> None
 def test_a_damaged_or_foreign_onnx_file_is_refused() -> None:
     content = exported("binary").read_bytes()
     for damaged in (b"", b"hello", content[:100], content[: len(content) // 2], content[200:]):
-        with pytest.raises(BadValueError, match=r"OnnxPredictor: .* is damaged or no ONNX model"):
+        with pytest.raises(BadValueError, match=r"OnnxPredictor: .* is damaged or not an ONNX model"):
             OnnxPredictor(damaged)
 
 

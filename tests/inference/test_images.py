@@ -182,8 +182,8 @@ def test_the_augmentation_of_training_is_in_the_checkpoint(predictor: Predictor)
     ("source", "error", "message"),
     [
         ("nowhere.jpg", MissingFileError, "there is no 'nowhere.jpg'"),
-        (3, BadTypeError, "pictures are asked for, got int"),
-        ([3], BadTypeError, "picture 0 of the list is of type int"),
+        (3, BadTypeError, "source must be images, got int"),
+        ([3], BadTypeError, "image 0 of the list is of type int"),
         (pd.DataFrame({"file": ["a.jpg"]}), MissingColumnsError, "'image'"),
     ],
 )
@@ -204,5 +204,5 @@ def test_an_empty_folder_is_refused(predictor: Predictor, tmp_path: Path) -> Non
 
 
 def test_calibrating_needs_the_answers(predictor: Predictor, paths: list[str]) -> None:
-    with pytest.raises(BadTypeError, match="needs the target of each picture"):
+    with pytest.raises(BadTypeError, match="needs the target of each image"):
         predictor.calibrate(paths)

@@ -237,7 +237,7 @@ def test_a_module_in_memory_answers_as_its_checkpoint_and_goes_on_as_it_was() ->
 def test_a_module_in_memory_is_calibrated_without_a_file(tmp_path: Path) -> None:
     asked, frame = Predictor(trained("regression")[2], device="cpu"), make_frame(40, seed=5)
 
-    with pytest.raises(BadValueError, match="a module in memory has no checkpoint that could be written again"):
+    with pytest.raises(BadValueError, match="a module in memory has no checkpoint to write a calibrated copy of"):
         asked.calibrate(frame, out=tmp_path / "new.ckpt")
     asked.calibrate(frame)
 

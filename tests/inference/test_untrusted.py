@@ -15,7 +15,7 @@ from torch import nn
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, is_plain, plain_archive
+from tabvision.inference.untrusted import Budget, BudgetExceededError, _is_plain, check_plain, plain_archive
 from tabvision.modules import TabularModule
 from tests.made.hostile import ASK_FOR_THE_ORIGINAL, deep, itself, laughing, saved, with_settings
 from tests.made.pairs import tabular_data
@@ -63,7 +63,7 @@ def test_a_wrong_checksum_is_told() -> None:
     content = zipped(b"A" * 1_000).replace(b"AAAA", b"AABA", 1)
 
     with pytest.raises(
-        BadValueError, match=r"it is damaged or no checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
+        BadValueError, match=r"it is damaged or not a checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
     ):
         plain_archive(content, "it")
 
@@ -125,11 +125,11 @@ class Declared:
 
 def test_what_a_user_declared_safe_to_torch_is_plain() -> None:
     name = f"{Declared.__module__} Declared"
-    assert not is_plain(name)
+    assert not _is_plain(name)
 
     with torch.serialization.safe_globals([Declared, (Declared, "other.place.Name")]):
-        assert is_plain(name)
-        assert is_plain("other.place Name")
+        assert _is_plain(name)
+        assert _is_plain("other.place Name")
 
 
 def with_pickle(pickled: bytes) -> bytes:

@@ -136,7 +136,7 @@ def test_a_shard_that_lacks_rows_or_is_damaged_is_told(tmp_path: Path) -> None:
 
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "rank-00000.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(BadValueError, match="is damaged or no shard"):
+    with pytest.raises(BadValueError, match="is damaged or not a shard"):
         merge_predictions(tmp_path / "b", tmp_path / "all.parquet")
 
 
@@ -156,7 +156,7 @@ def test_a_folder_with_shards_is_not_written_to_again(tmp_path: Path, quick_trai
 
 
 def test_a_module_of_another_library_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadTypeError, match="it writes the answers of a tabvision module, got LightningModule"):
+    with pytest.raises(BadTypeError, match="the module must be a tabvision module, got LightningModule"):
         PredictionWriter(tmp_path).on_predict_start(
             pl.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False), pl.LightningModule()
         )

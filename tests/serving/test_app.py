@@ -99,17 +99,17 @@ def test_wrong_rows_among_many_spoil_nobody_elses_answer() -> None:
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (b"", 400, "The body is no JSON"),
-        (b"{", 400, "The body is no JSON"),
+        (b"", 400, "The body is not JSON"),
+        (b"{", 400, "The body is not JSON"),
         (b"\xff\xfe", 400, "JSON in UTF-8"),
         (b'"rows.csv"', 400, "one row, such as"),
         (b"3", 400, "one row, such as"),
         (b"[]", 400, "holds no row"),
         (b"[3]", 400, "a list of rows"),
-        (b'{"x": NaN}', 400, "NaN is no JSON number"),
-        (b'{"x": Infinity}', 400, "Infinity is no JSON number"),
+        (b'{"x": NaN}', 400, "NaN is not a JSON number"),
+        (b'{"x": Infinity}', 400, "Infinity is not a JSON number"),
         (b"[" * 9_000, 400, "nested too deeply"),
-        (b'{"x": ' + b"9" * 5_000 + b"}", 400, "The body is no JSON"),
+        (b'{"x": ' + b"9" * 5_000 + b"}", 400, "The body is not JSON"),
         (b'{"x": [1], "z": 1, "job": "a", "size": "s"}', 422, "a value must be a number, text"),
         (b'{"x": {"a": 1}, "z": 1, "job": "a", "size": "s"}', 422, "a value must be a number, text"),
         (b'{"x": 1}', 422, "Row 0: it lacks 3 columns: 'z'"),
@@ -236,7 +236,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(images: httpx.Client) -> 
     response = upload(images, photo(1), bomb)
 
     assert response.status_code == 413
-    assert "Image 2 has 20,000 x 2,000 pixels, more than the 10,000 that are taken" in response.json()["error"]
+    assert "Image 2 has 20,000 x 2,000 pixels, more than the limit of 10,000" in response.json()["error"]
 
 
 def test_a_bomb_beyond_every_limit_is_a_sentence(images: httpx.Client) -> None:

@@ -30,7 +30,7 @@ class Doubler:
 
 
 async def ask_all(batcher: MicroBatcher, requests: list[list[int]]) -> list[Any]:
-    found = await asyncio.gather(*(batcher.ask(rows) for rows in requests), return_exceptions=True)
+    found = await asyncio.gather(*(batcher.submit(rows) for rows in requests), return_exceptions=True)
     await batcher.close()
     return found
 
@@ -69,10 +69,10 @@ def test_too_many_waiting_requests_are_refused() -> None:
 
     async def crowd() -> list[Any]:
         batcher = MicroBatcher(double, batch_rows=1, max_waiting=2)
-        asking = [asyncio.ensure_future(batcher.ask([row])) for row in range(2)]
+        asking = [asyncio.ensure_future(batcher.submit([row])) for row in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(RequestError, match="Too many requests wait already"):
-            await batcher.ask([9])
+        with pytest.raises(RequestError, match="Too many requests are waiting"):
+            await batcher.submit([9])
         double.go.set()
         found = await asyncio.gather(*asking)
         await batcher.close()
@@ -87,7 +87,7 @@ def test_a_client_that_has_gone_disturbs_nobody() -> None:
 
     async def leave() -> list[dict[str, Any]]:
         batcher = MicroBatcher(double, batch_rows=9, max_waiting=9)
-        gone, here = asyncio.ensure_future(batcher.ask([1])), asyncio.ensure_future(batcher.ask([2]))
+        gone, here = asyncio.ensure_future(batcher.submit([1])), asyncio.ensure_future(batcher.submit([2]))
         await asyncio.sleep(0)
         gone.cancel()
         double.go.set()

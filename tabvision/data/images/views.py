@@ -26,7 +26,7 @@ MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2 
 DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
 
 
-def draw_picture(picture: Picture, matrix: NDArray[np.float64], out: Pixels) -> None:
+def _draw(picture: Picture, matrix: NDArray[np.float64], out: Pixels) -> None:
     """Warp an image into `out`.
 
     Args:
@@ -114,7 +114,7 @@ class Presize:
         shape, matrix = self.shape(picture.size), self.matrix(picture.size)
         out = np.empty((*shape, 3), np.uint8)
         if not self.reach:
-            draw_picture(picture, matrix, out)
+            _draw(picture, matrix, out)
             return out
         stored = picture.decode(_shrink(picture.size, matrix, shape))
         if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: a resize takes a fifth of a warp's time
@@ -172,7 +172,7 @@ class _Drawing:
 
     def __call__(self, picture: Picture, out: Pixels) -> None:
         """Draw into `out`, (H, W, 3)."""
-        draw_picture(picture, self.matrix, out)
+        _draw(picture, self.matrix, out)
         if self.table is not None:
             cv2.LUT(out, self.table, out)
 

@@ -1,1 +1,1 @@
-"""Calibration: temperature scaling, decision thresholds, conformal intervals."""
+"""Calibrate predictions: temperature scaling, decision thresholds, conformal intervals."""

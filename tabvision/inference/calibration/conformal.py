@@ -1,4 +1,4 @@
-"""Split conformal intervals: a width that holds the truth of so many rows, whatever the model. No torch."""
+"""Split conformal intervals: intervals with a guaranteed coverage of new rows, whatever the model. No torch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @speaking("calibrate")
 def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float = 0.9) -> tuple[float, ...]:
-    """Return half the width of an interval around each prediction that holds the truth of at least that share of new rows.
+    """Return half the width of an interval around each prediction that holds the true value of that fraction of new rows.
 
-    The promise is on average over draws of these rows and of new ones like them; they must not have been trained on.
-    Several targets: each interval on its own.
+    The guarantee, at least `coverage`, is an average over draws of these rows and of new rows from the same distribution;
+    the model must not have been trained on them. Each target has an interval of its own.
 
     Args:
-        predictions: In the user's units.
-        target: The truth.
-        coverage: In (0, 1).
+        predictions: Predictions in the user's units.
+        target: The true values.
+        coverage: The fraction of rows whose true value lies in the interval, in (0, 1).
 
     Shape:
         - predictions, target: (N, T)
 
     Raises:
-        BadValueError: A coverage out of range, or too few rows for it.
+        BadValueError: The coverage is out of range, or there are too few rows for it.
 
     Source: Lei et al. 2018, "Distribution-Free Predictive Inference for Regression": the
         ceil((N + 1) * coverage)-th smallest absolute error.
@@ -40,17 +40,11 @@ def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float
         >>> half_widths(errors, np.zeros((99, 1)), 0.9)
         (90.0,)
     """
-    check_coverage(coverage)
+    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")
     errors = np.sort(np.abs(predictions.astype(np.float64) - target), axis=0)
-    rank = math.ceil(round((len(errors) + 1) * coverage, 9))  # rounded: 100 * 0.9 may come out a hair above 90
+    rank = math.ceil(round((len(errors) + 1) * coverage, 9))  # rounded: 100 * 0.9 may be slightly above 90
     if rank > len(errors):
         least = math.ceil(coverage / (1 - coverage) - 1e-9)
         problem = f"intervals of coverage {coverage:g} need at least {count(least, 'row')}, got {len(errors)}"
-        raise BadValueError(problem, "Pass more rows, or ask for less coverage")
+        raise BadValueError(problem, "Pass more rows, or a lower coverage")
     return tuple(errors[rank - 1].tolist())
-
-
-@speaking("calibrate")
-def check_coverage(coverage: object) -> None:
-    """Raise if the coverage is no fraction between 0 and 1."""
-    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")

@@ -1,4 +1,4 @@
-"""How answers are corrected after training, as plain data: a temperature, thresholds, the width of intervals. No torch."""
+"""The corrections that calibration fits, as plain data: temperatures, thresholds, widths of intervals. No torch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Logits = TypeVar("Logits")  # a tensor or an array
 @final
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The corrections of one model; each is empty where it was not asked for.
+    """The corrections of one model; each is empty if it was not fitted.
 
     Args:
-        temperatures: What logits are divided by before they become probabilities, above 0: one, or one a label.
-        thresholds: Probability above which "yes" is answered, in (0, 1): one for two classes, or one a label.
-        coverage: Share of rows whose truth an interval is to hold, in (0, 1); None without intervals.
+        temperatures: Divisors of the logits, above 0: one, or one for each label.
+        thresholds: Probabilities above which the answer is "yes", in (0, 1): one for two classes, or one for each label.
+        coverage: The fraction of rows whose true value lies in the interval, in (0, 1); None without intervals.
         half_widths: Half the width of an interval around each predicted number, in the user's units.
 
     Example:
@@ -48,16 +48,16 @@ class Calibration:
     @classmethod
     @speaking("Calibration")
     def from_dict(cls, data: object, task: Task) -> Calibration:
-        """Return what `to_dict` wrote, checked against the task.
+        """Return the calibration that `to_dict` wrote, checked against the task.
 
         Raises:
-            BadValueError: Facts that are missing, unknown, out of range, or too many or few for the task.
+            BadValueError: Facts that are missing, unknown, out of range, or of the wrong number for the task.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
             raise BadValueError(f"Calibration has no facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
-        _check(found, task)
+        found.check(task)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Calibration:
         return bool(self.temperatures or self.thresholds or self.half_widths)
 
     def scale(self, logits: Logits) -> Logits:
-        """Return logits divided by the temperature; tensors and arrays alike."""
+        """Return the logits, a tensor or an array, divided by the temperature."""
         if not self.temperatures:
             return logits
         values, divisor = cast("Any", logits), cast("Any", self.temperatures)
@@ -77,40 +77,40 @@ class Calibration:
         return cast("Logits", values / (values.new_tensor(divisor) if is_tensor else np.array(divisor)))
 
     def decode(self, task: Task, predictions: NDArray[Any]) -> NDArray[Any]:
-        """Return what the predictions say, as `task.decode` has it, by the thresholds where there are some."""
+        """Return the decoded predictions, as `task.decode` does, with the thresholds if there are any."""
         if not self.thresholds:
             return task.decode(predictions)
-        # as float64: numpy would round a plain float to the predictions' float32, onto the next row's probability
+        # as float64: numpy would round a plain float to the predictions' float32, which may equal a row's probability
         limits = np.array(self.thresholds, dtype=np.float64)
         flags: NDArray[Any] = predictions[:, -len(limits) :] > limits
         of_each_label = predictions.shape[1] == len(limits)
         return flags if of_each_label else flags[:, 0].astype(np.int64)
 
     def intervals(self, names: Sequence[str], predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the ends of each interval as named columns; none where there are no intervals.
+        """Return the ends of each interval as named columns, or no columns without intervals.
 
         Args:
-            names: What each column's name ends in, one a predicted number.
+            names: The suffix of each column's name, one for each predicted number.
             predictions: (N, T) numbers in the user's units.
         """
         columns = {}
-        for place, (name, half) in enumerate(zip(names, self.half_widths, strict=False)):
-            columns[f"interval_low{name}"] = predictions[:, place] - half
-            columns[f"interval_high{name}"] = predictions[:, place] + half
+        for position, (name, half) in enumerate(zip(names, self.half_widths, strict=False)):
+            columns[f"interval_low{name}"] = predictions[:, position] - half
+            columns[f"interval_high{name}"] = predictions[:, position] + half
         return columns
 
-
-def _check(calibration: Calibration, task: Task) -> None:
-    ways, each = task.calibrated_by, task.num_outputs
-    _check_numbers("temperatures", calibration.temperatures, (0, 1, each) if "temperature" in ways else (0,))
-    _check_numbers("thresholds", calibration.thresholds, (0, each) if "thresholds" in ways else (0,))
-    _check_numbers("half_widths", calibration.half_widths, (0, each) if "intervals" in ways else (0,), least=0.0)
-    if any(limit >= 1 for limit in calibration.thresholds):
-        raise _wrong(f"thresholds must lie in (0, 1), got {calibration.thresholds}")
-    if calibration.coverage is not None and not 0 < calibration.coverage < 1:
-        raise _wrong(f"coverage must lie in (0, 1), got {calibration.coverage!r}")
-    if bool(calibration.half_widths) != (calibration.coverage is not None):
-        raise _wrong("coverage and half_widths belong together, got one without the other")
+    def check(self, task: Task) -> None:
+        """Raise a BadValueError unless the corrections suit the task."""
+        methods, each = task.calibrated_by, task.num_outputs
+        _check_numbers("temperatures", self.temperatures, (0, 1, each) if "temperature" in methods else (0,))
+        _check_numbers("thresholds", self.thresholds, (0, each) if "thresholds" in methods else (0,))
+        _check_numbers("half_widths", self.half_widths, (0, each) if "intervals" in methods else (0,), least=0.0)
+        if any(limit >= 1 for limit in self.thresholds):
+            raise _wrong(f"thresholds must lie in (0, 1), got {self.thresholds}")
+        if self.coverage is not None and not 0 < self.coverage < 1:
+            raise _wrong(f"coverage must lie in (0, 1), got {self.coverage!r}")
+        if bool(self.half_widths) != (self.coverage is not None):
+            raise _wrong("coverage and half_widths belong together, got one without the other")
 
 
 def _check_numbers(what: str, values: tuple[float, ...], counts: tuple[int, ...], *, least: float = 5e-324) -> None:

@@ -1,4 +1,4 @@
-"""Calibrating a checkpoint on rows with a known answer: temperature, thresholds, intervals; stored in it as plain data."""
+"""Calibrate a checkpoint on labeled rows: temperatures, thresholds and intervals, stored in it as plain data."""
 
 from __future__ import annotations
 
@@ -12,31 +12,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tabvision.checks import check_choice, check_fraction
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.inference.calibration.conformal import check_coverage, half_widths
+from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.temperature import cross_entropy, expected_calibration_error, fit_temperatures
-from tabvision.inference.calibration.thresholds import METRICS, best_threshold, check_metric
+from tabvision.inference.calibration.thresholds import METRICS, best_threshold
 from tabvision.inference.checkpoint import CALIBRATION, read_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.modules.supervised import CHECKPOINT_KEY
 from tabvision.tasks import Task
 
-BATCH_SIZE = 2048
-COVERAGE = 0.9
-
 
 @final
 @dataclass(frozen=True)
 class Calibrated:
-    """A fitted calibration, and what it changes on the rows it was fitted to.
+    """A fitted calibration, with measures before and after on the rows that it was fitted to.
 
     Args:
         calibration: The corrections.
-        num_rows: Rows that they were fitted to.
-        before: Measures of the answers as they were, such as `expected_calibration_error`.
-        after: The same with the corrections.
+        num_rows: The number of rows that they were fitted to.
+        before: Measures without the corrections, such as `expected_calibration_error`.
+        after: The same measures with the corrections.
     """
 
     calibration: Calibration
@@ -51,22 +49,22 @@ class Wanted:
 
     Args:
         per_label: For labels, whether each gets a temperature of its own.
-        metric: For two classes and labels, what thresholds are chosen by; None leaves the task's threshold.
-        coverage: For numbers, the share of rows whose truth an interval is to hold.
+        metric: For two classes and labels, the metric that chooses thresholds; None for the task's threshold.
+        coverage: For numbers, the fraction of rows whose true value lies in the interval.
     """
 
     per_label: bool = False
     metric: str | None = None
-    coverage: float = COVERAGE
+    coverage: float = 0.9
 
 
 @speaking("calibrate")
 def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], wanted: Wanted) -> Calibrated:
-    """Calibrate logits against the truth.
+    """Fit a calibration to logits and true values.
 
     Shape:
         - logits: (N, num_outputs) float
-        - target: as `encode_target` gives it
+        - target: as `encode_target` returns it
     """
     check_wanted(task, wanted)
     if not len(target):
@@ -79,7 +77,10 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
         temperatures = fit_temperatures(logits, target, per_label=wanted.per_label)
         calibration = Calibration(temperatures=temperatures)
         if wanted.metric is not None:
-            limits = _thresholds(activated(task, logits, calibration), target, wanted.metric)
+            flags = target if target.ndim == 2 else target[:, None]
+            chances = activated(task, logits, calibration)[:, -flags.shape[1] :]
+            columns = range(flags.shape[1])
+            limits = tuple(best_threshold(chances[:, index], flags[:, index], wanted.metric)[0] for index in columns)
             calibration = dataclasses.replace(calibration, thresholds=limits)
     scaled = activated(task, logits, calibration)
     before = _measures(task, plain, target, Calibration(), calibration, wanted)
@@ -89,12 +90,12 @@ def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], want
 
 @speaking("calibrate")
 def check_wanted(task: Task, wanted: Wanted) -> None:
-    """Raise if a setting is out of range, or the task has no use for it."""
-    check_coverage(wanted.coverage)
+    """Raise if a setting is out of range or does not apply to the task."""
+    check_fraction("coverage", wanted.coverage, "()", remedy="Pass a fraction such as 0.9")
     if not task.calibrated_by:
-        raise BadValueError(task.uncalibrated, "Ask the checkpoint as it is")
+        raise BadValueError(task.uncalibrated, "Use the checkpoint as it is")
     if wanted.metric is not None:
-        check_metric(wanted.metric)
+        check_choice("metric", wanted.metric, METRICS)
         if "thresholds" not in task.calibrated_by:
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
             raise BadValueError(problem, "Leave the metric out")
@@ -104,23 +105,17 @@ def check_wanted(task: Task, wanted: Wanted) -> None:
 
 
 def activated(task: Task, logits: NDArray[Any], calibration: Calibration) -> NDArray[Any]:
-    """Return predictions from logits, by the calibration's temperature."""
+    """Return the predictions for logits, scaled by the calibration's temperature."""
     predictions: NDArray[Any] = task.activate(calibration.scale(torch.from_numpy(logits))).numpy()
     return predictions
 
 
 def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None:
-    """Write the checkpoint again with the calibration in it."""
+    """Write a copy of the checkpoint that holds the calibration."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
     with written_whole(out) as partial:
         torch.save(checkpoint, partial)
-
-
-def _thresholds(predictions: NDArray[Any], target: NDArray[Any], metric: str) -> tuple[float, ...]:
-    flags = target if target.ndim == 2 else target[:, None]
-    chances = predictions[:, -flags.shape[1] :]
-    return tuple(best_threshold(chances[:, place], flags[:, place], metric)[0] for place in range(flags.shape[1]))
 
 
 def _measures(
@@ -131,7 +126,7 @@ def _measures(
     fitted: Calibration,
     wanted: Wanted,
 ) -> dict[str, float]:
-    """Return what the calibration is to improve, with the corrections applied."""
+    """Return the measures that the calibration improves, with `applied` for predictions and `fitted` for the kind."""
     if fitted.half_widths:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
         return {"coverage": float(inside.mean())}
@@ -140,12 +135,9 @@ def _measures(
         "cross_entropy": cross_entropy(predictions, target),
     }
     if fitted.thresholds:
-        found[str(wanted.metric)] = _score(applied.decode(task, predictions), target, str(wanted.metric))
+        decoded = applied.decode(task, predictions).reshape(len(target), -1).astype(bool)
+        truth = target.reshape(len(target), -1).astype(bool)
+        flags = [decoded & truth, decoded & ~truth, ~decoded & truth, ~decoded & ~truth]
+        counts = [each.sum(axis=0).astype(np.float64) for each in flags]  # for each label
+        found[str(wanted.metric)] = float(METRICS[str(wanted.metric)](*counts).mean())
     return found
-
-
-def _score(decoded: NDArray[Any], target: NDArray[Any], metric: str) -> float:
-    """Return the metric, averaged over labels."""
-    said, truth = decoded.reshape(len(target), -1).astype(bool), target.reshape(len(target), -1).astype(bool)
-    counts = [(said & truth), (said & ~truth), (~said & truth), (~said & ~truth)]
-    return float(METRICS[metric](*(kind.sum(axis=0).astype(np.float64) for kind in counts)).mean())

@@ -11,16 +11,16 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them the rows say nothing, or answers are no better than chance
+LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them rows are not informative, or answers are no better than chance
 NUM_BINS = 15
 _STEPS = 200
 
 
 def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: bool = False) -> tuple[float, ...]:
-    """Return the temperature with the least cross-entropy on these rows; logits are divided by it.
+    """Return the temperature, a divisor of the logits, with the lowest cross-entropy on these rows.
 
     Args:
-        logits: Of one class among several, or each of a yes of its own.
+        logits: Logits of several classes, or independent logits of "yes".
         target: Class codes, or zeros and ones for labels.
         per_label: For labels, whether each has a temperature of its own.
 
@@ -29,7 +29,7 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
         - target: (N,) int64, or (N, C) of zeros and ones
 
     Raises:
-        BadValueError: The rows are all answered right, or no better than by chance, so that none is best.
+        BadValueError: All answers are right, or no better than chance, so that no temperature is best.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
@@ -42,20 +42,20 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
         return (_fit(logits, target),)
     flags = target.reshape(logits.shape).astype(np.int64)  # two classes, or labels: logits of "yes"
     if per_label:
-        return tuple(_fit(_two_classes(logits[:, place]), flags[:, place]) for place in range(logits.shape[1]))
+        return tuple(_fit(_two_classes(logits[:, index]), flags[:, index]) for index in range(logits.shape[1]))
     return (_fit(_two_classes(logits.ravel()), flags.ravel()),)
 
 
 def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], num_bins: int = NUM_BINS) -> float:
-    """Return the average gap between how sure and how right answers are, over bins of equally sure answers.
+    """Return the average difference between confidence and accuracy, over bins of similar confidence.
 
-    Several classes: the probability of the class that is answered, and how often it is right. Yes or no, and labels: the
-    probability of "yes", and how often it is so.
+    Several classes: the probability of the predicted class, and how often it is right. Two classes and labels: the
+    probability of "yes", and how often "yes" is right.
 
     Args:
-        predictions: Probabilities; two columns are those of no and yes.
+        predictions: Probabilities; two columns are those of "no" and "yes".
         target: Class codes, or zeros and ones for labels.
-        num_bins: Bins of equal width on [0, 1].
+        num_bins: The number of bins of equal width on [0, 1].
 
     Shape:
         - predictions: (N, C)
@@ -66,18 +66,18 @@ def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], 
         0.0
     """
     if target.ndim == 2:
-        sure, right = predictions.ravel(), target.ravel()
+        confidence, is_right = predictions.ravel(), target.ravel()
     elif predictions.shape[1] == 2:
-        sure, right = predictions[:, 1], target
+        confidence, is_right = predictions[:, 1], target
     else:
-        sure, right = predictions.max(axis=1), predictions.argmax(axis=1) == target
-    bins = np.minimum((sure.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
-    gaps = np.bincount(bins, weights=sure.astype(np.float64) - right, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(sure))
+        confidence, is_right = predictions.max(axis=1), predictions.argmax(axis=1) == target
+    bins = np.minimum((confidence.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
+    differences = np.bincount(bins, weights=confidence.astype(np.float64) - is_right, minlength=num_bins)
+    return float(np.abs(differences).sum() / len(confidence))
 
 
 def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
-    """Return the mean negative logarithm of the probability that the truth was given.
+    """Return the mean negative logarithm of the probability of the true class.
 
     Example:
         >>> bool(cross_entropy(np.array([[0.5, 0.5]]), np.array([1])) == np.log(2))
@@ -97,17 +97,22 @@ def _two_classes(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
-    """Newton's method on the inverse temperature, in which the loss is convex, kept inside a bracket that shrinks."""
+    """Return the best temperature, by Newton's method on its inverse, in which the loss is convex, within a bracket."""
     values = logits.astype(np.float64)
-    values = values - np.take_along_axis(values, codes[:, None], axis=1)  # against the true class: its own is 0
+    values = values - np.take_along_axis(values, codes[:, None], axis=1)  # relative to the true class
     low, high = 1 / HIGHEST, 1 / LOWEST
-    _check_bracket(_slope(values, low)[0], _slope(values, high)[0])
+    if _slope(values, high)[0] <= 0:
+        problem = "all rows are answered correctly with certainty, so no temperature is best"
+        raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
+    if _slope(values, low)[0] >= 0:
+        problem = "the answers are no better than chance on these rows, so no temperature is best"
+        raise BadValueError(problem, "Check that the target column belongs to these rows, or train longer")
     inverse = 1.0
     for _ in range(_STEPS):
         slope, curve = _slope(values, inverse)
         low, high = (inverse, high) if slope < 0 else (low, inverse)
-        wanted = inverse - slope / curve if curve > 0 else low
-        following = wanted if low < wanted < high else (low + high) / 2
+        newton = inverse - slope / curve if curve > 0 else low
+        following = newton if low < newton < high else (low + high) / 2
         if abs(following - inverse) <= 1e-15 * inverse:
             break
         inverse = following
@@ -115,19 +120,10 @@ def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
 
 
 def _slope(values: NDArray[np.float64], inverse: float) -> tuple[float, float]:
-    """Return the first and second derivative of the mean cross-entropy by the inverse temperature."""
+    """Return the first and second derivative of the mean cross-entropy with respect to the inverse temperature."""
     scaled = inverse * values
     chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     mean = (chances * values).sum(axis=1)
-    spread = (chances * values**2).sum(axis=1) - mean**2
-    return float(mean.mean()), float(spread.mean())
-
-
-def _check_bracket(at_low: float, at_high: float) -> None:
-    if at_high <= 0:
-        problem = "the rows are all answered right and surely, so no temperature is best"
-        raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
-    if at_low >= 0:
-        problem = "the answers are no better than chance on these rows, so no temperature is best"
-        raise BadValueError(problem, "Check that the target column belongs to these rows, or train longer")
+    variance = (chances * values**2).sum(axis=1) - mean**2
+    return float(mean.mean()), float(variance.mean())

@@ -1,4 +1,4 @@
-"""The probability above which to answer "yes", chosen by a metric on rows with a known answer. No torch."""
+"""Choose the probability above which to answer "yes" by a metric on labeled rows. No torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Counts: TypeAlias = "NDArray[np.float64]"  # one a threshold
+Counts: TypeAlias = "NDArray[np.float64]"  # one for each threshold
 
 
 def _ratio(above: Counts, below: Counts) -> Counts:
-    """0 where there is nothing to divide by."""
+    """Return the quotient, 0 where the divisor is 0."""
     quotient: Counts = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
     return quotient
 
@@ -30,7 +31,7 @@ def _rates(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
     return _ratio(tp, tp + fn) + _ratio(tn, tn + fp)
 
 
-# Of true and false positives, false and true negatives.
+# Functions of the true positives, false positives, false negatives and true negatives.
 METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
     "f1": _f_score(1),
     "f2": _f_score(2),
@@ -42,13 +43,13 @@ METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
 
 @speaking("calibrate")
 def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: str = "f1") -> tuple[float, float]:
-    """Return the threshold with the best score on these rows, and the score. "Yes" is answered above it.
+    """Return the threshold with the best score on these rows, and the score; the answer is "yes" above it.
 
-    It lies halfway between two probabilities that occur; of equally good ones the one nearest to 0.5 is taken.
+    It lies halfway between two probabilities that occur; ties are broken in favor of the one nearest to 0.5.
 
     Args:
-        probabilities: Of "yes".
-        is_yes: Whether it was.
+        probabilities: Probabilities of "yes".
+        is_yes: Whether "yes" is true.
         metric: "f1", "f2", "accuracy", "balanced_accuracy" or "youden" (sensitivity + specificity - 1).
 
     Shape:
@@ -57,27 +58,27 @@ def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: st
 
     Raises:
         UnknownNameError: No such metric.
-        BadValueError: All rows are yes, or all are no.
+        BadValueError: All rows are "yes", or all are "no".
 
     Example:
         >>> best_threshold(np.array([0.1, 0.2, 0.4, 0.9]), np.array([0, 0, 1, 1]), "accuracy")
         (0.30000000000000004, 1.0)
     """
-    check_metric(metric)
+    check_choice("metric", metric, METRICS)
     chances, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(is_yes).astype(bool)
     if not truth.any() or truth.all():
         problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
         raise BadValueError(problem, "Pass more rows")
-    limits, scores = score_thresholds(chances, truth, metric)
+    limits, scores = _score_thresholds(chances, truth, metric)
     best = np.flatnonzero(scores >= scores.max() - 1e-12)
     chosen = best[np.abs(limits[best] - 0.5).argmin()]
     return float(limits[chosen]), float(scores[chosen])
 
 
-def score_thresholds(
+def _score_thresholds(
     chances: NDArray[np.float64], truth: NDArray[np.bool_], metric: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Every threshold that tells rows apart, rising, and its score."""
+    """Return every threshold that separates rows, in ascending order, and its score."""
     order = np.argsort(chances)
     values, first = np.unique(chances[order], return_index=True)
     edges = np.concatenate([[0.0], values, [1.0]])
@@ -89,10 +90,3 @@ def score_thresholds(
     scores = METRICS[metric](num_yes - yes_below, num_no - no_below, yes_below, no_below)
     inside = (limits > 0) & (limits < 1)
     return limits[inside], scores[inside]
-
-
-@speaking("calibrate")
-def check_metric(metric: object) -> None:
-    """Raise if the name is none of the metrics."""
-    if metric not in METRICS:
-        raise UnknownNameError("metric", metric, METRICS)

@@ -13,7 +13,7 @@ from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
 from tabvision.data.images.decode import ArrayPicture, Stored, _JpegPicture, open_picture
-from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, draw_picture
+from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, _draw
 from tests.made.images import encoded, pixels, read_picture
 
 ROWS = np.array([3, 8], dtype=np.int64)
@@ -51,8 +51,8 @@ def test_a_turned_jpeg_is_drawn_as_its_upright_self(size: tuple[int, int], subte
             matrix = geometry.evaluation_matrices("squish", np.array([upright.shape[:2]]), size)[0]
             found, expected = (np.empty((*size, 3), np.uint8) for _ in range(2))
 
-            draw_picture(open_picture(data), matrix, found)
-            draw_picture(ArrayPicture(upright), matrix, expected)
+            _draw(open_picture(data), matrix, found)
+            _draw(ArrayPicture(upright), matrix, expected)
 
             assert np.abs(found.astype(int) - expected).max() <= 6
             assert np.abs(found.astype(int) - expected).mean() < 1
@@ -75,7 +75,7 @@ def test_a_jpeg_is_decoded_at_the_size_that_is_needed_and_no_smaller(
     monkeypatch.setattr(_JpegPicture, "decode", note)
     matrix = geometry.evaluation_matrices("crop", np.array([source]), (size, size))[0]
 
-    draw_picture(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
+    _draw(open_picture(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
 
     assert asked == [shrink]
 

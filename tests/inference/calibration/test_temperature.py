@@ -95,12 +95,14 @@ def test_scaling_lowers_the_loss_and_changes_no_answer() -> None:
 
 def test_very_sure_logits_do_no_harm() -> None:
     logits = np.array([[1e4, -1e4], [1e4, -1e4], [-1e4, 1e4], [2.0, -1.0]], dtype=np.float32)
-    with pytest.raises(BadValueError, match=r"answered right|no better than chance"):
+    with pytest.raises(BadValueError, match=r"answered correctly|no better than chance"):
         fit_temperatures(logits, np.array([0, 0, 1, 0]))
 
 
 def test_rows_that_are_all_right_have_no_best_temperature() -> None:
-    with pytest.raises(BadValueError, match=r"the rows are all answered right.*Pass rows that the training"):
+    with pytest.raises(
+        BadValueError, match=r"all rows are answered correctly with certainty.*Pass rows that the training"
+    ):
         fit_temperatures(np.array([[9.0], [-9.0]]), np.array([1, 0]))
 
 
