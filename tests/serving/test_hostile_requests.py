@@ -203,7 +203,7 @@ def test_many_images_may_not_hold_more_pixels_than_a_request(images: httpx.Clien
     response = upload(images, *[saved("PNG", (90, 100))] * 2)
 
     assert response.status_code == 413
-    assert "With image 2 of 90 x 100 pixels it is more than 15,000 pixels in all" in response.json()["error"]
+    assert "With image 2 of 90 x 100 pixels there are more than 15,000 pixels in all" in response.json()["error"]
 
 
 @pytest.mark.parametrize(
