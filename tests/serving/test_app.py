@@ -114,7 +114,7 @@ def test_wrong_rows_among_many_spoil_nobody_elses_answer() -> None:
         (b'{"x": {"a": 1}, "z": 1, "job": "a", "size": "s"}', 422, "a value must be a number, text"),
         (b'{"x": 1}', 422, "Row 0: it lacks 3 columns: 'z'"),
         (b'{"x": 1e999, "z": 1, "job": "cook", "size": "s"}', 422, "finite"),
-        (json.dumps([{"x": 1}] * 51).encode(), 413, "51 rows, more than the 50"),
+        (json.dumps([{"x": 1}] * 51).encode(), 413, "51 rows, more than the limit of 50"),
         (json.dumps({"x": 1, "z": 1, "job": "a" * 201, "size": "s"}).encode(), 413, "a text of 201 characters"),
         (b" " * 20_001, 413, "20,000 bytes at most"),
     ],
@@ -257,7 +257,7 @@ def test_a_bomb_beyond_every_limit_is_a_sentence(images: httpx.Client) -> None:
     [
         ({"files": [("images", ("a.png", b"no image"))]}, 422, "Image 1: "),
         ({"files": [("images", ("a.png", b""))]}, 422, "Image 1: "),
-        ({"files": [("images", (f"{place}", photo(1))) for place in range(6)]}, 413, "6 images, more than the 5"),
+        ({"files": [("images", (f"{place}", photo(1))) for place in range(6)]}, 413, "6 images, more than the limit of 5"),
         ({"data": {"image": "/etc/passwd"}, "files": [("a", ("a.png", photo(1)))]}, 422, "no path or URL is opened"),
         (
             {"data": {"image": "http://127.0.0.1/a"}, "files": [("a", ("a.png", photo(1)))]},

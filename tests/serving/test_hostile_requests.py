@@ -196,14 +196,14 @@ def test_a_bomb_of_every_kind_is_refused_undecoded(kind: str, images: httpx.Clie
     response = upload(images, bomb)
 
     assert response.status_code == 413
-    assert "Image 1 has 4,000 x 300 pixels, more than the 10,000" in response.json()["error"]
+    assert "Image 1 has 4,000 x 300 pixels, more than the limit of 10,000" in response.json()["error"]
 
 
 def test_many_images_may_not_hold_more_pixels_than_a_request(images: httpx.Client) -> None:
     response = upload(images, *[saved("PNG", (90, 100))] * 2)
 
     assert response.status_code == 413
-    assert "With image 2 of 90 x 100 pixels it is more than 15,000 pixels in all" in response.json()["error"]
+    assert "With image 2 of 90 x 100 pixels there are more than 15,000 pixels in all" in response.json()["error"]
 
 
 @pytest.mark.parametrize(
