@@ -257,7 +257,11 @@ def test_a_bomb_beyond_every_limit_is_a_sentence(images: httpx.Client) -> None:
     [
         ({"files": [("images", ("a.png", b"no image"))]}, 422, "Image 1: "),
         ({"files": [("images", ("a.png", b""))]}, 422, "Image 1: "),
-        ({"files": [("images", (f"{place}", photo(1))) for place in range(6)]}, 413, "6 images, more than the limit of 5"),
+        (
+            {"files": [("images", (f"{place}", photo(1))) for place in range(6)]},
+            413,
+            "6 images, more than the limit of 5",
+        ),
         ({"data": {"image": "/etc/passwd"}, "files": [("a", ("a.png", photo(1)))]}, 422, "no path or URL is opened"),
         (
             {"data": {"image": "http://127.0.0.1/a"}, "files": [("a", ("a.png", photo(1)))]},
