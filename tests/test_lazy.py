@@ -13,7 +13,7 @@ PACKAGES = ("tabvision.callbacks", "tabvision.data", "tabvision.inference", "tab
 def test_every_public_name_is_found_and_nothing_else_is_listed(package: str) -> None:
     module = importlib.import_module(package)
 
-    assert sorted(module._PLACES) == sorted(module.__all__)
+    assert sorted(module._MODULES) == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name).__name__ == name
 
@@ -22,7 +22,7 @@ def test_every_public_name_is_found_and_nothing_else_is_listed(package: str) -> 
 def test_no_module_takes_the_place_of_a_name_in_it(package: str) -> None:
     module = importlib.import_module(package)
 
-    assert not set(module._PLACES) & set(module._PLACES.values())
+    assert not set(module._MODULES) & set(module._MODULES.values())
 
 
 def test_a_name_that_is_not_there_is_told_as_python_does() -> None:
