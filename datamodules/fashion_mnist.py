@@ -44,7 +44,7 @@ class FashionMNISTDataModule(ImageDataModule):
 
     Args:
         folder: The folder of the four idx files, with or without .gz.
-        images: The folder to write the PNG files to, unless they exist; a hundred megabytes.
+        pictures: The folder to write the PNG files to, unless they exist; a hundred megabytes.
         download: Whether to download the files to `folder` with torchvision, if they do not exist.
         num_train: Number of training images to use.
         num_test: Number of test images to validate on.
@@ -65,7 +65,7 @@ class FashionMNISTDataModule(ImageDataModule):
     def __init__(
         self,
         folder: str | Path,
-        images: str | Path,
+        pictures: str | Path,
         *,
         download: bool = False,
         num_train: int = 60_000,
@@ -80,7 +80,7 @@ class FashionMNISTDataModule(ImageDataModule):
     ) -> None:
         source = _downloaded(folder) if download else Path(folder).expanduser()
         wanted = {"train": num_train, "test": num_test}
-        frames = [_as_png(source, Path(images).expanduser(), part, num) for part, num in wanted.items()]
+        frames = [_as_png(source, Path(pictures).expanduser(), part, num) for part, num in wanted.items()]
         frame = pd.concat(frames, ignore_index=True)
         super().__init__(
             frame,

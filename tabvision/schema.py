@@ -116,7 +116,7 @@ class Date:
     format: Literal["iso"] = "iso"
 
 
-IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision
 
 
 @accepting_spread

@@ -14,7 +14,7 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
 from tabvision.nets.layers import evaluating, resting_norms
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 384, 448, 512, 518)
 
@@ -46,7 +46,7 @@ class Body(nn.Module):
         net: nn.Module,
         *,
         mean: Sequence[float] = IMAGENET_MEAN,
-        spread: Sequence[float] = IMAGENET_SPREAD,
+        spread: Sequence[float] = IMAGENET_STD,
         in_channels: int = 3,
         channels_first: bool = True,
     ) -> None:

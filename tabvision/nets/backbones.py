@@ -17,7 +17,7 @@ from tabvision.nets.backbone import Body, adapt_channels
 from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
 from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
 from tabvision.nets.weights import is_file_name, load_weights, read_weights
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 _LITE0 = "tf_efficientnet_lite0"
 _ALIASES = {"efficientnet_lite0": _LITE0}  # the weights of both packages are for the network with TensorFlow's padding
@@ -193,7 +193,7 @@ def _timm_body(name: _Name, weights: str | Path | None) -> Body:
         state = timm_keys(state) if packaged else state
         classifier = (config and config.classifier) or ()
         load_weights(net, state, source=str(file), left_out=[classifier] if isinstance(classifier, str) else classifier)
-    mean, spread = (IMAGENET_MEAN, IMAGENET_SPREAD) if weights is None or config is None else (config.mean, config.std)
+    mean, spread = (IMAGENET_MEAN, IMAGENET_STD) if weights is None or config is None else (config.mean, config.std)
     return Body(net, mean=mean, spread=spread, channels_first=str(getattr(net, "output_fmt", "NCHW")) != "NHWC")
 
 

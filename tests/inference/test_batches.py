@@ -137,8 +137,8 @@ def test_numbers_are_blended_as_probabilities_are_and_keep_their_precision() -> 
     [
         (1.5, BadValueError, r"beta must lie in \[0, 1\], got 1.5"),
         (float("nan"), BadValueError, r"beta must lie in \[0, 1\], got nan"),
-        ("much", BadTypeError, "beta must be a number, got 'much'"),
-        (True, BadTypeError, "beta must be a number, got True"),
+        ("much", BadTypeError, r"beta must be a number in \[0, 1\], got 'much'"),
+        (True, BadTypeError, r"beta must be a number in \[0, 1\], got True"),
     ],
 )
 def test_a_beta_that_is_no_share_is_refused(beta: Any, error: type[Exception], sentence: str) -> None:
@@ -148,5 +148,5 @@ def test_a_beta_that_is_no_share_is_refused(beta: Any, error: type[Exception], s
 
 @pytest.mark.parametrize("views", [VIEWS[:, :2], VIEWS[:0], VIEWS[0]])
 def test_views_of_other_rows_are_refused(views: Any) -> None:
-    with pytest.raises(BadValueError, match=r"varied answers must be \(n, 5, 3\), n from 1, got \("):
+    with pytest.raises(BadValueError, match=r"augmented must be \(n, 5, 3\) with n from 1, got \("):
         blend(PLAIN, views)

@@ -208,7 +208,7 @@ def test_a_great_many_large_integers_are_refused() -> None:
 )
 def test_a_pickle_of_nonsense_ends_in_a_sentence(pickled: bytes) -> None:
     with pytest.raises(
-        TabvisionError, match=r"damaged or no checkpoint|not written by a tabvision|no checkpoint, and was"
+        TabvisionError, match=r"damaged or not a checkpoint|not written by a tabvision|not a checkpoint, and was"
     ):
         open_checkpoint(with_pickle(pickled))
 
@@ -222,9 +222,9 @@ def with_schema(change: Callable[[Any], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda schema: schema["target"].update(classes=[]), "2 different names of a class belong to its answers"),
+        (lambda schema: schema["target"].update(classes=[]), "its answers need 2 different names of a class"),
         (lambda schema: schema["target"].update(classes=["a", "a"]), "2 different names of a class"),
-        (lambda schema: schema["target"].update(classes=["a", "\ud800"]), "a name holds half a character"),
+        (lambda schema: schema["target"].update(classes=["a", "\ud800"]), "a name holds a lone surrogate"),
         (
             lambda schema: schema["categorical"][0].update(vocabulary=["a"] * 3),
             "vocabulary of 'job' holds a value twice",
@@ -244,7 +244,7 @@ def test_a_diverged_network_says_so_instead_of_answering() -> None:
     weights = torch.load(trained("binary")[0], weights_only=True)["state_dict"]
     diverged = saved(state_dict={name: tensor * float("nan") for name, tensor in weights.items()})
 
-    with pytest.raises(BadValueError, match="answer to 4 rows is no finite number, as after a training that diverged"):
+    with pytest.raises(BadValueError, match="answer to 4 rows is not finite, as after a training run that diverged"):
         Predictor(diverged, device="cpu").predict(raw(4))
 
 

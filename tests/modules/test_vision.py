@@ -14,7 +14,7 @@ from tabvision.callbacks import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.modules import VisionModule
 from tabvision.nets.layer_groups import check_groups
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Schema
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Schema
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
 from tests.made.trainers import MakeTrainer
@@ -56,7 +56,7 @@ def test_statistics_that_the_data_was_given_win() -> None:
 
 
 def test_random_weights_and_a_body_of_ones_own_get_imagenets_statistics() -> None:
-    expected = schema_of().with_statistics(IMAGENET_MEAN, IMAGENET_SPREAD)
+    expected = schema_of().with_statistics(IMAGENET_MEAN, IMAGENET_STD)
 
     assert VisionModule(schema_of(), body="resnet18", weights=None).schema == expected
     assert VisionModule(schema_of(), body=own_body()).schema == expected

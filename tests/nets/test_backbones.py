@@ -15,7 +15,7 @@ from torchvision import models
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
 from tabvision.nets.backbones import _find, _torchvision_weights, body_groups, make_body
 from tabvision.nets.layer_groups import check_groups
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 from tests.made.sweeps import slow_but
 
 SIZES = {
@@ -296,8 +296,8 @@ def test_the_statistics_are_those_of_the_weights(tmp_path: Path) -> None:
         return body.mean, body.spread
 
     assert statistics("test_vit", weights=True) == (HALF, HALF)
-    assert statistics("test_vit", weights=False) == (IMAGENET_MEAN, IMAGENET_SPREAD)
-    assert statistics("resnet18", weights=True) == (IMAGENET_MEAN, IMAGENET_SPREAD)
+    assert statistics("test_vit", weights=False) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert statistics("resnet18", weights=True) == (IMAGENET_MEAN, IMAGENET_STD)
     assert statistics("googlenet", weights=True) == (HALF, HALF)  # torchvision's own net goes to these by itself
 
 

@@ -12,7 +12,7 @@ from tabvision.augment.normalize import normalize
 from tabvision.nets.backbones import make_body
 from tabvision.nets.lite0 import packaged_weights, timm_keys
 from tabvision.nets.weights import read_weights
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 PALACE, DAISY = 698, 985  # classes of ImageNet
 
@@ -54,7 +54,7 @@ def test_real_photos_are_recognized_and_best_with_the_statistics_of_the_weights(
         return functional.linear(features, weights["classifier.weight"], weights["classifier.bias"]).softmax(dim=1)[0]
 
     with torch.no_grad():
-        right, imagenets = shares(body.mean, body.spread), shares(IMAGENET_MEAN, IMAGENET_SPREAD)
+        right, imagenets = shares(body.mean, body.spread), shares(IMAGENET_MEAN, IMAGENET_STD)
 
     assert body.mean == body.spread == (0.5, 0.5, 0.5)
     assert right.argmax() == label

@@ -32,7 +32,7 @@ from tabvision.data.images.views import DeviceView, EvaluationView, Presize, Tra
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image
 
 Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """An augmentation of the user's own; see `Augmentation.own`."""
@@ -225,7 +225,7 @@ def _finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Ow
         images = light_batch(images, extras["light"][:, 0], extras["light"][:, 1])
     if own is not None and "own" in extras:
         images = augmented_by(own, images, extras["own"])
-    images = normalize(images, *((mean, std) if len(mean) else (IMAGENET_MEAN, IMAGENET_SPREAD)))
+    images = normalize(images, *((mean, std) if len(mean) else (IMAGENET_MEAN, IMAGENET_STD)))
     images = images.contiguous(memory_format=torch.channels_last)
     if "box" in extras:
         images = erase_batch(images, extras["box"].numpy(), extras["noise"].numpy())

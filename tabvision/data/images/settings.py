@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 
 from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_SPREAD, Image, Resize, Schema
+from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 
 Normalize = str | tuple[Sequence[float], Sequence[float]] | None
 """None for the statistics of the network's weights, "imagenet", or (mean, std) of each channel, of values in [0, 1]."""
@@ -70,7 +70,7 @@ def _statistics(
     """
     if isinstance(normalize, str):
         check_choice("normalize", normalize, ["imagenet"])
-        return IMAGENET_MEAN, IMAGENET_SPREAD
+        return IMAGENET_MEAN, IMAGENET_STD
     remedy = 'Pass "imagenet", (mean, std) with three numbers each, or None for those of the weights'
     try:
         mean, std = (tuple(float(value) for value in values) for values in normalize)

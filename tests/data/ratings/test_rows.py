@@ -66,7 +66,7 @@ def test_an_item_without_a_title_is_called_by_its_id(caplog: pytest.LogCaptureFi
     table = pd.DataFrame({"film": [9, 7, 8], "title": ["Heat", None, "Alien"]})
 
     assert titles_of(ITEMS, table, "title") == ("7", "Alien", "Heat")
-    assert caplog.messages == ["1 item without a title, called by id."]
+    assert caplog.messages == ["1 item without a title, named by id."]
 
 
 def test_ids_that_are_whole_floats_on_one_side_match() -> None:
