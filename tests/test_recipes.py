@@ -91,7 +91,7 @@ def own_data(name: str, folder: Path) -> list[str]:
         write_planet(folder)
     elif name == "fashion_mnist":
         write_fashion(folder)
-        return [f"--data.init_args.folder={folder}", f"--data.init_args.images={folder / 'images'}"]
+        return [f"--data.init_args.folder={folder}", f"--data.init_args.pictures={folder / 'images'}"]
     else:
         return []
     return [f"--data.init_args.folder={folder}"]

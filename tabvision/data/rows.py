@@ -155,9 +155,7 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     weights: NDArray[np.float32] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
-        where = (
-            f"{count(num_wrong, 'row')} {'does' if num_wrong == 1 else 'do'} not, first row {row_name(frame, wrong)}"
-        )
+        where = f"{count(num_wrong, 'row')} {'is' if num_wrong == 1 else 'are'} not, first row {row_name(frame, wrong)}"
         problem = f"weights in {column!r} must be numbers of at least 0, but {where}"
         raise BadValueError(problem, "Fill them in, or leave the rows out")
     return weights

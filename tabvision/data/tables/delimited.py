@@ -105,6 +105,7 @@ def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.
     a comma that can be nothing else.
 
     Example:
+        >>> from tabvision.logs import notes_at
         >>> with notes_at(False):
         ...     _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
         [1.5, 2.0]
