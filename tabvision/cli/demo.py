@@ -29,14 +29,16 @@ def add_demo(commands: Any) -> None:  # noqa: ANN401 - argparse does not name th
 
 def _run(arguments: argparse.Namespace) -> None:
     """Write the data as files, then run `tabvision train` on them."""
-    from tabvision.cli import build_parser
+    from tabvision.cli.train import add_train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     words = ["train", *_write_data(arguments.kind, folder, arguments.rows), "--out", str(folder), "--overwrite"]
     print(f"{_QUESTIONS[arguments.kind].capitalize()} The same as:\n  tabvision {shlex.join(words)}\n")
-    command = build_parser().parse_args(words)
+    parser = argparse.ArgumentParser(prog="tabvision")
+    add_train(parser.add_subparsers())
+    command = parser.parse_args(words)
     command.run(command)
     if arguments.kind == "collab":
         from tabvision.cli.ratings import show_films

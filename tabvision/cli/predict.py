@@ -10,7 +10,7 @@ from tabvision.cli.arguments import whole
 
 if TYPE_CHECKING:
     from tabvision.inference import Predictor
-    from tabvision.inference.inputs import Inputs
+    from tabvision.inference.batches import Inputs
 
 
 def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class

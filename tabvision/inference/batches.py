@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,70 @@ from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, count
 from tabvision.inference.answers import answer_frame
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.inputs import Arrays, Inputs
 from tabvision.schema import Schema
+
+if TYPE_CHECKING:
+    from tabvision.inference.images import ImageBatches
+
+ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
+IMAGES_AT_ONCE = 64
+Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 Network: TypeAlias = Callable[[Arrays], NDArray[Any]]
 """A network: takes the arrays of a batch and returns (B, C) predictions."""
+
+
+@final
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a network for some rows, and what the answer frame takes from the source.
+
+    Args:
+        num_rows: The number of rows.
+        arrays: `continuous` (N, C) float32 and `categorical` (N, K) int32, each if the schema has such columns.
+        images: The images of the rows, drawn on demand; None for a schema without.
+        index: The index of the source frame; None if the source is not a frame.
+        frame: The rows as a table, if the source is one.
+        unseen: The number of rows with a category that training lacks, by raw column.
+        shown: Columns to show before the answers.
+    """
+
+    num_rows: int
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    images: ImageBatches | None = None
+    index: pd.Index | None = None
+    frame: pd.DataFrame | None = None
+    unseen: Mapping[str, int] = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> Mapping[int, str]:
+        """The reasons for rows without an answer, by row number; complete after all batches are read."""
+        return {} if self.images is None else self.images.errors
+
+    def batches(self, batch_size: int | None = None, view: int = 0) -> Iterator[Arrays]:
+        """Yield the arrays of the readable rows, in order.
+
+        Args:
+            batch_size: Rows in a batch; None for 2,048 of a table or 64 with images.
+            view: 0 for the plain view of images; from 1 for augmented views, each number another one.
+
+        Shape:
+            - index: (B,) int64, the row numbers
+            - continuous: (B, C) float32
+            - categorical: (B, K) int32
+            - image: (B, 3, H, W) uint8
+            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
+        """
+        if self.images is not None:
+            for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):
+                yield drawn | {name: array[drawn["index"]] for name, array in self.arrays.items()}
+            return
+        size = batch_size or ROWS_AT_ONCE
+        for start in range(0, self.num_rows, size):
+            stop = min(start + size, self.num_rows)
+            part = {name: array[start:stop] for name, array in self.arrays.items()}
+            yield {"index": np.arange(start, stop)} | part
 
 
 def predict_all(

@@ -24,7 +24,7 @@ from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
-from tabvision.inference.inputs import Inputs
+from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16

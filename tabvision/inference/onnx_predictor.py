@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
-from tabvision.inference.batches import assembled, predict_all
+from tabvision.inference.batches import Arrays, Inputs, assembled, predict_all
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
+from tabvision.inference.inputs import InputReader, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 

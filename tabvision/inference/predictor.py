@@ -19,11 +19,11 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.inference.batches import assembled, blend, predict_all
+from tabvision.inference.batches import Arrays, Inputs, assembled, blend, predict_all
 from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.inference.inputs import Arrays, InputReader, Inputs, Source
+from tabvision.inference.inputs import InputReader, Source
 from tabvision.modules import SupervisedModule
 
 _DTYPES = {

@@ -17,8 +17,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
-from tabvision.inference.batches import blend, predict_all
-from tabvision.inference.inputs import Inputs
+from tabvision.inference.batches import Inputs, blend, predict_all
 from tabvision.modules import SupervisedModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.preprocess import to_arrays
