@@ -17,6 +17,7 @@ class Batch(TypedDict, total=False):
         - image: (B, 3, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
         - weight: (B,) float32, weights of the rows in the loss
+        - fold: (B,) int64, the fold of each training row, which the member of that number does not learn from
         - view: (B, 3, 3) float32, for keypoint targets: maps the network's frame, -1 to 1, to pixels of the source
         - index: (B,) int64, row numbers in the source
     """
@@ -26,5 +27,6 @@ class Batch(TypedDict, total=False):
     image: Tensor
     target: Tensor
     weight: Tensor
+    fold: Tensor
     view: Tensor
     index: Tensor

@@ -76,6 +76,17 @@ def one_cycle(
     return Setting(_anneal_cos(start, end, fraction), _anneal_cos(moms[0], moms[1], fraction) if moms else None)
 
 
+def inverse_decay(step: int, *, half: float = 400.0, power: float = 1.0, warmup: int = 10) -> float:
+    """Return the rate factor (half / (half + step)) ** power, after a linear rise over the first steps.
+
+    Example:
+        >>> [round(inverse_decay(step, half=100), 3) for step in (0, 9, 100, 300)]
+        [0.1, 0.917, 0.5, 0.25]
+    """
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return float(rise * (half / (half + step)) ** power)
+
+
 def flat_cosine(step: int, total: int, *, pct_start: float = 0.75, div_final: float = 1e5) -> float:
     """Return the rate factor that stays at 1, then falls along a cosine.
 

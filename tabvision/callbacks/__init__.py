@@ -11,18 +11,22 @@ if TYPE_CHECKING:
     from tabvision.callbacks.discriminative_lr import DiscriminativeLR
     from tabvision.callbacks.exact_resume import ExactResume
     from tabvision.callbacks.fine_tune import FineTune
+    from tabvision.callbacks.fit_table import AverageAndStop, FitTable, InverseDecay
     from tabvision.callbacks.mixing import CutMix, MixUp
     from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, OneCycle
     from tabvision.callbacks.progressive_resize import ProgressiveResize
     from tabvision.callbacks.unfreeze import Unfreeze
 
 __all__ = [
+    "AverageAndStop",
     "CosineRestarts",
     "CutMix",
     "DiscriminativeLR",
     "ExactResume",
     "FineTune",
+    "FitTable",
     "FlatCosine",
+    "InverseDecay",
     "MixUp",
     "OneCycle",
     "ProgressiveResize",
@@ -30,12 +34,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AverageAndStop": "fit_table",
     "CosineRestarts": "one_cycle",
     "CutMix": "mixing",
     "DiscriminativeLR": "discriminative_lr",
     "ExactResume": "exact_resume",
     "FineTune": "fine_tune",
+    "FitTable": "fit_table",
     "FlatCosine": "one_cycle",
+    "InverseDecay": "fit_table",
     "MixUp": "mixing",
     "OneCycle": "one_cycle",
     "ProgressiveResize": "progressive_resize",

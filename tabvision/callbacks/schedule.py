@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -43,6 +43,8 @@ class Schedule(Callback, ABC):
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
             parts, input side first.
     """
+
+    has_horizon: ClassVar[bool] = True  # whether the rate depends on the length of the fit
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
@@ -99,7 +101,8 @@ class Schedule(Callback, ABC):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         resumed = trainer.ckpt_path is not None
         self._first_step = self._saved.get("first_step", 0) if resumed else trainer.global_step
-        self._length = _run_length(trainer, self._first_step)
+        if self.has_horizon:
+            self._length = _run_length(trainer, self._first_step)
         if resumed and self._saved.get("total", self._length.total) != self._length.total:
             lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
             speaker = type(self).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tabvision.data.base import DataPart, PartName, TensorDataModule
+from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, PartName, TensorDataModule
+from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.rows import (
     check_reserved,
@@ -24,7 +26,9 @@ from tabvision.data.rows import (
     taken,
 )
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
+from tabvision.data.loaders import TensorLoader
 from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import speaking
@@ -114,17 +118,42 @@ class TabularDataModule(TensorDataModule):
             rows = taken(self.frame, numbers)
             chosen = chosen_task(rows, columns, stated, separator)
             codes = chosen.stratify_codes(rows, columns)
-            divide = as_split(split, stratify=codes is not None)
+            self._divide = divide = as_split(split, stratify=codes is not None)
             parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:
                 target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
+                target_facts = replace(target_facts, num_rows=len(parts.train))
                 schema = self._fit(raw.take(parts.train), target_facts, named, reserved_columns(divide, weight))
             self.schema = schema
             self._fill(raw, numbers, parts, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.parts["train"])
+
+    def use_folds(self, num_folds: int) -> bool:
+        """Give each training row a fold, `fold` in a batch, and return True; not if the rows are split by time.
+
+        Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on the seed and the training
+        rows alone.
+        """
+        if isinstance(self._divide, TimeSplit):
+            return False
+        tensors, rows = self.parts["train"]
+        codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
+        groups = None
+        if isinstance(self._divide, GroupSplit):
+            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
+        folds = torch.full((len(tensors["index"]),), -1)
+        folds[rows] = torch.from_numpy(assign_folds(len(rows), num_folds, seed=self.seed, codes=codes, groups=groups))
+        self.parts["train"] = DataPart({**tensors, "fold": folds}, rows)
+        return True
+
+    def fold_loader(self) -> TensorLoader:
+        """Return a loader of this rank's share of the training rows, in order."""
+        trainer, part = self.trainer, self.parts["train"]
+        rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        return TensorLoader(part.tensors, part.rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
 
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the network's input columns."""

@@ -178,7 +178,7 @@ def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
         table: Any = (net.users, net.items)[index].factors
     else:
         assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
-        table = net.embeddings.tables[index].weight
+        table = net.embeddings.categories.table(index)
     return np.asarray(table.detach().float().cpu().numpy()[1:])
 
 

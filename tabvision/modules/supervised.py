@@ -105,6 +105,10 @@ class SupervisedModule(pl.LightningModule, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, (B, num_outputs) float."""
 
+    def member_logits(self, batch: Batch) -> Tensor:
+        """Return the logits of each member, (B, k, num_outputs) float: those that are trained, k 1 for a single network."""
+        return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
+
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return the network's parts, input side first, head last, every parameter once."""
@@ -160,7 +164,7 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._mean_loss(batch, self(batch), "train")
+        loss = self._mean_loss(batch, self.member_logits(batch), "train")
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0: never, as in a barebones Trainer
         if every and batch_idx % every == 0:  # logging every step would take a fifth of a small network's step
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
@@ -260,7 +264,7 @@ class SupervisedModule(pl.LightningModule, ABC):
                 distributed.broadcast(buffer, src=0)
 
     def _mean_loss(self, batch: Batch, logits: Tensor, stage: str) -> Tensor:
-        losses = self.task.loss(_at_least_float32(logits), batch["target"])
+        losses = self._losses(batch, _at_least_float32(logits))
         weights = batch.get("weight")
         if weights is None:
             loss = losses.mean()
@@ -272,10 +276,22 @@ class SupervisedModule(pl.LightningModule, ABC):
             self._loss[stage].update(loss, total)
         return loss
 
+    def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Return the loss of each row, the mean over the members that learn from it, (B,)."""
+        num_rows, members = logits.shape[:2]
+        target = batch["target"]
+        if members == 1:
+            return self.task.loss(logits.flatten(0, 1), target)
+        losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
+        if (folds := batch.get("fold")) is not None:
+            learns = folds.unsqueeze(1) != torch.arange(members, device=folds.device)
+            losses = losses * learns * (members / (members - 1))
+        return losses.mean(1)
+
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = _at_least_float32(self(batch))
         if len(batch["index"]):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
-            self._mean_loss(batch, logits, stage)
+            self._mean_loss(batch, logits.unsqueeze(1), stage)
         self._metrics(stage).update(self.task.activate(logits), batch["target"])
 
     def _metrics(self, stage: str) -> MetricCollection:

@@ -16,34 +16,47 @@ from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
+from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
 from tabvision.schema import Continuous, Schema
 
+NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
+
+SMALL_TABLE = 10_000  # training rows below which members have inputs and rows of their own
+_LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
+_CLASSES_DROPOUT = 0.1  # of the packed network; numbers are worse off with any: diamonds .0902, without .0863
 
 
 @final
 class TabularModule(SupervisedModule):
-    """Embeddings of the categories, concatenated with the numbers, then fully connected layers.
+    """Several small networks packed in one, whose answers are averaged; or fastai's network of embeddings and layers.
 
-    The default rate is meant as the peak of a `OneCycle`; rate and decay were chosen together on tables of 200 to 300,000
-    rows, in fits of 3 to 20 epochs.
+    By default the network is a `PackedNet`: 4 members, or below 10,000 training rows 8 with inputs of their own. Its rate is
+    meant for `FitTable`, or as the peak of a `OneCycle`. A setting of fastai's network alone, such as `widths`, chooses that
+    network, an `EmbeddingMLP`.
 
     Args:
         schema: The schema of the data: `data.schema`, or the dict it was saved as.
-        widths: Outputs of each hidden layer; empty for a linear model.
+        net: "packed"; "mlp"; a network of your own from `(continuous, categorical)` to logits (B, num_outputs), or
+            (B, k, num_outputs) for k members; a function from the schema to one; or None to choose by the other settings.
+        members: Number of members, only for "packed".
+        member_widths: Outputs of each hidden layer of a member, only for "packed".
+        own_inputs: Whether each member has embeddings and encodings of its own, only for "packed".
+        widths: Outputs of each hidden layer; empty for a linear model. This and the next seven are only for "mlp".
         embedding_widths: Embedding width of some columns by name; the rest get `min(600, round(1.6 * n**0.56))`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
-        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
-        dropout: Fraction dropped after each hidden layer, in [0, 1); one number or one for each layer.
         batch_norm: Whether BatchNorm follows each hidden layer's activation.
-        continuous_norm: Whether BatchNorm is applied to the numbers, only for "plain"; None for True.
-        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm, only for "plain";
-            None for True.
+        continuous_norm: Whether BatchNorm is applied to the numbers, only for "plain".
+        squash: Whether numbers are bounded smoothly at 3 standard deviations, so that outliers do no harm, only for "plain".
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain"; "piecewise" for a piecewise-linear encoding of each number; or an encoder of your own: a network
             from (B, N) standardized numbers to (B, width), or a function from `schema.continuous` to one.
-        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
+        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
+        dropout: Fraction dropped after each hidden layer, in [0, 1); for "mlp" also one for each layer. None is 0.1 for
+            classes and 0 for numbers with "packed", and 0 with "mlp".
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group; None takes
+            the network's own: 0.015 for "packed", 0.03 for "mlp".
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the weight decay, at least 0.
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
@@ -52,8 +65,8 @@ class TabularModule(SupervisedModule):
 
     Raises:
         MissingColumnsError: `embedding_widths` names a column that is not categorical.
-        BadValueError: A setting is out of range or has no effect, or an encoder of your own does not fit.
-        UnknownNameError: The encoding of numbers or the activation does not exist.
+        BadValueError: A setting is out of range or has no effect, or a part of your own does not fit.
+        UnknownNameError: The network, the encoding of numbers or the activation does not exist.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -64,64 +77,119 @@ class TabularModule(SupervisedModule):
         ['embeddings', 'layers', 'head']
     """
 
-    own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "numbers": "an encoder of numbers"}
+    own_settings: ClassVar[Mapping[str, str]] = {
+        **SupervisedModule.own_settings,
+        "net": "a network",
+        "numbers": "an encoder of numbers",
+    }
 
     @speaking()
     def __init__(
         self,
         schema: Schema | dict[str, Any],
         *,
-        widths: Sequence[int] = (200, 100),
+        net: str | nn.Module | NetFactory | None = None,
+        members: int | None = None,
+        member_widths: Sequence[int] | None = None,
+        own_inputs: bool | None = None,
+        widths: Sequence[int] | None = None,
         embedding_widths: Mapping[str, int] | None = None,
-        embedding_dropout: float = 0.0,
-        unknown_share: float = 0.003,
-        dropout: float | Sequence[float] = 0.0,
-        batch_norm: bool = True,
+        embedding_dropout: float | None = None,
+        batch_norm: bool | None = None,
         continuous_norm: bool | None = None,
         squash: bool | None = None,
-        activation: str = "relu",
-        numbers: str | nn.Module | NumbersFactory = "plain",
-        lr: Rates = 3e-2,
+        activation: str | None = None,
+        numbers: str | nn.Module | NumbersFactory | None = None,
+        unknown_share: float | None = None,
+        dropout: float | Sequence[float] | None = None,
+        lr: Rates | None = None,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.05,
         decay: Decay = "decoupled",
         decay_norms: bool = False,
         momentum: float = 0.9,
     ) -> None:
-        encoder, numbers = numbers, numbers if isinstance(numbers, str) else OWN
-        normalized = settled(
-            schema,
-            None if numbers == "plain" else f"numbers={numbers!r}",
-            continuous_norm=(continuous_norm, True),
-            squash=(squash, True),
-        )
+        facts = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        given_net, given_numbers = net, numbers  # saved is a name, to rebuild the module from a checkpoint
+        numbers = numbers if isinstance(numbers, str | None) else OWN
+        mlp = {
+            "widths": (widths, (200, 100)),
+            "embedding_widths": (embedding_widths, {}),
+            "embedding_dropout": (embedding_dropout, 0.0),
+            "batch_norm": (batch_norm, True),
+            "activation": (activation, "relu"),
+            "numbers": (numbers, "plain"),
+        }
+        plain = {"continuous_norm": (continuous_norm, True), "squash": (squash, True)}
+        if net is None:
+            net = "packed" if all(value is None for value, _ in (*mlp.values(), *plain.values())) else "mlp"
+        net = net if isinstance(net, str) else OWN
+        check_choice("net", net, ["packed", "mlp", OWN])
+        is_small = 0 < facts.target.num_rows < SMALL_TABLE
+        packed = {
+            "members": (members, 8 if is_small else 4),
+            "member_widths": (member_widths, (64, 48) if is_small else (96, 64)),
+            "own_inputs": (own_inputs, is_small),
+        }
+        fraction = _CLASSES_DROPOUT if net == "packed" and facts.task.is_classes else 0.0
+        both = {"unknown_share": (unknown_share, 0.003), "dropout": (dropout, fraction)}
+        chosen = f"net={net!r}"
+        settings = {
+            **settled(schema, None if net == "packed" else chosen, **packed),
+            **settled(schema, None if net == "mlp" else chosen, **mlp),
+            **settled(schema, chosen if net == OWN else None, **both),
+        }
+        normalizes = settings["numbers"] == "plain"
+        settings |= settled(schema, None if normalizes else f"numbers={numbers!r}" if numbers else chosen, **plain)
+        lr = _LR[net] if lr is None else lr
         super().__init__(
-            schema,
+            facts,
             lr=lr,
             optimizer=optimizer,
             weight_decay=weight_decay,
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
-            saved={**normalized, "numbers": numbers},
+            saved={**settings, "net": net, "lr": lr},
         )
-        columns = self.schema.categorical
-        names, named_widths = [column.name for column in columns], embedding_widths or {}
+        self.net: nn.Module = (
+            self._own_net(given_net) if net == OWN else self._packed() if net == "packed" else self._mlp(given_numbers)
+        )
+
+    def _packed(self) -> PackedNet:
+        settings = self.hparams
+        return PackedNet(
+            [column.cardinality for column in self.schema.categorical],
+            [column.bins for column in self.schema.continuous],
+            self.task.num_outputs,
+            widths=settings["member_widths"],
+            **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
+        )
+
+    def _mlp(self, numbers: str | nn.Module | NumbersFactory | None) -> EmbeddingMLP:
+        names = [column.name for column in self.schema.categorical]
+        settings = self.hparams
+        named_widths = settings["embedding_widths"] or {}
         if unknown := [name for name in named_widths if name not in names]:
             raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
-        self.net = EmbeddingMLP(
-            [column.cardinality for column in columns],
+        shared = ("widths", "embedding_dropout", "unknown_share", "dropout", "batch_norm", "activation")
+        return EmbeddingMLP(
+            [column.cardinality for column in self.schema.categorical],
             len(self.schema.continuous),
             self.task.num_outputs,
-            widths=widths,
             embedding_widths={names.index(name): width for name, width in named_widths.items()},
-            embedding_dropout=embedding_dropout,
-            unknown_share=unknown_share,
-            dropout=dropout,
-            batch_norm=batch_norm,
-            activation=activation,
-            numbers=self._encoder_factory(encoder),
+            numbers=self._encoder_factory("plain" if numbers is None else numbers),
+            **{name: settings[name] for name in shared},
         )
+
+    def _own_net(self, net: str | nn.Module | NetFactory | None) -> nn.Module:
+        if net == OWN:
+            raise self.not_held("net")
+        found = net if isinstance(net, nn.Module) else net(self.schema) if callable(net) else None
+        if not isinstance(found, nn.Module):
+            problem = f"net must be a name, a torch.nn.Module or a function to one, got {net!r}"
+            raise BadTypeError(problem, 'Pass "packed", "mlp", or a module from (continuous, categorical) to logits')
+        return found
 
     def _encoder_factory(self, numbers: str | nn.Module | NumbersFactory) -> Callable[[int], nn.Module]:
         """Return a function from the number of columns to their encoder."""
@@ -144,10 +212,21 @@ class TabularModule(SupervisedModule):
     @override
     def forward(self, batch: Batch) -> Tensor:
         logits: Tensor = self.net(batch["continuous"], batch["categorical"])
-        return logits
+        return logits if logits.ndim == 2 else self.task.combine(logits)
+
+    @override
+    def member_logits(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.net(batch["continuous"], batch["categorical"])
+        return logits if logits.ndim == 3 else logits.unsqueeze(1)
+
+    @property
+    def fold_members(self) -> int:
+        """The number of members that can each leave out a fold of the training rows; 1 if they share their inputs."""
+        return self.hparams["members"] if self.hparams["own_inputs"] else 1
 
     @override
     def layer_groups(self) -> list[LayerGroup]:
-        net = self.net
-        parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
+        if self.hparams["net"] == OWN:
+            return [LayerGroup("net", (self.net,))]
+        parts = {name: getattr(self.net, name) for name in ("embeddings", "layers", "head")}
         return [LayerGroup(name, (part,)) for name, part in parts.items() if any(True for _ in part.parameters())]

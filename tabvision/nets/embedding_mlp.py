@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
@@ -13,7 +12,8 @@ from typing_extensions import override
 
 from tabvision.checks import check_choice, check_fraction, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.nets.layers import BatchNorm1d, Dropout, keep_mask
+from tabvision.nets.embeddings import Embeddings, table_widths
+from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import PlainNumbers, numbers_width
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
@@ -32,7 +32,7 @@ class EmbeddingMLP(nn.Module):
         num_continuous: Number of continuous columns.
         num_outputs: Logits for each row.
         widths: Outputs of each hidden layer; empty for a linear model.
-        embedding_widths: Width of each embedding, or of some by position; the rest by `_embedding_width`.
+        embedding_widths: Width of each embedding, or of some by position; the rest by `embedding_width`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         dropout: Fraction dropped after each hidden layer, in [0, 1); one number or one for each layer.
@@ -79,8 +79,8 @@ class EmbeddingMLP(nn.Module):
         check_fraction("embedding_dropout", embedding_dropout)
         check_fraction("unknown_share", unknown_share)
         dropouts = _one_per_layer(dropout, len(widths))
-        table_widths = _table_widths(cardinalities, embedding_widths)
-        embeddings = Embeddings(cardinalities, table_widths, unknown_share=unknown_share, dropout=embedding_dropout)
+        each = table_widths(cardinalities, embedding_widths)
+        embeddings = Embeddings(cardinalities, each, unknown_share=unknown_share, dropout=embedding_dropout)
         self.embeddings = _TableInputs(embeddings, num_continuous, numbers)
         sizes = [self.embeddings.width, *widths]
         self.layers = nn.Sequential()
@@ -123,31 +123,11 @@ class _TableInputs(nn.Module):
         self.has_numbers = num_continuous > 0
         self.width = categories.width + numbers_width(self.numbers, num_continuous)
 
-    @property
-    def tables(self) -> nn.ModuleList:
-        """The embedding of each category."""
-        return self.categories.tables
-
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         parts = [self.categories(categorical)] if self.categories.width else []
         parts += [self.numbers(continuous)] if self.has_numbers else []
         return torch.cat(parts, dim=1)
-
-
-def _table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
-    remedy = "Pass one width for each category, or a dict from the category's position, counted from 0"
-    if not isinstance(chosen, Mapping):
-        if chosen is not None and len(chosen) != len(cardinalities):
-            problem = f"embedding_widths must have {len(cardinalities)} numbers, got {len(chosen)}"
-            raise BadValueError(problem, remedy)
-        chosen = dict(enumerate(chosen or ()))
-    for position, width in chosen.items():
-        if not 0 <= position < len(cardinalities):
-            problem = f"embedding_widths names category {position!r}, but there are {len(cardinalities)}"
-            raise BadValueError(problem, remedy)
-        check_whole("each of embedding_widths", width, remedy=remedy)
-    return [chosen.get(position, _embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
 def _one_per_layer(dropout: float | Sequence[float], num_layers: int) -> list[float]:
@@ -171,90 +151,3 @@ def _check_sizes(cardinalities: Sequence[int], num_continuous: int, num_outputs:
             check_whole(name, number, remedy="Pass whole numbers from 1")
     if not len(cardinalities) and not num_continuous:
         raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
-
-
-def _embedding_width(cardinality: int) -> int:
-    """Return the embedding width of a category with that many codes, including the one for missing or unseen.
-
-    Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
-
-    Example:
-        >>> [_embedding_width(cardinality) for cardinality in (2, 10, 100, 1_000_000)]
-        [2, 6, 21, 600]
-    """
-    return min(600, round(1.6 * math.pow(cardinality, 0.56)))
-
-
-@final
-class _Table(nn.Embedding):
-    """The embedding of one column; initial rows have length 1 on average, row 0 is zero.
-
-    The length matters: with fastai's std of 0.01 the categories start far weaker than the numbers, which costs flights
-    0.02 of AUC in 3 epochs.
-
-    Args:
-        cardinality: Number of rows, which is that of codes, including the one for missing or unseen (0).
-        width: Outputs for each code.
-
-    Shape:
-        - codes: (B,) int64
-        - returns: (B, width) float
-
-    Example:
-        >>> _Table(10, 6)(torch.tensor([0])).abs().sum().item()
-        0.0
-    """
-
-    @override
-    def reset_parameters(self) -> None:
-        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
-        with torch.no_grad():
-            self.weight[0] = 0  # nothing is known yet about a missing or unseen category
-
-    @override
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type == "cpu" and input.ndim == 1:
-            return self.weight.index_select(0, input)  # the same lookup, whose backward pass takes half the time
-        return super().forward(input)
-
-
-@final
-class Embeddings(nn.Module):
-    """The concatenated embeddings of a row's categories.
-
-    In training a small fraction of codes becomes 0, so that row 0 learns what to predict if the value is unknown. Measured on
-    diamonds with one color held out of training, RMSE of that color's rows: 0.46 with an untrained random row 0 (2 seeds),
-    0.145 with zeros, 0.116 with a fraction of 0.003 (4 seeds). On all rows the cost was within the noise.
-
-    Args:
-        cardinalities: Number of codes of each column, including the one for missing or unseen (0).
-        widths: Embedding width of each column.
-        unknown_share: Fraction of codes that become 0 in training, in [0, 1).
-        dropout: Fraction of outputs dropped in training, in [0, 1).
-
-    Shape:
-        - categorical: (B, K) int64
-        - returns: (B, sum of widths) float
-
-    Example:
-        >>> Embeddings([3, 10], [2, 6])(torch.zeros(5, 2, dtype=torch.long)).shape
-        torch.Size([5, 8])
-    """
-
-    @speaking()
-    def __init__(
-        self, cardinalities: Sequence[int], widths: Sequence[int], *, unknown_share: float = 0.0, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.width = sum(widths)
-        self.unknown_share = unknown_share
-        self.tables = nn.ModuleList(map(_Table, cardinalities, widths))
-        self.dropout = Dropout(dropout) if dropout else nn.Identity()
-
-    @override
-    def forward(self, categorical: Tensor) -> Tensor:
-        if self.training and self.unknown_share:
-            categorical = categorical * keep_mask(categorical, self.unknown_share)
-        found = [table(codes) for table, codes in zip(self.tables, categorical.unbind(1), strict=True)]
-        embedded: Tensor = self.dropout(torch.cat(found, dim=1))
-        return embedded

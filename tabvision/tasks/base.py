@@ -153,6 +153,15 @@ class Task(ABC):
         """Return predictions from logits: (B, C) probabilities, or (B, T) numbers in the user's units."""
         return logits
 
+    def combine(self, logits: Tensor) -> Tensor:
+        """Return the common logits of several networks: for classes those of their mean probability, else their mean.
+
+        Shape:
+            - logits: (B, k, num_outputs) float
+            - returns: (B, num_outputs) float
+        """
+        return logits.mean(1)
+
     def mean_logits(self) -> Tensor | None:
         """Return the logits of the mean training target, to initialize the head's bias with; None if not known."""
         return None
@@ -288,6 +297,7 @@ class Target:
         separator: Text between the labels in one multi-label column, or None.
         low: The smallest training value of each column, if recorded.
         high: The largest training value of each column, if recorded.
+        num_rows: The number of training rows, if recorded: small tables get another network and another fit.
     """
 
     columns: tuple[str, ...]
@@ -296,6 +306,7 @@ class Target:
     separator: str | None = None
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    num_rows: int = 0
 
     @property
     def quoted(self) -> str:

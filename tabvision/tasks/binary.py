@@ -14,7 +14,7 @@ from tabvision.errors import BadValueError, listed, speaking
 from tabvision.tasks.base import Correction, Target
 from tabvision.tasks.checks import ClassWeights, check_weights, class_frequencies, fit_weights, one_hot, weights_of
 from tabvision.tasks.classes import OneClass
-from tabvision.tasks.losses import binary_losses
+from tabvision.tasks.losses import binary_losses, logit_of_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +119,10 @@ class Binary(OneClass):
 
         # sigmoid(-z) rather than 1 - sigmoid(z): exact for large logits as well
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
+
+    @override
+    def combine(self, logits: Tensor) -> Tensor:
+        return logit_of_mean(logits)
 
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:

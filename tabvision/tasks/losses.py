@@ -62,3 +62,21 @@ def class_losses(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     # the gradient of a power may be infinite at 0
     misses = (1 - log_probabilities.exp()).clamp(min=torch.finfo(logits.dtype).eps)
     return -target * misses.pow(gamma) * log_probabilities
+
+
+def logit_of_mean(logits: Tensor) -> Tensor:
+    """Return the logit of the mean probability over the second dimension.
+
+    Shape:
+        - logits: (B, k, C) float
+        - returns: (B, C) float
+
+    Example:
+        >>> import torch
+        >>> logit_of_mean(torch.tensor([[[-9.0], [9.0]], [[2.0], [2.0]]])).round(decimals=3).tolist()
+        [[0.0], [2.0]]
+    """
+    from torch.nn import functional
+
+    yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+    return yes.logsumexp(1) - no.logsumexp(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -112,6 +113,10 @@ class Multiclass(OneClass):
     @override
     def activate(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=1)
+
+    @override
+    def combine(self, logits: Tensor) -> Tensor:
+        return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
 
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, Target, Task, bad_separator
 from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, weights_of
 from tabvision.tasks.classes import class_answers
-from tabvision.tasks.losses import binary_losses
+from tabvision.tasks.losses import binary_losses, logit_of_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +132,10 @@ class Multilabel(Task):
     @override
     def activate(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
+
+    @override
+    def combine(self, logits: Tensor) -> Tensor:
+        return logit_of_mean(logits)
 
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,325 @@
+"""The fit of a table: a rate without a horizon, averaged weights, and a stop when held-out rows no longer gain."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor, distributed
+from typing_extensions import override
+
+from tabvision import lightning as pl
+from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.schedule import RunLength, Schedule
+from tabvision.checks import check_least, check_positive, check_whole
+from tabvision.errors import speaking
+from tabvision.lightning import Callback
+from tabvision.nets.layers import evaluating
+from tabvision.schedules import Setting, inverse_decay
+
+logger = logging.getLogger("tabvision")
+
+SMALL_TABLE = 10_000  # training rows below which the rate falls earlier, and then more slowly
+_LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
+
+
+@runtime_checkable
+class _Folded(Protocol):
+    """A datamodule that can divide its training rows among the members of a module."""
+
+    def use_folds(self, num_folds: int) -> bool:
+        """Give each training row a fold; return whether the rows have folds now."""
+
+    def fold_loader(self) -> Any:  # noqa: ANN401 - a loader of batches
+        """Return a loader of this rank's training rows, in order."""
+
+
+def fold_totals(trainer: pl.Trainer, module: Any) -> Tensor:  # noqa: ANN401 - a module with members
+    """Return the summed loss of the training rows, each by the member that does not learn from it, and their weight, (2,)."""
+    totals = torch.zeros(2, dtype=torch.float64, device=module.device)
+    with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
+        for batch in trainer.datamodule.fold_loader():
+            moved = trainer.strategy.batch_to_device(batch)
+            losses = module.task.loss(fold_logits(module, moved).float(), moved["target"]).double()
+            weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses)
+            totals += torch.stack([losses @ weights, weights.sum()])
+    return trainer.strategy.reduce(totals, reduce_op="sum")
+
+
+def fold_logits(module: Any, batch: Any) -> Tensor:  # noqa: ANN401
+    """Return each row's logits by the member that does not learn from it, (B, num_outputs)."""
+    logits: Tensor = module.member_logits(batch)
+    return logits[torch.arange(len(logits), device=logits.device), batch["fold"]]
+
+
+class InverseDecay(Schedule):
+    """Lower the rate as half / (half + step), to a power, after a short rise; it needs no horizon.
+
+    The rate is the same whether the fit stops after 3 epochs or 60, so a fit can stop when it no longer gains.
+
+    Args:
+        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 10,000 training rows.
+        power: How fast it falls; None is 1, and 0.5 below 10,000 training rows.
+        warmup: Steps in which the rate rises.
+
+    Example:
+        >>> InverseDecay(half=100, power=1.0).setting(100, RunLength(1), number=0, num_groups=1).factor
+        0.5
+    """
+
+    has_horizon = False
+
+    @speaking()
+    def __init__(self, half: float | None = None, power: float | None = None, warmup: int = 10) -> None:
+        super().__init__()
+        for name, value in (("half", half), ("power", power)):
+            if value is not None:
+                check_positive(name, value)
+        check_whole("warmup", warmup, 0)
+        self.half, self.power, self.warmup = half, power, warmup
+        self._is_small = False
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        target = getattr(getattr(pl_module, "schema", None), "target", None)
+        self._is_small = 0 < getattr(target, "num_rows", 0) < SMALL_TABLE
+
+    @override
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
+        half = self.half or (200.0 if self._is_small else 400.0)
+        power = self.power or (0.5 if self._is_small else 1.0)
+        return Setting(inverse_decay(step, half=half, power=power, warmup=self.warmup), None)
+
+    def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
+        """Return the callbacks that a learning-rate sweep needs: none, since all groups share a rate."""
+        return []
+
+
+class AverageAndStop(Callback):
+    """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
+
+    After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
+    about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
+    checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch.
+
+    The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
+    training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
+    teaches. Otherwise it is `val/loss`. Without either, the fit runs to its end, and the last average is kept.
+
+    Args:
+        window: Larger averages over a shorter part of the fit.
+        patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one.
+        min_patience: But not before so many epochs without gain.
+        folds: Whether to score on folds where the network allows it.
+    """
+
+    @speaking()
+    def __init__(
+        self, window: float = 9.0, patience: float = 0.5, min_patience: int = 4, *, folds: bool = True
+    ) -> None:
+        super().__init__()
+        check_positive("window", window)
+        check_least("patience", patience, 0)
+        check_whole("min_patience", min_patience)
+        self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
+        self.best_score, self.best_epoch = math.inf, -1
+        self.has_folds = False
+        self._average: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        self._first_step = self._last_step = 0
+        self._is_fitting = self._validated = self._resumed = False
+
+    @property
+    def owns(self) -> frozenset[Quantity]:
+        """The quantities that this callback sets."""
+        return frozenset({"which weights are kept"})
+
+    @override
+    @speaking()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            return
+        check_owners(trainer)
+        self._average, self._resumed = {}, False
+        members = getattr(pl_module, "fold_members", 1)
+        data = getattr(trainer, "datamodule", None)
+        self.has_folds = self.folds and members > 1 and isinstance(data, _Folded) and data.use_folds(members)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if not self._resumed:
+            self._first_step = trainer.global_step
+            self.best_score, self.best_epoch, self._best = math.inf, -1, {}
+        if not self._average:
+            self._average = {name: value.detach().clone() for name, value in _floats(pl_module).items()}
+        self._live = _floats(pl_module)
+        self._last_step = trainer.global_step
+        self._is_fitting = True
+        self._validated = False
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == self._last_step:  # gradients are still accumulating
+            return
+        self._last_step = trainer.global_step
+        weight = min(1.0, (self.window + 1) / (self._last_step - self._first_step + self.window))
+        with torch.no_grad():
+            torch._foreach_lerp_([*self._average.values()], [*self._live.values()], weight)  # noqa: SLF001 - torch's own averaging uses it
+
+    @override
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._is_fitting:
+            self._swap()
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._is_fitting:
+            self._swap()
+            self._validated = True
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        score = self._score(trainer, pl_module)
+        if score is None:
+            return
+        epoch = trainer.current_epoch
+        if score < self.best_score or not self._best:
+            self.best_score, self.best_epoch = score, epoch
+            self._best = {name: value.clone() for name, value in self._average.items()}
+        elif epoch - self.best_epoch >= max(self.min_patience, self.patience * (self.best_epoch + 1)):
+            trainer.should_stop = True
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._is_fitting = False
+        with torch.no_grad():
+            for name, value in (self._best or self._average).items():
+                self._live[name].copy_(value)
+        if self._best:
+            kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
+            logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        facts = {"best_score": self.best_score, "best_epoch": self.best_epoch, "first": self._first_step}
+        return {**super().state_dict(), **facts, "best": self._best}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self._first_step, self._best = state_dict["first"], dict(state_dict["best"])
+        self._resumed = True
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._is_fitting:
+            checkpoint[_LIVE] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._average}
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if _LIVE in checkpoint:
+            names = _floats(pl_module)
+            self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
+            pl_module.load_state_dict(checkpoint[_LIVE])
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange the average with the weights that train; buffers of rank 0 are everybody's, as in a step."""
+        for name, average in self._average.items():
+            live, kept = self._live[name], average.clone()
+            average.copy_(live)
+            live.copy_(kept)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> float | None:
+        """Return the loss of the average on held-out rows, the same on all ranks; None if none was measured."""
+        if not self.has_folds:
+            found = trainer.callback_metrics.get("val/loss") if self._validated else None
+            self._validated = False
+            return None if found is None else float(found)
+        with self._averaged():
+            self._share_buffers(pl_module)
+            totals = fold_totals(trainer, pl_module)
+        loss = totals[0] / totals[1]
+        pl_module.log("oof/loss", loss.float(), prog_bar=True)
+        return float(loss)
+
+    def _share_buffers(self, pl_module: pl.LightningModule) -> None:
+        if distributed.is_available() and distributed.is_initialized():
+            for buffer in pl_module.buffers():
+                distributed.broadcast(buffer, src=0)
+
+
+@final
+class FitTable(AverageAndStop, InverseDecay):
+    """The fit of a table: `InverseDecay` of the rate, and `AverageAndStop`.
+
+    `Trainer(max_epochs=...)` is the most that it may take; it stops by itself.
+
+    Args:
+        half: As for `InverseDecay`.
+        power: As for `InverseDecay`.
+        warmup: As for `InverseDecay`.
+        window: As for `AverageAndStop`.
+        patience: As for `AverageAndStop`.
+        min_patience: As for `AverageAndStop`.
+        folds: As for `AverageAndStop`.
+
+    Example:
+        >>> sorted(FitTable().owns)
+        ['the rate over time', 'which weights are kept']
+    """
+
+    @speaking()
+    def __init__(
+        self,
+        half: float | None = None,
+        power: float | None = None,
+        warmup: int = 10,
+        window: float = 9.0,
+        patience: float = 0.5,
+        min_patience: int = 4,
+        *,
+        folds: bool = True,
+    ) -> None:
+        InverseDecay.__init__(self, half, power, warmup)
+        AverageAndStop.__init__(self, window, patience, min_patience, folds=folds)
+
+    @property
+    @override
+    def owns(self) -> frozenset[Quantity]:
+        return frozenset({"the rate over time", "which weights are kept"})
+
+
+def _floats(module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the module's weights and running statistics by name, without counters; they share its memory."""
+    return {
+        name: value.detach()
+        for name, value in module.state_dict().items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }

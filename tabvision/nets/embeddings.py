@@ -1,0 +1,152 @@
+"""Embeddings of a row's categories: the columns of one width share a table, so that they cost one lookup."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, speaking
+from tabvision.nets.layers import Dropout, keep_mask
+
+
+def embedding_width(cardinality: int) -> int:
+    """Return the embedding width of a category with that many codes, including the one for missing or unseen.
+
+    Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
+
+    Example:
+        >>> [embedding_width(cardinality) for cardinality in (2, 10, 100, 1_000_000)]
+        [2, 6, 21, 600]
+    """
+    return min(600, round(1.6 * math.pow(cardinality, 0.56)))
+
+
+def table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
+    """Return the embedding width of each category: the chosen one, else by `embedding_width`.
+
+    Args:
+        cardinalities: Number of codes of each category.
+        chosen: A width for each, or for some by position.
+
+    Raises:
+        BadValueError: The widths do not match the categories.
+    """
+    remedy = "Pass one width for each category, or a dict from the category's position, counted from 0"
+    if not isinstance(chosen, Mapping):
+        if chosen is not None and len(chosen) != len(cardinalities):
+            problem = f"embedding_widths must have {len(cardinalities)} numbers, got {len(chosen)}"
+            raise BadValueError(problem, remedy)
+        chosen = dict(enumerate(chosen or ()))
+    for position, width in chosen.items():
+        if not 0 <= position < len(cardinalities):
+            problem = f"embedding_widths names category {position!r}, but there are {len(cardinalities)}"
+            raise BadValueError(problem, remedy)
+        check_whole("each of embedding_widths", width, remedy=remedy)
+    return [chosen.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
+
+
+@final
+class Embeddings(nn.Module):
+    """The concatenated embeddings of a row's categories.
+
+    Initial rows have length 1 on average: with fastai's std of 0.01 the categories start far weaker than the numbers, which
+    costs flights 0.02 of AUC in 3 epochs. The row of code 0 is zero.
+
+    In training a small fraction of codes becomes 0, so that row 0 learns what to predict if the value is unknown. Measured on
+    diamonds with one color held out of training, RMSE of that color's rows: 0.46 with an untrained random row 0 (2 seeds),
+    0.145 with zeros, 0.116 with a fraction of 0.003 (4 seeds). On all rows the cost was within the noise.
+
+    Args:
+        cardinalities: Number of codes of each column, including the one for missing or unseen (0).
+        widths: Embedding width of each column.
+        members: Number of embeddings of each code, for the members of a `PackedNet` with inputs of their own.
+        unknown_share: Fraction of codes that become 0 in training, in [0, 1).
+        dropout: Fraction of outputs dropped in training, in [0, 1).
+
+    Shape:
+        - categorical: (B, K) int64
+        - returns: (B, sum of widths) float; (B, members, sum of widths) for more than one member
+
+    Example:
+        >>> Embeddings([3, 10], [2, 6])(torch.zeros(5, 2, dtype=torch.long)).shape
+        torch.Size([5, 8])
+    """
+
+    @speaking()
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        widths: Sequence[int],
+        *,
+        members: int = 1,
+        unknown_share: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.width = sum(widths)
+        self.members = members
+        self.unknown_share = unknown_share
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+        # in the order of their first columns: the columns of each table, and the row where each column starts
+        self._columns = [[i for i, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)]
+        self._starts = [
+            [0, *itertools.accumulate(cardinalities[column] for column in columns)] for columns in self._columns
+        ]
+        self.tables = nn.ParameterList()
+        for number, (columns, starts) in enumerate(zip(self._columns, self._starts, strict=True)):
+            width = widths[columns[0]]
+            table = torch.randn(starts[-1], members * width) * width**-0.5
+            table[starts[:-1]] = 0  # nothing is known yet about a missing or unseen category
+            self.tables.append(nn.Parameter(table))
+            self.register_buffer(f"_columns{number}", torch.tensor(columns), persistent=False)
+            self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
+        self._in_order = [*itertools.chain(*self._columns)] == [*range(len(widths))]
+        self.register_load_state_dict_pre_hook(_join_old_tables)
+
+    def table(self, column: int) -> Tensor:
+        """Return the embeddings of one column's codes, (cardinality, members * width)."""
+        number = next(number for number, columns in enumerate(self._columns) if column in columns)
+        index, starts = self._columns[number].index(column), self._starts[number]
+        rows: Tensor = self.tables[number][starts[index] : starts[index + 1]]
+        return rows
+
+    @override
+    def forward(self, categorical: Tensor) -> Tensor:
+        if self.training and self.unknown_share:
+            categorical = categorical * keep_mask(categorical, self.unknown_share)
+        found = [self._look_up(categorical, number) for number in range(len(self.tables))]
+        if self.members > 1:
+            each = [rows.unflatten(2, (self.members, -1)).transpose(1, 2).flatten(2) for rows in found]
+            embedded = torch.cat(each, dim=2)
+        elif self._in_order:
+            embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
+        else:
+            columns = zip(itertools.chain(*self._columns), itertools.chain(*(rows.unbind(1) for rows in found)), strict=True)
+            embedded = torch.cat([rows for _, rows in sorted(columns, key=lambda column: column[0])], dim=1)
+        dropped: Tensor = self.dropout(embedded)
+        return dropped
+
+    def _look_up(self, categorical: Tensor, number: int) -> Tensor:
+        """Return the rows of one table, (B, its columns, members * width)."""
+        table, columns = self.tables[number], getattr(self, f"_columns{number}")
+        codes = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
+        if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
+            return table.index_select(0, codes.flatten()).view(*codes.shape, -1)
+        return functional.embedding(codes, table)
+
+
+def _join_old_tables(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Join the tables of a checkpoint that has one for each column."""
+    assert isinstance(module, Embeddings), "registered there"
+    for number, columns in enumerate(module._columns):  # noqa: SLF001 - a hook of that class
+        names = [f"{prefix}tables.{column}.weight" for column in columns]
+        if all(name in state for name in names):
+            state[f"{prefix}tables.{number}"] = torch.cat([state.pop(name) for name in names])

@@ -1,0 +1,220 @@
+"""A network for tables that is several small ones in one: their answers are averaged, at little more than the cost of one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from tabvision.checks import check_fraction, check_whole
+from tabvision.errors import BadValueError, speaking
+from tabvision.nets.embeddings import Embeddings, table_widths
+from tabvision.nets.layers import BatchNorm1d, Dropout
+from tabvision.nets.numeric import LIMIT
+
+_NUMBER_WIDTH = 8  # outputs for each number
+_HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
+_OUTER = 2.0  # how far, in bins, the first and the last bin of a number go on
+_FARTHEST = 4.0  # standard deviations at which the linear term of a number ends; only numbers that are not squashed reach it
+
+
+@final
+class PackedNet(nn.Module):
+    """k small networks side by side, the members, each with layers of Linear, ReLU, BatchNorm, Dropout.
+
+    Every number is encoded by its position among its bins (PLE), every category by an embedding. The members share these inputs,
+    or each has its own, so that no member learns anything from rows that only the others train on. Inputs are bounded:
+    however far a number lies from the training rows, the answer moves by a bounded amount.
+
+    Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. Weights of hidden layers start
+    orthogonal in each member, those of the head small.
+
+    Args:
+        cardinalities: Number of codes of each category, including the one for missing or unseen (0).
+        bins: Increasing edges of the bins of each number, in standardized units.
+        num_outputs: Logits for each row.
+        members: k, the number of members.
+        widths: Outputs of each hidden layer of a member, at least one.
+        dropout: Fraction dropped after each hidden layer, in [0, 1).
+        own_inputs: Whether each member has embeddings and encodings of its own.
+        unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
+
+    Shape:
+        - continuous: (B, N) float, standardized
+        - categorical: (B, K) int64
+        - returns: (B, k, num_outputs) float, the logits of every member
+
+    Raises:
+        BadValueError: A number is out of range, or there are no columns.
+
+    Source: piecewise-linear encoding, Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning";
+        members packed in one network, Gorishniy et al. 2025, "TabM".
+
+    Example:
+        >>> net = PackedNet([3, 10], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4)
+        >>> net(torch.zeros(5, 1), torch.zeros(5, 2, dtype=torch.long)).shape
+        torch.Size([5, 4, 1])
+    """
+
+    @speaking()
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        bins: Sequence[Sequence[float]],
+        num_outputs: int,
+        *,
+        members: int = 4,
+        widths: Sequence[int] = (96, 64),
+        dropout: float = 0.0,
+        own_inputs: bool = False,
+        unknown_share: float = 0.003,
+    ) -> None:
+        super().__init__()
+        for name, numbers in (("num_outputs", [num_outputs]), ("members", [members]), ("each of widths", widths)):
+            for number in numbers:
+                check_whole(name, number)
+        check_fraction("dropout", dropout)
+        check_fraction("unknown_share", unknown_share)
+        if not len(widths):
+            raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
+        self.embeddings = _Inputs(cardinalities, bins, members if own_inputs else 1, unknown_share)
+        self.layers = nn.Sequential()
+        for size, width in itertools.pairwise([self.embeddings.width, *widths]):
+            self.layers.append(_Layer(members, size, width, dropout))
+        self.head = _PackedLinear(members, widths[-1], num_outputs)
+        nn.init.uniform_(self.head.weight, -_HEAD_SCALE * widths[-1] ** -0.5, _HEAD_SCALE * widths[-1] ** -0.5)
+
+    @override
+    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layers(self.embeddings(continuous, categorical)))
+        return logits
+
+
+@final
+class PackedNumbers(nn.Module):
+    """Encode each number by its position among the bins of its column, then by a small linear layer per column.
+
+    The encoding of the bins starts at zero, beside a linear term. Numbers are squashed smoothly at 3 standard deviations.
+
+    Args:
+        bins: Increasing edges of each column, at least two; fewer for a constant column.
+        members: Number of linear layers per column, one for each member of a `PackedNet`.
+
+    Shape:
+        - continuous: (B, N) float, standardized
+        - returns: (B, N, members * 8) float
+
+    Example:
+        >>> PackedNumbers([(-1.0, 0.0, 2.0), ()])(torch.zeros(5, 2)).shape
+        torch.Size([5, 2, 8])
+    """
+
+    @speaking()
+    def __init__(self, bins: Sequence[Sequence[float]], members: int = 1) -> None:
+        super().__init__()
+        num, width = len(bins), members * _NUMBER_WIDTH
+        most = max((len(edges) - 1 for edges in bins), default=1)
+        scale, shift, low, high = torch.zeros(4, num, max(1, most))
+        for row, edges in enumerate(bins):
+            found = _squash(torch.tensor(tuple(edges), dtype=torch.float64))
+            if len(found) < 2 or not bool((found.diff() > 0).all()):  # constant, or no two edges that float32 tells apart
+                found = torch.tensor([0.0, 1.0], dtype=torch.float64)
+            number, sizes = len(found) - 1, found.diff()
+            scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
+            high[row, :number] = 1.0
+            low[row, 0], high[row, number - 1] = -_OUTER, _OUTER
+        for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
+            self.register_buffer(name, value, persistent=False)
+        self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
+        self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
+        self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
+
+    @override
+    def forward(self, continuous: Tensor) -> Tensor:
+        squashed = _squash(continuous)
+        places = torch.addcmul(self.shift, squashed.unsqueeze(-1), self.scale).clamp(self.low, self.high)
+        encoded = torch.bmm(places.transpose(0, 1), self.table).transpose(0, 1)
+        linear = squashed.clamp(-_FARTHEST, _FARTHEST).unsqueeze(-1)
+        return torch.addcmul(self.bias + encoded, linear, self.weight)
+
+
+def _squash(numbers: Tensor) -> Tensor:
+    """Return x / sqrt(1 + (x / 3)**2), without a square, which overflows.
+
+    Source: Holzmueller et al. 2024, "Better by Default" (RealMLP), smooth clipping.
+
+    Example:
+        >>> _squash(torch.tensor([-0.1, 0.1, 1e30])).round(decimals=3)
+        tensor([-0.1000,  0.1000,  3.0000])
+    """
+    return (numbers / LIMIT).atan().sin() * LIMIT
+
+
+@final
+class _Inputs(nn.Module):
+    """The input side: embeddings and encoded numbers of each row, (B, inputs, width) for 1 or k inputs."""
+
+    def __init__(
+        self, cardinalities: Sequence[int], bins: Sequence[Sequence[float]], members: int, unknown_share: float
+    ) -> None:
+        super().__init__()
+        if not len(cardinalities) and not len(bins):
+            raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
+        widths = table_widths(cardinalities, None)
+        self.members = members
+        self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
+        self.numbers = PackedNumbers(bins, members)
+        self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
+
+    @override
+    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        parts = []
+        if self.categories.width:
+            embedded = self.categories(categorical)
+            parts.append(embedded if self.members > 1 else embedded.unsqueeze(1))
+        if len(self.numbers.table):
+            encoded = self.numbers(continuous)
+            parts.append(encoded.unflatten(2, (self.members, -1)).transpose(1, 2).flatten(2))
+        return torch.cat(parts, dim=2)
+
+
+@final
+class _PackedLinear(nn.Module):
+    """A linear layer for each member. (B, k, in) -> (B, k, out); (B, 1, in) is the same input for every member."""
+
+    def __init__(self, members: int, size: int, width: int) -> None:
+        super().__init__()
+        self.members = members
+        self.weight = nn.Parameter(torch.empty(members, size, width))
+        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+
+    @override
+    def forward(self, rows: Tensor) -> Tensor:
+        if rows.shape[1] == 1:  # one wide matrix
+            wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
+            return wide.unflatten(1, (self.members, -1))
+        return torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
+
+
+@final
+class _Layer(nn.Module):
+    """A hidden layer of every member: Linear, ReLU, BatchNorm, Dropout. (B, 1 or k, in) -> (B, k, out)"""
+
+    def __init__(self, members: int, size: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = _PackedLinear(members, size, width)
+        for weight in self.linear.weight:
+            nn.init.orthogonal_(weight)
+        self.norm = BatchNorm1d(members * width)
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+
+    @override
+    def forward(self, rows: Tensor) -> Tensor:
+        hidden = functional.relu(self.linear(rows))
+        normed: Tensor = self.dropout(self.norm(hidden.flatten(1)))
+        return normed.view(hidden.shape)
