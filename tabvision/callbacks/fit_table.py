@@ -17,13 +17,13 @@ from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
-from tabvision.lightning import Callback
+from tabvision.lightning import Callback, TrainerFn
 from tabvision.nets.layers import evaluating
 from tabvision.schedules import Setting, inverse_decay
+from tabvision.schema import Schema
 
 logger = logging.getLogger("tabvision")
 
-SMALL_TABLE = 10_000  # training rows below which the rate falls earlier, and then more slowly
 _LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
 
 
@@ -38,22 +38,17 @@ class _Folded(Protocol):
         """Return a loader of this rank's training rows, in order."""
 
 
-def fold_totals(trainer: pl.Trainer, module: Any) -> Tensor:  # noqa: ANN401 - a module with members
-    """Return the summed loss of the training rows, each by the member that does not learn from it, and their weight, (2,)."""
+def _fold_loss(trainer: pl.Trainer, module: Any) -> Tensor:  # noqa: ANN401 - a module with members
+    """Return the mean loss of the training rows, each by the member that does not learn from it; the same on all ranks."""
     totals = torch.zeros(2, dtype=torch.float64, device=module.device)
     with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
-        for batch in trainer.datamodule.fold_loader():
+        for batch in trainer.datamodule.fold_loader():  # type: ignore[attr-defined]  # checked in setup
             moved = trainer.strategy.batch_to_device(batch)
-            losses = module.task.loss(fold_logits(module, moved).float(), moved["target"]).double()
+            losses = module.task.loss(module.answer_logits(moved).float(), moved["target"]).double()
             weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses)
             totals += torch.stack([losses @ weights, weights.sum()])
-    return trainer.strategy.reduce(totals, reduce_op="sum")
-
-
-def fold_logits(module: Any, batch: Any) -> Tensor:  # noqa: ANN401
-    """Return each row's logits by the member that does not learn from it, (B, num_outputs)."""
-    logits: Tensor = module.member_logits(batch)
-    return logits[torch.arange(len(logits), device=logits.device), batch["fold"]]
+    totals = trainer.strategy.reduce(totals, reduce_op="sum")
+    return (totals[0] / totals[1]).float()
 
 
 class InverseDecay(Schedule):
@@ -86,8 +81,8 @@ class InverseDecay(Schedule):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
-        target = getattr(getattr(pl_module, "schema", None), "target", None)
-        self._is_small = 0 < getattr(target, "num_rows", 0) < SMALL_TABLE
+        schema = getattr(pl_module, "schema", None)
+        self._is_small = isinstance(schema, Schema) and schema.target.of_small_table
 
     @override
     def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
@@ -113,18 +108,20 @@ class AverageAndStop(Callback):
 
     Args:
         window: Larger averages over a shorter part of the fit.
-        patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one.
+        patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one; None to run
+            to the end and keep the last average, which suits a `OneCycle`.
         min_patience: But not before so many epochs without gain.
         folds: Whether to score on folds where the network allows it.
     """
 
     @speaking()
     def __init__(
-        self, window: float = 9.0, patience: float = 0.5, min_patience: int = 4, *, folds: bool = True
+        self, window: float = 9.0, patience: float | None = 0.5, min_patience: int = 4, *, folds: bool = True
     ) -> None:
         super().__init__()
         check_positive("window", window)
-        check_least("patience", patience, 0)
+        if patience is not None:
+            check_least("patience", patience, 0)
         check_whole("min_patience", min_patience)
         self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
         self.best_score, self.best_epoch = math.inf, -1
@@ -149,7 +146,8 @@ class AverageAndStop(Callback):
         self._average, self._resumed = {}, False
         members = getattr(pl_module, "fold_members", 1)
         data = getattr(trainer, "datamodule", None)
-        self.has_folds = self.folds and members > 1 and isinstance(data, _Folded) and data.use_folds(members)
+        wants_folds = self.folds and self.patience is not None
+        self.has_folds = wants_folds and members > 1 and isinstance(data, _Folded) and data.use_folds(members)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -190,8 +188,8 @@ class AverageAndStop(Callback):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        score = self._score(trainer, pl_module)
-        if score is None:
+        score = None if self.patience is None else self._score(trainer, pl_module)
+        if score is None or self.patience is None:
             return
         epoch = trainer.current_epoch
         if score < self.best_score or not self._best:
@@ -235,7 +233,7 @@ class AverageAndStop(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if _LIVE in checkpoint:
+        if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
             names = _floats(pl_module)
             self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
@@ -264,9 +262,8 @@ class AverageAndStop(Callback):
             return None if found is None else float(found)
         with self._averaged():
             self._share_buffers(pl_module)
-            totals = fold_totals(trainer, pl_module)
-        loss = totals[0] / totals[1]
-        pl_module.log("oof/loss", loss.float(), prog_bar=True)
+            loss = _fold_loss(trainer, pl_module)
+        pl_module.log("oof/loss", loss, prog_bar=True)
         return float(loss)
 
     def _share_buffers(self, pl_module: pl.LightningModule) -> None:
@@ -302,7 +299,7 @@ class FitTable(AverageAndStop, InverseDecay):
         power: float | None = None,
         warmup: int = 10,
         window: float = 9.0,
-        patience: float = 0.5,
+        patience: float | None = 0.5,
         min_patience: int = 4,
         *,
         folds: bool = True,

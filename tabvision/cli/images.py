@@ -30,7 +30,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.VisionModule", model),
-        callback=Component("tabvision.callbacks.FineTune", _stages(arguments, epochs)),
+        callbacks=[Component("tabvision.callbacks.FineTune", _stages(arguments, epochs))],
         shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from tabvision.cli.options import settings_of
+from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
@@ -54,6 +55,7 @@ class Job:
         model: The module, which also gets the datamodule's schema.
         callbacks: In any order.
         trainer: Settings of the Trainer, as in a recipe.
+        monitor: The logged loss that says which checkpoint is best.
         shown: Columns to write beside the target in predictions.csv.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
@@ -64,12 +66,13 @@ class Job:
     model: Component
     callbacks: Sequence[Component]
     trainer: Mapping[str, Any]
+    monitor: str = "val/loss"
     shown: Sequence[str] = ()
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        best = Component("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": "val/loss"})
+        best = Component("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": self.monitor})
         logger = Component("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
         trainer = {
             **self.trainer,
@@ -86,22 +89,51 @@ class Job:
 
 
 def table_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for a table: columns inferred, batch size and epochs chosen by the number of rows."""
+    """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
+
+    Without `--epochs` the fit stops by itself; with it, the budget is fixed: one cycle of so many epochs.
+    """
     from tabvision.data import TabularDataModule
 
-    settings = source_settings(arguments, "table")
+    settings = {"split": DEFAULT_VALIDATION if arguments.epochs else "auto", **source_settings(arguments, "table")}
     data = TabularDataModule(**settings)
     num_rows = len(data.parts["train"].rows)
-    batch_size = arguments.batch_size or default_batch_size(num_rows)
+    model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
+    if arguments.epochs:
+        average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
+        callbacks = [Component("tabvision.callbacks.OneCycle"), average]
+    else:
+        callbacks = [Component("tabvision.callbacks.FitTable")]
     return make_job(
         arguments,
         data,
         settings,
-        batch_size=batch_size,
-        epochs=arguments.epochs or _default_epochs(num_rows, batch_size),
-        model=Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr)),
-        callback=Component("tabvision.callbacks.OneCycle"),
+        batch_size=arguments.batch_size or _table_batch_size(num_rows),
+        epochs=arguments.epochs or _most_epochs(num_rows),
+        model=model,
+        callbacks=callbacks,
+        monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
     )
+
+
+def _table_batch_size(num_rows: int) -> int:
+    """Return the power of two nearest to 4 * sqrt(rows), from 32 to 2,048.
+
+    Example:
+        >>> [_table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
+        [32, 128, 1024, 2048]
+    """
+    return int(min(2048, max(32, 2 ** round(math.log2(4 * math.sqrt(num_rows))))))
+
+
+def _most_epochs(num_rows: int) -> int:
+    """Return the epochs after which a fit that stops by itself ends at the latest.
+
+    Example:
+        >>> [_most_epochs(rows) for rows in (640, 31_000, 210_000)]
+        [115, 36, 20]
+    """
+    return max(2, round(800 * num_rows**-0.3))
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -120,7 +152,7 @@ def make_job(
     batch_size: int,
     epochs: int,
     model: Component,
-    callback: Component,
+    callbacks: Sequence[Component],
     **rest: Any,  # noqa: ANN401
 ) -> Job:
     """Return the run of a datamodule that is already built.
@@ -132,7 +164,7 @@ def make_job(
         batch_size: Rows in a step.
         epochs: Passes over the training rows.
         model: The module.
-        callback: The callback that schedules the rate.
+        callbacks: The callbacks that schedule the rate, and more.
         rest: Other fields of `Job`.
     """
     datamodule.batch_size = settings["batch_size"] = batch_size
@@ -140,7 +172,7 @@ def make_job(
     data = Component(f"tabvision.data.{type(datamodule).__name__}", settings)
     finder = [Component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
     trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
-    parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [callback, *finder]}
+    parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
     return Job(seed=arguments.seed, trainer=trainer, **parts, **rest)
 
 
@@ -152,10 +184,6 @@ def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or
         ({'lr': '1e-3'}, {})
     """
     return {} if lr in (None, _AUTO) else {name: lr}
-
-
-_MIN_STEPS = 600  # a fit should take that many steps, as long as that does not take too many epochs
-_MIN_EPOCHS, _MAX_EPOCHS = 5, 20
 
 
 def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, steps_per_epoch: int = 60) -> int:
@@ -173,14 +201,3 @@ def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, step
     while batch_size < most and batch_size * 2 * steps_per_epoch <= num_rows:
         batch_size *= 2
     return batch_size
-
-
-def _default_epochs(num_rows: int, batch_size: int) -> int:
-    """Return the epochs for about `_MIN_STEPS` steps, more for small tables, fewer for large ones.
-
-    Example:
-        >>> [_default_epochs(rows, default_batch_size(rows)) for rows in (100, 40_000, 10_000_000)]
-        [20, 8, 5]
-    """
-    steps = max(1, num_rows // batch_size)
-    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_MIN_STEPS / steps)))

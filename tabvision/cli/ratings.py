@@ -42,7 +42,7 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows)),
         epochs=arguments.epochs or (_EPOCHS if is_rated else _IMPLICIT_EPOCHS),
         model=Component("tabvision.modules.CollabModule", model | lr_setting("lr", lr)),
-        callback=Component("tabvision.callbacks.OneCycle"),
+        callbacks=[Component("tabvision.callbacks.OneCycle")],
         shown=[data.user, data.item],
         more=None if is_rated else _ranking,
     )
@@ -91,8 +91,8 @@ def _split_setting(arguments: argparse.Namespace) -> str | float:
         BadValueError: A fraction is given beside a split that has its own, or the split has no timestamp column.
     """
     if arguments.split is None:
-        return float(arguments.validation)
-    if arguments.validation != DEFAULT_VALIDATION:
+        return float(arguments.validation or DEFAULT_VALIDATION)
+    if arguments.validation is not None:
         rows = {"time": "the latest fifth", "last": "the last row of each user"}[arguments.split]
         problem = f"--split {arguments.split} validates on {rows}, so there is no --validation {arguments.validation}"
         raise BadValueError(_WHO, problem, "Leave one of the two out")

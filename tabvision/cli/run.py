@@ -58,7 +58,7 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
     every = job.trainer["log_every_n_steps"]
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
     job = replace(job, trainer={**job.trainer, **machine})
-    best = ModelCheckpoint(dirpath=folder, filename="best", monitor="val/loss", enable_version_counter=False)
+    best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
     callbacks = [*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)]
     logger = CSVLogger(folder, name="", version="")
     with quiet_lightning():
@@ -68,13 +68,15 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
         _write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
         trainer.loggers = []  # validation is not to be logged as an epoch
-        measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
-        gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
+        held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
+        measured = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)[0]
+        gathered = gather(trainer.predict(model, held_out, weights_only=True))
     if trainer.is_global_zero:
         _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
-        print(_metrics_table({**measured, **more}, {**data.baseline(), **naive}))
-        _print_files(folder)
+        title = "validation" if "val" in data.parts else "out-of-fold"
+        print(_metrics_table({**measured, **more}, {**data.baseline(), **naive}, title))
+        _print_files(folder, title)
 
 
 def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
@@ -113,7 +115,7 @@ def _write_validation(
         write_frame(table, folder / "predictions.csv", overwrite=True)
 
 
-def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
     """Return a table of the validation metrics beside those of a naive prediction, which uses no column.
 
     Example:
@@ -122,7 +124,7 @@ def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float])
         accuracy    0.9000  0.6000
         loss        0.5000
     """
-    rows = [("validation", "model", "naive")]
+    rows = [(title, "model", "naive")]
     for name, value in sorted(measured.items()):
         rows.append((name.removeprefix("val/"), _number(value), _number(baseline.get(name))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -137,12 +139,13 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
-def _print_files(folder: Path) -> None:
+def _print_files(folder: Path, title: str) -> None:
     """Print the path and the purpose of each file."""
+    rows = "the validation rows" if title == "validation" else "every row, by the part of the network that did not learn from it"
     texts = {
-        "best.ckpt": "the network with the lowest validation loss; all that `tabvision predict` needs",
+        "best.ckpt": f"the network with the lowest {title} loss; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",
-        "predictions.csv": "the validation rows: target, label, probabilities",
+        "predictions.csv": f"{rows}: target, label, probabilities",
         "recipe.yaml": "this run; `tabvision fit --config` repeats it",
     }
     width = max(len(str(folder / name)) for name in texts)

@@ -83,14 +83,12 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.summary()
 
     def baseline(self) -> dict[str, float]:
-        """Return validation metrics of the best constant prediction: class frequencies, or the mean of the training rows."""
-        if "val" not in self.parts:
-            return {}
-        task = self.schema.task
-        targets = {name: self.targets_of(name) for name in ("train", "val")}
-        constant = torch.from_numpy(task.constant(targets["train"].numpy()))
+        """Return metrics of the best constant prediction, class frequencies or the mean, on validation rows or else training rows."""
+        task, training = self.schema.task, self.targets_of("train")
+        measured = self.targets_of("val") if "val" in self.parts else training
+        constant = torch.from_numpy(task.constant(training.numpy()))
         metrics = task.metrics()
-        metrics.update(constant.expand(len(targets["val"]), -1).float(), targets["val"])
+        metrics.update(constant.expand(len(measured), -1).float(), measured)
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
 
     def targets_of(self, part: PartName) -> Tensor:

@@ -36,6 +36,7 @@ from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
+from tabvision.tasks.base import SMALL_TABLE
 
 logger = logging.getLogger("tabvision")
 
@@ -57,7 +58,8 @@ class TabularDataModule(TensorDataModule):
         ignore: Columns to leave out.
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".
-        split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
+        split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows; "auto" is None below
+            10,000 rows, where `FitTable` needs no validation rows, and else 0.2.
         weight: A column with the weight of each row in the loss, at least 0.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
@@ -93,7 +95,7 @@ class TabularDataModule(TensorDataModule):
         ignore: Sequence[str] | None = None,
         task: Task | str | None = None,
         separator: str | None = None,
-        split: float | Split | None = 0.2,
+        split: float | Split | Literal["auto"] | None = 0.2,
         weight: str | None = None,
         test: Source | None = None,
         predict: Source | None = None,
@@ -116,6 +118,7 @@ class TabularDataModule(TensorDataModule):
             stated = stated_task(task, schema)
             numbers = rows_with_target(self.frame, columns, missing_target, stated)
             rows = taken(self.frame, numbers)
+            split = (None if len(rows) < SMALL_TABLE else 0.2) if split == "auto" else split
             chosen = chosen_task(rows, columns, stated, separator)
             codes = chosen.stratify_codes(rows, columns)
             self._divide = divide = as_split(split, stratify=codes is not None)
@@ -160,7 +163,7 @@ class TabularDataModule(TensorDataModule):
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
-    def _gather(self, source: Source, split: float | Split | None, schema: Schema | None) -> pd.DataFrame:
+    def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
         frame = self._read(source, schema)
         return split.gather(frame, encoding=self.encoding) if isinstance(split, Split) else frame
 

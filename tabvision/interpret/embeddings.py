@@ -13,6 +13,7 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, list
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias
+from tabvision.nets.packed import PackedNet
 from tabvision.schema import Categorical
 
 TITLE = "title"
@@ -177,7 +178,7 @@ def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
     if isinstance(net, DotBias):
         table: Any = (net.users, net.items)[index].factors
     else:
-        assert isinstance(net, EmbeddingMLP), "a module of categories has embeddings"
+        assert isinstance(net, EmbeddingMLP | PackedNet), "a module of categories has embeddings"
         table = net.embeddings.categories.table(index)
     return np.asarray(table.detach().float().cpu().numpy()[1:])
 

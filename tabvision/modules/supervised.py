@@ -109,6 +109,13 @@ class SupervisedModule(pl.LightningModule, ABC):
         """Return the logits of each member, (B, k, num_outputs) float: those that are trained, k 1 for a single network."""
         return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
 
+    def answer_logits(self, batch: Batch) -> Tensor:
+        """Return the logits to evaluate, (B, num_outputs): of a training row with a fold, those of the member that left it out."""
+        if "fold" not in batch:
+            return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
+        logits = self.member_logits(batch)
+        return logits[torch.arange(len(logits), device=logits.device), batch["fold"]]
+
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return the network's parts, input side first, head last, every parameter once."""
@@ -214,7 +221,7 @@ class SupervisedModule(pl.LightningModule, ABC):
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
             - index: (B,) int64
         """
-        predictions = self.task.activate(self(batch).float())
+        predictions = self.task.activate(self.answer_logits(batch).float())
         return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
 
     @override
@@ -289,7 +296,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         return losses.mean(1)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
-        logits = _at_least_float32(self(batch))
+        logits = _at_least_float32(self.answer_logits(batch))
         if len(batch["index"]):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
             self._mean_loss(batch, logits.unsqueeze(1), stage)
         self._metrics(stage).update(self.task.activate(logits), batch["target"])

@@ -23,7 +23,6 @@ from tabvision.schema import Continuous, Schema
 NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
-SMALL_TABLE = 10_000  # training rows below which members have inputs and rows of their own
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
 _CLASSES_DROPOUT = 0.1  # of the packed network; numbers are worse off with any: diamonds .0902, without .0863
 
@@ -125,7 +124,7 @@ class TabularModule(SupervisedModule):
             net = "packed" if all(value is None for value, _ in (*mlp.values(), *plain.values())) else "mlp"
         net = net if isinstance(net, str) else OWN
         check_choice("net", net, ["packed", "mlp", OWN])
-        is_small = 0 < facts.target.num_rows < SMALL_TABLE
+        is_small = facts.target.of_small_table
         packed = {
             "members": (members, 8 if is_small else 4),
             "member_widths": (member_widths, (64, 48) if is_small else (96, 64)),

@@ -15,6 +15,7 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.layers import Dropout, keep_mask
+from tabvision.tracing import is_traced
 
 
 def embedding_width(cardinality: int) -> int:
@@ -94,6 +95,7 @@ class Embeddings(nn.Module):
         self.width = sum(widths)
         self.members = members
         self.unknown_share = unknown_share
+        self.register_buffer("_cardinalities", torch.tensor(list(cardinalities)), persistent=False)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         # in the order of their first columns: the columns of each table, and the row where each column starts
         self._columns = [[i for i, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)]
@@ -120,6 +122,8 @@ class Embeddings(nn.Module):
 
     @override
     def forward(self, categorical: Tensor) -> Tensor:
+        if categorical.device.type == "cpu" and not is_traced():
+            self._check_codes(categorical)
         if self.training and self.unknown_share:
             categorical = categorical * keep_mask(categorical, self.unknown_share)
         found = [self._look_up(categorical, number) for number in range(len(self.tables))]
@@ -134,12 +138,18 @@ class Embeddings(nn.Module):
         dropped: Tensor = self.dropout(embedded)
         return dropped
 
+    def _check_codes(self, categorical: Tensor) -> None:
+        """Raise for a code that the column does not have, which the shared table would read as another column's."""
+        if bool(((categorical >= self._cardinalities) | (categorical < 0)).any()):
+            limits, highest = (self._cardinalities - 1).tolist(), categorical.amax(0).tolist()
+            raise IndexError(f"category codes out of range: they end at {limits}, got up to {highest}")
+
     def _look_up(self, categorical: Tensor, number: int) -> Tensor:
         """Return the rows of one table, (B, its columns, members * width)."""
         table, columns = self.tables[number], getattr(self, f"_columns{number}")
         codes = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
         if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
-            return table.index_select(0, codes.flatten()).view(*codes.shape, -1)
+            return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
         return functional.embedding(codes, table)
 
 

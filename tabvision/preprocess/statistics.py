@@ -97,7 +97,7 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
     if num_missing:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
     distinct, counts = np.unique((sample - mean) / std, return_counts=True)
-    return Facts(fill, mean, std, num_missing, _bin_edges(distinct, counts))
+    return Facts(fill, mean, std, num_missing, _bin_edges(distinct, counts, len(values)))
 
 
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
@@ -177,7 +177,7 @@ def _quantiles(
     return np.asarray(low + (high - low) * (positions % 1))
 
 
-def _bin_edges(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, ...]:
+def _bin_edges(values: NDArray[np.float64], counts: NDArray[np.int64], num_rows: int | None = None) -> tuple[float, ...]:
     """Return the edges of at most `NUM_BINS` bins, in float32, the precision in which the network compares.
 
     A value that holds at least one bin's share of the rows is an edge of its own (an atom); the quantiles of the other rows are
@@ -186,18 +186,20 @@ def _bin_edges(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[
     Args:
         values: The distinct values, ascending.
         counts: The number of rows that have each.
+        num_rows: The number of training rows, if these are a sample of them.
 
     Example:
         >>> len(_bin_edges(np.arange(101.0), np.array([9_200, *[8] * 100])))
         49
     """
-    num_rows = int(counts.sum())
-    is_atom = counts >= num_rows / NUM_BINS
-    atoms, num_others = values[is_atom], num_rows - int(counts[is_atom].sum())
+    sampled = int(counts.sum())
+    num_rows = num_rows or sampled
+    is_atom = counts >= sampled / NUM_BINS
+    atoms, num_others = values[is_atom], sampled - int(counts[is_atom].sum())
     edges = [atoms, values[[0, -1]]]
     if num_others:
         rows_in_bin = 32 if num_rows < _SMALL_TABLE else 16
-        num_bins = max(1, min(NUM_BINS - len(atoms), num_others // rows_in_bin))
+        num_bins = max(1, min(NUM_BINS - len(atoms), num_others * num_rows // (sampled * rows_in_bin)))
         ends = np.cumsum(counts[~is_atom])
         positions = np.rint(np.linspace(0, 1, num_bins + 1) * (num_others - 1))
         edges.append(values[~is_atom][np.searchsorted(ends, positions, side="right")])

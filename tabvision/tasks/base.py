@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
+SMALL_TABLE = 10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 
@@ -307,6 +308,11 @@ class Target:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     num_rows: int = 0
+
+    @property
+    def of_small_table(self) -> bool:
+        """Whether so few rows train that members of a network hold out rows for each other."""
+        return 0 < self.num_rows < SMALL_TABLE
 
     @property
     def quoted(self) -> str:

@@ -97,8 +97,8 @@ def test_any_category_of_a_table_is_read_in_the_same_way() -> None:
     found = embedding_frame(module, "job")
 
     assert found["job"].tolist() == ["cook", "nurse", "pilot"]
-    tables: Any = module.net.embeddings.tables
-    expected = tables[0].weight[1:].detach()
+    net: Any = module.net
+    expected = net.embeddings.categories.table(0)[1:].detach()
     assert torch.equal(torch.tensor(found.filter(like="factor_").to_numpy()), expected)
     assert list(pca(found, 2)) == ["job", "axis_1", "axis_2"]
 

@@ -155,7 +155,7 @@ def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer
         ({"lr": float("nan")}, BadValueError, "a learning rate must be above zero, got nan"),
         ({"lr": (1e-3, 0.0)}, BadValueError, "a learning rate must be above zero, got 0.0"),
         ({"lr": "fast"}, BadValueError, "rates must be numbers, got 'fast'"),
-        ({"lr": None}, BadTypeError, "a learning rate must be a number, got None"),
+        ({"lr": [None]}, BadTypeError, "a learning rate must be a number, got None"),
         ({"optimizer": "adamww"}, UnknownNameError, "no optimizer named 'adamww'. Choices: adamw, adam, rmsprop, sgd"),
         ({"optimizer": 3}, BadTypeError, "optimizer must be a name or a function, got 3"),
         ({"weight_decay": -1}, BadValueError, "weight_decay must be at least 0, got -1. Pass 0 for none"),

@@ -195,7 +195,7 @@ def test_a_row_that_weighs_nothing_teaches_nothing() -> None:
     changed = dict(batch)
     changed["target"] = torch.where(batch["weight"] == 0, 1 - batch["target"], batch["target"])
 
-    losses = [module._mean_loss(each, module(each), "train").item() for each in (batch, changed)]  # type: ignore[arg-type]
+    losses = [module._mean_loss(each, module(each).unsqueeze(1), "train").item() for each in (batch, changed)]  # type: ignore[arg-type]
 
     assert (batch["weight"] == 0).any()
     assert losses[0] == losses[1]

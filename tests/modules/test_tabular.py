@@ -14,7 +14,7 @@ from torch import nn
 
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
-from tabvision.nets.embedding_mlp import _embedding_width
+from tabvision.nets.embeddings import embedding_width
 from tests.made.pairs import make_frame, tabular_data
 
 
@@ -28,9 +28,10 @@ def test_embeddings_follow_the_width_rule_unless_a_column_says_otherwise() -> No
 
     module = TabularModule(schema, embedding_widths={"size": 7})
 
-    widths = [width for name, (*_, width) in shapes(module).items() if "tables" in name]
+    net: Any = module.net
+    widths = [net.embeddings.categories.table(column).shape[1] for column in range(3)]
     assert list(cardinality) == ["job", "size", "z_missing"]
-    assert widths == [_embedding_width(cardinality["job"]), 7, _embedding_width(cardinality["z_missing"])]
+    assert widths == [embedding_width(cardinality["job"]), 7, embedding_width(cardinality["z_missing"])]
 
 
 def test_layer_groups_are_the_input_side_the_layers_and_the_head() -> None:

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from tabvision.errors import BadValueError
 from tabvision.preprocess import statistics as facts
-from tabvision.preprocess.statistics import NUM_EDGES, facts_of, facts_of_counts, number_writer
+from tabvision.preprocess.statistics import NUM_BINS, facts_of, facts_of_counts, number_writer
 from tabvision.schema import Continuous
 
 
@@ -37,8 +37,29 @@ def test_edges_cut_the_rows_into_equal_shares(values: np.ndarray[Any, np.dtype[A
         values
     )
 
-    assert len(found.edges) == NUM_EDGES
-    assert_allclose(shares, 1 / (NUM_EDGES - 1), atol=2e-3)
+    assert len(found.edges) == NUM_BINS + 1
+    assert_allclose(shares, 1 / NUM_BINS, atol=2e-3)
+
+
+def test_a_value_of_many_rows_is_an_edge_and_leaves_the_bins_to_the_other_rows() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([np.zeros(18_000), rng.gamma(2, 20, 2_000)])
+
+    found = facts_of(rng.permutation(values), "x")
+
+    edges = np.array(found.edges) * found.std + found.mean
+    assert np.abs(edges).min() < 1e-5
+    assert len(edges) == NUM_BINS + 1  # quantiles of all rows would leave 5
+
+
+def test_a_small_table_has_fewer_bins_with_at_least_32_rows() -> None:
+    values = np.random.default_rng(0).normal(size=320)
+
+    found = facts_of(values, "x")
+
+    rows, _ = np.histogram((values - found.mean) / found.std, np.array(found.edges))
+    assert len(rows) == 10
+    assert rows.min() >= 31  # a quantile falls on a row
 
 
 def test_edges_rise_without_repeats() -> None:
