@@ -39,7 +39,7 @@ class Continuous:
         std: Standard deviation over the training rows, after filling; 1 for a constant column.
         fill: The training median, which replaces missing values.
         had_missing: Whether values were missing in training; if so, a categorical column of its own marks them.
-        bins: Edges of bins in standardized units, ascending: values that many training rows have, and quantiles of the others.
+        bins: Edges of bins in standardized units, ascending: values of many training rows, and quantiles of the others.
         part: The part of the date it is; None for a raw number.
         low: The smallest training value, if recorded.
         high: The largest training value, if recorded.

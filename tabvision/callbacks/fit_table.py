@@ -172,7 +172,7 @@ class AverageAndStop(Callback):
         self._last_step = trainer.global_step
         weight = min(1.0, (self.window + 1) / (self._last_step - self._first_step + self.window))
         with torch.no_grad():
-            torch._foreach_lerp_([*self._average.values()], [*self._live.values()], weight)  # noqa: SLF001 - torch's own averaging uses it
+            torch._foreach_lerp_([*self._average.values()], [*self._live.values()], weight)
 
     @override
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

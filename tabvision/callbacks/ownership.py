@@ -9,7 +9,8 @@ from tabvision.errors import BadValueError
 from tabvision.lightning import Callback, LearningRateFinder, StochasticWeightAveraging
 
 Quantity = Literal[
-    "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size", "which weights are kept",
+    "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size",
+    "which weights are kept",
 ]  # fmt: skip
 
 _RATES: tuple[Quantity, ...] = ("the base rates", "the rate over time")

@@ -83,7 +83,10 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.summary()
 
     def baseline(self) -> dict[str, float]:
-        """Return metrics of the best constant prediction, class frequencies or the mean, on validation rows or else training rows."""
+        """Return metrics of the best constant prediction (class frequencies, or the mean of the training rows).
+
+        They are measured on the validation rows, or without these on the training rows.
+        """
         task, training = self.schema.task, self.targets_of("train")
         measured = self.targets_of("val") if "val" in self.parts else training
         constant = torch.from_numpy(task.constant(training.numpy()))

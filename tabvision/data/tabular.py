@@ -15,6 +15,7 @@ from torch import Tensor
 from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, PartName, TensorDataModule
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
+from tabvision.data.loaders import TensorLoader
 from tabvision.data.rows import (
     check_reserved,
     chosen_task,
@@ -26,7 +27,6 @@ from tabvision.data.rows import (
     taken,
 )
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
-from tabvision.data.loaders import TensorLoader
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.data.tables.read import Source, read_frame
@@ -137,8 +137,8 @@ class TabularDataModule(TensorDataModule):
     def use_folds(self, num_folds: int) -> bool:
         """Give each training row a fold, `fold` in a batch, and return True; not if the rows are split by time.
 
-        Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on the seed and the training
-        rows alone.
+        Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on nothing but the seed and
+        the training rows.
         """
         if isinstance(self._divide, TimeSplit):
             return False

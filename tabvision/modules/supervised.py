@@ -110,7 +110,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
 
     def answer_logits(self, batch: Batch) -> Tensor:
-        """Return the logits to evaluate, (B, num_outputs): of a training row with a fold, those of the member that left it out."""
+        """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
         if "fold" not in batch:
             return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
         logits = self.member_logits(batch)

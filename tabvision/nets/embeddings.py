@@ -133,7 +133,9 @@ class Embeddings(nn.Module):
         elif self._in_order:
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
         else:
-            columns = zip(itertools.chain(*self._columns), itertools.chain(*(rows.unbind(1) for rows in found)), strict=True)
+            columns = zip(
+                itertools.chain(*self._columns), itertools.chain(*(rows.unbind(1) for rows in found)), strict=True
+            )
             embedded = torch.cat([rows for _, rows in sorted(columns, key=lambda column: column[0])], dim=1)
         dropped: Tensor = self.dropout(embedded)
         return dropped

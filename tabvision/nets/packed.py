@@ -20,16 +20,18 @@ from tabvision.nets.numeric import LIMIT
 _NUMBER_WIDTH = 8  # outputs for each number
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _OUTER = 2.0  # how far, in bins, the first and the last bin of a number go on
-_FARTHEST = 4.0  # standard deviations at which the linear term of a number ends; only numbers that are not squashed reach it
+_FARTHEST = (
+    4.0  # standard deviations at which the linear term of a number ends; only numbers that are not squashed reach it
+)
 
 
 @final
 class PackedNet(nn.Module):
     """k small networks side by side, the members, each with layers of Linear, ReLU, BatchNorm, Dropout.
 
-    Every number is encoded by its position among its bins (PLE), every category by an embedding. The members share these inputs,
-    or each has its own, so that no member learns anything from rows that only the others train on. Inputs are bounded:
-    however far a number lies from the training rows, the answer moves by a bounded amount.
+    Every number is encoded by its position among its bins (PLE), every category by an embedding. The members share these
+    inputs, or each has its own, so that no member learns anything from rows that only the others train on. Inputs are
+    bounded: however far a number lies from the training rows, the answer moves by a bounded amount.
 
     Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. Weights of hidden layers start
     orthogonal in each member, those of the head small.
@@ -122,7 +124,9 @@ class PackedNumbers(nn.Module):
         scale, shift, low, high = torch.zeros(4, num, max(1, most))
         for row, edges in enumerate(bins):
             found = _squash(torch.tensor(tuple(edges), dtype=torch.float64))
-            if len(found) < 2 or not bool((found.diff() > 0).all()):  # constant, or no two edges that float32 tells apart
+            if len(found) < 2 or not bool(
+                (found.diff() > 0).all()
+            ):  # constant, or no two edges that float32 tells apart
                 found = torch.tensor([0.0, 1.0], dtype=torch.float64)
             number, sizes = len(found) - 1, found.diff()
             scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
@@ -203,7 +207,7 @@ class _PackedLinear(nn.Module):
 
 @final
 class _Layer(nn.Module):
-    """A hidden layer of every member: Linear, ReLU, BatchNorm, Dropout. (B, 1 or k, in) -> (B, k, out)"""
+    """A hidden layer of every member: Linear, ReLU, BatchNorm, Dropout; (B, 1 or k, in) becomes (B, k, out)."""
 
     def __init__(self, members: int, size: int, width: int, dropout: float) -> None:
         super().__init__()

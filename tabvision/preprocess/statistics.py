@@ -177,11 +177,13 @@ def _quantiles(
     return np.asarray(low + (high - low) * (positions % 1))
 
 
-def _bin_edges(values: NDArray[np.float64], counts: NDArray[np.int64], num_rows: int | None = None) -> tuple[float, ...]:
+def _bin_edges(
+    values: NDArray[np.float64], counts: NDArray[np.int64], num_rows: int | None = None
+) -> tuple[float, ...]:
     """Return the edges of at most `NUM_BINS` bins, in float32, the precision in which the network compares.
 
-    A value that holds at least one bin's share of the rows is an edge of its own (an atom); the quantiles of the other rows are
-    the other edges. Plain quantiles of a column that is 0 in 92 % of the rows would leave 4 bins for the other values.
+    A value that holds at least one bin's fraction of the rows is an edge of its own (an atom); quantiles of the other rows
+    are the other edges. Plain quantiles of a column that is 0 in 92 % of the rows would leave 4 bins for the other values.
 
     Args:
         values: The distinct values, ascending.

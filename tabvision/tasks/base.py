@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
-SMALL_TABLE = 10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
+SMALL_TABLE = (
+    10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
+)
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.embedding_mlp import ACTIVATIONS, EmbeddingMLP
