@@ -122,6 +122,7 @@ class TabularDataModule(TensorDataModule):
             chosen = chosen_task(rows, columns, stated, separator)
             codes = chosen.stratify_codes(rows, columns)
             self._divide = divide = as_split(split, stratify=codes is not None)
+            chosen = chosen.for_later_rows() if isinstance(divide, TimeSplit) else chosen
             parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:

@@ -118,7 +118,8 @@ def assembled(
 ) -> pd.DataFrame:
     """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
 
-    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column.
+    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["held"]` the rows
+    whose number was held at a bound around the training targets.
 
     Args:
         schema: The schema of the network.
@@ -133,6 +134,7 @@ def assembled(
     if inputs.index is not None:
         answers.index = inputs.index
     answers.attrs["unseen"] = dict(inputs.unseen)
+    answers.attrs["held"] = int(schema.task.held(predictions).sum())
     return answers
 
 

@@ -121,6 +121,10 @@ class Task(ABC):
             raise BadValueError(f"y_range is for numbers, and {ratings.name!r} is {self.name}", "Leave y_range out")
         return self
 
+    def for_later_rows(self) -> Self:
+        """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
+        return self
+
     @property
     def answer_range(self) -> tuple[float, float] | None:
         """The lowest and highest prediction, or None if there are no bounds."""
@@ -177,6 +181,10 @@ class Task(ABC):
         """Return the best prediction that ignores all features, (1, C) or (1, T): class frequencies, or the mean."""
         mean: NDArray[Any] = np.asarray(target, dtype=np.float64).mean(axis=0, keepdims=True)
         return mean
+
+    def held(self, predictions: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return a mask of the rows whose prediction was held at a bound around the training targets, (B,)."""
+        return np.zeros(len(predictions), dtype=np.bool_)
 
     @property
     def prediction_scale(self) -> NDArray[np.float64]:

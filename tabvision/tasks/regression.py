@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_least
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import checked_range, fitted_count
@@ -39,6 +40,9 @@ class Regression(Task):
         error: Loss of a row: "mse" squared error, "mae" absolute error, "huber" squared only where small.
         mean: Mean of each target over the training rows; filled in by the data.
         spread: Standard deviation of each target over the training rows; filled in by the data.
+        margin: How far beyond the training rows a prediction may lie, as a fraction of the range of their targets; None for
+            no bounds.
+        low: The lowest prediction of each target, and `high` the highest; filled in by the data.
 
     Example:
         >>> import torch
@@ -53,12 +57,17 @@ class Regression(Task):
     error: Literal["mse", "mae", "huber"] = "mse"
     mean: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
+    margin: float | None = 0.5
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     @speaking()
     def __post_init__(self) -> None:
         """Check the arguments."""
         if self.error not in ("mse", "mae", "huber"):
             raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
+        if self.margin is not None:
+            check_least("margin", self.margin, 0, remedy="Pass 0.5, or None for no bounds")
         if self.y_range is not None:
             object.__setattr__(self, "y_range", checked_range(self.y_range))
         finite = all(math.isfinite(value) for value in (*self.mean, *self.spread))
@@ -104,7 +113,18 @@ class Regression(Task):
         if (std == 0).any():
             problem = f"the training target must vary, got one value, {mean[std == 0][0]:g}, in every row"
             raise BadValueError(problem, "Choose another target or a larger training split")
-        return dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(std.tolist()))
+        low: tuple[float, ...] = ()
+        high: tuple[float, ...] = ()
+        if self.y_range is None and self.margin is not None:
+            lowest, highest = target.min(axis=0).astype(np.float64), target.max(axis=0).astype(np.float64)
+            beyond = self.margin * (highest - lowest)
+            low, high = tuple((lowest - beyond).tolist()), tuple((highest + beyond).tolist())
+        facts = {"mean": tuple(mean.tolist()), "spread": tuple(std.tolist()), "low": low, "high": high}
+        return dataclasses.replace(self, **facts)
+
+    @override
+    def for_later_rows(self) -> Regression:
+        return self if self.margin is None else dataclasses.replace(self, margin=max(1.0, self.margin))
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -125,7 +145,15 @@ class Regression(Task):
         if self.y_range is not None:
             low, high = self.y_range
             return logits.sigmoid() * (high - low) + low
-        return logits * logits.new_tensor(self.spread) + logits.new_tensor(self.mean)
+        numbers = logits * logits.new_tensor(self.spread) + logits.new_tensor(self.mean)
+        return numbers.clamp(logits.new_tensor(self.low), logits.new_tensor(self.high)) if self.low else numbers
+
+    @override
+    def held(self, predictions: NDArray[Any]) -> NDArray[np.bool_]:
+        if not self.low:
+            return super().held(predictions)
+        low, high = np.array(self.low, dtype=predictions.dtype), np.array(self.high, dtype=predictions.dtype)
+        return ((predictions <= low) | (predictions >= high)).any(axis=1)
 
     @override
     def for_ratings(self, ratings: pd.Series, y_range: tuple[float, float] | None) -> Regression:
