@@ -51,7 +51,7 @@ def training_tensors(data: TabularDataModule) -> tuple[Tensor, Tensor, Tensor]:
 def raw_epoch_seconds(data: TabularDataModule, *, epochs: int, dropout: float, now: Callable[[], float]) -> list[float]:
     """Seconds of each epoch of the raw loop: shuffled rows, fused AdamW, one cycle by hand."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1, which costs AdamW 0.2 ms a step without a GPU
-    model = TabularModule(data.schema, dropout=dropout)
+    model = TabularModule(data.schema, net="mlp", dropout=dropout)
     net = torch_layers(model.net).train()
     peak, decay = float(model.hparams["lr"]), float(model.hparams["weight_decay"])
     optimizer = torch.optim.AdamW(

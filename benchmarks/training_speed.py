@@ -108,7 +108,7 @@ def tabvision_epoch_seconds(
             callbacks=[clock, OneCycle(), TQDMProgressBar(refresh_rate=10)],
             limit_val_batches=0,
         )
-        trainer.fit(TabularModule(data.schema, dropout=dropout), data)
+        trainer.fit(TabularModule(data.schema, net="mlp", dropout=dropout), data)
     return clock.epoch_seconds
 
 

@@ -47,7 +47,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
             callbacks=[clock, OneCycle(), TQDMProgressBar(refresh_rate=10)],
             enable_model_summary=False,
         )
-        model = TabularModule(data.schema, dropout=spec["dropout"])
+        model = TabularModule(data.schema, net="mlp", dropout=spec["dropout"])
         trainer.fit(model, data)
         predictions = gather(trainer.predict(model, data.val_dataloader()))["predictions"]
     return clock.epoch_seconds, len(data.parts["train"].rows), predictions[:, -1].numpy()

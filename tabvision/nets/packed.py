@@ -19,7 +19,9 @@ from tabvision.nets.numeric import LIMIT
 
 _NUMBER_WIDTH = 8  # outputs for each number
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
-_NORM_EPS = 1e-2  # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 a rare row may be answered far away
+_NORM_EPS = (
+    1e-2  # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 a rare row may be answered far away
+)
 _OUTER = 2.0  # how far, in bins, the first and the last bin of a number go on
 _FARTHEST = (
     4.0  # standard deviations at which the linear term of a number ends; only numbers that are not squashed reach it

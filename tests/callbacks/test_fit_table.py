@@ -192,13 +192,17 @@ def test_folds_are_stratified_and_groups_stay_whole(task: str) -> None:
     grouped = TabularDataModule(frame, "y", split=GroupSplit("who", 0.2), verbose=False)
     assert grouped.use_folds(8)
     tensors, rows = grouped.parts["train"]
-    of_person = pd.Series(tensors["fold"][rows].numpy()).groupby(frame["who"].iloc[tensors["index"][rows].numpy()].array)
+    of_person = pd.Series(tensors["fold"][rows].numpy()).groupby(
+        frame["who"].iloc[tensors["index"][rows].numpy()].array
+    )
     assert (of_person.nunique() == 1).all()
     assert (tensors["fold"][grouped.parts["val"].rows] == -1).all()
 
 
 def test_rows_in_order_of_time_have_no_folds() -> None:
-    frame = pd.DataFrame({"x": np.arange(60.0) % 7, "day": pd.date_range("2024-01-01", periods=60), "y": np.arange(60.0)})
+    frame = pd.DataFrame(
+        {"x": np.arange(60.0) % 7, "day": pd.date_range("2024-01-01", periods=60), "y": np.arange(60.0)}
+    )
     data = TabularDataModule(frame, "y", split=TimeSplit("day", 0.2), batch_size=16, verbose=False)
     trainer = quiet_trainer(callbacks=[fit := FitTable()], max_epochs=2)
 

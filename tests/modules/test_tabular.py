@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.modules import TabularModule
+from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.embeddings import embedding_width
+from tabvision.nets.packed import PackedNet
+from tabvision.schema import Schema
 from tests.made.pairs import make_frame, tabular_data
 
 
@@ -134,3 +138,87 @@ def test_an_unseen_category_has_the_row_of_missing_ones() -> None:
     batch["categorical"] = torch.zeros_like(batch["categorical"])
 
     assert module(batch).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "net"),
+    [
+        ({}, "packed"),
+        ({"members": 2, "member_widths": [8], "own_inputs": False, "dropout": 0.1, "unknown_share": 0.0}, "packed"),
+        ({"widths": [8]}, "mlp"),
+        ({"squash": False}, "mlp"),
+        ({"numbers": "plain"}, "mlp"),
+        ({"net": "mlp"}, "mlp"),
+    ],
+    ids=str,
+)
+def test_the_settings_choose_the_network(settings: dict[str, Any], net: str) -> None:
+    module = TabularModule(tabular_data("binary").schema, **settings)
+
+    assert module.hparams["net"] == net
+    assert type(module.net) is (PackedNet if net == "packed" else EmbeddingMLP)
+    assert module.hparams["lr"] == (1.5e-2 if net == "packed" else 3e-2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"widths": [8], "members": 4}, "members has no effect with net='mlp'"),
+        ({"net": "mlp", "own_inputs": True}, "own_inputs has no effect with net='mlp'"),
+        ({"net": "packed", "activation": "relu"}, "activation has no effect with net='packed'"),
+        ({"net": nn.Identity(), "dropout": 0.1}, "dropout has no effect with net='own'"),
+        ({"net": "boosting"}, "no net named 'boosting'"),
+    ],
+)
+def test_settings_of_two_networks_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises((BadValueError, UnknownNameError), match=words):
+        TabularModule(tabular_data("binary").schema, **settings)
+
+
+def test_a_small_table_gets_more_members_with_inputs_of_their_own() -> None:
+    schema = tabular_data("regression").schema
+    large = dataclasses.replace(schema, target=dataclasses.replace(schema.target, num_rows=10_000))
+
+    few, many = TabularModule(schema), TabularModule(large)
+
+    assert (few.hparams["members"], few.hparams["own_inputs"], few.fold_members) == (8, True, 8)
+    assert (many.hparams["members"], many.hparams["own_inputs"], many.fold_members) == (4, False, 1)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_text", "regression_several"])
+def test_the_answer_is_the_mean_of_the_members(target: str) -> None:
+    data = tabular_data(target, make_frame(200))
+    module = TabularModule(data.schema).eval()
+    batch = next(iter(data.train_dataloader()))
+
+    with torch.no_grad():
+        answer = module.task.activate(module(batch))
+        members = module.member_logits(batch)
+        each = torch.stack([module.task.activate(members[:, member]) for member in range(members.shape[1])])
+
+    torch.testing.assert_close(answer, each.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_of_ones_own_trains_and_is_passed_again(
+    quick_trainer: Callable[..., pl.Trainer], tmp_path: Path
+) -> None:
+    data = tabular_data("binary", make_frame(200))
+
+    class Own(nn.Module):
+        def __init__(self, schema: Schema) -> None:
+            super().__init__()
+            self.linear = nn.Linear(len(schema.continuous), 2)
+
+        def forward(self, continuous: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+            return self.linear(continuous).unsqueeze(2)  # type: ignore[no-any-return]  # two members of one logit
+
+    module, trainer = TabularModule(data.schema, net=Own), quick_trainer(max_epochs=1)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    with pytest.raises(BadValueError, match=r"trained with a network of your own.*load_from_checkpoint\(path, net"):
+        TabularModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True)
+    loaded = TabularModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, net=Own).eval()
+    batch = next(iter(data.loader("val")))
+    assert torch.equal(loaded(batch), module.eval()(batch))
+    assert loaded(batch).shape == (len(batch["target"]), 1)

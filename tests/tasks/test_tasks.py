@@ -196,3 +196,40 @@ def test_the_threshold_decides_what_is_answered() -> None:
 def test_an_unknown_task_lists_the_close_name_first() -> None:
     with pytest.raises(UnknownNameError, match="Choices: multiclass, "):
         task_named("multi-class")
+
+
+# A prediction of numbers is held near the training targets.
+
+
+def test_numbers_are_held_within_the_margin_around_the_training_targets() -> None:
+    task = Regression(margin=0.25).fit(np.array([[0.0], [8.0]]), 0)
+
+    answers = task.activate(torch.tensor([[-100.0], [0.0], [100.0]]))
+
+    assert answers[:, 0].tolist() == [-2.0, 4.0, 10.0]
+    assert task.held(answers.numpy()).tolist() == [True, False, True]
+
+
+def test_no_margin_is_no_bound_and_a_saved_task_without_bounds_has_none() -> None:
+    free = Regression(margin=None).fit(np.array([[0.0], [8.0]]), 0)
+    old = Task.from_dict({"name": "regression", "y_range": None, "error": "mse", "mean": [4.0], "spread": [4.0]})
+
+    for task in (free, old):
+        assert task.activate(torch.tensor([[100.0]])).item() == 404.0
+        assert task.held(np.array([[404.0]])).tolist() == [False]
+
+
+def test_rows_that_come_later_may_lie_farther_away() -> None:
+    assert Regression().for_later_rows().margin == 1.0
+    assert Regression(margin=None).for_later_rows().margin is None
+    assert Binary().for_later_rows() == Binary()
+
+
+def test_the_loss_still_pulls_back_a_prediction_that_is_held() -> None:
+    task = Regression(margin=0.0).fit(np.array([[0.0], [8.0]]), 0)
+    logits = torch.tensor([[50.0]], requires_grad=True)
+
+    task.loss(logits, torch.tensor([[8.0]])).sum().backward()
+
+    assert logits.grad is not None
+    assert logits.grad.item() > 0

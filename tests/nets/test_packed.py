@@ -1,0 +1,188 @@
+"""The packed network: its members are separate networks, its inputs are bounded, and it learns what one network learns."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tabvision.errors import BadValueError
+from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.packed import PackedNet, PackedNumbers
+
+CARDINALITIES = [3, 10, 3]
+BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0), ()]
+
+
+def made(**settings: Any) -> PackedNet:
+    torch.manual_seed(0)
+    return PackedNet(CARDINALITIES, BINS, 2, **{"members": 3, "widths": (8, 4)} | settings)
+
+
+def batch(rows: int = 16) -> tuple[Tensor, Tensor]:
+    return torch.randn(rows, len(BINS)), torch.randint(3, (rows, len(CARDINALITIES)))
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+def test_every_member_answers_and_every_parameter_gets_a_gradient(own_inputs: bool) -> None:
+    net = made(own_inputs=own_inputs, dropout=0.2)
+
+    logits = net(*batch(64))
+    logits.square().sum().backward()
+
+    assert logits.shape == (64, 3, 2)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_a_member_with_inputs_of_its_own_shares_nothing() -> None:
+    net = made(own_inputs=True).eval()
+    continuous, categorical = batch()
+
+    net(continuous, categorical)[:, 1].sum().backward()
+
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None
+        if name.startswith("embeddings"):  # the members side by side in the last dimension
+            of_member = parameter.grad.unflatten(-1, (3, -1)).abs().flatten(0, -3).sum(dim=(0, 2))
+        elif "norm" in name:
+            of_member = parameter.grad.unflatten(0, (3, -1)).abs().sum(dim=1)
+        else:
+            of_member = parameter.grad.flatten(1).abs().sum(dim=1)
+        assert of_member[0] == of_member[2] == 0, name
+
+
+def test_a_packed_layer_is_the_layers_of_its_members() -> None:
+    net = made(own_inputs=False).eval()
+    continuous, categorical = batch()
+
+    found = net(continuous, categorical)
+
+    inputs = net.embeddings(continuous, categorical).squeeze(1)
+    for member in range(3):
+        rows = inputs
+        for layer in net.layers:
+            linear: Any = layer.linear
+            width = linear.weight.shape[2]
+            mine = slice(member * width, (member + 1) * width)
+            hidden = torch.relu(rows @ linear.weight[member] + linear.bias[member])
+            norm: Any = layer.norm
+            scale = (norm.running_var[mine] + norm.eps).rsqrt() * norm.weight[mine]
+            rows = (hidden - norm.running_mean[mine]) * scale + norm.bias[mine]
+        expected = rows @ net.head.weight[member] + net.head.bias[member]
+        torch.testing.assert_close(found[:, member], expected)
+
+
+def test_numbers_are_encoded_by_their_place_among_the_bins() -> None:
+    encoder = PackedNumbers([(-1.0, 0.0, 2.0)])
+    with torch.no_grad():
+        encoder.weight.zero_()
+        encoder.bias.zero_()
+        encoder.table[0, 0] = torch.tensor([1.0, *[0.0] * 7])
+        encoder.table[0, 1] = torch.tensor([0.0, 1.0, *[0.0] * 6])
+
+    def places(value: float) -> list[float]:
+        return encoder(torch.tensor([[value]]))[0, 0, :2].tolist()  # type: ignore[no-any-return]
+
+    assert places(-1.0) == pytest.approx([0, 0], abs=1e-6)
+    assert places(0.0) == pytest.approx([1, 0], abs=1e-6)
+    assert places(2.0) == pytest.approx([1, 1], abs=1e-6)
+    assert 0 < places(1.0)[1] < 1
+    assert places(1e30)[1] <= 2
+    assert places(-1e30)[0] >= -2
+
+
+@pytest.mark.parametrize("value", [12.0, 1e6, 1e30])
+def test_a_number_far_from_all_rows_moves_the_logits_by_a_bounded_amount(value: float) -> None:
+    net = made().eval()
+    continuous, categorical = torch.zeros(1, len(BINS)), torch.zeros(1, len(CARDINALITIES), dtype=torch.int64)
+
+    near = net(continuous.fill_(3.0), categorical)
+    far = net(continuous.fill_(value), categorical)
+
+    assert far.isfinite().all()
+    assert (far - near).abs().max() < 10
+
+
+def test_a_unit_that_is_nearly_always_zero_is_not_scaled_without_bound() -> None:
+    net = made()
+    with torch.no_grad():
+        for layer in net.layers:
+            norm: Any = layer.norm
+            norm.running_var.zero_()
+
+    assert net.eval()(*batch()).abs().max() < 1e4
+
+
+def test_what_seems_constant_to_float32_has_a_bin() -> None:
+    net = PackedNet([], [(0.0, 1e-12), (5.0,), (1.0, 1.0 + 1e-9, 2.0)], 1)
+
+    assert net(torch.randn(4, 3), torch.empty(4, 0, dtype=torch.int64)).isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_few_rows_are_answered_in_training_and_evaluation(rows: int) -> None:
+    for own_inputs in (False, True):
+        net = made(own_inputs=own_inputs)
+        if rows:
+            assert net(*batch(rows)).shape == (rows, 3, 2)
+        assert net.eval()(*batch(rows)).shape == (rows, 3, 2)
+
+
+def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
+    numbers, categories = PackedNet([], BINS, 1), PackedNet(CARDINALITIES, [], 1)
+
+    assert numbers(torch.randn(4, 3), torch.empty(4, 0, dtype=torch.int64)).shape == (4, 4, 1)
+    assert categories(torch.empty(4, 0), torch.zeros(4, 3, dtype=torch.int64)).shape == (4, 4, 1)
+
+
+def test_three_parts_hold_every_parameter_once() -> None:
+    net = made()
+
+    check_groups([LayerGroup(name, (getattr(net, name),)) for name in ("embeddings", "layers", "head")], net)
+
+
+def test_a_copy_and_a_saved_state_answer_the_same() -> None:
+    net, inputs = made(own_inputs=True).eval(), batch()
+    other = made(own_inputs=True, unknown_share=0.5).eval()
+    other.load_state_dict(net.state_dict())
+
+    assert torch.equal(copy.deepcopy(net)(*inputs), net(*inputs))
+    assert torch.equal(other(*inputs), net(*inputs))
+
+
+def test_it_learns_an_interaction_of_a_category_and_a_number() -> None:
+    torch.manual_seed(0)
+    numbers, codes = torch.randn(512, 1), torch.randint(1, 3, (512, 1))
+    target = numbers * (codes * 2 - 3)
+    net: nn.Module = PackedNet([3], [tuple(np.linspace(-2, 2, 9).tolist())], 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.015)
+
+    for _ in range(150):
+        optimizer.zero_grad()
+        (net(numbers, codes) - target.unsqueeze(1)).square().mean().backward()
+        optimizer.step()
+
+    assert (net.eval()(numbers, codes).mean(1) - target).square().mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"members": 0}, "members"),
+        ({"widths": ()}, "widths must name at least one layer"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"unknown_share": -0.1}, "unknown_share"),
+    ],
+)
+def test_a_setting_out_of_range_is_a_sentence(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadValueError, match=words):
+        made(**settings)
+
+
+def test_a_table_without_columns_is_refused() -> None:
+    with pytest.raises(BadValueError, match="a category or a number, got neither"):
+        PackedNet([], [], 1)
