@@ -120,7 +120,7 @@ def test_a_second_fit_starts_from_the_best_weights_and_counts_anew() -> None:
     seen: list[dict[str, Any]] = []
 
     class Start(pl.Callback):
-        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        def on_train_start(self, _trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             seen.append({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     trainer = quiet_trainer(callbacks=[fit := FitTable(), Start()], max_epochs=1)
@@ -229,7 +229,7 @@ def test_a_fixed_budget_ends_with_the_average_of_its_last_steps() -> None:
     states: list[dict[str, torch.Tensor]] = []
 
     class EachStep(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        def on_train_batch_end(self, _trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
             states.append({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     trainer = quiet_trainer(callbacks=[OneCycle(), AverageAndStop(patience=None), EachStep()], max_epochs=6)

@@ -209,7 +209,7 @@ def test_a_network_of_ones_own_trains_and_is_passed_again(
             super().__init__()
             self.linear = nn.Linear(len(schema.continuous), 2)
 
-        def forward(self, continuous: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+        def forward(self, continuous: torch.Tensor, _categorical: torch.Tensor) -> torch.Tensor:
             return self.linear(continuous).unsqueeze(2)  # type: ignore[no-any-return]  # two members of one logit
 
     module, trainer = TabularModule(data.schema, net=Own), quick_trainer(max_epochs=1)
