@@ -27,6 +27,7 @@ from benchmarks import (
     prediction_speed,
     quality,
     short_fine_tunes,
+    table_answers,
     training_speed,
 )
 from benchmarks.common import table, write_text
@@ -56,6 +57,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "training_speed": ("Training, beside the raw limit", training_speed.to_markdown),
     "peers": ("Training, beside other libraries", peers.to_markdown),
     "quality": ("Quality", quality.to_markdown),
+    "table_answers": ("Answers on tables, beside gradient boosting", table_answers.to_markdown),
     "prediction_speed": ("Prediction", prediction_speed.to_markdown),
     "asking": ("Asking, beside fastai", asking.to_markdown),
     "export": ("Exported files", export.to_markdown),

@@ -108,29 +108,29 @@ def table_job(arguments: argparse.Namespace) -> Job:
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or _table_batch_size(num_rows),
-        epochs=arguments.epochs or _most_epochs(num_rows),
+        batch_size=arguments.batch_size or table_batch_size(num_rows),
+        epochs=arguments.epochs or most_epochs(num_rows),
         model=model,
         callbacks=callbacks,
         monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
     )
 
 
-def _table_batch_size(num_rows: int) -> int:
+def table_batch_size(num_rows: int) -> int:
     """Return the power of two nearest to 4 * sqrt(rows), from 32 to 2,048.
 
     Example:
-        >>> [_table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
+        >>> [table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
         [32, 128, 1024, 2048]
     """
     return int(min(2048, max(32, 2 ** round(math.log2(4 * math.sqrt(num_rows))))))
 
 
-def _most_epochs(num_rows: int) -> int:
+def most_epochs(num_rows: int) -> int:
     """Return the epochs after which a fit that stops by itself ends at the latest.
 
     Example:
-        >>> [_most_epochs(rows) for rows in (640, 31_000, 210_000)]
+        >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
         [115, 36, 20]
     """
     return max(2, round(800 * num_rows**-0.3))
