@@ -7,7 +7,7 @@ from typing import final
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.checks import check_least
 from tabvision.errors import speaking
@@ -44,7 +44,7 @@ class DiscriminativeLR(Callback):
         check_least("body_ratio", body_ratio, 1)
         self.lr = lr
         self.body_ratio = body_ratio
-        self.groups = groups
+        self.groups = checked_groups(groups)
         self._last: float | None = None
 
     @property
@@ -53,6 +53,7 @@ class DiscriminativeLR(Callback):
         return frozenset({"the base rates"})
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
@@ -62,8 +63,7 @@ class DiscriminativeLR(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
         found = layer_groups_of(pl_module, self.groups)
-        for optimizer in trainer.optimizers:
-            divide_optimizer(optimizer, found, pl_module)
+        divide_optimizers(trainer.optimizers, found, pl_module)
         self._set_rates(trainer, found)
 
     @override

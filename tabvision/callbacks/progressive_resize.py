@@ -57,6 +57,7 @@ class ProgressiveResize(Callback):
         return next(size for start, size in reversed(self.sizes) if start <= epoch)
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
