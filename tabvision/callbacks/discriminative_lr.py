@@ -12,7 +12,6 @@ from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_ow
 from tabvision.checks import check_least
 from tabvision.errors import speaking
 from tabvision.lightning import Callback
-from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 
@@ -62,15 +61,13 @@ class DiscriminativeLR(Callback):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
-        found = layer_groups_of(pl_module, self.groups)
-        divide_optimizers(trainer.optimizers, found, pl_module)
-        self._set_rates(trainer, found)
+        self._set_rates(trainer, pl_module)
 
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # again: a resumed optimizer brings the rates it was saved with, and the user may have changed them
-        self._set_rates(trainer, layer_groups_of(pl_module, self.groups))
+        # again: a resumed optimizer brings the rates and options it was saved with, and the user may have changed them
+        self._set_rates(trainer, pl_module)
 
     def take_rate(self, rate: float) -> None:
         """Train the last layer group at `rate`, found by a sweep, and the others at their ratios to it."""
@@ -81,7 +78,9 @@ class DiscriminativeLR(Callback):
         del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 
-    def _set_rates(self, trainer: pl.Trainer, found: list[LayerGroup]) -> None:
+    def _set_rates(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        found = layer_groups_of(module, self.groups)
+        divide_optimizers(trainer.optimizers, found, module)
         sizes = group_sizes(found)
         rates = spread_rates(self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
         rates = rates_like(rates, self._last)
