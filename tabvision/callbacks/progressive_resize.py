@@ -121,7 +121,7 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
     """Return what can be asked for its image sizes: body and head, or a module whose input is images; None for others."""
     body, head = getattr(module, "body", None), getattr(module, "head", None)
     parts = (body, head) if isinstance(body, nn.Module) and isinstance(head, nn.Module) else (module,)
-    for net in (Body(nn.Sequential(*parts)), Body(module)):
+    for net in (Body(nn.Sequential(*parts), in_channels=getattr(body, "in_channels", 3)), Body(module)):
         with contextlib.suppress(Exception):
             net.feature_shape(size)
             return net

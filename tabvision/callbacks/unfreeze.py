@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -33,9 +34,10 @@ class Unfreeze(Callback):
     """Train the last layer groups first, and more of them from later epochs on.
 
     The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
-    are in the optimizer from the start, which skips them, weight decay included: while the module's `configure_optimizers`
-    runs, every layer counts as trainable. A scheduler of the module's own goes on as it is. Under DDP the model is wrapped
-    again when the stage changes, so that all ranks stay bitwise equal. After the fit every layer is trainable.
+    stay in the optimizer, which skips them, weight decay included; they count as trainable while `configure_optimizers` runs,
+    so that an optimizer filtered by `requires_grad` holds them too. A scheduler of the module's own is left alone. Under DDP
+    the model is wrapped again when the stage changes, so that all ranks stay bitwise equal. After the fit every layer is
+    trainable.
 
     Args:
         stages: Number of epochs in which all groups but the last are frozen; or how many of the last groups train from each
@@ -199,14 +201,15 @@ def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None
         del vars(module)["configure_optimizers"]
         if own is not None:
             vars(module)["configure_optimizers"] = own
-        frozen = [layer for group in layer_groups_of(module, groups) for layer in group if not layer.requires_grad]
+        parameters = itertools.chain(*layer_groups_of(module, groups))
+        frozen = [parameter for parameter in parameters if not parameter.requires_grad]
         try:
-            for layer in frozen:
-                layer.requires_grad_(True)
+            for parameter in frozen:
+                parameter.requires_grad_(True)
             return module.configure_optimizers()
         finally:
-            for layer in frozen:
-                layer.requires_grad_(False)
+            for parameter in frozen:
+                parameter.requires_grad_(False)
 
     vars(module)["configure_optimizers"] = MethodType(configure_once, module)  # bound anew in a copy of the module
 
