@@ -118,7 +118,7 @@ def _as_group(part: object, number: int) -> LayerGroup:
     if isinstance(part, LayerGroup):
         return part
     is_list = isinstance(part, Iterable) and not isinstance(part, nn.Module | nn.Parameter | str)
-    elements = list(part) if is_list else [part]  # type: ignore[call-overload]  # it is iterable
+    elements: list[Any] = list(part) if is_list else [part]  # type: ignore[call-overload]  # it is iterable
     wrong = [index for index, element in enumerate(elements) if not isinstance(element, nn.Module | nn.Parameter)]
     if wrong or not elements:
         got = type(part).__name__ + (
@@ -126,7 +126,7 @@ def _as_group(part: object, number: int) -> LayerGroup:
         )
         problem = f"layer group {number} must be a module or a list of modules and parameters, got {got}"
         raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
-    modules = [nn.ParameterList([part]) if isinstance(part, nn.Parameter) else part for part in elements]
+    modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
     return LayerGroup(f"group_{number}", tuple(modules))
 
 

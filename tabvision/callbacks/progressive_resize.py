@@ -109,7 +109,9 @@ class ProgressiveResize(Callback):
     def _check_network(self, module: pl.LightningModule) -> None:
         """Raise if the network does not take images of every size, found by dry runs of one image."""
         net = _image_net(module, self.sizes[-1][1])
-        for epoch, size in self.sizes if net is not None else ():
+        if net is None:
+            return
+        for epoch, size in self.sizes:
             try:
                 net.feature_shape(size)
             except BadValueError as error:

@@ -189,14 +189,15 @@ def test_a_group_of_the_wrong_kind_is_refused(groups: Any, got: str) -> None:
 
 def test_a_group_may_mix_modules_and_parameters() -> None:
     module = make_module()
-    first, norm = module.body[0], module.body[1]
+    first: Any = module.body[0]
+    norm: Any = module.body[1]
 
     groups = layer_groups_of(
         module, lambda _: [first.weight, [first.bias, norm], (part for part in [module.middle, module.head])]
     )
 
     sizes = [[id(parameter) for parameter in group] for group in groups]
-    expected = [
+    expected: list[list[Any]] = [
         [first.weight],
         [first.bias, *norm.parameters()],
         [*module.middle.parameters(), *module.head.parameters()],

@@ -17,6 +17,7 @@ from tabvision.callbacks import ExactResume, ProgressiveResize
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import VisionModule
+from tabvision.nets.backbone import Body
 from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Multiclass
 from tests.made.modules import Saver, different, make_module
@@ -212,9 +213,9 @@ def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer
 class Patches(nn.Module):
     """Takes sides that 4 divides and that are 8 at least, as a ViT with absolute positions does."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(3, 4, 4, stride=4)
+        self.layer = nn.Conv2d(channels, 4, 4, stride=4)
 
     @override
     def forward(self, image: Tensor) -> Tensor:
@@ -260,6 +261,11 @@ def flat(num_features: int, num_outputs: int) -> nn.Module:
             r"from epoch 1 on, .* 10 x 10 pixels \(Input height \(10\)",
         ),
         (lambda: vision(body=Patches(), head=flat), {0: 8, 1: 12}, r"from epoch 0 on, .* 8 x 8 pixels \(mat1 and mat2"),
+        (
+            lambda: vision(body=Body(Patches(1), in_channels=1)),
+            {0: 8, 1: 10, 2: 12},
+            "from epoch 1 on, .* 10 x 10 pixels",
+        ),
         (TakesImages, {0: 8, 1: 10, 2: 12}, r"from epoch 1 on, .* 10 x 10 pixels \(Input height \(10\) should be"),
     ],
 )
@@ -267,7 +273,7 @@ def test_a_size_that_the_network_does_not_take_is_refused_before_the_fit(
     make: Any, sizes: dict[int, int], sentence: str, quick_trainer: MakeTrainer
 ) -> None:
     module = make()
-    trainer = quick_trainer(max_epochs=EPOCHS, callbacks=[ProgressiveResize(sizes)])  # type: ignore[arg-type]
+    trainer = quick_trainer(max_epochs=EPOCHS, callbacks=[ProgressiveResize(sizes)])
 
     with pytest.raises(BadValueError, match=f"ProgressiveResize: {sentence}"):
         trainer.fit(module, SizedData())
