@@ -14,6 +14,8 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, r
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
     Callback,
     GradientAccumulationScheduler,
     LearningRateFinder,
@@ -50,6 +52,8 @@ else:
 
 __all__ = [
     "ArgsType",
+    "BackboneFinetuning",
+    "BaseFinetuning",
     "CSVLogger",
     "CUDAAccelerator",
     "Callback",

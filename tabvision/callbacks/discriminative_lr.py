@@ -7,12 +7,11 @@ from typing import final
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.checks import check_least
 from tabvision.errors import speaking
 from tabvision.lightning import Callback
-from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 
@@ -44,7 +43,7 @@ class DiscriminativeLR(Callback):
         check_least("body_ratio", body_ratio, 1)
         self.lr = lr
         self.body_ratio = body_ratio
-        self.groups = groups
+        self.groups = checked_groups(groups)
         self._last: float | None = None
 
     @property
@@ -53,6 +52,7 @@ class DiscriminativeLR(Callback):
         return frozenset({"the base rates"})
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
@@ -61,16 +61,13 @@ class DiscriminativeLR(Callback):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
-        found = layer_groups_of(pl_module, self.groups)
-        for optimizer in trainer.optimizers:
-            divide_optimizer(optimizer, found, pl_module)
-        self._set_rates(trainer, found)
+        self._set_rates(trainer, pl_module)
 
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # again: a resumed optimizer brings the rates it was saved with, and the user may have changed them
-        self._set_rates(trainer, layer_groups_of(pl_module, self.groups))
+        # again: a resumed optimizer brings the rates and options it was saved with, and the user may have changed them
+        self._set_rates(trainer, pl_module)
 
     def take_rate(self, rate: float) -> None:
         """Train the last layer group at `rate`, found by a sweep, and the others at their ratios to it."""
@@ -81,7 +78,9 @@ class DiscriminativeLR(Callback):
         del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 
-    def _set_rates(self, trainer: pl.Trainer, found: list[LayerGroup]) -> None:
+    def _set_rates(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        found = layer_groups_of(module, self.groups)
+        divide_optimizers(trainer.optimizers, found, module)
         sizes = group_sizes(found)
         rates = spread_rates(self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
         rates = rates_like(rates, self._last)

@@ -106,7 +106,7 @@ class FineTune(Schedule):
     @override
     @speaking()
     def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
-        frozen = length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs in a fast_dev_run
+        frozen = self._frozen_steps(length)
         if step < frozen:
             factor, momentum = one_cycle(
                 step, frozen, pct_start=_FROZEN_PCT_START, div=_FROZEN_DIV, div_final=self.div_final, momentum=_MOMENTUM
@@ -121,6 +121,9 @@ class FineTune(Schedule):
             div_final=self.div_final,
             momentum=_MOMENTUM,
         )
+
+    def _frozen_steps(self, length: RunLength) -> int:
+        return length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs in a fast_dev_run
 
     def for_sweep(self, epoch: int) -> list[Callback]:
         """Return the callbacks that keep frozen layers and rate ratios of an epoch in a learning-rate sweep."""
@@ -147,6 +150,12 @@ class FineTune(Schedule):
 
     @override
     @speaking()
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        self.unfreeze.on_fit_start(trainer, pl_module)
+
+    @override
+    @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             problem = "the length must be given in epochs, but max_epochs is not set"
@@ -156,6 +165,9 @@ class FineTune(Schedule):
             problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"
             raise BadValueError(problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
         super().on_train_start(trainer, pl_module)
+        if self._frozen_steps(self._length) >= self._length.total and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            problem = f"max_steps={trainer.max_steps} ends the fit before its frozen epochs do"
+            raise BadValueError(problem, "Raise Trainer(max_steps=...), or freeze for fewer epochs")
         self.unfreeze.on_train_start(trainer, pl_module)
 
     @override
@@ -166,3 +178,13 @@ class FineTune(Schedule):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         self.unfreeze.on_train_end(trainer, pl_module)
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self.unfreeze.teardown(trainer, pl_module, stage)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self.unfreeze.on_exception(trainer, pl_module, exception)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,15 +12,27 @@ from tabvision import lightning as pl
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.nets.layer_groups import LayerGroup
 
-Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Parameter]]]
-"""A function from a module to its layer groups, input side first, head last: modules, or lists of parameters."""
+Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Module | nn.Parameter]]]
+"""A function from a module to its layer groups, input side first, head last: modules, parameters, or lists of these."""
+
+
+def checked_groups(groups: Groups | None) -> Groups | None:
+    """Return `groups`; raise unless it is a function or None.
+
+    Raises:
+        BadTypeError: It is something else, such as a list of modules.
+    """
+    if groups is not None and not callable(groups):
+        problem = f"groups must be a function from the module to its parts, got {type(groups).__name__}"
+        raise BadTypeError(problem, "Pass a function such as lambda module: [module.body, module.head]")
+    return groups
 
 
 def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[LayerGroup]:
     """Return the layer groups of a module: what `groups` returns, or its own `layer_groups()`.
 
     Raises:
-        BadTypeError: Neither exists, or a group is neither a module nor parameters.
+        BadTypeError: Neither exists, or a group is neither a module nor a list of modules and parameters.
         BadValueError: There are no groups, a group is empty, or a parameter is in two.
     """
     own = getattr(module, "layer_groups", None)
@@ -28,8 +40,11 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
         problem = f"{type(module).__name__} has no layer_groups()"
         remedy = "Pass groups=, a function from the module to a list of its parts, input side first, head last"
         raise BadTypeError(problem, remedy)
-    found = [_as_group(part, number) for number, part in enumerate(groups(module) if groups else own())]  # type: ignore[misc]
+    parts: object = groups(module) if groups else own()  # type: ignore[misc]
     remedy = "Let it return the module's parts, input side first, head last, every parameter once"
+    if not isinstance(parts, Iterable):
+        raise BadTypeError(f"layer groups must be a list, got {type(parts).__name__}", remedy)
+    found = [_as_group(part, number) for number, part in enumerate(parts)]
     if not found or any(len(group) == 0 for group in found):
         raise BadValueError("each layer group must have parameters, and there must be at least one group", remedy)
     seen = [id(parameter) for group in found for parameter in group]
@@ -43,56 +58,76 @@ def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
     return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
 
 
-def divide_optimizer(optimizer: Optimizer, groups: Sequence[LayerGroup], module: nn.Module) -> None:
-    """Divide the optimizer's param groups, in place, so that each lies within one layer group.
+def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
+    """Raise unless the optimizers together hold every parameter of the layer groups, and no other one that trains.
+
+    What is in no layer group would train while the layers around it are frozen; what is in no optimizer would never train.
+
+    Raises:
+        BadValueError: A parameter is in one and not in the other.
+    """
+    in_groups = {id(parameter) for group in groups for parameter in group}
+    param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    trains = {id(parameter): parameter.requires_grad for group in param_groups for parameter in group["params"]}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    forgotten = [key for key in trains if trains[key] and key not in in_groups]
+    remedy = "Let the layer groups hold each once; what trains from the start belongs in the last"
+    _check_none(forgotten, names, "of the optimizer in no layer group", remedy)
+    absent = [key for key in in_groups if key not in trains]
+    _check_none(absent, names, "of the layer groups not in the optimizer", "Give it every parameter, frozen ones too")
+
+
+def _check_none(keys: Sequence[int], names: Mapping[int, str], problem: str, remedy: str) -> None:
+    if keys:
+        wrong = listed(sorted(names.get(key, "one that is not the module's") for key in keys))
+        raise BadValueError(f"{count(len(keys), 'parameter')} {problem}: {wrong}", remedy)
+
+
+def divide_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
+    """Divide the optimizers' param groups, in place, so that each lies within one layer group.
 
     Parameters are compared by identity. Each new param group keeps the options of the one it came from and has `name`,
     `layer_group` (its number) and `initial_lr`. An optimizer that is already divided stays as it is.
 
     Raises:
-        BadValueError: A parameter of the optimizer is in no layer group, or one of a layer group is not in the optimizer.
+        BadValueError: A parameter is in an optimizer but in no layer group, or in a layer group but in no optimizer.
     """
-    if all("layer_group" in group for group in optimizer.param_groups):
-        return
+    check_optimizers(optimizers, groups, module)
+    for optimizer in optimizers:
+        if not all("layer_group" in group for group in optimizer.param_groups):
+            _divide(optimizer, groups)
+
+
+def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
     number_of = {id(parameter): number for number, group in enumerate(groups) for parameter in group}
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    in_optimizer = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    _check_same(in_optimizer, set(number_of), names)
     divided = []
     for old in optimizer.param_groups:
-        options = {name: value for name, value in old.items() if name != "params"}
-        for number, layer in enumerate(groups):
-            params = [parameter for parameter in old["params"] if number_of[id(parameter)] == number]
-            if params:
-                own = {"params": params, "layer_group": number, "initial_lr": old.get("initial_lr", old["lr"])}
-                divided.append({**options, **own, "name": layer.name})
+        numbers = [number_of.get(id(parameter), 0) for parameter in old["params"]]  # in no group: it never trains
+        for number in sorted(set(numbers)):
+            own = {"name": groups[number].name, "layer_group": number, "initial_lr": old.get("initial_lr", old["lr"])}
+            for each in ("params", "param_names"):  # the latter where the optimizer was given named parameters
+                if each in old:
+                    own[each] = [item for item, place in zip(old[each], numbers, strict=True) if place == number]
+            divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
     _number_names(divided)
     optimizer.param_groups[:] = divided
 
 
 def _as_group(part: object, number: int) -> LayerGroup:
-    name = f"group_{number}"
     if isinstance(part, LayerGroup):
         return part
-    if isinstance(part, nn.Module):
-        return LayerGroup(name, (part,))
-    params = list(part) if isinstance(part, Iterable) and not isinstance(part, str) else []
-    if not params or not all(isinstance(parameter, nn.Parameter) for parameter in params):
-        problem = f"a layer group must be a module or a list of parameters, got {type(part).__name__}"
-        raise BadTypeError(problem, "Return modules such as [net.body, net.head]")
-    return LayerGroup(name, (nn.ParameterList(params),))
-
-
-def _check_same(in_optimizer: set[int], in_groups: set[int], names: dict[int, str]) -> None:
-    for some, others, problem in (
-        (in_optimizer, in_groups, "of the optimizer in no layer group"),
-        (in_groups, in_optimizer, "of the layer groups not in the optimizer"),
-    ):
-        if extra := sorted(some - others, key=lambda key: names.get(key, "")):
-            wrong = listed([names.get(key, "one that is not the module's") for key in extra])
-            remedy = "Give the optimizer every parameter, frozen ones too, and let the layer groups hold each once"
-            raise BadValueError(f"{count(len(extra), 'parameter')} {problem}: {wrong}", remedy)
+    is_list = isinstance(part, Iterable) and not isinstance(part, nn.Module | nn.Parameter | str)
+    elements: list[Any] = list(part) if is_list else [part]  # type: ignore[call-overload]  # it is iterable
+    wrong = [index for index, element in enumerate(elements) if not isinstance(element, nn.Module | nn.Parameter)]
+    if wrong or not elements:
+        got = type(part).__name__ + (
+            f" with {type(elements[wrong[0]]).__name__} at index {wrong[0]}" if is_list and wrong else ""
+        )
+        problem = f"layer group {number} must be a module or a list of modules and parameters, got {got}"
+        raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
+    modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
+    return LayerGroup(f"group_{number}", tuple(modules))
 
 
 def _number_names(groups: list[dict[str, Any]]) -> None:

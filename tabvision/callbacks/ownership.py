@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
+
+from torch.optim import Optimizer
 
 from tabvision import lightning as pl
 from tabvision.errors import BadValueError
-from tabvision.lightning import Callback, LearningRateFinder, StochasticWeightAveraging
+from tabvision.lightning import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    Callback,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 
 Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size",
     "which weights are kept",
 ]  # fmt: skip
 
-_RATES: tuple[Quantity, ...] = ("the base rates", "the rate over time")
-# Lightning's callbacks that override rates set by ours: what they do, and what to use instead
-_RIVALS: tuple[tuple[type[Callback], str, str], ...] = (
+_RATES: frozenset[Quantity] = frozenset({"the base rates", "the rate over time"})
+_THAW = "Leave it out and thaw layers with Unfreeze()"
+# Lightning's callbacks that set what ours own: which quantities, what they do, and what to use instead
+_RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
+    (
+        BackboneFinetuning,
+        _RATES | {"which layers train"},
+        "adds the backbone to the optimizer in mid-fit, at a rate of its own",
+        _THAW,
+    ),
+    (
+        BaseFinetuning,
+        frozenset({"which layers train"}),
+        "freezes and thaws layers too",
+        _THAW,
+    ),
     (
         StochasticWeightAveraging,
+        _RATES,
         "replaces the rates set here with its own, and adds a scheduler",
         "Average with Lightning's EMAWeightAveraging, which leaves rates alone",
     ),
     (
         LearningRateFinder,
+        _RATES,
         "gives every param group one rate, which is ignored here",
         "Find it with tabvision.tuning.FindLR()",
     ),
@@ -39,7 +63,7 @@ class _Owner(Protocol):
 
 
 def check_owners(trainer: pl.Trainer) -> None:
-    """Raise if two callbacks set one quantity, or if one of Lightning's sets rates that another owns.
+    """Raise if two callbacks set one quantity, or if one of Lightning's sets what another owns.
 
     Raises:
         BadValueError: Two callbacks set the same thing.
@@ -52,15 +76,16 @@ def check_owners(trainer: pl.Trainer) -> None:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
-    if owner := next((owners[quantity] for quantity in _RATES if quantity in owners), None):
-        _check_no_rival(trainer, owner)
-
-
-def _check_no_rival(trainer: pl.Trainer, owner: str) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        for kind, does, remedy in _RIVALS:
-            if isinstance(callback, kind):
-                raise BadValueError(f"{kind.__name__} {does}", f"{remedy}, or leave {owner} out")
+        _check_no_rival(callback, owners)
+
+
+def _check_no_rival(callback: Callback, owners: Mapping[Quantity, str]) -> None:
+    for kind, quantities, does, remedy in _RIVALS:
+        if isinstance(callback, kind) and (
+            owner := next((owners[each] for each in owners if each in quantities), None)
+        ):
+            raise BadValueError(f"{type(callback).__name__} {does}", f"{remedy}, or leave {owner} out")
 
 
 def check_no_scheduler(trainer: pl.Trainer) -> None:
@@ -71,4 +96,20 @@ def check_no_scheduler(trainer: pl.Trainer) -> None:
     """
     if trainer.lr_scheduler_configs:
         problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
-        raise BadValueError(problem, "Return the optimizer alone, or leave this callback out")
+        remedy = "Return the optimizer alone, or keep the scheduler and thaw layers with Unfreeze() in place of this callback"
+        raise BadValueError(problem, remedy)
+
+
+def check_none_added(optimizer: Optimizer) -> None:
+    """Raise if a param group has no base rate, since it was added after the fit started.
+
+    Raises:
+        BadValueError: One was.
+    """
+    for number, group in enumerate(optimizer.param_groups):
+        if "initial_lr" not in group:
+            problem = f"param group {number} was added during the fit, and has no base rate to scale"
+            remedy = (
+                "Give the optimizer every parameter from the start and thaw with Unfreeze(), or add 'initial_lr' to it"
+            )
+            raise BadValueError(problem, remedy)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol, final, runtime_checkable
 
+from torch import nn
 from typing_extensions import override
 
 from tabvision import lightning as pl
@@ -12,6 +14,7 @@ from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
+from tabvision.nets.backbone import Body
 
 Size = tuple[int, int]
 
@@ -37,7 +40,8 @@ class ProgressiveResize(Callback):
 
     Raises:
         BadTypeError: `sizes` is not a mapping from epochs to sizes.
-        BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1.
+        BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1. When a fit starts: no epoch reaches
+            the last size, it is not the datamodule's, or the network does not take one of the sizes.
 
     Example:
         >>> [ProgressiveResize({0: 128, 3: 224}).size_at(epoch) for epoch in (0, 2, 3)]
@@ -57,10 +61,12 @@ class ProgressiveResize(Callback):
         return next(size for start, size in reversed(self.sizes) if start <= epoch)
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_owners(trainer)
             self._check(trainer)
+            self._check_network(pl_module)
             _resizable(trainer).set_size(self.size_at(trainer.current_epoch))  # for the sanity check
 
     @override
@@ -99,6 +105,29 @@ class ProgressiveResize(Callback):
         if ends is not None and 0 <= ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             problem = f"the last size starts in epoch {start}, but max_epochs={ends} ends before"
             raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
+
+    def _check_network(self, module: pl.LightningModule) -> None:
+        """Raise if the network does not take images of every size, found by dry runs of one image."""
+        net = _image_net(module, self.sizes[-1][1])
+        if net is None:
+            return
+        for epoch, size in self.sizes:
+            try:
+                net.feature_shape(size)
+            except BadValueError as error:
+                problem = f"from epoch {epoch} on, {error.args[0]}"
+                raise BadValueError(problem, "Pass sizes that it takes, or another network") from error
+
+
+def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
+    """Return what can be asked for its image sizes: body and head, or a module whose input is images; None for others."""
+    body, head = getattr(module, "body", None), getattr(module, "head", None)
+    parts = (body, head) if isinstance(body, nn.Module) and isinstance(head, nn.Module) else (module,)
+    for net in (Body(nn.Sequential(*parts), in_channels=getattr(body, "in_channels", 3)), Body(module)):
+        with contextlib.suppress(Exception):
+            net.feature_shape(size)
+            return net
+    return None
 
 
 @speaking("ProgressiveResize")

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
+from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_none_added, check_owners
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, GradientAccumulationScheduler, rank_zero_info
 from tabvision.schedules import Setting, epoch_ends
@@ -47,7 +47,7 @@ class Schedule(Callback, ABC):
     has_horizon: ClassVar[bool] = True  # whether the rate depends on the length of the fit
 
     def __init__(self, groups: Groups | None = None) -> None:
-        self.groups = groups
+        self.groups = checked_groups(groups)
         self.sizes: dict[str, int] = {}
         self._first_step = 0
         self._length = RunLength(total=1)
@@ -90,7 +90,7 @@ class Schedule(Callback, ABC):
         for optimizer in trainer.optimizers:
             if self.needs_groups:
                 found = layer_groups_of(pl_module, self.groups)
-                divide_optimizer(optimizer, found, pl_module)
+                divide_optimizers([optimizer], found, pl_module)
                 self.sizes = group_sizes(found)
                 self.peaks(len(found))  # raises for wrong rates before anything trains
             for group in optimizer.param_groups:  # saved with the optimizer, so that a resumed fit has it
@@ -118,6 +118,7 @@ class Schedule(Callback, ABC):
         self._apply(trainer)
 
     @override
+    @speaking()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
@@ -137,6 +138,7 @@ class Schedule(Callback, ABC):
             return
         self._last_set = step
         for optimizer in trainer.optimizers:
+            check_none_added(optimizer)
             num_groups = _num_groups(optimizer)
             settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
             for number, group in _numbered(optimizer):

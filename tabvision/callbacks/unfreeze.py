@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import math
 from collections.abc import Mapping, Sequence
+from types import MethodType
 from typing import Any, Literal, final, get_args
 
 import torch
@@ -10,16 +14,17 @@ from torch import nn
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, check_optimizers, checked_groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_choice
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
 POLICIES = get_args(BatchNormPolicy)
+_logger = logging.getLogger("tabvision")
 # not `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out
 _CHECKPOINT_KEY = "tabvision_unfreeze"
 
@@ -29,8 +34,10 @@ class Unfreeze(Callback):
     """Train the last layer groups first, and more of them from later epochs on.
 
     The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
-    stay in the optimizer, which skips them, weight decay included. Under DDP the model is wrapped again when the stage
-    changes, so that all ranks stay bitwise equal.
+    stay in the optimizer, which skips them, weight decay included; they count as trainable while `configure_optimizers` runs,
+    so that an optimizer filtered by `requires_grad` holds them too. A scheduler of the module's own is left alone. Under DDP
+    the model is wrapped again when the stage changes, so that all ranks stay bitwise equal. After the fit every layer is
+    trainable.
 
     Args:
         stages: Number of epochs in which all groups but the last are frozen; or how many of the last groups train from each
@@ -42,7 +49,8 @@ class Unfreeze(Callback):
 
     Raises:
         BadTypeError: `stages` is neither a number nor a mapping of numbers.
-        BadValueError: A stage has a negative epoch, epoch 0 has no stage, or a stage has no layers.
+        BadValueError: A stage has a negative epoch, epoch 0 has no stage, or a stage has no layers. When a fit starts: two
+            callbacks freeze layers, or layer groups and optimizers do not hold the same parameters.
         UnknownNameError: The BatchNorm policy does not exist.
 
     Example:
@@ -61,10 +69,11 @@ class Unfreeze(Callback):
         check_choice("batch_norm", batch_norm, POLICIES)
         self.stages: Stages = as_stages(stages)
         self.batch_norm = batch_norm
-        self.groups = groups
+        self.groups = checked_groups(groups)
         # decides which layers "keep" applies to; a sweep has those of the fit around it
         self._first_stages = self.stages
         self._preserved: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
+        self._started = False  # in a fit, from its setup on
 
     @property
     def owns(self) -> frozenset[Quantity]:
@@ -84,9 +93,18 @@ class Unfreeze(Callback):
             if self._preserved is None or self._first_stages is self.stages:
                 self._preserved = self._with_statistics(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
+            self._started = True
+            _configure_with_all_layers(pl_module, self.groups)
+
+    @override
+    @speaking()
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_optimizers(trainer.optimizers, layer_groups_of(pl_module, self.groups), pl_module)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _planned_epochs(trainer) <= self.stages[-1][0]:
+            self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
         self._enter(trainer, pl_module)  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
 
     @override
@@ -125,11 +143,32 @@ class Unfreeze(Callback):
             self._preserved = frozenset(checkpoint[_CHECKPOINT_KEY]["kept"])
 
     @override
-    @speaking()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for group in layer_groups_of(pl_module, self.groups):
-            for norm in _norms_in(group, pl_module):
-                norm.train(pl_module.training)  # undo the changes for code that runs after the fit
+        if trainer.current_epoch <= self.stages[-1][0] < _planned_epochs(trainer):
+            self._warn_of_unreached(trainer, f"the fit ended after {count(trainer.current_epoch, 'epoch')},")
+
+    def _warn_of_unreached(self, trainer: pl.Trainer, reason: str) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by Lightning's connector
+            start = self.stages[-1][0]
+            _logger.warning(f"Unfreeze: {reason} before epoch {start}, so the stage that starts there has no effect.")
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._release(pl_module)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._release(pl_module)
+
+    def _release(self, module: pl.LightningModule) -> None:
+        """Undo the changes for code that runs after the fit, such as the next fit."""
+        if not self._started:
+            return
+        self._started = False
+        for group in layer_groups_of(module, self.groups):
+            _set_trainable(group, trains=True)
+            for norm in _norms_in(group, module):
+                norm.train(module.training)
 
     def for_sweep(self, epoch: int) -> list[Callback]:
         """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
@@ -152,6 +191,32 @@ class Unfreeze(Callback):
         found = layer_groups_of(module, self.groups)
         first = len(found) - self.num_trainable(epoch, len(found))
         return [(group, number >= first) for number, group in enumerate(found)]
+
+
+def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None) -> None:
+    """Let all layers count as trainable while the module makes its optimizers, which may filter by `requires_grad`."""
+    own = vars(module).get("configure_optimizers")  # set on the object, as LightningCLI does
+
+    def configure_once(module: pl.LightningModule) -> Any:  # noqa: ANN401 - what the module's own returns
+        del vars(module)["configure_optimizers"]
+        if own is not None:
+            vars(module)["configure_optimizers"] = own
+        parameters = itertools.chain(*layer_groups_of(module, groups))
+        frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            return module.configure_optimizers()
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+
+    vars(module)["configure_optimizers"] = MethodType(configure_once, module)  # bound anew in a copy of the module
+
+
+def _planned_epochs(trainer: pl.Trainer) -> float:
+    """Return the epoch in which the fit ends by `max_epochs`."""
+    return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
 
 
 def _set_trainable(group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = ()) -> bool:

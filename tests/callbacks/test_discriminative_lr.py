@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
+from typing_extensions import override
 
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.errors import BadValueError
@@ -114,6 +116,41 @@ def test_a_resumed_fit_keeps_its_rates_and_takes_new_ones(quick_trainer: MakeTra
     assert again.lr == rates.lr[3:]
     assert not different(whole.state_dict(), same.state_dict())
     assert sum(doubled.lr, []) == pytest.approx([2 * lr for step in again.lr for lr in step])  # noqa: RUF017 - five lists
+
+
+def test_a_fit_resumed_from_one_without_it_has_its_rates(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    quick_trainer(callbacks=[Saver(tmp_path)]).fit(make_module(), make_loader())
+    rates = Rates()
+    trainer = quick_trainer(callbacks=[DiscriminativeLR(1e-3, groups=lambda module: [module]), rates])
+
+    trainer.fit(make_module(), make_loader(), ckpt_path=tmp_path / "step=2.ckpt", weights_only=True)
+
+    assert rates.lr == [[pytest.approx(1e-3)]] * 2
+
+
+def test_two_optimizers_have_the_rates_of_their_layers(quick_trainer: MakeTrainer) -> None:
+    class Apart(UserModule):
+        """Steps an optimizer for the head and one for the rest, by hand."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        @override
+        def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            return super().training_step(batch, batch_idx).detach()
+
+        @override
+        def configure_optimizers(self) -> Any:
+            head = torch.optim.SGD(self.head.parameters(), lr=0.1)
+            return [head, torch.optim.SGD([*self.body.parameters(), *self.middle.parameters()], lr=0.1)]
+
+    trainer = quick_trainer(callbacks=[DiscriminativeLR((1e-4, 1e-2), groups=three_groups)])
+
+    trainer.fit(Apart(), make_loader())
+
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+    assert rates == [[pytest.approx(1e-2)], [pytest.approx(1e-4), pytest.approx(1e-3)]]
 
 
 def test_a_second_fit_has_the_same_rates(quick_trainer: MakeTrainer) -> None:

@@ -167,6 +167,13 @@ def test_a_fit_no_longer_than_the_frozen_epochs_is_refused(freeze_epochs: int, q
         trainer.fit(make_module(), make_loader())
 
 
+def test_max_steps_within_the_frozen_epochs_is_refused(quick_trainer: MakeTrainer) -> None:
+    trainer = quick_trainer(max_epochs=3, max_steps=STEPS, callbacks=[FineTune(1, groups=three_groups)])
+
+    with pytest.raises(BadValueError, match=f"FineTune: max_steps={STEPS} ends the fit before its frozen epochs do"):
+        trainer.fit(make_module(), make_loader())
+
+
 def test_a_length_in_steps_alone_is_refused(quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(max_epochs=-1, max_steps=4, callbacks=[FineTune(groups=three_groups)])
 

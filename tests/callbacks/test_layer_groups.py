@@ -10,8 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from tabvision.callbacks import DiscriminativeLR, OneCycle
-from tabvision.callbacks.layer_groups import divide_optimizer, layer_groups_of
+from tabvision.callbacks import DiscriminativeLR, FineTune, OneCycle, Unfreeze
+from tabvision.callbacks.layer_groups import divide_optimizers, layer_groups_of
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.nets.layer_groups import LayerGroup
 from tests.made.modules import UserModule, make_loader, make_module, three_groups, three_lists
@@ -32,7 +32,7 @@ def test_each_param_group_lies_in_one_layer_group(groups: Any) -> None:
     optimizer = module.configure_optimizers()
     layers = layer_groups_of(module, groups)
 
-    divide_optimizer(optimizer, layers, module)
+    divide_optimizers([optimizer], layers, module)
 
     assert held(optimizer) == [{id(parameter) for parameter in layer} for layer in layers]
     assert [group["layer_group"] for group in optimizer.param_groups] == [0, 1, 2]
@@ -45,7 +45,7 @@ def test_parameters_equal_in_value_are_told_apart_by_identity() -> None:
             parameter.zero_()
     optimizer = module.configure_optimizers()
 
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
 
     assert held(optimizer) == [{id(parameter) for parameter in part.parameters()} for part in three_groups(module)]
 
@@ -59,7 +59,7 @@ def test_options_of_several_own_param_groups_are_kept_and_names_are_unique() -> 
         lr=0.25,
     )
 
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
 
     names = [group["name"] for group in optimizer.param_groups]
     assert [group["layer_group"] for group in optimizer.param_groups] == [0, 0, 1, 1, 2, 2]
@@ -78,7 +78,7 @@ def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> N
     optimizer.step()
     state = dict(optimizer.state)
 
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
     optimizer.step()
 
     assert optimizer.state.keys() == state.keys()
@@ -88,10 +88,10 @@ def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> N
 def test_an_optimizer_that_is_divided_already_stays_as_it_is() -> None:
     module = make_module()
     optimizer = module.configure_optimizers()
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
     before = [dict(group) for group in optimizer.param_groups]
 
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
 
     assert [dict(group) for group in optimizer.param_groups] == before
 
@@ -101,7 +101,7 @@ def test_a_shared_parameter_counts_once() -> None:
     module.middle.append(module.middle[0])
     optimizer = module.configure_optimizers()
 
-    divide_optimizer(optimizer, groups_of(module), module)
+    divide_optimizers([optimizer], groups_of(module), module)
 
     assert [len(params) for params in held(optimizer)] == [4, 2, 2]
 
@@ -118,9 +118,19 @@ def test_parameters_in_no_layer_group_are_listed_by_name() -> None:
     module = make_module()
     layers = layer_groups_of(module, lambda module: [module.body, module.head])
 
-    sentence = r"2 parameters of the optimizer in no layer group: .*middle\.0\.bias.*middle\.0\.weight"
+    sentence = r"2 parameters of the optimizer in no layer group: middle\.0\.bias, middle\.0\.weight"
     with pytest.raises(BadValueError, match=sentence):
-        divide_optimizer(module.configure_optimizers(), layers, module)
+        divide_optimizers([module.configure_optimizers()], layers, module)
+
+
+def test_what_is_frozen_for_good_may_be_in_no_layer_group() -> None:
+    module = make_module()
+    module.middle.requires_grad_(False)
+    optimizer = module.configure_optimizers()
+
+    divide_optimizers([optimizer], layer_groups_of(module, lambda module: [module.body, module.head]), module)
+
+    assert [len(params) for params in held(optimizer)] == [4 + 2, 2]
 
 
 def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
@@ -128,7 +138,29 @@ def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
     optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
 
     with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
-        divide_optimizer(optimizer, groups_of(module), module)
+        divide_optimizers([optimizer], groups_of(module), module)
+
+
+def test_several_optimizers_are_divided_where_together_they_hold_every_layer() -> None:
+    module = make_module()
+    head = torch.optim.SGD(module.head.parameters(), lr=0.1)
+    rest = torch.optim.Adam([*module.middle.parameters(), *module.body.parameters()])
+
+    divide_optimizers([head, rest], groups_of(module), module)
+
+    numbers = [[group["layer_group"] for group in optimizer.param_groups] for optimizer in (head, rest)]
+    assert numbers == [[2], [0, 1]]
+
+
+def test_each_divided_group_keeps_the_names_of_its_own_parameters() -> None:
+    module = make_module()
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    optimizer = torch.optim.AdamW(module.named_parameters())
+
+    divide_optimizers([optimizer], groups_of(module), module)
+
+    for group in optimizer.param_groups:
+        assert group["param_names"] == [names[id(parameter)] for parameter in group["params"]]
 
 
 def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
@@ -136,21 +168,47 @@ def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
     optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
 
     with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
-        divide_optimizer(optimizer, groups_of(module), module)
+        divide_optimizers([optimizer], groups_of(module), module)
 
 
 @pytest.mark.parametrize(
-    ("groups", "sentence"),
+    ("groups", "got"),
     [
-        (lambda _: ["body", "head"], "must be a module or a list of parameters, got str"),
-        (lambda _: [3], "must be a module or a list of parameters, got int"),
-        (lambda _: [[]], "must be a module or a list of parameters, got list"),
-        (lambda _: [[torch.zeros(2)]], "must be a module or a list of parameters, got list"),
+        (lambda module: [module.body, "head"], "layer group 1 must be .*, got str"),
+        (lambda _: [3], "layer group 0 must be .*, got int"),
+        (lambda _: [[]], "layer group 0 must be .*, got list"),
+        (lambda module: [[module.body, torch.zeros(2)]], "layer group 0 must be .*, got list with Tensor at index 1"),
+        (lambda module: [module.named_parameters()], "layer group 0 must be .*, got generator with tuple at index 0"),
+        (lambda module: module.head, "layer groups must be a list, got Linear"),
     ],
 )
-def test_a_group_of_the_wrong_kind_is_refused(groups: Any, sentence: str) -> None:
-    with pytest.raises(BadTypeError, match=sentence):
+def test_a_group_of_the_wrong_kind_is_refused(groups: Any, got: str) -> None:
+    with pytest.raises(BadTypeError, match=got):
         layer_groups_of(make_module(), groups)
+
+
+def test_a_group_may_mix_modules_and_parameters() -> None:
+    module = make_module()
+    first: Any = module.body[0]
+    norm: Any = module.body[1]
+
+    groups = layer_groups_of(
+        module, lambda _: [first.weight, [first.bias, norm], (part for part in [module.middle, module.head])]
+    )
+
+    sizes = [[id(parameter) for parameter in group] for group in groups]
+    expected: list[list[Any]] = [
+        [first.weight],
+        [first.bias, *norm.parameters()],
+        [*module.middle.parameters(), *module.head.parameters()],
+    ]
+    assert sizes == [[id(parameter) for parameter in group] for group in expected]
+
+
+@pytest.mark.parametrize("make", [Unfreeze, FineTune, lambda groups: DiscriminativeLR(1e-3, groups=groups), OneCycle])
+def test_groups_that_are_no_function_are_refused_at_once(make: Any) -> None:
+    with pytest.raises(BadTypeError, match="groups must be a function from the module to its parts, got list"):
+        make(groups=[make_module().head])
 
 
 @pytest.mark.parametrize("groups", [lambda _: [], lambda module: [nn.ReLU(), module]])

@@ -16,6 +16,8 @@ from typing_extensions import override
 from tabvision.callbacks import ExactResume, ProgressiveResize
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
+from tabvision.modules import VisionModule
+from tabvision.nets.backbone import Body
 from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Multiclass
 from tests.made.modules import Saver, different, make_module
@@ -206,6 +208,86 @@ def test_a_last_size_that_is_not_the_datas_is_refused(
 def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer) -> None:
     with pytest.raises(BadValueError, match=r"the last size starts in epoch 3, but max_epochs=3 ends before\. Train f"):
         fit(quick_trainer, SizedData(), max_epochs=3)
+
+
+class Patches(nn.Module):
+    """Takes sides that 4 divides and that are 8 at least, as a ViT with absolute positions does."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, 4, 4, stride=4)
+
+    @override
+    def forward(self, image: Tensor) -> Tensor:
+        assert min(image.shape[2:]) >= 8, "Input is too small"
+        assert image.shape[2] % 4 == 0, f"Input height ({image.shape[2]}) should be divisible by patch size (4)."
+        features: Tensor = self.layer(image)
+        return features
+
+
+class TakesImages(Looker):
+    """A user's own module with another name for its body, whose input is images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Patches()
+
+    @override
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(image).mean(dim=(2, 3)))
+        return logits
+
+    @override
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(self(batch["image"]), batch["target"])
+
+
+def vision(**settings: Any) -> VisionModule:
+    target = Target(columns=("y",), task=Multiclass(3), classes=(0, 1, 2))
+    return VisionModule(Schema(target=target, image=Image(size=(12, 12))), num_groups=2, **settings)
+
+
+def flat(num_features: int, num_outputs: int) -> nn.Module:
+    """A head that knows the size of the features."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(num_features * 3 * 3, num_outputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes", "sentence"),
+    [
+        (
+            lambda: vision(body=Patches()),
+            {0: 8, 1: 10, 2: 12},
+            r"from epoch 1 on, .* 10 x 10 pixels \(Input height \(10\)",
+        ),
+        (lambda: vision(body=Patches(), head=flat), {0: 8, 1: 12}, r"from epoch 0 on, .* 8 x 8 pixels \(mat1 and mat2"),
+        (
+            lambda: vision(body=Body(Patches(1), in_channels=1)),
+            {0: 8, 1: 10, 2: 12},
+            "from epoch 1 on, .* 10 x 10 pixels",
+        ),
+        (TakesImages, {0: 8, 1: 10, 2: 12}, r"from epoch 1 on, .* 10 x 10 pixels \(Input height \(10\) should be"),
+    ],
+)
+def test_a_size_that_the_network_does_not_take_is_refused_before_the_fit(
+    make: Any, sizes: dict[int, int], sentence: str, quick_trainer: MakeTrainer
+) -> None:
+    module = make()
+    trainer = quick_trainer(max_epochs=EPOCHS, callbacks=[ProgressiveResize(sizes)])
+
+    with pytest.raises(BadValueError, match=f"ProgressiveResize: {sentence}"):
+        trainer.fit(module, SizedData())
+
+    assert trainer.global_step == 0
+    assert module.training
+
+
+def test_a_network_that_takes_every_size_trains_at_them(quick_trainer: MakeTrainer) -> None:
+    module = TakesImages()
+
+    quick_trainer(max_epochs=2, callbacks=[ProgressiveResize({0: 8, 1: 12})]).fit(module, SizedData())
+
+    assert module.trained == of_epochs((8, 8), (12, 12))
 
 
 def test_data_that_cannot_change_size_is_refused_with_what_to_write(quick_trainer: MakeTrainer) -> None:

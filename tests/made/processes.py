@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.made import processes_images, processes_stages, processes_tables
+from tests.made import processes_images, processes_stages, processes_tables, transfer
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 600  # a stop for what hangs
@@ -21,6 +21,7 @@ SCRIPTS: dict[str, Callable[[Path], None]] = {
     "spawned": processes_stages.spawn,
     "stages": processes_stages.main,
     "tables": processes_tables.main,
+    "transfer": transfer.main,
 }
 Seen = tuple[dict[str, Any], dict[str, Any]]
 """What each of the two processes wrote down."""
