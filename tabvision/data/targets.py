@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.plain import Label
-from tabvision.preprocess.column_types import NUMBER_LIKE, all_match
 from tabvision.preprocess.columns import Text
+from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
@@ -118,8 +118,12 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
 
 
 def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a mask of the rows in which some target column is missing."""
-    return np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
+    """Return a mask of the rows in which some target column is missing or white space."""
+    missing = np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
+    for values in (frame[name] for name in columns):
+        if isinstance(values.dtype, pd.StringDtype):
+            missing = missing | values.str.isspace().to_numpy(dtype=bool, na_value=False)
+    return missing
 
 
 def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:

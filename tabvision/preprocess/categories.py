@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
-from tabvision.preprocess.parse import Family
+from tabvision.preprocess.parse import Family, is_blank
 from tabvision.schema import Label
 
 Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # writes the encoded rows of the slice into the array
@@ -22,7 +22,9 @@ MAX_BLOCKWISE = 4_096  # up to so many texts are looked up block by block; with 
 
 
 def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
-    """Return the distinct values and whether they are ordered; sorted, unless an ordered category gives its own order.
+    """Return the distinct values, and whether they are ordered; sorted, unless an ordered category gives its own order.
+
+    White space is missing, and no value.
 
     Example:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
@@ -33,10 +35,12 @@ def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
         assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
         values = column.values.to_list()
         used = np.unique(column.codes[column.codes >= 0])
-        seen: list[Any] = [values[code] for code in used.tolist() if values[code] is not None]
+        seen: list[Any] = [
+            values[code] for code in used.tolist() if values[code] is not None and not is_blank(values[code])
+        ]
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
-        return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
+        return tuple(sorted(it for it in pc.unique(column.values).drop_null().to_pylist() if not is_blank(it))), False
     assert isinstance(column, Numbers), "to_labels leaves no timestamps"
     return tuple(Numbers(distinct_numbers(column.values), column.kind).to_list()), False
 

@@ -19,7 +19,7 @@ from tabvision.preprocess.datetimes import parts_of_timestamp
 from tabvision.preprocess.encode import Arrays, Prepared, Source, sources_of, to_arrays
 from tabvision.preprocess.frame import PASS_TRAINING_COLUMNS
 from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date, parse_number
-from tabvision.schema import Categorical
+from tabvision.schema import Categorical, DateFormat, NumberFormat
 
 Row: TypeAlias = Mapping[str, Raw]
 Reader: TypeAlias = Callable[
@@ -58,7 +58,9 @@ class RowEncoder:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         makers = {"number": _number_reader, "category": _category_reader, "date": _date_reader}
-        self._readers = [(source.name, makers[source.kind](source)) for source in sources_of(prepared)]
+        sources = sources_of(prepared)
+        self._readers = [(source.name, makers[source.kind](source)) for source in sources]
+        self._unmixed = [it.name for it in sources if it.kind != "number" or it.form == "strict"]
         self._means = np.array([column.mean for column in prepared.continuous], dtype=np.float64)
         self._stds = np.array([column.std for column in prepared.continuous], dtype=np.float64)
         self._num_codes = len(prepared.categorical)
@@ -95,8 +97,8 @@ class RowEncoder:
         return continuous, codes
 
     def _is_mixed(self, rows: Sequence[Row]) -> bool:
-        """Return whether a column holds more than one family of values, which a frame does not accept."""
-        for name, _ in self._readers:
+        """Return whether a column holds several families of values, which a frame does not accept; text may be a number."""
+        for name in self._unmixed:
             kinds: set[type] = {type(row.get(name)) for row in rows if isinstance(row, Mapping)} - _MISSING
             if len(kinds) > 1 and len({family_of(kind) for kind in kinds}) > 1:
                 return True
@@ -123,7 +125,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
     Example:
         >>> from tabvision.preprocess import Features
-        >>> from tabvision.schema import Categorical
+        >>> from tabvision.schema import Categorical, DateFormat, NumberFormat
         >>> color = Categorical(name="color", source="color", vocabulary=("blue", "red"))
         >>> features = Features(dates=(), continuous=(), categorical=(color,), left_out=())
         >>> encode_rows(features, [{"color": "red"}, {"color": "green"}])[1].tolist()
@@ -137,7 +139,7 @@ def _number_reader(source: Source) -> Reader:
     indicators = [index for index, _ in source.categorical]
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        found = _as_number(value)
+        found = _as_number(value, source.form)
         for index, fill in fills:
             numbers[index] = fill if found is None else found
         for index in indicators:
@@ -165,7 +167,7 @@ def _date_reader(source: Source) -> Reader:
     lookups = [(index, column.part, _lookup(column)) for index, column in source.categorical]
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        timestamp = _as_timestamp(value)
+        timestamp = _as_timestamp(value, source.form)
         parts: dict[Any, float] = {} if timestamp is None else {**parts_of_timestamp(timestamp)}
         parts["missing"] = timestamp is None
         for index, part, fill in fills:
@@ -188,7 +190,7 @@ def _as_text(value: Raw) -> str | None:
     raise _UncommonError
 
 
-def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
+def _as_number(value: Raw, form: NumberFormat = "strict", *, exactly: bool = False) -> float | None:
     """Return a common number as a float (exactly: unconverted), None if it is missing."""
     kind = type(value)
     if kind in _NUMBERS:
@@ -197,17 +199,17 @@ def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
         return value if exactly else float(value)
     if kind in _MISSING:
         return None
-    found = parse_number(value) if kind is str else None
-    if found is None:
+    found = parse_number(value, form) if kind is str else None
+    if found is None and (kind is not str or form == "strict"):
         raise _UncommonError
     return found
 
 
-def _as_timestamp(value: Raw) -> int | None:
+def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None
-    timestamp = microseconds(value) if kind in _DATES else parse_date(value) if kind is str else None
+    timestamp = microseconds(value) if kind in _DATES else parse_date(value, form) if kind is str else None
     if timestamp is None:
         raise _UncommonError
     return timestamp

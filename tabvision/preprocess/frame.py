@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, asking, count, listed
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, rows_named
 from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
+from tabvision.schema import DateFormat, NumberFormat
 
 Found = TypeVar("Found")
 
@@ -54,7 +55,7 @@ class Columns:
             raise BadTypeError(f"the table must be a pandas DataFrame, got {type(frame).__name__}", remedy)
         self.frame = frame
         self._whole = whole
-        self._cache: dict[tuple[str, str], Any] = {}
+        self._cache: dict[tuple[str, ...], Any] = {}
 
     @classmethod
     def of(cls, frame: Frame) -> Columns:
@@ -73,13 +74,17 @@ class Columns:
         """Return a column as stored."""
         return self._once("read", name, lambda: _read_column(self._raw(name), name))
 
-    def numbers(self, name: str) -> Numbers:
-        """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: self.read(name).to_numbers(name))
+    def read_all(self, name: str) -> Column:
+        """Return a column as stored, of all rows of the frame from which `take` took some."""
+        return self.read(name) if self._whole is None else self._whole[0].read(name)
 
-    def timestamps(self, name: str) -> Timestamps:
-        """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name))
+    def numbers(self, name: str, form: NumberFormat = "strict") -> Numbers:
+        """Return a column as numbers; text is parsed."""
+        return self._once("numbers", name, lambda: self.read(name).to_numbers(name, form), form)
+
+    def timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
+        """Return a column as timestamps; text is parsed."""
+        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name, form), form)
 
     def check_names(self) -> None:
         """Raise if a column's name is not text or occurs twice.
@@ -137,16 +142,17 @@ class Columns:
     def _raw(self, name: str) -> pd.Series:
         return self.frame[name] if self._whole is None else self.frame[name].iloc[self._whole[1]]
 
-    def _once(self, method: str, name: str, make: Callable[[], Found]) -> Found:
-        if (method, name) not in self._cache:
+    def _once(self, method: str, name: str, make: Callable[[], Found], *form: str) -> Found:
+        key = (method, name, *form)
+        if key not in self._cache:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
                 with rows_named(self.row_labels):
-                    self._cache[method, name] = make()  # which type the values have depends on all rows
+                    self._cache[key] = make()  # which type the values have depends on all rows
             else:
                 whole, rows = self._whole
-                self._cache[method, name] = getattr(whole, method)(name).take(rows)
-        found: Found = self._cache[method, name]
+                self._cache[key] = getattr(whole, method)(name, *form).take(rows)
+        found: Found = self._cache[key]
         return found
 
 
