@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,9 @@ from tabvision.tasks.labels import row_name
 
 logger = logging.getLogger("tabvision")
 
-Duplicates = Literal["error", "last", "keep"]
+Duplicates = Literal["error", "last", "keep", "few"]
 Missing = Literal["error", "drop"]
+_FEW = 0.001  # fraction of the rows
 _LARGEST_EXACT = 2**53  # from here on float64 skips integers
 
 
@@ -109,6 +110,25 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
     return np.flatnonzero(~rows).astype(np.int64)
 
 
+def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Duplicates) -> Duplicates:
+    """Return "last" for "few" if some pairs, but at most one row in a thousand, occur again, and log it; else "error".
+
+    Example:
+        >>> settled_duplicates(pd.DataFrame({"user": [1, 1], "item": [7, 7]}), ["user", "item"], "few")
+        'error'
+    """
+    if duplicates != "few":
+        return duplicates
+    again = int(frame[list(pair)].dropna().duplicated().sum())
+    if not 0 < again <= _FEW * len(frame):
+        return "error"
+    logger.info(
+        f"{count(again, 'row')} of {len(frame):,} repeat a user and an item: the last of each is used. Override with "
+        f'duplicates="error" or "keep" (--duplicates).'
+    )
+    return "last"
+
+
 def sorted_by_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
     """Return row numbers sorted by time; rows with equal timestamps stay in order.
 
@@ -142,7 +162,7 @@ def without_duplicates(
         [1, 2]
     """
     if duplicates not in ("error", "last", "keep"):
-        raise UnknownNameError("way with duplicates", duplicates, ["error", "last", "keep"])
+        raise UnknownNameError("way with duplicates", duplicates, get_args(Duplicates))
     if duplicates == "keep":
         return rows
     again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)
