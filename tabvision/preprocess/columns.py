@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
+from tabvision.plain import LARGEST_EXACT, shortest_decimals
 from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, parse_number
 from tabvision.schema import DateFormat, NumberFormat
 
@@ -101,11 +102,11 @@ class Text(Column):
     def to_numbers(
         self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
     ) -> Numbers:
-        return _parse_numbers(*self._distinct(), name, form, wrong)
+        return _parse_numbers(*_encoded(self.values), name, form, wrong)
 
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
-        return _parse_timestamps(*self._distinct(), name, form)
+        return _parse_timestamps(*_encoded(self.values), name, form)
 
     @override
     def to_labels(self) -> Text:
@@ -127,24 +128,27 @@ class Text(Column):
             return self
         return Text(pc.if_else(blank, pa.scalar(None, self.values.type), self.values))
 
-    def _distinct(self) -> tuple[NDArray[Any], pa.Array]:
-        """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
-        encoded = pc.dictionary_encode(self.values)
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-        return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
-
 
 @final
 @dataclass(frozen=True)
 class Numbers(Column):
-    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says)."""
+    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says).
+
+    Args:
+        values: The numbers, to compute with.
+        kind: What they were before missing values made floats of them.
+        exact: Where `values` holds floats that lack digits: for each row the index of its number among the distinct ones,
+            -1 where missing; and these, exact. Categories are found by them.
+    """
 
     values: NDArray[Any]
     kind: NumberKind
+    exact: tuple[NDArray[Any], list[Any]] | None = None
 
     @override
     def take(self, rows: NDArray[np.int64]) -> Numbers:
-        return Numbers(self.values.take(rows), self.kind)
+        exact = None if self.exact is None else (self.exact[0].take(rows), self.exact[1])
+        return Numbers(self.values.take(rows), self.kind, exact)
 
     @override
     def all_missing(self) -> bool:
@@ -176,9 +180,29 @@ class Numbers(Column):
         return self.values[~np.isnan(self.values)][0].item()  # type: ignore[no-any-return]  # numpy does not say
 
     def to_list(self) -> list[Any]:
-        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing."""
+        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing.
+
+        A float of less than 64 bits becomes the shortest decimal that stands for it.
+
+        Example:
+            >>> Numbers(np.array([0.1, np.nan], np.float32), "float").to_list()
+            [0.1, None]
+        """
         as_kind: Any = {"boolean": bool, "integer": int, "float": float}[self.kind]
-        return [None if value != value else as_kind(value) for value in self.values.tolist()]  # noqa: PLR0124
+        values = shortest_decimals(self.values) if self.values.dtype.kind == "f" else self.values
+        return [None if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
+
+    def distinct(self) -> tuple[NDArray[Any], list[Any]]:
+        """Return for each row the index of its number among the distinct ones, -1 where missing; and these, exact.
+
+        Example:
+            >>> Numbers(np.array([5.0, np.nan, 5.0]), "integer").distinct()
+            (array([ 0, -1,  0]), [5])
+        """
+        if self.exact is not None:
+            return self.exact
+        codes, distinct = pd.factorize(self.values)
+        return codes, Numbers(distinct, self.kind).to_list()
 
 
 @final
@@ -288,18 +312,45 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
     return f"{count(number, 'value')}, first {shown}"
 
 
+def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], list[Any]]:
+    """Return for each row the index of its value among the distinct ones, -1 where missing; and these.
+
+    Example:
+        >>> dictionary_of(pa.chunked_array([[5, None, 5]]))
+        (array([ 0, -1,  0], dtype=int32), [5])
+    """
+    codes, distinct = _encoded(values)
+    return codes, distinct.to_pylist()
+
+
+def lack_digits(numbers: NDArray[np.float64]) -> bool:
+    """Return whether one of the numbers is so large that floats skip integers there.
+
+    Example:
+        >>> lack_digits(np.array([1.5, np.nan])), lack_digits(np.array([2.0**53]))
+        (False, True)
+    """
+    return bool((np.abs(numbers) >= LARGEST_EXACT).any())
+
+
+def _encoded(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
+    encoded = pc.dictionary_encode(values)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
+
+
 def _parse_numbers(
     codes: NDArray[Any], labels: pa.Array, name: str, form: NumberFormat, wrong: type[TabvisionError]
 ) -> Numbers:
     """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
-    numbers = np.array(
-        [parse_number(label, form) for label in labels.to_pylist()], dtype=np.float64
-    )  # None becomes NaN
+    parsed = [parse_number(label, form) for label in labels.to_pylist()]
+    numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     if form == "strict" and (found := _found_texts(np.isnan(numbers), codes, labels)):
         remedy = "Correct them, or set them to missing"
         remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
         raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
-    return Numbers(_look_up(numbers, codes, np.nan), "float")
+    exact = (codes, parsed) if lack_digits(numbers) else None
+    return Numbers(_look_up(numbers, codes, np.nan), "float", exact)
 
 
 def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str, form: DateFormat) -> Timestamps:

@@ -114,7 +114,7 @@ def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = No
 
 
 def _categorical(name: str, source: str, column: Column, part: DatePart | None = None) -> Categorical:
-    vocabulary, ordered = vocabulary_of(column)
+    vocabulary, ordered = vocabulary_of(column, source)
     return Categorical(name=name, source=source, vocabulary=vocabulary, ordered=ordered, part=part)
 
 

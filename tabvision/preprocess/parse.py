@@ -23,6 +23,7 @@ Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
 Family = Literal["text", "boolean", "duration", "date", "number"]
 
 NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -98,14 +99,16 @@ def is_blank(value: object) -> bool:
 
 
 def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
-    """Return the number that a text writes in a format, or None; words such as "nan" and "inf" write none.
+    """Return the number that a text writes, or None; words such as "nan" and "inf" write none. Integers are exact.
 
     Example:
-        >>> parse_number(" 1e3 "), parse_number("1,000"), parse_number("nan")
-        (1000.0, None, None)
+        >>> parse_number(" 1e3 "), parse_number("9007199254740993"), parse_number("1,000"), parse_number("nan")
+        (1000.0, 9007199254740993, None, None)
         >>> parse_number("1,000", "1,234"), parse_number("-$1,000.50", "$"), parse_number("5%", "%"), parse_number("5", "%")
-        (1000.0, -1000.5, 5.0, 5.0)
+        (1000.0, -1000.5, 5.0, 5)
     """
+    if _INTEGER.fullmatch(text):
+        return int(text)
     if _NUMBER.fullmatch(text):
         return float(text)
     if form in ("strict", "lenient") or not _MARKED[form].fullmatch(text):
@@ -203,6 +206,19 @@ def as_float(value: Raw) -> float:
         return float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
+
+
+def exact_number(value: Raw) -> float:
+    """Return a whole number as an int, another as a float.
+
+    Example:
+        >>> exact_number(Decimal("9007199254740993")), exact_number(Decimal("0.5"))
+        (9007199254740993, 0.5)
+    """
+    number = as_float(value)
+    if isinstance(value, float | np.floating) or not np.isfinite(number):
+        return number
+    return int(value) if value == int(value) else number
 
 
 def _short(value: object) -> str:
