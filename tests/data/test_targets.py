@@ -136,6 +136,10 @@ def test_rows_that_lack_some_target_are_found() -> None:
     assert missing_target(frame, ["y", "z"]).tolist() == [False, True, True]
 
 
+def test_a_target_of_white_space_is_missing_and_one_of_no_letters_is_not() -> None:
+    assert missing_target(pd.DataFrame({"y": ["a", " ", "", None]}), ["y"]).tolist() == [False, True, False, True]
+
+
 def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
     sentence = r"the frame lacks 1 column: 'salry' \(did you mean 'salary'\?\)\. The target is one of the columns age"
     frame = pd.DataFrame({"age": [1], "salary": [2]})

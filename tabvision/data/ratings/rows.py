@@ -119,11 +119,12 @@ def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Dup
     """
     if duplicates != "few":
         return duplicates
-    again = int(frame[list(pair)].dropna().duplicated().sum())
-    if not 0 < again <= _FEW * len(frame):
+    pairs = frame[list(pair)].dropna()
+    again = int(pairs.duplicated().sum())
+    if not 0 < again <= _FEW * len(pairs):
         return "error"
     logger.info(
-        f"{count(again, 'row')} of {len(frame):,} repeat a user and an item: the last of each is used. Override with "
+        f"{count(again, 'row')} of {len(pairs):,} repeat a user and an item: the last of each is used. Override with "
         f'duplicates="error" or "keep" (--duplicates).'
     )
     return "last"
@@ -133,7 +134,7 @@ def sorted_by_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str)
     """Return row numbers sorted by time; rows with equal timestamps stay in order.
 
     Example:
-        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when").tolist()
+        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "31/12/2019"]}), np.arange(2), "when").tolist()
         [1, 0]
     """
     times = times_as_numbers(frame[timestamp].iloc[rows])
