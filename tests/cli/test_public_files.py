@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tabvision.cli import main
-from tabvision.inference import Predictor
+from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.schema import Schema
+from tests.made.servers import running
 
 ROWS = 600
 
@@ -173,9 +174,14 @@ def test_a_row_is_answered_as_it_stands_in_a_file(capsys: pytest.CaptureFixture[
     assert main(["predict", "runs/data/best.ckpt", "new.csv", "--out", "answers.csv"]) == 0
 
     answers = pd.read_csv("answers.csv")["prediction"]
-    predictor = Predictor("runs/data/best.ckpt")
-    by_row = [predictor.predict(row)["prediction"][0] for row in rows.to_dict("records")]
+    assert main(["export", "runs/data/best.ckpt", "--out", "model.onnx"]) == 0
+    predictor, exported = Predictor("runs/data/best.ckpt"), OnnxPredictor("model.onnx")
+    with running(exported) as client:
+        by_http = [client.post("/predict", json=row).json()["prediction"] for row in rows.to_dict("records")]
+    by_row, by_onnx = (
+        [each.predict(row)["prediction"][0] for row in rows.to_dict("records")] for each in (predictor, exported)
+    )
     assert "2 of 20 rows whose 'income' is no number, taken as missing" in capsys.readouterr().out
     assert predictor.predict(rows.loc[3].to_dict()).attrs["unseen"] == {"income": 1}
-    np.testing.assert_allclose(answers, by_row, rtol=1e-5)
+    np.testing.assert_allclose([by_row, by_onnx, by_http], [answers] * 3, rtol=1e-4)
     assert len(set(answers[3:6])) == 1
