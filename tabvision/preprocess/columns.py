@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, pa
 from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float"]
+_Wrong: TypeAlias = type[TabvisionError]  # the class of an error
 MAX_SHOWN = 3  # offending values in an error
 _row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
@@ -42,9 +43,7 @@ class Column(ABC):
         """Return whether no row has a value."""
 
     @abstractmethod
-    def to_numbers(
-        self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
-    ) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         """Return the column as numbers; text is parsed, and missing if it is blank.
 
         Args:
@@ -99,9 +98,7 @@ class Text(Column):
         return bool(self.values.null_count)
 
     @override
-    def to_numbers(
-        self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
-    ) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         return _parse_numbers(*_encoded(self.values), name, form, wrong)
 
     @override
@@ -159,9 +156,7 @@ class Numbers(Column):
         return self.values.dtype.kind == "f" and bool(np.isnan(self.values).any())
 
     @override
-    def to_numbers(
-        self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
-    ) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         return self
 
     @override
@@ -222,9 +217,7 @@ class Timestamps(Column):
         return bool((self.values == NO_DATE).all())
 
     @override
-    def to_numbers(
-        self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
-    ) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         if self.all_missing():
             return Numbers(np.full(len(self.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
@@ -263,9 +256,7 @@ class Levels(Column):
         return bool((self.codes < 0).all())
 
     @override
-    def to_numbers(
-        self, name: str, form: NumberFormat = "strict", *, wrong: type[TabvisionError] = BadValueError
-    ) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         if isinstance(self.values, Text):
             return _parse_numbers(self.codes, self.values.values, name, form, wrong)
         inner = self.values.to_numbers(name, form, wrong=wrong)
@@ -339,9 +330,7 @@ def _encoded(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
     return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
 
 
-def _parse_numbers(
-    codes: NDArray[Any], labels: pa.Array, name: str, form: NumberFormat, wrong: type[TabvisionError]
-) -> Numbers:
+def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, form: NumberFormat, wrong: _Wrong) -> Numbers:
     """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
     parsed = [parse_number(label, form) for label in labels.to_pylist()]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN

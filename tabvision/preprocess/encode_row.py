@@ -137,10 +137,10 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 def _number_reader(source: Source) -> Reader:
     fills = [(index, column.fill) for index, column in source.continuous]
-    indicators = [index for index, _ in source.categorical]
+    indicators, form = [index for index, _ in source.categorical], source.form
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        found = _as_number(value, source.form)
+        found = _as_number(value, form)
         for index, fill in fills:
             numbers[index] = fill if found is None else found
         for index in indicators:

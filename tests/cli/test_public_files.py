@@ -91,6 +91,16 @@ def test_prices_with_a_dollar_and_rates_with_a_percent_sign() -> None:
     assert error_by_naive() < 0.2
 
 
+def test_a_price_with_a_dollar_sign_is_a_number_to_predict() -> None:
+    random, signal = draw()
+    price = [f"${1_000 + 100 * value:,.2f}" for value in signal + random.normal(0, 0.1, ROWS)]
+
+    train(pd.DataFrame({"size": signal, "price": price}), "price")
+
+    written = pd.read_csv("runs/data/predictions.csv")
+    assert np.corrcoef(written["prediction"], signal[written["row"]])[0, 1] > 0.9
+
+
 def test_a_word_among_six_hundred_numbers_and_the_way_back(capsys: pytest.CaptureFixture[str]) -> None:
     random, signal = draw()
     horsepower = pd.Series([f"{120 + 30 * value:.0f}" for value in signal])

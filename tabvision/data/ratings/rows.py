@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.ordered import times_as_numbers
+from tabvision.data.targets import missing_cells
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
 from tabvision.logs import notes_at
 from tabvision.preprocess import to_arrays
@@ -95,8 +96,8 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
     """
     if missing not in ("error", "drop"):
         raise UnknownNameError("way with missing values", missing, ["error", "drop"])
-    is_missing = frame[list(columns)].isna()
-    rows = is_missing.any(axis=1).to_numpy(dtype=bool)
+    is_missing = {name: missing_cells(frame[name]) for name in columns}
+    rows = np.asarray(np.logical_or.reduce([*is_missing.values()]), dtype=bool)
     if not rows.any():
         return np.arange(len(frame), dtype=np.int64)
     names = " or ".join(repr(name) for name in columns if is_missing[name].any())

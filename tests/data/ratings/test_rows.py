@@ -36,6 +36,10 @@ def test_a_column_of_gaps_leaves_nothing() -> None:
         complete_rows(pd.DataFrame({"who": [None, None]}), ["who"], "drop")
 
 
+def test_an_id_of_white_space_is_missing() -> None:
+    assert complete_rows(pd.DataFrame({"who": ["a", " "], "film": [1, 2]}), ["who", "film"], "drop").tolist() == [0]
+
+
 def test_the_order_given_decides_which_row_of_a_pair_is_the_last() -> None:
     frame = pd.DataFrame({"who": [1, 1], "film": [1, 1]})
 
