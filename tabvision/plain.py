@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +80,26 @@ def shortest_decimals(values: NDArray[Any]) -> NDArray[np.float64]:
         return values.astype(np.float64, copy=False)
     distinct, indices = np.unique(values, return_inverse=True)
     return np.array([float(str(value)) for value in distinct])[indices]
+
+
+def codes_by_label(labels: Sequence[Label]) -> dict[Label, int]:
+    """Return for each label its index plus 1; also for the numbers that stand for the same, as a narrower float widened.
+
+    Example:
+        >>> codes_by_label(["a", "b"]), codes_by_label([0.1])[float(np.float32(0.1))]
+        ({'a': 1, 'b': 2}, 1)
+    """
+    codes: dict[Label, int] = {label: code for code, label in enumerate(labels, start=1)}
+    fractions = np.array([label for label in labels if isinstance(label, float) and not label.is_integer()])
+    for kind in (np.float32, np.float16):
+        with np.errstate(over="ignore"):
+            narrow = fractions.astype(kind)
+        shortest = shortest_decimals(narrow).tolist()
+        for label, wide, short in zip(fractions.tolist(), narrow.tolist(), shortest, strict=True):
+            if label in (wide, short):
+                codes.setdefault(wide, codes[label])
+                codes.setdefault(short, codes[label])
+    return codes
 
 
 def check_digits(values: NDArray[Any], name: str, largest: float = np.inf) -> None:

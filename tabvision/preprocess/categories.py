@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
-from tabvision.plain import LARGEST_EXACT, check_digits, shortest_decimals
+from tabvision.plain import LARGEST_EXACT, check_digits, codes_by_label
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
 from tabvision.preprocess.parse import Family, is_blank, parse_number
 from tabvision.schema import Label
@@ -143,23 +143,6 @@ def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writ
     return lambda rows, out: np.copyto(out, codes(values.slice(rows.start, rows.stop - rows.start)))
 
 
-def codes_by_label(vocabulary: tuple[Label, ...]) -> dict[Label, int]:
-    """Return the code of each value, and of the numbers that stand for the same: a float32 of 0.1 is 0.10000000149011612.
-
-    Example:
-        >>> codes_by_label(("a", "b")), codes_by_label((0.1,))
-        ({'a': 1, 'b': 2}, {0.1: 1, 0.10000000149011612: 1})
-    """
-    codes: dict[Label, int] = {label: code for code, label in enumerate(vocabulary, start=1)}
-    fractions = np.array([label for label in vocabulary if isinstance(label, float) and not label.is_integer()])
-    narrow = fractions.astype(np.float32)
-    for label, wide, short in zip(fractions.tolist(), narrow.tolist(), shortest_decimals(narrow).tolist(), strict=True):
-        if label in (wide, short):
-            codes.setdefault(wide, codes[label])
-            codes.setdefault(short, codes[label])
-    return codes
-
-
 def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) -> Writer:
     values = column.values.view(np.uint8) if column.values.dtype.kind == "b" else column.values
     labels, codes = np.array(vocabulary), np.arange(1, len(vocabulary) + 1, dtype=np.int32)
@@ -170,9 +153,7 @@ def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) ->
     order = np.argsort(labels, kind="stable")
     labels, codes = labels[order], codes[order]
     largest = max(-float(labels[0]), float(labels[-1]))
-    if values.dtype in (np.float16, np.float32) or (
-        largest >= LARGEST_EXACT and (column.exact or labels.dtype.kind != values.dtype.kind)
-    ):
+    if largest >= LARGEST_EXACT and (column.exact or labels.dtype.kind != values.dtype.kind):
         return _exact_writer(column, vocabulary, largest, name)
     check_digits(values, name, largest)
     small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from tabvision.errors import BadTypeError, MissingColumnsError, accepting_who, speaking
-from tabvision.plain import LARGEST_EXACT
-from tabvision.preprocess.categories import codes_by_label, family_of_vocabulary
+from tabvision.plain import LARGEST_EXACT, codes_by_label
+from tabvision.preprocess.categories import family_of_vocabulary
 from tabvision.preprocess.datetimes import parts_of_timestamp
 from tabvision.preprocess.encode import Arrays, Prepared, Source, sources_of, to_arrays
 from tabvision.preprocess.frame import PASS_TRAINING_COLUMNS

@@ -22,7 +22,7 @@ MANY = [f"class {place}" for place in range(30)]
 INFERRED: list[tuple[Any, type[Task], str]] = [
     (["<=50K", ">50K"] * 2, Binary, "binary (2 values: <=50K, >50K). Override with task='multiclass'."),
     ([True, False], Binary, "binary (2 values: False, True). Override with task='multiclass'."),
-    ([0.0, 1.0], Binary, "binary (2 values: 0.0, 1.0). Override with task='multiclass' or 'regression'."),
+    ([0.0, 1.0], Binary, "binary (2 values: 0, 1). Override with task='multiclass' or 'regression'."),
     ([3, 7], Binary, "binary (2 values: 3, 7). Override with task='multiclass' or 'regression'."),
     (np.array([True, None, False], dtype=object), Binary, "binary (2 values: False, True)."),
     (["a", "b", "c"], Multiclass, "multiclass (3 values: a, b, c)."),

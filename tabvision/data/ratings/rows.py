@@ -14,6 +14,7 @@ from tabvision.data.splits.ordered import times_as_numbers
 from tabvision.data.targets import missing_cells
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
 from tabvision.logs import notes_at
+from tabvision.plain import check_digits
 from tabvision.preprocess import to_arrays
 from tabvision.preprocess.fit import Features
 from tabvision.preprocess.parse import family_of
@@ -25,7 +26,6 @@ logger = logging.getLogger("tabvision")
 Duplicates = Literal["error", "last", "keep", "few"]
 Missing = Literal["error", "drop"]
 _FEW = 0.001  # fraction of the rows
-_LARGEST_EXACT = 2**53  # from here on float64 skips integers
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -61,11 +61,7 @@ def _check_whole_ids(ids: pd.Series, name: str) -> None:
     if len(fractions):
         problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
         raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
-    if len(rounded := ids[ids.abs() >= _LARGEST_EXACT]):
-        problem = (
-            f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
-        )
-        raise BadTypeError(problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
+    check_digits(ids.to_numpy(), name)
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:
