@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, accepting_who
 
+LARGEST_EXACT = 2**53  # from here on float64 skips integers
 Kind = TypeVar("Kind")
 Label = str | int | float | bool  # a class, or a value of a category
 
@@ -65,3 +67,62 @@ def to_plain(value: object) -> object:
         return type(value)(to_plain(item) for item in value)
     problem = f"settings must be plain data, got {type(value).__name__}: {value!r:.60}"
     raise BadTypeError(problem, "Pass numbers, strings, lists or dicts")
+
+
+def shortest_decimals(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return floats as float64; those of less than 64 bits as the shortest decimals that stand for them, as they print.
+
+    Example:
+        >>> shortest_decimals(np.array([0.1], np.float32)).tolist(), np.array([0.1], np.float32).tolist()
+        ([0.1], [0.10000000149011612])
+    """
+    if values.dtype.itemsize >= 8:
+        return values.astype(np.float64, copy=False)
+    distinct, indices = np.unique(values, return_inverse=True)
+    return np.array([float(str(value)) for value in distinct])[indices]
+
+
+def codes_by_label(labels: Sequence[Label]) -> dict[Label, int]:
+    """Return for each label its index plus 1; also for the numbers that stand for the same, as a narrower float widened.
+
+    Example:
+        >>> codes_by_label(["a", "b"]), codes_by_label([0.1])[float(np.float32(0.1))]
+        ({'a': 1, 'b': 2}, 1)
+    """
+    codes: dict[Label, int] = {label: code for code, label in enumerate(labels, start=1)}
+    fractions = np.array([label for label in labels if isinstance(label, float) and not label.is_integer()])
+    for kind in (np.float32, np.float16):
+        with np.errstate(over="ignore"):
+            narrow = fractions.astype(kind)
+        shortest = shortest_decimals(narrow).tolist()
+        for label, wide, short in zip(fractions.tolist(), narrow.tolist(), shortest, strict=True):
+            if label in (wide, short):
+                codes.setdefault(wide, codes[label])
+                codes.setdefault(short, codes[label])
+    return codes
+
+
+def check_digits(values: NDArray[Any], name: str, largest: float = np.inf) -> None:
+    """Raise if floats are to be names (ids, categories, classes), and are so large that they have lost their last digits.
+
+    Args:
+        values: Numbers; integers are exact.
+        name: The name of the column.
+        largest: The largest of the known names: among small ones, no large number can be mistaken for another.
+
+    Raises:
+        BadTypeError: A float of 64 bits is at least 2**53, one of 32 bits at least 2**24.
+
+    Example:
+        >>> check_digits(np.array([900719925474099301.0]), "account")
+        Traceback (most recent call last):
+        tabvision.errors.BadTypeError: column 'account' holds whole numbers that became floats and lost their last \
+digits, such as 9.0072e+17. Read them as text: pd.read_csv(..., dtype={'account': str}).
+    """
+    if values.dtype.kind != "f" or largest < (limit := 2.0 ** (np.finfo(values.dtype).nmant + 1)):
+        return
+    rounded = values[np.isfinite(values) & (np.abs(values) >= limit)]
+    if len(rounded):
+        shown = f"such as {rounded[0]:g}"
+        problem = f"column {name!r} holds whole numbers that became floats and lost their last digits, {shown}"
+        raise BadTypeError(problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")

@@ -22,6 +22,8 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
+NumberFormat = Literal["strict", "lenient", "1,234", "$", "€", "£", "¥", "%"]
+DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d"]
 Resize = Literal["crop", "squish", "pad"]
 _MAX_PRINTED_COLUMNS = 40
 _MAX_PRINTED_NAME, _MAX_PRINTED_WIDTH = 32, 80  # characters of a column's name and of a line
@@ -44,6 +46,8 @@ class Continuous:
         low: The smallest training value, if recorded.
         high: The largest training value, if recorded.
         atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
+        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have commas between thousands, the others
+            that sign as well. Text in another form is missing; if "strict", it is an error.
     """
 
     name: str
@@ -57,11 +61,13 @@ class Continuous:
     low: float | None = None
     high: float | None = None
     atoms: tuple[float, ...] = ()
+    text: NumberFormat = "strict"
 
     def describe(self) -> str:
         """Return the statistics for a printed schema."""
         missing = f", missing filled with {self.fill:.4g}" if self.had_missing else ""
-        return f"mean {self.mean:.4g}, std {self.std:.4g}{missing}"
+        written = {"strict": "", "lenient": ", text read as numbers"}.get(self.text, f", text read as {self.text}")
+        return f"mean {self.mean:.4g}, std {self.std:.4g}{missing}{written}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +112,15 @@ class Date:
         parts: The parts that vary in training.
         first: The earliest training value as ISO text, if recorded.
         last: The latest training value as ISO text, if recorded.
-        format: The format of dates in text: "iso" is 2024-12-31, optionally with a time.
+        format: The format of dates in text, optionally with a time: "iso" is 2024-12-31; the others are orders of day,
+            month and year of four or two (y) digits, with slashes, points or hyphens between them.
     """
 
     name: str
     parts: tuple[DatePart, ...]
     first: str | None = None
     last: str | None = None
-    format: Literal["iso"] = "iso"
+    format: DateFormat = "iso"
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision
@@ -243,7 +250,7 @@ class Schema:
         dates = {date.name for date in self.dates}
         lists = {
             "target": [(", ".join(self.target.columns), self._describe_target())],
-            "date": [(date.name, self._describe_date(date.name)) for date in self.dates],
+            "date": [(date.name, self._describe_date(date)) for date in self.dates],
             "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
             "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
             "image": [] if self.image is None else [(self.image.name, self.image.describe())],
@@ -267,11 +274,12 @@ class Schema:
             return f"{task.name}, {number}: {_some_labels(self.classes, 6)}"
         return f"{task.name}, {count(len(self.target.columns), 'number')}"
 
-    def _describe_date(self, name: str) -> str:
-        """Return the parts that are made of a date."""
+    def _describe_date(self, date: Date) -> str:
+        """Return the parts that are made of a date, and how text is read if it is not ISO."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        parts = [str(column.part) for column in columns if column.source == name]
-        return f"{count(len(parts), 'part')}: {', '.join(parts)}"
+        parts = [str(column.part) for column in columns if column.source == date.name]
+        written = "" if date.format == "iso" else f"text read as {date.format}, "
+        return f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
 
 
 _LISTS: dict[str, type[Any]] = {

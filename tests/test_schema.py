@@ -190,3 +190,20 @@ def test_facts_that_do_not_fit_are_a_tabvision_error(subtests: pytest.Subtests) 
     for data in cases:
         with subtests.test(data=data), pytest.raises(TabvisionError):
             Schema.from_dict(data)
+
+
+def test_how_text_is_read_is_a_fact_and_the_strict_ways_are_not_written() -> None:
+    price = Continuous(name="price", source="price", mean=5.0, std=1.0, fill=5.0, text="€")
+    month = Continuous(name="when_month", source="when", mean=5.0, std=1.0, fill=5.0, part="month")
+    when = Date(name="when", parts=("month",), format="d/m/Y")
+    schema = Schema(target=SCHEMA.target, continuous=(price, month), dates=(when,))
+
+    facts = json.loads(json.dumps(schema.to_dict()))
+
+    assert Schema.from_dict(facts) == schema
+    assert (facts["continuous"][0]["text"], facts["dates"][0]["format"]) == ("€", "d/m/Y")
+    assert "text" not in facts["continuous"][1]
+    assert "text read as €" in str(schema)
+    assert "text read as d/m/Y, 1 part: month" in str(schema)
+    with pytest.raises(TabvisionError, match="'F'"):
+        Schema.from_dict({**facts, "continuous": [{**facts["continuous"][0], "text": "F"}]})

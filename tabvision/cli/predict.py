@@ -93,5 +93,9 @@ def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
     if inputs.frame is not None and predictor.schema.image is None:
         extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
         notes += [f"Not used: {listed(extra)}"] if extra else []
-    unknown = "with a {!r} that training lacks, answered as unknown"
-    return notes + [f"{num:,} of {rows} {unknown.format(name)}" for name, num in inputs.unseen.items()]
+    numbers = {number.source for number in predictor.schema.continuous}
+    for name, num in inputs.unseen.items():
+        unknown = f"whose {name!r} is no number, taken as missing"
+        unknown = unknown if name in numbers else f"with a {name!r} that training lacks, answered as unknown"
+        notes.append(f"{num:,} of {rows} {unknown}")
+    return notes

@@ -77,7 +77,7 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if targets[0] is not None and arguments.negatives is not None:
         raise BadValueError(_WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
     given = settings_of(arguments, "ratings", "data")
-    settings = {"source": arguments.data, **given, "split": _split_setting(arguments)}
+    settings = {"source": arguments.data, "duplicates": "few", **given, "split": _split_setting(arguments)}
     renamed = {"rating": settings.pop("target", [None])[0], "missing": settings.pop("missing_target", None)}
     if "y_range" in settings:
         settings["y_range"] = tuple(settings["y_range"])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.plain import Label
-from tabvision.preprocess.column_types import NUMBER_LIKE, all_match
 from tabvision.preprocess.columns import Text
+from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
@@ -46,10 +46,13 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
     named, is_one = frame[list(columns)], len(columns) == 1 and separator is None
     few, hint = None, ""
     if is_one:
-        named = named.dropna()
+        raw = named.dropna()
+        named = _with_numbers(raw, columns)
         values = named[columns[0]]
         few = _few_values(values)
         hint = _number_hint(values) if few is None or len(few) > 2 else ""
+        if named is not raw:
+            hint = f" Its text, such as {raw.iloc[0, 0]!r}, reads as numbers."
     for kind in KINDS:
         task = kind()
         if sentence := task.suits(named, few, separator):
@@ -87,6 +90,7 @@ def fit_target(
     check_columns(frame, columns)
     target = Target(columns=tuple(columns), task=task, separator=separator)
     check_task(target, has_image=has_image)
+    frame = frame if task.is_classes else _with_numbers(frame, columns)
     if not task.allows_missing:
         check_missing(frame, columns, separator)
     target = dataclasses.replace(target, classes=task.find_classes(frame, target))
@@ -111,15 +115,46 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
         [1, 0]
     """
     check_columns(frame, target.columns)
+    frame = frame if target.task.is_classes else _with_numbers(frame, target.columns)
     if not target.task.allows_missing:
         check_missing(frame, target.columns, target.separator)
     encoded = target.task.encode(frame, target)
     return encoded.astype(np.float32, copy=False) if encoded.dtype.kind == "f" else encoded
 
 
+def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frame with numbers in place of text that writes them with a sign or commas, such as $1,234.
+
+    Example:
+        >>> _with_numbers(pd.DataFrame({"price": ["$1,234", "$5"]}), ["price"])["price"].tolist()
+        [1234.0, 5.0]
+    """
+    found = {}
+    for name in columns:
+        if isinstance(frame[name].dtype, pd.StringDtype):
+            text = Text(pa.array(frame[name], pa.large_string()))
+            numbers = numbers_in(text)
+            if numbers is not None and numbers.form != "lenient" and not any(map(str.strip, numbers.others)):
+                found[name] = text.to_numbers(name, numbers.form).values
+    return frame.assign(**found) if found else frame
+
+
 def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a mask of the rows in which some target column is missing."""
-    return np.asarray(frame[list(columns)].isna().any(axis=1), dtype=bool)
+    """Return a mask of the rows in which some target column is missing or white space."""
+    return np.asarray(np.logical_or.reduce([missing_cells(frame[name]) for name in columns]), dtype=bool)
+
+
+def missing_cells(values: pd.Series) -> NDArray[np.bool_]:
+    """Return a mask of the rows in which a column is missing or white space.
+
+    Example:
+        >>> missing_cells(pd.Series(["a", " ", None, ""])).tolist()
+        [False, True, True, False]
+    """
+    missing = values.isna().to_numpy(dtype=bool)
+    if isinstance(values.dtype, pd.StringDtype):
+        missing = missing | values.str.isspace().to_numpy(dtype=bool, na_value=False)
+    return missing
 
 
 def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:

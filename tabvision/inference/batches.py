@@ -38,7 +38,7 @@ class Inputs:
         images: The images of the rows, drawn on demand; None for a schema without.
         index: The index of the source frame; None if the source is not a frame.
         frame: The rows as a table, if the source is one.
-        unseen: The number of rows with a category that training lacks, by raw column.
+        unseen: The number of rows with a category that training lacks, or with text in place of a number, by raw column.
         shown: Columns to show before the answers.
     """
 

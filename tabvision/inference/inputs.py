@@ -15,6 +15,7 @@ from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs
 from tabvision.preprocess import RowEncoder, to_arrays
+from tabvision.preprocess.parse import is_blank, parse_number
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class InputReader:
 
 
 def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
-    """Return the number of rows with a value that training lacks, for each raw categorical column that has such rows.
+    """Return the number of rows with a category that training lacks or text that is no number, for columns with such rows.
 
     Args:
         schema: The schema of the model.
@@ -115,11 +116,20 @@ def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dic
         >>> _unseen_counts(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
         {'job': 1}
     """
+
+    def values_of(source: str) -> Any:  # noqa: ANN401 - a series or a list
+        return rows[source] if isinstance(rows, pd.DataFrame) else [row[source] for row in rows]
+
     has_zero = (codes == 0).any(axis=0).tolist()
     found = {}
     for position, column in enumerate(schema.categorical):
         if has_zero[position] and column.name == column.source:  # others are indicators and parts of dates
-            is_frame = isinstance(rows, pd.DataFrame)
-            values = rows[column.source] if is_frame else [row[column.source] for row in rows]
-            found[column.name] = int(((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool)).sum())
+            values = values_of(column.source)
+            unknown = np.flatnonzero((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool))
+            unseen = values.iloc[unknown] if isinstance(values, pd.Series) else [values[row] for row in unknown]
+            found[column.name] = sum(not is_blank(value) for value in unseen)
+    for number in schema.continuous:
+        if number.text != "strict":
+            texts = (value for value in values_of(number.source) if isinstance(value, str) and not is_blank(value))
+            found[number.source] = sum(parse_number(text, number.text) is None for text in texts)
     return {name: number for name, number in found.items() if number}

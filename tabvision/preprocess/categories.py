@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
+from tabvision.plain import LARGEST_EXACT, check_digits, codes_by_label
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
-from tabvision.preprocess.parse import Family
+from tabvision.preprocess.parse import Family, is_blank, parse_number
 from tabvision.schema import Label
 
 Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # writes the encoded rows of the slice into the array
@@ -21,24 +22,38 @@ MAX_TABLE = 1 << 20  # entries of a lookup table
 MAX_BLOCKWISE = 4_096  # up to so many texts are looked up block by block; with more, all rows are looked up at once
 
 
-def vocabulary_of(column: Column) -> tuple[tuple[Label, ...], bool]:
+def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     """Return the distinct values and whether they are ordered; sorted, unless an ordered category gives its own order.
 
+    White space is missing, and no value.
+
+    Raises:
+        BadTypeError: Floats that have lost their last digits.
+
     Example:
-        >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])))
+        >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])), "x")
         (('a', 'b'), False)
     """
     column = column.to_labels()
     if isinstance(column, Levels):
         assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
-        values = column.values.to_list()
         used = np.unique(column.codes[column.codes >= 0])
-        seen: list[Any] = [values[code] for code in used.tolist() if values[code] is not None]
+        if isinstance(column.values, Numbers):
+            check_digits(column.values.values[used], name)
+        values = column.values.to_list()
+        seen: list[Any] = [it for it in map(values.__getitem__, used.tolist()) if it is not None and not is_blank(it)]
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
-        return tuple(sorted(pc.unique(column.values).drop_null().to_pylist())), False
+        return tuple(sorted(it for it in pc.unique(column.values).drop_null().to_pylist() if not is_blank(it))), False
     assert isinstance(column, Numbers), "to_labels leaves no timestamps"
-    return tuple(Numbers(distinct_numbers(column.values), column.kind).to_list()), False
+    if column.exact is not None:
+        codes, exact = column.exact
+        seen = sorted(exact[code] for code in np.unique(codes[codes >= 0]).tolist())
+        check_digits(_floats_in(seen), name)
+        return tuple(seen), False
+    distinct = distinct_numbers(column.values)
+    check_digits(distinct, name)
+    return tuple(Numbers(distinct, column.kind).to_list()), False
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
@@ -89,9 +104,19 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
+        if column.kind == "integer" and any(map(_is_beyond_64_bits, vocabulary)):
+            codes, distinct = column.distinct()
+            texts = Text(pa.array([str(number) for number in distinct], pa.large_string()))
+            return code_writer(Levels(codes, texts, ordered=False), vocabulary, name)
         problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {column.example()!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-    return _number_writer(column.to_numbers(name, wrong=BadTypeError).values, vocabulary)
+    return _number_writer(column.to_numbers(name, wrong=BadTypeError), vocabulary, name)
+
+
+def _is_beyond_64_bits(label: Label) -> bool:
+    """Return whether text writes an integer that `Numbers` do not hold, so that the column's integers were read as text."""
+    number = parse_number(label) if isinstance(label, str) else None
+    return isinstance(number, int) and abs(number) >= 2**63
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
@@ -118,21 +143,40 @@ def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writ
     return lambda rows, out: np.copyto(out, codes(values.slice(rows.start, rows.stop - rows.start)))
 
 
-def _number_writer(values: NDArray[Any], vocabulary: tuple[Label, ...]) -> Writer:
-    values = values.view(np.uint8) if values.dtype.kind == "b" else values
-    labels = np.array(vocabulary)
+def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) -> Writer:
+    values = column.values.view(np.uint8) if column.values.dtype.kind == "b" else column.values
+    labels, codes = np.array(vocabulary), np.arange(1, len(vocabulary) + 1, dtype=np.int32)
+    if labels.dtype.kind == "f":
+        by_label = codes_by_label(vocabulary)
+        labels, codes = np.array(list(by_label)), np.array(list(by_label.values()))
     labels = labels.astype(np.int64) if labels.dtype.kind == "b" else labels
     order = np.argsort(labels, kind="stable")
-    labels = labels[order]
+    labels, codes = labels[order], codes[order]
+    largest = max(-float(labels[0]), float(labels[-1]))
+    if largest >= LARGEST_EXACT and (column.exact or labels.dtype.kind != values.dtype.kind):
+        return _exact_writer(column, vocabulary, largest, name)
+    check_digits(values, name, largest)
     small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
     if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
         table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for what lies beyond
-        table[labels - labels[0] + 1] = order + 1
+        table[labels - labels[0] + 1] = codes
         return table_writer(values, table, first=int(labels[0]) - 1)
 
     def write(rows: slice, out: NDArray[Any]) -> None:
         part = values[rows]
         found = np.minimum(np.searchsorted(labels, part), len(labels) - 1)
-        np.copyto(out, np.where(labels[found] == part, order[found] + 1, 0), casting="same_kind")
+        np.copyto(out, np.where(labels[found] == part, codes[found], 0), casting="same_kind")
 
     return write
+
+
+def _exact_writer(column: Numbers, vocabulary: tuple[Label, ...], largest: float, name: str) -> Writer:
+    """Return a writer that compares numbers as Python does, exactly, where numpy would compare them as floats."""
+    codes, distinct = column.distinct()
+    check_digits(_floats_in(distinct) if column.exact else column.values, name, largest)
+    by_label = codes_by_label(vocabulary)
+    return table_writer(codes, np.array([0, *(by_label.get(value, 0) for value in distinct)]), first=-1)
+
+
+def _floats_in(values: list[Any]) -> NDArray[np.float64]:
+    return np.array([value for value in values if isinstance(value, float)], dtype=np.float64)

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, accepting_who, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, accepting_who, asking, count, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.parse import NO_DATE, parse_dates, parse_number
-from tabvision.schema import LeftOut
+from tabvision.preprocess.text_formats import (
+    TextNumbers,
+    dates_in,
+    note_on_text,
+    num_distinct_text,
+    numbers_in,
+    sample_of,
+)
+from tabvision.schema import DateFormat, LeftOut, NumberFormat
 
 Kind = Literal["continuous", "categorical", "dates"]
-Values = TypeVar("Values", NDArray[Any], pa.ChunkedArray)
 
 _logger = logging.getLogger("tabvision")
 _MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
-_SAMPLE = 5_000  # rows examined first
-# A number in a form that is not parsed, such as 1,5 or $1,000 or 5%; and such a date.
-NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
-_DATE_LIKE = (
-    r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
-    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
-)
+_MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # the fraction of texts that differ in an identifier, and of how many at least
+_MAX_RANGE, _LONG = 1.1, 10**14  # a key has no more numbers than 1.1 times its rows, or numbers of 15 digits and more
 
 # Notes on columns whose kind may surprise, each after the names of the columns.
+_KEEP_TEXT = "To keep it text, name it in categorical= (--categorical)."
 _IDENTIFIER_NOTE = (
-    "left out as an identifier, since no two rows are alike. To use it all the same, name it in categorical= or "
+    "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-_DATES_NOTE = "text that reads as dates. To keep it text, name it in categorical= (--categorical)."
-_NUMBERS_NOTE = (
-    "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
+_DATES_NOTE = "text that reads as dates{order}. " + _KEEP_TEXT
+_ORDERS_NOTE = (
+    "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
+    'dates=["NAME={first}"] (--dates NAME={first}).'
 )
-_NUMBER_LIKE_NOTE = (
-    "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
-)
-_DATE_LIKE_NOTE = (
-    "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
-)
-_MOSTLY_NUMBERS_NOTE = (
-    "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
-)
+_READ_NOTE = "text that reads as numbers{form}{others}. " + _KEEP_TEXT
 
 
 @dataclass(frozen=True)
@@ -61,12 +54,14 @@ class Kinds:
         categorical: Categories.
         dates: Dates, to be cut into parts.
         left_out: Columns not used, and why.
+        formats: How the text of a column is read as numbers or dates; "strict" or "iso" for columns that are not here.
     """
 
     continuous: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    formats: Mapping[str, NumberFormat | DateFormat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +71,10 @@ class _Verdict:
     kind: Kind | None
     reason: str = ""
     note: str = ""  # logged after its name
+    form: NumberFormat | DateFormat | None = None
+
+
+_KEY = _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE.format(rows="no two"))
 
 
 @accepting_who
@@ -92,15 +91,18 @@ def infer_kinds(
     """Infer the kind of every column, and log a note on choices that may surprise.
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
-    distinct values categorical, of more continuous; dates, and text that is an ISO date in every row, dates. Left out:
-    identifiers (text or integers, none missing, all distinct), constant columns, columns without a value.
+    distinct values categorical, of more continuous; dates, and text that is a date of one format in every row, dates.
+    Text is continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($, €, £, ¥, %)
+    or commas between thousands. Left out: constant columns, columns without a value, and identifiers: text of which at least
+    98 % of the values differ, and integers that all differ and look like a key (rising, without large gaps, or of 15 digits
+    and more). What text writes, and whether integers look like a key, is decided by all rows, if `Columns.take` took some.
 
     Args:
         frame: The raw rows, or their `Columns`.
         target: The columns to predict, which are not features.
         categorical: Columns to use as categories, whatever would be inferred.
         continuous: Columns to use as numbers, whatever would be inferred; text is parsed.
-        dates: Columns to use as dates, whatever would be inferred; text is parsed as ISO dates.
+        dates: Columns to use as dates, whatever would be inferred. "when=d/m/Y" says the order of the dates in text as well.
         ignore: Columns to leave out.
 
     Raises:
@@ -115,13 +117,14 @@ def infer_kinds(
         >>> kinds.continuous, kinds.categorical, kinds.left_out[0].name
         (('age',), ('sex',), 'same')
     """
-    named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates or (), "ignore": ignore}
     columns = Columns.of(frame)
     columns.check_names()
+    dates, orders = _dates_and_orders(columns, dates or ())
+    named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates, "ignore": ignore}
     forced = _forced(columns, target, named)
     columns.check_any_row()
     features = [name for name in columns.frame.columns if name not in set(target)]
-    verdicts = {name: _judge(columns, name, forced.get(name)) for name in features}
+    verdicts = {name: _judge(columns, name, forced.get(name), orders.get(name)) for name in features}
     left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None)
     if len(left_out) == len(features):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
@@ -131,7 +134,23 @@ def infer_kinds(
         names = [repr(name) for name, verdict in verdicts.items() if verdict.note == note]
         _logger.info("%s: %s", listed(names), note)
     of_kind = {kind: tuple(name for name, it in verdicts.items() if it.kind == kind) for kind in get_args(Kind)}
-    return Kinds(**of_kind, left_out=left_out)
+    formats = {name: it.form for name, it in verdicts.items() if it.form is not None}
+    return Kinds(**of_kind, left_out=left_out, formats=formats)
+
+
+def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[str], dict[str, DateFormat]]:
+    """Return the names of date columns, and the orders that stand after some of them, as in "when=d/m/Y".
+
+    Example:
+        >>> import pandas as pd
+        >>> _dates_and_orders(Columns(pd.DataFrame({"when": [], "x=y": []})), ["when=d/m/Y", "x=y"])
+        (['when', 'x=y'], {'when': 'd/m/Y'})
+    """
+    if isinstance(dates, str) or not all(isinstance(name, str) for name in dates):
+        return dates, {}  # refused as other lists are
+    parted = {name: name.rpartition("=") for name in dates if name not in columns.frame.columns}
+    orders: dict[str, Any] = {name: order for name, _, order in parted.values() if order in get_args(DateFormat)}
+    return [parted[it][0] if it in parted and parted[it][0] in orders else it for it in dates], orders
 
 
 def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
@@ -157,52 +176,110 @@ def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[s
     return forced
 
 
-def _judge(columns: Columns, name: str, forced: str | None) -> _Verdict:
+def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | None) -> _Verdict:
     if forced == "ignore":
         return _Verdict(None, "ignored on request")
     column = columns.read(name)
+    if forced == "categorical":
+        return _Verdict("categorical")
+    text = columns.read_all(name) if isinstance(column, Text) else None
     if forced == "continuous":
-        columns.numbers(name)  # raises if the text does not parse
-        return _Verdict("continuous")
+        found = numbers_in(text) if isinstance(text, Text) else None
+        form = None if found is None or found.form == "lenient" else found.form
+        columns.numbers(name, form or "strict")  # raises if the text does not parse
+        return _Verdict("continuous", form=form)
     if forced == "dates":
-        return _Verdict("dates", note=_zone_note(columns.timestamps(name)))
-    return _Verdict("categorical") if forced == "categorical" else _infer(column)
-
-
-def _infer(column: Column) -> _Verdict:
+        orders = dates_in(text.without_blank()) if order is None and isinstance(text, Text) else ()
+        date_form = order or _only_order(orders, name)
+        return _Verdict("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
+    if isinstance(column, Text):
+        column = column.without_blank()
     if column.all_missing():
         return _Verdict(None, "no value in any row")
     if _is_constant(column):
         return _Verdict(None, "constant")
-    if isinstance(column, Text):
-        return _infer_text(column)
+    return _infer_text(text) if isinstance(text, Text) else _infer(columns, name)
+
+
+def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
+    """Return the order of dates, ISO if there is none; raise if there are several."""
+    if len(orders) > 1:
+        problem = f"the dates of {name!r} can be read in the order {' or '.join(orders)}"
+        raise BadValueError(problem, f"Say which: {asking('dates', f'{name}={orders[0]}')}")
+    return orders[0] if orders else "iso"
+
+
+def _infer(columns: Columns, name: str) -> _Verdict:
+    column = columns.read(name)
     if isinstance(column, Timestamps):
         return _Verdict("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
         return _Verdict("categorical")
     if column.kind == "float":
         return _Verdict("continuous")
-    if _all_distinct(column):
-        return _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE)
+    all_rows = columns.read_all(name)
+    if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
+        return _KEY if _looks_like_key(all_rows.values) else _Verdict("continuous")
     are_many = any(
-        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(column.values), column.values)
+        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
     )
     return _Verdict("continuous" if are_many else "categorical")
 
 
 def _infer_text(column: Text) -> _Verdict:
-    if _every_value(column, lambda texts: bool((parse_dates(texts) != NO_DATE).all())):
-        return _Verdict("dates", note=_DATES_NOTE)
+    text = column.without_blank()
+    orders = dates_in(text)
+    if len(orders) == 1:
+        order = "" if orders[0] == "iso" else f" in the order {orders[0]}"
+        return _Verdict("dates", note=_DATES_NOTE.format(order=order), form=orders[0])
+    numbers = None if orders else numbers_in(column)
+    if numbers and (verdict := _judge_numbers(column.to_numbers("", numbers.form).values, numbers)):
+        return verdict
+    num_blank = text.values.null_count - column.values.null_count
+    verdict = _identifier(text) or _Verdict("categorical", note=note_on_text(text, num_blank))
+    if not orders:
+        return verdict
+    return replace(verdict, note=_ORDERS_NOTE.format(orders=" or ".join(orders), first=orders[0]))
+
+
+def _judge_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Verdict | None:
+    """Return the verdict on text that writes numbers; None to keep whole numbers of few distinct values as text."""
+    present = values[~np.isnan(values)]
+    if found.form == "lenient" and np.isfinite(present).all() and (present % 1 == 0).all():
+        num_distinct = len(distinct_numbers(present))
+        if num_distinct <= _MAX_INTEGER_CATEGORIES:
+            return None
+        if num_distinct == len(present) and _looks_like_key(present):
+            return _KEY
+    written = {"lenient": "", "1,234": " with commas between thousands"}.get(found.form, f" with {found.form}")
+    others = [f"{text!r} ({count(number, 'row')})" for text, number in found.others.items()]
+    missing = f"; other text is missing: {listed(others)}" if others else ""
+    return _Verdict("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)
+
+
+def _identifier(column: Text) -> _Verdict | None:
+    """Return the verdict on text of which all or nearly all values differ; None for other text."""
+    size = len(column.values) - column.values.null_count
     if _all_distinct(column):
-        return _Verdict(None, "identifier: a different text in every row", note=_IDENTIFIER_NOTE)
-    if _every_value(column, lambda texts: None not in map(parse_number, texts.to_pylist())):
-        return _Verdict("categorical", note=_NUMBERS_NOTE)
-    if all_match(column, NUMBER_LIKE):
-        return _Verdict("categorical", note=_NUMBER_LIKE_NOTE)
-    if all_match(column, _DATE_LIKE):
-        return _Verdict("categorical", note=_DATE_LIKE_NOTE)
-    exception = _exception_to_numbers(column)
-    return _Verdict("categorical", note="" if exception is None else _MOSTLY_NUMBERS_NOTE.format(value=exception))
+        note = _IDENTIFIER_NOTE.format(rows="no two")
+        return _Verdict(None, "identifier: a different text in every row", note=note)
+    if size < _MIN_TEXTS or (found := num_distinct_text(column, at_most=size)) < _MIN_DISTINCT * size:
+        return None
+    reason = f"identifier: {found:,} of {size:,} texts differ"
+    return _Verdict(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
+
+
+def _looks_like_key(values: NDArray[Any]) -> bool:
+    """Return whether distinct whole numbers rise with the rows, leave out few between them, or have 15 digits and more.
+
+    Example:
+        >>> [_looks_like_key(np.array(it)) for it in ([3, 8, 99], [3, 1, 2], [10**15, 10**16, 10**15 + 2], [31, 8, 99])]
+        [True, True, False, False]
+    """
+    low, high = int(values.min()), int(values.max())
+    if bool((values[1:] > values[:-1]).all()) or high - low < _MAX_RANGE * len(values):
+        return True
+    return low >= _LONG and len(str(low)) == len(str(high))
 
 
 def _zone_note(column: Timestamps) -> str:
@@ -217,7 +294,7 @@ def _is_constant(column: Column) -> bool:
         (True, False)
     """
     if isinstance(column, Text):
-        return _num_distinct_text(column, at_most=1) == 1 and not column.has_missing()
+        return num_distinct_text(column, at_most=1) == 1 and not column.has_missing()
     assert isinstance(column, Levels | Numbers | Timestamps), "the fourth form is text"
     values = column.codes if isinstance(column, Levels) else column.values
     return bool((values == values[0]).all())
@@ -234,49 +311,5 @@ def _all_distinct(column: Numbers | Text) -> bool:
     if column.has_missing() or size < 2:
         return False
     if isinstance(column, Text):
-        return _num_distinct_text(column, at_most=size) == size
-    return all(len(distinct_numbers(values)) == len(values) for values in (_sample(column.values), column.values))
-
-
-def all_match(column: Text, pattern: str) -> bool:
-    """Return whether the values of a sample match a regular expression.
-
-    Example:
-        >>> all_match(Text(pa.array(["1,5", "20%"])), NUMBER_LIKE), all_match(Text(pa.array(["1,5", "1.2.3"])), NUMBER_LIKE)
-        (True, False)
-    """
-    labels = pc.unique(_sample(column.values)).drop_null()
-    return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
-
-
-def _exception_to_numbers(column: Text) -> str | None:
-    """Return the first value of a sample that is not a number, if more than half of its distinct values are.
-
-    Example:
-        >>> _exception_to_numbers(Text(pa.array(["1", "2", "n/a"])))
-        'n/a'
-    """
-    labels = pc.unique(_sample(column.values)).drop_null().to_pylist()
-    others = [label for label in labels if parse_number(label) is None]
-    return others[0] if others and len(others) < len(labels) / 2 else None
-
-
-def _every_value(column: Text, test: Callable[[pa.Array], bool]) -> bool:
-    """Return whether the distinct values pass a test: first those of a sample, then all."""
-    return all(test(pc.unique(values).drop_null()) for values in (_sample(column.values), column.values))
-
-
-def _num_distinct_text(column: Text, *, at_most: int) -> int:
-    """Return the number of distinct texts, or that of a sample if it settles whether there are more than `at_most`."""
-    sample = _sample(column.values)
-    in_sample = pc.count_distinct(sample).as_py()
-    settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)
-    return int(in_sample if settled else pc.count_distinct(column.values).as_py())
-
-
-def _sample(values: Values) -> Values:
-    """Return at most `_SAMPLE` rows, evenly spaced, as the same kind of array."""
-    if len(values) <= _SAMPLE:
-        return values
-    rows: NDArray[np.int64] = np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)
-    return values.take(rows)
+        return num_distinct_text(column, at_most=size) == size
+    return all(len(distinct_numbers(values)) == len(values) for values in (sample_of(column.values), column.values))

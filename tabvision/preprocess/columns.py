@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
-from tabvision.preprocess.parse import EPOCH, NO_DATE, parse_dates, parse_number
+from tabvision.plain import LARGEST_EXACT, shortest_decimals
+from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, parse_number
+from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float"]
+_Wrong: TypeAlias = type[TabvisionError]  # the class of an error
 MAX_SHOWN = 3  # offending values in an error
 _row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
@@ -40,12 +43,13 @@ class Column(ABC):
         """Return whether no row has a value."""
 
     @abstractmethod
-    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
-        """Return the column as numbers; text is parsed.
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+        """Return the column as numbers; text is parsed, and missing if it is blank.
 
         Args:
             name: The column's name, for errors.
-            wrong: The class of the error for text that does not read as a number.
+            form: The format of text.
+            wrong: The class of the error for text that does not read as a number, if the format is strict.
 
         Raises:
             BadTypeError: It holds dates.
@@ -57,12 +61,12 @@ class Column(ABC):
         """
 
     @abstractmethod
-    def to_timestamps(self, name: str) -> Timestamps:
-        """Return the column as timestamps; text is read as ISO dates.
+    def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
+        """Return the column as timestamps; text is parsed, and missing if it is blank.
 
         Raises:
             BadTypeError: It holds numbers.
-            BadValueError: Text is not an ISO date.
+            BadValueError: Text is not a date in that format.
 
         Example:
             >>> Text(pa.array(["1970-01-02"])).to_timestamps("x").values
@@ -94,12 +98,12 @@ class Text(Column):
         return bool(self.values.null_count)
 
     @override
-    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
-        return _parse_numbers(*self._distinct(), name, wrong)
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+        return _parse_numbers(*_encoded(self.values), name, form, wrong)
 
     @override
-    def to_timestamps(self, name: str) -> Timestamps:
-        return _parse_timestamps(*self._distinct(), name)
+    def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
+        return _parse_timestamps(*_encoded(self.values), name, form)
 
     @override
     def to_labels(self) -> Text:
@@ -109,24 +113,39 @@ class Text(Column):
         """Return the strings, None where missing."""
         return list(self.values.to_pylist())
 
-    def _distinct(self) -> tuple[NDArray[Any], pa.Array]:
-        """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
-        encoded = pc.dictionary_encode(self.values)
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-        return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
+    def without_blank(self) -> Text:
+        """Return the column with white space as missing.
+
+        Example:
+            >>> Text(pa.array(["a", " ", ""])).without_blank().to_list()
+            ['a', None, None]
+        """
+        blank = pc.equal(pc.utf8_trim_whitespace(self.values), "")
+        if not pc.any(blank).as_py():
+            return self
+        return Text(pc.if_else(blank, pa.scalar(None, self.values.type), self.values))
 
 
 @final
 @dataclass(frozen=True)
 class Numbers(Column):
-    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says)."""
+    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says).
+
+    Args:
+        values: The numbers, to compute with.
+        kind: What they were before missing values made floats of them.
+        exact: Where `values` holds floats that lack digits: for each row the index of its number among the distinct ones,
+            -1 where missing; and these, exact. Categories are found by them.
+    """
 
     values: NDArray[Any]
     kind: NumberKind
+    exact: tuple[NDArray[Any], list[Any]] | None = None
 
     @override
     def take(self, rows: NDArray[np.int64]) -> Numbers:
-        return Numbers(self.values.take(rows), self.kind)
+        exact = None if self.exact is None else (self.exact[0].take(rows), self.exact[1])
+        return Numbers(self.values.take(rows), self.kind, exact)
 
     @override
     def all_missing(self) -> bool:
@@ -137,11 +156,11 @@ class Numbers(Column):
         return self.values.dtype.kind == "f" and bool(np.isnan(self.values).any())
 
     @override
-    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         return self
 
     @override
-    def to_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
         if not self.all_missing():
             remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
             raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {self.example()!r}", remedy)
@@ -156,9 +175,29 @@ class Numbers(Column):
         return self.values[~np.isnan(self.values)][0].item()  # type: ignore[no-any-return]  # numpy does not say
 
     def to_list(self) -> list[Any]:
-        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing."""
+        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing.
+
+        A float of less than 64 bits becomes the shortest decimal that stands for it.
+
+        Example:
+            >>> Numbers(np.array([0.1, np.nan], np.float32), "float").to_list()
+            [0.1, None]
+        """
         as_kind: Any = {"boolean": bool, "integer": int, "float": float}[self.kind]
-        return [None if value != value else as_kind(value) for value in self.values.tolist()]  # noqa: PLR0124
+        values = shortest_decimals(self.values) if self.values.dtype.kind == "f" else self.values
+        return [None if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
+
+    def distinct(self) -> tuple[NDArray[Any], list[Any]]:
+        """Return for each row the index of its number among the distinct ones, -1 where missing; and these, exact.
+
+        Example:
+            >>> Numbers(np.array([5.0, np.nan, 5.0]), "integer").distinct()
+            (array([ 0, -1,  0]), [5])
+        """
+        if self.exact is not None:
+            return self.exact
+        codes, distinct = pd.factorize(self.values)
+        return codes, Numbers(distinct, self.kind).to_list()
 
 
 @final
@@ -178,14 +217,14 @@ class Timestamps(Column):
         return bool((self.values == NO_DATE).all())
 
     @override
-    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         if self.all_missing():
             return Numbers(np.full(len(self.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
         raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
 
     @override
-    def to_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
         return self
 
     @override
@@ -217,17 +256,17 @@ class Levels(Column):
         return bool((self.codes < 0).all())
 
     @override
-    def to_numbers(self, name: str, *, wrong: type[TabvisionError] = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
         if isinstance(self.values, Text):
-            return _parse_numbers(self.codes, self.values.values, name, wrong)
-        inner = self.values.to_numbers(name, wrong=wrong)
+            return _parse_numbers(self.codes, self.values.values, name, form, wrong)
+        inner = self.values.to_numbers(name, form, wrong=wrong)
         return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
 
     @override
-    def to_timestamps(self, name: str) -> Timestamps:
+    def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
         if isinstance(self.values, Text):
-            return _parse_timestamps(self.codes, self.values.values, name)
-        return Timestamps(_look_up(self.values.to_timestamps(name).values, self.codes, NO_DATE))
+            return _parse_timestamps(self.codes, self.values.values, name, form)
+        return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
 
     @override
     def to_labels(self) -> Levels:
@@ -264,28 +303,59 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
     return f"{count(number, 'value')}, first {shown}"
 
 
-def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, wrong: type[TabvisionError]) -> Numbers:
+def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], list[Any]]:
+    """Return for each row the index of its value among the distinct ones, -1 where missing; and these.
+
+    Example:
+        >>> dictionary_of(pa.chunked_array([[5, None, 5]]))
+        (array([ 0, -1,  0], dtype=int32), [5])
+    """
+    codes, distinct = _encoded(values)
+    return codes, distinct.to_pylist()
+
+
+def lack_digits(numbers: NDArray[np.float64]) -> bool:
+    """Return whether one of the numbers is so large that floats skip integers there.
+
+    Example:
+        >>> lack_digits(np.array([1.5, np.nan])), lack_digits(np.array([2.0**53]))
+        (False, True)
+    """
+    return bool((np.abs(numbers) >= LARGEST_EXACT).any())
+
+
+def _encoded(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
+    encoded = pc.dictionary_encode(values)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
+
+
+def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, form: NumberFormat, wrong: _Wrong) -> Numbers:
     """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
-    numbers = np.array([parse_number(label) for label in labels.to_pylist()], dtype=np.float64)  # None becomes NaN
-    if found := _found_texts(np.isnan(numbers), codes, labels):
+    parsed = [parse_number(label, form) for label in labels.to_pylist()]
+    numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
+    if form == "strict" and (found := _found_texts(np.isnan(numbers), codes, labels)):
         remedy = "Correct them, or set them to missing"
         remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
         raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
-    return Numbers(_look_up(numbers, codes, np.nan), "float")
+    exact = (codes, parsed) if lack_digits(numbers) else None
+    return Numbers(_look_up(numbers, codes, np.nan), "float", exact)
 
 
-def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str) -> Timestamps:
-    """Return the timestamps that the rows' texts write as ISO dates; `codes` as above."""
-    timestamps = parse_dates(labels)
+def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str, form: DateFormat) -> Timestamps:
+    """Return the timestamps that the rows' texts write as dates; `codes` as above."""
+    timestamps = parse_dates(labels, form)
     if found := _found_texts(timestamps == NO_DATE, codes, labels):
-        form = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
+        wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)" if form == "iso" else f"dates in the order {form}"
         remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-        raise BadValueError(f"column {name!r} must hold {form}, got text that is none: {found}", remedy)
+        remedy += f", or when fitting say their order: {asking('dates', f'{name}=d/m/Y')}"
+        raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
     return Timestamps(_look_up(timestamps, codes, NO_DATE))
 
 
 def _found_texts(is_bad: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
-    """Return how many rows have a bad text, with the first of them; nothing if no row has one."""
+    """Return how many rows have a bad text that is not blank, with the first of them; nothing if no row has one."""
+    is_bad = is_bad & ~np.array([is_blank(label) for label in labels.to_pylist()], dtype=bool)
     bad = np.flatnonzero(np.append(is_bad, False)[codes]) if is_bad.any() else ()
     if not len(bad):  # a category may have unused levels that are bad
         return ""

@@ -101,11 +101,11 @@ def _writers(source: Source, columns: Columns) -> Writers:
     """Read and check a raw column, and return the writers of the columns that are made of it."""
     name = source.name
     if source.kind == "date":
-        return _date_writers(source, DateParts(columns.timestamps(name)))
+        return _date_writers(source, DateParts(columns.timestamps(name, source.form)))
     if source.kind == "category":
         column = columns.read(name)
         return [("categorical", index, code_writer(column, it.vocabulary, name)) for index, it in source.categorical]
-    values = columns.numbers(name).values
+    values = columns.numbers(name, source.form).values
     return [
         *(("continuous", index, number_writer(values, number)) for index, number in source.continuous),
         *(("categorical", index, _indicator_writer(np.isnan(values))) for index, _ in source.categorical),
@@ -160,7 +160,7 @@ SourceKind: TypeAlias = Literal["number", "category", "date"]
 
 @dataclass(frozen=True)
 class Source:
-    """A raw column, and the prepared columns that are made of it, each with its index in its array.
+    """A raw column, the format of its text, and the prepared columns that are made of it, each with its index in its array.
 
     Raises:
         BadValueError: A prepared column is said to be a part that the raw column does not have.
@@ -170,6 +170,7 @@ class Source:
     kind: SourceKind
     continuous: tuple[tuple[int, Continuous], ...]
     categorical: tuple[tuple[int, Categorical], ...]
+    form: Any = ""  # of a number or a date
 
     def __post_init__(self) -> None:
         """Check that every column is a part that the raw column has."""
@@ -204,14 +205,15 @@ def sources_of(prepared: Prepared) -> tuple[Source, ...]:
         ['age']
     """
     continuous, categorical = _by_source(prepared.continuous), _by_source(prepared.categorical)
-    dates = dict.fromkeys(date.name for date in prepared.dates)
+    dates = {date.name: date.format for date in prepared.dates}
+    forms = {it.source: it.text for it in prepared.continuous} | dates
     kinds: dict[SourceKind, list[str]] = {
         "number": [name for name in continuous if name not in dates],
         "category": [name for name in categorical if name not in dates and name not in continuous],
         "date": list(dates),
     }
     return tuple(
-        Source(name, kind, tuple(continuous[name]), tuple(categorical[name]))
+        Source(name, kind, tuple(continuous[name]), tuple(categorical[name]), forms.get(name))
         for kind, names in kinds.items()
         for name in names
     )

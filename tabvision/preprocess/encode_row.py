@@ -14,21 +14,22 @@ import numpy as np
 import pandas as pd
 
 from tabvision.errors import BadTypeError, MissingColumnsError, accepting_who, speaking
+from tabvision.plain import LARGEST_EXACT, codes_by_label
 from tabvision.preprocess.categories import family_of_vocabulary
 from tabvision.preprocess.datetimes import parts_of_timestamp
 from tabvision.preprocess.encode import Arrays, Prepared, Source, sources_of, to_arrays
 from tabvision.preprocess.frame import PASS_TRAINING_COLUMNS
 from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date, parse_number
-from tabvision.schema import Categorical
+from tabvision.schema import DateFormat, NumberFormat
 
 Row: TypeAlias = Mapping[str, Raw]
 Reader: TypeAlias = Callable[
     [Raw, list[float], list[int]], None
 ]  # writes a raw value into the numbers and codes of a row
 
-_NUMBERS = frozenset(
-    {int, float, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.int16, np.int8, np.uint8}
-)
+_INTEGERS = frozenset({int, bool, np.bool_, np.int64, np.int32, np.int16, np.int8, np.uint8})
+_FLOATS = frozenset({float, np.float64})
+_NUMBERS = _INTEGERS | _FLOATS | {np.float32}
 _DATES = frozenset({datetime, date, pd.Timestamp})
 _MISSING = frozenset({type(None), type(pd.NA), type(pd.NaT)})
 
@@ -58,7 +59,9 @@ class RowEncoder:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         makers = {"number": _number_reader, "category": _category_reader, "date": _date_reader}
-        self._readers = [(source.name, makers[source.kind](source)) for source in sources_of(prepared)]
+        sources = sources_of(prepared)
+        self._readers = [(source.name, makers[source.kind](source)) for source in sources]
+        self._unmixed = [it.name for it in sources if it.kind != "number" or it.form == "strict"]
         self._means = np.array([column.mean for column in prepared.continuous], dtype=np.float64)
         self._stds = np.array([column.std for column in prepared.continuous], dtype=np.float64)
         self._num_codes = len(prepared.categorical)
@@ -95,8 +98,8 @@ class RowEncoder:
         return continuous, codes
 
     def _is_mixed(self, rows: Sequence[Row]) -> bool:
-        """Return whether a column holds more than one family of values, which a frame does not accept."""
-        for name, _ in self._readers:
+        """Return whether a column holds several families of values, which a frame does not accept; text may be a number."""
+        for name in self._unmixed:
             kinds: set[type] = {type(row.get(name)) for row in rows if isinstance(row, Mapping)} - _MISSING
             if len(kinds) > 1 and len({family_of(kind) for kind in kinds}) > 1:
                 return True
@@ -123,7 +126,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
     Example:
         >>> from tabvision.preprocess import Features
-        >>> from tabvision.schema import Categorical
+        >>> from tabvision.schema import Categorical, DateFormat, NumberFormat
         >>> color = Categorical(name="color", source="color", vocabulary=("blue", "red"))
         >>> features = Features(dates=(), continuous=(), categorical=(color,), left_out=())
         >>> encode_rows(features, [{"color": "red"}, {"color": "green"}])[1].tolist()
@@ -134,10 +137,10 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 def _number_reader(source: Source) -> Reader:
     fills = [(index, column.fill) for index, column in source.continuous]
-    indicators = [index for index, _ in source.categorical]
+    indicators, form = [index for index, _ in source.categorical], source.form
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        found = _as_number(value)
+        found = _as_number(value, form)
         for index, fill in fills:
             numbers[index] = fill if found is None else found
         for index in indicators:
@@ -148,13 +151,13 @@ def _number_reader(source: Source) -> Reader:
 
 def _category_reader(source: Source) -> Reader:
     lookups = [
-        (index, _lookup(column), family_of_vocabulary(column.vocabulary) == "text")
+        (index, codes_by_label(column.vocabulary), family_of_vocabulary(column.vocabulary) == "text")
         for index, column in source.categorical
     ]
 
     def read(value: Raw, _numbers: list[float], codes: list[int]) -> None:
         for index, lookup, is_text in lookups:
-            found = _as_text(value) if is_text else _as_number(value, exactly=True)
+            found = _as_text(value) if is_text else _as_exact_number(value)
             codes[index] = 0 if found is None else lookup.get(found, 0)
 
     return read
@@ -162,10 +165,10 @@ def _category_reader(source: Source) -> Reader:
 
 def _date_reader(source: Source) -> Reader:
     fills = [(index, column.part, column.fill) for index, column in source.continuous]
-    lookups = [(index, column.part, _lookup(column)) for index, column in source.categorical]
+    lookups = [(index, column.part, codes_by_label(column.vocabulary)) for index, column in source.categorical]
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
-        timestamp = _as_timestamp(value)
+        timestamp = _as_timestamp(value, source.form)
         parts: dict[Any, float] = {} if timestamp is None else {**parts_of_timestamp(timestamp)}
         parts["missing"] = timestamp is None
         for index, part, fill in fills:
@@ -176,10 +179,6 @@ def _date_reader(source: Source) -> Reader:
     return read
 
 
-def _lookup(column: Categorical) -> dict[Any, int]:
-    return {label: code for code, label in enumerate(column.vocabulary, start=1)}
-
-
 def _as_text(value: Raw) -> str | None:
     if type(value) is str:
         return value
@@ -188,26 +187,37 @@ def _as_text(value: Raw) -> str | None:
     raise _UncommonError
 
 
-def _as_number(value: Raw, *, exactly: bool = False) -> float | None:
-    """Return a common number as a float (exactly: unconverted), None if it is missing."""
+def _as_number(value: Raw, form: NumberFormat) -> float | None:
+    """Return a common number as a float, None if it is missing."""
     kind = type(value)
     if kind in _NUMBERS:
-        if value != value:  # noqa: PLR0124 - NaN alone is not itself
-            return None
-        return value if exactly else float(value)
+        return None if value != value else float(value)  # noqa: PLR0124 - NaN alone is not itself
     if kind in _MISSING:
         return None
-    found = parse_number(value) if kind is str else None
-    if found is None:
+    found = parse_number(value, form) if kind is str else None
+    if found is None and (kind is not str or form == "strict"):
         raise _UncommonError
-    return found
+    return None if found is None else float(found)
 
 
-def _as_timestamp(value: Raw) -> int | None:
+def _as_exact_number(value: Raw) -> float | None:
+    """Return a common number that equals only the same one in a vocabulary, None if it is missing."""
+    found = parse_number(value) if type(value) is str else value
+    kind = type(found)
+    if kind in _INTEGERS:
+        return found
+    if type(value) in _MISSING or (kind in _FLOATS and found != found):  # noqa: PLR0124 - NaN alone is not itself
+        return None
+    if kind in _FLOATS and abs(found) < LARGEST_EXACT:
+        return found
+    raise _UncommonError
+
+
+def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None
-    timestamp = microseconds(value) if kind in _DATES else parse_date(value) if kind is str else None
+    timestamp = microseconds(value) if kind in _DATES else parse_date(value, form) if kind is str else None
     if timestamp is None:
         raise _UncommonError
     return timestamp

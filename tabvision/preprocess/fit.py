@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,14 +59,12 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    numbers = in_threads(
-        lambda name: _continuous(name, name, facts_of(columns.numbers(name).values, name)), kinds.continuous, columns
-    )
+    numbers = in_threads(lambda name: _fit_number(columns, name, kinds), kinds.continuous, columns)
     categories = in_threads(lambda name: _categorical(name, name, columns.read(name)), kinds.categorical, columns)
     taken = set(columns.frame.columns)
     dates, parts = [], []
     for name in kinds.dates:
-        date, made = _fit_date(columns, name, taken)
+        date, made = _fit_date(columns, name, kinds.formats.get(name, "iso"), taken)
         dates.append(date)
         parts += made
     indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
@@ -77,12 +76,17 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     )
 
 
-def _fit_date(columns: Columns, name: str, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:
+def _fit_number(columns: Columns, name: str, kinds: Kinds) -> Continuous:
+    form: Any = kinds.formats.get(name, "strict")
+    return replace(_continuous(name, name, facts_of(columns.numbers(name, form).values, name)), text=form)
+
+
+def _fit_date(columns: Columns, name: str, form: Any, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:  # noqa: ANN401
     """Return a date, and the columns that are made of it."""
-    parts = DateParts(columns.timestamps(name))
+    parts = DateParts(columns.timestamps(name, form))
     made = [_fit_part(parts, part, name, _free_name(f"{name}_{part}", taken)) for part in parts.varying]
     indicators = [_indicator(name, taken)] if parts.missing.any() else []
-    return Date(name=name, parts=parts.varying), [*made, *indicators]
+    return Date(name=name, parts=parts.varying, format=form), [*made, *indicators]
 
 
 def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
@@ -110,7 +114,7 @@ def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = No
 
 
 def _categorical(name: str, source: str, column: Column, part: DatePart | None = None) -> Categorical:
-    vocabulary, ordered = vocabulary_of(column)
+    vocabulary, ordered = vocabulary_of(column, source)
     return Categorical(name=name, source=source, vocabulary=vocabulary, ordered=ordered, part=part)
 
 

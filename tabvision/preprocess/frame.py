@@ -16,8 +16,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, asking, count, listed
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, rows_named
-from tabvision.preprocess.parse import NO_DATE, as_float, common_family, microseconds, seconds, unreadable_column
+from tabvision.preprocess.columns import (
+    Column,
+    Levels,
+    NumberKind,
+    Numbers,
+    Text,
+    Timestamps,
+    dictionary_of,
+    lack_digits,
+    rows_named,
+)
+from tabvision.preprocess.parse import (
+    NO_DATE,
+    as_float,
+    common_family,
+    exact_number,
+    microseconds,
+    seconds,
+    unreadable_column,
+)
+from tabvision.schema import DateFormat, NumberFormat
 
 Found = TypeVar("Found")
 
@@ -54,7 +73,7 @@ class Columns:
             raise BadTypeError(f"the table must be a pandas DataFrame, got {type(frame).__name__}", remedy)
         self.frame = frame
         self._whole = whole
-        self._cache: dict[tuple[str, str], Any] = {}
+        self._cache: dict[tuple[str, ...], Any] = {}
 
     @classmethod
     def of(cls, frame: Frame) -> Columns:
@@ -73,13 +92,17 @@ class Columns:
         """Return a column as stored."""
         return self._once("read", name, lambda: _read_column(self._raw(name), name))
 
-    def numbers(self, name: str) -> Numbers:
-        """Return a column as numbers; text is parsed."""
-        return self._once("numbers", name, lambda: self.read(name).to_numbers(name))
+    def read_all(self, name: str) -> Column:
+        """Return a column as stored, of all rows of the frame from which `take` took some."""
+        return self.read(name) if self._whole is None else self._whole[0].read(name)
 
-    def timestamps(self, name: str) -> Timestamps:
-        """Return a column as timestamps; text is read as ISO dates."""
-        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name))
+    def numbers(self, name: str, form: NumberFormat = "strict") -> Numbers:
+        """Return a column as numbers; text is parsed."""
+        return self._once("numbers", name, lambda: self.read(name).to_numbers(name, form), form)
+
+    def timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
+        """Return a column as timestamps; text is parsed."""
+        return self._once("timestamps", name, lambda: self.read(name).to_timestamps(name, form), form)
 
     def check_names(self) -> None:
         """Raise if a column's name is not text or occurs twice.
@@ -137,16 +160,17 @@ class Columns:
     def _raw(self, name: str) -> pd.Series:
         return self.frame[name] if self._whole is None else self.frame[name].iloc[self._whole[1]]
 
-    def _once(self, method: str, name: str, make: Callable[[], Found]) -> Found:
-        if (method, name) not in self._cache:
+    def _once(self, method: str, name: str, make: Callable[[], Found], *form: str) -> Found:
+        key = (method, name, *form)
+        if key not in self._cache:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
                 with rows_named(self.row_labels):
-                    self._cache[method, name] = make()  # which type the values have depends on all rows
+                    self._cache[key] = make()  # which type the values have depends on all rows
             else:
                 whole, rows = self._whole
-                self._cache[method, name] = getattr(whole, method)(name).take(rows)
-        found: Found = self._cache[method, name]
+                self._cache[key] = getattr(whole, method)(name, *form).take(rows)
+        found: Found = self._cache[key]
         return found
 
 
@@ -162,7 +186,7 @@ def _read_column(column: pd.Series, name: str) -> Column:
 
     Example:
         >>> _read_column(pd.Series([1, None], dtype="Int64"), "x")
-        Numbers(values=array([ 1., nan]), kind='integer')
+        Numbers(values=array([ 1., nan]), kind='integer', exact=None)
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
@@ -213,12 +237,20 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
     if types.is_date(kind) or types.is_duration(kind):
         return _read_numpy(values.to_numpy(), name)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        as_floats = values.null_count or types.is_decimal(kind)
-        numbers = (values.cast(pa.float64(), safe=False) if as_floats else values).to_numpy()
-        return Numbers(
-            numbers, "boolean" if types.is_boolean(kind) else "integer" if types.is_integer(kind) else "float"
-        )
+        return _read_arrow_numbers(values, name)
     raise unreadable_column(name, f"pyarrow {kind}")
+
+
+def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
+    kind, types = values.type, pa.types
+    is_decimal = types.is_decimal(kind)
+    as_floats = values.null_count or is_decimal
+    numbers = (values.cast(pa.float64(), safe=False) if as_floats else values).to_numpy()
+    lack = as_floats and not types.is_floating(kind) and lack_digits(numbers)
+    if lack and is_decimal:
+        return _read_objects(np.array(values.to_pylist(), dtype=object), name)
+    was: NumberKind = "boolean" if types.is_boolean(kind) else "integer" if types.is_integer(kind) else "float"
+    return Numbers(numbers, was, dictionary_of(values) if lack else None)
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
@@ -235,13 +267,28 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
         return Timestamps(_with_missing(timestamps, missing, NO_DATE))
     if family == "boolean":
         return Numbers(_with_missing(present.astype(bool), missing, np.nan), "boolean")
-    whole = family == "number" and all(issubclass(kind, int | np.integer) for kind in set(map(type, present)))
+    if family == "duration":
+        numbers = np.fromiter(map(seconds, present), np.float64, len(present))
+        return Numbers(_with_missing(numbers, missing, np.nan), "float")
+    return _numbers_of_objects(present, missing)
+
+
+def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Column:
+    kinds = set(map(type, present))
+    if kinds in ({np.float32}, {np.float16}):
+        return Numbers(_with_missing(present.astype(kinds.pop()), missing, np.nan), "float")
+    whole = len(kinds) > 0 and all(issubclass(kind, int | np.integer) for kind in kinds)
     if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
-        return Text(_strings(values, missing))
+        texts = map(str, present)
+        return Text(pa.array([None if is_missing else next(texts) for is_missing in missing], pa.large_string()))
     if whole and not missing.any():
         return Numbers(present.astype(np.int64), "integer")
-    numbers = np.fromiter(map(seconds if family == "duration" else as_float, present), np.float64, len(present))
-    return Numbers(_with_missing(numbers, missing, np.nan), "integer" if whole else "float")
+    numbers = _with_missing(np.fromiter(map(as_float, present), np.float64, len(present)), missing, np.nan)
+    if not lack_digits(numbers):
+        return Numbers(numbers, "integer" if whole else "float")
+    codes, distinct = pd.factorize(np.array([*map(exact_number, present)], dtype=object))
+    kind: NumberKind = "integer" if all(type(value) is int for value in distinct) else "float"
+    return Numbers(numbers, kind, (_with_missing(codes, missing, -1), distinct.tolist()))
 
 
 def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
@@ -263,7 +310,7 @@ def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: flo
     """Return the present values in their rows, `filler` in the missing ones."""
     if len(present) == len(missing):
         return present
-    full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind == "i" else np.float64)
+    full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind in "if" else np.float64)
     full[~missing] = present
     return full
 

@@ -17,17 +17,32 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, asking
+from tabvision.schema import DateFormat, NumberFormat
 
 Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
 Family = Literal["text", "boolean", "duration", "date", "number"]
 
 NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
 _DATE = re.compile(_DATE_PATTERN)
+_ORDERED_DATE = re.compile(
+    r"\s*(?P<a>[0-9]{1,4})(?P<separator>[./-])(?P<b>[0-9]{1,2})(?P=separator)(?P<c>[0-9]{1,4})"
+    r"((T|,? +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.[0-9]+)?)?( ?(?P<half>[AaPp])[Mm])?)?\s*"
+)
+_LAST_AFTER_2000 = 68  # of years of two digits, as in POSIX
+_GROUPED = r"([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?"  # 1,234.5 or 1234.5
+_MARKED = {
+    "1,234": re.compile(rf"\s*[+-]?{_GROUPED}\s*"),
+    **{
+        sign: re.compile(rf"\s*(([+-]?{mark}\s*|{mark}\s*[+-]){_GROUPED}|[+-]?{_GROUPED}\s*{mark})\s*")
+        for sign, mark in {sign: re.escape(sign) for sign in "$€£¥%"}.items()
+    },
+}
 
 EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
@@ -78,38 +93,79 @@ def unreadable_column(name: str, what: str) -> BadTypeError:
     return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
 
 
-def parse_number(text: str) -> float | None:
-    """Return the number that a text writes, or None; words such as "nan" and "inf" write none.
+def is_blank(value: object) -> bool:
+    """Return whether a value is text of nothing but white space, which counts as missing."""
+    return isinstance(value, str) and not value.strip()
+
+
+def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
+    """Return the number that a text writes, or None; words such as "nan" and "inf" write none. Integers are exact.
 
     Example:
-        >>> parse_number(" 1e3 "), parse_number("1,000"), parse_number("nan")
-        (1000.0, None, None)
+        >>> parse_number(" 1e3 "), parse_number("9007199254740993"), parse_number("1,000"), parse_number("nan")
+        (1000.0, 9007199254740993, None, None)
+        >>> parse_number("1,000", "1,234"), parse_number("-$1,000.50", "$"), parse_number("5%", "%"), parse_number("5", "%")
+        (1000.0, -1000.5, 5.0, 5)
     """
-    return float(text) if _NUMBER.fullmatch(text) else None
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if form in ("strict", "lenient") or not _MARKED[form].fullmatch(text):
+        return None
+    return float(re.sub(r"[^0-9.+-]", "", text))
 
 
-def parse_date(text: str) -> int | None:
-    """Return the microseconds since 1970 (UTC) of an ISO date with an optional time, or None.
+def parse_date(text: str, form: DateFormat = "iso") -> int | None:
+    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None.
 
     Example:
         >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
         (True, None)
+        >>> parse_date("2.1.1970", "d/m/Y") == parse_date("1970-01-02") == parse_date("1/2/70 12:00 AM", "m/d/y")
+        True
     """
-    if _DATE.fullmatch(text) is None:
-        return None
     try:
-        return microseconds(datetime.fromisoformat(text))
+        if form != "iso":
+            return _parse_ordered(text, form)
+        return microseconds(datetime.fromisoformat(text)) if _DATE.fullmatch(text) else None
     except (ValueError, OverflowError):  # a 31st of June; a year 9999 pushed over by its zone
         return None
 
 
-def parse_dates(text: pa.Array) -> NDArray[np.int64]:
-    """Return the timestamps that text writes as ISO dates, `NO_DATE` for other text.
+def _parse_ordered(text: str, form: DateFormat) -> int | None:
+    """Return the timestamp of a date whose format says the order of day, month and year, or None.
+
+    Raises:
+        ValueError: The calendar has no such day, or the clock no such time.
+    """
+    match = _ORDERED_DATE.fullmatch(text)
+    if match is None:
+        return None
+    parts = dict(zip(form.lower().split("/"), match.group("a", "b", "c"), strict=True))
+    year, num_digits = int(parts["y"]), 4 if "Y" in form else 2
+    if len(parts["y"]) != num_digits or max(len(parts["d"]), len(parts["m"])) > 2:
+        return None
+    if num_digits == 2:
+        year += 2000 if year <= _LAST_AFTER_2000 else 1900
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    if match["half"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if match["half"] in "pP" else 0)  # 12 AM is midnight
+    return microseconds(datetime(year, int(parts["m"]), int(parts["d"]), hour, minute, second))
+
+
+def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
+    """Return the timestamps that text writes as dates, `NO_DATE` for other text.
 
     Example:
         >>> parse_dates(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
         array([ True, False])
     """
+    if form != "iso":
+        dates = [parse_date(date, form) for date in text.to_pylist()]
+        return np.array([NO_DATE if date is None else date for date in dates], dtype=np.int64)
     iso = pc.if_else(pc.match_substring_regex(text, f"^({_DATE_PATTERN})$"), text, pa.scalar(None, text.type))
     dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
     return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
@@ -150,6 +206,19 @@ def as_float(value: Raw) -> float:
         return float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
+
+
+def exact_number(value: Raw) -> float:
+    """Return a whole number as an int, another as a float.
+
+    Example:
+        >>> exact_number(Decimal("9007199254740993")), exact_number(Decimal("0.5"))
+        (9007199254740993, 0.5)
+    """
+    number = as_float(value)
+    if isinstance(value, float | np.floating) or not np.isfinite(number):
+        return number
+    return int(value) if value == int(value) else number
 
 
 def _short(value: object) -> str:

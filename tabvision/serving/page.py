@@ -7,6 +7,7 @@ import string
 from html import escape
 from pathlib import Path
 
+from tabvision.plain import LARGEST_EXACT, Label
 from tabvision.preprocess.encode import Source, sources_of
 from tabvision.schema import Schema
 
@@ -66,13 +67,18 @@ def _number(index: int, source: Source) -> str:
 def _category(index: int, source: Source) -> str:
     name, vocabulary = source.name, source.categorical[0][1].vocabulary
     if len(vocabulary) <= MAX_OPTIONS:
-        pairs = [(escape(json.dumps(label)), escape(str(label))) for label in vocabulary]
+        pairs = [(escape(json.dumps(_for_script(label))), escape(str(label))) for label in vocabulary]
         options = "".join(f'<option value="{value}">{text}</option>' for value, text in [("null", "(missing)"), *pairs])
         return _field(index, name, f"<select {_attributes(index, name, 'json')}>{options}</select>")
     kind = "text" if isinstance(vocabulary[0], str) else "number"
     options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:MAX_SUGGESTED])
     control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
     return _field(index, name, f'{control}<datalist id="list-{index}">{options}</datalist>')
+
+
+def _for_script(label: Label) -> Label:
+    """Return a label as JavaScript keeps it: an integer that it would round as text, which is read exactly."""
+    return str(label) if isinstance(label, int) and abs(label) >= LARGEST_EXACT else label
 
 
 def _date(index: int, source: Source) -> str:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
-from tabvision.plain import Label
+from tabvision.plain import Label, check_digits, codes_by_label, shortest_decimals
 
 _HEAD_ROWS = 10_000
 _FLOAT32_RESOLUTION = 1.2e-5  # float32 resolves 1.2e-7 of a number; at most a hundredth of the std may be lost
@@ -83,7 +83,9 @@ def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
         (('s', 'l'), ('l', 's'))
     """
     check_kind(values, name)
-    return _sorted(pd.Series(values.unique()), name)
+    distinct = pd.Series(values.unique())
+    check_digits(distinct.to_numpy(), name)
+    return _sorted(distinct, name)
 
 
 def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
@@ -94,13 +96,13 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
     """
     check_kind(values, name)
     if isinstance(values.dtype, pd.CategoricalDtype):
-        lookup = pd.Index(classes).get_indexer(pd.Index(values.cat.categories.tolist()))
+        lookup = _indices(pd.Series(values.cat.categories), classes, name)
         codes = np.append(lookup, -1)[values.cat.codes]
     elif isinstance(values.dtype, pd.StringDtype) and all(isinstance(label, str) for label in classes):
         found = pc.index_in(pa.array(values, from_pandas=True), value_set=pa.array(list(classes)))
         codes = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
     else:
-        codes = pd.Index(classes).get_indexer(pd.Index(values))
+        codes = _indices(values, classes, name)
     if (unseen := codes < 0).any():
         raise _unseen(Counter(values[unseen].tolist()), "class", name)
     return np.asarray(codes, dtype=np.int64)
@@ -165,10 +167,11 @@ def as_array(classes: Sequence[Label]) -> NDArray[Any]:
     """Return labels as an array that can be indexed with codes.
 
     Text stays Python objects, since numpy's own strings are all as wide as the widest; so do labels of several types, since
-    numpy would convert 1 and "a" both to text.
+    numpy would convert 1 and "a" both to text; and integers that no type of 64 bits holds together.
     """
     one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
-    return np.array(classes, dtype=None if one_kind else object)
+    found = np.array(classes, dtype=None if one_kind else object)
+    return found if isinstance(classes[0], float) or found.dtype.kind != "f" else np.array(classes, dtype=object)
 
 
 def codes_of_values(values: pd.Series) -> NDArray[np.int64]:
@@ -197,16 +200,31 @@ def one_value(value: object, num_rows: int, name: str) -> BadValueError:
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     check_kind(distinct, name)
-    if isinstance(distinct.dtype, pd.CategoricalDtype) and distinct.cat.ordered:
-        present = set(distinct.tolist())
-        return tuple(label for label in distinct.cat.categories.tolist() if label in present)
-    found = distinct.tolist()
+    is_ordered = isinstance(distinct.dtype, pd.CategoricalDtype) and distinct.cat.ordered
+    if is_ordered:
+        distinct = pd.Series(distinct.cat.remove_unused_categories().cat.categories)
+    numbers = shortest_decimals(distinct.to_numpy()) if pd.api.types.is_float_dtype(distinct) else distinct
+    found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
         raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
-    return tuple(sorted(found))
+    if all(isinstance(label, float) and label.is_integer() for label in found):
+        found = [*map(int, found)]  # a missing value has made floats of them
+    return tuple(found if is_ordered else sorted(found))
+
+
+def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
+    """Return the index of each value among the classes, -1 for one that is none."""
+    if pd.api.types.is_float_dtype(values):
+        largest = max((abs(label) for label in classes if not isinstance(label, str)), default=0)
+        check_digits(values.to_numpy(), name, largest)
+        values = values.astype(np.float64)
+    codes = codes_by_label(classes)
+    one_kind = len(set(map(type, codes))) < 2
+    found = pd.Index(list(codes), dtype=None if one_kind else object).get_indexer(pd.Index(values))
+    return np.array([-1, *(code - 1 for code in codes.values())])[found + 1]
 
 
 def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:

@@ -22,7 +22,7 @@ MANY = [f"class {place}" for place in range(30)]
 INFERRED: list[tuple[Any, type[Task], str]] = [
     (["<=50K", ">50K"] * 2, Binary, "binary (2 values: <=50K, >50K). Override with task='multiclass'."),
     ([True, False], Binary, "binary (2 values: False, True). Override with task='multiclass'."),
-    ([0.0, 1.0], Binary, "binary (2 values: 0.0, 1.0). Override with task='multiclass' or 'regression'."),
+    ([0.0, 1.0], Binary, "binary (2 values: 0, 1). Override with task='multiclass' or 'regression'."),
     ([3, 7], Binary, "binary (2 values: 3, 7). Override with task='multiclass' or 'regression'."),
     (np.array([True, None, False], dtype=object), Binary, "binary (2 values: False, True)."),
     (["a", "b", "c"], Multiclass, "multiclass (3 values: a, b, c)."),
@@ -136,6 +136,24 @@ def test_rows_that_lack_some_target_are_found() -> None:
     assert missing_target(frame, ["y", "z"]).tolist() == [False, True, True]
 
 
+def test_a_target_with_a_sign_or_commas_is_numbers_in_every_source() -> None:
+    frame = pd.DataFrame({"y": [f"${n:,}.00" for n in range(900, 1_100)]})
+
+    task, sentence = infer_task(frame, ["y"])
+    target = fit_target(frame, ["y"], task)
+
+    assert sentence.startswith("target 'y': regression (numbers)")
+    assert sentence.endswith("Its text, such as '$900.00', reads as numbers.")
+    assert encode_target(frame.tail(1), target).tolist() == [[1099.0]]
+    with pytest.raises(BadValueError, match="'y' is missing in 1 of 2 rows"):
+        encode_target(pd.DataFrame({"y": ["$5", " "]}), target)
+    assert fit_target(frame, ["y"], Multiclass()).classes[0] == "$1,000.00"
+
+
+def test_a_target_of_white_space_is_missing_and_one_of_no_letters_is_not() -> None:
+    assert missing_target(pd.DataFrame({"y": ["a", " ", "", None]}), ["y"]).tolist() == [False, True, False, True]
+
+
 def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
     sentence = r"the frame lacks 1 column: 'salry' \(did you mean 'salary'\?\)\. The target is one of the columns age"
     frame = pd.DataFrame({"age": [1], "salary": [2]})
@@ -234,13 +252,13 @@ def test_several_columns_of_text_are_refused() -> None:
         infer_task(frame, ["y", "z"])
 
 
-@pytest.mark.parametrize("texts", [["$1,000", "$2,500", "$900"], [f"{number},5" for number in range(30)]])
+@pytest.mark.parametrize("texts", [["1.000 €", "2.500 €", "900 €"], [f"{number},5" for number in range(30)]])
 def test_text_that_looks_like_numbers_is_named_when_it_is_taken_for_classes(texts: list[str]) -> None:
     _, sentence = infer_task(pd.DataFrame({"price": texts * 3}), ["price"])
     assert f"looks like numbers, such as {texts[0]!r}; to predict numbers, write them as 1234.5." in sentence
 
 
 def test_prices_that_all_differ_are_refused_with_how_to_write_them() -> None:
-    frame = pd.DataFrame({"price": [f"${number},000" for number in range(100, 200)]})
+    frame = pd.DataFrame({"price": [f"${number}.000" for number in range(100, 200)]})
     with pytest.raises(BadValueError, match=r"looks like an identifier.*write them as 1234\.5\."):
         infer_task(frame, ["price"])

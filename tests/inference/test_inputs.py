@@ -14,7 +14,7 @@ from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
 from tabvision.preprocess import to_arrays
-from tabvision.schema import Image, Schema
+from tabvision.schema import Categorical, Continuous, Image, Schema
 from tests.made.pairs import make_frame
 from tests.made.ratings import made_ratings
 from tests.made.trained import raw, trained
@@ -60,6 +60,18 @@ def test_a_quick_row_and_a_frame_count_the_unseen_alike() -> None:
 
     assert read(frame).unseen == read(frame.to_dict("records")).unseen == {name: 1}
     assert read(frame.tail(2)).unseen == {}
+
+
+def test_text_in_place_of_a_number_is_counted_and_white_space_is_not() -> None:
+    price = Continuous(name="price", source="price", mean=5.0, std=1.0, fill=5.0, text="$")
+    job = Categorical(name="job", source="job", vocabulary=("cook",))
+    read = InputReader(Schema(target=trained("binary")[2].schema.target, continuous=(price,), categorical=(job,)))
+    rows = [{"price": price, "job": job} for price, job in (("$7", " "), ("free", "cook"), (" ", "pilot"), ("7", ""))]
+
+    found = read(pd.DataFrame(rows))
+
+    assert found.unseen == read(rows).unseen == {"job": 1, "price": 1}
+    assert found.arrays["continuous"][:, 0].tolist() == [2.0, 0.0, 0.0, 2.0]
 
 
 # Rows and images together.

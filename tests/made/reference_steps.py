@@ -113,7 +113,7 @@ class Categorify(Step):
 
     @override
     def fit(self, frame: pd.DataFrame) -> Self:
-        found = {name: vocabulary_of(Columns(frame).read(name)) for name in self.columns}
+        found = {name: vocabulary_of(Columns(frame).read(name), name) for name in self.columns}
         self.vocabularies_ = {name: vocabulary for name, (vocabulary, _) in found.items()}
         self.ordered_ = {name: ordered for name, (_, ordered) in found.items()}
         return self

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
-from tabvision.preprocess import Kinds, infer_kinds
+from tabvision.preprocess import Columns, Kinds, infer_kinds
 
 N = 60
 NUMBERS = np.arange(N) % 30
 FEW = np.arange(N) % 7
+ROADS = [f"{n} Hill Road" for n in range(100)]
 
 
 def objects(*values: Any) -> Any:
@@ -122,7 +123,10 @@ def test_a_repeat_that_the_sample_misses_still_clears_a_column_of_being_an_ident
     numbers = np.arange(50_000)
     numbers[12_345] = 12_344
 
-    assert (kind_of(numbers), kind_of(numbers.astype(str))) == ("continuous", "categorical")
+    assert (kind_of(numbers), kind_of(numbers.astype(str))) == (
+        "continuous",
+        "identifier: 49,999 of 50,000 texts differ",
+    )
 
 
 def test_a_value_that_the_sample_misses_still_counts_as_a_second_one() -> None:
@@ -180,10 +184,10 @@ def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note(caplog: pytest
     ("values", "note"),
     [
         (["1,5", "20,25"], "looks like numbers in another form than 1234.5"),
-        (["$1,000", "$20"], "looks like numbers"),
-        (["5%", "12.5 %"], "looks like numbers"),
+        (["€1.234", "€20.000"], "looks like numbers"),
+        (["1,234", "1234"], "looks like numbers"),
         (["1.2.3", "1.2.4"], ""),
-        (["31.12.2024", "1.1.2025"], "looks like dates in another form than 2024-12-31"),
+        (["01.12.2024", "1.1.2025"], "reads as dates in the order d/m/Y or m/d/Y, and not used as such"),
         (["12/31/2024 10:00", "1/1/25"], "looks like dates"),
         (["31 Dec 2024", "01 Jan 2025"], "looks like dates"),
         (["1", "2", "3.5", "unknown"], "mostly numbers, but not 'unknown', kept as categories"),
@@ -302,7 +306,7 @@ def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> 
             "dates",
             r"60 values, first '20200101' \(row 0\), '2020-01' \(row 1\)",
         ),
-        (["31/12/2020"] * N, "dates", r"must hold ISO dates .* 60 values, first '31/12/2020' \(row 0\).*dayfirst"),
+        (["31/13/2020"] * N, "dates", r"must hold ISO dates .* 60 values, first '31/13/2020' \(row 0\).*dayfirst"),
     ],
 )
 def test_text_that_does_not_parse_is_counted_and_shown(values: Any, choice: str, message: str) -> None:
@@ -347,3 +351,119 @@ def test_text_that_is_not_unicode_is_refused() -> None:
 def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"^infer_kinds: .*{message}"):
         infer_kinds(frame, target=["y"])
+
+
+def made_prices(**others: str) -> list[str]:
+    """A hundred prices as text, some replaced."""
+    prices = [f"{n * 1.25 + 3:.2f}" for n in range(100)]
+    return [others.get(f"row{row}", price) for row, price in enumerate(prices)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "form", "note"),
+    [
+        (
+            made_prices(row7=" "),
+            "continuous",
+            "lenient",
+            "reads as numbers; other text is missing: ' ' (1 row). To keep",
+        ),
+        (
+            made_prices(row7="n.a."),
+            "continuous",
+            "lenient",
+            "other text is missing: 'n.a.' (1 row). To keep it text, name",
+        ),
+        (["$1,234.50", "$7"] * 9, "continuous", "$", "text that reads as numbers with $. To keep it text"),
+        (["5%", "7.5%"] * 9, "continuous", "%", "text that reads as numbers with %. To keep"),
+        (
+            ["1,234", "7"] * 9,
+            "continuous",
+            "1,234",
+            "text that reads as numbers with commas between thousands. To keep",
+        ),
+        (
+            ["31/12/2024", "1/2/2024"] * 9,
+            "dates",
+            "d/m/Y",
+            "text that reads as dates in the order d/m/Y. To keep it text",
+        ),
+        (["3", "4", " "] * 30, "categorical", None, "text that reads as numbers, kept as categories"),
+        (["a", "b", " "] * 30, "categorical", None, "30 cells of white space are missing."),
+        ([" ", "", None] * 30, "no value in any row", None, ""),
+        (["a", "a", ""] * 30, "categorical", None, "30 cells of white space are missing."),
+    ],
+)
+def test_text_is_what_it_writes_and_a_note_says_so(
+    values: list[str], kind: str, form: str | None, note: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tabvision")
+
+    kinds = infer(values)
+
+    assert kind_of(values) == kind
+    assert kinds.formats.get("x") == form
+    assert note in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([*ROADS[:98], "1 Hill Road", "2 Hill Road"], "identifier: 98 of 100 texts differ"),
+        ([*ROADS[:97], *["1 Hill Road"] * 3], "categorical"),
+        ([*ROADS[:49], *[None] * 100], "categorical"),  # of so few nothing can be told
+        ([*ROADS, *[None] * 100], "identifier: 100 of 100 texts differ"),
+        ([*(str(n * 7) for n in range(99)), "none"], "identifier: a different whole number in every row"),
+    ],
+)
+def test_text_of_which_nearly_all_differ_is_an_identifier(values: list[str | None], kind: str) -> None:
+    assert kind_of(values) == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.random.default_rng(0).permutation(1_000)[:60] * 100, "continuous"),  # incomes, areas, prices
+        (np.random.default_rng(0).permutation(64)[:60], "identifier: a different whole number in every row"),
+        (np.random.default_rng(0).permutation(67)[:60], "continuous"),
+        (np.arange(N) ** 2, "identifier: a different whole number in every row"),  # rises with the rows
+        (10**14 + np.arange(N)[::-1] * 10**12, "identifier: a different whole number in every row"),
+        (10**13 + np.arange(N)[::-1] * 10**12, "continuous"),
+        ([5, 90, 2], "continuous"),
+    ],
+)
+def test_distinct_integers_are_numbers_unless_they_look_like_a_key(values: Any, kind: str) -> None:
+    assert kind_of(values) == kind
+
+
+def test_what_is_an_identifier_or_a_format_is_decided_by_all_rows_of_a_split() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": np.arange(100), "cost": made_prices(row99="?"), "x": rng.normal(size=100), "y": 1})
+    columns = Columns(frame).take(rng.permutation(99)[:50])
+
+    kinds = infer_kinds(columns, target=["y"])
+
+    assert kinds.left_out[0].name == "id"
+    assert kinds.formats == {"cost": "lenient"}
+
+
+def test_the_order_of_dates_is_said_after_the_name() -> None:
+    days = ["01/02/2024", "03/04/2024"] * 30
+
+    assert infer(days).categorical == ("x",)
+    assert infer(days, dates=["x=m/d/Y"]).formats == {"x": "m/d/Y"}
+    with pytest.raises(
+        BadValueError, match=r"dates of 'x' can be read in the order d/m/Y or m/d/Y. Say which: dates=\['x=d/m/Y'\]"
+    ):
+        infer(days, dates=["x"])
+    with pytest.raises(MissingColumnsError, match="'x=d/m'"):
+        infer(days, dates=["x=d/m"])
+
+
+def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> None:
+    assert infer(["$5", "$7"] * 30, continuous=["x"]).formats == {"x": "$"}
+    assert infer(["5", "7"] * 30, continuous=["x"]).formats == {}
+    with pytest.raises(
+        BadValueError, match=r"must hold numbers, got text that does not read as one: 1 value, first '\?'"
+    ):
+        infer(made_prices(row7="?"), continuous=["x"])

@@ -152,3 +152,80 @@ def test_features_of_one_kind_only_are_encoded() -> None:
     continuous, categorical = encode_rows(only, [{"rooms": 2}])
 
     assert (continuous.shape, categorical.tolist()) == ((1, 0), [[2]])
+
+
+# Text as it stands in files, of every format that a schema knows
+FORMATS: dict[str, Callable[[float, datetime.date], str]] = {
+    "lenient": lambda number, _: f"{number:.2f}",
+    "1,234": lambda number, _: f"{1_000 + number:,.1f}",
+    "$": lambda number, _: f"-${number:,.2f}",
+    "€": lambda number, _: f"{number:,.2f} €",
+    "%": lambda number, _: f"{number}%",
+    "iso": lambda _, date: date.isoformat(),
+    "d/m/Y": lambda _, date: f"{date:%d.%m.%Y}",
+    "m/d/Y": lambda _, date: f"{date:%m/%d/%Y} 1:30 PM",
+    "Y/m/d": lambda _, date: f"{date:%Y/%m/%d}",
+    "d/m/y": lambda _, date: f"{date:%d-%m-%y}",
+}
+WRITTEN = pd.DataFrame(
+    {
+        form: [write(row * 12.25, datetime.date(1935, 1, 1) + datetime.timedelta(days=97 * row)) for row in range(300)]
+        for form, write in FORMATS.items()
+    }
+).assign(job=["cook", "nurse", " "] * 100, pay=1)
+WRITTEN.loc[7, ["lenient", "$", "%", "iso", "d/m/Y"]] = "  "
+WRITTEN.loc[8, ["lenient", "$", "%"]] = "n.a."
+OF_TEXT = fit_features(WRITTEN, infer_kinds(WRITTEN, target=["pay"]))
+CELLS = st.sampled_from(
+    ["", " ", "\u00a0", "n.a.", "7", "7.5", "-7", "007", "1e3", "$7", "$-7.5", "7 €", "7%", "1,234", "1,5", "1234"]
+) | st.sampled_from(
+    [
+        "1.234,5",
+        "12.3.04",
+        "2024-02-29",
+        "29.02.2023",
+        "3/4/2024",
+        "13/14/2024",
+        "31/12/99",
+        "3/4/2024 12:00 AM",
+        "\u0661",
+    ]
+)
+TEXT_ROWS = st.fixed_dictionaries({name: st.sampled_from(WRITTEN[name].tolist()) | CELLS | missing for name in WRITTEN})
+
+
+def test_every_format_is_found_and_stands_in_the_schema() -> None:
+    found = {it.name: it.text for it in OF_TEXT.continuous if it.part is None} | {
+        it.name: it.format for it in OF_TEXT.dates
+    }
+
+    assert found == {form: form for form in FORMATS}
+    assert [it.vocabulary for it in OF_TEXT.categorical if it.name == "job"] == [("cook", "nurse")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT_ROWS)
+def test_a_row_of_text_is_encoded_or_refused_as_in_a_file(row: dict[str, Any]) -> None:
+    frame = pd.DataFrame({name: pd.array([value], dtype="str") for name, value in row.items()})
+
+    assert_same(outcome(lambda: encode_rows(OF_TEXT, [row])), outcome(lambda: to_arrays(OF_TEXT, frame)))
+
+
+def test_a_file_is_encoded_as_its_rows() -> None:
+    by_row = [encode_rows(OF_TEXT, [row]) for row in WRITTEN.to_dict("records")]
+
+    continuous, categorical = to_arrays(OF_TEXT, WRITTEN)
+
+    assert_array_equal(np.concatenate([row[0] for row in by_row]), continuous)
+    assert_array_equal(np.concatenate([row[1] for row in by_row]), categorical)
+
+
+def test_rows_may_mix_numbers_with_text_where_text_is_read_as_numbers() -> None:
+    row = WRITTEN.iloc[3].to_dict()
+
+    mixed = encode_rows(
+        OF_TEXT, [{**row, "$": 7.5}, {**row, "$": "$7.50"}, {**row, "$": "on request"}, {**row, "$": None}]
+    )
+
+    assert_array_equal(mixed[0][0], mixed[0][1])
+    assert_array_equal(mixed[0][2], mixed[0][3])

@@ -120,6 +120,7 @@ SHIM = """
 const field = (name, kind, value) => ({ value, dataset: { name, kind } });
 const fields = [field("x", "number", " 1.5 "), field("z", "number", ""), field("job", "json", '"cook"')];
 fields.push(field("size", "json", "null"), field("day", "text", "2024-01-31"));
+fields.push(field("id", "number", "900719925474099301"));
 const asked = [];
 const form = { dataset: { kind: "row" }, querySelectorAll: () => fields };
 form.addEventListener = (_, what) => { globalThis.submit = what; };
@@ -154,19 +155,48 @@ def run_script(reply: str, tmp_path: Path) -> Any:
 
 def test_the_script_sends_the_fields_as_a_row_and_shows_the_answer(tmp_path: Path) -> None:
     found = run_script(
-        '{ ok: true, json: async () => ({ label: "<b>yes</b>", probability_yes: 0.123456789 }) }', tmp_path
+        """{ ok: true, text: async () => '{"label": "<b>yes</b>", "probability_yes": 0.123456789}' }""", tmp_path
     )
 
     ((url, options),) = found["asked"]
     assert url == "predict"
-    assert json.loads(options["body"]) == {"x": 1.5, "z": None, "job": "cook", "size": None, "day": "2024-01-31"}
+    assert json.loads(options["body"]) == {
+        "x": 1.5,
+        "z": None,
+        "job": "cook",
+        "size": None,
+        "day": "2024-01-31",
+        "id": "900719925474099301",
+    }
     (table,) = found["shown"]["children"]
     cells = [[cell["textContent"] for cell in row["children"]] for row in table["children"]]
     assert cells == [["label", "<b>yes</b>"], ["probability of yes", "0.123457"]]
 
 
+def test_the_script_shows_all_digits_of_integers(tmp_path: Path) -> None:
+    record = {
+        "label": 900719925474099301,
+        "seven": 1234567,
+        "text": ': 900719925474099301, \\"',
+        "probability_1": 1e-20,
+    }
+    found = run_script(f"{{ ok: true, text: async () => {json.dumps(json.dumps(record))} }}", tmp_path)
+
+    (table,) = found["shown"]["children"]
+    cells = [row["children"][1]["textContent"] for row in table["children"]]
+    assert cells == ["900719925474099301", "1234567", record["text"], "1e-20"]
+
+
+def test_an_integer_that_a_script_would_round_is_offered_as_text() -> None:
+    ids = [900719925474099301, 900719925474099302]
+    frame = pd.DataFrame({"id": ids * 20, "paid": ["no", "yes", "yes", "no"] * 10})
+    elements = Elements(page(schema_of(frame, categorical=["id"]), "n"))
+
+    assert [option["value"] for option in elements.all("option")] == ["null", *(f'"{number}"' for number in ids)]
+
+
 def test_the_script_shows_an_error_as_text(tmp_path: Path) -> None:
-    found = run_script('{ ok: false, json: async () => ({ error: "Wrong <i>x</i>." }) }', tmp_path)
+    found = run_script('{ ok: false, text: async () => JSON.stringify({ error: "Wrong <i>x</i>." }) }', tmp_path)
 
     assert found["shown"]["textContent"] == "Wrong <i>x</i>."
     assert found["shown"]["className"] == "error"

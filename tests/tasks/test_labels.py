@@ -17,7 +17,18 @@ from tabvision.tasks import labels
         (["b", "a", "b"], ("a", "b")),
         ([True, False], (False, True)),
         ([3, 1, 2], (1, 2, 3)),
-        ([1.0, 0.0], (0.0, 1.0)),
+        ([1.0, 0.0], (0, 1)),
+        ([1.5, 0.0], (0.0, 1.5)),
+        (np.array([0.1, 2.0], np.float32), (0.1, 2.0)),
+        (np.array([0.1, 2.0], np.float16), (0.1, 2.0)),
+        (pd.array([0.1, 2.0], dtype="Float32"), (0.1, 2.0)),
+        (pd.Categorical([2.0, 1.0], categories=[2.0, 1.0], ordered=True), (2, 1)),
+        (pd.array([2**53 + 1, 2**53], dtype="Int64"), (2**53, 2**53 + 1)),
+        (np.array([2**63 + 1, 2**63], dtype="uint64"), (2**63, 2**63 + 1)),
+        (pd.Series([2**53 + 1, 2**53], dtype=object), (2**53, 2**53 + 1)),
+        (pd.Series([np.int64(2**53 + 1), np.int64(5)], dtype=object), (5, 2**53 + 1)),
+        (pd.Series([2**53 + 1, 0.5], dtype=object), (0.5, 2**53 + 1)),
+        (pd.Categorical([2**53 + 1, 2**53]), (2**53, 2**53 + 1)),
         (pd.array([2, 1], dtype="Int64"), (1, 2)),
         (np.array([True, False], dtype=object), (False, True)),
         (pd.Categorical(["b", "a"]), ("a", "b")),
@@ -33,13 +44,30 @@ def test_classes_are_plain_values_in_order_and_codes_follow(values: Any, classes
     assert found == classes
     assert [type(label) for label in found] == [type(label) for label in classes]
     assert codes.dtype == np.int64
-    assert labels.as_array(found)[codes].tolist() == column.tolist()
+    told = labels.as_array(found)[codes].tolist()
+    assert told == pytest.approx(column.tolist(), abs=1e-3)
+    assert told == [next(label for label in classes if str(label) == str(value)) for value in told]
 
 
 def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
     assert labels.class_codes(pd.Series([1, 0]), (0.0, 1.0), "y").tolist() == [1, 0]
+    assert labels.class_codes(pd.Series([1.0, 0.0]), (0, 1), "y").tolist() == [1, 0]
+    for value in (0.1, np.float32(0.1), float(np.float32(0.1))):
+        assert labels.class_codes(pd.Series([value]), (0.1, 0.2), "y").tolist() == [0]
+        assert labels.class_codes(pd.Series([value]), (float(np.float32(0.1)), 0.5), "y").tolist() == [0]
     assert labels.class_codes(pd.Series(pd.Categorical(["b"])), ("a", "b"), "y").tolist() == [1]
     assert labels.class_codes(pd.Series(["b"], dtype=object), ("a", "b"), "y").tolist() == [1]
+
+
+@pytest.mark.parametrize("kind", ["float64", "Float64", "category", "float32"])
+def test_classes_that_lost_digits_as_floats_are_refused_to_fit_and_to_encode(kind: str) -> None:
+    values = pd.Series([float(2**60), 5.0]).astype(kind)
+
+    for refuse in (lambda: labels.classes_of(values, "y"), lambda: labels.class_codes(values, (5, 2**60 + 1), "y")):
+        with pytest.raises(
+            BadTypeError, match=r"column 'y' holds whole numbers that .* lost their last digits, such as 1\.1"
+        ):
+            refuse()
 
 
 @pytest.mark.parametrize("kind", ["str", "category", "object"])

@@ -19,6 +19,7 @@ from tabvision.data.ratings.rows import (
     Duplicates,
     Missing,
     complete_rows,
+    settled_duplicates,
     sorted_by_time,
     titles_of,
     with_whole_ids,
@@ -67,7 +68,8 @@ class CollabDataModule(TensorDataModule):
         y_range: Lowest and highest prediction; None for the ratings in the source widened by half a step.
         split: Fraction of rows for validation in (0, 1), a split object, "time", "last", or None to train on all rows.
         negatives: Items not taken to draw for each item taken, at least 1; only without a rating.
-        duplicates: "error" to raise if a pair of user and item repeats, "last" to use its last row, "keep" to use all.
+        duplicates: "error" to raise if a pair of user and item repeats, "last" to use its last row, "keep" to use all; "few"
+            to use its last row if at most one row in a thousand repeats a pair, else to raise.
         missing: "error" to raise if an id, a rating or a timestamp that is used is missing, "drop" to leave such rows out
             and log how many.
         test: A table or file with test rows.
@@ -120,7 +122,7 @@ class CollabDataModule(TensorDataModule):
         check_names(user, item, rating, timestamp=timestamp, title=title)
         check_settings(rating, task, y_range, negatives)
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
-        self.duplicates, self.missing = duplicates, missing
+        self.missing = missing
         self.encoding = encoding
         with notes_at(verbose):
             divide = (
@@ -128,6 +130,7 @@ class CollabDataModule(TensorDataModule):
             )
             gathered = divide.gather(self._read(source, schema), encoding=encoding)
             self.frame = self._with_ids(gathered, rating, timestamp)
+            self.duplicates = settled_duplicates(self.frame, (user, item), duplicates)
             numbers = self._complete(self.frame, self._used_timestamp(timestamp, split))
             rows = taken(self.frame, numbers)
             check_several(rows, user, item)

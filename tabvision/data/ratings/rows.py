@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.ordered import times_as_numbers
+from tabvision.data.targets import missing_cells
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
 from tabvision.logs import notes_at
+from tabvision.plain import check_digits
 from tabvision.preprocess import to_arrays
 from tabvision.preprocess.fit import Features
 from tabvision.preprocess.parse import family_of
@@ -21,9 +23,9 @@ from tabvision.tasks.labels import row_name
 
 logger = logging.getLogger("tabvision")
 
-Duplicates = Literal["error", "last", "keep"]
+Duplicates = Literal["error", "last", "keep", "few"]
 Missing = Literal["error", "drop"]
-_LARGEST_EXACT = 2**53  # from here on float64 skips integers
+_FEW = 0.001  # fraction of the rows
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -59,11 +61,7 @@ def _check_whole_ids(ids: pd.Series, name: str) -> None:
     if len(fractions):
         problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
         raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
-    if len(rounded := ids[ids.abs() >= _LARGEST_EXACT]):
-        problem = (
-            f"column {name!r} holds ids that became floats and lost their last digits, such as {rounded.iloc[0]:g}"
-        )
-        raise BadTypeError(problem, f"Read them as text: pd.read_csv(..., dtype={{{name!r}: str}})")
+    check_digits(ids.to_numpy(), name)
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:
@@ -94,8 +92,8 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
     """
     if missing not in ("error", "drop"):
         raise UnknownNameError("way with missing values", missing, ["error", "drop"])
-    is_missing = frame[list(columns)].isna()
-    rows = is_missing.any(axis=1).to_numpy(dtype=bool)
+    is_missing = {name: missing_cells(frame[name]) for name in columns}
+    rows = np.asarray(np.logical_or.reduce([*is_missing.values()]), dtype=bool)
     if not rows.any():
         return np.arange(len(frame), dtype=np.int64)
     names = " or ".join(repr(name) for name in columns if is_missing[name].any())
@@ -109,11 +107,31 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
     return np.flatnonzero(~rows).astype(np.int64)
 
 
+def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Duplicates) -> Duplicates:
+    """Return "last" for "few" if some pairs, but at most one row in a thousand, occur again, and log it; else "error".
+
+    Example:
+        >>> settled_duplicates(pd.DataFrame({"user": [1, 1], "item": [7, 7]}), ["user", "item"], "few")
+        'error'
+    """
+    if duplicates != "few":
+        return duplicates
+    pairs = frame[list(pair)].dropna()
+    again = int(pairs.duplicated().sum())
+    if not 0 < again <= _FEW * len(pairs):
+        return "error"
+    logger.info(
+        f"{count(again, 'row')} of {len(pairs):,} repeat a user and an item: the last of each is used. Override with "
+        f'duplicates="error" or "keep" (--duplicates).'
+    )
+    return "last"
+
+
 def sorted_by_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
     """Return row numbers sorted by time; rows with equal timestamps stay in order.
 
     Example:
-        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "12/1/2019"]}), np.arange(2), "when").tolist()
+        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "31/12/2019"]}), np.arange(2), "when").tolist()
         [1, 0]
     """
     times = times_as_numbers(frame[timestamp].iloc[rows])
@@ -142,7 +160,7 @@ def without_duplicates(
         [1, 2]
     """
     if duplicates not in ("error", "last", "keep"):
-        raise UnknownNameError("way with duplicates", duplicates, ["error", "last", "keep"])
+        raise UnknownNameError("way with duplicates", duplicates, get_args(Duplicates))
     if duplicates == "keep":
         return rows
     again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -23,7 +25,12 @@ from tabvision.data.splits.base import (
     split_column,
 )
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
-from tabvision.preprocess.parse import parse_number
+from tabvision.preprocess.columns import Text
+from tabvision.preprocess.parse import parse_dates, parse_number
+from tabvision.preprocess.text_formats import dates_in
+from tabvision.schema import DateFormat
+
+_logger = logging.getLogger("tabvision")
 
 
 @final
@@ -164,9 +171,23 @@ def times_as_numbers(values: pd.Series) -> NDArray[Any]:
     return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
 
 
+def _orders(values: pd.Series) -> tuple[DateFormat, ...]:
+    """Return the orders in which text is dates other than ISO dates; of several the month first, with a note."""
+    orders = dates_in(Text(pa.array(values, pa.large_string())))
+    if len(orders) > 1:
+        orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
+        _logger.info(
+            f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If that is wrong, write "
+            f"them as 2024-12-31."
+        )
+    return () if orders == ("iso",) else orders
+
+
 def _as_dates(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
+    if isinstance(values.dtype, pd.StringDtype) and (orders := _orders(values)):
+        return pd.Series(parse_dates(pa.array(values, pa.large_string()), orders[0]).view("datetime64[us]"))
     for options in ({"format": "ISO8601"}, {}):
         try:
             with warnings.catch_warnings():

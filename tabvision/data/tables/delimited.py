@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -208,17 +209,14 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
 
 def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: Collection[str]) -> pd.DataFrame:
     names = [name.strip() or f"Unnamed: {index}" for index, name in enumerate(header)]  # as pandas names them
+    read = partial(
+        pd.read_csv, path, sep=delimiter, header=0, names=names, index_col=False, encoding=encoding, low_memory=False
+    )
     try:
-        return pd.read_csv(
-            path,
-            sep=delimiter,
-            header=0,
-            names=names,
-            dtype={name: "str" for name in names if name in text},
-            index_col=False,
-            encoding=encoding,
-            low_memory=False,
-        )
+        frame = read(dtype={name: "str" for name in names if name in text})
+        if mixed := [name for name in frame if _holds_empty_text(frame[name])]:
+            frame = frame.assign(**read(usecols=mixed, dtype="str"))
+        return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
         if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
             expected, line, seen = map(int, ragged.groups())
@@ -227,6 +225,37 @@ def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: C
         is_quote = "EOF inside string" in reason
         remedy = "Look for a quote that is opened and never closed" if is_quote else "Repair the file"
         raise BadValueError(f"{str(path)!r} cannot be read: {reason}", remedy) from error
+
+
+def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
+    """Return the frame with integers beside missing values as Int64.
+
+    pandas makes floats of them, which are other numbers from 2**53 on, and another kind of column.
+
+    Args:
+        frame: What pandas reads.
+        read: Reads some columns again, with pandas' nullable types.
+
+    Example:
+        >>> frame = pd.DataFrame({"id": [2**53 + 1, None]})
+        >>> with_exact_integers(frame, lambda names: pd.DataFrame({"id": pd.array([2**53 + 1, None])}))["id"].tolist()
+        [9007199254740993, <NA>]
+    """
+    names = [name for name in frame if _may_be_integers(frame[name])]
+    again = read(names) if names else frame
+    found = {name: again[name].array for name in names if pd.api.types.is_integer_dtype(again[name])}
+    return frame.assign(**found) if found else frame
+
+
+def _may_be_integers(values: pd.Series) -> bool:
+    if values.dtype != float or not values.isna().any() or values.isna().all():
+        return False
+    return bool((values.dropna() % 1 == 0).all())
+
+
+def _holds_empty_text(values: pd.Series) -> bool:
+    """Return whether pandas read an empty cell as text, as it does among integers from 2**63 on."""
+    return isinstance(values.dtype, pd.StringDtype) and bool((values == "").any())
 
 
 def _ragged(path: Path, line: int, expected: int, seen: int) -> BadValueError:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, without_compression
+from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers, without_compression
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
 
 logger = logging.getLogger("tabvision")
@@ -58,10 +59,22 @@ def read_frame(source: Source, *, encoding: str | None = None, text: Collection[
 
 def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
     try:
-        return pd.DataFrame(source)
+        return _typed(source)
     except ValueError as error:
         remedy = 'Give every column a list of the same length, such as {"age": [31]}'
         raise BadValueError(f"the columns do not make a table: {_first_line(error)}", remedy) from error
+
+
+def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a user holds
+    """Return a frame of plain values, with integers beside missing values as Int64."""
+    frame = pd.DataFrame(source)
+
+    def values(name: str) -> list[Any]:
+        if isinstance(source, dict) and isinstance(column := source[name], dict):
+            return [column.get(label) for label in frame.index]
+        return pd.DataFrame(source, columns=[name], dtype=object)[name].tolist()
+
+    return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
@@ -121,15 +134,25 @@ def _read_json(path: Path) -> pd.DataFrame:
     """Read JSON without pandas' reader, which infers dates from a column's name and numbers from text."""
     text = path.read_text(encoding="utf-8")
     if path.suffix.lower() == ".jsonl":
-        return pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
-    return pd.DataFrame(json.loads(text))
+        return _typed([json.loads(line) for line in text.splitlines() if line.strip()])
+    return _typed(json.loads(text))
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    read = partial(pd.read_parquet, path)
+    return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
+
+
+def _read_feather(path: Path) -> pd.DataFrame:
+    read = partial(pd.read_feather, path)
+    return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
 
 
 _BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": pd.read_parquet,
-    ".pq": pd.read_parquet,
-    ".feather": pd.read_feather,
-    ".arrow": pd.read_feather,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+    ".feather": _read_feather,
+    ".arrow": _read_feather,
     ".json": _read_json,
     ".jsonl": _read_json,
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.ratings.rows import complete_rows, titles_of, with_whole_ids, without_duplicates
+from tabvision.data.ratings.rows import complete_rows, settled_duplicates, titles_of, with_whole_ids, without_duplicates
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Categorical
 
@@ -36,12 +36,29 @@ def test_a_column_of_gaps_leaves_nothing() -> None:
         complete_rows(pd.DataFrame({"who": [None, None]}), ["who"], "drop")
 
 
+def test_an_id_of_white_space_is_missing() -> None:
+    assert complete_rows(pd.DataFrame({"who": ["a", " "], "film": [1, 2]}), ["who", "film"], "drop").tolist() == [0]
+
+
 def test_the_order_given_decides_which_row_of_a_pair_is_the_last() -> None:
     frame = pd.DataFrame({"who": [1, 1], "film": [1, 1]})
 
     rows = without_duplicates(frame, np.array([1, 0]), ["who", "film"], "last")
 
     assert rows.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("repeated", "num_rows", "settled"),
+    [(1, 1_000, "last"), (2, 1_999, "error"), (2, 2_000, "last"), (0, 1_000, "error")],
+)
+def test_pairs_are_few_up_to_one_row_in_a_thousand(repeated: int, num_rows: int, settled: str) -> None:
+    frame = pd.DataFrame({"who": np.arange(num_rows), "film": 1})
+    frame.loc[frame.index < repeated, "who"] = num_rows - 1
+    frame.loc[num_rows, :] = None  # rows without an id repeat nothing
+    frame.loc[num_rows + 1, :] = None
+
+    assert settled_duplicates(frame, ["who", "film"], "few") == settled
 
 
 def test_one_repeated_row_is_told_in_the_singular() -> None:

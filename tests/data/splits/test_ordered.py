@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data import LeaveLastOut
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.splits.ordered import GroupSplit, TimeSplit, times_as_numbers
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tests.made.ratings import made_ratings
 
@@ -129,6 +129,17 @@ def test_times_may_be_dates_as_text() -> None:
     frame = pd.DataFrame({"who": [1, 1, 1], "when": ["2020-03-01", "2021-01-01", "2019-12-31"]})
 
     assert LeaveLastOut("who", "when")(frame, None, seed=0).validation.tolist() == [1]
+
+
+def test_dates_in_text_are_read_in_the_order_that_a_day_above_twelve_proves(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tabvision")
+
+    assert times_as_numbers(pd.Series(["3/2/2016", "13/1/2016", "1/3/2016"])).argsort().tolist() == [1, 0, 2]
+    assert not caplog.messages
+    assert times_as_numbers(pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])).argsort().tolist() == [2, 0, 1]
+    assert (
+        "Dates of None such as '3/2/2016' are read in the order m/d/Y. If that is wrong, write them as" in caplog.text
+    )
 
 
 def test_of_one_time_the_row_further_down_is_the_later() -> None:

@@ -22,7 +22,7 @@ def read(tmp_path: Path, content: bytes | str, name: str = "a.csv", encoding: st
 
 def test_cells_are_what_pandas_makes_of_them(tmp_path: Path, subtests: pytest.Subtests) -> None:
     cases = [
-        ["1", "2"], [" 1", "2 "], ["1", ""], ["1", "x"], ["True", ""], ["True", "FALSE"], ["2020-01-01", "2021-01-01"],
+        ["1", "2"], [" 1", "2 "], ["1.0", ""], ["1", "x"], ["True", ""], ["True", "FALSE"], ["2020-01-01", "2021-01-01"],
         ["12:30", "1"], ["99999999999999999999", "1"], ["18446744073709551615", "1"], ["007", "+5"], ["0x1F", "2"],
         ["NA", '""'], ["nan", "NAN"], ['"a\nb"', "c"], ['"a,b"', 'c"d'], ['"say ""hi"""', "x"], ["inf", "-Infinity"],
     ]  # fmt: skip
@@ -33,6 +33,21 @@ def test_cells_are_what_pandas_makes_of_them(tmp_path: Path, subtests: pytest.Su
             frame = read(tmp_path, text)
 
             pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "a.csv", low_memory=False))
+
+
+@pytest.mark.parametrize("number", [7, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63 + 1, 2**64 + 1])
+def test_integers_keep_their_digits_beside_an_empty_cell(number: int, tmp_path: Path) -> None:
+    values = read(tmp_path, f"h,k\n{number},0\n,0\n5,0\n")["h"]
+
+    assert [*map(str, values[[0, 2]])] == [str(number), "5"]
+    assert values.isna().tolist() == [False, True, False]
+
+
+def test_only_integers_beside_an_empty_cell_are_integers(tmp_path: Path) -> None:
+    frame = read(tmp_path, "a,b,c,d,e\n1,1.0,,True,x\n,,,,\n2,2.0,,False,y\n")
+
+    assert [*map(str, frame.dtypes)] == ["Int64", "float64", "float64", "object", "str"]
+    assert frame["d"].tolist()[::2] == [True, False]
 
 
 def test_mixed_types_far_apart_give_text_and_no_warning(tmp_path: Path) -> None:

@@ -36,6 +36,41 @@ def test_every_format_gives_the_frame_that_was_written(suffix: str, tmp_path: Pa
     pd.testing.assert_frame_equal(read_frame(tmp_path / f"a{suffix}"), FRAME)
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_integers_keep_their_digits_beside_missing_values_in_every_format(suffix: str, tmp_path: Path) -> None:
+    table = pa.table({"id": [2**53 + 1, None, 2**53], "few": pa.array([1, None, 2], pa.int8()), "x": [1.5, None, 2.0]})
+    frame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.int8(): pd.Int8Dtype()}.get)
+    path = tmp_path / f"a{suffix}"
+    write: dict[str, Callable[[], Any]] = {  # as other programs do, without pandas' own notes on its types
+        ".parquet": lambda: pa.parquet.write_table(table, path),
+        ".pq": lambda: pa.parquet.write_table(table, path),
+        ".feather": lambda: pa.feather.write_feather(table, path),
+        ".arrow": lambda: pa.feather.write_feather(table, path),
+    }
+    write.get(suffix, lambda: WRITERS[suffix](frame, path))()
+
+    found = read_frame(path)
+
+    assert found["id"].tolist() == [2**53 + 1, pd.NA, 2**53]
+    assert pd.api.types.is_integer_dtype(found["few"])
+    assert found["x"].dtype == float
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"id": [2**53 + 1, None], "x": [1.0, None]},
+        [{"id": 2**53 + 1, "x": 1.0}, {}],
+        {"id": {"r": 2**53 + 1, "s": None}, "x": {"r": 1.0, "s": None}},
+    ],
+)
+def test_integers_keep_their_digits_beside_missing_values_in_plain_python(source: Any) -> None:
+    frame = read_frame(source)
+
+    assert frame["id"].tolist() == [2**53 + 1, pd.NA]
+    assert frame["x"].dtype == float
+
+
 def test_a_frame_comes_back_as_it_is() -> None:
     assert read_frame(FRAME) is FRAME
 

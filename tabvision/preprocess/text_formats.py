@@ -1,0 +1,192 @@
+"""Infer what a column of text writes: numbers, with or without a sign, or dates, and their order of day, month and year."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.errors import count
+from tabvision.preprocess.columns import Text
+from tabvision.preprocess.parse import NO_DATE, parse_date, parse_dates, parse_number
+from tabvision.schema import DateFormat, NumberFormat
+
+_Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
+
+_SAMPLE = 5_000  # rows examined first
+_MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the largest fraction of other text among numbers, and beside how many at least
+_SIGNS: tuple[NumberFormat, ...] = ("$", "€", "£", "¥", "%")
+_ORDERS: tuple[DateFormat, ...] = tuple(order for order in get_args(DateFormat) if order != "iso")
+_LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
+_ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # in text that is no number with commas between thousands
+_NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
+_POINT_OF_THOUSANDS = re.compile(r".*\.[0-9]{3}[^0-9]*")
+# A number in any form, such as 1,5 or 1.234,50 €; and such a date.
+NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
+_DATE_LIKE = (
+    r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
+    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
+)
+
+# Notes on text that is taken as categories, each after the names of the columns.
+_NUMBERS_NOTE = (
+    "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
+)
+_NUMBER_LIKE_NOTE = (
+    "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
+)
+_DATE_LIKE_NOTE = (
+    "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
+)
+_MOSTLY_NUMBERS_NOTE = (
+    "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
+)
+
+
+@dataclass(frozen=True)
+class TextNumbers:
+    """How text writes numbers.
+
+    Args:
+        form: The format.
+        others: Text that is not a number, blank or not, with its rows counted.
+    """
+
+    form: NumberFormat
+    others: dict[str, int]
+
+
+def numbers_in(column: Text) -> TextNumbers | None:
+    """Return how text writes numbers; None if it does not, or if they may be codes or have two readings.
+
+    At most one row in a hundred may have other text, beside at least 50 numbers; blank rows do not count.
+
+    Example:
+        >>> numbers_in(Text(pa.array(["$1,200", "$5", " "])))
+        TextNumbers(form='$', others={' ': 1})
+        >>> numbers_in(Text(pa.array(["007", "12"] * 50))), numbers_in(Text(pa.array(["1,5", "2,25"])))
+        (None, None)
+    """
+    sample = pc.unique(sample_of(column.values)).drop_null().to_pylist()
+    forms = [form for form in _candidates(sample) if _num_read(sample, form) > len(sample) / 2]
+    if not forms:
+        return None
+    times = {it["values"]: it["counts"] for it in pc.value_counts(column.values.drop_null()).to_pylist()}
+    others = {form: {text: times[text] for text in times if parse_number(text, form) is None} for form in forms}
+    form = min(forms, key=lambda form: sum(others[form].values()))
+    odd = [text for text in others[form] if text.strip()]
+    read = [text for text in times if text not in others[form]]
+    num_odd, num_read = (sum(times[text] for text in texts) for texts in (odd, read))
+    if odd and (num_read < _MIN_NUMBERS or num_odd > _MAX_OTHER * (num_odd + num_read)):
+        return None
+    if form == "lenient":
+        is_unsure = _may_be_codes(read, beside_others=any(others[form]), are_few=num_read < _MIN_NUMBERS)
+    else:
+        is_unsure = _has_two_readings(form, read, odd)
+    return None if is_unsure else TextNumbers(form, others[form])
+
+
+def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
+    signs = [sign for sign in _SIGNS if sum(sign in text for text in texts) > len(texts) / 2]
+    commas: list[NumberFormat] = ["1,234"] if any("," in text for text in texts) else []
+    return ["lenient", *commas, *signs]
+
+
+def _num_read(texts: Sequence[str], form: NumberFormat) -> int:
+    return sum(parse_number(text, form) is not None for text in texts)
+
+
+def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
+    """Return whether numbers without a sign may be codes: 007 is not 7, and whole numbers were made text for a reason."""
+    if any(map(_LEADING_ZERO.fullmatch, numbers)):
+        return True
+    return not beside_others and (are_few or all(float(text).is_integer() for text in numbers))
+
+
+def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether some numbers lack the sign, or a comma or point in them may be meant otherwise.
+
+    Example:
+        >>> _has_two_readings("1,234", ["1,234", "1234"], []), _has_two_readings("€", ["€1.234", "€5"], [])
+        (True, True)
+    """
+    if any(map(_ODD_COMMA.fullmatch, others)):
+        return True
+    if form == "1,234":
+        return any(map(_NO_COMMA.fullmatch, numbers))
+    points = [text for text in numbers if "." in text]
+    is_point_of_thousands = form != "%" and bool(points) and all(map(_POINT_OF_THOUSANDS.fullmatch, points))
+    return is_point_of_thousands or any(form not in text for text in numbers)
+
+
+def dates_in(column: Text) -> tuple[DateFormat, ...]:
+    """Return the formats in which every value is a date: several if the order of day and month cannot be told.
+
+    Example:
+        >>> dates_in(Text(pa.array(["13/02/2024", "01/02/2024"]))), dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])))
+        (('d/m/Y',), ('d/m/Y', 'm/d/Y'))
+    """
+    samples = [pc.unique(values).drop_null() for values in (sample_of(column.values), column.values)]
+    if all(bool((parse_dates(texts) != NO_DATE).all()) for texts in samples):
+        return ("iso",)
+    orders = _ORDERS
+    for texts in samples:
+        orders = tuple(it for it in orders if all(parse_date(text, it) is not None for text in texts.to_pylist()))
+    return orders
+
+
+def all_match(column: Text, pattern: str) -> bool:
+    """Return whether the values of a sample match a regular expression.
+
+    Example:
+        >>> all_match(Text(pa.array(["1,5", "20%"])), NUMBER_LIKE), all_match(Text(pa.array(["1,5", "1.2.3"])), NUMBER_LIKE)
+        (True, False)
+    """
+    labels = pc.unique(sample_of(column.values)).drop_null()
+    return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
+
+
+def note_on_text(column: Text, num_blank: int) -> str:
+    """Return what there is to say of text that is taken as categories.
+
+    Args:
+        column: The column without white space.
+        num_blank: The number of rows that had it.
+
+    Example:
+        >>> note_on_text(Text(pa.array(["1", "2", "n/a"])), 0)[:42]
+        "text that is mostly numbers, but not 'n/a'"
+    """
+    labels = pc.unique(sample_of(column.values)).drop_null().to_pylist()
+    others = [label for label in labels if parse_number(label) is None]
+    if len(others) < len(labels) / 2:
+        return _MOSTLY_NUMBERS_NOTE.format(value=others[0]) if others else _NUMBERS_NOTE
+    if all_match(column, NUMBER_LIKE):
+        return _NUMBER_LIKE_NOTE
+    if all_match(column, _DATE_LIKE):
+        return _DATE_LIKE_NOTE
+    return (
+        f"{count(num_blank, 'cell')} of white space {'is' if num_blank == 1 else 'are'} missing." if num_blank else ""
+    )
+
+
+def num_distinct_text(column: Text, *, at_most: int) -> int:
+    """Return the number of distinct texts, or that of a sample if it settles whether there are more than `at_most`."""
+    sample = sample_of(column.values)
+    in_sample = pc.count_distinct(sample).as_py()
+    settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)
+    return int(in_sample if settled else pc.count_distinct(column.values).as_py())
+
+
+def sample_of(values: _Values) -> _Values:
+    """Return at most `_SAMPLE` rows, evenly spaced, as the same kind of array."""
+    if len(values) <= _SAMPLE:
+        return values
+    rows: NDArray[np.int64] = np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)
+    return values.take(rows)

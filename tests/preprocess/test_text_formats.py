@@ -1,0 +1,101 @@
+"""What columns of text write: numbers, with or without a sign, dates in one order, or neither."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tabvision.preprocess.columns import Text
+from tabvision.preprocess.text_formats import dates_in, numbers_in
+
+PRICES = [f"{n * 1.25 + 3:.2f}" for n in range(99)]
+
+
+def text(values: list[str | None]) -> Text:
+    return Text(pa.chunked_array([pa.array(values, pa.large_string())]))
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "others"),
+    [
+        ([*PRICES, "unknown"], "lenient", {"unknown": 1}),
+        ([*PRICES, "unknown", "?"], None, {}),  # more than one in a hundred
+        ([*PRICES[:49], "unknown"], None, {}),
+        ([*(["1.5", "2"] * 100), "n/a", "n/a"], "lenient", {"n/a": 2}),
+        ([*PRICES[:9], " "], "lenient", {" ": 1}),
+        ([*PRICES[:9], *[" "] * 90], "lenient", {" ": 90}),  # white space is not other text
+        (PRICES, "lenient", {}),  # nobody writes codes with a point
+        (PRICES[:49], None, {}),
+        ([str(n) for n in range(99)], None, {}),  # whole numbers that someone has made text
+        ([*(str(n) for n in range(99)), "?"], "lenient", {"?": 1}),
+        ([f"{n:02}" for n in range(99)], None, {}),
+        ([*(f"{n:02}" for n in range(99)), "?"], None, {}),
+        (["5%", "12.5 %", None], "%", {}),
+        (["5%", "5"], None, {}),  # 5 may be a fraction, or 5 %
+        (["$5", "-$1,234.50", "$ 7"], "$", {}),
+        (["5 €", "1,234.50€"], "€", {}),
+        (["£5", "€5"], None, {}),
+        (["€1.234", "€12.500"], None, {}),  # a thousand, or one?
+        (["€1.234", "€12.50"], "€", {}),
+        ([*(f"${n}" for n in range(99)), "on request"], "$", {"on request": 1}),
+        ([*(f"${n}" for n in range(99)), "$1,5"], None, {}),  # the comma is a decimal one
+        (["1,234", "5", "1,234,567.5"], "1,234", {}),
+        ([*["999"] * 995, *["1,234"] * 5], "1,234", {}),  # not 5 exceptions to 999
+        (["1,234", "1234"], None, {}),
+        (["1,234", "0,567"], None, {}),
+        (["1,234", "12,34"], None, {}),
+        (["1,5", "20,25"], None, {}),
+        (["1.2.3", "1.2.4"], None, {}),
+        (["cook", "nurse"], None, {}),
+        ([None, None], None, {}),
+    ],
+)
+def test_numbers_are_found_in_one_format(values: list[str | None], form: str | None, others: dict[str, int]) -> None:
+    found = numbers_in(text(values))
+
+    assert (None if found is None else found.form) == form
+    assert found is None or found.others == others
+
+
+@pytest.mark.parametrize(
+    ("values", "orders"),
+    [
+        (["2024-12-31", "2024-01-02 10:30"], ["iso"]),
+        (["2024-12-31", "2024-1-2"], ["Y/m/d"]),
+        (["31/12/2024", "01/02/2024"], ["d/m/Y"]),
+        (["12/31/2024 1:30 PM", "1/2/2024 12:00 AM"], ["m/d/Y"]),
+        (["31.12.2024", "1.2.2024"], ["d/m/Y"]),
+        (["31-12-2024", "1-2-2024"], ["d/m/Y"]),
+        (["01/02/2024", "12/11/2024"], ["d/m/Y", "m/d/Y"]),
+        (["31/12/2024", "12/31/2024"], []),
+        (["31/12/2024", "soon"], []),
+        (["31/12/2024", "30/02/2024"], []),
+        (["31/12/99", "01/02/03"], ["d/m/y"]),
+        (["31/12/24", "01/02/03"], ["d/m/y", "y/m/d"]),
+        (["01/02/03"], ["d/m/y", "m/d/y", "y/m/d"]),
+        (["31/12/2024", "1/1/25"], []),
+        (["1/2.2024", "13/2.2024"], []),
+        (["13/02/2024 25:00"], []),
+        (["13/02/2024 13:00 PM"], []),
+    ],
+)
+def test_dates_are_found_in_every_order_that_reads_all(values: list[str | None], orders: list[str]) -> None:
+    assert list(dates_in(text([*values, None]))) == orders
+
+
+def test_a_day_above_twelve_that_the_sample_misses_proves_the_order() -> None:
+    days = np.array(["01/02/2024"] * 50_000, dtype=object)
+    days[12_345] = "13/02/2024"
+
+    assert dates_in(text(days.tolist())) == ("d/m/Y",)
+
+
+def test_an_exception_that_the_sample_misses_is_named() -> None:
+    prices = np.array(PRICES * 500, dtype=object)
+    prices[12_345] = "unknown"
+
+    found = numbers_in(text(prices.tolist()))
+
+    assert found is not None
+    assert found.others == {"unknown": 1}
