@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.cli.quiet import reworded_trainer_errors
+from tabvision.cli.resume import only_plain_checkpoints, reworded_resume_errors
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -39,8 +40,15 @@ class _SchemaCLI(LightningCLI):
 
         Raises:
             MissingFileError: The checkpoint does not exist.
+            BadValueError: The recipe asks to run the code in a checkpoint.
         """
-        path = str(self.config.get(f"{self.config.get('subcommand')}.ckpt_path") or "")
+        settings = self.config.get(str(self.config.get("subcommand"))) or {}
+        if settings.get("weights_only") is False:
+            problem = (
+                "weights_only: false would run the code that a checkpoint may hold, and a recipe may not ask for that"
+            )
+            raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
+        path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
             raise MissingFileError(_WHO, f"no checkpoint at {path!r}", "Check --ckpt_path")
 
@@ -52,7 +60,14 @@ class _SchemaCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         with reworded_trainer_errors(_WHO):
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+        only_plain_checkpoints(trainer)
+        return trainer
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        with reworded_resume_errors():
+            super()._run_subcommand(subcommand)
 
 
 def make_cli(arguments: ArgsType, *, run: bool) -> _SchemaCLI:
