@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 import shlex
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +69,29 @@ class MissingFileError(TabvisionError, FileNotFoundError):
     """A file or folder that does not exist."""
 
     __str__ = TabvisionError.__str__  # instead of OSError's
+
+
+class UnwritableFileError(TabvisionError, OSError):
+    """A file that cannot be written: the disk is full or read-only, or the folder belongs to somebody else.
+
+    Args:
+        parts: The file and the error of the system.
+
+    Example:
+        >>> print(UnwritableFileError("best.ckpt", OSError(28, "No space left on device")))
+        'best.ckpt' could not be written (No space left on device). Free space on the disk, or choose another folder.
+    """
+
+    __str__ = TabvisionError.__str__  # instead of OSError's
+
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401
+        super().__init__(*parts)
+        self.errno = getattr(self.args[-1], "errno", None)
+
+    def _sentence(self) -> str:
+        path, error = self.args
+        reason = os.strerror(self.errno) if self.errno else str(error).split("\n")[0]
+        return f"{str(path)!r} could not be written ({reason}). Free space on the disk, or choose another folder."
 
 
 class UnknownNameError(TabvisionError, ValueError):

@@ -6,6 +6,7 @@ A command imports what it needs when it runs, so `tabvision --help` answers at o
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,14 @@ from tabvision.cli.predict import add_predict
 from tabvision.cli.recommend import add_recommend
 from tabvision.cli.serve import add_serve
 from tabvision.cli.train import add_train
-from tabvision.errors import TabvisionError
+from tabvision.errors import TabvisionError, UnwritableFileError
 
 _LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
     "validate": "evaluate a recipe on its validation rows",
     "test": "evaluate a recipe on its test rows",
 }
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
 
 
@@ -56,10 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)  # starts with the command, or with a class of the library
         print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
         return _USAGE_ERROR
+    except OSError as error:
+        print(f"tabvision: {_of_a_disk(error)}", file=sys.stderr)
+        return _USAGE_ERROR
     except KeyboardInterrupt:
         print("tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
+
+
+def _of_a_disk(error: OSError) -> TabvisionError:
+    """Return the sentence for a disk that is full or read-only, about the first file; closing the others fails as well.
+
+    Raises:
+        OSError: The error is another one.
+    """
+    chain: list[BaseException] = [error]
+    while before := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(before)
+    if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError):
+        raise error
+    told = [each for each in chain if isinstance(each, TabvisionError)]
+    return told[-1] if told else UnwritableFileError(chain[-1].filename or Path.cwd(), chain[-1])
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ def _run(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     from tabvision.cli.quiet import quiet_lightning
     from tabvision.cli.recipe import make_cli
-    from tabvision.data.tables.write import check_destination
+    from tabvision.data.tables.write import check_destination, written_whole
     from tabvision.errors import speaking
     from tabvision.tuning import lr_find
 
@@ -35,5 +35,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         from tabvision.plots import lr_curve
 
-        lr_curve(found).savefig(plot)
+        with speaking("tabvision lr-find"), written_whole(plot) as partial:
+            lr_curve(found).savefig(partial)
         print(plot)

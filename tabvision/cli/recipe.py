@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.cli.quiet import reworded_trainer_errors
-from tabvision.cli.resume import only_plain_checkpoints, reworded_resume_errors
+from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -61,7 +61,7 @@ class _SchemaCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         with reworded_trainer_errors(_WHO):
             trainer = super().instantiate_trainer(**kwargs)
-        only_plain_checkpoints(trainer)
+        guard_checkpoints(trainer)
         return trainer
 
     @override

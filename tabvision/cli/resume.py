@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tabvision import lightning as pl
+from tabvision.callbacks.exact_resume import write_checkpoints_whole
 from tabvision.errors import BadValueError, TabvisionError, speaking
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Strategy
@@ -18,11 +19,12 @@ _WHO = "recipe"
 _CONNECTOR = "checkpoint_connector.py"  # where Lightning spreads a checkpoint over the parts of a fit
 
 
-def only_plain_checkpoints(trainer: pl.Trainer) -> None:
-    """Make a Trainer open every checkpoint with `read_state`.
+def guard_checkpoints(trainer: pl.Trainer) -> None:
+    """Make a Trainer open every checkpoint with `read_state`, and write every one whole.
 
     Lightning itself would unpickle one from an address, and keep a copy in torch's cache.
     """
+    write_checkpoints_whole(trainer)
     strategy = trainer.strategy
     open_one = _opened if type(strategy).load_checkpoint is Strategy.load_checkpoint else _refused
     strategy.load_checkpoint = functools.partial(open_one, trainer)  # type: ignore[method-assign]

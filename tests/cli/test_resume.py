@@ -12,7 +12,7 @@ import yaml
 from pytorch_lightning import strategies
 
 from tabvision.cli import main
-from tabvision.cli.resume import only_plain_checkpoints
+from tabvision.cli.resume import guard_checkpoints
 from tabvision.errors import BadValueError
 from tests.made.payload import Payload
 from tests.made.servers import Page, serving
@@ -168,7 +168,7 @@ def test_a_checkpoint_removes_no_folder_by_its_address(
 def test_a_strategy_that_opens_checkpoints_itself_resumes_none(strategy: str) -> None:
     trainer = quiet_trainer()
     trainer.strategy.__class__ = getattr(strategies, strategy)
-    only_plain_checkpoints(trainer)
+    guard_checkpoints(trainer)
 
     with pytest.raises(BadValueError, match=f"recipe: {strategy} opens 'good.ckpt' in a way of its own, which may run"):
         trainer.strategy.load_checkpoint("good.ckpt")

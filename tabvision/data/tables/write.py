@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError
 
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
@@ -61,6 +61,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
         MissingFileError: The folder does not exist.
+        UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, overwrite=overwrite)
     with written_whole(path) as partial:
@@ -73,8 +74,15 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` when the block ends, and is removed on an error.
+
+    Args:
+        path: The file.
+        partial: The temporary path; None for a hidden one beside the file, which no other process uses.
+
+    Raises:
+        UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
 
     Example:
         >>> import tempfile
@@ -85,12 +93,35 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = partial or path.with_name(f".{path.stem[:40]}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        with writing(path):
+            yield partial
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide the first error
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors in a block that writes a file or folder into a sentence.
+
+    Raises:
+        UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
+    """
+    try:
+        yield
+    except TabvisionError:
+        raise
+    except OSError as error:
+        raise UnwritableFileError(path, error) from error
+    except RuntimeError as error:
+        if "inline_container" not in str(error):  # torch's writer of archives, in place of the system's error
+            raise
+        raise UnwritableFileError(path, error.__context__ or error) from error
 
 
 def _neutralize(text: pd.Series) -> pd.Series:

@@ -1,5 +1,6 @@
 """Writing a table: whole or not at all, never over another file, safe in a spreadsheet."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import _neutralize, check_destination, write_frame
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError, MissingFileError, UnwritableFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
 
@@ -105,11 +106,14 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) 
 
 def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(
+        UnwritableFileError, match=r"'.*a.csv' could not be written \(No space left on device\). Free"
+    ) as told:
         write_frame(FRAME, tmp_path / "a.csv")
+    assert told.value.errno == errno.ENOSPC
 
     assert not list(tmp_path.iterdir())
 
