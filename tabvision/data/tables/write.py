@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,10 @@ from tabvision.errors import BadValueError, MissingFileError, TabvisionError, Un
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
 # Source: OWASP, "CSV Injection".
-_FORMULA = r"^(?:[=@\t\r\n\uff1d\uff20\uff0b\uff0d]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"  # full-width ones as well
+_NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
+_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
+_FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
+_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
 
 
 def check_destination(path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False) -> Path:
@@ -49,8 +53,9 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     """Write a frame, without its index, in the format that the suffix names.
 
     In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or carriage
-    return and is no plain number) gets a leading apostrophe. Numbers stay numbers. A program that reads such a text back
-    gets the apostrophe too; Parquet, Feather and `neutralized=False` leave every text as it is.
+    return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break within it,
+    where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the apostrophe too;
+    Parquet, Feather and `neutralized=False` leave every text as it is.
 
     Args:
         frame: The rows.
@@ -130,8 +135,12 @@ def _neutralize(text: pd.Series) -> pd.Series:
     Example:
         >>> _neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
         ["'=1+1", '-5', 'a=b', nan]
+        >>> _neutralize(pd.Series(["x;=1+1", "x;-5"])).tolist()
+        ["x;'=1+1", 'x;-5']
     """
-    return text.where(~text.str.match(_FORMULA).fillna(False).astype(bool), "'" + text)
+    if text.str.contains(r"[;\t\r\n]", na=False).any():
+        text = text.str.replace(_LATER, r"\1'", regex=True, flags=re.DOTALL)
+    return text.where(~text.str.match(_FIRST).fillna(False).astype(bool), "'" + text)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.Series]) -> None:

@@ -48,8 +48,17 @@ def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe() -> None:
     assert _neutralize(pd.Series(texts)).tolist() == [f"'{text}" for text in texts]
 
 
+def test_a_formula_after_a_list_separator_gets_an_apostrophe(tmp_path: Path) -> None:
+    texts = ["x;=1+1", "x;-A1;+2", "a\n=1", "a\t@x", "=a;=b", "x;\uff1d1", ";=1"]
+    safe = ["x;'=1+1", "x;'-A1;+2", "a\n'=1", "a\t'@x", "'=a;'=b", "x;'\uff1d1", ";'=1"]
+
+    assert _neutralize(pd.Series(texts[:6])).tolist() == safe[:6]
+    write_frame(pd.DataFrame({"name": texts[:1], "row": [1]}), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "name,row\nx;'=1+1,1\n"
+
+
 def test_other_texts_stay() -> None:
-    texts = ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y"]
+    texts = ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y", "x;-5", "x;-5;y", "a;b", "a\nb"]
 
     assert _neutralize(pd.Series(texts)).tolist() == texts
 
