@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tabvision.cli import _of_a_disk, main
+from tabvision.cli import _of_a_file, main
 from tabvision.errors import UnwritableFileError
 from tests.made.tables import TRAIN, people
 
@@ -77,7 +77,7 @@ def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
     full.__context__ = ZeroDivisionError("of training")
 
     with pytest.raises(OSError, match="full") as caught:
-        _of_a_disk(full)
+        _of_a_file(full)
 
     assert isinstance(caught.value.__context__, ZeroDivisionError)
 
@@ -86,4 +86,4 @@ def test_the_first_file_that_could_not_be_written_is_named() -> None:
     closing = OSError(errno.ENOSPC, "full")
     closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))
 
-    assert "'best.ckpt' could not be written (No space left on device)" in str(_of_a_disk(closing))
+    assert "'best.ckpt' could not be written (No space left on device)" in str(_of_a_file(closing))
