@@ -8,7 +8,10 @@ the problem and the remedy; `speaking` sets the speaker once, at the public entr
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
+import os
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +21,7 @@ from typing import Any, TypeVar, cast
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_LISTED = 8  # the most names that one sentence lists
+_LONGEST_WORD, _LONGEST_SENTENCE = 240, 1_500  # characters
 
 
 class TabvisionError(Exception):
@@ -49,7 +53,7 @@ class TabvisionError(Exception):
         return type(self), self.args, {"speaker": self.speaker, "has_own_speaker": self.has_own_speaker}
 
     def __str__(self) -> str:
-        return f"{self.speaker}: {self._sentence()}" if self.speaker else self._sentence()
+        return shown(f"{self.speaker}: {self._sentence()}" if self.speaker else self._sentence())
 
     def _sentence(self) -> str:
         problem, remedy = self.args
@@ -68,6 +72,29 @@ class MissingFileError(TabvisionError, FileNotFoundError):
     """A file or folder that does not exist."""
 
     __str__ = TabvisionError.__str__  # instead of OSError's
+
+
+class UnwritableFileError(TabvisionError, OSError):
+    """A file that cannot be written: the disk is full or read-only, or the folder belongs to somebody else.
+
+    Args:
+        parts: The file and the error of the system.
+
+    Example:
+        >>> print(UnwritableFileError("best.ckpt", OSError(28, "No space left on device")))
+        'best.ckpt' could not be written (No space left on device). Free space on the disk, or choose another folder.
+    """
+
+    __str__ = TabvisionError.__str__  # instead of OSError's
+
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401
+        super().__init__(*parts)
+        self.errno = getattr(self.args[-1], "errno", None)
+
+    def _sentence(self) -> str:
+        path, error = self.args
+        reason = os.strerror(self.errno) if self.errno else str(error).split("\n")[0]
+        return f"{str(path)!r} could not be written ({reason}). Free space on the disk, or choose another folder."
 
 
 class UnknownNameError(TabvisionError, ValueError):
@@ -160,12 +187,36 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
             except TabvisionError as error:
                 self._name(error, self.name or type(args[0]).__name__)
                 raise
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                raise too_long(error, self.name or type(args[0]).__name__) from error
 
         return cast("Function", spoken)
 
     def _name(self, error: TabvisionError, name: str) -> None:
         if not error.has_own_speaker:
             error.speaker, error.has_own_speaker = name, self.keep
+
+
+def too_long(error: OSError, speaker: str) -> BadValueError:
+    """Return the sentence for the system's error about the name of a file, wherever the name comes from."""
+    found = BadValueError(f"the name {error.filename!r} is too long for a file", "Check the path")
+    found.speaker = speaker
+    return found
+
+
+def shown(text: str) -> str:
+    r"""Return a text for a line of a terminal or log: control characters as escapes, and long ones cut in the middle.
+
+    Example:
+        >>> print(shown("no column \x1b[2J"), len(shown("a" * 10_000)))
+        no column \x1b[2J 191
+    """
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    text = re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:150]}…{word[0][-40:]}", text)
+    return text if len(text) <= _LONGEST_SENTENCE else f"{text[:1_000]}…{text[-400:]}"
 
 
 def accepting_who(function: Function) -> Function:

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tabvision.errors import (
     MissingFileError,
     TabvisionError,
     UnknownNameError,
+    UnwritableFileError,
     accepting_who,
     closest,
     count,
@@ -22,6 +24,7 @@ ERRORS = [
     (BadValueError("must be 1, got 2", "Pass 1"), ValueError),
     (BadTypeError("must be a number, got 'x'", "Pass a number"), TypeError),
     (MissingFileError("no file at 'x'", "Pass a path"), FileNotFoundError),
+    (UnwritableFileError("best.ckpt", OSError(28, "No space left on device")), OSError),
     (UnknownNameError("optimizer", "sdg", ["sgd", "adam"]), ValueError),
     (MissingColumnsError(["age"], ["Age"], "Add it"), ValueError),
 ]
@@ -42,8 +45,41 @@ def test_an_error_says_the_same_after_pickling_and_keeps_its_speaker(error: Tabv
 
     assert str(again) == str(spoken) == f"A: {error}"
     assert again.speaker == "A"
-    assert again.args == error.args
+    assert repr(again.args) == repr(error.args)
     assert str(error).endswith(".")
+
+
+@pytest.mark.parametrize("value", ["b" * 10_000, "b " * 5_000, ["b" * 10_000] * 20, "b\n" * 5_000, "/b" * 5_000])
+def test_a_long_value_is_cut_and_what_to_do_is_not(value: object) -> None:
+    errors = [
+        BadValueError(f"must be 1, got {value!r}", "Pass 1"),
+        BadValueError(f"must be 1, got {value}", "Pass 1"),
+        BadTypeError("Who", f"must be 1, got {value}", "Pass 1"),
+        MissingFileError(f"no file {value}", "Pass 1"),
+    ]
+    for error in errors:
+        assert len(str(error)) < 1_600
+        assert str(error).endswith(". Pass 1.")
+    assert len(str(UnknownNameError("column", value, ["a" * 10_000, "b"]))) < 1_600
+    assert len(str(MissingColumnsError([str(value)], ["a"], "Pass 1"))) < 1_600
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "\n", "\r", "\x07", "\x9b", "\u202e", "\u2028", "\udc80"])
+def test_a_control_character_is_shown_as_its_escape(control: str) -> None:
+    error = BadValueError(f"no column a{control}b", "Pass \N{CJK UNIFIED IDEOGRAPH-8077}")
+
+    assert str(error).isprintable()
+    assert control.encode("unicode_escape").decode() in str(error)
+    assert str(error).endswith("Pass \N{CJK UNIFIED IDEOGRAPH-8077}.")
+
+
+def test_a_name_too_long_for_a_file_is_told_by_every_entry(tmp_path: Path) -> None:
+    @speaking("Reader")
+    def read(path: Path) -> bool:
+        return path.exists()
+
+    with pytest.raises(BadValueError, match=r"^Reader: the name '.*a…a*' is too long for a file\. Check the path\.$"):
+        read(tmp_path / ("a" * 5_000))
 
 
 def refuse() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
+import torch
 from torch import distributed
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError
 from tabvision.lightning import Callback, FitLoop, TorchCheckpointIO, rank_zero_warn
 from tabvision.random_state import random_state, set_random_state
@@ -49,8 +50,7 @@ class ExactResume(Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._module = pl_module
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = _AtomicCheckpointIO()
+        write_checkpoints_whole(trainer)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -125,6 +125,12 @@ class ExactResume(Callback):
         self._saved = []
 
 
+def write_checkpoints_whole(trainer: pl.Trainer) -> None:
+    """Have a Trainer replace a checkpoint only by a complete one, unless it writes in a way of the user's own."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = _AtomicCheckpointIO()
+
+
 @final
 class _AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint to a temporary file and rename it when it is complete.
@@ -134,14 +140,13 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if "://" in str(path):  # a remote store is atomic in its own way
+        if "://" in str(path) or storage_options is not None:  # a remote store is atomic in its own way
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        part = f"{path}.part"
-        super().save_checkpoint(checkpoint, part, storage_options)
-        with Path(part).open("rb") as written:
-            os.fsync(written.fileno())
-        Path(part).replace(path)
+        with written_whole(Path(path), Path(f"{path}.part")) as part:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
 
 
 _BATCHES = "epoch_loop.batch_progress"

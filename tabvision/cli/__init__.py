@@ -6,9 +6,13 @@ A command imports what it needs when it runs, so `tabvision --help` answers at o
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.cli.calibrate import add_calibrate
@@ -20,13 +24,14 @@ from tabvision.cli.predict import add_predict
 from tabvision.cli.recommend import add_recommend
 from tabvision.cli.serve import add_serve
 from tabvision.cli.train import add_train
-from tabvision.errors import TabvisionError
+from tabvision.errors import TabvisionError, UnwritableFileError, shown, too_long
 
 _LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
     "validate": "evaluate a recipe on its validation rows",
     "test": "evaluate a recipe on its test rows",
 }
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
 
 
@@ -40,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # so that `datamodules.…` in a recipe resolves
     try:
         if words and words[0] in _LIGHTNING_COMMANDS:
             from tabvision.cli.quiet import quiet_lightning
             from tabvision.cli.recipe import make_cli
+            from tabvision.cli.safe import search_path
 
-            with quiet_lightning():
-                make_cli(words, run=True)
+            safe = "--safe" in words
+            with quiet_lightning(), search_path(safe=safe):
+                make_cli([word for word in words if word != "--safe"], run=True, safe=safe)
         else:
             arguments = build_parser().parse_args(words)
             arguments.run(arguments)
@@ -56,15 +61,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)  # starts with the command, or with a class of the library
         print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
         return _USAGE_ERROR
+    except OSError as error:
+        print(f"tabvision: {_of_a_file(error)}", file=sys.stderr)
+        return _USAGE_ERROR
     except KeyboardInterrupt:
         print("tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
 
 
+def _of_a_file(error: OSError) -> TabvisionError:
+    """Return the sentence for a name that is too long, or for a disk that is full or read-only.
+
+    It is about the first file of several; closing the others fails as well.
+
+    Raises:
+        OSError: The error is another one.
+    """
+    chain: list[BaseException] = [error]
+    while before := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(before)
+    if error.errno == errno.ENAMETOOLONG:
+        return too_long(error, "")
+    if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError):
+        raise error
+    told = [each for each in chain if isinstance(each, TabvisionError)]
+    return told[-1] if told else UnwritableFileError(chain[-1].filename or Path.cwd(), chain[-1])
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show long and unprintable words as the library's do."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tabvision",
         description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
     )
@@ -80,5 +115,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_check_images(commands)
     add_demo(commands)
     for name, text in _LIGHTNING_COMMANDS.items():
-        commands.add_parser(name, help=f"{text}: tabvision {name} --config recipe.yaml", add_help=False)
+        usage = f"tabvision {name} --config recipe.yaml; a recipe is a program, unless you add --safe"
+        commands.add_parser(name, help=f"{text}: {usage}", add_help=False)
     return parser

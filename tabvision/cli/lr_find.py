@@ -10,6 +10,7 @@ def add_lr_find(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
     """Add the command."""
     parser = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
     parser.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
+    parser.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
     parser.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
     parser.add_argument("--overwrite", action="store_true", help="replace the plot if it is there")
     parser.set_defaults(run=_run)
@@ -19,15 +20,16 @@ def _run(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     from tabvision.cli.quiet import quiet_lightning
     from tabvision.cli.recipe import make_cli
-    from tabvision.data.tables.write import check_destination
+    from tabvision.cli.safe import search_path
+    from tabvision.data.tables.write import check_destination, written_whole
     from tabvision.errors import speaking
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # checked before the long sweep
         with speaking("tabvision lr-find"):
             plot = check_destination(arguments.plot, suffixes=(".png", ".svg", ".pdf"), overwrite=arguments.overwrite)
-    with quiet_lightning():
-        cli = make_cli(["--config", arguments.config], run=False)
+    with quiet_lightning(), search_path(safe=arguments.safe):
+        cli = make_cli(["--config", arguments.config], run=False, safe=arguments.safe)
         found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{method:<8}{getattr(found, method):>10.2e}")
@@ -35,5 +37,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         from tabvision.plots import lr_curve
 
-        lr_curve(found).savefig(plot)
+        with speaking("tabvision lr-find"), written_whole(plot) as partial:
+            lr_curve(found).savefig(partial)
         print(plot)

@@ -125,6 +125,7 @@ def show_films(folder: Path) -> None:
 
 def _draw_items(module: CollabModule, folder: Path) -> None:
     """Draw a map of the items' factors in two dimensions, and the highest and lowest biases."""
+    from tabvision.data.tables.write import written_whole
     from tabvision.interpret import item_bias, item_factors, pca
     from tabvision.plots import bias_bars, embedding_map
 
@@ -135,7 +136,8 @@ def _draw_items(module: CollabModule, folder: Path) -> None:
         "biases.png": bias_bars(item_bias(module), 15, title=f"{name}s: good or bad whatever one's taste"),
     }
     for file, figure in figures.items():
-        figure.savefig(folder / file, dpi=120)
+        with written_whole(folder / file) as partial:
+            figure.savefig(partial, dpi=120)
         print(folder / file)
 
 

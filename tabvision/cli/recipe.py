@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.cli.quiet import reworded_trainer_errors
+from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
+from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -22,6 +25,16 @@ _LONGEST_VALUE = 60  # characters of a wrong value, which may be half a recipe
 _LONGEST_PROBLEM = 300  # characters; the parser's text may hold the whole recipe
 _WHO = "recipe"
 _REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision train writes; see tabvision fit --help"
+
+
+class _OneRecipeParser(LightningArgumentParser):
+    """A parser that reads the files of --config and no other: one that a value names would be printed by its errors."""
+
+    def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - of jsonargparse
+        return super()._add_signature_parameter(*arguments, **{**settings, "sub_configs": False})
+
+    def _create_group_if_requested(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
+        return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})
 
 
 class _SchemaCLI(LightningCLI):
@@ -39,8 +52,15 @@ class _SchemaCLI(LightningCLI):
 
         Raises:
             MissingFileError: The checkpoint does not exist.
+            BadValueError: The recipe asks to run the code in a checkpoint.
         """
-        path = str(self.config.get(f"{self.config.get('subcommand')}.ckpt_path") or "")
+        settings = self.config.get(str(self.config.get("subcommand"))) or {}
+        if settings.get("weights_only") is False:
+            problem = (
+                "weights_only: false would run the code that a checkpoint may hold, and a recipe may not ask for that"
+            )
+            raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
+        path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
             raise MissingFileError(_WHO, f"no checkpoint at {path!r}", "Check --ckpt_path")
 
@@ -52,21 +72,39 @@ class _SchemaCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         with reworded_trainer_errors(_WHO):
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+        guard_checkpoints(trainer)
+        return trainer
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        with reworded_resume_errors():
+            super()._run_subcommand(subcommand)
 
 
-def make_cli(arguments: ArgsType, *, run: bool) -> _SchemaCLI:
+class _SafeCLI(_SchemaCLI):
+    """The same, for a recipe of somebody else."""
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        config = self.config.as_dict()
+        settings = config.get(str(config.get("subcommand")), config)
+        check_writes_here(settings["trainer"], settings["data"])
+
+
+def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:
     """Return the trainer, model and data of a recipe, and run it if `run` is set.
 
     Args:
         arguments: Command-line arguments, or the recipe as a dict.
         run: Whether the first argument names a Trainer method to run.
+        safe: Whether to build only the parts of a written list, and write only below the working folder.
 
     Raises:
         TabvisionError: The recipe or a setting is wrong.
     """
-    with _reworded_parser_errors():
-        return _SchemaCLI(
+    with _reworded_parser_errors(), importing(safe=safe):
+        return (_SafeCLI if safe else _SchemaCLI)(
             pl.LightningModule,
             pl.LightningDataModule,
             subclass_mode_model=True,
@@ -74,7 +112,13 @@ def make_cli(arguments: ArgsType, *, run: bool) -> _SchemaCLI:
             seed_everything_default=0,
             save_config_callback=None,  # the recipe is the record
             auto_configure_optimizers=False,
-            parser_kwargs={"default_env": False, "exit_on_error": False, "prog": "tabvision"},
+            parser_class=_OneRecipeParser,
+            parser_kwargs={
+                **{name: {"description": WARNING} for name in ("fit", "validate", "test")},
+                "default_env": False,
+                "exit_on_error": False,
+                "prog": "tabvision",
+            },
             args=arguments,
             run=run,
         )
@@ -91,6 +135,11 @@ def _reworded_parser_errors() -> Iterator[None]:
         yield
     except TabvisionError:
         raise
+    except UnicodeDecodeError as error:
+        if Path(traceback.extract_tb(error.__traceback__)[-2].filename).parent.name != "jsonargparse":
+            raise  # of the user's own code
+        problem = f"the recipe is not UTF-8 text (byte {error.object[error.start]:#04x} at {error.start:,})"
+        raise BadValueError(_WHO, problem, "Save it as UTF-8") from error
     except argparse.ArgumentError as error:
         raise _cause_of(error) or _reworded(error.message) from error
     except Exception as error:
@@ -109,6 +158,11 @@ def _cause_of(error: BaseException) -> TabvisionError | None:
 
 def _reworded(text: str) -> BadValueError:
     """Return an error with the parser's text, without Python types and without the recipe that the text may hold."""
+    if denied := re.search(r"Importing '([^']+)' is not allowed, denied by the '([*]|tabvision|pytorch_|torch)?", text):
+        outside = denied[2] is not None
+        problem = f"{denied[1]} {'is not on the list of what --safe builds' if outside else 'may run commands'}"
+        remedy = "If you trust the recipe, run it without --safe" if outside else "Leave it out"
+        return BadValueError(_WHO, f"{problem}, and was not imported", remedy)
     keys, given = re.findall(r'Parser key "([^"]+)"', text), re.search(r"(?:Got|Given) value: (.*)", text)
     found = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\])", text)
     wanted = [_TYPES.get(kind, kind) or choices for kind, choices in found if kind != "NoneType"]

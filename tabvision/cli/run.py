@@ -15,7 +15,8 @@ import yaml
 from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors
-from tabvision.data.tables.write import write_frame
+from tabvision.cli.resume import guard_checkpoints
+from tabvision.data.tables.write import write_frame, writing
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
@@ -65,6 +66,7 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
         with reworded_trainer_errors(_WHO):  # before the older run in the folder is removed
             own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
             trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
+        guard_checkpoints(trainer)
         _write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -83,11 +85,12 @@ def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
     """Create the folder, remove an older run from it, and write the recipe."""
     if _is_worker():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-    text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    with speaking(_WHO), writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 
 
 def _is_worker() -> bool:

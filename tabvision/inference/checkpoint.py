@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, TabvisionError, Unknow
 from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
-from tabvision.inference.untrusted import Budget, BudgetExceededError, check_plain, plain_archive
+from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SupervisedModule
 from tabvision.tasks import own_task
 
@@ -87,6 +87,17 @@ def open_checkpoint(
 @speaking("Predictor")
 def read_checkpoint(origin: Origin) -> dict[str, Any]:
     """Return the contents of a checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
+    checkpoint, name = read_plain(origin), name_of(origin)
+    facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+    if not isinstance(facts, dict):
+        raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
+    remedy = f"Open it with tabvision {facts.get('version')}, which wrote it, or train again"
+    check_format(facts.get("format"), OLDEST_FORMAT, CHECKPOINT_FORMAT, name, remedy)
+    return checkpoint  # type: ignore[no-any-return]  # a dict, as checked above
+
+
+def read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Return the contents of any checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
     content, name = read_bytes(origin), name_of(origin)
     _check_kind(content, name)
     archive = plain_archive(content, name)
@@ -98,13 +109,41 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
     except Exception as error:  # torch raises any class on damaged bytes
         problem = f"{name} is damaged or not a checkpoint ({type(error).__name__})"
         raise BadValueError(problem, "Copy the file again, or pass another one") from error
-    facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(facts, dict):
-        raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
-    remedy = f"Open it with tabvision {facts.get('version')}, which wrote it, or train again"
-    check_format(facts.get("format"), OLDEST_FORMAT, CHECKPOINT_FORMAT, name, remedy)
     check_plain(checkpoint, len(content), name)
-    return checkpoint  # type: ignore[no-any-return]  # a dict, as checked above
+    return checkpoint
+
+
+def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
+    """Return the state of a fit, of any LightningModule, that a Trainer is to resume; opened as plain data.
+
+    Args:
+        origin: A path, an address or bytes.
+        folders: The folders, local or remote, in which the Trainer may replace checkpoints.
+
+    Raises:
+        BadValueError: `read_plain` refuses the file, no Trainer wrote it, or it has the Trainer remove other files.
+    """
+    checkpoint, name = read_plain(origin), name_of(origin)
+    if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
+        raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
+    for path in _kept_files(checkpoint.get("callbacks")):
+        if "://" in path and not any(path.startswith(folder) and ".." not in path for folder in folders):
+            # Lightning compares local paths with its folder, but not addresses: local:///home would be removed
+            problem = f"{name} has its Trainer replace {path!r}, which is not in the folder of its checkpoints"
+            raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
+    return checkpoint
+
+
+def _kept_files(callbacks: object) -> list[str]:
+    """Return the files that the states of `ModelCheckpoint` name, which it removes when it saves others."""
+    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    found: list[str] = []
+    for state in states:
+        if isinstance(state, Mapping):
+            best = state.get("best_k_models")
+            found += map(str, best if isinstance(best, Mapping) else ())
+            found += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
+    return found
 
 
 def _check_kind(content: bytes, name: str) -> None:
@@ -154,7 +193,7 @@ def _build(
         raise
     except BudgetExceededError as error:
         problem = f"the settings in {name} ask for a far larger {kind.__name__} than its weights are for"
-        raise BadValueError(problem, "Do not use it; ask for the original checkpoint") from error
+        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL) from error
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         problem = f"the settings in {name} do not build a {kind.__name__} ({reason})"

@@ -6,6 +6,7 @@ predictions: it includes normalization, calibration and activation. The schema a
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -205,7 +206,9 @@ def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
         warnings.catch_warnings()
     ):  # torch warns of weights in channels-last memory; the answers are checked afterwards
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
-        torch.export.save(program, path, extra_files={KEY: facts})
+        content = io.BytesIO()  # a path on a full disk would end the process
+        torch.export.save(program, content, extra_files={KEY: facts})
+    path.write_bytes(content.getbuffer())
 
 
 def _open_onnx(path: Path) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +18,7 @@ from torch import Tensor, distributed
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.data.tables.write import check_destination, written_whole
+from tabvision.data.tables.write import check_destination, writing, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
 from tabvision.lightning import Callback
@@ -51,6 +52,7 @@ class PredictionWriter(Callback):
         self._writer: Any = None
         self._num_rows = 0
         self._total: int | None = None
+        self._run = ""
 
     @override
     @speaking()
@@ -58,15 +60,19 @@ class PredictionWriter(Callback):
         if not isinstance(pl_module, SupervisedModule):
             problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
             raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
-        trainer.strategy.barrier()  # so that no rank writes before all have checked
+        self._run = trainer.strategy.broadcast(
+            uuid.uuid4().hex
+        )  # waits, so that no rank writes before all have checked
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
         rows = getattr(sampler, "rows", None)  # of all ranks, for a loader of tabvision
         self._writer, self._num_rows, self._total = None, 0, None if rows is None else len(rows)
 
     @override
+    @speaking()
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
@@ -83,30 +89,35 @@ class PredictionWriter(Callback):
         if not len(frame):
             return
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        if self._writer is None:
-            self._writer = pa.parquet.ParquetWriter(self._partial(trainer), table.schema)
-        self._writer.write_table(table.cast(self._writer.schema))
+        with writing(self._partial(trainer)):
+            if self._writer is None:
+                self._writer = pa.parquet.ParquetWriter(self._partial(trainer), table.schema)
+            self._writer.write_table(table.cast(self._writer.schema))
         self._num_rows += len(frame)
 
     @override
+    @speaking()
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SupervisedModule)
         if self._writer is None:  # a rank without rows writes an empty shard
             no_rows = np.empty((0, pl_module.task.num_predictions), dtype=np.float32)
             frame = answer_frame(pl_module.schema, no_rows, proba=self.proba)
             frame.insert(0, INDEX, np.empty(0, dtype=np.int64))
-            self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
+            with writing(self._partial(trainer)):
+                self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
         facts = {
+            "run": self._run,
             "rank": trainer.global_rank,
             "ranks": trainer.world_size,
             "rows": self._num_rows,
             "total": self._total,
         }
-        self._writer.add_key_value_metadata({_FACTS: json.dumps(facts).encode()})
-        self._writer.close()
-        self._writer = None
         partial = self._partial(trainer)
-        partial.replace(partial.with_suffix(""))
+        with writing(partial):
+            self._writer.add_key_value_metadata({_FACTS: json.dumps(facts).encode()})
+            self._writer.close()
+            self._writer = None
+            partial.replace(partial.with_suffix(""))
         trainer.strategy.barrier()
 
     def _partial(self, trainer: pl.Trainer) -> Path:
@@ -152,6 +163,9 @@ def _checked_shards(folder: Path) -> list[Path]:
     if not shards:
         raise MissingFileError(f"no shards in {str(folder)!r}", "Pass the folder of a PredictionWriter")
     facts = [_facts(shard) for shard in shards]
+    if (runs := len({fact.get("run") for fact in facts})) > 1:
+        problem = f"{str(folder)!r} holds shards of {runs} runs"
+        raise BadValueError(problem, "Copy the shards of all ranks of one run into one folder")
     ranks = {fact["ranks"] for fact in facts}
     if len(ranks) > 1 or [fact["rank"] for fact in facts] != list(range(max(ranks))):
         problem = f"{str(folder)!r} holds {count(len(shards), 'shard')} of a run of {listed(sorted(ranks))}"

@@ -30,6 +30,7 @@ from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
+_WEIGHTS_ONLY = 4  # index of the argument in Lightning's `load_from_checkpoint`
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
@@ -232,8 +233,10 @@ class SupervisedModule(pl.LightningModule, ABC):
         Args:
             args: The path, as for any LightningModule.
             task: The class of a task of your own, which no checkpoint holds.
-            settings: As for any LightningModule; among them objects of your own.
+            settings: As for any LightningModule; among them objects of your own. `weights_only` is True unless given.
         """
+        if len(args) <= _WEIGHTS_ONLY:  # Lightning's own default would run the code in a file from an address
+            settings.setdefault("weights_only", True)
         with speaking(cls.__name__), own_task(task):
             return super().load_from_checkpoint(*args, **settings)
 

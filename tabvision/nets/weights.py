@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
             content: object = load_file(file)
         else:
+            _check_stored(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
+    except BadValueError:
+        raise
     except pickle.UnpicklingError as error:
         problem = f"{path} holds more than plain data, or is not a weights file, and was not opened"
         raise BadValueError(problem, "Save the network's state_dict(), or pass another file") from error
@@ -96,6 +100,16 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         problem = f"{fact}. {'; '.join(found)}"
         raise BadValueError(problem, "Pass weights that were trained with this architecture")
     net.load_state_dict(given, strict=False)
+
+
+def _check_stored(file: Path) -> None:
+    """Raise if an archive would expand to more than its own size; torch writes the entries of its own as they are."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            problem = f"{file} would expand to more than its {file.stat().st_size:,} bytes, as torch.save writes none"
+            raise BadValueError(problem, "Do not use it; ask for the original file")
 
 
 def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:

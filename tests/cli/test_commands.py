@@ -1,5 +1,6 @@
 """The commands as a user types them, in a folder of their own."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,40 @@ def test_wrong_input_is_one_sentence_and_leaves_nothing_behind(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+    assert [path.name for path in Path().iterdir()] == ["people.csv"]
+
+
+LONG = 5_000 * "a"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check-images", LONG],
+        ["check-images", f"photos/{LONG}"],
+        ["train", LONG, "--target", "paid"],
+        [*TRAIN, "--out", LONG],
+        ["train", "people.csv", "--target", LONG],
+        [*TRAIN, "--lr", LONG],
+        ["predict", LONG, "people.csv", "--out", "a.csv"],
+        ["predict", "best.ckpt", LONG, "--out", f"{LONG}.csv"],
+        ["export", LONG, "--out", "a.pt2"],
+        ["serve", LONG],
+        ["fit", "--config", LONG],
+        ["fit", f"--{LONG}", "1"],
+        [LONG],
+        [*TRAIN, "--validation", LONG],
+        ["train", f"--{LONG}"],
+    ],
+    ids=lambda words: "_".join(word[:12] for word in words),
+)
+def test_a_name_of_5000_letters_is_a_short_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):  # of argparse
+        assert main(words) == 2
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("tabvision")
+    assert len(last) < 1_000
     assert [path.name for path in Path().iterdir()] == ["people.csv"]
 
 

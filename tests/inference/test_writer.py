@@ -26,12 +26,19 @@ from tests.made.trainers import MakeTrainer
 
 
 def shard(
-    folder: Path, rank: int, ranks: int, rows: list[int], *, told: int | None = None, total: int | None = None
+    folder: Path,
+    rank: int,
+    ranks: int,
+    rows: list[int],
+    *,
+    told: int | None = None,
+    total: int | None = None,
+    run: str = "a",
 ) -> None:
-    """A shard as a rank writes it."""
+    """A shard as a rank of that run writes it."""
     table = pa.table({"row": pa.array(rows, pa.int64()), "prediction": pa.array([float(row) for row in rows])})
     metadata = json.dumps(
-        {"rank": rank, "ranks": ranks, "rows": len(rows) if told is None else told, "total": total}
+        {"run": run, "rank": rank, "ranks": ranks, "rows": len(rows) if told is None else told, "total": total}
     ).encode()
     folder.mkdir(exist_ok=True)
     pa.parquet.write_table(table.replace_schema_metadata({b"tabvision": metadata}), folder / f"rank-{rank:05}.parquet")
@@ -111,6 +118,33 @@ def test_the_shards_say_how_many_rows_there_should_be(tmp_path: Path) -> None:
         merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
 
     assert merge_predictions(tmp_path / "s", tmp_path / "all.parquet", rows=2) == 2
+
+
+def test_shards_of_two_runs_are_not_merged(tmp_path: Path, quick_trainer: MakeTrainer) -> None:
+    for rank in range(2):
+        shard(tmp_path / "s", rank, 2, [rank], run="ab"[rank])
+
+    with pytest.raises(
+        BadValueError, match=r"holds shards of 2 runs\. Copy the shards of all ranks of one run into one"
+    ):
+        merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
+
+    _, data, module = trained("binary")
+    for name in ("one", "two"):
+        quick_trainer(callbacks=[PredictionWriter(tmp_path / name)]).predict(module, data, return_predictions=False)
+    ids = [under_test._facts(tmp_path / name / "rank-00000.parquet")["run"] for name in ("one", "two")]
+    assert ids[0] != ids[1]
+
+
+def test_shards_without_a_run_are_of_an_older_tabvision_and_merge(tmp_path: Path) -> None:
+    for rank in range(2):
+        table = pa.table({"row": pa.array([rank], pa.int64())})
+        facts = json.dumps({"rank": rank, "ranks": 2, "rows": 1, "total": 2}).encode()
+        pa.parquet.write_table(
+            table.replace_schema_metadata({b"tabvision": facts}), tmp_path / f"rank-{rank:05}.parquet"
+        )
+
+    assert merge_predictions(tmp_path, tmp_path / "all.parquet") == 2
 
 
 def test_a_missing_rank_is_told(tmp_path: Path) -> None:

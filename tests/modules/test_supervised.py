@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
 from tests.made.pairs import make_frame, tabular_data
+from tests.made.payload import Payload
+from tests.made.servers import Page, serving
 from tests.made.tables import small
 from tests.made.trainers import MakeTrainer
 
@@ -141,6 +145,17 @@ def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer
     loaded = TabularModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True, optimizer="adam")
 
     quick_trainer().fit(loaded, data)
+
+
+def test_a_checkpoint_at_an_address_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = io.BytesIO()
+    torch.save({"state_dict": Payload(tmp_path / "ran")}, file)
+
+    with serving({"/bad.ckpt": Page(file.getvalue())}) as server, pytest.raises(pickle.UnpicklingError):
+        TabularModule.load_from_checkpoint(f"{server}/bad.ckpt")
+
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

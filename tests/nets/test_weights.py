@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,17 @@ def test_a_damaged_file_is_a_sentence(name: str, tmp_path: Path) -> None:
 
     with pytest.raises(BadValueError, match=r"is damaged or not a weights file \(.*\)"):
         read_weights(tmp_path / name)
+
+
+def test_a_file_that_would_expand_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "net.pth")
+    with zipfile.ZipFile(tmp_path / "net.pth") as good, zipfile.ZipFile(tmp_path / "bomb.pth", "w", 8) as bomb:
+        for entry in good.infolist():
+            bomb.writestr(entry.filename, good.read(entry))
+        bomb.writestr("net/data/99", bytes(1 << 22))
+
+    with pytest.raises(BadValueError, match=r"bomb\.pth would expand to more than its .* bytes"):
+        read_weights(tmp_path / "bomb.pth")
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError
 
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
 # Source: OWASP, "CSV Injection".
-_FORMULA = r"^(?:[=@\t\r\n\uff1d\uff20\uff0b\uff0d]|[+-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$))"  # full-width ones as well
+_NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
+_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
+_FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
+_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
 
 
 def check_destination(path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False) -> Path:
@@ -49,8 +53,9 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     """Write a frame, without its index, in the format that the suffix names.
 
     In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or carriage
-    return and is no plain number) gets a leading apostrophe. Numbers stay numbers. A program that reads such a text back
-    gets the apostrophe too; Parquet, Feather and `neutralized=False` leave every text as it is.
+    return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break within it,
+    where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the apostrophe too;
+    Parquet, Feather and `neutralized=False` leave every text as it is.
 
     Args:
         frame: The rows.
@@ -61,6 +66,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
         MissingFileError: The folder does not exist.
+        UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, overwrite=overwrite)
     with written_whole(path) as partial:
@@ -73,8 +79,15 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` when the block ends, and is removed on an error.
+
+    Args:
+        path: The file.
+        partial: The temporary path; None for a hidden one beside the file, which no other process uses.
+
+    Raises:
+        UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
 
     Example:
         >>> import tempfile
@@ -85,12 +98,35 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = partial or path.with_name(f".{path.stem[:40]}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        with writing(path):
+            yield partial
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide the first error
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors in a block that writes a file or folder into a sentence.
+
+    Raises:
+        UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
+    """
+    try:
+        yield
+    except TabvisionError:
+        raise
+    except OSError as error:
+        raise UnwritableFileError(path, error) from error
+    except RuntimeError as error:
+        if "inline_container" not in str(error):  # torch's writer of archives, in place of the system's error
+            raise
+        raise UnwritableFileError(path, error.__context__ or error) from error
 
 
 def _neutralize(text: pd.Series) -> pd.Series:
@@ -99,8 +135,12 @@ def _neutralize(text: pd.Series) -> pd.Series:
     Example:
         >>> _neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
         ["'=1+1", '-5', 'a=b', nan]
+        >>> _neutralize(pd.Series(["x;=1+1", "x;-5"])).tolist()
+        ["x;'=1+1", 'x;-5']
     """
-    return text.where(~text.str.match(_FORMULA).fillna(False).astype(bool), "'" + text)
+    if text.str.contains(r"[;\t\r\n]", na=False).any():
+        text = text.str.replace(_LATER, r"\1'", regex=True, flags=re.DOTALL)
+    return text.where(~text.str.match(_FIRST).fillna(False).astype(bool), "'" + text)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.Series]) -> None:

@@ -1,5 +1,6 @@
 """Writing a table: whole or not at all, never over another file, safe in a spreadsheet."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import _neutralize, check_destination, write_frame
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadValueError, MissingFileError, UnwritableFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
 
@@ -47,8 +48,17 @@ def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe() -> None:
     assert _neutralize(pd.Series(texts)).tolist() == [f"'{text}" for text in texts]
 
 
+def test_a_formula_after_a_list_separator_gets_an_apostrophe(tmp_path: Path) -> None:
+    texts = ["x;=1+1", "x;-A1;+2", "a\n=1", "a\t@x", "=a;=b", "x;\uff1d1", ";=1"]
+    safe = ["x;'=1+1", "x;'-A1;+2", "a\n'=1", "a\t'@x", "'=a;'=b", "x;'\uff1d1", ";'=1"]
+
+    assert _neutralize(pd.Series(texts[:6])).tolist() == safe[:6]
+    write_frame(pd.DataFrame({"name": texts[:1], "row": [1]}), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "name,row\nx;'=1+1,1\n"
+
+
 def test_other_texts_stay() -> None:
-    texts = ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y"]
+    texts = ["-5", "+5", "-0.5", "+1e-5", "a=b", "", "'x", "x@y", "x;-5", "x;-5;y", "a;b", "a\nb"]
 
     assert _neutralize(pd.Series(texts)).tolist() == texts
 
@@ -105,11 +115,14 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) 
 
 def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(
+        UnwritableFileError, match=r"'.*a.csv' could not be written \(No space left on device\). Free"
+    ) as told:
         write_frame(FRAME, tmp_path / "a.csv")
+    assert told.value.errno == errno.ENOSPC
 
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,122 @@
+"""What a recipe may import: nothing that runs commands, and with `--safe` only the parts of a written list."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tabvision.errors import BadValueError
+
+WARNING = (
+    "A recipe is a program: it may import modules of the working folder and write files anywhere. With --safe it builds only"
+    " parts of tabvision and a list of Lightning's and torch's, and writes only below the working folder."
+)
+_TABVISION = ("tabvision.data", "tabvision.modules", "tabvision.callbacks", "tabvision.tasks", "tabvision.tuning")
+_OTHERS = {
+    "pytorch_lightning.callbacks": (
+        *("DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateFinder"),
+        *("LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary", "RichProgressBar"),
+        *("StochasticWeightAveraging", "TQDMProgressBar", "Timer"),
+    ),
+    "pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger"),
+    "pytorch_lightning.strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
+    "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
+}
+_OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
+
+
+@contextmanager
+def importing(*, safe: bool) -> Iterator[None]:
+    """Have the recipe parser refuse names before it imports them.
+
+    Args:
+        safe: Whether only the listed parts are built; else what jsonargparse denies (os, subprocess, …) is refused.
+
+    Raises:
+        BadValueError: The installed jsonargparse cannot refuse names, and `safe` asks for it.
+    """
+    import jsonargparse
+    from jsonargparse._common import parsing_settings
+
+    settings = dict(parsing_settings)
+    try:
+        allowed = _listed() if safe else {}
+        members = [f"{name}.{member}" for name, kind in allowed.items() for member in dir(kind)]  # load_from_checkpoint
+        try:
+            jsonargparse.set_parsing_settings(
+                import_path_denylist=["*", *members] if safe else [], import_path_allowlist=list(allowed)
+            )
+        except TypeError as error:
+            if safe:
+                remedy = "Upgrade it: pip install -U jsonargparse"
+                raise BadValueError("recipe", "--safe needs jsonargparse 4.53 or newer", remedy) from error
+        yield
+    finally:
+        parsing_settings.update(settings)
+
+
+@contextmanager
+def search_path(*, safe: bool) -> Iterator[None]:
+    """Search the working folder for modules, so that `datamodules.…` in a recipe resolves; in safe mode nowhere in it."""
+    before, here = list(sys.path), Path.cwd()
+    if safe:
+        sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != here]
+    elif str(here) not in sys.path:
+        sys.path.insert(0, str(here))
+    try:
+        yield
+    finally:
+        if safe:
+            sys.path[:] = before
+
+
+def _listed() -> dict[str, type]:
+    """Return what safe mode builds, by the public name and by the name of the module that defines it."""
+    names = {package: importlib.import_module(package).__all__ for package in _TABVISION} | _OTHERS
+    found: dict[str, type] = {}
+    for package, members in names.items():
+        for member in members:
+            kind = getattr(importlib.import_module(package), member)
+            if isinstance(kind, type):
+                found |= {f"{package}.{member}": kind, f"{kind.__module__}.{kind.__qualname__}": kind}
+    return found
+
+
+def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object]) -> None:
+    """Raise if a setting that names what is written leads out of the working folder.
+
+    Args:
+        trainer: The settings of the Trainer, its callbacks and loggers.
+        data: The datamodule: its class and settings.
+
+    Raises:
+        BadValueError: A path is absolute, is an address, or goes up.
+
+    Example:
+        >>> check_writes_here({"logger": {"init_args": {"save_dir": "runs"}}}, {})
+        >>> check_writes_here({"default_root_dir": "/"}, {})
+        Traceback (most recent call last):
+        tabvision.errors.BadValueError: recipe: --safe writes below the working folder alone, got '/'. Name a folder in it.
+    """
+    settings = data.get("init_args")
+    cache = settings.get("cache") if isinstance(settings, Mapping) else None
+    for text in [*_texts(trainer), *_texts(cache)]:
+        if _OUTSIDE.match(text):
+            problem = f"--safe writes below the working folder alone, got {text!r}"
+            raise BadValueError("recipe", problem, "Name a folder in it")
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text in nested settings."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,89 @@
+"""A disk that is full: a sentence, and no file that is cut short under its final name."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tabvision.cli import _of_a_file, main
+from tabvision.errors import UnwritableFileError
+from tests.made.tables import TRAIN, people
+
+CHECKPOINT = "runs/people/best.ckpt"
+FIT = ["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]
+
+
+@pytest.fixture(autouse=True)
+def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a run in it."""
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    assert main(TRAIN) == 0
+
+
+@contextmanager
+def files_up_to(num_bytes: int) -> Iterator[None]:
+    """No file can grow larger, as on a full disk; Python ignores the signal."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("words", "num_bytes", "file"),
+    [
+        ([*TRAIN, "--out", "new"], 40_000, "new/best.ckpt"),
+        ([*TRAIN, "--out", "new"], 100, "new"),
+        (["predict", CHECKPOINT, "people.csv", "--out", "new.csv"], 1_000, "new.csv"),
+        (["predict", CHECKPOINT, "people.csv", "--out", "new.parquet"], 1_000, "new.parquet"),
+        (["calibrate", CHECKPOINT, "people.csv", "--out", "new.ckpt"], 40_000, "new.ckpt"),
+        (["export", CHECKPOINT, "--out", "new.pt2"], 40_000, "new.pt2"),
+        ([*FIT, "--trainer.logger.init_args.save_dir=new"], 40_000, "best.ckpt"),
+    ],
+    ids=lambda value: "_".join(value[:1]) if isinstance(value, list) else str(value),
+)
+def test_a_full_disk_is_a_sentence_and_leaves_no_cut_file(
+    words: list[str], num_bytes: int, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with files_up_to(num_bytes):
+        assert main(words) == 2
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("tabvision")
+    assert f"{file}' could not be written (File too large). Free space on the disk, or choose another folder." in last
+    written = {path.name for path in Path().rglob("*") if "new" in str(path) and path.is_file()}
+    assert written <= {"recipe.yaml", "hparams.yaml", "metrics.csv"}
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    older = Path(CHECKPOINT).read_bytes()
+    with files_up_to(40_000):
+        assert main(["calibrate", CHECKPOINT, "people.csv", "--out", CHECKPOINT, "--overwrite"]) == 2
+
+    assert "could not be written" in capsys.readouterr().err
+    assert Path(CHECKPOINT).read_bytes() == older
+
+
+def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
+    full = OSError(errno.ENOSPC, "full")
+    full.__context__ = ZeroDivisionError("of training")
+
+    with pytest.raises(OSError, match="full") as caught:
+        _of_a_file(full)
+
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
+def test_the_first_file_that_could_not_be_written_is_named() -> None:
+    closing = OSError(errno.ENOSPC, "full")
+    closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))
+
+    assert "'best.ckpt' could not be written (No space left on device)" in str(_of_a_file(closing))
