@@ -9,7 +9,6 @@ import argparse
 import errno
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from typing_extensions import override
@@ -86,7 +85,7 @@ def _of_a_file(error: OSError) -> TabvisionError:
     if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError):
         raise error
     told = [each for each in chain if isinstance(each, TabvisionError)]
-    return told[-1] if told else UnwritableFileError(chain[-1].filename or Path.cwd(), chain[-1])
+    return told[-1] if told else UnwritableFileError(chain[-1].filename, chain[-1])
 
 
 class _Parser(argparse.ArgumentParser):
