@@ -78,7 +78,7 @@ class UnwritableFileError(TabvisionError, OSError):
     """A file that cannot be written: the disk is full or read-only, or the folder belongs to somebody else.
 
     Args:
-        parts: The file and the error of the system.
+        parts: The file, or None if it is not known; the error of the system.
 
     Example:
         >>> print(UnwritableFileError("best.ckpt", OSError(28, "No space left on device")))
@@ -94,7 +94,8 @@ class UnwritableFileError(TabvisionError, OSError):
     def _sentence(self) -> str:
         path, error = self.args
         reason = os.strerror(self.errno) if self.errno else str(error).split("\n")[0]
-        return f"{str(path)!r} could not be written ({reason}). Free space on the disk, or choose another folder."
+        name = "a file" if path is None else repr(str(path))
+        return f"{name} could not be written ({reason}). Free space on the disk, or choose another folder."
 
 
 class UnknownNameError(TabvisionError, ValueError):

@@ -9,7 +9,6 @@ import argparse
 import errno
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from typing_extensions import override
@@ -47,13 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in _LIGHTNING_COMMANDS:
-            from tabvision.cli.quiet import quiet_lightning
-            from tabvision.cli.recipe import make_cli
-            from tabvision.cli.safe import search_path
-
-            safe = "--safe" in words
-            with quiet_lightning(), search_path(safe=safe):
-                make_cli([word for word in words if word != "--safe"], run=True, safe=safe)
+            _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
         else:
             arguments = build_parser().parse_args(words)
             arguments.run(arguments)
@@ -68,6 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
+
+
+def _run_recipe(words: list[str], *, safe: bool) -> None:
+    from tabvision.cli.safe import search_path
+
+    with search_path(safe=safe):  # before the imports below: `python -m` looks for torch in the working folder first
+        from tabvision.cli.quiet import quiet_lightning
+        from tabvision.cli.recipe import make_cli
+
+        with quiet_lightning():
+            make_cli(words, run=True, safe=safe)
 
 
 def _of_a_file(error: OSError) -> TabvisionError:
@@ -86,7 +90,7 @@ def _of_a_file(error: OSError) -> TabvisionError:
     if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError):
         raise error
     told = [each for each in chain if isinstance(each, TabvisionError)]
-    return told[-1] if told else UnwritableFileError(chain[-1].filename or Path.cwd(), chain[-1])
+    return told[-1] if told else UnwritableFileError(chain[-1].filename, chain[-1])
 
 
 class _Parser(argparse.ArgumentParser):

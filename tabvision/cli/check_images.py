@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tabvision.errors import count, speaking
+from tabvision.errors import count, shown, speaking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     num, bad = _unreadable(arguments.folder, arguments.workers)
     for file, reason in bad.head(_SHOWN).itertuples(index=False):
-        print(f"{file}: {reason}")
+        print(shown(f"{file}: {reason}"))
     if len(bad) > _SHOWN:
         print(f"… and {count(len(bad) - _SHOWN, 'more file')}")
     print(f"{count(num, 'image')} decoded, {len(bad):,} of them cannot be read.")

@@ -17,10 +17,16 @@ def add_lr_find(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from tabvision.cli.safe import search_path
+
+    with search_path(safe=arguments.safe):  # before the imports below
+        _find(arguments)
+
+
+def _find(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     from tabvision.cli.quiet import quiet_lightning
     from tabvision.cli.recipe import make_cli
-    from tabvision.cli.safe import search_path
     from tabvision.data.tables.write import check_destination, written_whole
     from tabvision.errors import speaking
     from tabvision.tuning import lr_find
@@ -28,7 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.plot:  # checked before the long sweep
         with speaking("tabvision lr-find"):
             plot = check_destination(arguments.plot, suffixes=(".png", ".svg", ".pdf"), overwrite=arguments.overwrite)
-    with quiet_lightning(), search_path(safe=arguments.safe):
+    with quiet_lightning():
         cli = make_cli(["--config", arguments.config], run=False, safe=arguments.safe)
         found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):

@@ -34,7 +34,7 @@ class _OneRecipeParser(LightningArgumentParser):
         return super()._add_signature_parameter(*arguments, **{**settings, "sub_configs": False})
 
     def _create_group_if_requested(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})
+        return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})  # type: ignore[no-untyped-call]
 
 
 class _SchemaCLI(LightningCLI):

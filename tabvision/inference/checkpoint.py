@@ -87,7 +87,7 @@ def open_checkpoint(
 @speaking("Predictor")
 def read_checkpoint(origin: Origin) -> dict[str, Any]:
     """Return the contents of a checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
-    checkpoint, name = read_plain(origin), name_of(origin)
+    checkpoint, name = _read_plain(origin), name_of(origin)
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
         raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
@@ -96,7 +96,7 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
     return checkpoint  # type: ignore[no-any-return]  # a dict, as checked above
 
 
-def read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file holds
+def _read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return the contents of any checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
     content, name = read_bytes(origin), name_of(origin)
     _check_kind(content, name)
@@ -121,9 +121,9 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
         folders: The folders, local or remote, in which the Trainer may replace checkpoints.
 
     Raises:
-        BadValueError: `read_plain` refuses the file, no Trainer wrote it, or it has the Trainer remove other files.
+        BadValueError: The file is not plain data, no Trainer wrote it, or it has the Trainer remove other files.
     """
-    checkpoint, name = read_plain(origin), name_of(origin)
+    checkpoint, name = _read_plain(origin), name_of(origin)
     if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
         raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
     for path in _kept_files(checkpoint.get("callbacks")):

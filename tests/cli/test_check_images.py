@@ -39,6 +39,14 @@ def test_damaged_images_are_printed_and_written(tmp_path: Path, capsys: pytest.C
         run(str(root), "--out", str(tmp_path / "bad.csv"))
 
 
+def test_a_name_with_control_characters_is_shown_as_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a\x1b[2J.jpg").write_bytes(b"")
+
+    run(str(tmp_path))
+
+    assert f"{tmp_path}/a\\x1b[2J.jpg: 0 bytes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("num_workers", [0, 3])
 def test_every_damaged_image_is_found_with_its_reason(tmp_path: Path, num_workers: int) -> None:
     root = write_folder(tmp_path / "photos", {"a": 4, "b": 3})

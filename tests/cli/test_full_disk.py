@@ -82,6 +82,10 @@ def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
     assert isinstance(caught.value.__context__, ZeroDivisionError)
 
 
+def test_a_disk_that_names_no_file_is_told() -> None:
+    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith("a file could not be written (No space left on")
+
+
 def test_the_first_file_that_could_not_be_written_is_named() -> None:
     closing = OSError(errno.ENOSPC, "full")
     closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))

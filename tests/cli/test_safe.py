@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
@@ -184,6 +186,19 @@ def test_safe_mode_takes_the_working_folder_off_the_search_path(tmp_path: Path) 
         assert sys.path[0] == ""
     finally:
         sys.path.remove("")
+
+
+def test_a_folder_that_names_its_modules_as_libraries_runs_none_in_safe_mode(tmp_path: Path) -> None:
+    write(model="nothing")
+    for name in ("torch", "yaml", "jsonargparse", "pandas"):
+        Path(f"{name}.py").write_text("open('ran', 'w').close()\n")
+    command = [sys.executable, "-m", "tabvision", "fit", "--safe", "--config", "recipe.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2, done.stderr
+    assert not Path("ran").exists()
 
 
 def test_the_list_is_of_classes_that_are_there() -> None:
