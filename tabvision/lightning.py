@@ -15,12 +15,14 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer, see
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import (
     Callback,
+    EarlyStopping,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
     StochasticWeightAveraging,
     TQDMProgressBar,
 )
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 from pytorch_lightning.plugins.precision import MixedPrecision
@@ -56,6 +58,8 @@ __all__ = [
     "CombinedLoader",
     "DDPStrategy",
     "DeepSpeedStrategy",
+    "EarlyStopping",
+    "EarlyStoppingReason",
     "FSDPStrategy",
     "FitLoop",
     "GradientAccumulationScheduler",
