@@ -190,6 +190,7 @@ def _unused_gradients(module: pl.LightningModule) -> dict[str, Tensor]:
 
 # What a ModelCheckpoint does not restore: whether a step is saved already, and whether a save waits for the validation
 _OF_MODEL_CHECKPOINT = (
+    "dirpath",
     "current_score",
     "_last_global_step_saved",
     "_last_checkpoint_saved",
@@ -210,7 +211,10 @@ def _last_saved(trainer: pl.Trainer) -> dict[str, dict[str, Any]]:
 
 def _restore_last_saved(trainer: pl.Trainer, saved: dict[str, dict[str, Any]]) -> None:
     for callback in _model_checkpoints(trainer):
-        for name, value in saved.get(callback.state_key, {}).items():
+        own = saved.get(callback.state_key, {})
+        if own.get("dirpath") != callback.dirpath:  # as Lightning does with the scores
+            continue
+        for name, value in own.items():
             setattr(callback, name, value)
         path = str(trainer.ckpt_path)
         if path in (callback.best_model_path, callback.last_model_path, *callback.best_k_models):  # it wrote the file

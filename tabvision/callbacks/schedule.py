@@ -100,18 +100,15 @@ class Schedule(Callback, ABC):
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        began = {"first_step": trainer.global_step, "first_batch": _num_batches(trainer)}
-        saved = self._saved if trainer.ckpt_path is not None else began
+        epoch, saved = trainer.current_epoch, self._saved
+        if trainer.ckpt_path is None:
+            saved = {"first_step": trainer.global_step, "first_batch": _num_batches(trainer), "ends": [0] * epoch}
         self._first_step, self._first_batch = saved.get("first_step", 0), saved.get("first_batch", 0)
         self._batches_per_step = saved.get("batches_per_step", 1.0)
-        epoch = trainer.current_epoch
-        if saved is began:
-            past = [0] * epoch
-        elif "ends" in saved:
-            past = list(saved["ends"][:epoch])
-        else:  # saved without the schedule, or by an earlier version
-            past = list(self._measured(trainer, []).ends[:epoch])
-        self._length = self._measured(trainer, past)
+        ends = saved.get("ends")
+        if ends is None:  # saved without a schedule, or by an earlier version
+            ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
+        self._length = self._measured(trainer, ends[:epoch])
         self._say_if_changed(saved.get("total", self._length.total), "when saved")
         _warn_of_early_stopping(trainer, type(self).__name__)
         for optimizer in trainer.optimizers:
@@ -231,6 +228,15 @@ def _run_length(
     return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
 
 
+def num_epochs(trainer: pl.Trainer) -> float:
+    """Return the number of epochs that a fit begins: fewer than `max_epochs` if `max_steps` ends it; infinite if unknown."""
+    epochs = math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    if trainer.max_steps <= 0 or trainer.num_training_batches in (0, math.inf):
+        return epochs
+    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    return min(epochs, math.ceil(trainer.max_steps / per_epoch))
+
+
 def _num_batches(trainer: pl.Trainer) -> int:
     """Return the number of training batches that the trainer has begun, over all epochs and fits."""
     return trainer.fit_loop.total_batch_idx + 1
@@ -250,12 +256,9 @@ def _warn_of_early_stopping(trainer: pl.Trainer, speaker: str) -> None:
 def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
     """Return how often `EarlyStopping` checks its metric in the rest of the fit; 0 if that is not known."""
     batches, every, interval = trainer.num_training_batches, trainer.check_val_every_n_epoch, trainer.val_check_batch
-    if batches == math.inf or not batches:
+    if math.inf in (batches, num_epochs(trainer)):
         return 0
-    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf
-    if trainer.max_steps > 0:
-        epochs = min(epochs, math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / batches))
-    epochs = int(epochs) - trainer.current_epoch
+    epochs = int(num_epochs(trainer)) - trainer.current_epoch
     if stopping._check_on_train_epoch_end:  # noqa: SLF001 - a test guards it
         return epochs
     if interval is None:  # validates by the clock on the wall

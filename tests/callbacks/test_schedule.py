@@ -171,7 +171,7 @@ class Manual(Own):
         self.every, self.each = every, each
 
     @override
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
         optimizer: Any = self.optimizers()
         rows = [batch["x"][:, :2]] if isinstance(batch, dict) else batch
         self.manual_backward(super().training_step(rows, batch_idx))
