@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_one_optimizer, check_owners
+from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.checks import check_least
 from tabvision.errors import speaking
 from tabvision.lightning import Callback
@@ -61,7 +61,6 @@ class DiscriminativeLR(Callback):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
-        check_one_optimizer(trainer, "divided by layer groups")
         found = layer_groups_of(pl_module, self.groups)
         for optimizer in trainer.optimizers:
             divide_optimizer(optimizer, found, pl_module)

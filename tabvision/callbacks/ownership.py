@@ -71,18 +71,3 @@ def check_no_scheduler(trainer: pl.Trainer) -> None:
     if trainer.lr_scheduler_configs:
         problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
         raise BadValueError(problem, "Return the optimizer alone, or leave this callback out")
-
-
-def check_one_optimizer(trainer: pl.Trainer, done: str) -> None:
-    """Raise if the module has several optimizers.
-
-    Args:
-        trainer: The trainer of the fit.
-        done: What is done with the one, for the message.
-
-    Raises:
-        BadValueError: It has.
-    """
-    if len(trainer.optimizers) > 1:
-        problem = f"one optimizer is {done}, got {len(trainer.optimizers)}, whose steps Lightning counts together"
-        raise BadValueError(problem, "Join them into one with several param groups, or leave this callback out")

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, divide_optimizer, group_sizes, layer_groups_of
-from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_one_optimizer, check_owners
+from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler
 from tabvision.schedules import Setting, epoch_ends
@@ -87,7 +87,10 @@ class Schedule(Callback, ABC):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
-        check_one_optimizer(trainer, "scheduled")
+        if len(trainer.optimizers) > 1:
+            num_optimizers = len(trainer.optimizers)
+            problem = f"one optimizer is scheduled, got {num_optimizers}, whose steps Lightning counts together"
+            raise BadValueError(problem, "Join them into one with several param groups, or leave this callback out")
         for optimizer in trainer.optimizers:
             if self.needs_groups:
                 found = layer_groups_of(pl_module, self.groups)
