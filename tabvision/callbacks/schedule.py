@@ -125,6 +125,7 @@ class Schedule(Callback, ABC):
         self._apply(trainer)
 
     @override
+    @speaking()
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, before = trainer.current_epoch, self._length.total
         if epoch and self._length.ends:
@@ -137,6 +138,7 @@ class Schedule(Callback, ABC):
             self._apply(trainer)
 
     @override
+    @speaking()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
