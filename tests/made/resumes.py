@@ -227,7 +227,7 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep every case on two ranks, and write down what differs."""
-    _sweep_on_two(folder, list(CASES), every=2)
+    _sweep_on_two(folder, list(CASES), every=5)
 
 
 def few(folder: Path) -> None:
