@@ -41,8 +41,8 @@ class _Resumable(Protocol):
 class ExactResume(Callback):
     """Save what Lightning leaves out of a checkpoint, so that a resumed fit repeats the uninterrupted one.
 
-    That is, of each rank, the random state, the gradients accumulated since the last optimizer step and the sums of a module
-    within an epoch; further the metrics that callbacks monitor, and what a `ModelCheckpoint` has saved last. The loaders of
+    That is, of each rank, the random state, the gradients accumulated since the last optimizer step, the sums of a module
+    within an epoch and the metrics that callbacks monitor; further what a `ModelCheckpoint` has saved last. The loaders of
     tabvision know which rows come next: their order is a function of seed and epoch, and they continue within an epoch. A
     loader of your own should have `state_dict` and `load_state_dict`, or be saved only at the end of an epoch.
 
@@ -73,12 +73,13 @@ class ExactResume(Callback):
         if module is None:  # saved before any fit
             return {"ranks": []}
         summed: dict[str, Any] = module.resume_state() if isinstance(module, _Resumable) else {}
-        ranks: list[Any] = [{"random": random_state(), "module": summed, "gradients": _unused_gradients(module)}]
+        metrics = {name: value.detach().cpu() for name, value in module.trainer.callback_metrics.items()}
+        gradients = _unused_gradients(module)
+        ranks: list[Any] = [{"random": random_state(), "module": summed, "gradients": gradients, "metrics": metrics}]
         if distributed.is_available() and distributed.is_initialized():
             (own,), ranks = ranks, [None] * distributed.get_world_size()
             distributed.all_gather_object(ranks, own)
-        metrics = {name: value.detach().cpu() for name, value in module.trainer.callback_metrics.items()}
-        return {"ranks": ranks, "metrics": metrics, "checkpoints": _last_saved(module.trainer)}
+        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer)}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -94,6 +95,8 @@ class ExactResume(Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.ckpt_path is None:  # what was loaded to validate or test
+            self._saved, self._ends_epoch = {}, False
         if self._of_these_ranks(trainer):  # so that the loader's iterator draws the same numbers
             set_random_state(self._saved["ranks"][trainer.global_rank]["random"])
 
@@ -133,14 +136,13 @@ class ExactResume(Callback):
         return len(self._saved.get("ranks", [])) == trainer.world_size
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.callback_metrics.update(
-            {name: value.to(pl_module.device) for name, value in self._saved.get("metrics", {}).items()}
-        )
+        mine = self._saved["ranks"][trainer.global_rank]
+        metrics = {name: value.to(pl_module.device) for name, value in mine.get("metrics", {}).items()}
+        trainer.callback_metrics.update(metrics)
         _restore_last_saved(trainer, self._saved.get("checkpoints", {}))
         self._stopped = _stay_stopped(trainer)
         if not trainer.fit_loop.restarted_mid_epoch:
             return
-        mine = self._saved["ranks"][trainer.global_rank]
         set_random_state(mine["random"])  # the iterator, created just now, existed before the state was saved
         if isinstance(pl_module, _Resumable):
             pl_module.load_resume_state(mine["module"])

@@ -55,12 +55,12 @@ class PredictionWriter(Callback):
     @override
     @speaking()
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, SupervisedModule):
-            problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
-            raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
         if (num_loaders := len(trainer.num_predict_batches)) > 1:
             problem = f"it writes the rows of one loader, got {num_loaders}"
             raise BadValueError(problem, "Predict one loader at a time, each into a folder of its own")
+        if not isinstance(pl_module, SupervisedModule):
+            problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
+            raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
         self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")

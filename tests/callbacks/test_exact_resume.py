@@ -214,6 +214,22 @@ def test_a_scheduler_reads_the_metric_that_was_logged_before_the_checkpoint(
     assert rates(tmp_path / f"{moment}={STEPS + 3}.ckpt") == whole[STEPS + 3 :]
 
 
+def test_a_checkpoint_that_was_validated_leaves_the_next_fit_alone(tmp_path: Path, quick_trainer: MakeTrainer) -> None:
+    quick_trainer(callbacks=[ExactResume(), Saver(tmp_path)]).fit(Validated(), make_loader(), make_loader())
+
+    def fitted(ckpt_path: Path | None) -> UserModule:
+        module, start = Validated(dropout=0.3), make_module().state_dict()
+        trainer = quick_trainer(callbacks=[ExactResume()])
+        trainer.validate(module, make_loader(), ckpt_path=ckpt_path, verbose=False, weights_only=True)
+        module.load_state_dict(start)
+        torch.manual_seed(7)
+        trainer.fit(module, make_loader(), make_loader())
+        assert trainer.global_step == STEPS
+        return module
+
+    assert not different(fitted(None).state_dict(), fitted(tmp_path / f"step={STEPS}.ckpt").state_dict())
+
+
 def test_a_checkpoint_of_a_fit_without_the_callback_resumes_as_it_would(
     tmp_path: Path, quick_trainer: MakeTrainer
 ) -> None:

@@ -142,7 +142,7 @@ def fit(name: str, folder: Path, ckpt: str | None = None, *, own: bool = False, 
             kept.mkdir(parents=True)
         else:
             shutil.copytree(folder / ckpt, kept)
-    checkpoint = ModelCheckpoint(kept, monitor="val/loss", save_top_k=2, every_n_train_steps=5, save_last=True)
+    checkpoint = ModelCheckpoint(kept, monitor="val/loss", save_top_k=2, every_n_train_steps=2, save_last=True)
     trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=EPOCHS,
@@ -163,7 +163,8 @@ def _parts(kind: type[SupervisedModule], folder: Path) -> tuple[SupervisedModule
     pair, frame = Pair(kind, "regression"), make_frame(ROWS)
     split = IndexSplit(range(0, ROWS, 5))
     if kind is VisionModule:
-        frame = with_files(frame, folder / "images")
+        folder.mkdir(parents=True, exist_ok=True)
+        frame = with_files(frame, folder / f"images{os.environ.get('LOCAL_RANK', '0')}")  # each rank its own
         data: Any = ImageDataModule(
             frame, "pay", path="file", split=split, batch_size=BATCH_SIZE, num_workers=1, size=SIDE, verbose=False
         )
@@ -227,7 +228,7 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep every case on two ranks, and write down what differs."""
-    _sweep_on_two(folder, list(CASES), every=2)
+    _sweep_on_two(folder, list(CASES), every=5)
 
 
 def few(folder: Path) -> None:
