@@ -17,12 +17,14 @@ from pytorch_lightning.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     Callback,
+    EarlyStopping,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
     StochasticWeightAveraging,
     TQDMProgressBar,
 )
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 from pytorch_lightning.plugins.precision import MixedPrecision
@@ -60,6 +62,8 @@ __all__ = [
     "CombinedLoader",
     "DDPStrategy",
     "DeepSpeedStrategy",
+    "EarlyStopping",
+    "EarlyStoppingReason",
     "FSDPStrategy",
     "FitLoop",
     "GradientAccumulationScheduler",

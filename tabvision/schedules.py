@@ -201,18 +201,18 @@ def even_multiples(low: float, high: float, number: int) -> list[float]:
     return [low * (high / low) ** (index / (number - 1)) for index in range(number)]
 
 
-def epoch_ends(batches_per_epoch: int, accumulate: Sequence[int]) -> list[int]:
+def epoch_ends(batches_per_epoch: int, accumulate: Sequence[float]) -> list[int]:
     """Return the optimizer steps done by the end of each epoch; leftover batches at the end of an epoch take a step too.
 
     Args:
         batches_per_epoch: The number of batches in an epoch.
-        accumulate: For each epoch, the number of batches per step.
+        accumulate: For each epoch, the number of batches per step; a fraction if it was measured.
 
     Example:
         >>> epoch_ends(10, accumulate=[1, 1, 4])
         [10, 20, 23]
     """
-    return list(accumulated(math.ceil(batches_per_epoch / every) for every in accumulate))
+    return list(accumulated(math.ceil(batches_per_epoch / every - 1e-9) for every in accumulate))
 
 
 def _parse_rates(text: str) -> float | tuple[float | None, float]:

@@ -172,6 +172,7 @@ class FineTune(Schedule):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
         self.unfreeze.on_train_epoch_start(trainer, pl_module)
 
     @override

@@ -14,6 +14,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.schedule import num_epochs
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
@@ -78,7 +79,7 @@ class _Mixing(Callback, ABC):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.off_epochs and trainer.current_epoch >= (trainer.max_epochs or 0) - self.off_epochs:
+        if self.off_epochs and trainer.current_epoch >= num_epochs(trainer) - self.off_epochs:
             return
         rng = _generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
         inputs, target = self._keys(batch)
@@ -163,7 +164,7 @@ class MixUp(_Mixing):
     Args:
         alpha: Parameter of the Beta(alpha, alpha) distribution of fractions, above 0; larger values blend more evenly.
         seed: Seed of the random numbers, together with epoch, batch and rank.
-        off_epochs: Number of final epochs that train on unmixed rows.
+        off_epochs: Number of final epochs, of those that `max_epochs` and `max_steps` allow, that train on unmixed rows.
         num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
         inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
         target: Key of the target; None for "target" in a dict, 1 in a list.
@@ -217,7 +218,7 @@ class CutMix(_Mixing):
     Args:
         alpha: Parameter of the Beta(alpha, alpha) distribution of the area outside the box, above 0; 1 is uniform.
         seed: Seed of the random numbers, together with epoch, batch and rank.
-        off_epochs: Number of final epochs that train on unmixed rows.
+        off_epochs: Number of final epochs, of those that `max_epochs` and `max_steps` allow, that train on unmixed rows.
         num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
         inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
         target: Key of the target; None for "target" in a dict, 1 in a list.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,13 +16,15 @@ from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_none_added, check_owners
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, GradientAccumulationScheduler, rank_zero_info
+from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler
 from tabvision.schedules import Setting, epoch_ends
+
+logger = logging.getLogger("tabvision")
 
 
 @dataclass(frozen=True)
 class RunLength:
-    """The length of a fit.
+    """The length of a fit: what is done, and what the loader promises for the rest.
 
     Args:
         total: Total number of optimizer steps.
@@ -36,8 +39,10 @@ class RunLength:
 class Schedule(Callback, ABC):
     """Set rate and momentum over time, for every param group.
 
-    As soon as a step is done, the rate for the next one is set, from the step's number alone. Only the step at which the
-    schedule began (a second fit has its own) and the length are saved, the latter to report when a resumed fit has another.
+    As soon as a step is done, the rate for the next one is set, from the number of optimizer steps done and the length of the
+    fit in the same steps. The length is measured anew where it can change: at the start of an epoch, whose loader may be
+    another, and under manual optimization, where only the steps done tell how many batches a step takes, at each step. What
+    was measured is saved, and where the schedule began (a second fit has its own).
 
     Args:
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
@@ -49,9 +54,10 @@ class Schedule(Callback, ABC):
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = checked_groups(groups)
         self.sizes: dict[str, int] = {}
-        self._first_step = 0
+        self._first_step = self._first_batch = 0
+        self._batches_per_step = 1.0  # measured, under manual optimization
         self._length = RunLength(total=1)
-        self._saved: Mapping[str, int] = {}
+        self._saved: Mapping[str, Any] = {}
         self._last_set = -1
 
     @property
@@ -99,14 +105,18 @@ class Schedule(Callback, ABC):
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        resumed = trainer.ckpt_path is not None
-        self._first_step = self._saved.get("first_step", 0) if resumed else trainer.global_step
+        epoch, saved = trainer.current_epoch, self._saved
+        if trainer.ckpt_path is None:
+            saved = {"first_step": trainer.global_step, "first_batch": _num_batches(trainer), "ends": [0] * epoch}
+        self._first_step, self._first_batch = saved.get("first_step", 0), saved.get("first_batch", 0)
+        self._batches_per_step = saved.get("batches_per_step", 1.0)
+        ends = saved.get("ends")
+        if ends is None:  # saved without a schedule, or by an earlier version
+            ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
+        self._length = self._measured(trainer, ends[:epoch])
+        self._say_if_changed(saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
-            self._length = _run_length(trainer, self._first_step)
-        if resumed and self._saved.get("total", self._length.total) != self._length.total:
-            lengths = f"{count(self._saved['total'], 'step')} when saved, {self._length.total:,} now"
-            speaker = type(self).__name__
-            rank_zero_info(f"{speaker}: the fit was {lengths}; the schedule is stretched over the new length.")
+            _warn_of_early_stopping(trainer, type(self).__name__)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:  # restoring a checkpoint of a fit without a schedule removes it
                 group.setdefault("initial_lr", group["lr"])
@@ -119,24 +129,71 @@ class Schedule(Callback, ABC):
 
     @override
     @speaking()
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, before = trainer.current_epoch, self._length.total
+        if epoch and self._length.ends:
+            done = trainer.global_step - self._first_step
+            self._length = self._measured(trainer, [*self._length.ends[: epoch - 1], done])
+        if self._length.total != before:
+            if pl_module.automatic_optimization:  # else the length is but an estimate
+                self._say_if_changed(before, "as measured before this epoch")
+            self._last_set = -1
+            self._apply(trainer)
+
+    @override
+    @speaking()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
+        step = trainer.global_step - self._first_step
+        if step == self._last_set:  # gradients are still accumulating
+            return
+        if not pl_module.automatic_optimization and step:
+            self._batches_per_step = (_num_batches(trainer) - self._first_batch) / step
+            self._length = self._measured(trainer, self._length.ends[: trainer.current_epoch])
         self._apply(trainer)  # for the next step, so that a monitor sees the rate that the step will use
 
     @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step, total = trainer.global_step - self._first_step, self._length.total
+        if step >= total:
+            return
+        factors = [
+            self.setting(at, self._length, 0, 1).factor for at in (step, *(total * i // 200 for i in range(200)))
+        ]
+        speaker, fraction = type(self).__name__, factors[0] / max(factors)
+        logger.warning(
+            f"{speaker}: the fit ended after {step:,} of {total:,} steps, its rate at {fraction:.0%} of the peak."
+        )
+
+    @override
     def state_dict(self) -> dict[str, Any]:
-        return {"total": self._length.total, "first_step": self._first_step}
+        return {
+            "total": self._length.total,
+            "ends": list(self._length.ends),
+            "first_step": self._first_step,
+            "first_batch": self._first_batch,
+            "batches_per_step": self._batches_per_step,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._saved = state_dict
 
+    def _measured(self, trainer: pl.Trainer, past: Sequence[int]) -> RunLength:
+        """Return the length of the fit, given the steps completed at the end of each past epoch; 1 without a horizon."""
+        if not self.has_horizon:
+            return RunLength(1)
+        measured = None if trainer.lightning_module.automatic_optimization else self._batches_per_step
+        return _run_length(trainer, self._first_step, past, measured)
+
+    def _say_if_changed(self, before: int, when: str) -> None:
+        if before != (total := self._length.total):
+            lengths = f"{count(before, 'step')} {when}, {total:,} now"
+            logger.info(f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length.")
+
     def _apply(self, trainer: pl.Trainer) -> None:
-        step = trainer.global_step - self._first_step
-        if step == self._last_set:  # gradients are still accumulating
-            return
-        self._last_set = step
+        step = self._last_set = trainer.global_step - self._first_step
         for optimizer in trainer.optimizers:
             check_none_added(optimizer)
             num_groups = _num_groups(optimizer)
@@ -150,25 +207,75 @@ class Schedule(Callback, ABC):
                     group["momentum"] = momentum
 
 
-def _run_length(trainer: pl.Trainer, first_step: int = 0) -> RunLength:
+def _run_length(
+    trainer: pl.Trainer, first_step: int, past: Sequence[int], batches_per_step: float | None = None
+) -> RunLength:
     """Return the length of the fit from `first_step` on, from the trainer's own settings.
 
-    Lightning's `estimated_stepping_batches` is wrong in a second fit and under a GradientAccumulationScheduler.
+    Lightning's `estimated_stepping_batches` is wrong in a second fit, for a loader that changes, under manual optimization
+    and under a GradientAccumulationScheduler.
+
+    Args:
+        trainer: The trainer of the fit.
+        first_step: Optimizer steps completed before the fit.
+        past: Optimizer steps of the fit completed at the end of each past epoch.
+        batches_per_step: For manual optimization; None for what the trainer accumulates.
 
     Raises:
         BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
     """
-    limit = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
+    limit = trainer.max_steps - first_step if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
     batches, epochs = trainer.num_training_batches, trainer.max_epochs
     if epochs is None or epochs < 0 or batches == math.inf:
         if limit < math.inf:
-            return RunLength(max(1, int(limit) - first_step))
+            return RunLength(max(1, int(limit)))
         unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
         remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
         raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
-    ends = epoch_ends(int(batches), [_accumulation(trainer, epoch) for epoch in range(epochs)])
-    ends = [max(0, int(min(end, limit)) - first_step) for end in ends]
+    accumulate = [batches_per_step or _accumulation(trainer, epoch) for epoch in range(len(past), epochs)]
+    done = past[-1] if past else 0
+    ends = [*past, *(done + end for end in epoch_ends(int(batches), accumulate))]
+    ends = [max(0, int(min(end, limit))) for end in ends]
     return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
+
+
+def num_epochs(trainer: pl.Trainer) -> float:
+    """Return the number of epochs that a fit begins: fewer than `max_epochs` if `max_steps` ends it; infinite if unknown."""
+    epochs = math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    if trainer.max_steps <= 0 or trainer.num_training_batches in (0, math.inf):
+        return epochs
+    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    return min(epochs, math.ceil(trainer.max_steps / per_epoch))
+
+
+def _num_batches(trainer: pl.Trainer) -> int:
+    """Return the number of training batches that the trainer has begun, over all epochs and fits."""
+    return trainer.fit_loop.total_batch_idx + 1
+
+
+def _warn_of_early_stopping(trainer: pl.Trainer, speaker: str) -> None:
+    """Warn if `EarlyStopping` can end the fit inside the schedule."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping) and callback.patience + 1 < (checks := _num_checks(trainer, callback)):
+            patience = f"EarlyStopping(patience={callback.patience})"
+            problem = f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
+            remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
+            logger.warning(f"{speaker}: {problem}. {remedy}.")
+
+
+def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
+    """Return how often `EarlyStopping` checks its metric in the rest of the fit; 0 if that is not known."""
+    batches, every, interval = trainer.num_training_batches, trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if math.inf in (batches, num_epochs(trainer)):
+        return 0
+    epochs = int(num_epochs(trainer)) - trainer.current_epoch
+    if stopping._check_on_train_epoch_end:  # noqa: SLF001 - a test guards it
+        return epochs
+    if interval is None:  # validates by the clock on the wall
+        return 0
+    per_epoch = int(batches // interval) if interval < math.inf else 1
+    return int(epochs * batches // interval) if every is None else epochs // every * per_epoch
 
 
 def _accumulation(trainer: pl.Trainer, epoch: int) -> int:

@@ -43,7 +43,7 @@ class PredictionWriter(Callback):
         proba: Whether to write the probabilities.
 
     Raises:
-        BadValueError: The folder already holds shards.
+        BadValueError: The folder already holds shards, or there are several loaders.
     """
 
     def __init__(self, folder: str | Path, *, proba: bool = True) -> None:
@@ -57,6 +57,9 @@ class PredictionWriter(Callback):
     @override
     @speaking()
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (num_loaders := len(trainer.num_predict_batches)) > 1:
+            problem = f"it writes the rows of one loader, got {num_loaders}"
+            raise BadValueError(problem, "Predict one loader at a time, each into a folder of its own")
         if not isinstance(pl_module, SupervisedModule):
             problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
             raise BadTypeError(problem, "Write a callback of your own, or pass such a module")

@@ -40,8 +40,9 @@ class SupervisedModule(pl.LightningModule, ABC):
     A concrete module implements `forward` and `layer_groups`. All settings are saved as plain data, so
     `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else.
 
-    Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`. The
-    progress bar also shows `train/loss_step`, taken every `Trainer(log_every_n_steps=...)` batches.
+    Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`; of several
+    loaders each, under Lightning's names: `val/loss/dataloader_idx_0`. The progress bar also shows `train/loss_step`, taken
+    every `Trainer(log_every_n_steps=...)` batches.
 
     Args:
         schema: The schema of the data: `data.schema`, or the dict it was saved as.
@@ -90,7 +91,8 @@ class SupervisedModule(pl.LightningModule, ABC):
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings but not every vocabulary
         self._optimizer = optimizer
-        self._loss = {stage: RunningMean() for stage in ("train", "val", "test")}
+        self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # and of each loader in an evaluation
+        self._metrics: list[MetricCollection] = []  # of each loader in an evaluation
         self.val_metrics = self.task.metrics()
         self.test_metrics = self.task.metrics()
 
@@ -185,37 +187,37 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     def on_train_epoch_end(self) -> None:
         self._broadcast_buffers()
-        loss = self._log_loss("train")
+        loss = self._log_loss("train/loss", "train")
         if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"
             warnings.warn(f"{type(self).__name__}: {problem}. Lower lr.", stacklevel=1)
 
     @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
 
     @override
     def on_validation_epoch_start(self) -> None:
-        self._reset("val")
+        self._begin_evaluation(self.val_metrics, len(self.trainer.num_val_batches))
 
     @override
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")
 
     @override
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
 
     @override
     def on_test_epoch_start(self) -> None:
-        self._reset("test")
+        self._begin_evaluation(self.test_metrics, len(self.trainer.num_test_batches))
 
     @override
     def on_test_epoch_end(self) -> None:
         self._log_evaluation("test")
 
     @override
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return the predictions of a batch and the row numbers they belong to.
 
         Shape:
@@ -273,17 +275,17 @@ class SupervisedModule(pl.LightningModule, ABC):
             for buffer in self.buffers():
                 distributed.broadcast(buffer, src=0)
 
-    def _mean_loss(self, batch: Batch, logits: Tensor, stage: str) -> Tensor:
+    def _mean_loss(self, batch: Batch, logits: Tensor, part: str | int) -> Tensor:
         losses = self._losses(batch, _at_least_float32(logits))
         weights = batch.get("weight")
         if weights is None:
             loss = losses.mean()
-            self._loss[stage].update(loss, len(losses))
+            self._loss[part].update(loss, len(losses))
         else:
             weights = weights.to(losses.dtype)
             total = weights.sum()
             loss = (losses * weights).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no row has weight
-            self._loss[stage].update(loss, total)
+            self._loss[part].update(loss, total)
         return loss
 
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
@@ -298,32 +300,32 @@ class SupervisedModule(pl.LightningModule, ABC):
             losses = losses * learns * (members / (members - 1))
         return losses.mean(1)
 
-    def _evaluate(self, batch: Batch, stage: str) -> None:
+    def _begin_evaluation(self, metrics: MetricCollection, num_loaders: int) -> None:
+        metrics.reset()
+        self._metrics = [metrics, *(metrics.clone() for _ in range(1, num_loaders))]
+        self._loss |= {dataloader_idx: RunningMean() for dataloader_idx in range(num_loaders)}
+
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = _at_least_float32(self.answer_logits(batch))
         if len(batch["index"]):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
-            self._mean_loss(batch, logits.unsqueeze(1), stage)
-        self._metrics(stage).update(self.task.activate(logits), batch["target"])
-
-    def _metrics(self, stage: str) -> MetricCollection:
-        return self.val_metrics if stage == "val" else self.test_metrics
-
-    def _reset(self, stage: str) -> None:
-        self._loss[stage].reset()
-        self._metrics(stage).reset()
-
-    def _log_loss(self, stage: str) -> Tensor:
-        totals = self.trainer.strategy.reduce(self._loss[stage].totals().to(self.device), reduce_op="sum")
-        loss = (totals[0] / totals[1]).float()
-        self._log({f"{stage}/loss": loss})
-        return loss
+            self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
+        self._metrics[dataloader_idx].update(self.task.activate(logits), batch["target"])
 
     def _log_evaluation(self, stage: str) -> None:
-        self._log_loss(stage)
-        self._log({f"{stage}/{name}": value for name, value in self._metrics(stage).compute().items()})
+        for dataloader_idx, metrics in enumerate(self._metrics):
+            loader = f"/dataloader_idx_{dataloader_idx}" if len(self._metrics) > 1 else ""
+            self._log_loss(f"{stage}/loss{loader}", dataloader_idx)
+            self._log({f"{stage}/{name}{loader}": value for name, value in metrics.compute().items()})
+
+    def _log_loss(self, name: str, part: str | int) -> Tensor:
+        totals = self.trainer.strategy.reduce(self._loss[part].totals().to(self.device), reduce_op="sum")
+        loss = (totals[0] / totals[1]).float()
+        self._log({name: loss})
+        return loss
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
-            self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+            self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
 
 
 def settled(schema: Schema | dict[str, Any], unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:

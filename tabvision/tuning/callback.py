@@ -42,11 +42,11 @@ class FindLR(Callback):
         way: Which suggestion of the sweep to use.
         start: First rate of the sweep.
         end: Last rate of the sweep.
-        num_steps: Number of steps between them.
+        num_steps: Number of batches between them, at least 20.
 
     Raises:
-        BadValueError: A setting is out of range, the module has a scheduler of its own, the loss of the sweep is not a
-            number, or the fit is resumed from a checkpoint without a found rate.
+        BadValueError: A setting is out of range, the module has a scheduler of its own, the sweep has no loss or one that is
+            not a number, or the fit is resumed from a checkpoint without a found rate.
         UnknownNameError: The way does not exist.
 
     Example:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -21,7 +22,7 @@ from tabvision.tuning import suggestions
 
 _SMOOTHING = 0.98  # of the loss, debiased, as in fastai
 COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
-_LEAST_STEPS = 2 * suggestions.LAST_CUT  # fewer points leave nothing to read
+_LEAST_STEPS = 20  # fewer end with rates too low to read: of the last points, 5 are cut, which are a quarter of 20
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class LRFinding:
     """A sweep and the rates that it suggests.
 
     Args:
-        lrs: Rate of the last layer group at each step; the others keep their ratio to it.
-        losses: Smoothed training loss at each step, averaged over ranks.
+        lrs: Rate of the last layer group in each batch with a loss; the others keep their ratio to it.
+        losses: Smoothed training loss of each such batch, averaged over ranks.
         valley: Rate halfway down the longest fall of the loss: fastai's choice, a cautious one.
         steep: Rate at which the loss falls fastest.
         minimum: A tenth of the rate with the lowest loss.
@@ -71,7 +72,7 @@ def lr_find(
     num_steps: int = 100,
     stop_factor: float = 4.0,
 ) -> LRFinding:
-    """Train a copy of the model for some steps at increasing rates, and suggest a rate from the losses.
+    """Train a copy of the model for some batches at increasing rates, and suggest a rate from the losses.
 
     The model, its optimizer, the trainer, all random states and files are left unchanged. The rate of every layer group is
     scaled by the same factor, so ratios are preserved, and layers that the trainer's callbacks freeze stay frozen.
@@ -82,11 +83,11 @@ def lr_find(
         data: A datamodule or a training loader.
         start: First rate of the last layer group.
         end: Last rate of the last layer group.
-        num_steps: Number of steps between them.
+        num_steps: Number of batches between them, at least 20. A batch for which `training_step` returns no loss is not read.
         stop_factor: The sweep ends when the smoothed loss is this many times the lowest.
 
     Raises:
-        BadValueError: A rate or number is out of range, or the loss is not a number from the start.
+        BadValueError: A rate or number is out of range, no batch has a loss, or it is not a number from the start.
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
@@ -101,7 +102,7 @@ def lr_find(
             # a sweep does not validate; an empty list prevents Lightning's warning about that
             is_loader = data is not None and not isinstance(data, pl.LightningDataModule)
             unvalidated: list[Any] | None = [] if is_loader and is_overridden("validation_step", model) else None
-            _sweep_trainer(trainer, [*callbacks, sweep], num_steps).fit(model_copy, data, unvalidated)
+            _sweep_trainer(trainer, [*callbacks, sweep]).fit(model_copy, data, unvalidated)
         finally:
             if isinstance(data, pl.LightningDataModule):
                 data.trainer = owner
@@ -109,12 +110,18 @@ def lr_find(
 
 
 def _read(sweep: _Sweep) -> LRFinding:
+    if not sweep.losses:
+        problem = f"training_step must return a loss, and returned none in {sweep.batches:,} batches"
+        raise BadValueError(problem, "Return the loss, under manual optimization too")
     lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, sweep.num_steps)
     if len(losses) < 2:
         problem = f"the loss must be a number for more than {count(len(sweep.losses), 'step')}"
         raise BadValueError(problem, "Start at a smaller rate, or look at the data and the loss")
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
     found["lowest"] = suggestions.lowest(*suggestions.usable(sweep.lrs, sweep.raw_losses, sweep.num_steps))
+    if found["lowest"] <= lrs[len(lrs) // 10]:
+        note = f"lr_find: the loss never fell below that of the first batches, so the rate {found['lowest']:.2e} says little"
+        logging.getLogger("tabvision").warning(f"{note}. Raise num_steps, and look at the losses of the sweep.")
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
 
 
@@ -143,13 +150,17 @@ def _same_generators(data: object) -> Iterator[None]:
 
 
 class _Sweep(Callback):
-    """Set the rate before each step, by equal multiples from `start` to `end`, and record the loss after it."""
+    """Set the rate before each batch, by equal multiples from `start` to `end`, and record the loss after it, if it has one.
+
+    Batches are counted, not optimizer steps: under manual optimization these may be more or fewer.
+    """
 
     def __init__(self, start: float, end: float, num_steps: int, stop_factor: float) -> None:
         self.start, self.end, self.num_steps, self.stop_factor = start, end, num_steps, stop_factor
         self.lrs: list[float] = []
         self.losses: list[float] = []
         self.raw_losses: list[float] = []
+        self.batches = 0
         self._mean = 0.0
         self._base: list[list[float]] = []
 
@@ -161,8 +172,7 @@ class _Sweep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        rate = self.start * math.pow(self.end / self.start, len(self.lrs) / self.num_steps)
-        self.lrs.append(rate)
+        rate = self._rate()
         for optimizer, base in zip(trainer.optimizers, self._base, strict=True):
             for group, own in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = rate * own / base[-1]
@@ -171,8 +181,19 @@ class _Sweep(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        mean = float(trainer.strategy.reduce(loss.detach().float(), reduce_op="mean"))
+        rate = self._rate()
+        self.batches += 1
+        if self.batches == self.num_steps:
+            trainer.should_stop = True
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        own = torch.zeros(2, device=pl_module.device)  # the sum of losses, and their number
+        if loss is not None:
+            own[0], own[1] = loss.detach(), 1
+        total, number = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+        if not number:
+            return
+        mean = total / number
+        self.lrs.append(rate)
         self.raw_losses.append(mean)
         self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * mean
         self.losses.append(self._mean / (1 - _SMOOTHING ** (len(self.losses) + 1)))
@@ -181,8 +202,11 @@ class _Sweep(Callback):
         if not math.isfinite(last) or (read and last > self.stop_factor * min(read)):
             trainer.should_stop = True
 
+    def _rate(self) -> float:
+        return self.start * math.pow(self.end / self.start, self.batches / self.num_steps)
 
-def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback], num_steps: int) -> pl.Trainer:
+
+def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer:
     """Return a trainer like the user's that writes no files."""
     on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
     made = pl.Trainer(
@@ -193,8 +217,7 @@ def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback], num_steps: in
         precision=trainer.precision,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
-        max_steps=num_steps,
-        max_epochs=-1,
+        max_epochs=-1,  # the sweep stops itself
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,

@@ -24,7 +24,7 @@ from tabvision.callbacks.exact_resume import _AtomicCheckpointIO
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
-from tests.made.modules import STEPS, Rates, Saver, UserModule, different, make_loader, make_module
+from tests.made.modules import STEPS, Rates, Saver, UserModule, Validated, different, make_loader, make_module
 from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer, quiet_trainer
 from tests.made.writer import write_for_ever
@@ -184,6 +184,50 @@ def test_a_scheduler_of_the_users_own_steps_after_a_resumed_epoch(
     whole = rates()
 
     assert rates(tmp_path / f"step={step}.ckpt") == whole[step:]
+
+
+class Plateau(Validated):
+    """Lowers its rate at the last batch of an epoch, by the validation after the third."""
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.05)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=1.0)
+        config = {"scheduler": scheduler, "interval": "step", "frequency": STEPS, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+@pytest.mark.parametrize("moment", ["step", "validation"])
+def test_a_scheduler_reads_the_metric_that_was_logged_before_the_checkpoint(
+    moment: str, tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    def rates(ckpt_path: Path | None = None) -> list[list[float]]:
+        seen, callbacks = Rates(), [] if ckpt_path else [SaverOfEnds(tmp_path)]
+        trainer = quick_trainer(max_epochs=4, callbacks=[ExactResume(), seen, *callbacks], val_check_interval=3)
+        torch.manual_seed(1)
+        trainer.fit(Plateau(), make_loader(), make_loader(), ckpt_path=ckpt_path, weights_only=True)
+        return seen.lr
+
+    whole = rates()
+
+    assert whole[0] != whole[-1]
+    assert rates(tmp_path / f"{moment}={STEPS + 3}.ckpt") == whole[STEPS + 3 :]
+
+
+def test_a_checkpoint_that_was_validated_leaves_the_next_fit_alone(tmp_path: Path, quick_trainer: MakeTrainer) -> None:
+    quick_trainer(callbacks=[ExactResume(), Saver(tmp_path)]).fit(Validated(), make_loader(), make_loader())
+
+    def fitted(ckpt_path: Path | None) -> UserModule:
+        module, start = Validated(dropout=0.3), make_module().state_dict()
+        trainer = quick_trainer(callbacks=[ExactResume()])
+        trainer.validate(module, make_loader(), ckpt_path=ckpt_path, verbose=False, weights_only=True)
+        module.load_state_dict(start)
+        torch.manual_seed(7)
+        trainer.fit(module, make_loader(), make_loader())
+        assert trainer.global_step == STEPS
+        return module
+
+    assert not different(fitted(None).state_dict(), fitted(tmp_path / f"step={STEPS}.ckpt").state_dict())
 
 
 def test_a_checkpoint_of_a_fit_without_the_callback_resumes_as_it_would(

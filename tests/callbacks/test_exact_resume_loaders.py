@@ -65,3 +65,17 @@ def test_resumed_from_the_end_of_an_epoch_it_ends_with_the_same_bits(
         for step in (STEPS, 2 * STEPS):
             resumed = fit(num_workers, quick_trainer, ckpt_path=tmp_path / f"{name}={step}.ckpt")
             assert not different(whole.state_dict(), resumed.state_dict()), (name, step)
+
+
+@pytest.mark.parametrize("step", [1, 2, STEPS + 2])
+def test_the_numbers_that_a_due_validation_draws_are_drawn_before_the_next_step(
+    step: int, tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    def fitted(ckpt_path: Path | None = None) -> UserModule:
+        torch.manual_seed(1 if ckpt_path is None else 99)
+        module, callbacks = Validated("sgd", dropout=0.3), [] if ckpt_path else [Saver(tmp_path)]
+        trainer = quick_trainer(max_epochs=2, callbacks=[ExactResume(), *callbacks], val_check_interval=2)
+        trainer.fit(module, make_loader(), DataLoader(Noisy(), 8), ckpt_path=ckpt_path, weights_only=True)
+        return module
+
+    assert not different(fitted().state_dict(), fitted(tmp_path / f"step={step}.ckpt").state_dict())

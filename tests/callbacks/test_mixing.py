@@ -230,6 +230,17 @@ def test_the_last_epochs_train_on_rows_as_they_are(quick_trainer: MakeTrainer) -
     assert [batch["target"].ndim for batch in seen] == [2, 2, 1]
 
 
+@pytest.mark.parametrize("max_epochs", [3, 9])
+def test_the_final_epochs_are_those_that_max_steps_leaves(max_epochs: int, quick_trainer: MakeTrainer) -> None:
+    data = image_rows()
+    loader = TensorLoader(data, batch_size=24)
+    limits = {"max_epochs": max_epochs, "max_steps": 3}
+
+    seen = fitted(quick_trainer, MixUp(off_epochs=1), loader, looker(Multiclass(CLASSES)), **limits)
+
+    assert [torch.equal(batch["image"], data["image"]) for batch in seen] == [False, False, True]
+
+
 def test_a_users_own_module_gets_shares_of_the_classes_it_names(quick_trainer: MakeTrainer) -> None:
     data = image_rows()
     loader = Given([data["image"][:8], data["target"][:8]], [data["image"][8:], data["target"][8:]])

@@ -7,16 +7,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pytorch_lightning.callbacks import GradientAccumulationScheduler, LearningRateMonitor
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
-from tabvision.callbacks import OneCycle
+from tabvision.callbacks import CosineRestarts, ExactResume, FineTune, FlatCosine, OneCycle
+from tabvision.callbacks.schedule import Schedule
 from tabvision.errors import BadValueError
 from tabvision.modules import TabularModule
 from tabvision.schedules import one_cycle
-from tests.made.modules import Own, Recorder, Unsized, batches, expected_of_torch, sgd
+from tests.made.modules import Own, Recorder, Saver, Unsized, batches, different, expected_of_torch, make_loader, sgd
 from tests.made.pairs import tabular_data
 from tests.made.trainers import MakeTrainer
 
@@ -147,3 +152,178 @@ def test_several_optimizers_are_refused(quick_trainer: MakeTrainer) -> None:
 
     with pytest.raises(BadValueError, match="OneCycle: one optimizer is scheduled, got 2, whose steps"):
         quick_trainer(callbacks=[OneCycle()]).fit(module, batches())
+
+
+class Manual(Own):
+    """Takes its optimizer steps itself: one every so many batches, or several a batch."""
+
+    automatic_optimization = False
+
+    def __init__(self, *, every: int = 1, each: int = 1) -> None:
+        super().__init__(sgd)
+        self.every, self.each = every, each
+
+    @override
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizer: Any = self.optimizers()
+        rows = [batch["x"][:, :2]] if isinstance(batch, dict) else batch
+        self.manual_backward(super().training_step(rows, batch_idx))
+        if (batch_idx + 1) % self.every == 0:
+            for _ in range(self.each):
+                optimizer.step()
+            optimizer.zero_grad()
+
+
+def test_a_step_every_fourth_batch_counts_as_one(quick_trainer: MakeTrainer) -> None:
+    recorder = Recorder()
+
+    trainer = quick_trainer(max_epochs=3, callbacks=[OneCycle(), recorder])
+    trainer.fit(Manual(every=4), batches(8))
+
+    assert trainer.global_step == 6
+    assert recorder.first("rates") == pytest.approx([0.1 * one_cycle(step, 6).factor for step in range(6)])
+
+
+def test_two_steps_a_batch_count_as_two(quick_trainer: MakeTrainer) -> None:
+    recorder = Recorder()
+
+    quick_trainer(max_epochs=2, callbacks=[OneCycle(), recorder]).fit(Manual(each=2), batches(7))
+
+    assert recorder.first("rates")[::2] == pytest.approx([0.1 * one_cycle(step, 28).factor for step in range(0, 28, 2)])
+
+
+@pytest.mark.parametrize("settings", [{"every": 4}, {"each": 2}])
+def test_every_schedule_ends_at_its_end_under_manual_optimization(
+    settings: dict[str, int], quick_trainer: MakeTrainer
+) -> None:
+    ends: list[tuple[Schedule, float]] = [
+        (OneCycle(), 1e-6),
+        (FlatCosine(), 1e-6),
+        (CosineRestarts(num_cycles=2), 0.0),
+        (FineTune(1, base_lr=0.2, groups=lambda module: [module.layers]), 1e-6),
+    ]
+    for schedule, last in ends:
+        trainer = quick_trainer(max_epochs=2, callbacks=[schedule])
+        trainer.fit(Manual(**settings), batches(8))
+        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(last, abs=1e-7)
+
+
+@pytest.mark.parametrize("batch", [3, 4, 6, 8, 11])
+def test_under_manual_optimization_a_fit_resumed_from_any_batch_has_the_same_rates_and_weights(
+    batch: int, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    class Each(Saver):
+        @override
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            trainer.save_checkpoint(self.folder / f"{trainer.fit_loop.total_batch_idx + 1}.ckpt")
+
+    def fitted(ckpt_path: Path | None = None) -> tuple[dict[str, Tensor], list[float]]:
+        torch.manual_seed(1)
+        module, recorder = Manual(every=4), Recorder()
+        callbacks = [OneCycle(), recorder, ExactResume(), *([] if ckpt_path else [Each(tmp_path)])]
+        data = make_loader(64)  # eight batches
+        quick_trainer(max_epochs=2, callbacks=callbacks).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        return module.state_dict(), recorder.first("rates")
+
+    weights, rates = fitted()
+    resumed, rest = fitted(tmp_path / f"{batch}.ckpt")
+
+    assert rest == rates[len(rates) - len(rest) :]
+    assert not different(weights, resumed)
+
+
+def test_a_loader_that_comes_back_shorter_is_measured_anew_and_said(
+    quick_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Shrinking(Own):
+        @override
+        def train_dataloader(self) -> Any:
+            return batches(8 if self.current_epoch == 0 else 4)
+
+    recorder = Recorder()
+    trainer = quick_trainer(max_epochs=3, reload_dataloaders_every_n_epochs=1, callbacks=[OneCycle(), recorder])
+
+    with caplog.at_level("INFO", logger="tabvision"):
+        trainer.fit(Shrinking(sgd))
+
+    expected = [*(one_cycle(step, 24) for step in range(8)), *(one_cycle(step, 16) for step in range(8, 16))]
+    assert recorder.first("rates") == pytest.approx([0.1 * setting.factor for setting in expected])
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-6)
+    assert "OneCycle: the fit was 24 steps as measured before this epoch, 16 now; the schedule is str" in caplog.text
+    assert "ended after" not in caplog.text
+
+
+def test_another_batch_size_on_resume_counts_the_steps_done_as_they_were(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    first = quick_trainer(max_epochs=2, callbacks=[OneCycle()])
+    first.fit(Own(sgd), batches(8))
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    recorder = Recorder()
+
+    resumed = quick_trainer(max_epochs=4, callbacks=[OneCycle(), recorder])
+    resumed.fit(Own(sgd), batches(4), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+    assert recorder.first("rates") == pytest.approx([0.1 * one_cycle(step, 24).factor for step in range(16, 24)])
+
+
+def test_a_fit_that_ends_inside_its_schedule_says_where_the_rate_stood(
+    quick_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stop(pl.Callback):
+        @override
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            trainer.should_stop = trainer.global_step == 7
+
+    schedules: list[tuple[Schedule, str]] = [
+        (OneCycle(), "OneCycle: the fit ended after 7 of 28 steps, its rate at 100% of the peak."),
+        (OneCycle(pct_start=0.5), "OneCycle: the fit ended after 7 of 28 steps, its rate at 52% of the peak."),
+        (FlatCosine(), "FlatCosine: the fit ended after 7 of 28 steps, its rate at 100% of the peak."),
+    ]
+    for schedule, sentence in schedules:
+        quick_trainer(max_epochs=4, callbacks=[schedule, Stop()]).fit(Own(sgd), batches(7))
+        assert sentence in caplog.text
+
+
+class Scored(Own):
+    """Validates, always to the same score."""
+
+    @override
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("patience", "settings", "warned"),
+    [
+        (
+            3,
+            {"max_epochs": 30},
+            "after 4 of 30 checks, near the peak rate. Set patience=29, or leave EarlyStopping out",
+        ),
+        (29, {"max_epochs": 30}, None),
+        (3, {"max_epochs": 4}, None),
+        (3, {"max_epochs": 4, "val_check_interval": 2}, "after 4 of 12 checks"),
+        (3, {"max_epochs": 8, "check_val_every_n_epoch": 2}, None),
+        (2, {"max_epochs": 8, "check_val_every_n_epoch": 2}, "after 3 of 4 checks"),
+        (3, {"max_epochs": -1, "max_steps": 70}, "after 4 of 10 checks"),
+        (9, {"max_epochs": -1, "max_steps": 70}, None),
+    ],
+)
+def test_early_stopping_that_can_cut_a_schedule_is_warned_of_and_said_at_the_stop(
+    patience: int,
+    settings: dict[str, Any],
+    warned: str | None,
+    quick_trainer: MakeTrainer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer = quick_trainer(callbacks=[OneCycle(), EarlyStopping("score", patience=patience)], **settings)
+
+    trainer.fit(Scored(sgd), batches(7), batches(1))
+
+    if warned is None:
+        assert "EarlyStopping" not in caplog.text
+        assert "the fit ended after" not in caplog.text
+    else:
+        assert f"OneCycle: EarlyStopping(patience={patience}) can end the fit {warned}" in caplog.text
+        assert "OneCycle: the fit ended after" in caplog.text

@@ -11,13 +11,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
+from pytorch_lightning.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from tabvision.callbacks.exact_resume import _go_on_from_last_step
+from tabvision.callbacks.exact_resume import _OF_MODEL_CHECKPOINT, _go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
 from tests.made.trainers import MakeTrainer
@@ -221,6 +224,18 @@ def test_loops_count_what_has_begun_and_what_has_ended_as_a_resume_from_an_epoch
     assert "if self.val_loop.restarted_mid_evaluation:" in inspect.getsource(_TrainingEpochLoop.advance)
     assert {"_should_check_val_fx", "on_save_checkpoint"} <= vars(_TrainingEpochLoop).keys()
     assert "_batches_that_stepped" in loops[0]["epoch_loop.state_dict"]
+
+
+def test_what_a_resume_restores_beside_the_states_of_callbacks_has_these_names(quick_trainer: MakeTrainer) -> None:
+    loop, stopping = quick_trainer().fit_loop, EarlyStopping("val/loss")
+
+    assert set(_OF_MODEL_CHECKPOINT) <= vars(ModelCheckpoint()).keys()
+    assert stopping._check_on_train_epoch_end is None
+    assert stopping.stopping_reason == EarlyStoppingReason.NOT_STOPPED
+    assert isinstance(loop._can_stop_early, bool)
+    assert "handles_gradient_accumulation" in inspect.getsource(_TrainingEpochLoop._should_accumulate)
+    assert loop._should_accumulate() is loop.epoch_loop._should_accumulate()
+    assert "return self._callback_metrics\n" in inspect.getsource(_LoggerConnector)  # itself, not a copy
 
 
 def test_every_batch_norm_of_torch_is_a_batch_norm_underscore() -> None:

@@ -255,3 +255,11 @@ def test_rows_to_predict_are_numbered_as_in_their_own_source(quick_trainer: Make
     gathered = gather(quick_trainer().predict(module, other))
 
     assert gathered["index"].tolist() == list(range(33))
+
+
+def test_several_loaders_are_refused_since_their_rows_would_be_mixed(tmp_path: Path, quick_trainer: Any) -> None:
+    _, data, module = trained("binary")
+    data.setup("predict")
+
+    with pytest.raises(BadValueError, match="it writes the rows of one loader, got 2"):
+        quick_trainer(callbacks=[PredictionWriter(tmp_path)]).predict(module, [data.predict_dataloader()] * 2)

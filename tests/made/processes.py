@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from tests.made import processes_images, processes_stages, processes_tables, transfer
+from tests.made import processes_images, processes_stages, processes_tables, resumes, transfer
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 600  # a stop for what hangs
 SCRIPTS: dict[str, Callable[[Path], None]] = {
     "images": processes_images.main,
+    "resumes": resumes.main,
+    "resumes, few": resumes.few,
     "spawned": processes_stages.spawn,
     "stages": processes_stages.main,
     "tables": processes_tables.main,

@@ -20,6 +20,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.data import TabularDataModule, base
+from tabvision.data.loaders import TensorLoader
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.tables import small
 from tests.made.trainers import MakeTrainer
@@ -212,3 +213,58 @@ def test_a_batch_of_rows_that_all_weigh_nothing_changes_nothing(quick_trainer: M
 
     assert all(parameter.isfinite().all() for parameter in module.parameters())
     assert math.isfinite(trainer.callback_metrics["train/loss"])
+
+
+@pytest.mark.parametrize("name", ["validate", "test"])
+@pytest.mark.parametrize("target", ["binary", "regression_several"])
+def test_several_loaders_are_logged_each_as_it_would_be_alone(
+    name: str, target: str, quick_trainer: MakeTrainer
+) -> None:
+    data = tabular_data(target, make_frame(90))
+    module, loaders = small(data), _three_loaders(data)
+    evaluate = getattr(quick_trainer(), name)
+
+    alone = [evaluate(module, loader, verbose=False)[0] for loader in loaders]
+    together = evaluate(module, loaders, verbose=False)
+
+    assert together[0] == pytest.approx(
+        {
+            f"{key}/dataloader_idx_{number}": value
+            for number, logged in enumerate(alone)
+            for key, value in logged.items()
+        }
+    )
+    assert alone[0] != alone[1]
+
+
+def test_a_fit_with_several_loaders_stops_by_the_metric_of_one(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(90))
+    train, *rest = _three_loaders(data)
+    stopping = EarlyStopping("val/loss/dataloader_idx_1", patience=1, min_delta=10.0)
+    trainer = quick_trainer(max_epochs=9, callbacks=[stopping])
+
+    trainer.fit(small(data), train, rest)
+
+    assert trainer.current_epoch == 2
+    assert {f"val/accuracy/dataloader_idx_{number}" for number in (0, 1)} <= trainer.callback_metrics.keys()
+    assert "val/loss" not in trainer.callback_metrics
+
+
+def test_several_loaders_are_predicted_one_after_the_other(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(90))
+    module, loaders = small(data), _three_loaders(data)
+
+    together: Any = quick_trainer().predict(module, loaders)
+
+    for loader, outputs in zip(loaders, together, strict=True):
+        alone: Any = quick_trainer().predict(module, loader)
+        for ours, theirs in zip(outputs, alone, strict=True):
+            assert torch.equal(ours["predictions"], theirs["predictions"])
+
+
+def _three_loaders(data: TabularDataModule) -> list[TensorLoader]:
+    """Rows of a datamodule in three parts."""
+    data.setup("fit")
+    tensors, _ = data.parts["train"]
+    parts = (torch.arange(0, 20), torch.arange(20, 50), torch.arange(50, 71))
+    return [TensorLoader(tensors, rows, batch_size=8) for rows in parts]

@@ -28,6 +28,7 @@ from tests.made.modules import (
     three_groups,
 )
 from tests.made.trainers import MakeTrainer
+from tests.tuning.test_sweep import Adversaries
 
 Make = Callable[[], list[pl.Callback]]
 OWNERS: dict[str, tuple[Make, list[float]]] = {
@@ -209,5 +210,14 @@ def test_an_unknown_way_lists_the_choices() -> None:
 
 
 def test_a_sweep_too_short_to_read_is_refused() -> None:
-    with pytest.raises(BadValueError, match="FindLR: num_steps must be at least 10, got 5"):
-        FindLR(num_steps=5)
+    with pytest.raises(BadValueError, match="FindLR: num_steps must be at least 20, got 19"):
+        FindLR(num_steps=19)
+
+
+def test_a_manual_module_of_two_optimizers_trains_at_the_found_rate(quick_trainer: MakeTrainer) -> None:
+    find, module = FindLR(num_steps=30), Adversaries(returns=True)
+    trainer = quick_trainer(callbacks=[find])
+
+    trainer.fit(module, make_loader())
+
+    assert [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers] == pytest.approx([find.rate] * 2)

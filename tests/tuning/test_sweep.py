@@ -184,12 +184,89 @@ def test_a_loss_that_is_no_number_is_named(quick_trainer: MakeTrainer) -> None:
         lr_find(quick_trainer(), WithoutNumbers(), make_loader())
 
 
+class EverySecond(UserModule):
+    """Skips every second batch, as Lightning documents."""
+
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        return super().training_step(batch, batch_idx) if batch_idx % 2 else None
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_a_batch_without_a_loss_is_a_batch_without_a_reading(quick_trainer: MakeTrainer) -> None:
+    found = lr_find(quick_trainer(), EverySecond(), make_loader(), num_steps=40)
+
+    rates = [1e-7 * 1e8 ** (batch / 40) for batch in range(40)]
+    assert found.lrs == pytest.approx(rates[1::2][: len(found.lrs)])
+    assert len(found.lrs) == len(found.losses) > 10
+    assert found.suggestion in found.lrs
+
+
+class Adversaries(UserModule):
+    """Two optimizers under manual optimization: one takes two steps a batch, the other one every second batch."""
+
+    automatic_optimization = False
+
+    def __init__(self, *, returns: bool) -> None:
+        super().__init__()
+        self.returns = returns
+
+    @override
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        first, second = self.optimizers()  # type: ignore[attr-defined]
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        first.step()
+        first.step()
+        if batch_idx % 2:
+            second.step()
+        first.zero_grad()
+        second.zero_grad()
+        return loss if self.returns else None
+
+    @override
+    def configure_optimizers(self) -> Any:
+        parts = (self.body, self.head)
+        return [torch.optim.SGD(part.parameters(), lr=1e-2) for part in parts], []
+
+
+def test_several_optimizers_are_swept_together_whatever_steps_they_take(quick_trainer: MakeTrainer) -> None:
+    found = lr_find(quick_trainer(), Adversaries(returns=True), make_loader(), num_steps=30, end=1e-3)
+
+    assert found.lrs == pytest.approx([1e-7 * 1e4 ** (batch / 30) for batch in range(30)])
+    assert found.suggestion in found.lrs
+
+
+def test_a_module_that_never_returns_a_loss_is_refused(quick_trainer: MakeTrainer) -> None:
+    sentence = (
+        "lr_find: training_step must return a loss, and returned none in 100 batches. Return the loss, under manual"
+    )
+
+    with pytest.raises(BadValueError, match=sentence):
+        lr_find(quick_trainer(), Adversaries(returns=False), make_loader())
+
+
+def test_a_sweep_in_which_the_loss_never_falls_is_said_to_say_little(
+    quick_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Flat(UserModule):
+        @override
+        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * 0 + 1
+
+    lr_find(quick_trainer(), make_module(), make_loader())
+    assert not caplog.messages or "says little" not in caplog.text
+
+    lr_find(quick_trainer(), Flat(), make_loader())
+    assert "lr_find: the loss never fell below that of the first batches, so the rate" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"start": 0.0}, "rates must increase from above zero, got start=0.0 and end=10.0"),
         ({"start": 1.0, "end": 0.1}, "rates must increase from above zero, got start=1.0 and end=0.1"),
-        ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
+        ({"num_steps": 19}, "num_steps must be at least 20, got 19"),
         ({"num_steps": True}, "num_steps must be a whole number, got True"),
         ({"num_steps": 50.0}, "num_steps must be a whole number, got 50.0"),
     ],

@@ -1,0 +1,39 @@
+"""Fits of every kind, resumed from every checkpoint on one rank and on two: the same bits, files, callbacks and logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.made.processes import both_ranks, on_two
+from tests.made.resumes import CASES, sweep
+from tests.made.sweeps import slow_but
+
+QUICK = [
+    "early stopping, validating within epochs",
+    "accumulation, validating within epochs",
+    "accumulation that changes",
+]
+
+# a resumed fit finds what the one before it had written
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+
+
+@pytest.mark.parametrize("name", slow_but(QUICK, CASES))
+def test_resumed_from_every_checkpoint_a_fit_leaves_behind_what_the_uninterrupted_one_does(
+    name: str, tmp_path: Path
+) -> None:
+    found = sweep(name, tmp_path)
+
+    assert len(found) > 9
+    assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}
+
+
+@pytest.mark.parametrize("script", slow_but(["resumes, few"], ["resumes, few", "resumes"]))
+def test_on_two_ranks_as_well(script: str, tmp_path: Path) -> None:
+    for rank in both_ranks(on_two(script, tmp_path)):
+        found = {(name, ckpt): differs for name, swept in rank.items() for ckpt, differs in swept.items()}
+
+        assert len(found) > 2
+        assert {key: differs for key, differs in found.items() if differs} == {}
