@@ -19,15 +19,23 @@ def _run(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     from tabvision.cli.quiet import quiet_lightning
     from tabvision.cli.recipe import make_cli
-    from tabvision.data.tables.write import check_destination
+    from tabvision.data.tables.write import check_destination, check_not_read
     from tabvision.errors import speaking
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # checked before the long sweep
         with speaking("tabvision lr-find"):
-            plot = check_destination(arguments.plot, suffixes=(".png", ".svg", ".pdf"), overwrite=arguments.overwrite)
+            plot = check_destination(
+                arguments.plot,
+                suffixes=(".png", ".svg", ".pdf"),
+                overwrite=arguments.overwrite,
+                reads=[arguments.config],
+            )
     with quiet_lightning():
         cli = make_cli(["--config", arguments.config], run=False)
+        if arguments.plot:
+            with speaking("tabvision lr-find"):
+                check_not_read(plot, [cli.config.data.get("init_args", {}).get("source")])
         found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{method:<8}{getattr(found, method):>10.2e}")

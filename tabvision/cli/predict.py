@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.inference import Predictor
 
     with speaking("tabvision predict"):
-        check_destination(arguments.out, overwrite=arguments.overwrite)
+        check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image
     with speaking("tabvision predict"):

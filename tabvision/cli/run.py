@@ -15,7 +15,7 @@ import yaml
 from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors
-from tabvision.data.tables.write import write_frame
+from tabvision.data.tables.write import check_not_read, write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
@@ -33,11 +33,17 @@ _WHO = "tabvision train"
 _FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
 
 
-def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
+def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
     """Return the folder of a run, without creating or removing anything.
 
+    Args:
+        out: The folder as the user named it, or None for runs/NAME-OF-DATA.
+        data: The data.
+        overwrite: Whether the folder may hold a run, which will be removed.
+        reads: Other files that the run reads.
+
     Raises:
-        BadValueError: The folder already holds a run, or is a file.
+        BadValueError: The folder already holds a run, or something that the run reads, or is a file.
     """
     name = Path(data).expanduser().resolve().name.lstrip(".").split(".")[0]  # resolved: the folder "." has a name too
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
@@ -46,6 +52,9 @@ def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
     if folder.exists() and not folder.is_dir():
         raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
     held = [name for name in _FILES if (folder / name).exists()]
+    with speaking(_WHO):
+        for name in held:
+            check_not_read(folder / name, [data, *reads])
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
         raise BadValueError(_WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")

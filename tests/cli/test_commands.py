@@ -205,3 +205,30 @@ def test_an_option_of_another_kind_of_data_is_refused(
     assert main(["train", "people.csv", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests) -> None:
+    main(TRAIN)
+    Path("own").mkdir()
+    Path("own/predictions.csv").write_bytes(Path("people.csv").read_bytes())
+    best = "runs/people/best.ckpt"
+    Path("linked.csv").symlink_to("people.csv")
+    Path("recipe.svg").write_bytes(Path("runs/people/recipe.yaml").read_bytes())
+    Path("best.csv").write_bytes(Path(best).read_bytes())
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    commands = {
+        "train": ["train", "own/predictions.csv", "--target", "paid", "--out", "own"],
+        "predict": ["predict", best, "people.csv", "--out", "people.csv"],
+        "predict ": ["predict", best, "people.csv", "--out", "linked.csv"],
+        "recommend": ["recommend", "best.csv", "--user", "1", "--out", "best.csv"],
+        "calibrate": ["calibrate", best, "people.csv", "--out", best],
+        "lr-find": ["lr-find", "--config", "recipe.svg", "--plot", "recipe.svg"],
+    }
+
+    for name, words in commands.items():
+        with subtests.test(name):
+            assert main([*words, "--overwrite"]) == 2
+            error = capsys.readouterr().err
+            assert "would destroy what is read from" in error
+            assert error.startswith((f"tabvision {name.strip()}: ", f"{name}: "))
+            assert {path: path.read_bytes() for path in before} == before
