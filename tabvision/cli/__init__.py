@@ -6,6 +6,7 @@ A command imports what it needs when it runs, so `tabvision --help` answers at o
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,9 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains.
+        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # so that `datamodules.…` in a recipe resolves
     try:
@@ -56,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)  # starts with the command, or with a class of the library
         print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
         return _USAGE_ERROR
-    except KeyboardInterrupt:
-        print("tabvision: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"tabvision: stopped; {stop}" if str(stop) else "tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
 

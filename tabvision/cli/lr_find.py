@@ -17,7 +17,7 @@ def add_lr_find(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
 
 def _run(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
-    from tabvision.cli.quiet import quiet_lightning
+    from tabvision.cli.quiet import quiet_lightning, tidied
     from tabvision.cli.recipe import make_cli
     from tabvision.data.tables.write import check_destination, check_not_read
     from tabvision.errors import speaking
@@ -36,7 +36,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.plot:
             with speaking("tabvision lr-find"):
                 check_not_read(plot, [cli.config.data.get("init_args", {}).get("source")])
-        found = lr_find(cli.trainer, cli.model, cli.datamodule)
+        with tidied(cli.trainer):
+            found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{method:<8}{getattr(found, method):>10.2e}")
     print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={found.suggestion:.2e}")

@@ -12,7 +12,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.cli.quiet import reworded_trainer_errors
+from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -53,6 +53,30 @@ class _SchemaCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         with reworded_trainer_errors(_WHO):
             return super().instantiate_trainer(**kwargs)
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        with tidied(self.trainer):
+            super()._run_subcommand(subcommand)
+
+    def before_fit(self) -> None:
+        """Raise if nothing would be saved since what a checkpoint is chosen by is never measured.
+
+        Raises:
+            BadValueError: A callback monitors a metric of validation rows, and there are none.
+        """
+        parts = getattr(self.datamodule, "parts", {})
+        monitored = [str(getattr(callback, "monitor", None)) for callback in self.trainer.callbacks]
+        if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
+            problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
+            remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
+            raise BadValueError(_WHO, problem, remedy)
+
+    def after_fit(self) -> None:
+        """Print where the best networks are."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            for path in best_networks(self.trainer) or ["No checkpoint"]:
+                print(f"{path} was saved")
 
 
 def make_cli(arguments: ArgsType, *, run: bool) -> _SchemaCLI:

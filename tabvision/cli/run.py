@@ -14,7 +14,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
-from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors
+from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.data.tables.write import check_not_read, write_frame
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
@@ -75,10 +75,11 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
             own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
             trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
         _write_recipe(job.to_recipe(), folder)
-        trainer.fit(model, data)
-        trainer.loggers = []  # validation is not to be logged as an epoch
-        measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
-        gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
+        with tidied(trainer):
+            trainer.fit(model, data)
+            trainer.loggers = []  # validation is not to be logged as an epoch
+            measured = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)[0]
+            gathered = gather(trainer.predict(model, data.loader("val"), weights_only=True))
     if trainer.is_global_zero:
         _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
