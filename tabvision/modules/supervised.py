@@ -30,6 +30,8 @@ from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
+_COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
+_SAME_DATA = "For the same columns and classes pass its schema to the datamodule: schema=module.schema"
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
@@ -54,11 +56,13 @@ class SupervisedModule(pl.LightningModule, ABC):
             is not plain data. A command line would otherwise save what its user wrote.
 
     Attributes:
+        other_data: What can be done if the data has another schema than a checkpoint, for error messages.
         own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
             A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
 
     own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
+    other_data: ClassVar[str] = "For other columns or classes train a new module"  # what to do about another schema
 
     def __init__(
         self,
@@ -113,12 +117,8 @@ class SupervisedModule(pl.LightningModule, ABC):
     @speaking()
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
-        if image := self.schema.image:  # the data may leave the statistics to the pretrained weights
-            schema = schema.with_statistics(image.mean, image.std)
-        if schema != self.schema:
-            problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
-            remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
-            raise BadValueError(problem, remedy)
+        remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
+        _check_schema(self.schema, schema, "the data was prepared for another schema", remedy)
 
     @override
     @speaking()
@@ -215,16 +215,32 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     @override
     @classmethod
-    def load_from_checkpoint(cls, *args: Any, task: Task | type[Task] | None = None, **settings: Any) -> Self:
+    def load_from_checkpoint(
+        cls,
+        *args: Any,
+        task: Task | type[Task] | None = None,
+        schema: Schema | dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Self:
         """Return the module saved in a checkpoint, as for any LightningModule.
 
         Args:
             args: The path, as for any LightningModule.
             task: The class of a task of your own, which no checkpoint holds.
+            schema: The schema of the data to go on with, to check that it is the checkpoint's; None for no check.
             settings: As for any LightningModule; among them objects of your own.
+
+        Raises:
+            BadValueError: The checkpoint has another schema, or a piece of your own is missing.
         """
         with speaking(cls.__name__), own_task(task):
-            return super().load_from_checkpoint(*args, **settings)
+            module = super().load_from_checkpoint(*args, **settings)
+            if schema is not None:
+                given = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+                _check_schema(
+                    module.schema, given, "the checkpoint has another schema", f"{_SAME_DATA}. {cls.other_data}"
+                )
+            return module
 
     @override
     @speaking()
@@ -234,10 +250,31 @@ class SupervisedModule(pl.LightningModule, ABC):
             return
         with own_task(self.task, required=False):
             saved_schema = Schema.from_dict(saved)
-        if saved_schema != self.schema:
-            problem = f"the checkpoint has another schema; what differs: {_difference(self.schema, saved_schema)}"
-            remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train again"
-            raise BadValueError(problem, remedy)
+        _check_schema(
+            self.schema, saved_schema, "the checkpoint has another schema", f"{_SAME_DATA}. {self.other_data}"
+        )
+
+    @override
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        for name in [name for name in state if _COMPILED in name]:
+            state[name.replace(_COMPILED, "")] = state.pop(name)
+        return state
+
+    @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load weights by name; those of compiled and of other parts fit each other."""
+        compiled = [f"{name}." for name, _ in self.named_modules() if f"{name}.".endswith(f".{_COMPILED}")]
+        if compiled or any(_COMPILED in name for name in state_dict):
+            state_dict = {name.replace(_COMPILED, ""): value for name, value in state_dict.items()}
+        for prefix in compiled:
+            plain = prefix.removesuffix(_COMPILED)
+            state_dict = {
+                prefix + name.removeprefix(plain) if name.startswith(plain) else name: value
+                for name, value in state_dict.items()
+            }
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -322,6 +359,14 @@ def settled(schema: Schema | dict[str, Any], unused_with: str | None, **settings
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.itemsize < 4 else logits
+
+
+def _check_schema(own: Schema, other: Schema, problem: str, remedy: str) -> None:
+    """Raise if a schema is not a module's own; it may leave the image's statistics to the pretrained weights."""
+    if own.image:
+        other = other.with_statistics(own.image.mean, own.image.std)
+    if other != own:
+        raise BadValueError(f"{problem}; what differs: {_difference(other, own)}", remedy)
 
 
 def _difference(one: Schema, other: Schema) -> str:

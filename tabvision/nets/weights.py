@@ -13,7 +13,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
-_PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.", "_orig_mod.")
+_PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.")
 _UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
 
 
@@ -77,6 +77,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         3.0
     """
     expected = net.state_dict()
+    state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}  # of parts from torch.compile
     under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
     # the first of equals, which is no prefix; keys outside the prefix belong to other parts
     state = max(under, key=lambda keys: len(expected.keys() & keys.keys()))

@@ -75,7 +75,7 @@ def check_kind(values: pd.Series, name: str) -> None:
 
 
 def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
-    """Return the classes of a column in code order: sorted, or in the order of an ordered category.
+    """Return the classes of a column in code order: sorted, or in the order of an ordered category; intervals as text.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
@@ -94,7 +94,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
     """
     check_kind(values, name)
     if isinstance(values.dtype, pd.CategoricalDtype):
-        lookup = pd.Index(classes).get_indexer(pd.Index(values.cat.categories.tolist()))
+        lookup = pd.Index(classes).get_indexer(pd.Index(list(map(_as_label, values.cat.categories))))
         codes = np.append(lookup, -1)[values.cat.codes]
     elif isinstance(values.dtype, pd.StringDtype) and all(isinstance(label, str) for label in classes):
         found = pc.index_in(pa.array(values, from_pandas=True), value_set=pa.array(list(classes)))
@@ -197,16 +197,23 @@ def one_value(value: object, num_rows: int, name: str) -> BadValueError:
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     check_kind(distinct, name)
-    if isinstance(distinct.dtype, pd.CategoricalDtype) and distinct.cat.ordered:
-        present = set(distinct.tolist())
-        return tuple(label for label in distinct.cat.categories.tolist() if label in present)
     found = distinct.tolist()
+    categories = distinct.cat.categories if isinstance(distinct.dtype, pd.CategoricalDtype) else pd.Index([])
+    in_order = isinstance(categories.dtype, pd.IntervalDtype) or (len(categories) > 0 and distinct.cat.ordered)
+    if in_order:
+        present = set(found)
+        found = [_as_label(label) for label in categories.tolist() if label in present]
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
         raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
-    return tuple(sorted(found))
+    return tuple(found if in_order else sorted(found))
+
+
+def _as_label(category: object) -> Any:  # noqa: ANN401 - a label, unless the user's category is none
+    """Return an interval of `pd.cut` as text, which a checkpoint can hold and a file has; other categories unchanged."""
+    return str(category) if isinstance(category, pd.Interval) else category
 
 
 def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:
@@ -228,7 +235,10 @@ def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     shown = listed([f"{label!r} ({count(rows, 'row')})" for label, rows in times.most_common()])
     plural = noun if len(times) == 1 else {"class": "classes", "label": "labels"}[noun]
     problem = f"the target {name!r} holds {len(times):,} {plural} not seen in training: {shown}"
-    return BadValueError(problem, "Leave those rows out, or split so that training has them (StratifiedSplit does)")
+    remedy = "Leave those rows out, or split so that training has them (StratifiedSplit does)"
+    return BadValueError(
+        problem, f"{remedy}; if they are new to a checkpoint's schema=, leave schema out and train anew"
+    )
 
 
 def _check_range(numbers: NDArray[np.float64], name: str) -> None:

@@ -233,3 +233,28 @@ def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str]
             assert "would destroy what is read from" in error
             assert error.startswith((f"tabvision {name.strip()}: ", f"{name}: "))
             assert {path: path.read_bytes() for path in before} == before
+
+
+def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
+    main(TRAIN)
+    ids = ["007", "900719925474099301", "1e5", "", "x"]
+    table = people(5).assign(id=[*ids], label="mine")
+    table.to_csv("new.csv", index=False)
+    words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--no-proba", "--overwrite"]
+
+    for file in ("answers.csv", "answers.parquet"):
+        assert main([*words, "--keep", "id,label", "--keep", "age", "--out", file]) == 0
+
+    lines = Path("answers.csv").read_text().splitlines()
+    assert lines[0] == "id,input_label,age,label"
+    assert [line.split(",")[0] for line in lines[1:]] == ids
+    answers = pd.read_parquet("answers.parquet")
+    assert answers["id"].fillna("").tolist() == ids
+    assert answers["input_label"].tolist() == ["mine"] * 5
+
+
+def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+
+    assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
+    assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err
