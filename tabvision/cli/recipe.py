@@ -66,7 +66,8 @@ class _SchemaCLI(LightningCLI):
             BadValueError: A callback monitors a metric of validation rows, and there are none.
         """
         parts = getattr(self.datamodule, "parts", {})
-        monitored = [str(getattr(callback, "monitor", None)) for callback in self.trainer.callbacks]
+        trainer: Any = self.trainer  # Lightning's connectors set its attributes
+        monitored = [str(getattr(callback, "monitor", None)) for callback in trainer.callbacks]
         if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
             problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
             remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
@@ -74,8 +75,9 @@ class _SchemaCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Print where the best networks are."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            for path in best_networks(self.trainer) or ["No checkpoint"]:
+        trainer: Any = self.trainer
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            for path in best_networks(trainer) or ["No checkpoint"]:
                 print(f"{path} was saved")
 
 

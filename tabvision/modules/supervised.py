@@ -234,7 +234,13 @@ class SupervisedModule(pl.LightningModule, ABC):
             BadValueError: The checkpoint has another schema, or a piece of your own is missing.
         """
         with speaking(cls.__name__), own_task(task):
-            module = super().load_from_checkpoint(*args, **settings)
+            try:
+                module = super().load_from_checkpoint(*args, **settings)
+            except RuntimeError as error:
+                if "loading state_dict" not in str(error):
+                    raise
+                problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"
+                raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
             if schema is not None:
                 given = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
                 _check_schema(
@@ -255,7 +261,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         )
 
     @override
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
         """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
         for name in [name for name in state if _COMPILED in name]:

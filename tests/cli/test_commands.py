@@ -122,6 +122,13 @@ def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
 
 
+def test_the_demo_replaces_no_files_of_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "collab", "--out", "."]) == 2
+
+    assert capsys.readouterr().err == "tabvision demo: . is not empty. Choose a new folder with --out.\n"
+    assert [path.name for path in Path().iterdir()] == ["people.csv"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -108,8 +108,9 @@ def test_a_table_with_decimal_commas_is_trained_on_and_answered_as_its_twin_with
 
 def interrupted(*words: str, until: str) -> tuple[int, str, str]:
     """The exit status and the output of a command that Ctrl-C ends when a file is there."""
-    out = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "tabvision", *words], env=ENVIRONMENT, **out)
+    command = [sys.executable, "-W", "ignore", "-m", "tabvision", *words]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=pipe, stderr=pipe, encoding="utf-8")
     while process.poll() is None and not list(Path().glob(until)):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

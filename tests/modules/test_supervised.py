@@ -89,6 +89,11 @@ def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
             tmp_path / "binary.ckpt", weights_only=True, schema=tabular_data("regression").schema
         )
 
+    with pytest.raises(
+        BadValueError, match=r"TabularModule: the weights in the checkpoint do not fit the TabularModule that"
+    ):
+        TabularModule.load_from_checkpoint(tmp_path / "binary.ckpt", weights_only=True, widths=[3])
+
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
 @pytest.mark.parametrize("kind", [TabularModule, CollabModule])
