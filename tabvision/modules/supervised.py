@@ -23,6 +23,7 @@ from tabvision.lightning import MixedPrecision
 from tabvision.metrics import RunningMean
 from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema
@@ -30,8 +31,6 @@ from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
-_COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
-_SAME_DATA = "For the same columns and classes pass its schema to the datamodule: schema=module.schema"
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
@@ -62,7 +61,9 @@ class SupervisedModule(pl.LightningModule, ABC):
     """
 
     own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
-    other_data: ClassVar[str] = "For other columns or classes train a new module"  # what to do about another schema
+    other_data: ClassVar[str] = (
+        "For other columns or classes build a new module from data.schema"  # what to do about another schema
+    )
 
     def __init__(
         self,
@@ -117,8 +118,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     @speaking()
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
-        remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
-        _check_schema(self.schema, schema, "the data was prepared for another schema", remedy)
+        _check_schema(self, schema, "the data was prepared for another schema")
 
     @override
     @speaking()
@@ -243,9 +243,7 @@ class SupervisedModule(pl.LightningModule, ABC):
                 raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
             if schema is not None:
                 given = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-                _check_schema(
-                    module.schema, given, "the checkpoint has another schema", f"{_SAME_DATA}. {cls.other_data}"
-                )
+                _check_schema(module, given, "the checkpoint has another schema")
             return module
 
     @override
@@ -256,31 +254,20 @@ class SupervisedModule(pl.LightningModule, ABC):
             return
         with own_task(self.task, required=False):
             saved_schema = Schema.from_dict(saved)
-        _check_schema(
-            self.schema, saved_schema, "the checkpoint has another schema", f"{_SAME_DATA}. {self.other_data}"
-        )
+        _check_schema(self, saved_schema, "the checkpoint has another schema")
 
     @override
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
         """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
-        for name in [name for name in state if _COMPILED in name]:
-            state[name.replace(_COMPILED, "")] = state.pop(name)
+        for name in [name for name in state if COMPILED in name]:
+            state[name.replace(COMPILED, "")] = state.pop(name)
         return state
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load weights by name; those of compiled and of other parts fit each other."""
-        compiled = [f"{name}." for name, _ in self.named_modules() if f"{name}.".endswith(f".{_COMPILED}")]
-        if compiled or any(_COMPILED in name for name in state_dict):
-            state_dict = {name.replace(_COMPILED, ""): value for name, value in state_dict.items()}
-        for prefix in compiled:
-            plain = prefix.removesuffix(_COMPILED)
-            state_dict = {
-                prefix + name.removeprefix(plain) if name.startswith(plain) else name: value
-                for name, value in state_dict.items()
-            }
-        return super().load_state_dict(state_dict, *args, **kwargs)
+        return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -367,12 +354,14 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.itemsize < 4 else logits
 
 
-def _check_schema(own: Schema, other: Schema, problem: str, remedy: str) -> None:
+def _check_schema(module: SupervisedModule, schema: Schema, problem: str) -> None:
     """Raise if a schema is not a module's own; it may leave the image's statistics to the pretrained weights."""
-    if own.image:
-        other = other.with_statistics(own.image.mean, own.image.std)
-    if other != own:
-        raise BadValueError(f"{problem}; what differs: {_difference(other, own)}", remedy)
+    if image := module.schema.image:
+        schema = schema.with_statistics(image.mean, image.std)
+    if schema != module.schema:
+        problem = f"{problem}; what differs: {_difference(schema, module.schema)}"
+        remedy = f"Pass schema=module.schema to the datamodule if columns and classes are the same. {module.other_data}"
+        raise BadValueError(problem, remedy)
 
 
 def _difference(one: Schema, other: Schema) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
 _PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.")
+COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
 _UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
 
 
@@ -77,7 +79,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         3.0
     """
     expected = net.state_dict()
-    state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}  # of parts from torch.compile
+    state = named_for(net, state)
     under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
     # the first of equals, which is no prefix; keys outside the prefix belong to other parts
     state = max(under, key=lambda keys: len(expected.keys() & keys.keys()))
@@ -97,6 +99,23 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         problem = f"{fact}. {'; '.join(found)}"
         raise BadValueError(problem, "Pass weights that were trained with this architecture")
     net.load_state_dict(given, strict=False)
+
+
+def named_for(net: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return weights under the names that they have in a network, whichever parts `torch.compile` wraps, then and now.
+
+    Example:
+        >>> list(named_for(nn.Sequential(nn.Linear(1, 1)), {"0._orig_mod.weight": 1, "0.bias": 2}))
+        ['0.weight', '0.bias']
+    """
+    compiled = [f"{name}." for name, _ in net.named_modules() if f"{name}.".endswith(f".{COMPILED}")]
+    if not compiled and not any(COMPILED in name for name in state):
+        return state
+    state = {name.replace(COMPILED, ""): value for name, value in state.items()}
+    for prefix in compiled:
+        plain = prefix.removesuffix(COMPILED)
+        state = {f"{prefix}{key[len(plain) :]}" if key.startswith(plain) else key: it for key, it in state.items()}
+    return state
 
 
 def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
