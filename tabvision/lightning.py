@@ -6,6 +6,10 @@ library builds on is decided in this file alone.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -89,3 +93,15 @@ __all__ = [
     "rank_zero_warn",
     "seed_everything",
 ]
+
+
+def _stop_openmp() -> None:
+    """Stop torch's OpenMP threads before a fork: a child would wait for ever for those that it only seems to have."""
+    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}
+    for library in map(ctypes.CDLL, loaded):
+        if hasattr(library, "omp_pause_resource_all"):  # since OpenMP 5.0
+            library.omp_pause_resource_all(1)  # new threads start with the next parallel region
+
+
+if sys.platform == "linux":  # under the strategies ddp_notebook and ddp_fork
+    os.register_at_fork(before=_stop_openmp)

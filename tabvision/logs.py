@@ -46,7 +46,8 @@ class _Printer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         others = [*_logger.handlers, *(logging.getLogger().handlers if _logger.propagate else ())]
         if not any(_shows(handler) for handler in others if handler is not self):
-            print(self.format(record))
+            encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+            print(self.format(record).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _shows(handler: logging.Handler) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -112,3 +113,12 @@ logging.getLogger("tabvision").info("not asked for")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert not done.stdout
+
+
+def test_letters_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252", write_through=True))
+
+    LOGGER.info("a column 職業, a band ä.")
+
+    assert written.getvalue().decode("cp1252").rstrip() == "a column \\u8077\\u696d, a band ä."

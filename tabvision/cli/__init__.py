@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -41,9 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains.
+        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
         if words and words[0] in _LIGHTNING_COMMANDS:
             _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
@@ -57,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"tabvision: {_of_a_file(error)}", file=sys.stderr)
         return _USAGE_ERROR
-    except KeyboardInterrupt:
-        print("tabvision: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"tabvision: stopped; {stop}" if str(stop) else "tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
 

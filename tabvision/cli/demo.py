@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tabvision.cli.arguments import whole
+from tabvision.errors import BadValueError
 
 _QUESTIONS = {
     "tabular": "will a flight be late?",
@@ -22,7 +23,7 @@ def add_demo(commands: Any) -> None:  # noqa: ANN401 - argparse does not name th
     parser = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in _QUESTIONS.items())
     parser.add_argument("kind", nargs="?", choices=_QUESTIONS, default="tabular", help=questions)
-    parser.add_argument("--out", metavar="DIR", help="folder for everything written (default runs/demo-KIND)")
+    parser.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
     parser.add_argument("--rows", metavar="N", type=whole, help="flights to take (default: all 327,346)")
     parser.set_defaults(run=_run)
 
@@ -32,6 +33,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.cli.train import add_train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
+    if arguments.out and folder.exists() and any(folder.iterdir()):  # whose files the demo's would replace
+        raise BadValueError("tabvision demo", f"{folder} is not empty", "Choose a new folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     words = ["train", *_write_data(arguments.kind, folder, arguments.rows), "--out", str(folder), "--overwrite"]

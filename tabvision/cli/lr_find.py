@@ -25,18 +25,27 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _find(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
-    from tabvision.cli.quiet import quiet_lightning
+    from tabvision.cli.quiet import quiet_lightning, tidied
     from tabvision.cli.recipe import make_cli
-    from tabvision.data.tables.write import check_destination, written_whole
+    from tabvision.data.tables.write import check_destination, check_not_read, written_whole
     from tabvision.errors import speaking
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # checked before the long sweep
         with speaking("tabvision lr-find"):
-            plot = check_destination(arguments.plot, suffixes=(".png", ".svg", ".pdf"), overwrite=arguments.overwrite)
+            plot = check_destination(
+                arguments.plot,
+                suffixes=(".png", ".svg", ".pdf"),
+                overwrite=arguments.overwrite,
+                reads=[arguments.config],
+            )
     with quiet_lightning():
         cli = make_cli(["--config", arguments.config], run=False, safe=arguments.safe)
-        found = lr_find(cli.trainer, cli.model, cli.datamodule)
+        if arguments.plot:
+            with speaking("tabvision lr-find"):
+                check_not_read(plot, [cli.config.data.get("init_args", {}).get("source")])
+        with tidied(cli.trainer):
+            found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{method:<8}{getattr(found, method):>10.2e}")
     print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={found.suggestion:.2e}")

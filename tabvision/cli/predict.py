@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabvision.cli.arguments import whole
+from tabvision.cli.arguments import names, whole
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tabvision.inference import Predictor
     from tabvision.inference.batches import Inputs
 
@@ -26,6 +28,13 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         help="a CSV, Parquet or Feather file with the training columns; or a folder of photos, or photo files",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet or .feather")
+    parser.add_argument(
+        "--keep",
+        metavar="A,B",
+        type=names,
+        action="extend",
+        help="columns of a table to write before the answers, such as an id (default for ratings: user and item)",
+    )
     parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
     parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
@@ -38,24 +47,32 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
 
 def _run(arguments: argparse.Namespace) -> None:
     """Write one row of predictions for each row or image."""
+    from tabvision.data.tables.read import read_frame
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
 
     with speaking("tabvision predict"):
-        check_destination(arguments.out, overwrite=arguments.overwrite)
+        check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image
     with speaking("tabvision predict"):
-        inputs = predictor.read(_source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
+        source = _source_of(arguments, has_images=image is not None)
+        if image is None:
+            text = predictor.schema.text_columns | {*(arguments.keep or ())}.difference(predictor.schema.inputs)
+            source = read_frame(source, encoding=arguments.encoding, text=text)
+        inputs = predictor.read(source, encoding=arguments.encoding)
+        kept = _kept(arguments, predictor, inputs)
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
     if image is not None and image.name not in answers:  # for a folder the paths are already there
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
         answers.insert(0, image.name, paths)
+    for position, (name, values) in enumerate(kept.items()):
+        answers.insert(position, f"input_{name}" if name in answers else name, values.to_numpy())
     with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in _notes(predictor, inputs):
+    for sentence in _notes(predictor, inputs, kept):
         print(sentence)
     if "error" in answers:
         failed = int(answers["error"].notna().sum())
@@ -81,7 +98,30 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
     return paths[0] if len(paths) == 1 and not is_image(Path(paths[0]).name) else paths
 
 
-def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
+def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
+    """Return the columns of the input to write before the answers, so that both can be joined.
+
+    Raises:
+        BadValueError: The input is no table.
+        MissingColumnsError: The input lacks a column.
+    """
+    import pandas as pd
+
+    from tabvision.errors import BadValueError, MissingColumnsError
+    from tabvision.modules import CollabModule
+
+    is_rating = isinstance(predictor.module, CollabModule)
+    keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
+    if not keep:
+        return pd.DataFrame()
+    if inputs.frame is None or inputs.shown:
+        raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
+    if missing := [name for name in keep if name not in inputs.frame]:
+        raise MissingColumnsError(missing, inputs.frame.columns, "Correct --keep")
+    return inputs.frame[[*dict.fromkeys(keep)]]
+
+
+def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str]:
     """Return notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
     from tabvision.modules import CollabModule
@@ -91,7 +131,7 @@ def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and predictor.schema.image is None:
-        extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
+        extra = [name for name in inputs.frame.columns if name not in {*predictor.schema.inputs, *kept}]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     numbers = {number.source for number in predictor.schema.continuous}
     for name, num in inputs.unseen.items():

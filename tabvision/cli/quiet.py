@@ -1,14 +1,20 @@
-"""Silence Lightning's messages that do not help a user, and reword its errors as one sentence."""
+"""Silence Lightning's messages that do not help a user, reword its errors, and tidy what a Trainer leaves behind."""
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pandas as pd
+
+from tabvision import lightning as pl
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, TabvisionError
-from tabvision.lightning import MisconfigurationException
+from tabvision.lightning import CSVLogger, MisconfigurationException
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 _USELESS_WARNINGS = (
@@ -55,3 +61,42 @@ def reworded_trainer_errors(speaker: str) -> Iterator[None]:
         problem = " ".join(str(error).split()).rstrip(".")
         remedy = "Correct that setting; they are those of pytorch_lightning.Trainer"
         raise BadValueError(speaker, problem, remedy) from error
+
+
+@contextmanager
+def tidied(trainer: pl.Trainer) -> Iterator[None]:
+    """Join the rows of `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
+
+    Raises:
+        KeyboardInterrupt: In place of the SystemExit that a Trainer raises then, with what is left.
+    """
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt) or not trainer.is_global_zero:
+            raise
+        best = best_networks(trainer)
+        raise KeyboardInterrupt(
+            f"the best network so far is {best[0]}" if best else "no network was saved yet"
+        ) from stop
+    finally:
+        for logger in loggers if trainer.is_global_zero else ():
+            _join_rows(Path(logger.log_dir) / "metrics.csv")
+
+
+def best_networks(trainer: pl.Trainer) -> list[str]:
+    """Return the path of the best checkpoint that each callback has saved, as seen from the working directory."""
+    paths = [getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks]
+    return [os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in paths if path]
+
+
+def _join_rows(file: Path) -> None:
+    """Join the rows of an epoch: Lightning writes its training metrics into a row of their own, after those of validation."""
+    if not file.exists():
+        return
+    rows = pd.read_csv(file, dtype="str")
+    if {"epoch", "step"} <= {*rows}:
+        joined = rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first()
+        with written_whole(file) as partial:
+            joined.to_csv(partial, index=False)

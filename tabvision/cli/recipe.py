@@ -13,7 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.cli.quiet import reworded_trainer_errors
+from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
@@ -78,8 +78,29 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        with reworded_resume_errors():
+        with tidied(self.trainer), reworded_resume_errors():
             super()._run_subcommand(subcommand)
+
+    def before_fit(self) -> None:
+        """Raise if nothing would be saved since what a checkpoint is chosen by is never measured.
+
+        Raises:
+            BadValueError: A callback monitors a metric of validation rows, and there are none.
+        """
+        parts = getattr(self.datamodule, "parts", {})
+        trainer: Any = self.trainer  # Lightning's connectors set its attributes
+        monitored = [str(getattr(callback, "monitor", None)) for callback in trainer.callbacks]
+        if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
+            problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
+            remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
+            raise BadValueError(_WHO, problem, remedy)
+
+    def after_fit(self) -> None:
+        """Print where the best networks are."""
+        trainer: Any = self.trainer
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            for path in best_networks(trainer) or ["No checkpoint"]:
+                print(f"{path} was saved")
 
 
 class _SafeCLI(_SchemaCLI):

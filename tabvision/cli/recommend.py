@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if arguments.out:
         with speaking("tabvision recommend"):
-            check_destination(arguments.out, overwrite=arguments.overwrite)
+            check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint])
     module = load_module(arguments.checkpoint)
     if not isinstance(module, CollabModule):
         problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"

@@ -14,9 +14,9 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.cli.jobs import Job
-from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors
+from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
-from tabvision.data.tables.write import write_frame, writing
+from tabvision.data.tables.write import check_not_read, write_frame, writing
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
@@ -34,11 +34,17 @@ _WHO = "tabvision train"
 _FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
 
 
-def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
+def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
     """Return the folder of a run, without creating or removing anything.
 
+    Args:
+        out: The folder as the user named it, or None for runs/NAME-OF-DATA.
+        data: The data.
+        overwrite: Whether the folder may hold a run, which will be removed.
+        reads: Other files that the run reads.
+
     Raises:
-        BadValueError: The folder already holds a run, or is a file.
+        BadValueError: The folder already holds a run, or something that the run reads, or is a file.
     """
     name = Path(data).expanduser().resolve().name.lstrip(".").split(".")[0]  # resolved: the folder "." has a name too
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
@@ -47,6 +53,9 @@ def free_folder(out: str | None, data: str, *, overwrite: bool) -> Path:
     if folder.exists() and not folder.is_dir():
         raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
     held = [name for name in _FILES if (folder / name).exists()]
+    with speaking(_WHO):
+        for name in held:
+            check_not_read(folder / name, [data, *reads])
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
         raise BadValueError(_WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
@@ -68,11 +77,12 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
             trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
         guard_checkpoints(trainer)
         _write_recipe(job.to_recipe(), folder)
-        trainer.fit(model, data)
-        trainer.loggers = []  # validation is not to be logged as an epoch
-        held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
-        measured = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)[0]
-        gathered = gather(trainer.predict(model, held_out, weights_only=True))
+        with tidied(trainer):
+            trainer.fit(model, data)
+            trainer.loggers = []  # validation is not to be logged as an epoch
+            held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
+            measured = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)[0]
+            gathered = gather(trainer.predict(model, held_out, weights_only=True))
     if trainer.is_global_zero:
         _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})

@@ -28,7 +28,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
 
-    folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite)
+    reads = (arguments.titles, arguments.weights)
+    folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
     job = _job_of(arguments, kind)
     run_job(job, folder, accelerator=arguments.accelerator, devices=arguments.devices, precision=arguments.precision)

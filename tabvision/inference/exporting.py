@@ -79,7 +79,7 @@ def export(
         BadValueError: Another suffix, an existing file, a module that cannot be traced, or answers that differ; no file is
             left then.
     """
-    path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite)
+    path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite, reads=[source])
     if isinstance(source, SupervisedModule) and not own:
         module, calibration = source, Calibration()
     else:

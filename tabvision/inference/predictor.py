@@ -173,7 +173,8 @@ class Predictor:
         """
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
         check_wanted(self.module.task, wanted)
-        file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite)
+        reads = [self._origin, source]
+        file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite, reads=reads)
         if file is not None and self._origin is None:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")

@@ -143,7 +143,7 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
         MissingFileError: No shards.
         BadValueError: A rank is missing or has not finished, or a row is missing or came twice.
     """
-    path = check_destination(out, overwrite=overwrite)
+    path = check_destination(out, overwrite=overwrite, reads=[folder])
     if path.suffix.lower() not in (".parquet", ".pq"):
         raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
     shards = _checked_shards(Path(folder).expanduser())

@@ -23,6 +23,7 @@ from tabvision.lightning import MixedPrecision
 from tabvision.metrics import RunningMean
 from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema
@@ -56,11 +57,15 @@ class SupervisedModule(pl.LightningModule, ABC):
             is not plain data. A command line would otherwise save what its user wrote.
 
     Attributes:
+        other_data: What can be done if the data has another schema than a checkpoint, for error messages.
         own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
             A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
 
     own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
+    other_data: ClassVar[str] = (
+        "For other columns or classes build a new module from data.schema"  # what to do about another schema
+    )
 
     def __init__(
         self,
@@ -127,12 +132,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     @speaking()
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
-        if image := self.schema.image:  # the data may leave the statistics to the pretrained weights
-            schema = schema.with_statistics(image.mean, image.std)
-        if schema != self.schema:
-            problem = f"the data was prepared for another schema; what differs: {_difference(schema, self.schema)}"
-            remedy = "Pass schema=module.schema to the datamodule, or build the module from data.schema"
-            raise BadValueError(problem, remedy)
+        _check_schema(self, schema, "the data was prepared for another schema")
 
     @override
     @speaking()
@@ -229,18 +229,38 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     @override
     @classmethod
-    def load_from_checkpoint(cls, *args: Any, task: Task | type[Task] | None = None, **settings: Any) -> Self:
+    def load_from_checkpoint(
+        cls,
+        *args: Any,
+        task: Task | type[Task] | None = None,
+        schema: Schema | dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Self:
         """Return the module saved in a checkpoint, as for any LightningModule.
 
         Args:
             args: The path, as for any LightningModule.
             task: The class of a task of your own, which no checkpoint holds.
+            schema: The schema of the data to go on with, to check that it is the checkpoint's; None for no check.
             settings: As for any LightningModule; among them objects of your own. `weights_only` is True unless given.
+
+        Raises:
+            BadValueError: The checkpoint has another schema, or a piece of your own is missing.
         """
         if len(args) <= _WEIGHTS_ONLY:  # Lightning's own default would run the code in a file from an address
             settings.setdefault("weights_only", True)
         with speaking(cls.__name__), own_task(task):
-            return super().load_from_checkpoint(*args, **settings)
+            try:
+                module = super().load_from_checkpoint(*args, **settings)
+            except RuntimeError as error:
+                if "loading state_dict" not in str(error):
+                    raise
+                problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"
+                raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
+            if schema is not None:
+                given = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+                _check_schema(module, given, "the checkpoint has another schema")
+            return module
 
     @override
     @speaking()
@@ -250,10 +270,20 @@ class SupervisedModule(pl.LightningModule, ABC):
             return
         with own_task(self.task, required=False):
             saved_schema = Schema.from_dict(saved)
-        if saved_schema != self.schema:
-            problem = f"the checkpoint has another schema; what differs: {_difference(self.schema, saved_schema)}"
-            remedy = "Pass the checkpoint's schema to the datamodule (schema=), or train again"
-            raise BadValueError(problem, remedy)
+        _check_schema(self, saved_schema, "the checkpoint has another schema")
+
+    @override
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
+        """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        for name in [name for name in state if COMPILED in name]:
+            state[name.replace(COMPILED, "")] = state.pop(name)
+        return state
+
+    @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load weights by name; those of compiled and of other parts fit each other."""
+        return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -350,6 +380,16 @@ def settled(schema: Schema | dict[str, Any], unused_with: str | None, **settings
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.itemsize < 4 else logits
+
+
+def _check_schema(module: SupervisedModule, schema: Schema, problem: str) -> None:
+    """Raise if a schema is not a module's own; it may leave the image's statistics to the pretrained weights."""
+    if image := module.schema.image:
+        schema = schema.with_statistics(image.mean, image.std)
+    if schema != module.schema:
+        problem = f"{problem}; what differs: {_difference(schema, module.schema)}"
+        remedy = f"Pass schema=module.schema to the datamodule if columns and classes are the same. {module.other_data}"
+        raise BadValueError(problem, remedy)
 
 
 def _difference(one: Schema, other: Schema) -> str:

@@ -71,6 +71,10 @@ class VisionModule(SupervisedModule):
         ['early', 'late', 'head']
     """
 
+    other_data: ClassVar[str] = (
+        "For other classes, columns or sizes keep the body's weights and train a new head: "
+        'VisionModule(data.schema, body=..., weights="own.ckpt")'
+    )
     own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "body": "a body", "head": "a head"}
 
     @speaking()

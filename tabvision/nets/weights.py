@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
-_PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.", "_orig_mod.")
+_PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.")
+COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
 _UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
 
 
@@ -81,6 +83,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
         3.0
     """
     expected = net.state_dict()
+    state = named_for(net, state)
     under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
     # the first of equals, which is no prefix; keys outside the prefix belong to other parts
     state = max(under, key=lambda keys: len(expected.keys() & keys.keys()))
@@ -110,6 +113,23 @@ def _check_stored(file: Path) -> None:
         if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
             problem = f"{file} would expand to more than its {file.stat().st_size:,} bytes, as torch.save writes none"
             raise BadValueError(problem, "Do not use it; ask for the original file")
+
+
+def named_for(net: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return weights under the names that they have in a network, whichever parts `torch.compile` wraps, then and now.
+
+    Example:
+        >>> list(named_for(nn.Sequential(nn.Linear(1, 1)), {"0._orig_mod.weight": 1, "0.bias": 2}))
+        ['0.weight', '0.bias']
+    """
+    compiled = [f"{name}." for name, _ in net.named_modules() if f"{name}.".endswith(f".{COMPILED}")]
+    if not compiled and not any(COMPILED in name for name in state):
+        return state
+    state = {name.replace(COMPILED, ""): value for name, value in state.items()}
+    for prefix in compiled:
+        plain = prefix.removesuffix(COMPILED)
+        state = {f"{prefix}{key[len(plain) :]}" if key.startswith(plain) else key: it for key, it in state.items()}
+    return state
 
 
 def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def check_kind(values: pd.Series, name: str) -> None:
 
 
 def classes_of(values: pd.Series, name: str) -> tuple[Label, ...]:
-    """Return the classes of a column in code order: sorted, or in the order of an ordered category.
+    """Return the classes of a column in code order: sorted, or in the order of an ordered category; intervals as text.
 
     Example:
         >>> sizes = pd.Series(pd.Categorical(["s", "l"], categories=["s", "m", "l"], ordered=True))
@@ -96,7 +96,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
     """
     check_kind(values, name)
     if isinstance(values.dtype, pd.CategoricalDtype):
-        lookup = _indices(pd.Series(values.cat.categories), classes, name)
+        lookup = _indices(pd.Series(list(map(_as_label, values.cat.categories))), classes, name)
         codes = np.append(lookup, -1)[values.cat.codes]
     elif isinstance(values.dtype, pd.StringDtype) and all(isinstance(label, str) for label in classes):
         found = pc.index_in(pa.array(values, from_pandas=True), value_set=pa.array(list(classes)))
@@ -200,9 +200,11 @@ def one_value(value: object, num_rows: int, name: str) -> BadValueError:
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     check_kind(distinct, name)
-    is_ordered = isinstance(distinct.dtype, pd.CategoricalDtype) and distinct.cat.ordered
-    if is_ordered:
-        distinct = pd.Series(distinct.cat.remove_unused_categories().cat.categories)
+    is_category = isinstance(distinct.dtype, pd.CategoricalDtype)
+    categories = distinct.cat.remove_unused_categories().cat.categories if is_category else pd.Index([])
+    in_order = is_category and (distinct.cat.ordered or isinstance(categories.dtype, pd.IntervalDtype))
+    if in_order:
+        distinct = pd.Series(list(map(_as_label, categories)))
     numbers = shortest_decimals(distinct.to_numpy()) if pd.api.types.is_float_dtype(distinct) else distinct
     found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
@@ -212,7 +214,12 @@ def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
     if all(isinstance(label, float) and label.is_integer() for label in found):
         found = [*map(int, found)]  # a missing value has made floats of them
-    return tuple(found if is_ordered else sorted(found))
+    return tuple(found if in_order else sorted(found))
+
+
+def _as_label(category: object) -> Any:  # noqa: ANN401 - a label, unless the user's category is none
+    """Return an interval of `pd.cut` as text, which a checkpoint can hold and a file has; other categories unchanged."""
+    return str(category) if isinstance(category, pd.Interval) else category
 
 
 def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
@@ -246,7 +253,10 @@ def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     shown = listed([f"{label!r} ({count(rows, 'row')})" for label, rows in times.most_common()])
     plural = noun if len(times) == 1 else {"class": "classes", "label": "labels"}[noun]
     problem = f"the target {name!r} holds {len(times):,} {plural} not seen in training: {shown}"
-    return BadValueError(problem, "Leave those rows out, or split so that training has them (StratifiedSplit does)")
+    remedy = "Leave those rows out, or split so that training has them (StratifiedSplit does)"
+    return BadValueError(
+        problem, f"{remedy}; if they are new to a checkpoint's schema=, leave schema out and train anew"
+    )
 
 
 def _check_range(numbers: NDArray[np.float64], name: str) -> None:

@@ -55,12 +55,13 @@ def test_predictions_hold_the_users_labels_and_probabilities() -> None:
     np.testing.assert_allclose(table["probability_badly"] + table["probability_well"], 1, atol=1e-6)
 
 
-def test_metrics_of_the_fit_are_one_row_an_epoch_each_for_training_and_validation() -> None:
+def test_metrics_of_the_fit_are_one_full_row_an_epoch() -> None:
     main(TRAIN)
 
     metrics = pd.read_csv("runs/people/metrics.csv")
 
-    assert metrics["val/loss"].notna().sum() == metrics["train/loss"].notna().sum() == 2
+    assert len(metrics) == 2
+    assert metrics.notna().all(axis=None)
 
 
 def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
@@ -71,7 +72,7 @@ def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
 
     assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
 
-    first, again = (pd.read_csv(f"runs/{name}/metrics.csv").groupby("epoch").max() for name in ("people", "again"))
+    first, again = (pd.read_csv(f"runs/{name}/metrics.csv") for name in ("people", "again"))
     assert first.shape == again.shape
     pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
 
@@ -120,6 +121,13 @@ def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None
 
     assert Path("runs/demo-tabular/best.ckpt").exists()
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
+
+
+def test_the_demo_replaces_no_files_of_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "collab", "--out", "."]) == 2
+
+    assert capsys.readouterr().err == "tabvision demo: . is not empty. Choose a new folder with --out.\n"
+    assert [path.name for path in Path().iterdir()] == ["people.csv"]
 
 
 @pytest.mark.parametrize(
@@ -240,3 +248,55 @@ def test_an_option_of_another_kind_of_data_is_refused(
     assert main(["train", "people.csv", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests) -> None:
+    main(TRAIN)
+    Path("own").mkdir()
+    Path("own/predictions.csv").write_bytes(Path("people.csv").read_bytes())
+    best = "runs/people/best.ckpt"
+    Path("linked.csv").symlink_to("people.csv")
+    Path("recipe.svg").write_bytes(Path("runs/people/recipe.yaml").read_bytes())
+    Path("best.csv").write_bytes(Path(best).read_bytes())
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    commands = {
+        "train": ["train", "own/predictions.csv", "--target", "paid", "--out", "own"],
+        "predict": ["predict", best, "people.csv", "--out", "people.csv"],
+        "predict ": ["predict", best, "people.csv", "--out", "linked.csv"],
+        "recommend": ["recommend", "best.csv", "--user", "1", "--out", "best.csv"],
+        "calibrate": ["calibrate", best, "people.csv", "--out", best],
+        "lr-find": ["lr-find", "--config", "recipe.svg", "--plot", "recipe.svg"],
+    }
+
+    for name, words in commands.items():
+        with subtests.test(name):
+            assert main([*words, "--overwrite"]) == 2
+            error = capsys.readouterr().err
+            assert "would destroy what is read from" in error
+            assert error.startswith((f"tabvision {name.strip()}: ", f"{name}: "))
+            assert {path: path.read_bytes() for path in before} == before
+
+
+def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
+    main(TRAIN)
+    ids = ["007", "900719925474099301", "1e5", "", "x"]
+    table = people(5).assign(id=[*ids], label="mine")
+    table.to_csv("new.csv", index=False)
+    words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--no-proba", "--overwrite"]
+
+    for file in ("answers.csv", "answers.parquet"):
+        assert main([*words, "--keep", "id,label", "--keep", "age", "--out", file]) == 0
+
+    lines = Path("answers.csv").read_text().splitlines()
+    assert lines[0] == "id,input_label,age,label"
+    assert [line.split(",")[0] for line in lines[1:]] == ids
+    answers = pd.read_parquet("answers.parquet")
+    assert answers["id"].fillna("").tolist() == ids
+    assert answers["input_label"].tolist() == ["mine"] * 5
+
+
+def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+
+    assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
+    assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err

@@ -87,12 +87,21 @@ def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> N
 
     assert main([*words, *SMALL]) == 0
     pd.DataFrame({"file": names, "note": "é"}).to_csv("latin.csv", encoding="latin-1")
-    options = ["--out", "out.csv", "--tta", "2", "--encoding", "latin-1"]
+    options = ["--out", "out.csv", "--tta", "2", "--encoding", "latin-1", "--keep", "note"]
     assert main(["predict", "runs/tags/best.ckpt", "latin.csv", *options]) == 0
 
     answers = pd.read_csv("out.csv")
+    assert list(answers)[:2] == ["note", "file"]
     assert answers["file"].tolist() == names
+    assert answers["note"].eq("é").all()
     assert {"probability_pet", "probability_cat", "probability_dog"} <= set(answers)
+
+
+def test_columns_of_photos_without_a_table_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "photos", *SMALL]) == 0
+
+    assert main(["predict", "runs/photos/best.ckpt", "photos", "--keep", "id", "--out", "answers.csv"]) == 2
+    assert "--keep names columns of a table, and DATA is photos alone." in capsys.readouterr().err
 
 
 def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,9 @@ def test_ratings_are_trained_and_pairs_are_predicted() -> None:
     assert main(["predict", str(RUN / "best.ckpt"), "pairs.csv", "--out", "answers.csv"]) == 0
 
     written = pd.read_csv(RUN / "predictions.csv")
-    answers = pd.read_csv("answers.csv")["prediction"]
+    table = pd.read_csv("answers.csv")
+    assert table[["who", "film"]].equals(pd.read_csv("pairs.csv")[["who", "film"]])
+    answers = table["prediction"]
     assert list(written) == ["row", "who", "film", "stars", "prediction"]
     assert answers.between(0.75, 5.25).all()
 

@@ -1,10 +1,16 @@
 """One run: its table of measures, its predictions, and what is kept where a run cannot start."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from tabvision.cli import main
 from tabvision.cli.run import _metrics_table, _write_validation, free_folder
@@ -98,3 +104,77 @@ def test_a_table_with_decimal_commas_is_trained_on_and_answered_as_its_twin_with
 
     points, commas = (Path(f"{name}_answers.csv").read_text() for name in ("points", "commas"))
     assert points == commas
+
+
+def interrupted(*words: str, until: str) -> tuple[int, str, str]:
+    """The exit status and the output of a command that Ctrl-C ends when a file is there."""
+    command = [sys.executable, "-W", "ignore", "-m", "tabvision", *words]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=pipe, stderr=pipe, encoding="utf-8")
+    while process.poll() is None and not list(Path().glob(until)):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told, errors = process.communicate(timeout=120)
+    return process.returncode, told, errors.splitlines()[-1]
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: pytest.Subtests) -> None:
+    words = [*TRAIN, "--epochs", "100000"]
+
+    with subtests.test("train"):
+        status, _, error = interrupted(*words, until="runs/people/best.ckpt")
+
+        assert (status, error) == (130, "tabvision: stopped; the best network so far is runs/people/best.ckpt")
+        metrics = pd.read_csv("runs/people/metrics.csv")
+        assert metrics["epoch"].is_unique
+
+    with subtests.test("fit"):
+        status, _, error = interrupted(
+            "fit", "--config", "runs/people/recipe.yaml", until="runs/**/checkpoints/best.ckpt"
+        )
+
+        best = "runs/lightning_logs/version_0/checkpoints/best.ckpt"
+        assert (status, error) == (130, f"tabvision: stopped; the best network so far is {best}")
+
+
+def test_letters_that_the_output_cannot_encode_do_not_end_a_run() -> None:
+    people().rename(columns={"job": "職業"}).to_csv("people.csv", index=False)
+    command = [sys.executable, "-W", "ignore", "-m", "tabvision", *TRAIN]
+
+    done = subprocess.run(
+        command, env={**ENVIRONMENT, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}, capture_output=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert b"\\u8077\\u696d" in done.stdout
+    assert Path("runs/people/best.ckpt").exists()
+
+
+def test_a_fit_says_where_its_checkpoint_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+    capsys.readouterr()
+
+    assert main(["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/lightning_logs/version_0/checkpoints/best.ckpt was saved"
+
+
+def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoint(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(TRAIN) == 0
+    recipe = yaml.safe_load(Path("runs/people/recipe.yaml").read_text(encoding="utf-8"))
+    recipe["data"]["init_args"]["split"] = None
+    recipe["trainer"]["enable_progress_bar"] = False
+    Path("whole.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "whole.yaml"]) == 2
+    assert "monitors 'val/loss', and the data has no validation rows" in capsys.readouterr().err
+
+    recipe["trainer"]["callbacks"][-1]["init_args"]["monitor"] = "train/loss"
+    Path("whole.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["fit", "--config", "whole.yaml"]) == 0
+    assert capsys.readouterr().out.endswith("best.ckpt was saved\n")

@@ -75,7 +75,8 @@ def by_command(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
     words = [str(each) for each in inputs] if kind.is_photos else [str(data)]
     assert main(["predict", str(path), *words, "--out", str(out), "--device", "cpu"]) == 0
     answers = pd.read_csv(out)
-    return answers.iloc[:, 1:] if kind.is_photos else answers  # after the paths
+    before = 1 if kind.is_photos else 2 if name.startswith("collab") else 0  # the path; user and item
+    return answers.iloc[:, before:]
 
 
 def by_memory(name: str, kind: Kind, folder: Path) -> pd.DataFrame:

@@ -17,12 +17,14 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor, gather
+from tabvision.inference.checkpoint import load_module
 from tabvision.metrics import RunningMean
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Schema
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.payload import Payload
+from tests.made.ratings import ratings_data
 from tests.made.servers import Page, serving
 from tests.made.tables import small
 from tests.made.trainers import MakeTrainer
@@ -69,9 +71,48 @@ def test_a_checkpoint_of_another_schema_is_refused_by_what_differs(quick_trainer
     other = tabular_data("regression")
 
     with pytest.raises(
-        BadValueError, match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass"
+        BadValueError,
+        match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass",
     ):
         quick_trainer().validate(small(other), other, ckpt_path=tmp_path / "binary.ckpt", verbose=False)
+
+
+def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(small(data := tabular_data("binary")), data)
+    trainer.save_checkpoint(tmp_path / "binary.ckpt")
+
+    loaded = TabularModule.load_from_checkpoint(tmp_path / "binary.ckpt", weights_only=True, schema=data.schema)
+    assert loaded.schema == data.schema
+    with pytest.raises(
+        BadValueError, match=r"another schema; what differs: target\..+other columns or classes build a new"
+    ):
+        TabularModule.load_from_checkpoint(
+            tmp_path / "binary.ckpt", weights_only=True, schema=tabular_data("regression").schema
+        )
+
+    with pytest.raises(
+        BadValueError, match=r"TabularModule: the weights in the checkpoint do not fit the TabularModule that"
+    ):
+        TabularModule.load_from_checkpoint(tmp_path / "binary.ckpt", weights_only=True, widths=[3])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
+@pytest.mark.parametrize("kind", [TabularModule, CollabModule])
+def test_a_checkpoint_of_a_compiled_net_opens_like_any_other(
+    kind: Any, quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    data: Any = tabular_data("binary") if kind is TabularModule else ratings_data()
+    module = kind(data.schema)
+    module.net = torch.compile(module.net, backend="eager")
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "compiled.ckpt")
+    batch = next(iter(data.val_dataloader()))
+
+    assert torch.equal(load_module(tmp_path / "compiled.ckpt")(batch), module.eval()(batch))
 
 
 def test_a_rate_may_be_a_numpy_number_and_is_saved_as_pythons(quick_trainer: MakeTrainer, tmp_path: Path) -> None:

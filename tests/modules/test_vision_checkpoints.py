@@ -131,3 +131,62 @@ def test_other_data_is_refused(schema: Schema, difference: str, quick_trainer: M
 
     with pytest.raises(BadValueError, match=f"prepared for another schema; what differs: {difference}. "):
         quick_trainer().validate(module, Data(schema), verbose=False)
+
+
+def saved(module: VisionModule, quick_trainer: MakeTrainer, path: Path) -> Path:
+    trainer = quick_trainer()
+    trainer.fit(module, loader(), loader())
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    schema = schema_of()
+    path = saved(VisionModule(schema, body=LITE0, weights=None), quick_trainer, tmp_path / "module.ckpt")
+
+    for same in (schema, schema.to_dict()):
+        loaded = VisionModule.load_from_checkpoint(path, weights_only=True, schema=same)
+        assert loaded.schema == schema.with_statistics(loaded.body.mean, loaded.body.spread)
+    with pytest.raises(BadValueError) as stop:
+        VisionModule.load_from_checkpoint(path, weights_only=True, schema=schema_of(Multiclass(3)))
+    assert str(stop.value).startswith("VisionModule: the checkpoint has another schema; what differs: target. ")
+    assert 'VisionModule(data.schema, body=..., weights="own.ckpt")' in str(stop.value)
+
+
+def test_more_classes_go_on_from_the_body_of_ones_own_checkpoint(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    first = VisionModule(schema_of(), body=LITE0, weights=None)
+    path = saved(first, quick_trainer, tmp_path / "own.ckpt")
+
+    module = VisionModule(schema_of(Multiclass(3)), body=LITE0, weights=path)
+
+    assert module.task.num_outputs == 3
+    body, expected = module.body.state_dict(), first.body.state_dict()
+    assert all(torch.equal(body[name], expected[name]) for name in expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
+def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
+    quick_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    module = VisionModule(schema_of(), body=LITE0, weights=None)
+    module.body = torch.compile(module.body, backend="eager")  # type: ignore[assignment]
+    path = saved(module, quick_trainer, tmp_path / "compiled.ckpt")
+    images, _ = photos(4)
+    expected = module.eval()({"image": images})
+
+    contents = torch.load(path, weights_only=True)
+    assert not [name for name in contents["state_dict"] if "_orig_mod" in name]
+    assert torch.equal(load_module(path)({"image": images}), expected)
+    VisionModule(schema_of(), body=LITE0, weights=path)
+
+    again = VisionModule(schema_of(), body=LITE0, weights=None)
+    again.body = torch.compile(again.body, backend="eager")  # type: ignore[assignment]
+    quick_trainer().validate(again, loader(), ckpt_path=path, weights_only=True, verbose=False)
+    assert torch.equal(again.eval()({"image": images}), expected)
+
+    older = {name.replace("body.", "body._orig_mod."): value for name, value in contents["state_dict"].items()}
+    torch.save({**contents, "state_dict": older}, tmp_path / "older.ckpt")
+    assert torch.equal(load_module(tmp_path / "older.ckpt")({"image": images}), expected)
+    VisionModule(schema_of(), body=LITE0, weights=tmp_path / "older.ckpt")

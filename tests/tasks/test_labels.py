@@ -161,3 +161,22 @@ def test_a_separator_needs_text() -> None:
 def test_no_label_at_all_is_refused() -> None:
     with pytest.raises(BadValueError, match="the target 'y' holds no label in any row"):
         labels.tags(pd.Series(["", " | "]), "|", "y")
+
+
+def test_bands_of_pd_cut_are_text_labels_in_their_order() -> None:
+    ages = pd.Series([5, 90, 40, 12])
+    bands = pd.cut(ages, [0, 9, 20, 65, 200])
+
+    classes = labels.classes_of(bands, "age")
+
+    assert classes == ("(0, 9]", "(9, 20]", "(20, 65]", "(65, 200]")
+    assert labels.class_codes(bands, classes, "age").tolist() == [0, 3, 2, 1]
+    assert labels.class_codes(bands.astype("str"), classes, "age").tolist() == [0, 3, 2, 1]
+
+
+@pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), [(1, 2), (3, 4)]])
+def test_categories_that_no_checkpoint_can_hold_are_refused_even_in_order(values: Any) -> None:
+    column = pd.Series(pd.Categorical(pd.Series(values), ordered=True))
+
+    with pytest.raises(BadTypeError, match=r"the target 'y' holds (Timestamp|tuple) values, expected text"):
+        labels.classes_of(column, "y")

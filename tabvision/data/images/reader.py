@@ -28,7 +28,7 @@ BATCHES_AHEAD = 2
 MOST_WORKERS = 16  # limit of the default: more threads decode faster than one network trains
 
 _cv2_lock = threading.Lock()
-_cv2_users, _cv2_threads = [0], [1]
+_cv2_users, _cv2_threads = [0], [1, 1]
 
 
 class Read(NamedTuple):
@@ -202,3 +202,20 @@ def single_threaded_cv2() -> Iterator[None]:
             _cv2_users[0] -= 1
             if not _cv2_users[0]:
                 cv2.setNumThreads(_cv2_threads[0])
+
+
+def _stop_cv2() -> None:
+    """Stop OpenCV's threads before a fork: a child would wait for ever for those that it only seems to have."""
+    _cv2_lock.acquire()
+    _cv2_threads[1] = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+
+
+def _restart_cv2() -> None:
+    """Let the parent's OpenCV start threads again; a child stays single-threaded, since its siblings have the other cores."""
+    cv2.setNumThreads(_cv2_threads[1])
+    _cv2_lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # for ddp_notebook, ddp_fork and every other process that is forked
+    os.register_at_fork(before=_stop_cv2, after_in_parent=_restart_cv2, after_in_child=_cv2_lock.release)

@@ -23,19 +23,23 @@ _FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
 _LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
 
 
-def check_destination(path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False) -> Path:
+def check_destination(
+    path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False, reads: Sequence[object] = ()
+) -> Path:
     """Return the path as a `Path` after checking that a file can be written there; call it before long work.
 
     Args:
         path: The path of the new file.
         suffixes: The suffixes of the supported formats.
         overwrite: Whether an existing file may be replaced.
+        reads: What the file will be made from: no existing path among these, nor a file in such a folder, is replaced.
 
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
         MissingFileError: The folder does not exist.
     """
     path = Path(path).expanduser()
+    check_not_read(path, reads)
     if path.suffix.lower() not in suffixes:
         problem = f"the name must end in {' or '.join(suffixes)}, got {path.name!r}"
         raise BadValueError(problem, "Choose another name")
@@ -47,6 +51,31 @@ def check_destination(path: str | Path, *, suffixes: Sequence[str] = FORMATS, ov
         remedy = "Choose another name, or overwrite it (overwrite=True, --overwrite)"
         raise BadValueError(f"{str(path)!r} is a file already", remedy)
     return path
+
+
+def check_not_read(path: Path, reads: Sequence[object]) -> None:
+    """Raise if writing to a path would replace a file that is read, under whatever name.
+
+    Args:
+        path: The path to write to.
+        reads: Paths of what is read: files, or folders of images or of parts of a table; anything else is ignored.
+
+    Raises:
+        BadValueError: The file is one of those.
+    """
+    for read in (Path(it).expanduser() for it in reads if isinstance(it, str | Path) and "\0" not in str(it)):
+        if path.exists() and read.exists() and _is_read(path, read):
+            problem = f"writing {str(path)!r} would destroy what is read from {str(read)!r}"
+            raise BadValueError(problem, "Choose another name")
+
+
+def _is_read(path: Path, read: Path) -> bool:
+    if not read.is_dir():
+        return path.samefile(read)
+    folder = path.resolve().parent
+    is_image = path.suffix.lower() == ".png" and folder.is_relative_to(read.resolve())
+    alike = (other for other in folder.iterdir() if other.suffix == path.suffix and other.name != path.name)
+    return is_image or (folder == read.resolve() and any(alike))
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False, neutralized: bool = True) -> None:

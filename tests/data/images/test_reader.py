@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,27 @@ def test_a_wrong_number_of_threads_is_a_sentence(num_workers: Any, error: Any, s
 
 def test_processes_share_the_cores() -> None:
     assert check_workers(None, num_processes=1000) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_forked_child_reads_after_the_parent_has_used_opencv(num_workers: int) -> None:
+    """As with strategy="ddp_notebook": the child has none of the threads that its parent's OpenCV started."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    cv2.warpAffine(pixels(512, 512), np.eye(2, 3), (512, 512))
+    time.sleep(0.5)  # its threads wait for work again
+    children = [multiprocessing.get_context("fork").Process(target=read, args=(num_workers, SOURCES)) for _ in "ab"]
+
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(30)
+    ended = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(before)
+
+    assert ended == [0, 0]
+    assert threads == 2, "the parent's OpenCV has its threads again"

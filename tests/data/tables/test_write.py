@@ -141,3 +141,21 @@ def test_a_folder_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(BadValueError, match="is a folder already"):
         check_destination(tmp_path / "a.csv", overwrite=True)
+
+
+def test_what_is_read_is_not_written_over_under_whatever_name(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("a\n1\n")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "1.parquet").touch()
+    (tmp_path / "shards" / "2.parquet").touch()
+    (tmp_path / "linked.csv").symlink_to(table)
+    (tmp_path / "same.csv").hardlink_to(table)
+
+    for out in ("mine.csv", "linked.csv", "same.csv", "shards/../mine.csv", "shards/2.parquet"):
+        with pytest.raises(BadValueError, match="would destroy what is read from"):
+            check_destination(tmp_path / out, overwrite=True, reads=[FRAME, b"", "a\0b", table, tmp_path / "shards"])
+
+    for out in ("other.csv", "shards/answers.csv"):
+        (tmp_path / out).touch()
+        check_destination(tmp_path / out, overwrite=True, reads=[table, tmp_path / "shards"])
