@@ -53,7 +53,7 @@ class ImageBatches:
     def __init__(self, sources: Sequence[ImageSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
-        self._store = SourceStore(sources)
+        self._store = SourceStore(sources, schema.image)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
 
@@ -66,7 +66,7 @@ class ImageBatches:
 
         Shape:
             - index: (B,) int64, the row numbers
-            - image: (B, 3, H, W) uint8
+            - image: (B, C, H, W) uint8
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         drawn_as, pending = self._view(view), deque[_Batch]()
@@ -75,7 +75,7 @@ class ImageBatches:
         ) as threads:
             for start in range(0, len(self.sources), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(self.sources)))
-                pixels = np.empty((len(rows), *self.image.size, 3), np.uint8)
+                pixels = np.empty((len(rows), *self.image.size, self.image.channels), np.uint8)
                 chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
                 drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
