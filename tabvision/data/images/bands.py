@@ -26,13 +26,15 @@ from tabvision.data.images.decode import (
     check_pixels,
     open_image,
     read_file,
+    reason_of,
 )
 from tabvision.data.images.jpeg import upright_to_stored
-from tabvision.data.images.layout import ALONE, PNG, Layout, array_of, layout_of, side_by_side
+from tabvision.data.images.layout import ALONE, PNG, SAMPLES, Layout, added_up, array_of, layout_of, side_by_side
 from tabvision.errors import count
 from tabvision.schema import Image
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL's mode "L"
+_RGBA = 4
 _FAR = 2.0  # times the highest value of the range: an image whose median is above has another scale
 
 
@@ -96,13 +98,13 @@ class _StoredBands(StoredImage):
         self.source = read_file(source) if isinstance(source, str | Path) else source
         self.layout, self.image = layout_of(self.source), image
         height, width = self.layout.height, self.layout.width
-        check_pixels(height, width * -(-image.channels // 3))
+        check_pixels(height, width, num_bytes=image.channels * (2 if self.layout.bits in (8, 16) else 8))
         super().__init__((height, width) if self.layout.orientation < 5 else (width, height))
 
     @override
     def decode(self, shrink: int = 1) -> Stored:
         values = as_channels(stored_values(self.source, self.layout, self.image.channels), self.image.channels)
-        pixels = _as_bytes(values, np.array(self.image.value_range, np.float32))
+        pixels = _as_bytes(values, np.array(self.image.value_range, np.float64))
         return Stored(pixels, upright_to_stored(self.layout.orientation, pixels.shape[:2]))
 
 
@@ -115,26 +117,36 @@ def stored_values(source: ImageSource, layout: Layout, channels: int) -> NDArray
     Raises:
         UnreadableImageError: The pixels are damaged, or compressed in a way that is not supported.
     """
-    if isinstance(source, np.ndarray | PilImage.Image):
-        return array_of(source)
-    data = source if isinstance(source, bytes) else read_file(source)
-    if data.startswith(PNG) and b"IEND" not in data[-32:]:  # OpenCV would fill the rest with zeros
-        raise UnreadableImageError.because("damaged: it is cut off")
-    if layout.tags is None and not data.startswith(PNG):
-        return array_of(StoredPil.of(data).image)
+    try:
+        if isinstance(source, np.ndarray | PilImage.Image):
+            return array_of(source)
+        data = source if isinstance(source, bytes) else read_file(source)
+        if layout.tags is None and not data.startswith(PNG):
+            return array_of(StoredPil.of(data).image)
+        _check_channels(layout, channels)
+        return _by_opencv(data, layout, channels)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they run into
+        raise UnreadableImageError.because(reason_of(error)) from error
+
+
+def _by_opencv(data: bytes, layout: Layout, channels: int) -> NDArray[Any]:
+    """Return the values of a PNG or TIFF, which PIL would reduce to 8 bits or four channels."""
     is_stack = _is_stacked(layout, channels)
-    if layout.tags is not None and layout.channels not in ALONE:
+    if data.startswith(PNG) and b"IEND" not in data:  # OpenCV would fill the rest with zeros
+        raise UnreadableImageError.because("damaged: it is cut off")
+    if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
         data = side_by_side(data, layout.tags)
     content = np.frombuffer(data, np.uint8)
-    try:
-        if is_stack:
-            pages: Any = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)[1]
-        else:
-            pages = [cv2.imdecode(content, cv2.IMREAD_UNCHANGED)]
-        decoded = [_in_order(page, layout) for page in pages]
-        return decoded[0] if len(decoded) == 1 else np.concatenate(decoded, axis=2)
-    except (cv2.error, ValueError, AttributeError) as error:  # None, pages of several sizes
-        raise UnreadableImageError.because("damaged, or its pages differ in size") from error
+    pages: Any = [cv2.imdecode(content, cv2.IMREAD_UNCHANGED)]
+    if is_stack:
+        pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)[1]
+    height, width = layout.height, layout.width
+    if any(page is None or page.size % (height * width) for page in pages):
+        raise UnreadableImageError.because("damaged, or its pages differ in size")
+    decoded = [_in_order(page.reshape(height, width, -1), layout) for page in pages]
+    return decoded[0] if len(decoded) == 1 else np.concatenate(decoded, axis=2)
 
 
 def _is_stacked(layout: Layout, channels: int) -> bool:
@@ -144,11 +156,12 @@ def _is_stacked(layout: Layout, channels: int) -> bool:
 
 def _in_order(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
     """Return a page of OpenCV's as (h, w, C), red first."""
-    values = values.reshape(layout.height, layout.width, -1)
-    if values.shape[2] not in (3, 4) or layout.channels not in (2, 3, 4):
+    if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
+        return added_up(values, layout.tags)
+    if values.shape[2] not in (3, 4):
         return values
-    if layout.channels == 2:  # gray and transparency, which OpenCV makes four of
-        return values[..., [0, 3]] if values.shape[2] == 4 else values
+    if layout.channels == 2:  # gray and transparency of a PNG, which OpenCV makes four of
+        return values[..., [0, 3]]
     return values[..., [2, 1, 0, 3][: values.shape[2]]]
 
 
@@ -168,10 +181,22 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
     if channels == 1 and num in (3, 4):
         gray = values[..., :3] @ np.array(_LUMINANCE, np.float64)
         return (gray if values.dtype.kind == "f" else np.rint(gray)).astype(values.dtype)[..., None]
-    raise UnreadableImageError.because(f"it has {count(num, 'channel')}, and {channels} are read (channels={channels})")
+    raise _other_channels(num, channels)
 
 
-def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float32]) -> Pixels:
+def _check_channels(layout: Layout, channels: int) -> None:
+    """Raise before decoding more channels than are read."""
+    if layout.channels > _RGBA and layout.channels != channels and not _is_stacked(layout, channels):
+        raise _other_channels(layout.channels, channels)
+
+
+def _other_channels(num: int, channels: int) -> UnreadableImageError:
+    return UnreadableImageError.because(
+        f"it has {count(num, 'channel')}, and {channels} are read (channels={channels})"
+    )
+
+
+def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
     """Return values of a range as 0 to 255.
 
     Args:
@@ -193,8 +218,18 @@ def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float32]) -> Pixels:
         raise UnreadableImageError.because(f"it has 8 bits a channel, and {described}")
     if (np.median(values[::4, ::4], axis=(0, 1)) > low + _FAR * (high - low)).any():
         raise UnreadableImageError.because(f"most of its values are far above, as {described}")
-    scaled = (values.astype(np.float32) - low) * (255 / (high - low))
-    return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
+    if values.dtype.itemsize > 2:
+        return _scaled(values, low, high)
+    kind = np.uint8 if values.dtype.itemsize == 1 else np.uint16  # a table of all values is faster
+    table = _scaled(np.arange(np.iinfo(kind).max + 1).astype(kind).view(values.dtype)[:, None], low, high)
+    index = np.ascontiguousarray(values).view(kind)
+    if len(ranges) == 1:
+        return table[:, 0][index]
+    return np.stack([table[:, channel][index[..., channel]] for channel in range(len(ranges))], axis=2)
+
+
+def _scaled(values: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]) -> Pixels:
+    return np.asarray(np.rint(np.nan_to_num((np.clip(values, low, high) - low) * (255 / (high - low)))), np.uint8)
 
 
 def losses(source: ImageSource, image: Image) -> Iterator[str]:
@@ -217,7 +252,8 @@ def losses(source: ImageSource, image: Image) -> Iterator[str]:
         yield f"have another channel, transparency or a band of its own, that is not read{way}"
     if layout.bits != 8:
         kind = f"{layout.bits} bits a channel" if layout.bits else "floating-point values"
-        yield f"have {kind}, of which 256 levels are kept"
+        way = "" if image.value_range else "; value_range= (--value-range) states between which values"
+        yield f"have {kind}, of which 256 levels are kept{way}"
 
 
 def _varies(source: ImageSource, layout: Layout) -> bool:

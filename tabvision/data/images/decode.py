@@ -111,10 +111,7 @@ class StoredPil(StoredImage):
     """An image of any format, decoded by PIL; the first of several frames."""
 
     def __init__(self, image: Image.Image) -> None:
-        try:
-            orientation = image.getexif().get(0x0112, 1)
-        except Exception:  # damaged metadata does not make an image unreadable
-            orientation = 1
+        orientation = orientation_of(image)
         # PIL rotates TIFF files itself; the others are decoded here only if they must be rotated
         self.image = image if orientation == 1 or image.format == "TIFF" else ImageOps.exif_transpose(image)
         width, height = self.image.size
@@ -157,6 +154,15 @@ class StoredPil(StoredImage):
             return np.array(image.convert("RGB"))
         except Exception as error:  # as in `of`
             raise UnreadableImageError.because(reason_of(error)) from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if it is unknown."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged metadata does not make an image unreadable
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 @final
@@ -252,10 +258,11 @@ def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
     return np.ascontiguousarray(np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if gray else pixels[..., :3])
 
 
-def check_pixels(height: int, width: int) -> None:
-    """Raise if an image has too many pixels to be decoded."""
-    if height * width > MAX_PIXELS:
-        reason = f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are safe to decode"
+def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:
+    """Raise if an image has too many pixels to be decoded, of that many bytes each."""
+    most = 3 * MAX_PIXELS // num_bytes
+    if height * width > most:
+        reason = f"{width:,} x {height:,} pixels, more than the {most:,} that are safe to decode"
         raise UnreadableImageError.because(reason)
 
 

@@ -12,16 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from tabvision.data.images.decode import ImageSource, UnreadableImageError, known_formats, reason_of
+from tabvision.data.images.decode import (
+    ImageSource,
+    StoredPil,
+    UnreadableImageError,
+    known_formats,
+    orientation_of,
+    reason_of,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
-ALONE = (1, 3, 4)  # numbers of channels that OpenCV reads from a TIFF
+ALONE = (1, 3)  # numbers of channels that OpenCV reads from a TIFF as they are: four it multiplies by the fourth
 _TIFFS = {b"II*\x00": "<", b"MM\x00*": ">"}
 _MAX_PAGES = 4096
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274  # tags of a TIFF
-_SAMPLES, _PLANAR, _PREDICTOR, _TILE_WIDTH, _EXTRA, _KIND = 277, 284, 317, 322, 338, 339
+SAMPLES, _PLANAR, _PREDICTOR, _TILE_WIDTH, _EXTRA, _KIND = 277, 284, 317, 322, 338, 339
+_PALETTE, _BY_PIL = 3, (5, 8)  # colors of a TIFF: a palette; CMYK and Lab, which PIL converts
 _WHOLE = {3: "H", 4: "I"}  # kinds of whole numbers in a TIFF
 _LOSSLESS = (1, 5, 8, 32946, 32773)  # none, LZW, deflate in two numbers, run lengths: they know no channels
+_PREDICTING = (5, 8, 32946)  # those that heed the predictor
 _PLAIN = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 
 
@@ -60,7 +69,8 @@ def layout_of(source: ImageSource) -> Layout:
     if isinstance(source, np.ndarray | PilImage.Image):
         values = array_of(source)
         bits = 0 if values.dtype.kind == "f" else 8 * values.dtype.itemsize
-        return Layout(*values.shape, bits)
+        height, width, channels = values.shape
+        return Layout(height, width, channels, bits)
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             start = file.read(32)
@@ -69,7 +79,7 @@ def layout_of(source: ImageSource) -> Layout:
             return _layout_of_other(file, start)
     except UnidentifiedImageError:
         raise UnreadableImageError.because("not an image in a known format") from None
-    except (OSError, ValueError, SyntaxError, struct.error, KeyError) as error:
+    except Exception as error:  # struct, PIL and the system raise whatever their parsing runs into
         raise UnreadableImageError.because(reason_of(error)) from error
 
 
@@ -79,8 +89,7 @@ def _layout_of_other(file: BinaryIO, start: bytes) -> Layout:
     bits = start[24] if is_png else 16 if mode.startswith("I") else 0 if mode == "F" else 8
     channels = 4 if image.has_transparency_data and mode in ("P", "RGB") else {"P": 3, "CMYK": 3}.get(mode)
     pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # MPO: previews of a phone's photo
-    orientation = image.getexif().get(0x0112, 1)
-    height, width = image.height, image.width
+    orientation, height, width = orientation_of(image), image.height, image.width
     if orientation >= 5 and not is_png:  # which `StoredPil` turns
         height, width = width, height
     bits, channels = max(bits, 8) if bits else 0, channels or len(image.getbands())
@@ -98,16 +107,18 @@ def _layout_of_tiff(file: BinaryIO, start: bytes) -> Layout:
         entries, end = file.read(12 * num), file.read(4)
         tags = tags or _tags_of(file, entries, order)
         (position,) = struct.unpack(f"{order}I", end)
-    height, width, channels = (tags.get(tag, (1, 1))[1] for tag in (_HEIGHT, _WIDTH, _SAMPLES))
-    is_palette = tags.get(_PHOTOMETRIC, (1, 1))[1] == 3
+    height, width, channels = (tags.get(tag, (1, 1))[1] for tag in (_HEIGHT, _WIDTH, SAMPLES))
+    colors = tags.get(_PHOTOMETRIC, (1, 1))[1]
     bits = 0 if tags.get(_KIND, (1, 1))[1] == 3 else max(tags.get(_BITS, (1, 1))[1], 8)
     orientation = tags.get(_ORIENTATION, (1, 1))[1]
-    if channels in ALONE and orientation >= 5:  # OpenCV turns these itself
+    if orientation >= 5 and (channels in ALONE or colors in _BY_PIL):  # the decoder turns these
         height, width = width, height
     if height < 1 or width < 1 or channels < 1 or orientation not in range(1, 9):
         raise ValueError("its header has no size")
+    if colors in _BY_PIL:
+        return Layout(height, width, 3, bits, len(seen))
     orientation = 1 if channels in ALONE else orientation
-    return Layout(height, width, 3 if is_palette else channels, bits, len(seen), orientation, tags)
+    return Layout(height, width, 3 if colors == _PALETTE else channels, bits, len(seen), orientation, tags)
 
 
 def _tags_of(file: BinaryIO, entries: bytes, order: str) -> dict[int, tuple[int, int]]:
@@ -128,14 +139,16 @@ def _tags_of(file: BinaryIO, entries: bytes, order: str) -> dict[int, tuple[int,
 def side_by_side(data: bytes, tags: dict[int, tuple[int, int]]) -> bytes:
     """Return a TIFF in which the channels of each pixel are gray pixels side by side, as OpenCV reads any number of them.
 
+    If they are differences from the pixel before, they stay so; see `added_up`.
+
     Source: TIFF 6.0, section 2, and section 7 for the interleaved layout of samples.
     """
-    order, num = _TIFFS[data[:4]], tags[_SAMPLES][1]
-    differences = tags.get(_PREDICTOR, (1, 1))[1] != 1
-    if tags.get(_PLANAR, (1, 1))[1] != 1 or differences or tags.get(_COMPRESSION, (1, 1))[1] not in _LOSSLESS:
+    order, num = _TIFFS[data[:4]], tags[SAMPLES][1]
+    known = tags.get(_PLANAR, (1, 1))[1] == 1 and tags.get(_PREDICTOR, (1, 1))[1] in (1, 2)
+    if not known or tags.get(_COMPRESSION, (1, 1))[1] not in _LOSSLESS:
         reason = f"its {num} channels are compressed or laid out in a way that is not read"
         raise UnreadableImageError.because(f"{reason}; save it uncompressed, or with a page for each")
-    changed = {tag: (3, tags.get(tag, (1, 1))[1]) for tag in (_BITS, _KIND)} | {_PHOTOMETRIC: (3, 1), _SAMPLES: (3, 1)}
+    changed = {tag: (3, tags.get(tag, (1, 1))[1]) for tag in (_BITS, _KIND)} | {_PHOTOMETRIC: (3, 1), SAMPLES: (3, 1)}
     changed |= {tag: (4, tags[tag][1] * num) for tag in (_WIDTH, _TILE_WIDTH) if tag in tags}
     (position,) = struct.unpack_from(f"{order}I", data, 4)
     (length,) = struct.unpack_from(f"{order}H", data, position)
@@ -145,15 +158,27 @@ def side_by_side(data: bytes, tags: dict[int, tuple[int, int]]) -> bytes:
         kind, value = changed.get(tag, (0, 0))
         entry = struct.pack(f"{order}HHI{_WHOLE[kind]}", tag, kind, 1, value).ljust(12, b"\0") if kind else b""
         entries[tag] = entry or data[at : at + 12]
-    kept = [entry for tag, entry in entries.items() if tag not in (_EXTRA, _ORIENTATION)]
+    kept = [entry for tag, entry in entries.items() if tag not in (_EXTRA, _ORIENTATION, _PREDICTOR)]
     padding = bytes(len(data) % 2)
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + directory
 
 
+def added_up(values: NDArray[Any], tags: dict[int, tuple[int, int]]) -> NDArray[Any]:
+    """Return the values of pixels side by side; differences from the pixel before are summed, in place, within each tile."""
+    if tags.get(_PREDICTOR, (1, 1))[1] == 2 and tags.get(_COMPRESSION, (1, 1))[1] in _PREDICTING:
+        width = values.shape[1]
+        step = max(tags.get(_TILE_WIDTH, (1, width))[1], 16)  # the least that TIFF allows
+        for start in range(0, width, step):
+            tile = values[:, start : start + step]
+            np.cumsum(tile, axis=1, dtype=tile.dtype, out=tile)
+    return values
+
+
 def array_of(source: NDArray[Any] | PilImage.Image) -> NDArray[Any]:
     """Return the values of an array or a PIL image as (h, w, C)."""
     if isinstance(source, PilImage.Image):
+        source = StoredPil(source).image  # upright
         mode = "RGBA" if source.has_transparency_data and source.mode in ("P", "RGB") else "RGB"
         source = np.asarray(source if source.mode in _PLAIN else source.convert(mode))
     if source.dtype.kind not in "biuf" or source.ndim not in (2, 3) or not source.size:
