@@ -27,9 +27,7 @@ def pixels(height: int = 20, width: int = 30, seed: int = 0) -> NDArray[np.uint8
     return np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def encoded(
-    image: NDArray[np.uint8] | Image.Image, kind: str = "JPEG", *, orientation: int = 1, **options: Any
-) -> bytes:
+def encoded(image: NDArray[Any] | Image.Image, kind: str = "JPEG", *, orientation: int = 1, **options: Any) -> bytes:
     """The bytes of a file."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if orientation != 1:

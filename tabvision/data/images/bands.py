@@ -224,7 +224,8 @@ def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
     table = _scaled(np.arange(np.iinfo(kind).max + 1).astype(kind).view(values.dtype)[:, None], low, high)
     index = np.ascontiguousarray(values).view(kind)
     if len(ranges) == 1:
-        return table[:, 0][index]
+        found: Pixels = table[:, 0][index]
+        return found
     return np.stack([table[:, channel][index[..., channel]] for channel in range(len(ranges))], axis=2)
 
 

@@ -174,5 +174,5 @@ def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
         ),
     ]
     for source, facts, expected in cases:
-        with subtests.test(expected):
+        with subtests.test("; ".join(expected)):
             assert list(losses(source, image(**facts))) == expected
