@@ -69,7 +69,7 @@ def images_of(loader: Any) -> Tensor:
 def test_a_network_trains_on_them_and_every_predictor_agrees(
     data: ImageDataModule, tmp_path: Path, quick_trainer: MakeTrainer
 ) -> None:
-    model = VisionModule(data.schema, body="resnet18", weights=None, head="linear")
+    model = VisionModule(data.schema, body="test_resnet", weights=None, head="linear")
     trainer = quick_trainer(max_epochs=1)
     trainer.fit(model, data)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
@@ -260,7 +260,7 @@ def test_another_number_of_channels_than_the_schema_s_is_a_sentence(tmp_path: Pa
 
 def test_an_image_of_other_channels_is_a_row_with_its_reason(tmp_path: Path) -> None:
     data = make(write_classes(tmp_path / "images", near_infrared, num=3), channels=4, size=SIZE)
-    predictor = Predictor(VisionModule(data.schema, body="resnet18", weights=None, head="linear"), device="cpu")
+    predictor = Predictor(VisionModule(data.schema, body="test_resnet", weights=None, head="linear"), device="cpu")
 
     answers = predictor.predict([pixels(), np.zeros((9, 9, 4), np.uint8)])
     assert answers["error"].tolist()[0] == "it has 3 channels, and 4 are read (channels=4)"
@@ -269,7 +269,7 @@ def test_an_image_of_other_channels_is_a_row_with_its_reason(tmp_path: Path) -> 
 
 def test_16_bits_are_said_where_training_had_8(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = make(write_folder(tmp_path / "photos", {"a": 3, "b": 3}), size=SIZE)
-    predictor = Predictor(VisionModule(data.schema, body="resnet18", weights=None, head="linear"), device="cpu")
+    predictor = Predictor(VisionModule(data.schema, body="test_resnet", weights=None, head="linear"), device="cpu")
 
     with caplog.at_level(logging.INFO, logger="tabvision"):
         predictor.predict([pixels(), deep(0, 0)])
