@@ -29,12 +29,23 @@ from tabvision.data.images.decode import (
     reason_of,
 )
 from tabvision.data.images.jpeg import upright_to_stored
-from tabvision.data.images.layout import ALONE, PNG, SAMPLES, Layout, added_up, array_of, layout_of, side_by_side
+from tabvision.data.images.layout import (
+    ALONE,
+    PNG,
+    SAMPLES,
+    Layout,
+    added_up,
+    array_of,
+    check_chunks,
+    layout_of,
+    side_by_side,
+)
 from tabvision.errors import count
 from tabvision.schema import Image
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL's mode "L"
-_RGBA = 4
+_RGBA, _FLOAT_BITS = 4, 64
+_MOST_COMPRESSED = 10_000  # times fewer bytes than values: deflate reaches 1,032, of which 1 bit makes 8 as many
 _FAR = 2.0  # times the highest value of the range: an image whose median is above has another scale
 
 
@@ -134,10 +145,11 @@ def stored_values(source: ImageSource, layout: Layout, channels: int) -> NDArray
 def _by_opencv(data: bytes, layout: Layout, channels: int) -> NDArray[Any]:
     """Return the values of a PNG or TIFF, which PIL would reduce to 8 bits or four channels."""
     is_stack = _is_stacked(layout, channels)
-    if data.startswith(PNG) and b"IEND" not in data:  # OpenCV would fill the rest with zeros
-        raise UnreadableImageError.because("damaged: it is cut off")
+    _check_bytes(layout, len(data), num_channels=channels if is_stack else layout.channels)
     if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
         data = side_by_side(data, layout.tags)
+    if layout.tags is None:
+        check_chunks(data)
     content = np.frombuffer(data, np.uint8)
     pages: Any = [cv2.imdecode(content, cv2.IMREAD_UNCHANGED)]
     if is_stack:
@@ -182,6 +194,16 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
         gray = values[..., :3] @ np.array(_LUMINANCE, np.float64)
         return (gray if values.dtype.kind == "f" else np.rint(gray)).astype(values.dtype)[..., None]
     raise _other_channels(num, channels)
+
+
+def _check_bytes(layout: Layout, num_bytes: int, *, num_channels: int) -> None:
+    """Raise before decoding an image that is too large, or too large for its bytes: OpenCV would fill its memory first."""
+    each = num_channels * (layout.bits or _FLOAT_BITS) // 8
+    check_pixels(layout.height, layout.width, num_bytes=each)
+    if layout.height * layout.width * each > _MOST_COMPRESSED * num_bytes:
+        raise UnreadableImageError.because(
+            f"damaged: {num_bytes:,} bytes hold no {layout.width:,} x {layout.height:,} pixels"
+        )
 
 
 def _check_channels(layout: Layout, channels: int) -> None:

@@ -164,6 +164,20 @@ def side_by_side(data: bytes, tags: dict[int, tuple[int, int]]) -> bytes:
     return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + directory
 
 
+def check_chunks(data: bytes) -> None:
+    """Raise if a chunk of a PNG is longer than the file: OpenCV would take memory for it.
+
+    Source: PNG, third edition, section 5.3: a length, a type, the data and a checksum.
+    """
+    position = len(PNG)
+    while position + 12 <= len(data):
+        kind = data[position + 4 : position + 8]
+        position += 12 + int(struct.unpack_from(">I", data, position)[0])
+        if kind == b"IEND":
+            return
+    raise UnreadableImageError.because("damaged: it is cut off")
+
+
 def added_up(values: NDArray[Any], tags: dict[int, tuple[int, int]]) -> NDArray[Any]:
     """Return the values of pixels side by side; differences from the pixel before are summed, in place, within each tile."""
     if tags.get(_PREDICTOR, (1, 1))[1] == 2 and tags.get(_COMPRESSION, (1, 1))[1] in _PREDICTING:

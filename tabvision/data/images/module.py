@@ -207,8 +207,7 @@ class ImageDataModule(BaseImageDataModule):
         parts = divide(used, numbers, len(table.frame), codes, split, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts = with_every_label(parts, used.frame, columns[0], separator)
-        sample = np.unique(np.linspace(0, len(parts.train) - 1, SAMPLED_IMAGES).astype(np.int64))
-        self.image = fitted(self.image, used.files(parts.train[sample]), is_new=schema is None)
+        self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
             schema = Schema(target=target, image=self.image)
@@ -247,6 +246,11 @@ class ImageDataModule(BaseImageDataModule):
         if self.weight is not None:
             tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
         return tensors
+
+
+def _sampled(num: int) -> Rows:
+    """Return the indices of a sample of so many rows, evenly spaced."""
+    return np.unique(np.linspace(0, max(num - 1, 0), SAMPLED_IMAGES).astype(np.int64))[:num]
 
 
 def _as_rgb(images: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str
 
 DEFAULT_SIZE = 224
 SAMPLED_IMAGES = 64  # whose headers are read before training
-_SAMPLED_SIDE = 256  # rows and columns of an image that its range of values is found in
+_SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
 _PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
 _LEAST_STD = 1 / 255  # of a channel that is constant
 
@@ -105,7 +105,7 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
         image = replace(image, value_range=_found_range(image, files))
     for sentence in found_losses(files, image):
         logging.getLogger("tabvision").info(sentence)
-    if is_new and image.channels != 3 and not image.mean:
+    if is_new and len(files) and image.channels != 3 and not image.mean:
         mean, std = _found_statistics(image, files)
         image = replace(image, mean=mean, std=std)
     return image
@@ -152,6 +152,7 @@ def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float
         raise _none_readable(image, files)
     values = np.concatenate(found).reshape(-1, 1 if image.channels in (1, 3) else image.channels)
     values[~np.isfinite(values)] = np.nan
+    values[:, np.isnan(values).all(axis=0)] = 0
     whole = np.nan_to_num(np.nanmin(values, axis=0)), np.nan_to_num(np.nanmax(values, axis=0))
     low, high = np.nan_to_num(np.nanpercentile(values, _PERCENTILES, axis=0))
     low, high = np.where(low < high, [low, high], [whole[0], np.maximum(whole[1], whole[0] + 1)])

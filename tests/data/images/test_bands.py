@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import zlib
 from typing import Any
 
 import cv2
@@ -149,6 +151,16 @@ def test_more_values_than_are_safe_are_refused_before_they_are_decoded() -> None
         open_as(wide, image(channels=13))
 
 
+def test_a_header_of_more_pixels_than_its_bytes_hold_is_refused_before_memory_is_taken() -> None:
+    data = bytearray(encoded(DEEP, "PNG"))
+    data[16:24] = (6000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+
+    assert drawn(encoded(np.zeros((3000, 3000), np.uint16), "PNG", compress_level=9), value_range=((0, 9),)).max() == 0
+    with pytest.raises(UnreadableImageError, match="bytes hold no 6,000 x 6,000 pixels"):
+        drawn(bytes(data), value_range=((0, 9),))
+
+
 def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
     rgba = DRAW.integers(0, 256, (6, 9, 4), dtype=np.uint8)
     opaque = np.dstack([rgba[..., :3], np.full((6, 9), 255, np.uint8)])
@@ -176,3 +188,35 @@ def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
     for source, facts, expected in cases:
         with subtests.test("; ".join(expected)):
             assert list(losses(source, image(**facts))) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_file_is_unreadable_or_an_image_and_nothing_else(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    five = (DRAW.random((12, 14, 5)) * 4000).astype(np.uint16)
+    files = [
+        tiff(five),
+        tiff(*np.moveaxis(five, 2, 0)),
+        encoded(DEEP, "PNG"),
+        encoded(five[..., :4].astype(np.uint8), "TIFF"),
+    ]
+    facts = [
+        image(channels=5),
+        image(channels=4),
+        image(channels=1, value_range=((0, 4000),)),
+        image(value_range=((0, 9),)),
+    ]
+    for data in files * 20:
+        changed = bytearray(data)
+        for at in draw.integers(0, len(data), 3):
+            changed[-at if at % 2 else at // 8] = draw.integers(256)
+        for each in facts:
+            with contextlib.suppress(UnreadableImageError):
+                assert open_as(bytes(changed), each).decode().pixels.shape[2] == each.channels
+            list(suppressed(bytes(changed), each))
+
+
+def suppressed(data: bytes, facts: Image) -> list[str]:
+    with contextlib.suppress(UnreadableImageError):
+        return list(losses(data, facts))
+    return []

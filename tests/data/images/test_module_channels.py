@@ -106,6 +106,15 @@ def test_threads_caches_and_the_device_give_the_same_pixels(data: ImageDataModul
         assert (one - two).abs().mean() < 0.5  # noise, which two interpolations blur, in stds
 
 
+def test_a_channel_without_a_number_has_a_range_all_the_same(tmp_path: Path) -> None:
+    values = np.dstack([noise(0, 20, 20), np.full((20, 20), np.nan)]).astype(np.float32)
+    image = make(write_classes(tmp_path / "images", lambda *_: tiff(values), ".tif"), channels=2).schema.image
+
+    assert image is not None
+    assert image.value_range[1] == (0.0, 1.0)
+    np.testing.assert_allclose(image.value_range[0], (0, 1), atol=0.05)
+
+
 def test_a_second_range_has_a_cache_of_its_own(tmp_path: Path) -> None:
     source = write_classes(tmp_path / "images", deep)
     one, two = (
