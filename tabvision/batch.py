@@ -14,7 +14,7 @@ class Batch(TypedDict, total=False):
     Shape:
         - continuous: (B, N) float32, standardized
         - categorical: (B, K) int64, code 0 = missing or unseen
-        - image: (B, 3, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
+        - image: (B, C, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
         - weight: (B,) float32, weights of the rows in the loss
         - fold: (B,) int64, the fold of each training row, which the member of that number does not learn from

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from msgspec import Meta
 
 from tabvision.errors import count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
@@ -138,8 +140,9 @@ class Image:
             center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
         mean: Mean of each channel, of values in [0, 1]; empty to use the mean of the network's pretrained weights.
         std: Standard deviation of each channel; empty as `mean` is.
-        channels: Red, green and blue.
-        value_range: The lowest and the highest value of a channel before normalization.
+        channels: Number of channels that the network reads: 3 for red, green and blue, 1 for gray.
+        value_range: (lowest, highest) stored value, which become black and white: one pair for all channels, or one for
+            each. Empty for the whole range of 8 or 16 bits.
     """
 
     name: str = "image"
@@ -147,13 +150,18 @@ class Image:
     resize: Resize = "crop"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    channels: Literal[3] = 3
-    value_range: tuple[Literal[0], Literal[255]] = (0, 255)
+    channels: Annotated[int, Meta(ge=1, le=4096)] = 3
+    value_range: tuple[tuple[float, float], ...] = ()
 
     def describe(self) -> str:
-        """Return the size and the way of resizing for a printed schema."""
+        """Return what the network sees of an image, for a printed schema."""
         height, width = self.size
-        return f"{height} x {width} pixels, {self.resize}"
+        parts = [f"{height} x {width} pixels", self.resize]
+        parts += [] if self.channels == 3 else [count(self.channels, "channel")]
+        if self.value_range:
+            (low, high), *others = self.value_range
+            parts.append("a range of values for each" if others else f"values {low:.6g} to {high:.6g}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ class Augmentation:
         erase: Probability that a box is covered with noise.
         erase_area: Largest fraction of the area that the box covers, in [0, 1].
         own: Your own function that augments each training batch on its device, after everything above except the noise of
-            `erase`. It takes the images, (B, 3, H, W) uint8, and 16 random numbers in [0, 1] per row, (B, 16) float32, which
+            `erase`. It takes the images, (B, C, H, W) uint8, and 16 random numbers in [0, 1] per row, (B, 16) float32, which
             depend on seed, epoch and row alone, and returns images of the same shape and type. If the target is points, it
             must not move them. A checkpoint does not store it, and prediction does not need it.
 

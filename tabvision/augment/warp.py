@@ -74,6 +74,18 @@ def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.u
         cv2.warpPerspective(source, matrix, (width, height), out, _FLAGS, border)
 
 
+def resize_image(source: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
+    """Return an image of any number of channels at (width, height); cv2 averages up to four, and drops the axis of one.
+
+    Example:
+        >>> resize_image(np.zeros((9, 9, 13), np.uint8), (2, 3), cv2.INTER_AREA).shape
+        (3, 2, 13)
+    """
+    parts = [source] if source.shape[2] <= 4 else np.split(source, range(4, source.shape[2], 4), axis=2)
+    parts = [np.asarray(cv2.resize(part, size, interpolation=interpolation), np.uint8) for part in parts]
+    return parts[0] if parts[0].shape[2:] == source.shape[2:] else np.dstack(parts)
+
+
 def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: Pad = "reflect") -> Tensor:
     """Warp a batch of images of one size, each by its own matrix.
 
@@ -135,7 +147,7 @@ def _averaged(
     if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # two by two is by far the fastest, so it goes first
         shapes = [((right - left) // 2, (bottom - top) // 2), shape]
     for each in shapes:
-        part = np.asarray(cv2.resize(part, each, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        part = resize_image(part, each, cv2.INTER_AREA)
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     return part, rescaled(shift @ matrix, (1 / down, 1 / across))
 

@@ -1,10 +1,13 @@
-"""`tabvision check-images`: list the images of a folder that cannot be read, before training fails on them."""
+"""`tabvision check-images`: list the images of a folder that cannot be read or lose something, before training."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from tabvision.cli.arguments import whole
 from tabvision.errors import count, shown, speaking
 
 if TYPE_CHECKING:
@@ -16,9 +19,10 @@ _FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
 
 def add_check_images(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
     """Add the command."""
-    parser = commands.add_parser("check-images", help="find the images of a folder that cannot be read")
+    parser = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
     parser.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
     parser.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
+    parser.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)
@@ -31,19 +35,25 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
-    num, bad = _unreadable(arguments.folder, arguments.workers)
+    num, bad, notes = _checked(arguments.folder, arguments.workers, arguments.channels)
     for file, reason in bad.head(_SHOWN).itertuples(index=False):
         print(shown(f"{file}: {reason}"))
     if len(bad) > _SHOWN:
         print(f"… and {count(len(bad) - _SHOWN, 'more file')}")
     print(f"{count(num, 'image')} decoded, {len(bad):,} of them cannot be read.")
+    for note in notes:
+        print(note)
     if arguments.out:
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
         print(f"Listed in {arguments.out}")
 
 
-def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame]:
-    """Decode every image below a folder in threads; return their number, and `image` and `reason` of the damaged ones."""
+def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, pd.DataFrame, list[str]]:
+    """Decode every image below a folder in threads.
+
+    Returns:
+        Their number; `image` and `reason` of those that cannot be read; notes on what is lost of the others.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
@@ -51,7 +61,9 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
 
     from tabvision.data.images.folders import all_images
     from tabvision.data.images.reader import check_workers, single_threaded_cv2
+    from tabvision.data.images.settings import found_losses
     from tabvision.logs import notes_at
+    from tabvision.schema import Image
 
     workers = check_workers(num_workers)
     with notes_at(verbose=False):  # about files that are not images
@@ -60,22 +72,33 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(table.frame), _FILES_AT_ONCE):
             files = table.files(np.arange(start, min(start + _FILES_AT_ONCE, len(table.frame))))
-            reasons = threads.map(_reason, files)
+            reasons = threads.map(functools.partial(_reason, channels=channels), files)
             bad += [(file, reason) for file, reason in zip(files, reasons, strict=True) if reason is not None]
-    return len(table.frame), pd.DataFrame(bad, columns=["image", "reason"], dtype="str")
+        unread = {file for file, _ in bad}
+        readable = [file for file in table.files(np.arange(len(table.frame))) if file not in unread]
+        notes = found_losses(readable, Image(size=(1, 1), channels=channels), threads.map)
+    return len(table.frame), pd.DataFrame(bad, columns=["image", "reason"], dtype="str"), notes
 
 
-def _reason(file: str) -> str | None:
+def _reason(file: str, channels: int = 3) -> str | None:
     """Return why a file cannot be read as an image, or None.
 
     Example:
         >>> _reason("nowhere/cat.jpg")
         'no such file'
     """
-    from tabvision.data.images.decode import UnreadableImageError, open_image
+    from tabvision.data.images.bands import as_channels, open_as, stored_values
+    from tabvision.data.images.decode import UnreadableImageError
+    from tabvision.data.images.layout import layout_of
+    from tabvision.schema import Image
 
     try:
-        open_image(file).decode()
+        open_as(file, Image(size=(1, 1), channels=channels)).decode()
     except UnreadableImageError as error:
+        with suppress(UnreadableImageError):
+            layout = layout_of(file)
+            if layout.bits != 8:  # training finds the range of such values
+                as_channels(stored_values(file, layout, channels), channels)
+                return None
         return error.reason
     return None

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import is_integer
-from tabvision.errors import BadValueError, listed
+from tabvision.errors import BadValueError, count, listed
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
@@ -57,7 +57,7 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
 
     Raises:
         BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std
-            that is not finite.
+            that is not finite, or an image's range of values that is none.
     """
     names = schema.task.names(schema.target)
     what = "class" if schema.task.is_classes else "target column"
@@ -71,6 +71,9 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
     for number in schema.continuous:
         if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
             raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")
+    ranges, channels = (schema.image.value_range, schema.image.channels) if schema.image else ((), 3)
+    if len(ranges) not in (0, 1, channels) or not all(-math.inf < low < high < math.inf for low, high in ranges):
+        raise _wrong(name, f"the image's {count(channels, 'channel')} have the ranges {listed(ranges)}")
 
 
 def _wrong(name: str, problem: str) -> BadValueError:

@@ -66,7 +66,7 @@ class Inputs:
             - index: (B,) int64, the row numbers
             - continuous: (B, C) float32
             - categorical: (B, K) int32
-            - image: (B, 3, H, W) uint8
+            - image: (B, C, H, W) uint8
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         if self.images is not None:

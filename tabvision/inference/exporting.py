@@ -167,7 +167,7 @@ def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dic
         codes = [torch.randint(column.cardinality, (rows,), generator=generator) for column in schema.categorical]
         made["categorical"] = torch.stack(codes, dim=1)
     if schema.image is not None:
-        shape = (rows, 3, *schema.image.size)
+        shape = (rows, schema.image.channels, *schema.image.size)
         made["image"] = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     return made
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -17,17 +19,19 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from tabvision.augment.settings import Augmentation
-from tabvision.data.images.decode import ImageSource
+from tabvision.data.images.decode import ImageSource, UnreadableImageError
 from tabvision.data.images.files import ImageTable, is_image
+from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
 from tabvision.data.tables.read import read_frame
-from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
+from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError, count
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
+_LOOKED_AT, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
 BATCHES_AHEAD = 2
 CHUNK_ROWS = 8  # rows of one task for a thread: enough to draw random numbers together, few enough to split a batch
 
@@ -53,7 +57,7 @@ class ImageBatches:
     def __init__(self, sources: Sequence[ImageSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
         self.sources, self.image, self.augment = sources, schema.image, augment
-        self._store = SourceStore(sources)
+        self._store = SourceStore(sources, schema.image)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
 
@@ -66,7 +70,7 @@ class ImageBatches:
 
         Shape:
             - index: (B,) int64, the row numbers
-            - image: (B, 3, H, W) uint8
+            - image: (B, C, H, W) uint8
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         drawn_as, pending = self._view(view), deque[_Batch]()
@@ -75,7 +79,7 @@ class ImageBatches:
         ) as threads:
             for start in range(0, len(self.sources), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(self.sources)))
-                pixels = np.empty((len(rows), *self.image.size, 3), np.uint8)
+                pixels = np.empty((len(rows), *self.image.size, self.image.channels), np.uint8)
                 chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
                 drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
@@ -106,6 +110,12 @@ class ImageBatches:
         if self.needs_view:
             drawn["view"] = views_of(self._store, drawn_as, rows, view)
         return drawn
+
+
+def _is_deep(source: ImageSource) -> bool:
+    with suppress(UnreadableImageError):
+        return layout_of(source).bits == _DEEP
+    return False
 
 
 class _Batch(NamedTuple):
@@ -193,6 +203,10 @@ class ImageReader:
         return self._inputs(files, index=index, frame=table.frame, shown=columns)
 
     def _inputs(self, sources: Sequence[ImageSource], **rest: Any) -> Inputs:  # noqa: ANN401 - settings of `Inputs`
+        if not self._image.value_range and (deep := sum(map(_is_deep, sources[:_LOOKED_AT]))):
+            those = f"{deep:,} of the first {count(min(len(sources), _LOOKED_AT), 'image')}"
+            note = f"{those} have 16 bits a channel, and the training images had 8"
+            logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are taken as 0 to 255.")
         return Inputs(len(sources), images=ImageBatches(sources, self.schema, self.augment), **rest)
 
     @property

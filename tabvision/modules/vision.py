@@ -145,10 +145,10 @@ class VisionModule(SupervisedModule):
             if weights not in (None, "default"):
                 problem = f"weights has no effect with a body of your own, got {weights!r}"
                 raise BadValueError(problem, "Leave weights out")
-            return as_body(net)
+            return as_body(net, _image(self.schema).channels)
         if net == OWN:
             raise self.not_held("body")
-        return make_body(net, weights=weights)
+        return make_body(net, weights=weights, in_channels=_image(self.schema).channels)
 
     def _own_head(self, head: str | nn.Module | HeadFactory, shape: tuple[int, ...]) -> nn.Module:
         if isinstance(head, str):

@@ -120,9 +120,18 @@ class Body(nn.Module):
         return False
 
 
-def as_body(net: nn.Module) -> Body:
-    """Return a user's own network as a body, which normalizes by ImageNet's statistics unless the data has its own."""
-    return net if isinstance(net, Body) else Body(net)
+def as_body(net: nn.Module, in_channels: int = 3) -> Body:
+    """Return a user's own network as a body, which normalizes by ImageNet's statistics unless the data has its own.
+
+    Raises:
+        BadValueError: It is a body for another number of channels.
+    """
+    if not isinstance(net, Body):
+        return Body(net, in_channels=in_channels)
+    if net.in_channels != in_channels:
+        problem = f"the body reads images of {net.in_channels} channels, and the data has {in_channels}"
+        raise BadValueError(problem, "Pass a body for as many channels, or channels= to the datamodule")
+    return net
 
 
 def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> None:

@@ -157,7 +157,7 @@ class _Service:
                 sentence = "A field holds text, and no path or URL is opened. Upload the image's file itself."
                 raise RequestError(WRONG_VALUES, sentence)
             images = [await value.read() for value in values if isinstance(value, UploadFile)]
-        await asyncio.to_thread(check_images, images, self.limits)
+        await asyncio.to_thread(check_images, images, self.limits, self.model.schema.image)
         return images
 
 

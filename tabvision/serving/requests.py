@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, speaking
-from tabvision.schema import Schema
+from tabvision.schema import Image, Schema
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES = 400, 413, 415, 422
 
@@ -63,7 +63,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
     return [{name: row[name] for name in schema.inputs} for row in rows], is_one
 
 
-def check_images(images: Sequence[bytes], limits: Limits) -> None:
+def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> None:
     """Raise if there are too many images, an invalid one, or too many pixels; no image is decoded.
 
     Raises:
@@ -72,7 +72,7 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
     _check_count(len(images), "image", limits)
     total = 0
     for number, data in enumerate(images, start=1):
-        height, width = _size_of(number, data)
+        height, width = _size_of(number, data, image)
         size = f"{width:,} x {height:,} pixels"
         if height * width > limits.max_pixels:
             sentence = f"Image {number} has {size}, more than the limit of {limits.max_pixels:,}. Scale it down."
@@ -83,15 +83,16 @@ def check_images(images: Sequence[bytes], limits: Limits) -> None:
             raise RequestError(TOO_LARGE, f"{sentence} Send the images in several requests.")
 
 
-def _size_of(number: int, data: bytes) -> tuple[int, int]:
+def _size_of(number: int, data: bytes, image: Image | None) -> tuple[int, int]:
     """Return the height and width of an image; raise if it is not safe to decode."""
-    from tabvision.data.images.decode import UnreadableImageError, open_image
+    from tabvision.data.images.bands import open_as
+    from tabvision.data.images.decode import UnreadableImageError
 
     if data.startswith(_JPEG) and not _is_frugal(data):
         sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
         raise RequestError(WRONG_VALUES, sentence)
     try:
-        return open_image(data).size
+        return open_as(data, image).size
     except UnreadableImageError as error:
         raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
 

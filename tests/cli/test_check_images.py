@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tabvision.cli import check_images
 from tabvision.errors import BadValueError
-from tests.made.images import write_folder
+from tests.made.images import encoded, pixels, tiff, write_folder
 
 
 def run(*words: str) -> None:
@@ -69,3 +70,29 @@ def test_a_folder_without_images_is_a_sentence(tmp_path: Path) -> None:
 def test_a_wrong_number_of_threads_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="num_workers must be at least 0, got -1"):
         run(str(tmp_path), "--workers", "-1")
+
+
+def test_what_a_network_would_not_see_is_counted_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 9, 4), dtype=np.uint8)
+    files = {
+        "photo.jpg": encoded(pixels()),
+        "deep.png": encoded(values[..., 0].astype(np.uint16) * 16, "PNG"),
+        "floats.tif": tiff(values[..., 0].astype(np.float32)),
+        "infrared.png": encoded(values, "PNG"),
+        "pages.tif": tiff(*[values[..., 0]] * 13),
+        "bands.tif": tiff(np.dstack([values, values])),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    run(str(tmp_path))
+    told = capsys.readouterr().out
+    assert "bands.tif: it has 8 channels of 8 bits, read only with channels=8 (--channels 8)" in told
+    assert "6 images decoded, 1 of them cannot be read." in told
+    for kind in ("have 16 bits a channel", "have floating-point values", "have another channel", "have 13 pages"):
+        assert f"1 of 5 images {kind}" in told
+
+    run(str(tmp_path), "--channels", "13")
+    told = capsys.readouterr().out
+    assert "photo.jpg: it has 3 channels, and 13 are read (channels=13)" in told
+    assert "pages.tif" not in told

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from tabvision.cli import main
-from tests.made.images import write_folder
+from tests.made.images import tiff, write_classes, write_folder
 
 SMALL = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "2", "--accelerator", "cpu"]
 
@@ -127,3 +128,24 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 def test_a_wrong_word_is_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_fourth_band_of_16_bits_is_trained_on_by_command(capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    write_classes(
+        Path("fields"), lambda code, _: tiff((draw.random((40, 40, 4)) * 3000 + 900 * code).astype(np.uint16)), ".tif"
+    )
+    told = (
+        "have another channel, transparency or a band of its own, that is not read: channels=4 (--channels 4) reads it"
+    )
+
+    assert main(["train", "fields", *SMALL, "--out", "rgb"]) == 0
+    assert told in capsys.readouterr().out
+    assert main(["train", "fields", *SMALL, "--channels", "4", "--value-range", "0", "4000", "--out", "four"]) == 0
+    assert told not in capsys.readouterr().out
+    recipe = yaml.safe_load(Path("four/recipe.yaml").read_text(encoding="utf-8"))
+    assert recipe["data"]["init_args"]["channels"] == 4
+    assert recipe["data"]["init_args"]["value_range"] == [0, 4000]
+    assert main(["fit", "--config", "four/recipe.yaml"]) == 0
+    assert main(["predict", "four/best.ckpt", "fields/a", "--out", "answers.csv"]) == 0
+    assert pd.read_csv("answers.csv")["label"].notna().all()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,7 @@ def pixels(height: int = 20, width: int = 30, seed: int = 0) -> NDArray[np.uint8
     return np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def encoded(
-    image: NDArray[np.uint8] | Image.Image, kind: str = "JPEG", *, orientation: int = 1, **options: Any
-) -> bytes:
+def encoded(image: NDArray[Any] | Image.Image, kind: str = "JPEG", *, orientation: int = 1, **options: Any) -> bytes:
     """The bytes of a file."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if orientation != 1:
@@ -37,6 +36,44 @@ def encoded(
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def tiff(*pages: NDArray[Any], order: str = "<") -> bytes:
+    """An uncompressed TIFF of pages (h, w) or (h, w, channels), of any type and number of channels."""
+    file = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
+    link = 4  # where the position of the next directory is written
+    for page in pages:
+        height, width, channels = np.atleast_3d(page).shape
+        data = page.astype(page.dtype.newbyteorder(order)).tobytes()  # type: ignore[arg-type]  # "<" or ">"
+        kind = {"u": 1, "i": 2, "f": 3}[page.dtype.kind]
+        rgb = channels in (3, 4)
+        tags = {256: [width], 257: [height], 258: [8 * page.dtype.itemsize] * channels, 259: [1], 262: [1 + rgb]}
+        tags |= {273: [len(file)], 277: [channels], 278: [height], 279: [len(data)], 284: [1]}
+        tags |= {338: [0] * extra} if (extra := channels - (3 if rgb else 1)) else {}
+        tags |= {339: [kind] * channels}
+        file += data + bytes(len(data) % 2)
+        entries = b""
+        for tag, values in sorted(tags.items()):
+            form = "I" if tag in (256, 257, 273, 278, 279) else "H"
+            packed = struct.pack(f"{order}{len(values)}{form}", *values)
+            if len(packed) > 4:
+                packed, at = struct.pack(f"{order}I", len(file)), packed
+                file += at
+            entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[form], len(values)) + packed.ljust(4, b"\0")
+        struct.pack_into(f"{order}I", file, link, len(file))
+        file += struct.pack(f"{order}H", len(entries) // 12) + entries
+        link = len(file)
+        file += bytes(4)
+    return bytes(file)
+
+
+def write_classes(root: Path, made: Callable[[int, int], bytes], suffix: str = ".png", num: int = 6) -> Path:
+    """A folder of two classes; `made` returns the bytes of the file from the class and its number."""
+    for code, name in enumerate("ab"):
+        (root / name).mkdir(parents=True)
+        for number in range(num):
+            (root / name / f"{number}{suffix}").write_bytes(made(code, number))
+    return root
 
 
 def read_image(source: ImageSource) -> NDArray[np.uint8]:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image as PilImage
 
-from tabvision.schema import Schema
+from tabvision.schema import Image, Schema
 from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
+from tests.made.images import tiff
 from tests.made.servers import model, running
 from tests.serving.test_app import Means, photo, plain_rows, upload
 
@@ -243,3 +245,14 @@ def test_a_schema_without_columns_reads_no_names() -> None:
     schema = Schema(target=model().schema.target)
 
     assert rows_of_json(b'[{"a": 1}, {"b": 2}]', schema, Limits()) == ([{}, {}], False)
+
+
+def test_bands_are_measured_as_the_model_reads_them() -> None:
+    bands = tiff(np.zeros((30, 40, 6), np.float32))
+    image = Image(size=(8, 8), channels=6, value_range=((0.0, 1.0),))
+
+    check_images([bands], Limits(max_pixels=1200), image)
+    with pytest.raises(RequestError, match="40 x 30 pixels, more than the limit of 1,199"):
+        check_images([bands], Limits(max_pixels=1199), image)
+    with pytest.raises(RequestError, match="it has 6 channels of floats, read only with channels=6"):
+        check_images([bands], Limits())

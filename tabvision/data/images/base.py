@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -76,7 +77,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         if not isinstance(device_augment, bool) and device_augment != "auto":
             problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
             raise BadTypeError(problem, 'Leave it out for "auto"')
-        self.image, self.size, self.augment = image, image.size, augment
+        self.image, self.size, self.augment = image, image.size, _fitting(augment, image)
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
         self.tables: dict[PartName, ImageTable] = {}
@@ -108,7 +109,10 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         targets, task = super().targets_of(part), self.schema.task
         if not task.moves_with_image:
             return targets
-        store, view = FileStore(self.tables[part], self.bad), EvaluationView(self.size, self.image.resize)
+        store, view = (
+            FileStore(self.tables[part], self.bad, image=self.image),
+            EvaluationView(self.size, self.image.resize),
+        )
         found = []
         for row, target in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
             with suppress(UnreadableImageError):  # the loader leaves it out too
@@ -160,7 +164,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
 
     def _store(self, part: PartName) -> FileStore:
-        presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None)
+        presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)
         key = (part, presize.key)
         if key not in self._stores:
             num, num_slots = len(self.parts[part].rows), len(self.tables[part].frame)
@@ -168,7 +172,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             cache = make_cache(self.cache, presize, num, num_slots=num_slots, part=part, num_processes=ranks)
             for old in [each for each in self._stores if each[0] == part]:
                 del self._stores[old]  # of another size
-            self._stores[key] = FileStore(self.tables[part], self.bad, presize, cache)
+            self._stores[key] = FileStore(self.tables[part], self.bad, presize, cache, self.image)
         return self._stores[key]
 
     def _num_local_ranks(self) -> int:
@@ -191,6 +195,11 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             )
 
 
+def _fitting(augment: Augmentation, image: Image) -> Augmentation:
+    """Return the augmentation without changes of lighting for channels that are not gray or red, green and blue."""
+    return augment if image.channels in (1, 3) else replace(augment, lighting_share=0)
+
+
 STAY = ("matrix", "box", "noise", "size")  # the CPU reads these first
 
 
@@ -211,8 +220,8 @@ def _finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Ow
         own: The augmentation of the user's own, for batches with random numbers for it.
 
     Shape:
-        - batch["image"]: (B, 3, h, w) uint8
-        - returns: `image` (B, 3, H, W) float32, without the keys in `EXTRAS`
+        - batch["image"]: (B, C, h, w) uint8
+        - returns: `image` (B, C, H, W) float32, without the keys in `EXTRAS`
     """
     if batch["image"].dtype != torch.uint8:
         return batch
@@ -242,9 +251,9 @@ def augmented_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
         numbers: The random numbers of each row.
 
     Shape:
-        - images: (B, 3, H, W) uint8 or float
+        - images: (B, C, H, W) uint8 or float
         - numbers: (B, `NUM_OWN_DRAWS`) float32
-        - returns: (B, 3, H, W) uint8
+        - returns: (B, C, H, W) uint8
 
     Raises:
         BadTypeError: The function returns something else.

@@ -85,13 +85,15 @@ class _FolderCache(ImageCache):
         key: Name of the settings that the pixels depend on.
         num_rows: Number of rows.
         slot_bytes: Size of one row's slot; larger images are not cached.
+        channels: Number of channels of the images.
 
     Raises:
         BadValueError: The folder cannot be written.
     """
 
     @speaking("ImageDataModule")
-    def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int) -> None:
+    def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int, channels: int = 3) -> None:
+        self.channels = channels
         self.slot_bytes = -(-slot_bytes // PAGE) * PAGE
         self.folder = Path(folder).expanduser() / f"v{VERSION}-{key}-{num_rows}-{self.slot_bytes}"
         self.problem = ""
@@ -121,14 +123,15 @@ class _FolderCache(ImageCache):
         if entry["stamp"] != stamp:
             return None
         height, width = int(entry["height"]), int(entry["width"])
-        if not 0 < 3 * height * width <= self.slot_bytes:
+        num_bytes = self.channels * height * width
+        if not 0 < num_bytes <= self.slot_bytes:
             return None
-        pixels: Pixels = self._read_pixels[row, : 3 * height * width]
+        pixels: Pixels = self._read_pixels[row, :num_bytes]
         if self._checked.get(row) != stamp:
             if zlib.crc32(pixels.data) != entry["checksum"]:
                 return None
             self._checked[row] = stamp
-        return pixels.reshape(height, width, 3)
+        return pixels.reshape(height, width, self.channels)
 
     @override
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
@@ -168,7 +171,7 @@ def make_cache(
         problem = f'cache must be "auto", "memory", a folder or None, got {setting!r}'
         raise BadTypeError(problem, "Pass one of these")
     if setting not in ("auto", "memory"):
-        return _FolderCache(setting, f"{part}-{presize.key}", num_slots, presize.most_bytes)
+        return _FolderCache(setting, f"{part}-{presize.key}", num_slots, presize.most_bytes, presize.channels)
     quarter = _total_memory() // 4 // num_processes
     if setting == "memory":
         return _MemoryCache(quarter)

@@ -29,7 +29,7 @@ except ImportError:  # OpenCV works too, a tenth slower
 
 Pixels = NDArray[np.uint8]
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
-"""An image to open: a path, a file's bytes, a PIL image, or an array (h, w), (h, w, 3) or (h, w, 4)."""
+"""An image to open: a path, a file's bytes, a PIL image, or an array (h, w) or (h, w, channels)."""
 
 MAX_PIXELS = 89_478_485  # PIL's own limit for opening without a warning: a quarter of a gigabyte of RGB
 SHRINKS = (8, 4, 2)  # a JPEG decodes at 1/8, 1/4 and 1/2 of its size in a fraction of the time
@@ -42,7 +42,7 @@ _SCALED_FLAGS = {
 _WIDE_FORMATS = ("PNG", "PPM")  # in these formats PIL's mode "I" holds 16 bits
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")  # first bytes of common formats
 _ZEROS = bytes(64)  # no complete image ends in so many zeros
-_NO_RANGE = "pixels have no fixed range; save it with 8 or 16 bits"
+NO_RANGE = "pixels have no fixed range; save it with 8 or 16 bits"
 
 
 class UnreadableImageError(BadValueError):
@@ -107,29 +107,26 @@ class StoredArray(StoredImage):
 
 
 @final
-class _StoredPil(StoredImage):
+class StoredPil(StoredImage):
     """An image of any format, decoded by PIL; the first of several frames."""
 
     def __init__(self, image: Image.Image) -> None:
-        try:
-            orientation = image.getexif().get(0x0112, 1)
-        except Exception:  # damaged metadata does not make an image unreadable
-            orientation = 1
+        orientation = orientation_of(image)
         # PIL rotates TIFF files itself; the others are decoded here only if they must be rotated
         self.image = image if orientation == 1 or image.format == "TIFF" else ImageOps.exif_transpose(image)
         width, height = self.image.size
         super().__init__((height, width))
 
     @classmethod
-    def of(cls, data: bytes) -> _StoredPil:
+    def of(cls, data: bytes) -> StoredPil:
         """Open the bytes of a file.
 
         Raises:
             UnreadableImageError: The bytes are not an image that PIL reads, or one of too many pixels.
         """
         try:
-            image = Image.open(io.BytesIO(data), formats=_formats())
-            _check_pixels(image.height, image.width)
+            image = Image.open(io.BytesIO(data), formats=known_formats())
+            check_pixels(image.height, image.width)
             return cls(image)
         except UnreadableImageError:
             raise
@@ -138,7 +135,7 @@ class _StoredPil(StoredImage):
             reason = "damaged: it is cut within its header" if cut else "not an image in a known format"
             raise UnreadableImageError.because(reason) from None
         except Exception as error:  # PIL's formats raise whatever their parsing runs into
-            raise UnreadableImageError.because(_reason_of(error)) from error
+            raise UnreadableImageError.because(reason_of(error)) from error
 
     @override
     def decode(self, shrink: int = 1) -> Stored:
@@ -148,7 +145,7 @@ class _StoredPil(StoredImage):
         """Return the pixels of PIL's `convert`, 16 bits scaled to 8."""
         image = self.image
         if image.mode == "F" or (image.mode == "I" and image.format not in _WIDE_FORMATS):
-            raise UnreadableImageError.because(f"its 32-bit {_NO_RANGE}")
+            raise UnreadableImageError.because(f"its 32-bit {NO_RANGE}")
         try:
             if image.mode.startswith("I"):
                 return _array_as_rgb(np.asarray(image).astype(np.uint16))
@@ -156,7 +153,16 @@ class _StoredPil(StoredImage):
                 image = image.convert("RGBA")  # else PIL warns
             return np.array(image.convert("RGB"))
         except Exception as error:  # as in `of`
-            raise UnreadableImageError.because(_reason_of(error)) from error
+            raise UnreadableImageError.because(reason_of(error)) from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if it is unknown."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged metadata does not make an image unreadable
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 @final
@@ -172,7 +178,7 @@ class _StoredJpeg(StoredImage):
     def decode(self, shrink: int = 1) -> Stored:
         pixels = self._pixels(shrink)
         if pixels is None:  # PIL decides what can be read
-            return _StoredPil.of(self.data).decode()
+            return StoredPil.of(self.data).decode()
         return Stored(pixels, rescaled(upright_to_stored(self.orientation, self.stored_size), 1 / shrink))
 
     def _pixels(self, shrink: int) -> Pixels | None:
@@ -200,20 +206,25 @@ def open_image(source: ImageSource) -> StoredImage:
     if isinstance(source, np.ndarray):
         return StoredArray(_array_as_rgb(source))
     if isinstance(source, Image.Image):
-        return _StoredPil(source)
-    data = source if isinstance(source, bytes) else _read(source)
+        return StoredPil(source)
+    data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise UnreadableImageError.because("0 bytes")
     header = jpeg_header(data)
     if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would decode them as gray pixels
         raise UnreadableImageError.because("damaged: it ends in zeros, as a file does that was not written to its end")
     if header is None or header.num_channels not in (1, 3) or not is_whole(data):
-        return _StoredPil.of(data)
-    _check_pixels(header.height, header.width)
+        return StoredPil.of(data)
+    check_pixels(header.height, header.width)
     return _StoredJpeg(data, header)
 
 
-def _read(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        UnreadableImageError: There is no such file, or it cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -224,7 +235,7 @@ def _read(path: str | Path) -> bytes:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def known_formats() -> tuple[str, ...]:
     """Return the formats that PIL decodes itself; for others, such as EPS, it runs external programs."""
     Image.init()  # finds the formats that this build of PIL has
     wanted = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -234,7 +245,7 @@ def _formats() -> tuple[str, ...]:
 def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
     """Return an array of gray, RGB or RGBA values as (h, w, 3) uint8."""
     if pixels.dtype not in (np.uint8, np.uint16, np.bool_):
-        reason = f"an array must hold uint8 or uint16, not {pixels.dtype}, whose {_NO_RANGE}"
+        reason = f"an array must hold uint8 or uint16, not {pixels.dtype}, whose {NO_RANGE}"
         raise UnreadableImageError.because(reason)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
         reason = f"an array must be (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), not {pixels.shape}"
@@ -247,11 +258,14 @@ def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
     return np.ascontiguousarray(np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if gray else pixels[..., :3])
 
 
-def _check_pixels(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        reason = f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are safe to decode"
+def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:
+    """Raise if an image has too many pixels to be decoded, of that many bytes each."""
+    most = 3 * MAX_PIXELS // num_bytes
+    if height * width > most:
+        reason = f"{width:,} x {height:,} pixels, more than the {most:,} that are safe to decode"
         raise UnreadableImageError.because(reason)
 
 
-def _reason_of(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why an image is unreadable, from the error of its decoder."""
     return f"damaged: {(str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')}"

@@ -24,7 +24,7 @@ EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 @final
 class ImageLoader:
-    """Batches of images: uint8 (B, 3, H, W) in channels-last memory, with targets, weights and row numbers.
+    """Batches of images: uint8 (B, C, H, W) in channels-last memory, with targets, weights and row numbers.
 
     A row whose file cannot be read is left out of its batch and recorded. Every rank takes as many steps as planned: a
     training batch with fewer than two readable rows (BatchNorm has no variance over one) takes the next readable ones.

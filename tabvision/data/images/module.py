@@ -21,7 +21,7 @@ from tabvision.data.images.base import BaseImageDataModule, augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
-from tabvision.data.images.settings import Normalize, image_facts
+from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
 from tabvision.data.images.sources import Images, SourceReader, gathered
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
@@ -39,8 +39,9 @@ logger = logging.getLogger("tabvision")
 class ImageDataModule(BaseImageDataModule):
     r"""Prepare images for training: find, label and divide them; decode and augment in threads, finish on the device.
 
-    The facts are in `data.schema` as soon as the object exists; a summary is printed. No file is opened before training:
-    one that cannot be read is left out of its batch, and listed in `bad_files.csv` in the Trainer's folder.
+    The facts are in `data.schema` as soon as the object exists; a summary is printed. Before training only the
+    headers of 64 images are read, and their pixels if they are not 8-bit RGB. A file that cannot be read is left out of its
+    batch, and listed in `bad_files.csv` in the Trainer's folder.
 
     Args:
         source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
@@ -53,9 +54,14 @@ class ImageDataModule(BaseImageDataModule):
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
         resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
             schema's.
+        channels: Channels that the network reads: 3 for RGB, 1 for gray, or as many as the images or the pages of a TIFF
+            have; None for 3, or the schema's. What the images hold besides is logged.
+        value_range: (lowest, highest) stored value, which become 0 and 255, or such a pair for each channel; None for the
+            range of most values in 64 training images if they have more than 8 bits, or the schema's.
         augment: "default", "none", "light", "strong", or your own settings; a function of images and random numbers
-            replaces all other augmentation, see `Augmentation.own`.
-        normalize: None for the statistics of the network's weights, "imagenet", or (mean, std).
+            replaces all other augmentation, see `Augmentation.own`. Lighting changes only gray and RGB.
+        normalize: None for the statistics of the network's weights, or of training images if they are not RGB; "imagenet",
+            or (mean, std).
         task: The kind of target: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
             pixels of each upright image, which are transformed with it; a missing point has empty values.
         separator: The separator of the labels in one multi-label column, such as " ".
@@ -95,6 +101,8 @@ class ImageDataModule(BaseImageDataModule):
         label_pattern: str | None = None,
         size: int | Sequence[int] | None = None,
         resize: Literal["crop", "squish", "pad"] | None = None,
+        channels: int | None = None,
+        value_range: ValueRange = None,
         augment: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None = "default",
         normalize: Normalize = None,
         task: Task | str | None = None,
@@ -117,7 +125,9 @@ class ImageDataModule(BaseImageDataModule):
         stated = stated_task(task, schema)
         if stated is not None and stated.moves_with_image and schema is None:
             resize = resize or "squish"  # the whole target stays in view
-        known = image_facts(schema, path or PATH_COLUMN, size, resize, normalize)
+        known = image_facts(
+            schema, path or PATH_COLUMN, size, resize, normalize, channels=channels, value_range=value_range
+        )
         super().__init__(
             known,
             augmentation_named(augment),
@@ -160,7 +170,7 @@ class ImageDataModule(BaseImageDataModule):
         Points are drawn into their image, and the label says how many are visible.
 
         Shape:
-            - image: (H, W, 3) uint8; `tabvision.plots.image_grid` draws them
+            - image: (H, W, 3) uint8, of more channels the first three; `tabvision.plots.image_grid` draws them
         """
         rows = self.train_dataloader().batch_sampler.sampler.of_epoch(0)[:num]
         view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
@@ -171,7 +181,7 @@ class ImageDataModule(BaseImageDataModule):
         images = read.images
         if self.augment.own is not None:
             images = augmented_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
-        shown = images.permute(0, 2, 3, 1).numpy()
+        shown = _as_rgb(images).permute(0, 2, 3, 1).numpy()
         draw, target = self.schema.task.draw, self.schema.target
         return [draw(image, encoded, target) for image, encoded in zip(shown, targets, strict=True)]
 
@@ -197,6 +207,7 @@ class ImageDataModule(BaseImageDataModule):
         parts = divide(used, numbers, len(table.frame), codes, split, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts = with_every_label(parts, used.frame, columns[0], separator)
+        self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
             schema = Schema(target=target, image=self.image)
@@ -235,3 +246,13 @@ class ImageDataModule(BaseImageDataModule):
         if self.weight is not None:
             tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
         return tensors
+
+
+def _sampled(num: int) -> Rows:
+    """Return the indices of a sample of so many rows, evenly spaced."""
+    return np.unique(np.linspace(0, max(num - 1, 0), SAMPLED_IMAGES).astype(np.int64))[:num]
+
+
+def _as_rgb(images: Tensor) -> Tensor:
+    """Return images of any number of channels as three to look at: the first three, or the first as gray."""
+    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)

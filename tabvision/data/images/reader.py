@@ -35,7 +35,7 @@ class Read(NamedTuple):
     """A batch of images as read.
 
     Args:
-        images: (B, 3, H, W) uint8 in channels-last memory: the images that could be read.
+        images: (B, C, H, W) uint8 in channels-last memory: the images that could be read.
         rows: (B,) their row numbers.
         extras: Arrays with a row per image that finish them on their device.
         errors: Reason by row number for the rows that could not be read.
@@ -141,7 +141,7 @@ class _Batch:
     ) -> None:
         self.rows = rows
         with torch.inference_mode(mode=False):  # other threads could not write to a tensor made in inference mode
-            shape = (len(rows), *reader.view.drawn_size, 3)
+            shape = (len(rows), *reader.view.drawn_size, reader.store.channels)
             self.memory = torch.empty(shape, dtype=torch.uint8, pin_memory=reader.pin)
         out = self.memory.numpy()
         self.starts = range(0, len(rows), CHUNK_ROWS)

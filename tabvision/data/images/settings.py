@@ -1,21 +1,49 @@
-"""Check the settings of the network's input: size, resize and statistics."""
+"""Check the settings of the network's input, and find its range of values and statistics in a sample of the images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast, get_args
 
-from tabvision.checks import check_choice, is_integer
-from tabvision.errors import BadTypeError, BadValueError
+import numpy as np
+
+from tabvision.checks import check_choice, check_whole, is_integer
+from tabvision.data.images.bands import as_channels, losses, open_as, stored_values
+from tabvision.data.images.decode import UnreadableImageError
+from tabvision.data.images.layout import Layout, layout_of
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 
 Normalize = str | tuple[Sequence[float], Sequence[float]] | None
 """None for the statistics of the network's weights, "imagenet", or (mean, std) of each channel, of values in [0, 1]."""
 
+ValueRange = Sequence[float] | Sequence[Sequence[float]] | None
+"""(lowest, highest) stored value, one such pair for each channel, or None to find it for images of more than 8 bits."""
+
+Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
+"""`map`, or that of a thread pool."""
+
 DEFAULT_SIZE = 224
+SAMPLED_IMAGES = 64  # whose headers are read before training
+_SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
+_PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
+_LEAST_STD = 1 / 255  # of a channel that is constant
 
 
-def image_facts(schema: Schema | None, name: str, size: object, resize: str | None, normalize: Normalize) -> Image:
+def image_facts(
+    schema: Schema | None,
+    name: str,
+    size: object,
+    resize: str | None,
+    normalize: Normalize,
+    *,
+    channels: int | None = None,
+    value_range: ValueRange = None,
+) -> Image:
     """Return the schema's facts about the image: from the settings given, else from a schema that is reused.
 
     Raises:
@@ -27,11 +55,136 @@ def image_facts(schema: Schema | None, name: str, size: object, resize: str | No
         problem = "the schema holds no image"
         raise BadValueError(problem, "Pass the schema of a module that was trained on images")
     known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
-    mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize)
+    known = _with_values(known, channels, value_range, is_reused=schema is not None)
+    mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize, known.channels)
     new_size = known.size if size is None else checked_size(size)
     if resize is not None:
         check_choice("resize", resize, get_args(Resize))
-    return Image(name=known.name, size=new_size, resize=cast("Resize", resize or known.resize), mean=mean, std=std)
+    return replace(known, size=new_size, resize=cast("Resize", resize or known.resize), mean=mean, std=std)
+
+
+def _with_values(image: Image, channels: int | None, value_range: ValueRange, *, is_reused: bool) -> Image:
+    """Return the image with the channels and the range that are stated.
+
+    Raises:
+        BadTypeError: A setting has the wrong type.
+        BadValueError: A range is empty, there is not one for each channel, or they differ from the schema that is reused.
+    """
+    num = image.channels if channels is None else check_whole("channels", channels, remedy="Pass 1 for gray, 3 for RGB")
+    ranges = image.value_range if value_range is None else _checked_range(value_range, num)
+    if is_reused and (num, ranges) != (image.channels, image.value_range):
+        problem = f"channels and value_range are those of the schema, {image.channels} and {image.value_range}"
+        raise BadValueError(f"{problem}, got {num} and {ranges}", "Leave them out, or do not pass schema")
+    return replace(image, channels=num, value_range=ranges)
+
+
+def _checked_range(value_range: object, channels: int) -> tuple[tuple[float, float], ...]:
+    remedy = "Pass (lowest, highest), such as (0, 4095), or one such pair for each channel"
+    try:
+        ends = np.asarray(value_range, dtype=np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        raise BadTypeError(f"value_range must be two numbers, got {value_range!r}", remedy) from None
+    if len(ends) not in (1, channels) or not (np.isfinite(ends).all() and (ends[:, 0] < ends[:, 1]).all()):
+        raise BadValueError(f"value_range must be a lower and a higher number, got {value_range!r}", remedy)
+    return tuple((low, high) for low, high in ends.tolist())
+
+
+def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
+    """Log what a sample of the training images holds that the network does not see, and return the image's facts.
+
+    Args:
+        image: The facts as stated.
+        files: The sample.
+        is_new: Whether to find the range of values, and the statistics of channels other than RGB, that are not stated.
+
+    Raises:
+        BadValueError: No image of the sample has the channels that are read.
+    """
+    is_deep = [layout.bits != 8 for layout in map(_layout, files) if layout]
+    if is_new and is_deep and all(is_deep) and not image.value_range:
+        image = replace(image, value_range=_found_range(image, files))
+    for sentence in found_losses(files, image):
+        logging.getLogger("tabvision").info(sentence)
+    if is_new and len(files) and image.channels != 3 and not image.mean:
+        mean, std = _found_statistics(image, files)
+        image = replace(image, mean=mean, std=std)
+    return image
+
+
+def found_losses(files: Sequence[str], image: Image, mapped: Mapped = map) -> list[str]:
+    """Return a sentence for each kind of content that a network does not see, with the number of images that have it.
+
+    Example:
+        >>> found_losses(["nowhere.png"], Image(size=(8, 8)))
+        []
+    """
+    found: dict[str, list[str]] = {}
+    for file, those in zip(files, mapped(partial(_losses, image=image), files), strict=True):
+        for loss in those:
+            found.setdefault(loss, []).append(file)
+    return [
+        f"{len(those):,} of {count(len(files), 'image')} {loss} (such as {those[0]!r})."
+        for loss, those in found.items()
+    ]
+
+
+def _losses(file: str, image: Image) -> list[str]:
+    with suppress(UnreadableImageError):
+        return list(losses(file, image))
+    return []
+
+
+def _layout(file: str) -> Layout | None:
+    with suppress(UnreadableImageError):
+        return layout_of(file)
+    return None
+
+
+def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    """Return the range of most values of a sample: of each channel, or of gray or RGB as a whole."""
+    found = []
+    for file in files:
+        with suppress(UnreadableImageError):
+            values = as_channels(stored_values(file, layout_of(file), image.channels), image.channels)
+            step = 1 + max(values.shape[:2]) // _SAMPLED_SIDE
+            found.append(values[::step, ::step].reshape(-1, image.channels).astype(np.float64))
+    if not found:
+        raise _none_readable(image, files)
+    values = np.concatenate(found).reshape(-1, 1 if image.channels in (1, 3) else image.channels)
+    values[~np.isfinite(values)] = np.nan
+    values[:, np.isnan(values).all(axis=0)] = 0
+    whole = np.nan_to_num(np.nanmin(values, axis=0)), np.nan_to_num(np.nanmax(values, axis=0))
+    low, high = np.nan_to_num(np.nanpercentile(values, _PERCENTILES, axis=0))
+    low, high = np.where(low < high, [low, high], [whole[0], np.maximum(whole[1], whole[0] + 1)])
+    each = [f"{a:,.6g} to {b:,.6g} of {c:,.6g} to {d:,.6g}" for a, b, c, d in zip(low, high, *whole, strict=True)]
+    note = f"Values from {listed(each)} in {count(len(found), 'training image')} become black to white"
+    logging.getLogger("tabvision").info(f"{note}; value_range= (--value-range) states another range.")
+    return tuple(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _found_statistics(image: Image, files: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of each channel of a sample, of values in [0, 1]."""
+    found = []
+    for file in files:
+        with suppress(UnreadableImageError):
+            pixels = open_as(file, image).decode().pixels.reshape(-1, image.channels).astype(np.float64) / 255
+            found.append([pixels.mean(axis=0), np.square(pixels).mean(axis=0)])
+    if not found:
+        raise _none_readable(image, files)
+    mean, square = np.mean(found, axis=0)
+    std = np.sqrt(np.maximum(square - np.square(mean), _LEAST_STD**2))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _none_readable(image: Image, files: Sequence[str]) -> BadValueError:
+    """Return the error for a sample without an image that has the channels that are read."""
+    try:
+        open_as(files[0], image).decode()
+        reason = "their headers say so"
+    except UnreadableImageError as error:
+        reason = error.reason
+    problem = f"no training image can be read with channels={image.channels}: {files[0]!r} ({reason})"
+    return BadValueError(problem, "Pass channels= (--channels), the number that they have")
 
 
 def checked_size(size: object) -> tuple[int, int]:
@@ -55,12 +208,12 @@ def checked_size(size: object) -> tuple[int, int]:
 
 
 def _statistics(
-    normalize: str | tuple[Sequence[float], Sequence[float]],
+    normalize: str | tuple[Sequence[float], Sequence[float]], channels: int = 3
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the std of each channel.
 
     Raises:
-        BadTypeError: There are not three numbers each.
+        BadTypeError: There is not one number for each channel.
         BadValueError: A std is not positive.
         UnknownNameError: There is no such name.
 
@@ -70,14 +223,17 @@ def _statistics(
     """
     if isinstance(normalize, str):
         check_choice("normalize", normalize, ["imagenet"])
+        if channels != 3:
+            problem = f"normalize={normalize!r} is for 3 channels, and there are {channels}"
+            raise BadValueError(problem, "Leave it out for the statistics of the training images")
         return IMAGENET_MEAN, IMAGENET_STD
-    remedy = 'Pass "imagenet", (mean, std) with three numbers each, or None for those of the weights'
+    remedy = 'Pass "imagenet", (mean, std) with one number a channel, or None for those of the weights'
     try:
         mean, std = (tuple(float(value) for value in values) for values in normalize)
     except (TypeError, ValueError):
         raise BadTypeError(f"normalize must be means and stds, got {normalize!r}", remedy) from None
-    if len(mean) != 3 or len(std) != 3:
-        raise BadTypeError(f"normalize needs three numbers each, got {normalize!r}", remedy)
+    if len(mean) != channels or len(std) != channels:
+        raise BadTypeError(f"normalize needs {channels} numbers each, got {normalize!r}", remedy)
     if min(std) <= 0:
         raise BadValueError(f"stds must be positive, got {std}", remedy)
     return mean, std

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tabvision.augment.geometry import Matrices, to_output
 from tabvision.checks import check_fraction
+from tabvision.data.images.bands import open_as
 from tabvision.data.images.cache import ImageCache
 from tabvision.data.images.decode import (
     ImageSource,
@@ -20,18 +21,26 @@ from tabvision.data.images.decode import (
     StoredArray,
     StoredImage,
     UnreadableImageError,
-    open_image,
 )
 from tabvision.data.images.files import ImageTable
 from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
+from tabvision.schema import Image
 
 Opened = StoredImage | UnreadableImageError
 """An image, or the error that says why it cannot be read."""
 
 
 class ImageStore(ABC):
-    """Images by row number."""
+    """Images by row number.
+
+    Args:
+        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
+    """
+
+    def __init__(self, image: Image | None = None) -> None:
+        self.image = image
+        self.channels = 3 if image is None else image.channels
 
     @abstractmethod
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
@@ -52,18 +61,20 @@ class SourceStore(ImageStore):
 
     Args:
         sources: The image of each row.
+        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
     """
 
-    def __init__(self, sources: Sequence[ImageSource]) -> None:
+    def __init__(self, sources: Sequence[ImageSource], image: Image | None = None) -> None:
+        super().__init__(image)
         self.sources = sources
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        return [_tried(lambda row=row: open_image(self.sources[row])) for row in rows.tolist()]  # type: ignore[misc]
+        return [_tried(lambda row=row: open_as(self.sources[row], self.image)) for row in rows.tolist()]  # type: ignore[misc]
 
     @override
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        return [(open_image(self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
+        return [(open_as(self.sources[row], self.image).size, np.eye(3)) for row in rows.tolist()]
 
 
 @final
@@ -75,11 +86,18 @@ class FileStore(ImageStore):
         bad: Files known to be unreadable, which are not tried again.
         presize: The size that images are brought to first, or None.
         cache: The cache of presized images, or None.
+        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
     """
 
     def __init__(
-        self, table: ImageTable, bad: BadFiles, presize: Presize | None = None, cache: ImageCache | None = None
+        self,
+        table: ImageTable,
+        bad: BadFiles,
+        presize: Presize | None = None,
+        cache: ImageCache | None = None,
+        image: Image | None = None,
     ) -> None:
+        super().__init__(image)
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
         self._sizes: dict[int, Size] = {}  # of the sources opened by `to_source`
 
@@ -101,21 +119,21 @@ class FileStore(ImageStore):
     def _size(self, row: int) -> Size:
         """Return (height, width) of a row's source, which is opened once."""
         if row not in self._sizes:
-            self._sizes[row] = open_image(self.table.files(np.array([row]))[0]).size
+            self._sizes[row] = open_as(self.table.files(np.array([row]))[0], self.image).size
         return self._sizes[row]
 
     def _open(self, row: int, file: str) -> StoredImage:
         if file in self.bad.reasons:
             raise UnreadableImageError.because(self.bad.reasons[file])
         if self.presize is None or self.cache is None:
-            return open_image(file)
+            return open_as(file, self.image)
         try:
             stamp = self.cache.stamp(file)
         except OSError as error:
             raise UnreadableImageError.because(f"cannot be read: {error.strerror or error}") from error
         pixels = self.cache.get(row, stamp)
         if pixels is None:
-            pixels = self.presize(open_image(file))
+            pixels = self.presize(open_as(file, self.image))
             self.cache.put(row, stamp, pixels)
         return StoredArray(pixels)
 
@@ -129,7 +147,7 @@ def draw_rows(
         store: The images.
         view: How they are drawn.
         rows: (B,) row numbers.
-        out: (B, H, W, 3) uint8, to be filled.
+        out: (B, H, W, C) uint8, to be filled.
         epoch: From 0.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing_extensions import override
 
 from tabvision.augment import color, erase, geometry
 from tabvision.augment.settings import NUM_OWN_DRAWS, Augmentation
-from tabvision.augment.warp import warp_image
+from tabvision.augment.warp import resize_image, warp_image
 from tabvision.counter_random import uniforms
 from tabvision.data.images.decode import SHRINKS, Pixels, StoredImage
+from tabvision.schema import Image
 
 Size = tuple[int, int]
 Extras = dict[str, NDArray[np.generic]]
@@ -32,7 +34,7 @@ def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
     Args:
         image: The source.
         matrix: (3, 3), output pixel to pixel of the upright source.
-        out: (H, W, 3), contiguous.
+        out: (H, W, C), contiguous.
 
     Raises:
         UnreadableImageError: The image is damaged.
@@ -62,32 +64,40 @@ class Presize:
         size: (height, width) of the network's input.
         resize: "crop", "squish" or "pad".
         reach: Multiple of that size, at least 1; 0 for exactly the network's input, as in evaluation.
+        channels: Number of channels.
+        value_range: The range of values that become 0 to 255, as in the schema.
     """
 
     size: Size
     resize: str
     reach: float
+    channels: int = 3
+    value_range: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def of(cls, size: Size, resize: str, augment: Augmentation | None) -> Presize:
+    def of(cls, size: Size, resize: str, augment: Augmentation | None, image: Image | None = None) -> Presize:
         """Return the size at which the smallest crop of an augmentation is not enlarged, up to `MOST_PRESIZE`.
 
         Example:
             >>> round(Presize.of((224, 224), "crop", Augmentation(min_scale=0.75)).reach, 3)
             1.155
         """
-        return cls(size, resize, 0 if augment is None else min(1 / math.sqrt(augment.min_scale), MOST_PRESIZE))
+        reach = 0 if augment is None else min(1 / math.sqrt(augment.min_scale), MOST_PRESIZE)
+        return cls(size, resize, reach, *(() if image is None else (image.channels, image.value_range)))
 
     @property
     def key(self) -> str:
         """Name of these settings, for caches."""
-        return f"{self.size[0]}x{self.size[1]}-{self.resize}-{self.reach:.3f}"
+        name = f"{self.size[0]}x{self.size[1]}-{self.resize}-{self.reach:.3f}"
+        if self.channels == 3 and not self.value_range:
+            return name
+        return f"{name}-{self.channels}-{zlib.crc32(repr(self.value_range).encode()):08x}"
 
     @property
     def most_bytes(self) -> int:
         """Bytes of the pixels; only a very elongated image needs more."""
         height, width = (math.ceil(side * max(self.reach, 1)) for side in self.size)
-        return 3 * height * width * (2 if self.resize == "crop" and self.reach else 1)
+        return self.channels * height * width * (2 if self.resize == "crop" and self.reach else 1)
 
     def shape(self, source: Size) -> Size:
         """Return (height, width) of a presized image; never larger than the source, unless `reach` is 0."""
@@ -112,7 +122,7 @@ class Presize:
             UnreadableImageError: The image is damaged.
         """
         shape, matrix = self.shape(image.size), self.matrix(image.size)
-        out = np.empty((*shape, 3), np.uint8)
+        out = np.empty((*shape, self.channels), np.uint8)
         if not self.reach:
             _draw(image, matrix, out)
             return out
@@ -120,7 +130,7 @@ class Presize:
         if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: a resize takes a fifth of a warp's time
             shrinks = stored.pixels.shape[0] >= 2 * shape[0] or stored.pixels.shape[1] >= 2 * shape[1]
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            return cast("Pixels", cv2.resize(stored.pixels, shape[::-1], interpolation=interpolation))
+            return resize_image(stored.pixels, shape[::-1], interpolation)
         warp_image(stored.pixels, stored.matrix @ matrix, out)
         return out
 
@@ -171,7 +181,7 @@ class _Drawing:
     table: NDArray[np.uint8] | None = None
 
     def __call__(self, image: StoredImage, out: Pixels) -> None:
-        """Draw into `out`, (H, W, 3)."""
+        """Draw into `out`, (H, W, C)."""
         _draw(image, self.matrix, out)
         if self.table is not None:
             cv2.LUT(out, self.table, out)

@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 from tabvision.data.images import decode
 from tabvision.data.images.decode import (
     StoredArray,
+    StoredPil,
     UnreadableImageError,
     _StoredJpeg,
-    _StoredPil,
     open_image,
 )
 from tabvision.data.images.jpeg import is_whole, jpeg_header
@@ -134,7 +134,7 @@ def test_a_mask_is_black_and_white() -> None:
 
 def test_each_kind_of_source_has_its_image() -> None:
     assert isinstance(open_image(encoded(pixels())), _StoredJpeg)
-    assert isinstance(open_image(encoded(pixels(), "PNG")), _StoredPil)
+    assert isinstance(open_image(encoded(pixels(), "PNG")), StoredPil)
     assert isinstance(open_image(pixels()), StoredArray)
 
 

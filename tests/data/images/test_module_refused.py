@@ -44,7 +44,7 @@ def test_rows_without_a_target_are_refused_or_left_out(photos: Path) -> None:
         ({"resize": "crpo"}, UnknownNameError, "no resize named 'crpo'. Choices: crop"),
         ({"augment": "defualt"}, UnknownNameError, "no preset named 'defualt'. Choices: default"),
         ({"normalize": "imagnet"}, UnknownNameError, "no normalize named 'imagnet'. Choices: imagenet"),
-        ({"normalize": ([0.5], [0.5])}, BadTypeError, "normalize needs three numbers each"),
+        ({"normalize": ([0.5], [0.5])}, BadTypeError, "normalize needs 3 numbers each"),
         ({"normalize": 3}, BadTypeError, "normalize must be means and stds, got 3"),
         ({"normalize": ([0.5] * 3, [0.0] * 3)}, BadValueError, "stds must be positive"),
         ({"num_workers": -1}, BadValueError, "num_workers must be at least 0, got -1"),
