@@ -78,6 +78,21 @@ def test_house_sales_by_day_at_an_address() -> None:
     assert error_by_naive() < 0.3
 
 
+def test_days_that_may_be_months_are_named_and_an_option_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    random, signal = draw()
+    day = [f"{number % 12 + 1}/{number % 7 + 1}/2016" for number in range(ROWS)]
+    frame = pd.DataFrame({"when": day, "x": signal, "y": signal + random.normal(size=ROWS)})
+
+    assert not train(frame, "y", "--epochs", "1").dates
+    assert (
+        "'when': text that reads as dates in the order d/m/Y or m/d/Y, and not used as such." in capsys.readouterr().out
+    )
+    schema = train(frame, "y", "--epochs", "1", "--dates", "when=d/m/Y", "--overwrite")
+
+    assert [(it.name, it.format) for it in schema.dates] == [("when", "d/m/Y")]
+    assert next(it for it in schema.categorical if it.part == "month").vocabulary == tuple(range(1, 8))
+
+
 def test_prices_with_a_dollar_and_rates_with_a_percent_sign() -> None:
     random, signal = draw()
     frame = pd.DataFrame({"income": [f"${50_000 + 10_000 * value:,.2f}" for value in signal]})
