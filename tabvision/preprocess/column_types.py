@@ -184,9 +184,8 @@ def _infer(column: Column) -> _Verdict:
         return _Verdict("continuous")
     if _all_distinct(column):
         return _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE)
-    are_many = any(
-        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(column.values), column.values)
-    )
+    values = column.values if column.exact is None else column.exact[0][column.exact[0] >= 0]
+    are_many = any(len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (_sample(values), values))
     return _Verdict("continuous" if are_many else "categorical")
 
 

@@ -347,3 +347,14 @@ def test_text_that_is_not_unicode_is_refused() -> None:
 def test_a_frame_that_cannot_be_worked_with_is_refused(frame: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"^infer_kinds: .*{message}"):
         infer_kinds(frame, target=["y"])
+
+
+def test_large_integers_are_counted_exactly_beside_missing_values() -> None:
+    few = [900719925474099300 + number for number in range(20)] * 2  # as floats, one number or two
+    frame = pd.DataFrame({"few": pd.array([*few, None], dtype="Int64")})
+    frame["many"] = pd.array([*range(2**60, 2**60 + 39), 2**60, None], dtype="Int64")
+
+    kinds = infer_kinds(frame, target=[])
+
+    assert kinds.categorical == ("few",)
+    assert kinds.continuous == ("many",)
