@@ -68,7 +68,8 @@ def test_ids_that_no_float_holds_are_found_as_numbers_and_as_text(tmp_path: Path
         alike = similar_items(module, item, 3, min_pairs=0)
         assert item not in set(alike["film"])
         pd.testing.assert_frame_equal(similar_items(module, str(item), 3, min_pairs=0), alike)
-    for user in (2**60 + 105, np.uint64(2**60 + 105), str(2**60 + 105)):
+    users: list[Any] = [2**60 + 105, np.uint64(2**60 + 105), str(2**60 + 105)]
+    for user in users:
         assert len(recommend(module, user, 3, exclude_seen=False)) == 3  # without a warning, which would be an error
     with pytest.raises(BadTypeError, match=r"user must be an id as in column 'who', got 1\.15292150460684\d+e\+18"):
         recommend(module, float(2**60 + 105))
