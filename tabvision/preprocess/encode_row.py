@@ -174,7 +174,7 @@ def _date_reader(source: Source) -> Reader:
         for index, part, fill in fills:
             numbers[index] = parts.get(part, fill)
         for index, category_part, lookup in lookups:
-            codes[index] = lookup.get(parts.get(category_part), 0)
+            codes[index] = lookup.get(parts[category_part], 0) if category_part in parts else 0
 
     return read
 
