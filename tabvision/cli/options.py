@@ -52,7 +52,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("a table (what is not named is inferred and printed)", ("table",), [
         _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
         _Option("--continuous", "data.continuous", "A,B", "columns to take as numbers", _NAMES),
-        _Option("--dates", "data.dates", "A,B", "columns to take as dates", _NAMES),
+        _Option("--dates", "data.dates", "A,B", "columns to take as dates; when=d/m/Y also says the order", _NAMES),
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
     ]),
     ("images", ("images",), [

@@ -54,7 +54,8 @@ class TabularDataModule(TensorDataModule):
         target: The column to predict, or several.
         categorical: Columns to read as categories, whatever their values. Others are inferred.
         continuous: Columns to read as numbers.
-        dates: Columns to read as dates, each encoded as year, month, week, day and so on.
+        dates: Columns to read as dates, each encoded as year, month, week, day and so on. "when=d/m/Y" says the order of
+            the dates in text as well.
         ignore: Columns to leave out.
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".

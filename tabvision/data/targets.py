@@ -151,7 +151,7 @@ def missing_cells(values: pd.Series) -> NDArray[np.bool_]:
         >>> missing_cells(pd.Series(["a", " ", None, ""])).tolist()
         [False, True, True, False]
     """
-    missing = values.isna().to_numpy(dtype=bool)
+    missing: NDArray[np.bool_] = values.isna().to_numpy(dtype=bool)
     if isinstance(values.dtype, pd.StringDtype):
         missing = missing | values.str.isspace().to_numpy(dtype=bool, na_value=False)
     return missing

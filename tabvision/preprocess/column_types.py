@@ -220,9 +220,8 @@ def _infer(columns: Columns, name: str) -> _Verdict:
     all_rows = columns.read_all(name)
     if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
         return _KEY if _looks_like_key(all_rows.values) else _Verdict("continuous")
-    are_many = any(
-        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
-    )
+    values = column.values if column.exact is None else column.exact[0][column.exact[0] >= 0]
+    are_many = any(len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(values), values))
     return _Verdict("continuous" if are_many else "categorical")
 
 

@@ -174,7 +174,7 @@ def _date_reader(source: Source) -> Reader:
         for index, part, fill in fills:
             numbers[index] = parts.get(part, fill)
         for index, category_part, lookup in lookups:
-            codes[index] = lookup.get(parts.get(category_part), 0)
+            codes[index] = lookup.get(parts[category_part], 0) if category_part in parts else 0
 
     return read
 
@@ -200,9 +200,9 @@ def _as_number(value: Raw, form: NumberFormat) -> float | None:
     return None if found is None else float(found)
 
 
-def _as_exact_number(value: Raw) -> float | None:
+def _as_exact_number(value: Raw) -> Raw:
     """Return a common number that equals only the same one in a vocabulary, None if it is missing."""
-    found = parse_number(value) if type(value) is str else value
+    found: Raw = parse_number(value) if type(value) is str else value
     kind = type(found)
     if kind in _INTEGERS:
         return found

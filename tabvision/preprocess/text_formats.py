@@ -74,7 +74,8 @@ def numbers_in(column: Text) -> TextNumbers | None:
         (None, None)
     """
     sample = pc.unique(sample_of(column.values)).drop_null().to_pylist()
-    forms = [form for form in _candidates(sample) if _num_read(sample, form) > len(sample) / 2]
+    num_read = {form: sum(parse_number(text, form) is not None for text in sample) for form in _candidates(sample)}
+    forms = [form for form, number in num_read.items() if number > len(sample) / 2]
     if not forms:
         return None
     times = {it["values"]: it["counts"] for it in pc.value_counts(column.values.drop_null()).to_pylist()}
@@ -82,11 +83,11 @@ def numbers_in(column: Text) -> TextNumbers | None:
     form = min(forms, key=lambda form: sum(others[form].values()))
     odd = [text for text in others[form] if text.strip()]
     read = [text for text in times if text not in others[form]]
-    num_odd, num_read = (sum(times[text] for text in texts) for texts in (odd, read))
-    if odd and (num_read < _MIN_NUMBERS or num_odd > _MAX_OTHER * (num_odd + num_read)):
+    num_odd, num_numbers = (sum(times[text] for text in texts) for texts in (odd, read))
+    if odd and (num_numbers < _MIN_NUMBERS or num_odd > _MAX_OTHER * (num_odd + num_numbers)):
         return None
     if form == "lenient":
-        is_unsure = _may_be_codes(read, beside_others=any(others[form]), are_few=num_read < _MIN_NUMBERS)
+        is_unsure = _may_be_codes(read, beside_others=any(others[form]), are_few=num_numbers < _MIN_NUMBERS)
     else:
         is_unsure = _has_two_readings(form, read, odd)
     return None if is_unsure else TextNumbers(form, others[form])
@@ -96,10 +97,6 @@ def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
     signs = [sign for sign in _SIGNS if sum(sign in text for text in texts) > len(texts) / 2]
     commas: list[NumberFormat] = ["1,234"] if any("," in text for text in texts) else []
     return ["lenient", *commas, *signs]
-
-
-def _num_read(texts: Sequence[str], form: NumberFormat) -> int:
-    return sum(parse_number(text, form) is not None for text in texts)
 
 
 def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:

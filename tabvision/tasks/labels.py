@@ -231,7 +231,7 @@ def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[
     codes = codes_by_label(classes)
     one_kind = len(set(map(type, codes))) < 2
     found = pd.Index(list(codes), dtype=None if one_kind else object).get_indexer(pd.Index(values))
-    return np.array([-1, *(code - 1 for code in codes.values())])[found + 1]
+    return np.asarray(np.array([-1, *(code - 1 for code in codes.values())])[found + 1], dtype=np.int64)
 
 
 def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:

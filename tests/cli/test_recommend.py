@@ -8,7 +8,9 @@ import pytest
 
 from tabvision.cli import main, recommend
 from tabvision.errors import BadTypeError, BadValueError
-from tests.made.ratings import made_ratings, made_titles
+from tabvision.modules import CollabModule
+from tests.made.ratings import made_ratings, made_titles, ratings_data
+from tests.made.trainers import saved
 
 CHECKPOINT = "runs/ratings/best.ckpt"
 
@@ -52,6 +54,17 @@ def test_items_that_were_rated_may_be_included(folder: Path, capsys: pytest.Capt
     run(str(folder / CHECKPOINT), "--user", "105", "-k", "20", "--include-seen")
 
     assert capsys.readouterr().out.count("Film No.") == 20
+
+
+def test_an_id_of_18_digits_is_read_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_ratings().assign(who=lambda table: table["who"] + 900719925474099300)
+    saved(CollabModule(ratings_data(frame).schema), tmp_path / "a.ckpt")
+
+    run(str(tmp_path / "a.ckpt"), "--user", "900719925474099405", "--include-seen")
+    assert "not in the training rows" not in capsys.readouterr().out
+
+    run(str(tmp_path / "a.ckpt"), "--user", "900719925474099399", "--include-seen")
+    assert "user '900719925474099399' is not in the training rows" in capsys.readouterr().out
 
 
 def test_an_unknown_user_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

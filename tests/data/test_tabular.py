@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -37,6 +43,31 @@ def test_a_file_gives_the_batches_of_its_frame(name: str, write: Any, tmp_path: 
     assert data.schema == quiet(frame).schema
     for ours, theirs in zip(data.train_dataloader(), quiet(frame).train_dataloader(), strict=True):
         torch.testing.assert_close(dict(ours), dict(theirs))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.feather", "rows.json", "rows.jsonl"])
+@pytest.mark.parametrize(("num_classes", "task"), [(2, "binary"), (3, "multiclass")])
+def test_integers_with_a_gap_are_what_they_are_without_in_every_format(
+    name: str, num_classes: int, task: str, tmp_path: Path
+) -> None:
+    rows = np.arange(120)
+    full = {"few": rows % 7, "many": rows * 3 % 50, "id": 900719925474099300 + rows % 60, "y": rows % num_classes}
+    arrow = pa.table({column: [None, *values[1:-1].tolist(), None] for column, values in full.items()})
+    write: dict[str, Callable[[Path], Any]] = {  # as other programs do, without pandas' own notes on its types
+        "rows.csv": lambda path: pa.csv.write_csv(arrow, path),
+        "rows.parquet": lambda path: pa.parquet.write_table(arrow, path),
+        "rows.feather": lambda path: pa.feather.write_feather(arrow, path),
+        "rows.json": lambda path: path.write_text(json.dumps(arrow.to_pylist())),
+        "rows.jsonl": lambda path: path.write_text("\n".join(map(json.dumps, arrow.to_pylist()))),
+    }
+    write[name](tmp_path / name)
+
+    schema = quiet(tmp_path / name, target="y", missing_target="drop", split=None).schema
+    expected = quiet(pd.DataFrame(full), target="y", split=None).schema
+
+    assert (schema.task.name, schema.classes) == (task, tuple(range(num_classes)))
+    assert schema.categorical == expected.categorical
+    assert [column.name for column in schema.continuous] == [column.name for column in expected.continuous]
 
 
 def test_dates_become_parts() -> None:

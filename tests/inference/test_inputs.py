@@ -1,6 +1,7 @@
 """Rows in any form become the same arrays, alone or with the images that they name."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
 from tabvision.preprocess import to_arrays
-from tabvision.schema import Categorical, Continuous, Image, Schema
+from tabvision.schema import Categorical, Continuous, Image, Schema, Target
+from tabvision.serving.requests import Limits, rows_of_json
+from tabvision.tasks import Binary
 from tests.made.pairs import make_frame
 from tests.made.ratings import made_ratings
 from tests.made.trained import raw, trained
@@ -33,6 +36,29 @@ def test_frames_rows_and_columns_give_the_same_arrays() -> None:
         batches = list(found.batches(4))
         assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
         np.testing.assert_array_equal(batches[1]["categorical"], categorical[4:8])
+
+
+def test_ids_of_18_digits_are_exact_from_every_source_whatever_is_missing_beside_them(tmp_path: Path) -> None:
+    ids = [900719925474099300 + number for number in range(6)] * 3
+    job = Categorical(name="id", source="id", vocabulary=tuple(ids[:6]))
+    read = InputReader(Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,)))
+    frame = pd.DataFrame({"id": pd.array([*ids, None], dtype="Int64"), "more": 1})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_feather(tmp_path / "a.feather")
+    frame.to_json(tmp_path / "a.json", orient="records")
+    frame.to_json(tmp_path / "b.json")
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    rows = json.loads((tmp_path / "a.json").read_text())
+    request, _ = rows_of_json((tmp_path / "a.json").read_bytes(), read.schema, Limits())
+    sources: list[Any] = [frame, frame.astype("str"), frame.to_dict("records"), frame.to_dict("list"), rows, request]
+
+    for source in [*sources, *tmp_path.iterdir()]:
+        found = read(source)
+        assert found.arrays["categorical"][:, 0].tolist() == [1, 2, 3, 4, 5, 6] * 3 + [0]
+        assert not found.unseen
+    for row, code in zip([*rows[:6], rows[-1], {"id": str(ids[1])}], [1, 2, 3, 4, 5, 6, 0, 2], strict=True):
+        assert read(row).arrays["categorical"].tolist() == [[code]]
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 
+from tabvision.data import CollabDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.interpret import item_factors, recommend, similar_items
@@ -52,6 +53,26 @@ def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: Co
 
 def test_a_users_id_may_come_as_text(module: CollabModule) -> None:
     pd.testing.assert_frame_equal(recommend(module, "105"), recommend(module, 105))
+
+
+def test_ids_that_no_float_holds_are_found_as_numbers_and_as_text(tmp_path: Path) -> None:
+    large = made_ratings().assign(who=lambda table: table["who"] + 2**60, film=lambda table: table["film"] + 2**53)
+    gaps = large.astype({"who": "Int64"})
+    gaps.loc[0, "who"] = pd.NA
+    gaps.to_csv(tmp_path / "a.csv", index=False)
+    data = CollabDataModule(tmp_path / "a.csv", user="who", item="film", rating="stars", missing="drop", verbose=False)
+    module = CollabModule(data.schema)
+
+    assert set(module.item.vocabulary) == set(large["film"])
+    for item in (2**53 + 1, 2**53 + 2):
+        alike = similar_items(module, item, 3, min_pairs=0)
+        assert item not in set(alike["film"])
+        pd.testing.assert_frame_equal(similar_items(module, str(item), 3, min_pairs=0), alike)
+    users: list[Any] = [2**60 + 105, np.uint64(2**60 + 105), str(2**60 + 105)]
+    for user in users:
+        assert len(recommend(module, user, 3, exclude_seen=False)) == 3  # without a warning, which would be an error
+    with pytest.raises(BadTypeError, match=r"user must be an id as in column 'who', got 1\.15292150460684\d+e\+18"):
+        recommend(module, float(2**60 + 105))
 
 
 def test_an_unknown_user_gets_what_is_good_for_all_and_is_told(module: CollabModule) -> None:

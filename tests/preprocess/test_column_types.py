@@ -467,3 +467,14 @@ def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> No
         BadValueError, match=r"must hold numbers, got text that does not read as one: 1 value, first '\?'"
     ):
         infer(made_prices(row7="?"), continuous=["x"])
+
+
+def test_large_integers_are_counted_exactly_beside_missing_values() -> None:
+    few = [900719925474099300 + number for number in range(20)] * 2  # as floats, one number or two
+    frame = pd.DataFrame({"few": pd.array([*few, None], dtype="Int64")})
+    frame["many"] = pd.array([*range(2**60, 2**60 + 39), 2**60, None], dtype="Int64")
+
+    kinds = infer_kinds(frame, target=[])
+
+    assert kinds.categorical == ("few",)
+    assert kinds.continuous == ("many",)

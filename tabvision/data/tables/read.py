@@ -72,7 +72,7 @@ def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a us
     def values(name: str) -> list[Any]:
         if isinstance(source, dict) and isinstance(column := source[name], dict):
             return [column.get(label) for label in frame.index]
-        return pd.DataFrame(source, columns=[name], dtype=object)[name].tolist()
+        return list(pd.DataFrame(source, columns=[name], dtype=object)[name])
 
     return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
 

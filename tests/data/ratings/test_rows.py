@@ -31,6 +31,11 @@ def test_floats_that_are_no_ids_are_refused(wrong: float) -> None:
         with_whole_ids(pd.DataFrame({"who": [1.0, wrong]}), ["who"])
 
 
+def test_floats_of_32_bits_lose_digits_earlier() -> None:
+    with pytest.raises(BadTypeError, match=r"lost their last digits, such as 1\.67772e\+07"):
+        with_whole_ids(pd.DataFrame({"who": np.array([2**24, 1], np.float32)}), ["who"])
+
+
 def test_a_column_of_gaps_leaves_nothing() -> None:
     with pytest.raises(BadValueError, match="every row is without 'who'"):
         complete_rows(pd.DataFrame({"who": [None, None]}), ["who"], "drop")
