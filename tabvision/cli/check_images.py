@@ -51,11 +51,9 @@ def _unreadable(folder: str, num_workers: int | None) -> tuple[int, pd.DataFrame
 
     from tabvision.data.images.folders import all_images
     from tabvision.data.images.reader import check_workers, single_threaded_cv2
-    from tabvision.logs import notes_at
 
     workers = check_workers(num_workers)
-    with notes_at(verbose=False):  # about files that are not images
-        table = all_images(folder)
+    table = all_images(folder)
     bad: list[tuple[str, str]] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(table.frame), _FILES_AT_ONCE):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.arguments import whole
+from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
     from tabvision.inference import Predictor
@@ -23,14 +24,14 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         "data",
         metavar="DATA",
         nargs="+",
-        help="a CSV, Parquet or Feather file with the training columns; or a folder of photos, or photo files",
+        help="a CSV, Parquet or Feather file with the training columns, or a folder of such; or photos, or a folder of them",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet or .feather")
     parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
     parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
     )
-    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
+    add_form_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)
@@ -47,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> None:
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image
     with speaking("tabvision predict"):
-        inputs = predictor.read(_source_of(arguments, has_images=image is not None), encoding=arguments.encoding)
+        inputs = predictor.read(_source_of(arguments, has_images=image is not None), **form_of(arguments))
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
     if image is not None and image.name not in answers:  # for a folder the paths are already there
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
@@ -90,7 +91,7 @@ def _notes(predictor: Predictor, inputs: Inputs) -> list[str]:
     if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
-    if inputs.frame is not None and predictor.schema.image is None:
+    if inputs.frame is not None and not inputs.shown:
         extra = [name for name in inputs.frame.columns if name not in predictor.schema.inputs]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     unknown = "with a {!r} that training lacks, answered as unknown"

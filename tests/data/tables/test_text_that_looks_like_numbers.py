@@ -93,7 +93,7 @@ def test_users_of_other_ratings_keep_their_zeros(tmp_path: Path) -> None:
 def test_columns_that_are_not_named_keep_their_looks_and_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("code;size;other\n1,5;2,5;3\n007;1,25;4\n")
 
-    frame = read_csv(tmp_path / "a.csv", encoding=None, text={"code", "absent"})
+    frame = read_csv(tmp_path / "a.csv", encoding=None, known={"code": (), "absent": ()})
 
     assert frame["code"].tolist() == ["1,5", "007"]
     assert frame["size"].tolist() == [2.5, 1.25]
