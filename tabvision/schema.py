@@ -221,6 +221,8 @@ class Schema:
         if len(self.target.columns) == 1:
             empty = () if self.target.separator is None else ("",)
             named.append((self.target.columns[0], (*self.target.classes, *empty)))
+        if self.image is not None:
+            known[self.image.name] = ()
         for name, labels in named:
             texts = tuple(label for label in labels if isinstance(label, str))
             if labels and len(texts) == len(labels):

@@ -190,3 +190,22 @@ def test_facts_that_do_not_fit_are_a_tabvision_error(subtests: pytest.Subtests) 
     for data in cases:
         with subtests.test(data=data), pytest.raises(TabvisionError):
             Schema.from_dict(data)
+
+
+def test_words_that_are_missing_go_to_json_and_back() -> None:
+    for words in ((), ("NA", "?")):
+        schema = dataclasses.replace(SCHEMA, na_values=words)
+
+        assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert "na_values" not in SCHEMA.to_dict()
+
+
+def test_known_columns_are_inputs_and_target_with_the_texts_they_may_hold() -> None:
+    code = Categorical(name="code", source="code", vocabulary=("007", "None"))
+    rooms = Categorical(name="rooms", source="rooms", vocabulary=(1, 2))
+    tags = Target(columns=("tags",), task=Multiclass(), classes=("a", "b"), separator="|")
+
+    schema = Schema(target=tags, categorical=(code, rooms), image=Image(size=(8, 8), name="file"))
+
+    assert schema.known_columns == {"code": ("007", "None"), "rooms": None, "file": (), "tags": ("a", "b", "")}
+    assert schema.text_columns == {"code", "file", "tags"}
