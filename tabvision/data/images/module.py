@@ -25,7 +25,7 @@ from tabvision.data.images.settings import Normalize, image_facts
 from tabvision.data.images.sources import Images, SourceReader, gathered, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
+from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task
 from tabvision.data.splits.base import Rows, Split
 from tabvision.data.tables.read import text_format
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
@@ -147,8 +147,9 @@ class ImageDataModule(BaseImageDataModule):
         )
         if schema is not None:
             reader = replace(reader, known=schema.known_columns)
-        elif separator is not None and isinstance(target, str):
-            reader = replace(reader, known={target: ("",)})  # an empty cell means no label
+        elif separator is not None and target is not None:
+            named = dict.fromkeys(named_target(target, None), ("",))  # an empty cell means no label
+            reader = replace(reader, known=named)
         if label_depth is not None and (label_pattern is not None or not is_folder(source)):
             problem = f"label_depth={label_depth!r} is for a folder of class folders"
             raise BadValueError(problem, "Leave label_depth out")

@@ -14,7 +14,7 @@ from tabvision.data.tables.text_file import TextFile, without_compression
 from tabvision.errors import BadValueError, count, listed
 
 _HEAD_LINES = 20
-_HEAD_ROWS = 1_000
+_HEAD_ROWS = 200
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}\b.*", re.ASCII)
 _SPACE, _COLONS = " ", "::"
@@ -57,7 +57,7 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
         lines = list(itertools.islice((line.strip("\r\n") for line in text if line.strip()), _HEAD_LINES))
     _check_first_lines(file.path, lines)
     sep = _spelled_out(sep) or find_separator(lines, usual_delimiter(file.path))
-    delimiter = sep if len(sep) == 1 and sep != _SPACE else _part_by_tabs(file, sep)
+    delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
     with closing(file.records(delimiter)) as records:
         found = list(itertools.islice(records, _HEAD_ROWS))
     first, rows = found[0][1], [record for _, record in found]
@@ -140,7 +140,7 @@ def _counts_up(cells: Sequence[str]) -> bool:
 
 def _spelled_out(sep: str | None) -> str | None:
     r"""Return a separator as it stands between fields, given as one types it in a shell: `\t` and "tab" are a tab."""
-    if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n')):
+    if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
         raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
     return sep if sep is None else {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)
 

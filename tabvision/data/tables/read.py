@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -40,17 +40,24 @@ class TextFormat(TypedDict, total=False):
     names: Sequence[str] | None
 
 
-def text_format(schema: Schema | None, **form: Unpack[TextFormat]) -> TextFormat:
+def text_format(
+    schema: Schema | None,
+    *,
+    encoding: str | None = None,
+    na_values: Sequence[str] | None = None,
+    sep: str | None = None,
+    names: Sequence[str] | None = None,
+) -> TextFormat:
     """Return how text files are written, with the words for missing values checked; those of a schema are the default.
 
     Example:
-        >>> text_format(None, na_values=["?", ""])
-        {'na_values': ('?',)}
+        >>> text_format(None, na_values=["?", ""])["na_values"]
+        ('?',)
     """
-    words = form.get("na_values")
-    if words is not None:
-        return {**form, "na_values": checked_words(words)}
-    return form if schema is None or schema.na_values is None else {**form, "na_values": schema.na_values}
+    words = None if schema is None else schema.na_values
+    if na_values is not None:
+        words = checked_words(na_values)
+    return TextFormat(encoding=encoding, na_values=words, sep=sep, names=names)
 
 
 def read_frame(

@@ -54,7 +54,7 @@ def test_fields_aligned_by_spaces_are_read(tmp_path: Path) -> None:
 
 
 def test_a_separator_of_the_users_own_is_read(tmp_path: Path, subtests: pytest.Subtests) -> None:
-    for sep, between in (("||", "||"), (r"\t", "\t"), ("tab", "\t"), (":", ":")):
+    for sep, between in (("||", "||"), (r"\t", "\t"), ("tab", "\t"), (":", ":"), ("§", "§")):
         with subtests.test(sep=sep):
             assert read(tmp_path, f"a{between}b\n1{between}x\n", sep=sep).to_dict("list") == {"a": [1], "b": ["x"]}
 
