@@ -118,7 +118,7 @@ def test_tables_of_images_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> N
         verbose=False,
     )
 
-    assert data.schema.text_columns == {"label"}
+    assert data.schema.text_columns == {"id", "label"}
     assert data.parts["test"].tensors["target"].tolist() == [0, 0]
     assert data.tables["train"].frame["id"].tolist()[0] == "000"
 
