@@ -56,12 +56,12 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
     with file.open_text() as text:
         lines = list(itertools.islice((line.strip("\r\n") for line in text if line.strip()), _HEAD_LINES))
     _check_first_lines(file.path, lines)
-    sep = _spelled_out(sep) or find_separator(lines, usual_delimiter(file.path))
+    sep = _spelled_out(sep) or _find_separator(lines, usual_delimiter(file.path))
     delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
     with closing(file.records(delimiter)) as records:
         found = list(itertools.islice(records, _HEAD_ROWS))
     first, rows = found[0][1], [record for _, record in found]
-    if names is not None or is_data(rows):
+    if names is not None or _is_data(rows):
         layout = Layout(_given_names(file.path, first, names), delimiter, sep, has_header=rows[0] == list(names or ()))
     else:
         layout = Layout(first, delimiter, sep)
@@ -74,15 +74,15 @@ def usual_delimiter(path: Path) -> str:
     return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
 
 
-def find_separator(lines: Sequence[str], preferred: str = ",") -> str:
+def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:
     """Return what parts the fields of the first lines, outside quotes: the delimiter most frequent in the first of them.
 
     `::` in every line, as often in each, and white space between numbers alone are found as well.
 
     Example:
-        >>> find_separator(['name;"height, cm";age']), find_separator(["only one column"])
+        >>> _find_separator(['name;"height, cm";age']), _find_separator(["only one column"])
         (';', ',')
-        >>> find_separator(["1::Heat, The::5", "2::Fargo::4"]), find_separator(["x y", "1.5 2", "3 4"])
+        >>> _find_separator(["1::Heat, The::5", "2::Fargo::4"]), _find_separator(["x y", "1.5 2", "3 4"])
         ('::', ' ')
     """
     colons = {line.count(_COLONS) for line in lines}
@@ -97,16 +97,16 @@ def find_separator(lines: Sequence[str], preferred: str = ",") -> str:
     return _SPACE if is_table and all(_NUMBER.fullmatch(cell) for row in fields[1:] for cell in row) else preferred
 
 
-def is_data(rows: Sequence[Sequence[str]]) -> bool:
+def _is_data(rows: Sequence[Sequence[str]]) -> bool:
     """Return whether the first row is data beyond doubt, so that there is no header.
 
     Each of its cells must be of its column's kind (number, date or text), and must be no name: text occurs again below, and
     numbers do not count up as years or the numbers of columns do.
 
     Example:
-        >>> is_data([["196", "242", "3"], ["186", "302", "3"]]), is_data([["0", "1", "2"], ["5", "3", "1"]])
+        >>> _is_data([["196", "242", "3"], ["186", "302", "3"]]), _is_data([["0", "1", "2"], ["5", "3", "1"]])
         (True, False)
-        >>> is_data([["5.1", "setosa"], ["4.9", "setosa"]]), is_data([["country", "2019"], ["France", "67"]])
+        >>> _is_data([["5.1", "setosa"], ["4.9", "setosa"]]), _is_data([["country", "2019"], ["France", "67"]])
         (True, False)
     """
     cells, *others = ([cell.strip() for cell in row] for row in rows)
@@ -172,7 +172,7 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
         problem = f"line 1 of {str(path)!r} is {lines[0]!r}, a note to a spreadsheet, where the header belongs"
         raise BadValueError(problem, "Remove that line")
     below = next((line for line in lines if not line.startswith("#")), "")
-    separator = find_separator([below])
+    separator = _find_separator([below])
     if lines[0].startswith("#") and below and lines[0].count(separator) != below.count(separator):
         number = lines.index(below)
         where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data.tables.delimited import read_csv
-from tabvision.data.tables.layout import find_separator, is_data
+from tabvision.data.tables.layout import _find_separator, _is_data
 from tabvision.errors import BadValueError
 
 
@@ -20,8 +20,8 @@ def read(tmp_path: Path, text: str, name: str = "a.csv", **form: Any) -> pd.Data
 
 
 def test_equal_numbers_of_two_delimiters_mean_the_usual_one() -> None:
-    assert find_separator(["a,b;c"]) == ","
-    assert find_separator(["a,b\tc"], preferred="\t") == "\t"
+    assert _find_separator(["a,b;c"]) == ","
+    assert _find_separator(["a,b\tc"], preferred="\t") == "\t"
 
 
 def test_what_movielens_writes_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,7 +80,7 @@ def test_a_separator_of_the_users_own_is_read(tmp_path: Path, subtests: pytest.S
     ],
 )
 def test_a_first_line_is_data_only_beyond_doubt(lines: list[str], is_first_data: bool) -> None:
-    assert is_data([line.split(",") for line in lines]) == is_first_data
+    assert _is_data([line.split(",") for line in lines]) == is_first_data
 
 
 def test_names_are_given_to_a_file_without_a_header(tmp_path: Path) -> None:
