@@ -67,7 +67,8 @@ def without_words(
     if not found:
         return frame
     again = parse([name for name in found if known.get(name) is None], words)
-    columns, kept = {}, {}
+    columns: dict[str, pd.Series] = {}
+    kept: dict[str, dict[str, int]] = {}
     for name, counts in found.items():
         is_text = name not in again or isinstance(again[name].dtype, pd.StringDtype)
         values = {*(known.get(name) or ()), *(_names(texts[name], words) if is_default and is_text else ())}

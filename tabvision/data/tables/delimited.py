@@ -71,9 +71,9 @@ def read_csv(
             return _parse(file, layout, kinds, columns, missing or ())
 
         frame = without_words(frame, words, known, parse, is_default=na_values is None)
-        frame = with_padded_numbers(frame, known, parse, file, layout.delimiter)
-    # decimal commas come with semicolons between fields
-    return _with_decimal_commas(frame, known) if layout.delimiter == ";" else frame
+        if layout.delimiter == ";":  # decimal commas come with semicolons between fields
+            frame = _with_decimal_commas(frame, known)
+        return with_padded_numbers(frame, known, parse, file, layout.delimiter)
 
 
 def _log_layout(path: Path, layout: Layout, names: Sequence[str] | None) -> None:
@@ -110,11 +110,6 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
     logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
     return frame.assign(**numbers)
-
-
-def _all_match(values: pa.Array, pattern: str) -> bool:
-    """Return whether every text matches; the first rows settle most columns without a look at the rest."""
-    return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:_HEAD_ROWS], values))
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:

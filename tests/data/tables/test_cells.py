@@ -71,6 +71,16 @@ def test_a_word_that_a_known_column_may_hold_is_a_value(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame["size"], [np.nan, 2])
 
 
+def test_words_in_a_column_known_to_be_text_alone_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("country,x\nNA,1\nnan,2\n")
+
+    assert read_csv(tmp_path / "a.csv", known={"country": ("NA",)})["country"].fillna("-").tolist() == ["NA", "-"]
+
+
+def test_zeros_and_decimal_commas_stand_in_one_file(tmp_path: Path) -> None:
+    assert read(tmp_path, "id;size\n007;1,5\n8;2\n").to_dict("list") == {"id": ["007", "8"], "size": [1.5, 2.0]}
+
+
 def test_every_word_of_pandas_is_missing_by_default(tmp_path: Path) -> None:
     words = [word for word in MISSING_WORDS if word != "None"]
     text = "a,b\n" + "".join(f"{word},{row}\n" for row, word in enumerate(words)) + "x,9\n"
