@@ -53,7 +53,7 @@ def without_words(
 ) -> pd.DataFrame:
     """Return the frame with missing values where cells hold one of the words, and log how many.
 
-    A word that a known column may hold stays. By default so does "None" in a column of other words.
+    A word that a known column may hold stays. By default "None" stays in another column of words.
 
     Args:
         frame: The columns as parsed; only empty cells are missing.
@@ -71,7 +71,7 @@ def without_words(
     kept: dict[str, dict[str, int]] = {}
     for name, counts in found.items():
         is_text = name not in again or isinstance(again[name].dtype, pd.StringDtype)
-        values = {*(known.get(name) or ()), *(_names(texts[name], words) if is_default and is_text else ())}
+        values = set(known.get(name) or (_names(texts[name], words) if is_default and is_text else ()))
         stays = {word: counts.pop(word) for word in values & set(counts)}
         kept |= {} if name in known else {name: stays}
         columns[name] = frame[name].mask(frame[name].isin(list(counts))) if is_text or stays else again[name]

@@ -17,6 +17,7 @@ _HEAD_LINES = 20
 _HEAD_ROWS = 200
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}\b.*", re.ASCII)
+_RISING = 4  # steps upwards that are hardly a row of data
 _SPACE, _COLONS = " ", "::"
 
 
@@ -116,11 +117,12 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
     columns = [[row[index] for row in below if row[index]] for index in range(len(cells))]
     if any(cell and column and _kind([cell]) != _kind(column) for cell, column in zip(cells, columns, strict=True)):
         return False
-    texts = [(cell, column) for cell, column in zip(cells, columns, strict=True) if cell and _kind([cell]) == "text"]
-    if texts:
+    kinds = [_kind([cell]) if cell else "" for cell in cells]
+    if "text" in kinds:
+        texts = [(cell, column) for cell, column, kind in zip(cells, columns, kinds, strict=True) if kind == "text"]
         again = sum(cell in column for cell, column in texts)
         return again > (len(texts) / 2 if len(texts) == len(cells) else 0)
-    return not _counts_up([cell for cell in cells if cell])
+    return "date" in kinds or not _counts_up([cell for cell in cells if cell])
 
 
 def _kind(cells: Sequence[str]) -> str:
@@ -129,13 +131,13 @@ def _kind(cells: Sequence[str]) -> str:
 
 
 def _counts_up(cells: Sequence[str]) -> bool:
-    """Return whether cells may be names that count: whole numbers in equal steps, or years."""
-    if not all(re.fullmatch("[0-9]+", cell) for cell in cells):
+    """Return whether numbers may be names that rise from column to column: years, wavelengths, numbers of columns."""
+    numbers = [float(cell.replace(",", ".")) for cell in cells]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    if min(steps, default=1) <= 0:
         return False
-    numbers = [int(cell) for cell in cells]
-    steps = {after - before for before, after in itertools.pairwise(numbers)}
-    are_years = all(1800 <= number <= 2200 for number in numbers)
-    return len(numbers) < 2 or (are_years and min(steps) > 0) or steps == {1} or (len(steps) == 1 and len(numbers) > 2)
+    is_even = len(steps) > 1 and max(steps) - min(steps) < 1e-6 * max(steps)
+    return len(steps) >= _RISING or is_even or steps in ([], [1.0]) or all(1800 <= number <= 2200 for number in numbers)
 
 
 def _spelled_out(sep: str | None) -> str | None:
@@ -171,13 +173,19 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
     if re.fullmatch(r'"?sep=.?"?', lines[0], re.IGNORECASE):
         problem = f"line 1 of {str(path)!r} is {lines[0]!r}, a note to a spreadsheet, where the header belongs"
         raise BadValueError(problem, "Remove that line")
-    below = next((line for line in lines if not line.startswith("#")), "")
-    separator = _find_separator([below])
-    if lines[0].startswith("#") and below and lines[0].count(separator) != below.count(separator):
-        number = lines.index(below)
+    if not lines[0].startswith("#"):
+        return
+    below = [line for line in lines if not line.startswith("#")]
+    if below and _num_fields(lines[0], below) != _num_fields(below[0], below):
+        number = lines.index(below[0])
         where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")
         problem = f"{where} of {str(path)!r} {'is a comment' if number == 1 else 'are comments'}, such as {lines[0]!r}"
-        raise BadValueError(problem, f"Remove {them}")
+        raise BadValueError(problem, f"Remove {them}, or the '#' where the names of the columns follow it")
+
+
+def _num_fields(line: str, below: Sequence[str]) -> int:
+    separator = _find_separator(below)
+    return len(line.split() if separator == _SPACE else line.split(separator))
 
 
 def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layout) -> None:

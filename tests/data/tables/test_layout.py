@@ -69,6 +69,11 @@ def test_a_separator_of_the_users_own_is_read(tmp_path: Path, subtests: pytest.S
         (["p,x,s", "e,x,s", "p,b,y"], True),
         (["0,1,2", "5,3,1"], False),  # numbers of columns, as pandas writes them
         (["2010,2015,2020", "5,3,1"], False),  # years
+        (["0.1,0.2,0.3", "5,3,1"], False),  # quantiles
+        (["400.2,401,402.5,404,407.1", "5,3,1,2,3"], False),  # wavelengths
+        (["1.5,0.2,0.3", "5,3,1"], True),
+        (["7,9", "3,5"], True),
+        (["2020-01-01,5.2", "2020-01-02,5.3"], True),
         (["country,2019,2020", "France,67,68", "Italy,60,59"], False),
         (["name,2020-01-01", "a,5", "b,6"], False),
         (["a,b", "1,2", "a,b", "3,4"], False),  # joined files
@@ -113,8 +118,9 @@ def test_the_header_of_joined_files_is_left_out_and_said(tmp_path: Path, caplog:
             "sep=;\na;b\n1;2\n",
             r"line 1 of '.*' is 'sep=;', a note to a spreadsheet, where .* belongs\. Remove that line",
         ),
-        ("# by me\na,b\n1,2\n", r"line 1 of '.*' is a comment, such as '# by me'\. Remove that line"),
+        ("# by me\na,b\n1,2\n", r"line 1 of '.*' is a comment, such as '# by me'\. Remove that line, or"),
         ("# by me\n# again\na,b\n1,2\n", r"lines 1 to 2 of '.*' are comments.*\. Remove those lines"),
+        ("# x y\n1.5 2\n3 4\n", r"line 1 of '.*' is a comment.* or the '#' where the names of the columns follow it"),
         ("a;b\n1;2;3\n", r"line 2 of '.*' has 3 fields, the header has 2 \(fields are parted by ';'; sep= or --sep"),
     ],
 )
