@@ -107,7 +107,7 @@ class TextFile:
         try:
             self._check_head()
             yield
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # of bytes that do not decode, or of UTF-16 without a byte order mark
             raise self._undecodable() from error
         except _UNREADABLE as error:
             problem = f"{str(self.path)!r} cannot be read: {error}"

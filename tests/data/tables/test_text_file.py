@@ -43,6 +43,14 @@ def test_a_short_row_of_a_pipe_is_found(tmp_path: Path) -> None:
         read_frame(piped(tmp_path, "rows", b"a,b\n1,2\n3\n"))
 
 
+def test_utf_16_without_a_byte_order_mark_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("a,b\n1,2\n".encode("utf-16-le"))
+
+    with pytest.raises(BadValueError, match="is not UTF-16"):
+        read_frame(tmp_path / "a.csv", encoding="utf-16")
+    assert read_frame(tmp_path / "a.csv", encoding="utf-16-le").to_dict("list") == {"a": [1], "b": [2]}
+
+
 def test_standard_input_is_read() -> None:
     code = "from tabvision.data.tables.read import read_frame; print(read_frame('/dev/stdin').shape)"
 
