@@ -25,7 +25,7 @@ from tabvision.data.rows import (
 )
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.given import PART_COLUMN
-from tabvision.data.tables.read import Source, read_frame, text_format
+from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import speaking
 from tabvision.logs import notes_at
@@ -164,7 +164,7 @@ class TabularDataModule(TensorDataModule):
             categorical=fitted.categorical,
             dates=fitted.dates,
             left_out=tuple(LeftOut(name=it.name, reason=reserved.get(it.name, it.reason)) for it in fitted.left_out),
-            na_values=self._form.get("na_values"),
+            na_values=words_of(self._form),
         )
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:

@@ -112,13 +112,10 @@ def class_folders(
     parts = _part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _below(path)]
     above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
-    if depth is None:
-        levels = range(1, _MAX_DEPTH + 1) if known else ()
-        found = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _below(top, it)))
-        depth, is_given = next(found, 1), False
-    else:
-        depth, is_given = check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups"), True
-    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top, depth)]
+    if depth is not None:
+        check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
+    level = depth or _depth_of(known, [top for top, _ in tops])
+    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top, level)]
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_images]
     sizes = [each.num_images for each in filled]
@@ -129,9 +126,10 @@ def class_folders(
     frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_unused_folders(root, parts, classes)
-    if not (is_given or known):
+    if depth is None and not known:
         _log_inner_folders(classes)
-    outer = [path for top, _ in tops for level in range(depth) for path in _below(top, level)]
+    _log_merged(filled)
+    outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
@@ -239,6 +237,12 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         raise BadValueError(problem, "Rename them") from error
 
 
+def _depth_of(known: Collection[Label], tops: Sequence[str]) -> int:
+    """Return how many folders deep the folders named for known classes are; 1 if there are none."""
+    levels = range(1, _MAX_DEPTH + 1) if known else ()
+    return next((it for it in levels if any(Path(path).name in known for top in tops for path in _below(top, it))), 1)
+
+
 def _identity(folder: str) -> tuple[int, int]:
     """Return the folder's device and inode, the same for every path that leads to it."""
     facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
@@ -287,6 +291,13 @@ def _log_inner_folders(classes: Sequence[_ClassFolder]) -> None:
     if num := sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:]):
         where = f"{count(num, 'folder')} of images inside {count(len(classes), 'class folder')}"
         logger.info(f"{where}: one class with those above (label_depth=2, --label-depth 2: its own).")
+
+
+def _log_merged(classes: Sequence[_ClassFolder]) -> None:
+    """Log which class folders of one part share a name, in several groups, and so are one class."""
+    times = Counter((each.label, each.part) for each in classes)
+    if merged := sorted({repr(label) for (label, _), number in times.items() if number > 1}):
+        logger.info(f"Class folders of one name in several groups are one class: {listed(merged)}.")
 
 
 def _unread(others: Counter[str]) -> bool:

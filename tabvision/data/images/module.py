@@ -27,7 +27,7 @@ from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task
 from tabvision.data.splits.base import Rows, Split
-from tabvision.data.tables.read import text_format
+from tabvision.data.tables.read import text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.logs import notes_at
@@ -220,7 +220,7 @@ class ImageDataModule(BaseImageDataModule):
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
             used_for = {*columns, table.path, self.weight, *(split.columns if isinstance(split, Split) else ())}
             left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in table.frame if name not in used_for)
-            schema = Schema(target=target, image=self.image, left_out=left_out, na_values=self._form.get("na_values"))
+            schema = Schema(target=target, image=self.image, left_out=left_out, na_values=words_of(self._form))
         self.schema = schema
         tensors = self._tensors(used.frame, numbers)
         of: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}

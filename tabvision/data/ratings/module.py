@@ -37,7 +37,7 @@ from tabvision.data.ratings.target import (
 from tabvision.data.rows import taken
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import ratings_split
-from tabvision.data.tables.read import Source, TextFormat, read_frame, text_format
+from tabvision.data.tables.read import Source, TextFormat, read_frame, text_format, words_of
 from tabvision.data.targets import encode_target
 from tabvision.errors import MissingColumnsError, count, listed, speaking
 from tabvision.logs import notes_at
@@ -241,7 +241,7 @@ class CollabDataModule(TensorDataModule):
             scale = self.frame[self.rating].dropna()
             target = fit_ratings(training, self.rating, task, y_range, scale)
         left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in training if name not in self._used)
-        words = self._form.get("na_values")
+        words = words_of(self._form)
         return Schema(target=target, categorical=(users, items), left_out=left_out, na_values=words)
 
     def _fill(

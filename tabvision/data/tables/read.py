@@ -60,6 +60,12 @@ def text_format(
     return TextFormat(encoding=encoding, na_values=words, sep=sep, names=names)
 
 
+def words_of(form: TextFormat) -> tuple[str, ...] | None:
+    """Return the words for missing values that a schema records: those that the user named."""
+    words = form.get("na_values")
+    return None if words is None else tuple(words)
+
+
 def read_frame(
     source: Source,
     *,

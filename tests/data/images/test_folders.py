@@ -57,6 +57,15 @@ def test_class_folders_are_found_where_known_classes_are(groups: Path) -> None:
     assert len(class_folders(groups, known=("farm", "pets")).frame) == 4
 
 
+def test_folders_of_one_name_in_several_groups_are_one_class_and_said(
+    groups: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(groups, "farm/cat/4.jpg")
+
+    assert class_folders(groups, depth=2).frame["label"].tolist() == ["cat", "cow", "cat", "dog"]
+    assert caplog.messages[0] == "Class folders of one name in several groups are one class: 'cat'."
+
+
 def test_a_depth_within_parts_counts_from_them(tmp_path: Path) -> None:
     root = touch(tmp_path, "train/x/a/1.jpg", "train/y/b/2.jpg", "valid/x/a/3.jpg")
 

@@ -97,7 +97,8 @@ def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".json.gz", ".jsonl.bz2"])
 def test_json_is_read_compressed_in_any_encoding_and_with_any_line_ends(suffix: str, tmp_path: Path) -> None:
-    packed: Callable[[bytes], bytes] = {".gz": gzip.compress, ".bz2": bz2.compress}.get(Path(suffix).suffix, bytes)
+    packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress}
+    packed = packers.get(Path(suffix).suffix, bytes)
     rows = ['{"a": "é\u2028x"}', '{"a": "y"}']
     for encoding, ending in (("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("latin-1", "\r")):
         text = ending.join(rows) if "jsonl" in suffix else f"[{', '.join(rows)}]"
