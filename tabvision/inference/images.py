@@ -22,7 +22,7 @@ from tabvision.data.images.files import ImageTable, is_image
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
-from tabvision.data.tables.read import TextFormat, read_frame, table_files
+from tabvision.data.tables.read import TextFormat, folder_of, read_frame, table_files
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema
@@ -169,9 +169,9 @@ class ImageReader:
         if is_image(path.name):
             return self._inputs([str(path)])
         frame = read_frame(path, **self.form, known=self.schema.known_columns)
-        return self._from_frame(frame, root=path.parent)
+        return self._from_frame(frame, root=folder_of(path))
 
-    def _from_frame(self, frame: pd.DataFrame, root: Path | None = None) -> Inputs:
+    def _from_frame(self, frame: pd.DataFrame, root: Path | str = "") -> Inputs:
         name = self._image.name
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import MISSING_WORDS, Known
-from tabvision.data.tables.read import Source, TextFormat, read_frame
+from tabvision.data.tables.read import Source, TextFormat, folder_of, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image
@@ -142,9 +142,7 @@ def image_table(
         raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
     paths: Known = {} if path is None else {path: MISSING_WORDS}  # a file may have any name
     frame = read_frame(source, **form, known={**(known or {}), **paths})
-    if root is None:
-        is_file = isinstance(source, str | Path) and (Path(source).expanduser().is_file() or Path(source).is_dir())
-        root = Path(cast("str", source)).expanduser().parent if is_file else ""  # a pipe is in no folder
+    root = folder_of(source) if root is None else root
     column = _path_column(frame, path)
     return ImageTable(frame, path=column, root=str(root), suffix=suffix)
 

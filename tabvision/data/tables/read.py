@@ -119,6 +119,12 @@ def read_frame(
     return frame
 
 
+def folder_of(source: object) -> Path | str:
+    """Return the folder that a table file, or a folder of them, stands in; "" for a pipe and what is in memory."""
+    path = Path(source).expanduser() if isinstance(source, str | Path) else None
+    return path.parent if path is not None and (path.is_file() or path.is_dir()) else ""
+
+
 def table_files(folder: Path) -> list[Path]:
     """Return the table files directly in a folder, sorted by name; none if there are images or folders beside them.
 
