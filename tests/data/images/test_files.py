@@ -123,3 +123,9 @@ def test_paths_in_a_pipe_are_relative_to_the_working_directory(tmp_path: Path) -
     threading.Thread(target=lambda: (tmp_path / "labels.csv").write_text("file,x\na.jpg,1\n"), daemon=True).start()
 
     assert image_table(tmp_path / "labels.csv").root == ""
+
+
+def test_names_of_files_are_text_whatever_they_look_like(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,x\n1.10,1\n1.1,2\n1e5,3\nNA,4\n")
+
+    assert image_table(tmp_path / "labels.csv", path="id").frame["id"].tolist() == ["1.10", "1.1", "1e5", "NA"]
