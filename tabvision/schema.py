@@ -183,6 +183,7 @@ class Schema:
         dates: Date columns, which are cut into parts.
         left_out: Columns not used, and why.
         image: The image of each row, or None.
+        na_values: The words in a text file that mean a missing value, if the user named them.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -200,6 +201,7 @@ class Schema:
     dates: tuple[Date, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     image: Image | None = None
+    na_values: tuple[str, ...] | None = None
 
     @property
     def task(self) -> Task:
@@ -221,10 +223,26 @@ class Schema:
     @property
     def text_columns(self) -> frozenset[str]:
         """The raw columns to read from a file as text, even if all their values happen to read as numbers."""
+        return frozenset(name for name, texts in self.known_columns.items() if texts is not None)
+
+    @property
+    def known_columns(self) -> dict[str, tuple[str, ...] | None]:
+        """The raw columns and the target, with the texts that they may hold, or None if they are not text.
+
+        "" is among the texts of a target of joined labels, where an empty cell means no label.
+        """
+        known: dict[str, tuple[str, ...] | None] = dict.fromkeys((*self.inputs, *self.target.columns))
         named = [(column.source, column.vocabulary) for column in self.categorical]
         if len(self.target.columns) == 1:
-            named.append((self.target.columns[0], self.target.classes))
-        return frozenset(name for name, labels in named if labels and all(isinstance(label, str) for label in labels))
+            empty = () if self.target.separator is None else ("",)
+            named.append((self.target.columns[0], (*self.target.classes, *empty)))
+        if self.image is not None:
+            known[self.image.name] = ()
+        for name, labels in named:
+            texts = tuple(label for label in labels if isinstance(label, str))
+            if labels and len(texts) == len(labels):
+                known[name] = texts
+        return known
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> Schema:
         """Return the schema with the image's mean and standard deviation filled in, if it leaves them to the weights."""
@@ -238,7 +256,9 @@ class Schema:
         facts: dict[str, Any] = {name: list(map(_shallow, getattr(self, name))) for name in _LISTS if name != "images"}
         facts["images"] = [] if self.image is None else [_shallow(self.image)]
         target = {**_shallow(self.target), "task": self.target.task.to_dict()}
-        return {"format": self.FORMAT, "target": target, **{name: found for name, found in facts.items() if found}}
+        words = {} if self.na_values is None else {"na_values": list(self.na_values)}
+        found = {name: columns for name, columns in facts.items() if columns}
+        return {"format": self.FORMAT, "target": target, **found, **words}
 
     @classmethod
     @speaking("Schema")

@@ -40,7 +40,7 @@ def read_facts(data: object, newest: int, known: Mapping[str, Sequence[str]]) ->
     if version > newest:
         raise BadValueError(f"format {version} is newer than {newest}, the newest that this version reads", _UPDATE)
     facts = {**(_upgraded(data) if version == 1 else data)}
-    _check_known(facts, ("format", *known))
+    _check_known(facts, ("format", "na_values", *known))
     for name, names in known.items():
         if name != "target" and not isinstance(facts.get(name, ()), list | tuple):
             raise BadTypeError(f"{name} must be a list, got {type(facts[name]).__name__}", _PASS)

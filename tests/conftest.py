@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+import tabvision.logs  # noqa: F401 - sets the level of notes, also where a test imports nothing that does
 from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.

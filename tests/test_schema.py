@@ -207,3 +207,22 @@ def test_how_text_is_read_is_a_fact_and_the_strict_ways_are_not_written() -> Non
     assert "text read as d/m/Y, 1 part: month" in str(schema)
     with pytest.raises(TabvisionError, match="'F'"):
         Schema.from_dict({**facts, "continuous": [{**facts["continuous"][0], "text": "F"}]})
+
+
+def test_words_that_are_missing_go_to_json_and_back() -> None:
+    for words in ((), ("NA", "?")):
+        schema = dataclasses.replace(SCHEMA, na_values=words)
+
+        assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert "na_values" not in SCHEMA.to_dict()
+
+
+def test_known_columns_are_inputs_and_target_with_the_texts_they_may_hold() -> None:
+    code = Categorical(name="code", source="code", vocabulary=("007", "None"))
+    rooms = Categorical(name="rooms", source="rooms", vocabulary=(1, 2))
+    tags = Target(columns=("tags",), task=Multiclass(), classes=("a", "b"), separator="|")
+
+    schema = Schema(target=tags, categorical=(code, rooms), image=Image(size=(8, 8), name="file"))
+
+    assert schema.known_columns == {"code": ("007", "None"), "rooms": None, "file": (), "tags": ("a", "b", "")}
+    assert schema.text_columns == {"code", "file", "tags"}

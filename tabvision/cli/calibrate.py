@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from tabvision.cli.arguments import fraction
+from tabvision.cli.options import add_form_options, form_of
 
 
 def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
@@ -25,7 +26,7 @@ def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
     parser.add_argument(
         "--coverage", type=fraction, default=0.9, help="coverage of intervals around numbers (default: 0.9)"
     )
-    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
+    add_form_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)
 
@@ -43,8 +44,8 @@ def _run(arguments: argparse.Namespace) -> None:
             per_label=arguments.per_label,
             metric=arguments.metric,
             coverage=arguments.coverage,
-            encoding=arguments.encoding,
             overwrite=arguments.overwrite,
+            **form_of(arguments),
         )
     print(f"Calibrated on {count(fitted.num_rows, 'row')}: {arguments.out}")
     for name, values in fitted.calibration.to_dict().items():

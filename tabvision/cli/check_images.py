@@ -62,12 +62,10 @@ def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, 
     from tabvision.data.images.folders import all_images
     from tabvision.data.images.reader import check_workers, single_threaded_cv2
     from tabvision.data.images.settings import found_losses
-    from tabvision.logs import notes_at
     from tabvision.schema import Image
 
     workers = check_workers(num_workers)
-    with notes_at(verbose=False):  # about files that are not images
-        table = all_images(folder)
+    table = all_images(folder)
     bad: list[tuple[str, str]] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(table.frame), _FILES_AT_ONCE):

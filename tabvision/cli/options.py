@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabvision.cli.arguments import fraction, names, seed, size, whole
 from tabvision.errors import BadValueError
+
+if TYPE_CHECKING:
+    from tabvision.data.tables.read import TextFormat
 
 DEFAULT_VALIDATION = 0.2
 _KINDS = {"table": "a table", "images": "images", "ratings": "ratings"}
@@ -35,6 +38,14 @@ class _Option(NamedTuple):
     details: Mapping[str, Any] = {}
 
 
+_FORM = [  # how a text file is written: also of commands that predict
+    _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
+    _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, as empty cells always do ("" for none)',
+            _NAMES),
+    _Option("--sep", "data.sep", "TEXT", 'text between fields, such as "::"; " " is any white space'),
+    _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
+    _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
+]  # fmt: skip
 _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
@@ -47,7 +58,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     (None, _ALL, [
         _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
                 {"action": "store_const", "const": "drop"}),
-        _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
+        *_FORM,
     ]),
     ("a table (what is not named is inferred and printed)", ("table",), [
         _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
@@ -58,6 +69,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("images", ("images",), [
         _Option("--image", "data.path", "COL", "DATA is a table: its column with the files' paths"),
         _Option("--root", "data.root", "DIR", "where those paths start (default: beside the table)"),
+        _Option("--suffix", "data.suffix", "TEXT", "suffix that those paths lack, such as .jpg"),
+        _Option("--label-depth", "data.label_depth", "N", "how many folders deep the class folders are (default 1)",
+                _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
         _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
@@ -107,10 +121,32 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option to the command's parser, in groups."""
     for title, _, options in _GROUPS:
-        group = parser if title is None else parser.add_argument_group(title)
-        for option in options:
-            metavar: dict[str, Any] = {} if option.metavar is None else {"metavar": option.metavar}
-            group.add_argument(option.flag, help=option.help, **metavar, **option.details)
+        _add(parser if title is None else parser.add_argument_group(title), options)
+
+
+def add_form_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for how a text file is written to the parser of another command."""
+    _add(parser, _FORM)
+
+
+def form_of(arguments: argparse.Namespace) -> TextFormat:
+    """Return how a text file is written, as far as the options say so.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_form_options(parser)
+        >>> form_of(parser.parse_args(["--na", "", "--no-header"]))
+        {'na_values': [], 'names': []}
+    """
+    found: Any = _settings(arguments, _FORM, "data")
+    form: TextFormat = found
+    return form
+
+
+def _add(parser: Any, options: Iterable[_Option]) -> None:  # noqa: ANN401 - a parser or a group of it
+    for option in options:
+        metavar: dict[str, Any] = {} if option.metavar is None else {"metavar": option.metavar}
+        parser.add_argument(option.flag, help=option.help, **metavar, **option.details)
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
@@ -127,8 +163,12 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
         >>> settings_of(parser.parse_args(["--factors", "8", "--user", "name"]), "ratings", "model")
         {'factors': 8}
     """
+    return _settings(arguments, [it for _, kinds, options in _GROUPS if kind in kinds for it in options], part)
+
+
+def _settings(arguments: argparse.Namespace, options: Iterable[_Option], part: str) -> dict[str, Any]:
     found = {}
-    for option in (option for _, kinds, options in _GROUPS if kind in kinds for option in options):
+    for option in options:
         of_part, _, name = option.setting.partition(".")
         if of_part == part and (value := _given(arguments, option)) is not None:
             found[name] = value

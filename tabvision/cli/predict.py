@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.arguments import names, whole
+from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         "data",
         metavar="DATA",
         nargs="+",
-        help="a CSV, Parquet or Feather file with the training columns; or a folder of photos, or photo files",
+        help="a CSV, Parquet or Feather file with the training columns, or a folder of such; or photos, or a folder of them",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet or .feather")
     parser.add_argument(
@@ -39,7 +40,7 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
     parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
     )
-    parser.add_argument("--encoding", help='encoding of a text file that is not UTF-8, such as "latin-1"')
+    add_form_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=_run)
@@ -47,7 +48,7 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
 
 def _run(arguments: argparse.Namespace) -> None:
     """Write one row of predictions for each row or image."""
-    from tabvision.data.tables.read import read_frame
+    from tabvision.data.tables.read import read_frame, text_format
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -57,11 +58,12 @@ def _run(arguments: argparse.Namespace) -> None:
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image
     with speaking("tabvision predict"):
-        source = _source_of(arguments, has_images=image is not None)
+        source, form = _source_of(arguments, has_images=image is not None), form_of(arguments)
         if image is None:
-            text = predictor.schema.text_columns | {*(arguments.keep or ())}.difference(predictor.schema.inputs)
-            source = read_frame(source, encoding=arguments.encoding, text=text)
-        inputs = predictor.read(source, encoding=arguments.encoding)
+            kept_text = {*(arguments.keep or ())}.difference(predictor.schema.inputs)
+            known = {**predictor.schema.known_columns, **dict.fromkeys(kept_text, ())}
+            source = read_frame(source, **text_format(predictor.schema, **form), known=known)
+        inputs = predictor.read(source, **form)
         kept = _kept(arguments, predictor, inputs)
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
     if image is not None and image.name not in answers:  # for a folder the paths are already there
@@ -130,7 +132,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str
     if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
-    if inputs.frame is not None and predictor.schema.image is None:
+    if inputs.frame is not None and not inputs.shown:
         extra = [name for name in inputs.frame.columns if name not in {*predictor.schema.inputs, *kept}]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     numbers = {number.source for number in predictor.schema.continuous}

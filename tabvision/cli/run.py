@@ -46,7 +46,9 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
     Raises:
         BadValueError: The folder already holds a run, or something that the run reads, or is a file.
     """
-    name = Path(data).expanduser().resolve().name.lstrip(".").split(".")[0]  # resolved: the folder "." has a name too
+    source = Path(data).expanduser()
+    is_pipe = source.exists() and not (source.is_file() or source.is_dir())  # resolved, the folder "." has a name too
+    name = "" if is_pipe else source.resolve().name.lstrip(".").split(".")[0]
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
     if _is_worker():
         return folder

@@ -15,7 +15,9 @@ def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
     """Add the command."""
     parser = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
     parser.add_argument(
-        "data", metavar="DATA", help="a CSV, Parquet or Feather file; or a folder of photos, one folder per class"
+        "data",
+        metavar="DATA",
+        help="a CSV, Parquet or Feather file, or a folder of such; or a folder of photos, one folder per class",
     )
     add_options(parser)
     parser.set_defaults(run=_run)
@@ -41,9 +43,14 @@ def _kind_of(arguments: argparse.Namespace) -> str:
 
     if arguments.user or arguments.item:
         return "ratings"
-    if arguments.image or arguments.label_pattern or Path(arguments.data).expanduser().is_dir():
+    folder = Path(arguments.data).expanduser()
+    if arguments.image or arguments.label_pattern:
         return "images"
-    return "table"
+    if not folder.is_dir():
+        return "table"
+    from tabvision.data.tables.read import table_files
+
+    return "table" if table_files(folder) else "images"
 
 
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:

@@ -29,7 +29,7 @@ from tabvision.data.rows import (
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
-from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import speaking
 from tabvision.logs import notes_at
@@ -69,6 +69,10 @@ class TabularDataModule(TensorDataModule):
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module. Column types, task and
             separator then come from the schema.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except beside other words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
+        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
         missing_target: "error" to raise if the target is missing in some row, "drop" to leave such rows out and log how many.
         verbose: Whether to print the schema and what was inferred.
 
@@ -104,14 +108,18 @@ class TabularDataModule(TensorDataModule):
         seed: int = 0,
         schema: Schema | None = None,
         encoding: str | None = None,
+        na_values: Sequence[str] | None = None,
+        sep: str | None = None,
+        names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
-        self.encoding = encoding
+        self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         self.weight = weight
         self.missing_target = missing_target
         columns = named_target(target, schema)
+        self._known = {} if separator is None else dict.fromkeys(columns, ("",))  # an empty cell means no label
         named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
         with notes_at(verbose):
             self.frame = self._gather(source, split, schema)
@@ -167,7 +175,7 @@ class TabularDataModule(TensorDataModule):
 
     def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
         frame = self._read(source, schema)
-        return split.gather(frame, encoding=self.encoding) if isinstance(split, Split) else frame
+        return split.gather(frame, **self._form) if isinstance(split, Split) else frame
 
     def _fit(
         self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
@@ -190,6 +198,7 @@ class TabularDataModule(TensorDataModule):
             categorical=fitted.categorical,
             dates=fitted.dates,
             left_out=tuple(LeftOut(name=it.name, reason=reserved.get(it.name, it.reason)) for it in fitted.left_out),
+            na_values=words_of(self._form),
         )
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:
@@ -220,8 +229,7 @@ class TabularDataModule(TensorDataModule):
         return DataPart(tensors, torch.arange(len(numbers)))
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
-        text = () if schema is None else schema.text_columns
-        return read_frame(source, encoding=self.encoding, text=text)
+        return read_frame(source, **self._form, known=schema.known_columns if schema else self._known)
 
     def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
         """Return the tensors of some rows, with their row numbers in the source as `index`."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -25,7 +25,7 @@ from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
-from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.read import TextFormat, folder_of, read_frame, table_files
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError, count
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema
@@ -134,12 +134,12 @@ class ImageReader:
     Args:
         schema: The schema of the module, with the name of a table's column of paths.
         augment: The augmentation of training; None if only plain views are drawn.
-        encoding: The encoding of a text file that is not UTF-8.
+        form: How a text file is written.
     """
 
     schema: Schema
     augment: Augmentation | None = None
-    encoding: str | None = None
+    form: TextFormat = field(default_factory=TextFormat)
 
     def __call__(self, source: object, *, labeled: bool = False) -> Inputs:
         """Return the images of a folder, a table that names files, one image, or a list.
@@ -163,23 +163,25 @@ class ImageReader:
             return self._from_path(Path(source).expanduser())
         if isinstance(source, pd.DataFrame):
             return self._from_frame(source)
+        if hasattr(source, "__arrow_c_stream__"):
+            return self._from_frame(read_frame(source))
         if isinstance(source, Mapping):
             is_row = not any(isinstance(value, list | tuple | np.ndarray | pd.Series) for value in source.values())
             return self._from_frame(pd.DataFrame([source] if is_row else dict(source)))
         return self._from_list(source)
 
     def _from_path(self, path: Path) -> Inputs:
-        if path.is_dir():
+        if path.is_dir() and not table_files(path):
             return self._from_table(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
             remedy = "Pass the path of an image, a folder of images, or a table that names them"
             raise MissingFileError(f"there is no {str(path)!r}", remedy)
         if is_image(path.name):
             return self._inputs([str(path)])
-        frame = read_frame(path, encoding=self.encoding, text=self.schema.text_columns)
-        return self._from_frame(frame, root=path.parent)
+        frame = read_frame(path, **self.form, known=self.schema.known_columns)
+        return self._from_frame(frame, root=folder_of(path))
 
-    def _from_frame(self, frame: pd.DataFrame, root: Path | None = None) -> Inputs:
+    def _from_frame(self, frame: pd.DataFrame, root: Path | str = "") -> Inputs:
         name = self._image.name
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")

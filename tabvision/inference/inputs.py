@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.cells import MISSING_WORDS
+from tabvision.data.tables.read import TextFormat, read_frame, text_format
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs
 from tabvision.preprocess import RowEncoder, to_arrays
@@ -50,29 +51,33 @@ class InputReader:
         self.schema, self.augment = schema, augment
         self._encode = RowEncoder(schema)
         self._has_columns = bool(schema.continuous or schema.categorical)
+        words = MISSING_WORDS if schema.na_values is None else schema.na_values
+        known = schema.known_columns
+        self._missing = {name: frozenset(words).difference(known[name] or ()) for name in schema.inputs}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle to worker processes, which rebuild the encoder of single rows."""
         return InputReader, (self.schema, self.augment)
 
-    def __call__(self, source: Source, *, encoding: str | None = None, labeled: bool = False) -> Inputs:
+    def __call__(self, source: Source, *, labeled: bool = False, **form: Unpack[TextFormat]) -> Inputs:
         """Return the inputs of the network for a source.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or a table file. Images: a
                 folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that names files.
-            encoding: The encoding of a text file that is not UTF-8.
             labeled: Whether to read the targets as well, into `frame`: a folder then holds one folder for each class.
+            form: How a text file is written; see `read_frame`.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
             TabvisionError: The rows are invalid in another way.
         """
+        form = text_format(self.schema, **form)
         if self.schema.image is None:
-            return self._of_rows(source, encoding, labeled=labeled)
+            return self._of_rows(source, form, labeled=labeled)
         from tabvision.inference.images import ImageReader
 
-        found = ImageReader(self.schema, self.augment, encoding)(source, labeled=labeled)
+        found = ImageReader(self.schema, self.augment, form)(source, labeled=labeled)
         if not self._has_columns:
             return found
         if found.frame is None or found.shown:
@@ -81,18 +86,27 @@ class InputReader:
                 f"the source holds images alone, and the model reads columns as well: {names}",
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
-        rows = self._of_rows(found.frame)
+        rows = self._of_rows(found.frame, form)
         return replace(found, arrays=rows.arrays, unseen=rows.unseen)
 
-    def _of_rows(self, source: Rows, encoding: str | None = None, *, labeled: bool = False) -> Inputs:
+    def _of_rows(self, source: Rows, form: TextFormat, *, labeled: bool = False) -> Inputs:
         if not labeled:
             if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
                 source = [source]
-            if isinstance(source, list | tuple) and len(source) <= FEW_ROWS:
+            if isinstance(source, list | tuple):
+                source = list(map(self._with_missing, source))
+            if isinstance(source, list) and len(source) <= FEW_ROWS:
                 return self._inputs(self._encode(source), source)
-        text = self.schema.text_columns
-        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, encoding=encoding, text=text)
+        known = self.schema.known_columns
+        frame = source if isinstance(source, pd.DataFrame) else read_frame(source, **form, known=known)
         return replace(self._inputs(to_arrays(self.schema, frame), frame), index=frame.index, frame=frame)
+
+    def _with_missing(self, row: Any) -> Any:  # noqa: ANN401 - a dict, or what the encoder refuses
+        """Return a row with None for the words that mean a missing value in a file."""
+        if not isinstance(row, Mapping):
+            return row
+        found = [name for name, it in row.items() if isinstance(it, str) and it in self._missing.get(name, ())]
+        return {**row, **dict.fromkeys(found)} if found else row
 
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}

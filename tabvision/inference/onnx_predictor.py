@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
+from tabvision.data.tables.read import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.batches import Arrays, Inputs, assembled, predict_all
@@ -63,9 +64,9 @@ class OnnxPredictor:
         self._read = InputReader(self.schema)
 
     @speaking()
-    def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
+    def read(self, source: Source, **form: Unpack[TextFormat]) -> Inputs:
         """Return the inputs of the model for a source, to pass to `predict`; see `Predictor.read`."""
-        return self._read(source, encoding=encoding)
+        return self._read(source, **form)
 
     @speaking()
     def predict(self, source: Source | Inputs, *, proba: bool = True, batch_size: int | None = None) -> pd.DataFrame:

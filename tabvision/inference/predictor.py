@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from torch import Tensor
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
+from tabvision.data.tables.read import TextFormat
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking
@@ -82,18 +83,19 @@ class Predictor:
         self._read = InputReader(self.schema, augment)
 
     @speaking()
-    def read(self, source: Source, *, encoding: str | None = None) -> Inputs:
+    def read(self, source: Source, **form: Unpack[TextFormat]) -> Inputs:
         """Return the inputs of the module for a source, to pass to `predict`; `frame` holds the table that was read.
 
         Args:
             source: What `predict` takes.
-            encoding: The encoding of a text file that is not UTF-8.
+            form: How a text file is written: `encoding=`, `sep=`, `names=` and `na_values=`, as for a datamodule; the words
+                for missing values are those of training by default.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
             TabvisionError: The rows are invalid in another way.
         """
-        return self._read(source, encoding=encoding)
+        return self._read(source, **form)
 
     @speaking()
     def predict(
@@ -151,8 +153,8 @@ class Predictor:
         per_label: bool = False,
         metric: str | None = None,
         coverage: float | None = None,
-        encoding: str | None = None,
         overwrite: bool = False,
+        **form: Unpack[TextFormat],
     ) -> Calibrated:
         """Calibrate this predictor on labeled rows, and write a calibrated checkpoint.
 
@@ -165,8 +167,8 @@ class Predictor:
             metric: For two classes and labels, the metric that chooses thresholds: "f1", "f2", "accuracy",
                 "balanced_accuracy" or "youden"; None for the task's threshold.
             coverage: For numbers, the fraction of rows whose true value lies in the interval, in (0, 1); None for 0.9.
-            encoding: The encoding of a text file that is not UTF-8.
             overwrite: Whether to replace an existing file.
+            form: How a text file is written, as for `read`.
 
         Raises:
             BadValueError: A setting is out of range or not for this task, or the rows do not determine a calibration.
@@ -178,7 +180,7 @@ class Predictor:
         if file is not None and self._origin is None:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
-        inputs = self._read(source, encoding=encoding, labeled=True)
+        inputs = self._read(source, **form, labeled=True)
         if inputs.frame is None:
             problem = "calibrating needs the target of each image"
             raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")

@@ -21,6 +21,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.modules import TabularModule
+from tabvision.schema import Schema
 from tabvision.tasks import Binary, Regression
 from tests.made.pairs import PREDICTED, make_frame, tabular_data
 from tests.made.tables import quiet, table
@@ -282,3 +283,83 @@ def test_rows_of_the_trainer_and_of_the_source_are_the_same(quick_trainer: Any) 
     quick_trainer(callbacks=[Rows()]).fit(TabularModule(data.schema, widths=[4]), data)
 
     assert sorted(seen) == data.parts["train"].rows.tolist()
+
+
+PETS = "pet,age,country\n" + "".join(
+    f"{('None', 'dog')[row % 2]},{('NA', row / 7)[row % 3 > 0]},{('NA', 'IT', 'FR')[row % 3]}\n" for row in range(60)
+)
+
+
+def test_a_class_called_none_is_a_class(tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text(PETS)
+
+    data = quiet(tmp_path / "pets.csv", "pet")
+
+    assert data.schema.classes == ("None", "dog")
+    assert sum(len(part.rows) for part in data.parts.values()) == 60
+
+
+def test_words_that_are_missing_stand_in_the_schema_and_further_files_are_read_so(tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text(PETS)
+    (tmp_path / "new.csv").write_text("pet,age,country\nNone,?,NA\n?,1.5,?\n")
+    read = {"na_values": ["?"], "ignore": ["age"]}
+
+    data = quiet(tmp_path / "pets.csv", "pet", test=tmp_path / "new.csv", missing_target="drop", **read)
+
+    schema = Schema.from_dict(data.schema.to_dict())
+    assert schema.na_values == ("?",)
+    (country,) = schema.categorical
+    assert country.vocabulary == ("FR", "IT", "NA")
+    assert data.parts["test"].tensors["categorical"].tolist() == [[3]]
+    again = quiet(tmp_path / "new.csv", "pet", schema=schema, split=None, missing_target="drop")
+    assert again.parts["train"].tensors["target"].tolist() == [0]
+
+
+def test_words_that_are_missing_may_be_none_at_all(tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text(PETS)
+
+    data = quiet(tmp_path / "pets.csv", "country", na_values=[], continuous=[], ignore=["age"])
+
+    assert data.schema.classes == ("FR", "IT", "NA")
+    assert "na_values" in data.schema.to_dict()
+
+
+def test_an_empty_cell_of_joined_labels_means_no_label(tmp_path: Path) -> None:
+    rows = "".join(f"{tags},{row}.5\n" for row, tags in enumerate(["a b", "", "b", "a"] * 8))
+    (tmp_path / "tags.csv").write_text(f"tags,x\n{rows}")
+    (tmp_path / "test.csv").write_text("tags,x\n,1\n1,2\nb,3\n")
+
+    data = quiet(tmp_path / "tags.csv", "tags", separator=" ", split=None)
+    again = quiet(tmp_path / "tags.csv", "tags", schema=data.schema, split=None)
+
+    for each in (data, again):
+        assert each.parts["train"].tensors["target"][:4].tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
+    (tmp_path / "test.csv").write_text("tags,x\n,1\n")
+    tested = quiet(tmp_path / "tags.csv", "tags", separator=" ", split=None, test=tmp_path / "test.csv")
+    assert tested.parts["test"].tensors["target"].tolist() == [[0, 0]]
+
+
+def test_a_file_without_a_header_is_read_with_the_names_that_are_given(tmp_path: Path) -> None:
+    table(30).to_csv(tmp_path / "rows.dat", sep=" ", header=False, index=False)
+
+    data = quiet(tmp_path / "rows.dat", sep=" ", names=["x", "job", "paid"])
+
+    assert set(data.schema.inputs) == {"x", "job"}
+
+
+def test_validation_rows_of_a_split_are_read_as_the_training_rows_are(tmp_path: Path) -> None:
+    (tmp_path / "valid.csv").write_text("x,code,job\n007,?,a\n2,1.5,b\n")
+    frame = pd.DataFrame({"x": [1, 2] * 8, "code": [0.5, 1.5] * 8, "job": ["a", "b"] * 8})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+
+    data = quiet(tmp_path / "train.csv", "job", split=SourceSplit(tmp_path / "valid.csv"), na_values=["?"])
+
+    assert data.frame["x"].tolist()[-2:] == [7, 2]
+    assert data.frame["code"].isna().tolist()[-2:] == [True, False]
+
+
+def test_a_frame_of_another_library_is_a_source() -> None:
+    data = quiet(pa.table(table()), test=pa.table(table()))
+
+    assert data.schema == quiet(table()).schema
+    assert len(data.parts["test"].rows) == 40

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tabvision.cli import main
+from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
@@ -205,3 +206,27 @@ def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
     assert main(["predict", str(trained("binary")[0]), str(tmp_path / "rows.csv"), "--out", f"{tmp_path}/out.csv"]) == 0
 
     assert capsys.readouterr().out.splitlines()[-1] == f"40 rows answered: {tmp_path}/out.csv"
+
+
+# Words for missing values: a row reads as the same row of a file.
+
+
+@pytest.mark.parametrize("na_values", [None, ("?",), ()])
+def test_a_row_is_read_as_in_a_file(na_values: tuple[str, ...] | None, tmp_path: Path) -> None:
+    frame = make_frame(60)[["x", "job", "paid"]].assign(job=["None", "NA", "cook"] * 20)
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    data = TabularDataModule(tmp_path / "train.csv", "paid", na_values=na_values, verbose=False)
+    read = InputReader(data.schema)
+    cells = [("1.5", "None"), ("2", "NA"), ("", "cook"), ("3", "?")]
+    cells += [("NA", "nan"), ("None", "")] if na_values is None else [("?", "?")] if na_values else []
+    (tmp_path / "new.csv").write_text("x,job\n" + "".join(f"{x},{job}\n" for x, job in cells))
+
+    found = read(tmp_path / "new.csv")
+
+    rows = [{"x": x or None, "job": job or None} for x, job in cells]
+    for number, row in enumerate(rows):
+        alone = read([row])
+        np.testing.assert_array_equal(alone.arrays["categorical"][0], found.arrays["categorical"][number])
+        np.testing.assert_array_equal(alone.arrays["continuous"][0], found.arrays["continuous"][number])
+    assert read(rows).unseen == found.unseen
+    assert read(rows * 10).num_rows == 10 * len(rows)

@@ -8,23 +8,28 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
-from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.tables.cells import MISSING_WORDS, Known
+from tabvision.data.tables.read import Source, TextFormat, folder_of, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image
 SUFFIXES = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
     "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
+})  # fmt: skip
+# Photos and drawings that PIL does not read: a class folder that holds nothing else is a mistake
+UNREAD_SUFFIXES = frozenset({
+    "heic", "heif", "hif", "jxl", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "psd", "svg", "dcm",
 })  # fmt: skip
 _CHECKED_AT_ONCE = 65_536  # paths converted to str at a time
 PATH_COLUMN, LABEL_COLUMN = "image", "label"
@@ -110,8 +115,8 @@ def image_table(
     path: str | None = None,
     root: str | Path | None = None,
     suffix: str = "",
-    encoding: str | None = None,
-    text: Collection[str] = (),
+    known: Known | None = None,
+    **form: Unpack[TextFormat],
 ) -> ImageTable:
     """Read a table with a column of paths; `check_files` checks whether they exist.
 
@@ -120,8 +125,8 @@ def image_table(
         path: The column of paths; None for the first column whose values are image file names.
         root: The folder that paths are relative to; None for the table file's own.
         suffix: The suffix to append to the paths, such as ".jpg".
-        encoding: Encoding of a text file that is not UTF-8.
-        text: Columns of a text file to read as text, even if they hold numbers; the named column of paths always is.
+        known: Columns of a text file of which it is known whether they are text; the named column of paths always is.
+        form: How a text file is written; see `read_frame`.
 
     Raises:
         MissingColumnsError: There is no such column.
@@ -135,9 +140,9 @@ def image_table(
         raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
     if not isinstance(root, str | Path | None):
         raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
-    frame = read_frame(source, encoding=encoding, text={*text, *([] if path is None else [path])})
-    if root is None:
-        root = Path(source).expanduser().parent if isinstance(source, str | Path) else ""
+    paths: Known = {} if path is None else {path: MISSING_WORDS}  # a file may have any name
+    frame = read_frame(source, **form, known={**(known or {}), **paths})
+    root = folder_of(source) if root is None else root
     column = _path_column(frame, path)
     return ImageTable(frame, path=column, root=str(root), suffix=suffix)
 
@@ -188,7 +193,7 @@ def check_files(table: ImageTable) -> None:
 def _remedy_for(file: str, table: ImageTable) -> str:
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if _is_file(f"{file}{suffix}"):
-            return f'There is one with suffix {suffix!r}: pass suffix="{suffix}"'
+            return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, SUFFIXES, ImageTable, is_image, is_utf8
+from tabvision.checks import check_whole
+from tabvision.data.images.files import (
+    LABEL_COLUMN,
+    PATH_COLUMN,
+    SUFFIXES,
+    UNREAD_SUFFIXES,
+    ImageTable,
+    is_image,
+    is_utf8,
+)
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
 from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
+from tabvision.plain import Label
 
 logger = logging.getLogger("tabvision")
 
 _KNOWN = f"images ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
+_MAX_DEPTH = 4  # of class folders that are found by the names of known classes
 _PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
     "valid": VALIDATION, "val": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
@@ -35,12 +47,12 @@ class _Folder:
     Args:
         path: Path of the folder.
         images: The paths of its images, sorted, as an Arrow array.
-        num_others: Number of other files in it.
+        others: The number of other files in it, by suffix.
     """
 
     path: str
     images: pa.LargeStringArray
-    num_others: int
+    others: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -67,14 +79,30 @@ class _ClassFolder:
         """Number of images in the folder, at any depth."""
         return sum(len(folder.images) for folder in self.folders)
 
+    @property
+    def others(self) -> Counter[str]:
+        """The number of other files in the folder, at any depth, by suffix."""
+        return sum((folder.others for folder in self.folders), Counter())
 
-def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int = 2) -> ImageTable:
+
+def class_folders(
+    folder: str | Path,
+    *,
+    label: str = LABEL_COLUMN,
+    least: int = 2,
+    depth: int | None = None,
+    known: Collection[Label] = (),
+) -> ImageTable:
     """List the images in folders named for their class, which may be inside folders named train, valid and test.
+
+    An image belongs to the class folder above it, at any depth; a note says so if class folders hold folders of images.
 
     Args:
         folder: The folder of class folders, or of folders named train, valid (val) and test that hold them.
         label: The name of the new column of classes.
         least: The minimum number of classes to train on.
+        depth: How many folders deep the class folders are, at least 1; None for the depth at which known classes are, or 1.
+        known: The classes of a trained module.
 
     Raises:
         MissingFileError: There is no such folder.
@@ -84,7 +112,10 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     parts = _part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _below(path)]
     above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
-    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top)]
+    if depth is not None:
+        check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
+    level = depth or _depth_of(known, [top for top, _ in tops])
+    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top, level)]
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_images]
     sizes = [each.num_images for each in filled]
@@ -95,7 +126,11 @@ def class_folders(folder: str | Path, *, label: str = LABEL_COLUMN, least: int =
     frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_unused_folders(root, parts, classes)
-    _log_other_files([next(_walk(top)) for top, _ in tops], classes)
+    if depth is None and not known:
+        _log_inner_folders(classes)
+    _log_merged(filled)
+    outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
+    _log_other_files([next(_walk(path)) for path in outer], classes)
     del classes, filled
     pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
     return ImageTable(frame, is_listed=True, part=None if parts is None else part)
@@ -112,7 +147,8 @@ def all_images(folder: str | Path) -> ImageTable:
     found = list(_walk(root))
     names = _paths(found)
     if not len(names):
-        raise BadValueError(f"the folder {root!r} holds no images", f"Pass one with {_KNOWN}")
+        others = _kinds(sum((each.others for each in found), Counter()))
+        raise BadValueError(f"the folder {root!r} holds no images{others}", f"Pass one with {_KNOWN}")
     _log_other_files(found, [])
     return ImageTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
@@ -153,8 +189,10 @@ def _check_folder(folder: str | Path) -> str:
     raise MissingFileError(f"no folder {str(folder)!r}", remedy)
 
 
-def _below(root: str) -> list[str]:
-    """Return the folders in a folder, sorted."""
+def _below(root: str, depth: int = 1) -> list[str]:
+    """Return the folders that are so many folders deep in a folder, sorted."""
+    if depth != 1:
+        return [below for path in _below(root, depth - 1) for below in _below(path)] if depth else [root]
     with os.scandir(root) as entries:
         return sorted(entry.path for entry in entries if entry.is_dir() and _is_visible(entry.name))
 
@@ -168,7 +206,7 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
     identity = _identity(root)
     if identity in above:
         return
-    names, folders, num_others = [], [], 0
+    names, folders, others = [], [], Counter[str]()
     with os.scandir(root) as entries:
         for entry in entries:
             if entry.is_dir():
@@ -176,9 +214,9 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
             elif is_image(entry.name):
                 names.append(entry.name)
             elif not entry.name.startswith("."):
-                num_others += 1
+                others[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     names.sort()
-    yield _Folder(root, _joined(root, names), num_others)
+    yield _Folder(root, _joined(root, names), others)
     del names  # up to a million, and the folders below may hold as many
     for path in sorted(folders):
         yield from _walk(path, above | {identity})
@@ -199,6 +237,12 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         raise BadValueError(problem, "Rename them") from error
 
 
+def _depth_of(known: Collection[Label], tops: Sequence[str]) -> int:
+    """Return how many folders deep the folders named for known classes are; 1 if there are none."""
+    levels = range(1, _MAX_DEPTH + 1) if known else ()
+    return next((it for it in levels if any(Path(path).name in known for top in tops for path in _below(top, it))), 1)
+
+
 def _identity(folder: str) -> tuple[int, int]:
     """Return the folder's device and inode, the same for every path that leads to it."""
     facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
@@ -217,12 +261,17 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
         remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
         if num := len(own.images):
             raise BadValueError(f"{root!r} holds {count(num, 'image')} and no class folders", remedy)
-        what = "holds no images and no class folders" if own.num_others or _below(root) else "is empty"
+        what = "holds no images and no class folders" if own.others or _below(root) else "is empty"
         raise BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of images for each class")
+    if lost := [each for each in classes if not each.num_images and _unread(each.others)]:
+        what = f"the class folder {lost[0].path!r} holds no image that can be read{_kinds(lost[0].others)}"
+        problem = what + (f"; {count(len(lost) - 1, 'more such folder')}" if len(lost) > 1 else "")
+        raise BadValueError(problem, "Convert them to JPEG or PNG, or move the folder away")
     training = sorted({each.label for each in classes if each.part == TRAIN and each.num_images})
     if not training:
         empty = listed([repr(each.label) for each in classes])
-        problem = f"the class folders in {root!r} hold no images: {empty}"
+        kinds = _kinds(sum((each.others for each in classes), Counter()))
+        problem = f"the class folders in {root!r} hold no images: {empty}{kinds}"
         raise BadValueError(problem, f"Pass a folder with {_KNOWN}")
     if len(training) < least:
         problem = f"{root!r} holds images of one class, {training[0]!r}"
@@ -237,11 +286,42 @@ def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, clas
         logger.info(f"Folders without an image, left out: {listed(empty)}.")
 
 
+def _log_inner_folders(classes: Sequence[_ClassFolder]) -> None:
+    """Log that folders within the class folders are not classes of their own."""
+    if num := sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:]):
+        where = f"{count(num, 'folder')} of images inside {count(len(classes), 'class folder')}"
+        logger.info(f"{where}: one class with those above (label_depth=2, --label-depth 2: its own).")
+
+
+def _log_merged(classes: Sequence[_ClassFolder]) -> None:
+    """Log which class folders of one part share a name, in several groups, and so are one class."""
+    times = Counter((each.label, each.part) for each in classes)
+    if merged := sorted({repr(label) for (label, _), number in times.items() if number > 1}):
+        logger.info(f"Class folders of one name in several groups are one class: {listed(merged)}.")
+
+
+def _unread(others: Counter[str]) -> bool:
+    """Return whether there are photos or drawings among files that are not read."""
+    return any(suffix.lstrip(".") in UNREAD_SUFFIXES for suffix in others)
+
+
+def _kinds(others: Counter[str]) -> str:
+    """Return the number of files of each kind.
+
+    Example:
+        >>> _kinds(Counter({".txt": 2, ".heic": 60})), _kinds(Counter())
+        (': 60 .heic, 2 .txt', '')
+    """
+    return f": {listed([f'{number:,} {suffix}' for suffix, number in others.most_common()])}" if others else ""
+
+
 def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]) -> None:
     """Log how many files are not used: other files, and images outside of class folders."""
     own = [*folders, *(folder for each in classes for folder in each.folders)]
-    if others := sum(folder.num_others for folder in own):
-        logger.info(f"{count(others, 'file')} of other kinds left out.")
+    others = sum((folder.others for folder in own), Counter[str]())
+    if others:
+        convert = " Convert photos to JPEG or PNG to use them." if _unread(others) else ""
+        logger.info(f"{count(others.total(), 'file')} of other kinds left out{_kinds(others)}.{convert}")
     if loose := sum(len(folder.images) for folder in folders if classes):
         logger.info(f"{count(loose, 'image')} beside the class folders left out.")
 

@@ -22,18 +22,20 @@ from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, c
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.images.sources import Images, SourceReader, gathered
+from tabvision.data.images.sources import Images, SourceReader, gathered, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, row_weights, rows_with_target, stated_task
+from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task
 from tabvision.data.splits.base import Rows, Split
+from tabvision.data.tables.read import text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
-from tabvision.errors import count, speaking
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.logs import notes_at
-from tabvision.schema import Schema, Target
+from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
+_NOT_READ = "a network of images reads no columns"
 
 
 class ImageDataModule(BaseImageDataModule):
@@ -51,6 +53,7 @@ class ImageDataModule(BaseImageDataModule):
         root: The folder that paths are relative to; None for the table file's own.
         suffix: The suffix to append to the paths, such as ".jpg".
         label_pattern: A regular expression for file names, whose first group is the label, such as r"^(.+)_\d+".
+        label_depth: How many folders deep the class folders are; None for one, or as `schema` names the classes.
         size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
         resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
             schema's.
@@ -80,6 +83,10 @@ class ImageDataModule(BaseImageDataModule):
         bad_share: The largest fraction of files in [0, 1] that may be unreadable.
         schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except beside other words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
+        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
         missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
         verbose: Whether to print a summary of the data.
 
@@ -99,6 +106,7 @@ class ImageDataModule(BaseImageDataModule):
         root: str | Path | None = None,
         suffix: str = "",
         label_pattern: str | None = None,
+        label_depth: int | None = None,
         size: int | Sequence[int] | None = None,
         resize: Literal["crop", "squish", "pad"] | None = None,
         channels: int | None = None,
@@ -119,6 +127,9 @@ class ImageDataModule(BaseImageDataModule):
         bad_share: float = 0.01,
         schema: Schema | None = None,
         encoding: str | None = None,
+        na_values: Sequence[str] | None = None,
+        sep: str | None = None,
+        names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
         verbose: bool = True,
     ) -> None:
@@ -140,17 +151,25 @@ class ImageDataModule(BaseImageDataModule):
             verbose=verbose,
         )
         self.missing_target, self.weight = missing_target, weight
-        text = () if schema is None else schema.text_columns
+        self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         reader = SourceReader(
-            path=path, root=root, suffix=suffix, encoding=encoding, label_pattern=label_pattern, text=text
+            path=path, root=root, suffix=suffix, label_pattern=label_pattern, label_depth=label_depth, form=self._form
         )
+        if schema is not None:
+            reader = replace(reader, known=schema.known_columns)
+        elif separator is not None and target is not None:
+            named = dict.fromkeys(named_target(target, None), ("",))  # an empty cell means no label
+            reader = replace(reader, known=named)
+        if label_depth is not None and (label_pattern is not None or not is_folder(source)):
+            problem = f"label_depth={label_depth!r} is for a folder of class folders"
+            raise BadValueError(problem, "Leave label_depth out")
         with notes_at(verbose):
-            table = gathered(reader.labeled(source, target, schema), split, encoding)
+            table = gathered(reader.labeled(source, target, schema), split, self._form)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
             self.frame = table.frame
             self._fit(table, columns, stated, separator, split, schema)
-            self._fill_others(source, test, predict, replace(reader, path=table.path, text=self.schema.text_columns))
+            self._fill_others(source, test, predict, replace(reader, path=table.path, known=self.schema.known_columns))
             logger.info(self.summary())
 
     @override
@@ -210,7 +229,9 @@ class ImageDataModule(BaseImageDataModule):
         self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
-            schema = Schema(target=target, image=self.image)
+            used_for = {*columns, table.path, self.weight, *(split.columns if isinstance(split, Split) else ())}
+            left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in table.frame if name not in used_for)
+            schema = Schema(target=target, image=self.image, left_out=left_out, na_values=words_of(self._form))
         self.schema = schema
         tensors = self._tensors(used.frame, numbers)
         of: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}

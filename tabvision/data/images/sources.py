@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -18,7 +18,8 @@ from tabvision.data.images.files import (
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.images.labels import target_columns
 from tabvision.data.splits.base import Split
-from tabvision.data.tables.read import Source
+from tabvision.data.tables.cells import Known
+from tabvision.data.tables.read import Source, TextFormat, table_files
 from tabvision.schema import Schema
 
 Images: TypeAlias = Source | Sequence[str | Path]
@@ -33,17 +34,19 @@ class SourceReader:
         path: The column of paths, or None to find it.
         root: The folder that paths are relative to.
         suffix: The suffix to append to the paths.
-        encoding: Encoding of a text file.
         label_pattern: The regular expression that finds labels in file names, or None.
-        text: Columns of a text file to read as text, even if they hold numbers.
+        label_depth: How many folders deep the class folders are, or None for one, or as a schema's classes are named.
+        form: How a text file is written.
+        known: Columns of a text file of which it is known whether they are text; see `read_frame`.
     """
 
     path: str | None = None
     root: str | Path | None = None
     suffix: str = ""
-    encoding: str | None = None
     label_pattern: str | None = None
-    text: Collection[str] = ()
+    label_depth: int | None = None
+    form: TextFormat = field(default_factory=TextFormat)
+    known: Known = field(default_factory=dict)
 
     def labeled(
         self, source: Images, target: str | Sequence[str] | None, schema: Schema | None, *, least: int = 2
@@ -59,7 +62,10 @@ class SourceReader:
         label = target_columns(target, schema, LABEL_COLUMN)[0]
         if self.label_pattern is None:
             if is_folder(source):
-                return class_folders(cast("str", source), label=label, least=least)
+                classes = () if schema is None else schema.classes
+                return class_folders(
+                    cast("str", source), label=label, least=least, depth=self.label_depth, known=classes
+                )
             return self._table(source, self.path)
         table = all_images(cast("str", source)) if is_folder(source) else self._table(source, self.path)
         return labels_from_names(table, self.label_pattern, label=label)
@@ -78,21 +84,19 @@ class SourceReader:
 
     def _table(self, source: Images, path: str | None) -> ImageTable:
         """Return the images of a table or list."""
-        return image_table(
-            source, path=path, root=self.root, suffix=self.suffix, encoding=self.encoding, text=self.text
-        )
+        return image_table(source, path=path, root=self.root, suffix=self.suffix, known=self.known, **self.form)
 
 
-def gathered(table: ImageTable, split: float | Split | None, encoding: str | None) -> ImageTable:
+def gathered(table: ImageTable, split: float | Split | None, form: TextFormat) -> ImageTable:
     """Return the table with the rows that the split adds."""
     if not isinstance(split, Split) or table.part is not None:
         return table
-    return replace(table, frame=split.gather(table.frame, encoding=encoding))
+    return replace(table, frame=split.gather(table.frame, **form))
 
 
 def is_folder(source: Images) -> bool:
-    """Return whether a source is a folder, or a missing path that can only mean a folder."""
+    """Return whether a source is a folder of images, or a missing path that can only mean a folder."""
     if not isinstance(source, str | Path):
         return False
     path = Path(source).expanduser()
-    return path.is_dir() or (not path.exists() and (not path.suffix or is_image(path.name)))
+    return (path.is_dir() and not table_files(path)) or (not path.exists() and (not path.suffix or is_image(path.name)))

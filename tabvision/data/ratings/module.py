@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,15 +38,16 @@ from tabvision.data.ratings.target import (
 from tabvision.data.rows import taken
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import ratings_split
-from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.tables.read import Source, TextFormat, read_frame, text_format, words_of
 from tabvision.data.targets import encode_target
 from tabvision.errors import MissingColumnsError, count, listed, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
-from tabvision.schema import Schema
+from tabvision.schema import LeftOut, Schema
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
+_NOT_READ = "a model of ratings reads users and items"
 RatingsSplit = float | Split | Literal["time", "last"] | None
 """A random fraction of rows, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
 
@@ -78,6 +80,10 @@ class CollabDataModule(TensorDataModule):
         seed: Determines the split and, together with the epoch, the order of training rows and the negatives.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except beside other words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
+        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
         verbose: Whether to print the schema and what was found.
 
     Raises:
@@ -116,6 +122,9 @@ class CollabDataModule(TensorDataModule):
         seed: int = 0,
         schema: Schema | None = None,
         encoding: str | None = None,
+        na_values: Sequence[str] | None = None,
+        sep: str | None = None,
+        names: Sequence[str] | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
@@ -123,12 +132,14 @@ class CollabDataModule(TensorDataModule):
         check_settings(rating, task, y_range, negatives)
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
         self.missing = missing
-        self.encoding = encoding
+        self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         with notes_at(verbose):
             divide = (
                 ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
             )
-            gathered = divide.gather(self._read(source, schema), encoding=encoding)
+            own_title = title if titles is None else None
+            self._used = {user, item, rating, timestamp, own_title, *divide.columns}
+            gathered = divide.gather(self._read(source, schema), **self._form)
             self.frame = self._with_ids(gathered, rating, timestamp)
             self.duplicates = settled_duplicates(self.frame, (user, item), duplicates)
             numbers = self._complete(self.frame, self._used_timestamp(timestamp, split))
@@ -179,8 +190,7 @@ class CollabDataModule(TensorDataModule):
         return self._with_negatives("test")
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
-        text = () if schema is None else schema.text_columns
-        return read_frame(source, encoding=self.encoding, text=text)
+        return read_frame(source, **self._form, known={} if schema is None else schema.known_columns)
 
     def _with_ids(self, frame: pd.DataFrame, *others: str | None) -> pd.DataFrame:
         """Return the frame with integer ids; raise if a column of ids or one of the others does not exist."""
@@ -208,7 +218,9 @@ class CollabDataModule(TensorDataModule):
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
         if titles is not None:
             with speaking(f"{type(self).__name__}, titles", keep=True):
-                return self._read(titles, None)
+                is_text = isinstance(self.frame[self.item].dtype, pd.StringDtype)
+                form = TextFormat(encoding=self._form.get("encoding"), na_values=self._form.get("na_values"))
+                return read_frame(titles, **form, known={self.item: () if is_text else None})
         return None if title is None else self.frame
 
     def _fit(
@@ -227,10 +239,13 @@ class CollabDataModule(TensorDataModule):
         if self.rating is None:
             drawn = f"{self.negatives} negatives are drawn for each. Override with rating, negatives."
             logger.info(f"No rating: each row means that {self.user!r} took {self.item!r}; {drawn}")
-            return Schema(target=IMPLICIT_TARGET, categorical=(users, items))
-        scale = self.frame[self.rating].dropna()
-        target = fit_ratings(training, self.rating, task, y_range, scale)
-        return Schema(target=target, categorical=(users, items))
+            target = IMPLICIT_TARGET
+        else:
+            scale = self.frame[self.rating].dropna()
+            target = fit_ratings(training, self.rating, task, y_range, scale)
+        left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in training if name not in self._used)
+        words = words_of(self._form)
+        return Schema(target=target, categorical=(users, items), left_out=left_out, na_values=words)
 
     def _fill(
         self, rows: pd.DataFrame, numbers: Rows, parts: SplitRows, sources: dict[PartName, Source | None]

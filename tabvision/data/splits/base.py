@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.data.tables.read import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 Rows = NDArray[np.int64]
@@ -37,7 +38,7 @@ class Split(ABC):
         """Columns that only the split uses, and that are not features."""
         return ()
 
-    def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:  # noqa: ARG002
+    def gather(self, frame: pd.DataFrame, **form: Unpack[TextFormat]) -> pd.DataFrame:  # noqa: ARG002
         """Return the frame with every row to split: the frame itself, unless the split adds rows of its own."""
         return frame
 

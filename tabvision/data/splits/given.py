@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
-from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.tables.read import Source, TextFormat, read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 PART_COLUMN = "__part__"  # the column in which SourceSplit records the source of each row
@@ -129,12 +129,13 @@ class SourceSplit(Split):
         return (PART_COLUMN,)
 
     @override
-    def gather(self, frame: pd.DataFrame, *, encoding: str | None = None) -> pd.DataFrame:
+    def gather(self, frame: pd.DataFrame, **form: Unpack[TextFormat]) -> pd.DataFrame:
         """Return the training, validation and test rows, in this order; columns that training lacks are ignored."""
         frames = [frame.reset_index(drop=True)]
-        text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
+        texts = {name: isinstance(frame[name].dtype, pd.StringDtype) for name in frame}
+        known = {name: frame[name].unique().tolist() if is_text else None for name, is_text in texts.items()}
         for source in (self.validation, *(() if self.test is None else (self.test,))):
-            rows = read_frame(source, encoding=encoding, text=text)
+            rows = read_frame(source, **form, known=known)
             if missing := [name for name in frame.columns if name not in rows.columns]:
                 remedy = "Give the validation and test sources the columns of the training source"
                 raise MissingColumnsError(missing, rows.columns, remedy)

@@ -6,101 +6,88 @@ other types: dates, times, hexadecimal numbers; integers beyond 64 bits lose dig
 
 from __future__ import annotations
 
-import bz2
-import codecs
 import csv
-import gzip
 import io
-import itertools
 import logging
-import lzma
 import re
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from tabvision.data.tables.cells import Known, checked_words, with_padded_numbers, without_words
+from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
+from tabvision.data.tables.text_file import TextFile
 from tabvision.errors import BadValueError, count, listed
 
 logger = logging.getLogger("tabvision")
 
-CSV_SUFFIXES = (".csv", ".tsv", ".txt")
-_HEAD_BYTES = 1 << 16
+CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
 _HEAD_ROWS = 1_000
-_LONGEST_FIELD = 2**31 - 1
 
 
-def _open_zip(path: Path) -> IO[bytes]:
-    """Open the only file of an archive, which stays open until that file is closed."""
-    archive = zipfile.ZipFile(path)
-    names = archive.namelist()
-    if len(names) != 1:
-        archive.close()
-        problem = f"{str(path)!r} holds {count(len(names), 'file')}, expected one"
-        raise BadValueError(problem, "Unpack it and pass the path of the table")
-    return archive.open(names[0])
-
-
-_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": cast("Callable[[Path], IO[bytes]]", gzip.open),
-    ".bz2": cast("Callable[[Path], IO[bytes]]", bz2.open),
-    ".xz": cast("Callable[[Path], IO[bytes]]", lzma.open),
-    ".zip": _open_zip,
-}
-_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-
-
-def without_compression(path: Path) -> Path:
-    """Return the path without the suffix of a compression.
-
-    Example:
-        >>> without_compression(Path("a.csv.gz")).name, without_compression(Path("a.csv")).name
-        ('a.csv', 'a.csv')
-    """
-    return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
-
-
-def read_csv(path: Path, *, encoding: str | None, text: Collection[str] = ()) -> pd.DataFrame:
-    """Return the rows of a delimited text file, and log an unusual delimiter, decimal commas or stripped column names.
+def read_csv(
+    path: Path,
+    *,
+    encoding: str | None = None,
+    na_values: Sequence[str] | None = None,
+    sep: str | None = None,
+    names: Sequence[str] | None = None,
+    known: Known | None = None,
+) -> pd.DataFrame:
+    """Return the rows of a delimited text file, and log what is not read as it stands: words, zeros, decimal commas.
 
     Args:
-        path: The file; its delimiter is the most frequent of `, ; | tab` in the header.
+        path: The file.
         encoding: None means UTF-8, with or without a byte order mark.
-        text: Columns to read as text even if the values look like numbers; the types of the others are inferred.
+        na_values: The words that mean a missing value besides the empty cell; None for those of `MISSING_WORDS`.
+        sep: What stands between fields; " " is any white space, None finds it.
+        names: The names of the columns of a file without a header; empty to number them; None to find out.
+        known: Columns of which it is known whether they are text: the texts they may hold, or None; the types of the others
+            are inferred. A word or an empty cell among those texts is a value.
 
     Raises:
         BadValueError: The file is empty, binary, in another encoding or ragged, or has duplicate column names.
     """
-    encoding = _checked_encoding(encoding)
-    try:
-        _check_text(path, encoding)
-        header, delimiter = _read_header(path, encoding)
-        frame = _parse(path, encoding, header, delimiter, text)
-    except UnicodeDecodeError as error:
-        raise _undecodable(path, encoding) from error
-    except _UNREADABLE as error:
-        raise BadValueError(f"{str(path)!r} cannot be read: {error}", "It may be damaged; write it again") from error
-    if frame.iloc[:, -1].isna().any():  # a short row has no last value
-        _check_no_short_row(path, encoding, header, delimiter)
-    if delimiter != _usual_delimiter(path) and len(header) > 1:
-        logger.info(f"{path.name} is read with {delimiter!r} between fields.")
-    if padded := [name for name in header if name != name.strip()]:
+    words, known, file = checked_words(na_values), known or {}, TextFile(path, encoding)
+    with file.checked():
+        layout = find_layout(file, sep, names)
+        frame = _parse(file, layout, known)
+        if len(layout.names) > 1 and _repeats_header(frame):
+            _drop_repeated_headers(file, layout)
+            frame = _parse(file, layout, known)
+        if frame.iloc[:, -1].isna().any():  # a short row has no last value
+            _check_no_short_row(file, layout)
+        _log_layout(path, layout, names)
+        frame = frame.fillna({name: "" for name, texts in known.items() if name in frame and "" in (texts or ())})
+
+        def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
+            kinds: Known = dict.fromkeys(columns, () if missing is None else None)
+            return _parse(file, layout, kinds, columns, missing or ())
+
+        frame = without_words(frame, words, known, parse, is_default=na_values is None)
+        if layout.delimiter == ";":  # decimal commas come with semicolons between fields
+            frame = _with_decimal_commas(frame, known)
+        return with_padded_numbers(frame, known, parse, file, layout.delimiter)
+
+
+def _log_layout(path: Path, layout: Layout, names: Sequence[str] | None) -> None:
+    if layout.sep != usual_delimiter(path) and len(layout.header) > 1:
+        logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
+    if padded := [name for name in layout.header if name != name.strip()]:
         logger.info(f"Spaces left out around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")
-    # decimal commas come with semicolons between fields
-    return _with_decimal_commas(frame, text) if delimiter == ";" else frame
+    if not layout.has_header and not names:
+        called = f"its columns are called {listed([*map(repr, layout.names)])}"
+        logger.info(f"{path.name} has no header: {called}; name them with names= (--names).")
 
 
-def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.DataFrame:
-    """Convert text such as "1,5" to numbers, except in the columns named by `text`.
+def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.DataFrame:
+    """Convert text such as "1,5" to numbers, except in the columns known to be text.
 
     A comma before three digits may separate thousands: it counts as a decimal comma only if another value of the frame has
     a comma that can be nothing else.
@@ -114,7 +101,7 @@ def _with_decimal_commas(frame: pd.DataFrame, text: Collection[str] = ()) -> pd.
     texts = {
         name: pa.array(frame[name], pa.large_string())
         for name in frame
-        if isinstance(frame[name].dtype, pd.StringDtype) and name not in text
+        if isinstance(frame[name].dtype, pd.StringDtype) and (known or {}).get(name) is None
     }
     found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
     unambiguous = r",([0-9]{1,2}|[0-9]{4,})\s*$"
@@ -130,101 +117,40 @@ def _all_match(values: pa.Array, pattern: str) -> bool:
     return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:_HEAD_ROWS], values))
 
 
-def _find_delimiter(line: str, preferred: str = ",") -> str:
-    """Return the most frequent delimiter of a header line, outside quotes.
+def _parse(
+    file: TextFile, layout: Layout, known: Known, columns: Sequence[str] | None = None, words: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the rows, or some columns of them; empty cells and the words are missing."""
 
-    Example:
-        >>> _find_delimiter('name;"height, cm";age'), _find_delimiter("only one column")
-        (';', ',')
-    """
-    counts = Counter(re.sub(r'"[^"]*"', "", line))
-    found = max((preferred, ",", ";", "\t", "|"), key=lambda delimiter: counts[delimiter])
-    return found if counts[found] else preferred
+    def read(**settings: Any) -> pd.DataFrame:  # noqa: ANN401 - settings of pandas
+        with file.open() as opened:
+            found: pd.DataFrame = pd.read_csv(
+                opened,
+                sep=layout.delimiter,
+                header=0 if layout.has_header else None,
+                names=layout.names,
+                keep_default_na=False,
+                na_values=["", *words],
+                index_col=False,
+                encoding=file.encoding,
+                low_memory=False,
+                **{"usecols": columns} | settings,
+            )
+            return found
 
-
-def _usual_delimiter(path: Path) -> str:
-    return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
-
-
-def _checked_encoding(encoding: str | None) -> str:
     try:
-        name = codecs.lookup(encoding or "utf-8").name
-    except LookupError as error:
-        remedy = 'Common are "utf-8", "latin-1", "utf-16"'
-        raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
-    return "utf-8-sig" if name == "utf-8" else name
-
-
-def _open_bytes(path: Path) -> IO[bytes]:
-    opener = _OPENERS.get(path.suffix.lower())
-    return opener(path) if opener else path.open("rb")
-
-
-def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_open_bytes(path), encoding=encoding, newline="")
-
-
-def _check_text(path: Path, encoding: str) -> None:
-    with _open_bytes(path) as file:
-        head = file.read(_HEAD_BYTES)
-    if not head.removeprefix(codecs.BOM_UTF8).strip():
-        raise BadValueError(f"{str(path)!r} is empty ({len(head)} bytes)", "Pass a file with a header and rows")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and "utf-16" not in encoding:
-        raise BadValueError(f"{str(path)!r} is UTF-16 text", 'Pass encoding="utf-16" (--encoding utf-16)')
-    if b"\0" in head and "utf-16" not in encoding and "utf-32" not in encoding:
-        problem = f"{str(path)!r} is not text: byte {head.index(0):,} is zero"
-        raise BadValueError(problem, "Give the file the suffix of its real format, such as .parquet")
-
-
-def _records(path: Path, encoding: str, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
-    """Yield each record that is not blank, with the number of its last line."""
-    limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field above 131,072 characters is an error
-    try:
-        with _open_text(path, encoding) as text:
-            reader = csv.reader(text, delimiter=delimiter)
-            for record in reader:
-                if len(record) > 1 or any(map(str.strip, record)):
-                    yield reader.line_num, record
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
-    with _open_text(path, encoding) as text:
-        first_line = next(line for line in text if line.strip())
-    delimiter = _find_delimiter(first_line, _usual_delimiter(path))
-    with closing(_records(path, encoding, delimiter)) as records:
-        (_, header), *rows = itertools.islice(records, 2)
-    if not rows:
-        raise BadValueError(f"{str(path)!r} has a header ({listed(header)}) but no rows", "Pass a file with rows")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise _ragged(path, line, len(header), len(row))
-    num_columns = Counter(name.strip() for name in header)
-    if twice := sorted(name for name, num in num_columns.items() if num > 1 and name):
-        problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
-        raise BadValueError(problem, "Rename or remove one of each")
-    return header, delimiter
-
-
-def _parse(path: Path, encoding: str, header: list[str], delimiter: str, text: Collection[str]) -> pd.DataFrame:
-    names = [name.strip() or f"Unnamed: {index}" for index, name in enumerate(header)]  # as pandas names them
-    read = partial(
-        pd.read_csv, path, sep=delimiter, header=0, names=names, index_col=False, encoding=encoding, low_memory=False
-    )
-    try:
-        frame = read(dtype={name: "str" for name in names if name in text})
+        frame = read(dtype={name: "str" for name in layout.names if known.get(name) is not None})
         if mixed := [name for name in frame if _holds_empty_text(frame[name])]:
             frame = frame.assign(**read(usecols=mixed, dtype="str"))
         return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
-        if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
-            expected, line, seen = map(int, ragged.groups())
-            raise _ragged(path, line, expected, seen) from error
+        if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            expected, line, seen = map(int, found.groups())
+            raise ragged(file.path, line, expected, seen, layout.sep) from error
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip().rstrip(".")
         is_quote = "EOF inside string" in reason
         remedy = "Look for a quote that is opened and never closed" if is_quote else "Repair the file"
-        raise BadValueError(f"{str(path)!r} cannot be read: {reason}", remedy) from error
+        raise BadValueError(f"{str(file.path)!r} cannot be read: {reason}", remedy) from error
 
 
 def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
@@ -258,44 +184,47 @@ def _holds_empty_text(values: pd.Series) -> bool:
     return isinstance(values.dtype, pd.StringDtype) and bool((values == "").any())
 
 
-def _ragged(path: Path, line: int, expected: int, seen: int) -> BadValueError:
-    problem = f"line {line:,} of {str(path)!r} has {count(seen, 'field')}, the header has {expected}"
-    return BadValueError(problem, "Repair that line; a field that holds the delimiter must stand in double quotes")
+def _repeats_header(frame: pd.DataFrame) -> bool:
+    """Return whether some row holds the names of the columns, as in files that were joined."""
+    repeats = pd.Series(data=True, index=frame.index)
+    for name in frame.columns:
+        if not repeats.any() or not isinstance(frame[name].dtype, pd.StringDtype):
+            return False
+        repeats &= frame[name].str.strip() == name
+    return bool(repeats.any())
 
 
-def _check_no_short_row(path: Path, encoding: str, header: list[str], delimiter: str) -> None:
+def _drop_repeated_headers(file: TextFile, layout: Layout) -> None:
+    """Leave out the rows that repeat the header, in memory, and log their lines."""
+    (_, header), *records = file.records(layout.delimiter)
+    lines = {line: f"{line:,}" for line, record in records if [cell.strip() for cell in record] == layout.names}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=layout.delimiter)
+    writer.writerows([header, *(record for line, record in records if line not in lines)])
+    file.replace(text.getvalue())
+    where = f"line {listed([*lines.values()])}"
+    logger.info(f"The header of {file.path.name} comes again, as in files that were joined; left out: {where}.")
+
+
+def _check_no_short_row(file: TextFile, layout: Layout) -> None:
     """Raise if a row has too few fields, which pandas would fill with missing values.
 
     pyarrow's parser rejects such rows and is fast; only if it does, the slower standard library finds the line.
     """
-    names = [str(index) for index in range(len(header))]
+    names = [str(index) for index in range(len(layout.header))]
     only_last: dict[str, Any] = {"include_columns": names[-1:], "column_types": {names[-1]: pa.binary()}}
     try:
-        with _open_bytes(path) as file:
+        with file.open() as opened:
             reader: Any = pa.csv.open_csv(
-                file,
-                read_options=pa.csv.ReadOptions(encoding=encoding.removesuffix("-sig"), column_names=names),
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                opened,
+                read_options=pa.csv.ReadOptions(encoding=file.encoding.removesuffix("-sig"), column_names=names),
+                parse_options=pa.csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
                 convert_options=pa.csv.ConvertOptions(**only_last),
             )
             for _ in reader:
                 pass
     except pa.ArrowInvalid:
-        with closing(_records(path, encoding, delimiter)) as records:
+        with closing(file.records(layout.delimiter)) as records:
             for line, record in records:
-                if len(record) < len(header):
-                    raise _ragged(path, line, len(header), len(record)) from None
-
-
-def _undecodable(path: Path, encoding: str) -> BadValueError:
-    with _open_bytes(path) as file:
-        data = file.read()
-    name = encoding.removesuffix("-sig").upper()
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{data[error.start]:02x} at position {error.start:,} (line {line:,})"
-        remedy = 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8'
-        return BadValueError(f"{str(path)!r} is not {name}: {byte}", remedy)
-    return BadValueError(f"{str(path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
+                if len(record) < len(names):
+                    raise ragged(file.path, line, len(names), len(record), layout.sep) from None

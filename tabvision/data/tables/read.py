@@ -1,36 +1,95 @@
-"""Read rows from a data frame, a dict of columns, a list of dicts, or a table file."""
+"""Read rows from a data frame, a dict of columns, a list of dicts, a table file, or a folder of such files."""
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers, without_compression
+from tabvision.data.tables.cells import Known, checked_words
+from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
+from tabvision.data.tables.text_file import TextFile, without_compression
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
+from tabvision.schema import Schema
 
 logger = logging.getLogger("tabvision")
 
+_JSON_SUFFIXES = (".json", ".jsonl")
+_SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".pq", ".feather", ".arrow")
+
+
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | str | Path
-"""A source of rows: a frame, a dict of columns, a list of rows (dicts), or the path of a table file."""
+"""A source of rows: a frame, a dict of columns, a list of rows (dicts), or the path of a table file or a folder of them."""
 
 
-def read_frame(source: Source, *, encoding: str | None = None, text: Collection[str] = ()) -> pd.DataFrame:
+class TextFormat(TypedDict, total=False):
+    """How a text file is written, as far as the user says so; see `read_frame`."""
+
+    encoding: str | None
+    na_values: Sequence[str] | None
+    sep: str | None
+    names: Sequence[str] | None
+
+
+def text_format(
+    schema: Schema | None,
+    *,
+    encoding: str | None = None,
+    na_values: Sequence[str] | None = None,
+    sep: str | None = None,
+    names: Sequence[str] | None = None,
+) -> TextFormat:
+    """Return how text files are written, with the words for missing values checked; those of a schema are the default.
+
+    Example:
+        >>> text_format(None, na_values=["?", ""])["na_values"]
+        ('?',)
+    """
+    words = None if schema is None else schema.na_values
+    if na_values is not None:
+        words = checked_words(na_values)
+    return TextFormat(encoding=encoding, na_values=words, sep=sep, names=names)
+
+
+def words_of(form: TextFormat) -> tuple[str, ...] | None:
+    """Return the words for missing values that a schema records: those that the user named."""
+    words = form.get("na_values")
+    return None if words is None else tuple(words)
+
+
+def read_frame(
+    source: Source,
+    *,
+    encoding: str | None = None,
+    na_values: Sequence[str] | None = None,
+    sep: str | None = None,
+    names: Sequence[str] | None = None,
+    known: Known | None = None,
+) -> pd.DataFrame:
     """Return the rows of a source as a data frame, and log what is not read as it stands, such as a saved index.
 
     Args:
-        source: A frame (returned as it is, not copied), a dict of columns, a list of rows as dicts, or the path of a
-            file: .csv, .tsv, .txt (each also .gz, .bz2, .xz, .zip), .parquet, .pq, .feather, .arrow, .json, .jsonl.
+        source: A frame (one of pandas is returned as it is, not copied; one of polars or others is read through
+            `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
+            path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl (each also .gz, .bz2, .xz, .zip), .parquet, .pq,
+            .feather, .arrow; a pipe, read as its suffix says or else as .csv; or a folder of such files with equal columns.
         encoding: The encoding of a text file; None means UTF-8, with or without a byte order mark.
-        text: Columns of a delimited text file to read as text even if the values look like numbers.
+        na_values: The words in a delimited text file that mean a missing value, as an empty cell always does; None for
+            `NA`, `nan`, `NULL` and the like.
+        sep: What stands between the fields of a text file, such as "::"; " " is any white space, None finds it.
+        names: The names of the columns of a text file without a header; empty to call them column_1, column_2 and so on;
+            None to find out whether there is a header.
+        known: Columns of a text file of which it is known whether they are text: the texts they may hold, or None.
 
     Raises:
         BadTypeError: The source has another type.
@@ -42,19 +101,46 @@ def read_frame(source: Source, *, encoding: str | None = None, text: Collection[
         (2, 1)
     """
     if isinstance(source, str | Path):
-        frame = _read_file(source, encoding, text)
+        form = TextFormat(encoding=encoding, na_values=na_values, sep=sep, names=names)
+        frame = _read_path(source, form, known or {})
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
         frame = _frame_of(source)
+    elif hasattr(source, "__arrow_c_stream__"):
+        frame = _frame_of_arrow(source)
     else:
         wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
-        raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", "Pass one of these")
+        remedy = "Pass source.to_pandas()" if hasattr(source, "to_pandas") else "Pass one of these"
+        raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", remedy)
     _check_columns(frame)
     if not len(frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
         raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
     return frame
+
+
+def folder_of(source: object) -> Path | str:
+    """Return the folder that a table file, or a folder of them, stands in; "" for a pipe and what is in memory."""
+    path = Path(source).expanduser() if isinstance(source, str | Path) else None
+    return path.parent if path is not None and (path.is_file() or path.is_dir()) else ""
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Return the table files directly in a folder, sorted by name; none if there are images or folders beside them.
+
+    Files whose name begins with `_` or `.` are those of the program that wrote the others.
+    """
+    found: list[Path] = []
+    with os.scandir(folder) as entries:  # a folder of a million images is left at the first
+        for entry in entries:
+            suffix = without_compression(Path(entry.name)).suffix.lower()
+            if not entry.is_file() or suffix not in _SHARD_SUFFIXES:
+                if entry.name.startswith((".", "_")):
+                    continue
+                return []
+            found.append(Path(entry.path))
+    return sorted(found)
 
 
 def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
@@ -91,14 +177,66 @@ def _check_columns(frame: pd.DataFrame) -> None:
         raise BadValueError("the source has no columns", "Pass data with at least one column")
 
 
-def _read_file(source: str | Path, encoding: str | None, text: Collection[str]) -> pd.DataFrame:
+def _frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with `__arrow_c_stream__`
+    """Return a frame of another library as one of pandas; whole numbers beside missing values stay whole."""
+    try:
+        table = pa.table(source)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        problem = f"the source, a {type(source).__name__}, does not make a table: {_first_line(error)}"
+        raise BadTypeError(problem, "Pass a frame") from error
+    gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
+    kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+    return frame
+
+
+def _read_path(source: str | Path, form: TextFormat, known: Known) -> pd.DataFrame:
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(source)):
         raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
+    if path.is_dir():
+        return _read_folder(path, form, known)
     _check_file(path)
+    return _read_file(path, form, known)
+
+
+def _read_folder(folder: Path, form: TextFormat, known: Known) -> pd.DataFrame:
+    """Return the rows of all table files in a folder, in order of their names."""
+    files = table_files(folder)
+    if not files:
+        raise BadValueError(f"{str(folder)!r} is a folder, not a table file", "Pass the path of a file in it")
+    frames = [_read_file(file, form, known) for file in files]
+    first = frames[0]
+    for file, frame in zip(files, frames, strict=True):
+        if others := sorted(set(first) ^ set(frame)):
+            problem = (
+                f"{str(file)!r} has other columns than {files[0].name!r}: {listed([*map(repr, others)])} in one of them"
+            )
+            raise BadValueError(problem, "Leave in the folder the files of one table")
+    mixed = [name for name in first if len({_is_text(frame[name]) for frame in frames} - {None}) > 1]
+    if mixed:  # in some files every code looks like a number
+        frames = [_read_file(file, form, {**known, **dict.fromkeys(mixed, ())}) for file in files]
+    if mixed := [name for name in mixed if not all(_is_text(frame[name]) in (True, None) for frame in frames)]:
+        problem = (
+            f"columns are text in some files of {str(folder)!r} and numbers in others: {listed([*map(repr, mixed)])}"
+        )
+        raise BadValueError(problem, "Write the files anew, with one type for each column")
+    logger.info(f"{count(len(files), 'file')} read as one table: {files[0].name!r} to {files[-1].name!r}.")
+    return pd.concat([frame[list(first)] for frame in frames], ignore_index=True)
+
+
+def _is_text(values: pd.Series) -> bool | None:
+    """Return whether a column holds text; None if it holds nothing."""
+    return isinstance(values.dtype, pd.StringDtype) if values.notna().any() else None
+
+
+def _read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
     suffix = without_compression(path).suffix.lower()
-    if suffix in CSV_SUFFIXES:
-        frame = read_csv(path, encoding=encoding, text=text)
+    is_pipe = not path.is_file()
+    if suffix in CSV_SUFFIXES or (is_pipe and not suffix):
+        frame = read_csv(path, **form, known=known)
+    elif suffix in _JSON_SUFFIXES:
+        frame = _read_json(TextFile(path, form.get("encoding")), suffix)
     elif path.suffix.lower() in _BINARY_READERS:
         frame = _read_binary(path)
     else:
@@ -114,14 +252,12 @@ def _unknown_format(path: Path) -> BadValueError:
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
         return BadValueError(problem, remedy)
-    known = ", ".join([*CSV_SUFFIXES, *_BINARY_READERS])
+    known = ", ".join([*CSV_SUFFIXES, *_JSON_SUFFIXES, *_BINARY_READERS])
     return BadValueError(problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them")
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
-    if path.is_file():
+    if path.exists():
         return
     if not path.parent.is_dir():
         raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
@@ -130,12 +266,29 @@ def _check_file(path: Path) -> None:
     raise MissingFileError(f"no file {str(path)!r}", remedy)
 
 
-def _read_json(path: Path) -> pd.DataFrame:
+def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:
     """Read JSON without pandas' reader, which infers dates from a column's name and numbers from text."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix.lower() == ".jsonl":
-        return _typed([json.loads(line) for line in text.splitlines() if line.strip()])
-    return _typed(json.loads(text))
+    with file.checked(), file.open_text() as text:
+        if suffix == ".json":
+            return _frame_of(_parsed(text.read(), file))
+        rows = [_parsed(line, file, number) for number, line in enumerate(text, start=1) if line.strip()]
+    return _frame_of(rows)
+
+
+def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa: ANN401 - whatever it holds
+    """Return what JSON text holds: a row, if it is a line of a file, else rows or columns."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        number = line or getattr(error, "lineno", 1)
+        problem = f"line {number:,} of {str(file.path)!r} is not JSON: {getattr(error, 'msg', _first_line(error))}"
+        raise BadValueError(problem, "Repair that line, or write the file again") from error
+    is_row = isinstance(found, dict)
+    if not is_row and (line or not isinstance(found, list) or not all(isinstance(row, dict) for row in found)):
+        where, wanted = (f"line {line:,} of ", "an object") if line else ("", "a list of objects, one a row")
+        problem = f"{where}{str(file.path)!r} must hold {wanted}, got {type(found).__name__}"
+        raise BadValueError(problem, 'Write rows such as {"age": 31, "job": "nurse"}')
+    return found
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -148,23 +301,21 @@ def _read_feather(path: Path) -> pd.DataFrame:
     return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
 
 
-_BINARY_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+_BINARY_READERS: dict[str, Callable[[Any], pd.DataFrame]] = {
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
     ".feather": _read_feather,
     ".arrow": _read_feather,
-    ".json": _read_json,
-    ".jsonl": _read_json,
 }
 
 
 def _read_binary(path: Path) -> pd.DataFrame:
     """Read a file, and make an index that has a name a column again, as it was before pandas wrote the file."""
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
-        frame = _BINARY_READERS[suffix](path)
+        frame = _BINARY_READERS[suffix](path if path.is_file() else io.BytesIO(path.read_bytes()))
     except (ValueError, OSError, pa.ArrowException) as error:  # ArrowInvalid derives from ValueError
         problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,16 @@ def test_names_may_be_numbers_in_a_column_with_or_without_gaps(kind: str) -> Non
     table = image_table(frame, path="id", suffix=".jpg")
 
     assert table.files(np.array([0, 1])) == ["7.jpg", "8.jpg"]
+
+
+def test_paths_in_a_pipe_are_relative_to_the_working_directory(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    threading.Thread(target=lambda: (tmp_path / "labels.csv").write_text("file,x\na.jpg,1\n"), daemon=True).start()
+
+    assert image_table(tmp_path / "labels.csv").root == ""
+
+
+def test_names_of_files_are_text_whatever_they_look_like(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,x\n1.10,1\n1.1,2\n1e5,3\nNA,4\n")
+
+    assert image_table(tmp_path / "labels.csv", path="id").frame["id"].tolist() == ["1.10", "1.1", "1e5", "NA"]

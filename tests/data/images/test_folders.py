@@ -10,7 +10,7 @@ import pytest
 
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
-from tabvision.errors import BadValueError, MissingFileError
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -28,7 +28,79 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCapt
     assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
     assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
     assert table.part is None
-    assert caplog.messages == ["1 file of other kinds left out.", "1 image beside the class folders left out."]
+    assert caplog.messages == [
+        "1 folder of images inside 2 class folders: one class with those above (label_depth=2, --label-depth 2: its own).",
+        "1 file of other kinds left out: 1 .txt.",
+        "1 image beside the class folders left out.",
+    ]
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Path:
+    """Three classes in two groups, and an image that belongs to none."""
+    return touch(tmp_path, "pets/cat/1.jpg", "pets/dog/2.jpg", "farm/cow/old/3.jpg", "farm/loose.jpg")
+
+
+def test_class_folders_may_be_deeper(groups: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert class_folders(groups).frame["label"].tolist() == ["farm", "farm", "pets", "pets"]
+    assert "3 folders of images inside 2 class folders: one class with those above" in caplog.messages[0]
+    caplog.clear()
+
+    table = class_folders(groups, depth=2)
+
+    assert table.frame["label"].tolist() == ["cow", "cat", "dog"]
+    assert caplog.messages == ["1 image beside the class folders left out."]
+
+
+def test_class_folders_are_found_where_known_classes_are(groups: Path) -> None:
+    assert class_folders(groups, known=("cat", "cow", "dog")).frame["label"].tolist() == ["cow", "cat", "dog"]
+    assert len(class_folders(groups, known=("farm", "pets")).frame) == 4
+
+
+def test_folders_of_one_name_in_several_groups_are_one_class_and_said(
+    groups: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(groups, "farm/cat/4.jpg")
+
+    assert class_folders(groups, depth=2).frame["label"].tolist() == ["cat", "cow", "cat", "dog"]
+    assert caplog.messages[0] == "Class folders of one name in several groups are one class: 'cat'."
+
+
+def test_a_depth_within_parts_counts_from_them(tmp_path: Path) -> None:
+    root = touch(tmp_path, "train/x/a/1.jpg", "train/y/b/2.jpg", "valid/x/a/3.jpg")
+
+    table = class_folders(root, depth=2)
+
+    assert table.frame["label"].tolist() == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("depth", [0, "2"])
+def test_a_depth_that_is_none_is_refused(groups: Path, depth: int) -> None:
+    with pytest.raises((BadValueError, BadTypeError), match="label_depth must be"):
+        class_folders(groups, depth=depth)
+
+
+def test_photos_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "b/3.HEIC", "b/4.heic", "b/README")
+
+    class_folders(root)
+
+    said = "3 files of other kinds left out: 2 .heic, 1 without a suffix. Convert photos to JPEG or PNG to use them."
+    assert caplog.messages == [said]
+    caplog.clear()
+    all_images(root)
+    assert caplog.messages == [said]
+
+
+def test_a_class_of_photos_that_are_not_read_is_refused(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/x/3.heic", "c/4.heic", "c/5.txt")
+
+    with pytest.raises(
+        BadValueError, match=r"'.*/c' holds no image that can be read: 2 \.heic, 1 \.txt\. Convert them"
+    ):
+        class_folders(root)
+    with pytest.raises(BadValueError, match=r"holds no images: 2 \.heic, 1 \.txt\. Pass one with images"):
+        all_images(root / "c")
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "Validation"])

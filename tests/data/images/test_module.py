@@ -14,6 +14,7 @@ from tabvision.data import ColumnSplit, IndexSplit, RandomSplit
 from tabvision.errors import (
     BadValueError,
 )
+from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
 from tests.made.images import frame_of, make, write_folder
 
@@ -180,3 +181,61 @@ def test_a_batch_is_shown_with_labels(photos: Path) -> None:
 def test_the_baseline_is_the_share_of_the_largest_class(photos: Path) -> None:
     assert make(photos, split=0.25).baseline()["val/accuracy"] == pytest.approx(0.6)
     assert make(photos, split=None).baseline() == {}
+
+
+def test_zero_padded_names_and_labels_of_files_stay_text(tmp_path: Path) -> None:
+    write_folder(tmp_path, {".": 12})
+    for number, file in enumerate(sorted(tmp_path.glob("*.jpg"))):
+        file.rename(tmp_path / f"{number:03}.jpg")
+    rows = "".join(f"{number:03},{('001', '007')[number % 2]},{number}\n" for number in range(12))
+    (tmp_path / "labels.csv").write_text(f"id,label,age\n{rows}")
+
+    data = make(tmp_path / "labels.csv", "label", path="id", suffix=".jpg", split=0.25)
+
+    assert data.schema.classes == ("001", "007")
+    assert len(data.parts["train"].rows) == 9
+
+
+def test_columns_that_are_not_used_are_reported(photos: Path) -> None:
+    data = make(frame_of(photos), "kind", path="file", root=photos, split=ColumnSplit("part"), weight="weight")
+
+    assert [column.name for column in data.schema.left_out] == ["tags", "x", "y"]
+    assert "a network of images reads no columns" in data.summary()
+
+
+def test_classes_may_be_two_folders_deep(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {"pets/cat": 4, "pets/dog": 4, "farm/cow": 4})
+    more = write_folder(tmp_path / "more", {"new/cat": 2, "new/cow": 1})
+
+    data = make(root, label_depth=2, split=0.25, test=more)
+    again = make(root, schema=data.schema, split=0.25)
+
+    assert data.schema.classes == ("cat", "cow", "dog")
+    assert len(data.parts["test"].rows) == 3
+    assert again.frame["label"].tolist() == data.frame["label"].tolist()
+    labeled = InputReader(data.schema)(str(more), labeled=True)
+    assert labeled.frame is not None
+    assert labeled.frame["label"].tolist() == ["cat", "cat", "cow"]
+    with pytest.raises(BadValueError, match="label_depth=2 is for a folder of class folders"):
+        make(frame_of(root), "kind", path="file", root=root, label_depth=2)
+
+
+def test_an_empty_cell_of_joined_labels_means_no_label(photos: Path) -> None:
+    frame = frame_of(photos)
+    frame.loc[1::4, "tags"] = ""
+    frame.to_csv(photos / "tags.csv", index=False)
+
+    data = make(photos / "tags.csv", "tags", separator=" ", split=None)
+
+    assert data.parts["train"].tensors["target"].sum(dim=1).tolist()[:6] == [2, 0, 2, 2, 2, 0]
+
+
+def test_a_folder_of_tables_names_files_too(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    for number, half in enumerate((frame_of(photos)[:10], frame_of(photos)[10:])):
+        half.to_parquet(tmp_path / "shards" / f"{number}.parquet")
+
+    data = make(tmp_path / "shards", "kind", root=photos, split=0.25)
+
+    assert len(data.frame) == 20
+    assert InputReader(data.schema)(str(tmp_path / "shards")).num_rows == 20

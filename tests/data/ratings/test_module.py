@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
+from tabvision.data import CollabDataModule, ColumnSplit, IndexSplit, SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Regression
@@ -303,3 +303,25 @@ def test_a_schema_of_other_columns_is_refused() -> None:
 def test_a_test_source_needs_a_rating() -> None:
     with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
         ratings_data(test=made_ratings().drop(columns="stars"))
+
+
+def test_users_called_na_none_and_nan_are_users_on_request(tmp_path: Path) -> None:
+    users = ["NA", "None", "nan", "001", "x"]
+    rows = [f"{user},{item},{3 + (place + item) % 3},7\n" for place, user in enumerate(users) for item in range(4)]
+    (tmp_path / "r.csv").write_text("who,film,stars,note\n" + "".join(rows))
+    settings: dict[str, Any] = {"rating": "stars", "user": "who", "item": "film", "split": None, "verbose": False}
+
+    data = CollabDataModule(tmp_path / "r.csv", na_values=[], **settings)
+
+    assert data.schema.categorical[0].vocabulary == ("001", "NA", "None", "nan", "x")
+    again = CollabDataModule(tmp_path / "r.csv", schema=data.schema, **settings)
+    assert (again.parts["train"].tensors["categorical"] > 0).all()
+    with pytest.raises(BadValueError, match="12 rows of 20 without 'who'"):
+        CollabDataModule(tmp_path / "r.csv", **settings)
+
+
+def test_columns_that_are_not_used_are_reported() -> None:
+    data = ratings_data(made_ratings().assign(genre="x", part="train", title="Heat"), title="title")
+
+    assert [column.name for column in data.schema.left_out] == ["when", "genre", "part"]
+    assert "a model of ratings reads users and items" in data.summary()

@@ -1,8 +1,10 @@
 """Reading a source: what comes back, and a sentence for everything that cannot be read."""
 
+import bz2
+import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.read import read_frame, table_files
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 
 FRAME = pd.DataFrame({"age": [31, 42], "pay": [1.5, np.nan], "job": ["nurse", None]})
@@ -128,6 +130,110 @@ def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
     assert read_frame(tmp_path / "a.json")["code"].tolist() == ["007"]
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".json.gz", ".jsonl.bz2"])
+def test_json_is_read_compressed_in_any_encoding_and_with_any_line_ends(suffix: str, tmp_path: Path) -> None:
+    packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress}
+    packed = packers.get(Path(suffix).suffix, bytes)
+    rows = ['{"a": "é\u2028x"}', '{"a": "y"}']
+    for encoding, ending in (("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("latin-1", "\r")):
+        text = ending.join(rows) if "jsonl" in suffix else f"[{', '.join(rows)}]"
+        text = text.replace("\u2028", " ") if encoding == "latin-1" else text
+        (tmp_path / f"a{suffix}").write_bytes(packed(text.encode(encoding)))
+
+        frame = read_frame(tmp_path / f"a{suffix}", encoding=encoding.removesuffix("-sig"))
+
+        assert frame["a"].str[0].tolist() == ["é", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.jsonl", b'{"a": 1}\n\n{"a": \n', r"line 3 of '.*' is not JSON: Expecting value\. Repair that line"),
+        ("a.jsonl", b'{"a": 1}\n[1]\n', r"line 2 of '.*' must hold an object, got list"),
+        ("a.json", b'[{"a": 1},\n{"a" 2}]', r"line 2 of '.*' is not JSON: Expecting ':' delimiter"),
+        ("a.json", b"[1, 2]", "must hold a list of objects, one a row, got list"),
+        ("a.json", b"[" * 100_000, "is not JSON"),
+        ("a.json", b" \n", r"is empty \(2 bytes\)"),
+        ("a.jsonl", b'{"a": "\xe9"}', r"is not UTF-8: byte 0xe9 at position 7 \(line 1\)\. Pass encoding=\"latin-1\""),
+        ("a.json", '[{"a": 1}]'.encode("utf-16"), r"is UTF-16 text\. Pass encoding=\"utf-16\""),
+        ("a.json.gz", b"no gzip", r"cannot be read: .*It may be damaged"),
+    ],
+)
+def test_json_that_makes_no_table_is_refused(name: str, content: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(BadValueError, match=sentence):
+        read_frame(tmp_path / name)
+
+
+def test_a_folder_of_shards_is_one_table_in_order_of_their_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "_SUCCESS").touch()
+    FRAME[["pay", "job", "age"]].to_parquet(tmp_path / "part-1.parquet")
+    FRAME.to_parquet(tmp_path / "part-0.snappy.parquet")
+
+    frame = read_frame(tmp_path)
+
+    pd.testing.assert_frame_equal(frame, pd.concat([FRAME, FRAME], ignore_index=True))
+    assert caplog.messages == ["2 files read as one table: 'part-0.snappy.parquet' to 'part-1.parquet'."]
+
+
+def test_codes_that_look_like_numbers_in_some_shards_are_text_in_all(tmp_path: Path) -> None:
+    (tmp_path / "0.csv").write_text("code,zip,n\n1,10001,\n")
+    (tmp_path / "1.csv").write_text("code,zip,n\nA,02139,5\n")
+
+    frame = read_frame(tmp_path)
+
+    assert frame["code"].tolist() == ["1", "A"]
+    assert frame["zip"].tolist() == ["10001", "02139"]
+    np.testing.assert_array_equal(frame["n"], [np.nan, 5])
+
+
+def test_shards_that_differ_are_refused(tmp_path: Path) -> None:
+    FRAME.to_parquet(tmp_path / "0.parquet")
+    FRAME.drop(columns="pay").to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(BadValueError, match=r"1\.parquet' has other columns than '0\.parquet': 'pay' in one of them"):
+        read_frame(tmp_path)
+
+    FRAME.astype({"age": "str"}).to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(BadValueError, match=r"columns are text in some files of '.*' and numbers in others: 'age'"):
+        read_frame(tmp_path)
+
+
+def test_images_or_folders_beside_tables_make_no_table(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "labels.csv", index=False)
+    assert table_files(tmp_path) == [tmp_path / "labels.csv"]
+
+    (tmp_path / "cat").mkdir()
+    assert table_files(tmp_path) == []
+    with pytest.raises(BadValueError, match="is a folder, not a table file"):
+        read_frame(tmp_path)
+
+
+def test_a_frame_of_another_library_is_read_with_whole_numbers_whole() -> None:
+    class Other:  # as polars.DataFrame
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            table = pa.table({"id": [2**60 + 1, None], "job": ["nurse", None], "age": [31, 42]})
+            return table.__arrow_c_stream__(requested_schema)
+
+    source: Any = Other()
+    frame = read_frame(source)
+
+    assert frame["id"].tolist() == [2**60 + 1, pd.NA]
+    assert frame["job"].isna().tolist() == [False, True]
+    assert frame["age"].tolist() == [31, 42]
+
+
+def test_a_frame_that_hands_nothing_over_is_to_be_converted() -> None:
+    source: Any = type("LazyFrame", (), {"to_pandas": None})()
+
+    with pytest.raises(BadTypeError, match=r"got LazyFrame\. Pass source\.to_pandas\(\)"):
+        read_frame(source)
+    with pytest.raises(BadTypeError, match="got Int64Array"):
+        read_frame(cast("Any", pa.array([1])))
+
+
 def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
     FRAME.to_csv(tmp_path / "adult.csv", index=False)
 
@@ -155,7 +261,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         ("a.parquet", b"", r"is empty \(0 bytes\)"),
         ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or in another format"),
         ("a.feather", b"no feather at all", r"cannot be read as \.feather"),
-        ("a.json", b"{no json", r"cannot be read as \.json"),
+        ("a.json", b"{no json", r"line 1 of '.*' is not JSON"),
     ],
 )
 def test_what_is_no_table_file_is_refused(name: str, content: bytes | None, sentence: str, tmp_path: Path) -> None:

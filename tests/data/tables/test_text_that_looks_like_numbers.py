@@ -93,7 +93,7 @@ def test_users_of_other_ratings_keep_their_zeros(tmp_path: Path) -> None:
 def test_columns_that_are_not_named_keep_their_looks_and_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("code;size;other\n1,5;2,5;3\n007;1,25;4\n")
 
-    frame = read_csv(tmp_path / "a.csv", encoding=None, text={"code", "absent"})
+    frame = read_csv(tmp_path / "a.csv", encoding=None, known={"code": (), "absent": ()})
 
     assert frame["code"].tolist() == ["1,5", "007"]
     assert frame["size"].tolist() == [2.5, 1.25]
@@ -118,7 +118,7 @@ def test_tables_of_images_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> N
         verbose=False,
     )
 
-    assert data.schema.text_columns == {"label"}
+    assert data.schema.text_columns == {"id", "label"}
     assert data.parts["test"].tensors["target"].tolist() == [0, 0]
     assert data.tables["train"].frame["id"].tolist()[0] == "000"
 

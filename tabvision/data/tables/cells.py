@@ -1,0 +1,162 @@
+"""Read the cells of a delimited text file: which words mean a missing value, and which whole numbers are names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabvision.data.tables.text_file import TextFile
+from tabvision.errors import BadTypeError, count, listed
+
+logger = logging.getLogger("tabvision")
+
+MISSING_WORDS = (
+    "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN",
+    "-1.#QNAN", "NULL", "null", "None",
+)  # fmt: skip
+"""The words that mean a missing value unless the user says otherwise: those of pandas."""
+_NAMES = frozenset({"None"})  # values beside other words: no pet, no damage, no alley
+
+Known: TypeAlias = Mapping[str, Collection[str] | None]
+"""The columns of which it is known whether they are text: the texts that they may hold, or None if they are not text."""
+Parse: TypeAlias = Callable[..., pd.DataFrame]
+"""Parses some columns: all texts or inferred, given the words that are missing."""
+
+
+def checked_words(na_values: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the words that mean a missing value besides the empty cell; None for those of `MISSING_WORDS`.
+
+    Raises:
+        BadTypeError: They are not a list of texts.
+
+    Example:
+        >>> checked_words(["?", ""]), len(checked_words(None))
+        (('?',), 18)
+    """
+    if na_values is None:
+        return MISSING_WORDS
+    if isinstance(na_values, str) or not all(isinstance(word, str) for word in na_values):
+        problem = f"na_values must be a list of words, got {na_values!r}"
+        raise BadTypeError(problem, 'Pass such as ["NA", "?"], or [] if only empty cells are missing')
+    return tuple(word for word in na_values if word)
+
+
+def without_words(
+    frame: pd.DataFrame, words: Sequence[str], known: Known, parse: Parse, *, is_default: bool
+) -> pd.DataFrame:
+    """Return the frame with missing values where cells hold one of the words, and log how many.
+
+    A word that a known column may hold stays. By default "None" stays in another column of words.
+
+    Args:
+        frame: The columns as parsed; only empty cells are missing.
+        words: The words that mean a missing value.
+        known: Columns of which it is known whether they are text.
+        parse: Parses columns anew: `parse(columns, words)`.
+        is_default: Whether the words are those of `MISSING_WORDS`, and not the user's.
+    """
+    texts = {name: _as_arrow(frame[name]) for name in frame if isinstance(frame[name].dtype, pd.StringDtype)}
+    found = {name: counts for name, values in texts.items() if (counts := _counts(values, words))}
+    if not found:
+        return frame
+    again = parse([name for name in found if known.get(name) is None], words)
+    columns: dict[str, pd.Series] = {}
+    kept: dict[str, dict[str, int]] = {}
+    for name, counts in found.items():
+        is_text = name not in again or isinstance(again[name].dtype, pd.StringDtype)
+        values = set(known.get(name) or (_names(texts[name], words) if is_default and is_text else ()))
+        stays = {word: counts.pop(word) for word in values & set(counts)}
+        kept |= {} if name in known else {name: stays}
+        columns[name] = frame[name].mask(frame[name].isin(list(counts))) if is_text or stays else again[name]
+    _log_words("missing", found, is_default=is_default)
+    _log_words("a value, not as missing", kept, is_default=is_default)
+    return frame.assign(**columns)
+
+
+def _counts(values: pa.Array, words: Collection[str]) -> dict[str, int]:
+    """Return how often each of the words occurs."""
+    found = values.filter(pc.is_in(values, value_set=pa.array(words, pa.large_string())))
+    return {each["values"]: each["counts"] for each in pc.value_counts(found).to_pylist()}
+
+
+def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
+    """Return the words that are values here, if most other texts begin with a letter, as numbers and dates do not."""
+    others = pc.unique(values.drop_null())
+    others = others.filter(pc.invert(pc.is_in(others, value_set=pa.array(words, pa.large_string()))))
+    is_name = pc.match_substring_regex(others, r"^\s*\p{L}")
+    return _NAMES if len(others) and pc.mean(is_name).as_py() > 0.5 else ()
+
+
+def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_default: bool) -> None:
+    words = [(name, *each) for name, counts in found.items() for each in sorted(counts.items())]
+    if shown := [f"{word!r} in {name!r} ({count(number, 'row')})" for name, word, number in words]:
+        other = ' Name the words that mean missing: na_values=["NA"] (--na NA); [] (--na "") for none.'
+        logger.info(f"Read as {read_as}: {listed(shown)}.{other if is_default else ''}")
+
+
+def with_padded_numbers(
+    frame: pd.DataFrame, known: Known, parse: Parse, file: TextFile, delimiter: str
+) -> pd.DataFrame:
+    """Return the frame with text in columns of whole numbers of which some begin with a zero, since 007 is not 7; log which.
+
+    Args:
+        frame: The columns as parsed.
+        known: Columns of which it is known whether they are text.
+        parse: Parses columns anew, as text: `parse(columns)`.
+        file: The file.
+        delimiter: The character between its fields.
+    """
+    whole = [name for name in frame if name not in known and _are_whole(frame[name])]
+    if not whole or not _may_hold_zeros(file, delimiter):
+        return frame
+    padded = {}
+    for name, cells in parse(whole, None).items():
+        texts = cells.str.strip().where(frame[name].notna())
+        values = _as_arrow(texts)
+        if _matches(values, "^[+-]?0[0-9]", pc.any) and _matches(values, "^[+-]?[0-9]+$", pc.all):
+            padded[name] = texts
+    if not padded:
+        return frame
+    logger.info(f"Whole numbers with zeros in front stay text: {listed([*map(repr, padded)])}.")
+    return frame.assign(**padded)
+
+
+def _are_whole(values: pd.Series) -> bool:
+    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+        return False
+    if pd.api.types.is_integer_dtype(values):
+        return True
+    numbers: NDArray[np.float64] = values.dropna().to_numpy(np.float64)
+    return bool(len(numbers) and (numbers == np.floor(numbers)).all())
+
+
+def _may_hold_zeros(file: TextFile, delimiter: str) -> bool:
+    """Return whether some field may begin with a zero before another digit; faster than parsing the file."""
+    if file.encoding.startswith(("utf-16", "utf-32")):
+        return True
+    before = np.zeros(256, dtype=bool)
+    before[[*b'\r\n" ', *delimiter.encode(file.encoding.removesuffix("-sig"))]] = True
+    rest = b"\n"
+    with file.open() as opened:
+        while block := opened.read(1 << 22):
+            part = np.frombuffer(rest + block, np.uint8)
+            zeros = np.flatnonzero(part[1:-1] == ord("0"))  # numbers of the bytes before them
+            if (before[part[zeros]] & (part[zeros + 2] - np.uint8(ord("0")) < 10)).any():
+                return True
+            rest = block[-2:]
+    return False
+
+
+def _matches(values: pa.Array, pattern: str, over: Callable[..., Any]) -> bool:
+    return bool(over(pc.match_substring_regex(values, pattern)).as_py())
+
+
+def _as_arrow(values: pd.Series) -> pa.Array:
+    return pa.array(values, pa.large_string(), from_pandas=True)

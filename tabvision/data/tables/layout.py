@@ -1,0 +1,211 @@
+"""Find how a delimited text file is laid out: what parts its fields, and whether its first line is a header."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from tabvision.data.tables.text_file import TextFile, without_compression
+from tabvision.errors import BadValueError, count, listed
+
+_HEAD_LINES = 20
+_HEAD_ROWS = 200
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}\b.*", re.ASCII)
+_RISING = 4  # steps upwards that are hardly a row of data
+_SPACE, _COLONS = " ", "::"
+
+
+class Layout(NamedTuple):
+    """How a delimited text file is laid out.
+
+    Args:
+        header: The names of the columns, as written in the header or as given.
+        delimiter: The character between fields.
+        sep: What stands between fields in the file itself, to be told: " " is any white space.
+        has_header: Whether the first line is the header.
+    """
+
+    header: list[str]
+    delimiter: str
+    sep: str
+    has_header: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns without spaces around them; those without a name are called as pandas does."""
+        return [name.strip() or f"Unnamed: {index}" for index, name in enumerate(self.header)]
+
+
+def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | None = None) -> Layout:
+    """Return the layout of a file; fields parted by more than one character are parted by one afterwards, in memory.
+
+    Args:
+        file: The file.
+        sep: What stands between fields; " " is any white space, None finds it.
+        names: The names of the columns of a file without a header; empty to call them column_1, column_2 and so on; None
+            to find out whether there is a header.
+
+    Raises:
+        BadValueError: There are no rows, the first rows are ragged, a column name repeats, or `names` has another length.
+    """
+    with file.open_text() as text:
+        lines = list(itertools.islice((line.strip("\r\n") for line in text if line.strip()), _HEAD_LINES))
+    _check_first_lines(file.path, lines)
+    sep = _spelled_out(sep) or _find_separator(lines, usual_delimiter(file.path))
+    delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
+    with closing(file.records(delimiter)) as records:
+        found = list(itertools.islice(records, _HEAD_ROWS))
+    first, rows = found[0][1], [record for _, record in found]
+    if names is not None or _is_data(rows):
+        layout = Layout(_given_names(file.path, first, names), delimiter, sep, has_header=rows[0] == list(names or ()))
+    else:
+        layout = Layout(first, delimiter, sep)
+    _check_head(file.path, found, layout)
+    return layout
+
+
+def usual_delimiter(path: Path) -> str:
+    """Return the delimiter that a file with this suffix usually has."""
+    return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
+
+
+def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:
+    """Return what parts the fields of the first lines, outside quotes: the delimiter most frequent in the first of them.
+
+    `::` in every line, as often in each, and white space between numbers alone are found as well.
+
+    Example:
+        >>> _find_separator(['name;"height, cm";age']), _find_separator(["only one column"])
+        (';', ',')
+        >>> _find_separator(["1::Heat, The::5", "2::Fargo::4"]), _find_separator(["x y", "1.5 2", "3 4"])
+        ('::', ' ')
+    """
+    colons = {line.count(_COLONS) for line in lines}
+    if len(colons) == 1 and colons != {0}:
+        return _COLONS
+    counts = Counter(re.sub(r'"[^"]*"', "", lines[0]))
+    found = max((preferred, ",", ";", "\t", "|"), key=lambda delimiter: counts[delimiter])
+    if counts[found]:
+        return found
+    fields = [line.split() for line in lines]
+    is_table = len(fields) > 1 and len(fields[0]) > 1 and len(set(map(len, fields))) == 1
+    return _SPACE if is_table and all(_NUMBER.fullmatch(cell) for row in fields[1:] for cell in row) else preferred
+
+
+def _is_data(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first row is data beyond doubt, so that there is no header.
+
+    Each of its cells must be of its column's kind (number, date or text), and must be no name: text occurs again below, and
+    numbers do not count up as years or the numbers of columns do.
+
+    Example:
+        >>> _is_data([["196", "242", "3"], ["186", "302", "3"]]), _is_data([["0", "1", "2"], ["5", "3", "1"]])
+        (True, False)
+        >>> _is_data([["5.1", "setosa"], ["4.9", "setosa"]]), _is_data([["country", "2019"], ["France", "67"]])
+        (True, False)
+    """
+    cells, *others = ([cell.strip() for cell in row] for row in rows)
+    if len(cells) < 2 or any(len(row) != len(cells) for row in others):
+        return False
+    below = [row for row in others if row != cells]  # the header of joined files comes again
+    columns = [[row[index] for row in below if row[index]] for index in range(len(cells))]
+    if any(cell and column and _kind([cell]) != _kind(column) for cell, column in zip(cells, columns, strict=True)):
+        return False
+    kinds = [_kind([cell]) if cell else "" for cell in cells]
+    if "text" in kinds:
+        texts = [(cell, column) for cell, column, kind in zip(cells, columns, kinds, strict=True) if kind == "text"]
+        again = sum(cell in column for cell, column in texts)
+        return again > (len(texts) / 2 if len(texts) == len(cells) else 0)
+    return "date" in kinds or not _counts_up([cell for cell in cells if cell])
+
+
+def _kind(cells: Sequence[str]) -> str:
+    kinds = {"number": _NUMBER, "date": _DATE}
+    return next((kind for kind, pattern in kinds.items() if all(map(pattern.fullmatch, cells))), "text")
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    """Return whether numbers may be names that rise from column to column: years, wavelengths, numbers of columns."""
+    numbers = [float(cell.replace(",", ".")) for cell in cells]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    if min(steps, default=1) <= 0:
+        return False
+    is_even = len(steps) > 1 and max(steps) - min(steps) < 1e-6 * max(steps)
+    return len(steps) >= _RISING or is_even or steps in ([], [1.0]) or all(1800 <= number <= 2200 for number in numbers)
+
+
+def _spelled_out(sep: str | None) -> str | None:
+    r"""Return a separator as it stands between fields, given as one types it in a shell: `\t` and "tab" are a tab."""
+    if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
+        raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
+    return sep if sep is None else {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)
+
+
+def _part_by_tabs(file: TextFile, sep: str) -> str:
+    """Replace a separator of several characters, or white space, by a single character, and return it."""
+    with file.open_text() as opened:
+        text = opened.read()
+    delimiter = next(mark for mark in "\t\x1f\x1e\x1d" if mark not in text or (mark == "\t" and sep == _SPACE))
+    if sep == _SPACE:
+        text = re.sub(r"^[ \t]+|[ \t]+$", "", text, flags=re.MULTILINE)
+    pattern = "[ \t]+" if sep == _SPACE else re.escape(sep)
+    file.replace(re.sub(rf'("[^"]*")|{pattern}', lambda found: found[1] or delimiter, text))
+    return delimiter
+
+
+def _given_names(path: Path, first: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    if not names:
+        return [f"column_{number}" for number in range(1, len(first) + 1)]
+    if len(names) != len(first):
+        problem = f"names gives {count(len(names), 'column')}, and {str(path)!r} has {len(first)}"
+        raise BadValueError(problem, "Name each column once, in order (names=, --names)")
+    return list(names)
+
+
+def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
+    """Raise if a note to a spreadsheet or a comment stands above the header."""
+    if re.fullmatch(r'"?sep=.?"?', lines[0], re.IGNORECASE):
+        problem = f"line 1 of {str(path)!r} is {lines[0]!r}, a note to a spreadsheet, where the header belongs"
+        raise BadValueError(problem, "Remove that line")
+    if not lines[0].startswith("#"):
+        return
+    below = [line for line in lines if not line.startswith("#")]
+    if below and _num_fields(lines[0], below) != _num_fields(below[0], below):
+        number = lines.index(below[0])
+        where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")
+        problem = f"{where} of {str(path)!r} {'is a comment' if number == 1 else 'are comments'}, such as {lines[0]!r}"
+        raise BadValueError(problem, f"Remove {them}, or the '#' where the names of the columns follow it")
+
+
+def _num_fields(line: str, below: Sequence[str]) -> int:
+    separator = _find_separator(below)
+    return len(line.split() if separator == _SPACE else line.split(separator))
+
+
+def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layout) -> None:
+    """Raise if there are no rows, the first one is ragged, or the header repeats a name."""
+    if layout.has_header and len(found) < 2:
+        problem = f"{str(path)!r} has a header ({listed(layout.header)}) but no rows"
+        raise BadValueError(problem, "Pass a file with rows")
+    line, row = found[min(1, len(found) - 1)]
+    if len(row) != len(layout.header):
+        raise ragged(path, line, len(layout.header), len(row), layout.sep)
+    times = Counter(layout.names)
+    if twice := sorted(name for name, number in times.items() if number > 1):
+        problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
+        raise BadValueError(problem, "Rename or remove one of each")
+
+
+def ragged(path: Path, line: int, expected: int, seen: int, sep: str) -> BadValueError:
+    """Return the error of a row with too many or too few fields."""
+    problem = f"line {line:,} of {str(path)!r} has {count(seen, 'field')}, the header has {expected}"
+    other = "" if sep == "," else f" (fields are parted by {sep!r}; sep= or --sep says otherwise)"
+    return BadValueError(
+        problem + other, "Repair that line; a field that holds the delimiter must stand in double quotes"
+    )

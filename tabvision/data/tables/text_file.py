@@ -1,0 +1,149 @@
+"""Open text files of rows: compressed or not, in any encoding, and pipes, which can be read only once."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, final
+
+from tabvision.errors import BadValueError, count
+
+_HEAD_BYTES = 1 << 16
+_LONGEST_FIELD = 2**31 - 1
+
+
+def _open_zip(source: Any) -> IO[bytes]:  # noqa: ANN401 - a path or an open file, as for the other openers
+    """Open the only file of an archive, which stays open until that file is closed."""
+    archive = zipfile.ZipFile(source)
+    names = archive.namelist()
+    if len(names) != 1:
+        archive.close()
+        problem = f"{str(source)!r} holds {count(len(names), 'file')}, expected one"
+        raise BadValueError(problem, "Unpack it and pass the path of the table")
+    return archive.open(names[0])
+
+
+_OPENERS: dict[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+}
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+
+
+def without_compression(path: Path) -> Path:
+    """Return the path without the suffix of a compression.
+
+    Example:
+        >>> without_compression(Path("a.csv.gz")).name, without_compression(Path("a.csv")).name
+        ('a.csv', 'a.csv')
+    """
+    return path.with_suffix("") if path.suffix.lower() in _OPENERS else path
+
+
+@final
+class TextFile:
+    """A text file that can be opened again and again; a pipe is read into memory.
+
+    Args:
+        path: The file or pipe.
+        encoding: None means UTF-8, with or without a byte order mark.
+
+    Raises:
+        BadValueError: There is no such encoding.
+    """
+
+    def __init__(self, path: Path, encoding: str | None) -> None:
+        self.path, self.encoding = path, _checked_encoding(encoding)
+        self._opener = _OPENERS.get(path.suffix.lower(), lambda source: source.open("rb"))
+        self._content: bytes | None = None
+        if not path.is_file():
+            content = path.read_bytes()
+            is_packed = path.suffix.lower() in _OPENERS
+            self._content = self._opener(io.BytesIO(content)).read() if is_packed else content
+
+    def open(self) -> IO[bytes]:
+        """Return the bytes, decompressed."""
+        found: IO[bytes] = self._opener(self.path) if self._content is None else io.BytesIO(self._content)
+        return found
+
+    def open_text(self) -> io.TextIOWrapper:
+        """Return the text, with line ends as they are."""
+        return io.TextIOWrapper(self.open(), encoding=self.encoding, newline="")
+
+    def replace(self, text: str) -> None:
+        """Replace the text in memory; the file itself stays as it is."""
+        self._content = text.encode(self.encoding)
+
+    def records(self, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
+        """Yield each record that is not blank, with the number of its last line."""
+        limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field above 131,072 characters is an error
+        try:
+            with self.open_text() as text:
+                reader = csv.reader(text, delimiter=delimiter)
+                for record in reader:
+                    if len(record) > 1 or any(map(str.strip, record)):
+                        yield reader.line_num, record
+        finally:
+            csv.field_size_limit(limit)
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Check that the file is text, and report damaged or undecodable bytes that are met in the block.
+
+        Raises:
+            BadValueError: The file is empty, binary, damaged, or in another encoding.
+        """
+        try:
+            self._check_head()
+            yield
+        except UnicodeError as error:  # of bytes that do not decode, or of UTF-16 without a byte order mark
+            raise self._undecodable() from error
+        except _UNREADABLE as error:
+            problem = f"{str(self.path)!r} cannot be read: {error}"
+            raise BadValueError(problem, "It may be damaged; write it again") from error
+
+    def _check_head(self) -> None:
+        with self.open() as file:
+            head = file.read(_HEAD_BYTES)
+        if not head.removeprefix(codecs.BOM_UTF8).strip():
+            problem = f"{str(self.path)!r} is empty ({len(head)} bytes)"
+            raise BadValueError(problem, "Pass a file with rows")
+        is_wide = self.encoding.startswith(("utf-16", "utf-32"))
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_wide:
+            raise BadValueError(f"{str(self.path)!r} is UTF-16 text", 'Pass encoding="utf-16" (--encoding utf-16)')
+        if b"\0" in head and not is_wide:
+            problem = f"{str(self.path)!r} is not text: byte {head.index(0):,} is zero"
+            raise BadValueError(problem, "Give the file the suffix of its real format, such as .parquet")
+
+    def _undecodable(self) -> BadValueError:
+        with self.open() as file:
+            data = file.read()
+        name = self.encoding.removesuffix("-sig").upper()
+        try:
+            data.decode(self.encoding)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            byte = f"byte 0x{data[error.start]:02x} at position {error.start:,} (line {line:,})"
+            remedy = 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8'
+            return BadValueError(f"{str(self.path)!r} is not {name}: {byte}", remedy)
+        return BadValueError(f"{str(self.path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
+
+
+def _checked_encoding(encoding: str | None) -> str:
+    try:
+        name = codecs.lookup(encoding or "utf-8").name
+    except LookupError as error:
+        remedy = 'Common are "utf-8", "latin-1", "utf-16"'
+        raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
+    return "utf-8-sig" if name == "utf-8" else name
