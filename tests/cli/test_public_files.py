@@ -210,3 +210,26 @@ def test_a_row_is_answered_as_it_stands_in_a_file(capsys: pytest.CaptureFixture[
     assert predictor.predict(rows.loc[3].to_dict()).attrs["unseen"] == {"income": 1}
     np.testing.assert_allclose([by_row, by_onnx, by_http], [answers] * 3, rtol=1e-4)
     assert len(set(answers[3:6])) == 1
+
+
+def test_a_class_called_none_is_a_class() -> None:
+    random, signal = draw()
+    damage = np.where(signal + random.normal(size=ROWS) / 4 > 1, "Substantial", "None")
+    frame = pd.DataFrame({"speed": 100 + 50 * signal, "bird": random.choice(["gull", "None", "crow"], ROWS)})
+
+    schema = train(frame.assign(damage=damage), "damage")
+
+    assert schema.target.classes == ("None", "Substantial")
+    assert schema.categorical[0].vocabulary == ("None", "crow", "gull")
+    assert accuracy() > 0.9
+
+
+def test_a_file_without_a_header_is_read_by_numbers_of_its_columns() -> None:
+    random, signal = draw()
+    frame = pd.DataFrame({"x": signal, "noise": random.normal(size=ROWS), "y": signal + random.normal(0, 0.1, ROWS)})
+    frame.to_csv("data.csv", index=False, header=False)
+
+    options = ["--no-header", "--names", "x,noise,y", "--target", "y", "--accelerator", "cpu"]
+    assert main(["train", "data.csv", *options]) == 0
+
+    assert error_by_naive() < 0.3
