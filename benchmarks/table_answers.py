@@ -154,8 +154,8 @@ def tabvision_default(parts: Parts, seed: int) -> NDArray[Any]:
     quiet_trainer(most_epochs(len(rows)), FitTable(), enable_progress_bar=False).fit(module, data)
     answers = Predictor(module).predict(parts.test.drop(columns=parts.target))
     if parts.classes:
-        return answers[[f"probability_{name}" for name in parts.classes]].to_numpy(np.float64)
-    return answers["prediction"].to_numpy(np.float64)
+        return np.asarray(answers[[f"probability_{name}" for name in parts.classes]], dtype=np.float64)
+    return np.asarray(answers["prediction"], dtype=np.float64)
 
 
 def boosting(parts: Parts, seed: int) -> NDArray[Any]:
@@ -174,12 +174,12 @@ def boosting(parts: Parts, seed: int) -> NDArray[Any]:
         categorical_features=few,
     )  # fmt: skip
     model.fit(frames[0], targets[0], X_val=frames[1], y_val=targets[1])
-    return model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2])
+    return np.asarray(model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2]))
 
 
 def lightgbm(parts: Parts, seed: int) -> NDArray[Any]:
     """LightGBM, 1,000 rounds at .05, stopped."""
-    import lightgbm as lgb
+    import lightgbm as lgb  # type: ignore[import-not-found]  # installed by those who compare
 
     features, targets = parts.encoded()
     kind = lgb.LGBMClassifier if parts.classes else lgb.LGBMRegressor
@@ -188,12 +188,12 @@ def lightgbm(parts: Parts, seed: int) -> NDArray[Any]:
         features[0], targets[0], eval_set=[(features[1], targets[1])],
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )  # fmt: skip
-    return model.predict_proba(features[2]) if parts.classes else model.predict(features[2])
+    return np.asarray(model.predict_proba(features[2]) if parts.classes else model.predict(features[2]))
 
 
 def catboost(parts: Parts, seed: int) -> NDArray[Any]:
     """CatBoost as it comes, stopped at its best round."""
-    import catboost as cb
+    import catboost as cb  # type: ignore[import-not-found]  # likewise
 
     features, targets = parts.encoded()
     names = [name for name in features[0] if features[0][name].dtype == "category"]
@@ -203,7 +203,7 @@ def catboost(parts: Parts, seed: int) -> NDArray[Any]:
     kind = cb.CatBoostClassifier if parts.classes else cb.CatBoostRegressor
     model = kind(random_seed=seed, thread_count=1, verbose=0, allow_writing_files=False)
     model.fit(frames[0], targets[0], cat_features=names, eval_set=(frames[1], targets[1]))
-    return model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2])
+    return np.asarray(model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2]))
 
 
 METHODS: dict[str, Callable[[Parts, int], NDArray[Any]]] = {
@@ -217,7 +217,8 @@ METHODS: dict[str, Callable[[Parts, int], NDArray[Any]]] = {
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table; a gap is how far a method is behind the best one of its set, in percent."""
     methods = list(next(iter(result["sets"].values()))["errors"])
-    rows, gaps = [], {name: [] for name in methods}
+    rows: list[list[str]] = []
+    gaps: dict[str, list[float]] = {name: [] for name in methods}
     for name, facts in result["sets"].items():
         means = {method: fmean(values) for method, values in facts["errors"].items()}
         best = min(means.values())
@@ -231,7 +232,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     text = (
         f"{result['seeds']} seeds; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
     )
-    return f"{table(head, rows)}\n\n{text} {describe_run(result)}"
+    return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
 def main() -> None:

@@ -88,8 +88,8 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
     if trainer.is_global_zero:
         _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
-        title = "validation" if "val" in data.parts else "out-of-fold"
-        print(_metrics_table({**measured, **more}, {**data.baseline(), **naive}, title))
+        part, title = ("val", "validation") if "val" in data.parts else ("train", "out-of-fold")
+        print(_metrics_table({**measured, **more}, {**data.baseline(part), **naive}, title))
         _print_files(folder, title)
 
 

@@ -82,14 +82,16 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     def __str__(self) -> str:
         return self.summary()
 
-    def baseline(self) -> dict[str, float]:
-        """Return metrics of the best constant prediction (class frequencies, or the mean of the training rows).
+    def baseline(self, part: PartName = "val") -> dict[str, float]:
+        """Return metrics of the best constant prediction: class frequencies, or the mean of the training rows.
 
-        They are measured on the validation rows, or without these on the training rows.
+        Args:
+            part: The split to measure it on; without that split there are no metrics.
         """
-        task, training = self.schema.task, self.targets_of("train")
-        measured = self.targets_of("val") if "val" in self.parts else training
-        constant = torch.from_numpy(task.constant(training.numpy()))
+        if part not in self.parts:
+            return {}
+        task, measured = self.schema.task, self.targets_of(part)
+        constant = torch.from_numpy(task.constant(self.targets_of("train").numpy()))
         metrics = task.metrics()
         metrics.update(constant.expand(len(measured), -1).float(), measured)
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}

@@ -81,6 +81,8 @@ class Embeddings(nn.Module):
         torch.Size([5, 8])
     """
 
+    _cardinalities: Tensor
+
     @speaking()
     def __init__(
         self,
@@ -111,7 +113,7 @@ class Embeddings(nn.Module):
             self.register_buffer(f"_columns{number}", torch.tensor(columns), persistent=False)
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
         self._in_order = [*itertools.chain(*self._columns)] == [*range(len(widths))]
-        self.register_load_state_dict_pre_hook(_join_old_tables)
+        self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def table(self, column: int) -> Tensor:
         """Return the embeddings of one column's codes, (cardinality, members * width)."""
@@ -128,7 +130,7 @@ class Embeddings(nn.Module):
             categorical = categorical * keep_mask(categorical, self.unknown_share)
         found = [self._look_up(categorical, number) for number in range(len(self.tables))]
         if self.members > 1:
-            each = [rows.unflatten(2, (self.members, -1)).transpose(1, 2).flatten(2) for rows in found]
+            each = [rows.view(*rows.shape[:2], self.members, -1).transpose(1, 2).flatten(2) for rows in found]
             embedded = torch.cat(each, dim=2)
         elif self._in_order:
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
@@ -149,7 +151,7 @@ class Embeddings(nn.Module):
     def _look_up(self, categorical: Tensor, number: int) -> Tensor:
         """Return the rows of one table, (B, its columns, members * width)."""
         table, columns = self.tables[number], getattr(self, f"_columns{number}")
-        codes = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
+        codes: Tensor = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
         if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
             return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
         return functional.embedding(codes, table)

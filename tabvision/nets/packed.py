@@ -119,6 +119,11 @@ class PackedNumbers(nn.Module):
         torch.Size([5, 2, 8])
     """
 
+    scale: Tensor
+    shift: Tensor
+    low: Tensor
+    high: Tensor
+
     @speaking()
     def __init__(self, bins: Sequence[Sequence[float]], members: int = 1) -> None:
         super().__init__()
@@ -186,7 +191,8 @@ class _Inputs(nn.Module):
             parts.append(embedded if self.members > 1 else embedded.unsqueeze(1))
         if len(self.numbers.table):
             encoded = self.numbers(continuous)
-            parts.append(encoded.unflatten(2, (self.members, -1)).transpose(1, 2).flatten(2))
+            by_member = encoded.view(*encoded.shape[:2], self.members, _NUMBER_WIDTH)
+            parts.append(by_member.transpose(1, 2).flatten(2))
         return torch.cat(parts, dim=2)
 
 
@@ -204,7 +210,7 @@ class _PackedLinear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         if rows.shape[1] == 1:  # one wide matrix
             wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
-            return wide.unflatten(1, (self.members, -1))
+            return wide.view(len(rows), self.members, self.bias.shape[2])
         return torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
 
 

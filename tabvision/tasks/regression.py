@@ -113,14 +113,14 @@ class Regression(Task):
         if (std == 0).any():
             problem = f"the training target must vary, got one value, {mean[std == 0][0]:g}, in every row"
             raise BadValueError(problem, "Choose another target or a larger training split")
-        low: tuple[float, ...] = ()
-        high: tuple[float, ...] = ()
-        if self.y_range is None and self.margin is not None:
-            lowest, highest = target.min(axis=0).astype(np.float64), target.max(axis=0).astype(np.float64)
-            beyond = self.margin * (highest - lowest)
-            low, high = tuple((lowest - beyond).tolist()), tuple((highest + beyond).tolist())
-        facts = {"mean": tuple(mean.tolist()), "spread": tuple(std.tolist()), "low": low, "high": high}
-        return dataclasses.replace(self, **facts)
+        fitted = dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(std.tolist()), low=(), high=())
+        if self.y_range is not None or self.margin is None:
+            return fitted
+        lowest, highest = target.min(axis=0).astype(np.float64), target.max(axis=0).astype(np.float64)
+        beyond = self.margin * (highest - lowest)
+        return dataclasses.replace(
+            fitted, low=tuple((lowest - beyond).tolist()), high=tuple((highest + beyond).tolist())
+        )
 
     @override
     def for_later_rows(self) -> Regression:
@@ -153,7 +153,7 @@ class Regression(Task):
         if not self.low:
             return super().held(predictions)
         low, high = np.array(self.low, dtype=predictions.dtype), np.array(self.high, dtype=predictions.dtype)
-        return ((predictions <= low) | (predictions >= high)).any(axis=1)
+        return np.asarray(((predictions <= low) | (predictions >= high)).any(axis=1))
 
     @override
     def for_ratings(self, ratings: pd.Series, y_range: tuple[float, float] | None) -> Regression:

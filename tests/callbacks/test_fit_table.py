@@ -142,7 +142,7 @@ def test_a_member_learns_nothing_from_its_fold() -> None:
     gradients = []
     for each in (batch, changed):
         module.zero_grad()
-        module._mean_loss(each, module.member_logits(each), "train").backward()
+        torch.autograd.backward(module._mean_loss(each, module.member_logits(each), "train"))
         gradients.append([parameter.grad.clone() for parameter in module.net.head.parameters()])  # type: ignore[union-attr]
 
     for one, other in zip(*gradients, strict=True):

@@ -67,7 +67,7 @@ def test_double_precision_is_double_throughout(pair: Pair, quick_trainer: MakeTr
     batch = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in batch.items()}
     module.trainer = quick_trainer(precision="64-true")
 
-    loss = module._mean_loss(batch, module(batch), "train")
+    loss = module._mean_loss(batch, module.member_logits(batch), "train")
 
     assert loss.dtype == torch.float64
 

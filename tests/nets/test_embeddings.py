@@ -59,7 +59,7 @@ def test_each_member_has_embeddings_of_its_own() -> None:
     result = embeddings(codes)
 
     assert result.shape == (4, 3, sum(WIDTHS))
-    tables = [embeddings.table(column).unflatten(1, (3, -1)) for column in range(len(WIDTHS))]
+    tables = [embeddings.table(column).view(CARDINALITIES[column], 3, -1) for column in range(len(WIDTHS))]
     for member in range(3):
         each = {column: tables[column][codes[:, column], member] for column in range(len(WIDTHS))}
         in_order = [each[column] for column in (0, 2, 1, 3, 4)]  # column by column within a table

@@ -20,7 +20,8 @@ BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0), ()]
 
 def made(**settings: Any) -> PackedNet:
     torch.manual_seed(0)
-    return PackedNet(CARDINALITIES, BINS, 2, **{"members": 3, "widths": (8, 4)} | settings)
+    given: dict[str, Any] = {"members": 3, "widths": (8, 4)} | settings
+    return PackedNet(CARDINALITIES, BINS, 2, **given)
 
 
 def batch(rows: int = 16) -> tuple[Tensor, Tensor]:
@@ -47,9 +48,9 @@ def test_a_member_with_inputs_of_its_own_shares_nothing() -> None:
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None
         if name.startswith("embeddings"):  # the members side by side in the last dimension
-            of_member = parameter.grad.unflatten(-1, (3, -1)).abs().flatten(0, -3).sum(dim=(0, 2))
+            of_member = parameter.grad.reshape(-1, 3, parameter.shape[-1] // 3).abs().sum(dim=(0, 2))
         elif "norm" in name:
-            of_member = parameter.grad.unflatten(0, (3, -1)).abs().sum(dim=1)
+            of_member = parameter.grad.view(3, -1).abs().sum(dim=1)
         else:
             of_member = parameter.grad.flatten(1).abs().sum(dim=1)
         assert of_member[0] == of_member[2] == 0, name
