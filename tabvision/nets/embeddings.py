@@ -154,7 +154,8 @@ class Embeddings(nn.Module):
         codes: Tensor = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
         if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
             return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
-        return functional.embedding(codes, table)
+        found: Tensor = functional.embedding(codes, table)
+        return found
 
 
 def _join_old_tables(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

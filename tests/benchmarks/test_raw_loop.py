@@ -1,6 +1,7 @@
 """The raw loop trains the same net."""
 
 import time
+from typing import Any
 
 import pandas as pd
 import torch

@@ -242,9 +242,10 @@ class TakesImages(Looker):
         return nn.functional.cross_entropy(self(batch["image"]), batch["target"])
 
 
-def vision(**settings: Any) -> VisionModule:
+def vision(channels: int = 3, **settings: Any) -> VisionModule:
     target = Target(columns=("y",), task=Multiclass(3), classes=(0, 1, 2))
-    return VisionModule(Schema(target=target, image=Image(size=(12, 12))), num_groups=2, **settings)
+    image = Image(size=(12, 12), channels=channels)
+    return VisionModule(Schema(target=target, image=image), num_groups=2, **settings)
 
 
 def flat(num_features: int, num_outputs: int) -> nn.Module:
@@ -262,7 +263,7 @@ def flat(num_features: int, num_outputs: int) -> nn.Module:
         ),
         (lambda: vision(body=Patches(), head=flat), {0: 8, 1: 12}, r"from epoch 0 on, .* 8 x 8 pixels \(mat1 and mat2"),
         (
-            lambda: vision(body=Body(Patches(1), in_channels=1)),
+            lambda: vision(1, body=Body(Patches(1), in_channels=1)),
             {0: 8, 1: 10, 2: 12},
             "from epoch 1 on, .* 10 x 10 pixels",
         ),

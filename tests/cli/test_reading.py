@@ -70,7 +70,7 @@ def test_ratings_as_movielens_writes_them_are_trained_and_predicted(capsys: pyte
 def test_what_numpy_writes_is_trained_without_a_word_and_calibrated() -> None:
     draw = np.random.default_rng(0)
     numbers = draw.normal(size=(80, 2))
-    np.savetxt("a.txt", np.column_stack([numbers, numbers[:, 0] + draw.normal(size=80) > 0]))
+    np.savetxt("a.txt", np.column_stack([numbers, numbers[:, 0] + 3 * draw.normal(size=80) > 0]))
 
     assert main(["train", "a.txt", "--target", "column_3", *SHORT]) == 0
     words = ["calibrate", "runs/a/best.ckpt", "a.txt", "--no-header", "--out", "calibrated.ckpt"]

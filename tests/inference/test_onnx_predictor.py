@@ -240,7 +240,10 @@ def test_facts_of_another_model_are_refused() -> None:
 
 def test_a_model_that_fails_says_so() -> None:
     schema = facts()["schema"]
-    longer = [column | {"vocabulary": [*column["vocabulary"], "astronaut"]} for column in schema["categorical"]]
+    others = [f"job {number}" for number in range(100)]  # so that the code lies beyond the table that columns share
+    longer = [
+        column | {"vocabulary": [*column["vocabulary"], *others, "astronaut"]} for column in schema["categorical"]
+    ]
     broken = OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema | {"categorical": longer}}))
 
     with pytest.raises(BadValueError, match=r"OnnxPredictor: the model failed \(\w+\)"):

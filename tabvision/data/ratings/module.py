@@ -170,9 +170,9 @@ class CollabDataModule(TensorDataModule):
         return tensors["categorical"][rows].T.contiguous()
 
     @override
-    def baseline(self) -> dict[str, float]:
+    def baseline(self, part: PartName = "val") -> dict[str, float]:
         """Return the metrics of the best constant prediction; none without a rating, since all training pairs were taken."""
-        return {} if self.rating is None else super().baseline()
+        return {} if self.rating is None else super().baseline(part)
 
     @override
     def train_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # the same batches, with more rows

@@ -96,7 +96,9 @@ def test_types_beside_missing_words_are_those_of_pandas(tmp_path: Path, subtests
         with subtests.test(cells=cells):
             frame = read(tmp_path, "h,k\n" + "".join(f"{cell},0\n" for cell in cells))
 
-            pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "a.csv"))
+            expected = pd.read_csv(tmp_path / "a.csv")
+            whole = {"h": "Int64"} if cells[0] == "1" else {}  # integers keep their digits beside missing values
+            pd.testing.assert_frame_equal(frame, expected.astype(whole))
 
 
 def test_words_that_are_no_list_are_refused() -> None:
