@@ -35,8 +35,15 @@ def people(rows: int, seed: int) -> pd.DataFrame:
     return frame.assign(paid=np.where(frame["age"] + 12 * draw.normal(size=rows) > 45, "yes", "no"))
 
 
+RECIPE = """
+trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_checkpointing: false}
+model: {class_path: tabvision.modules.TabularModule}
+data: {class_path: tabvision.data.TabularDataModule, init_args: {source: validation.csv, target: paid, batch_size: 20}}
+"""
+
+
 def prepared() -> dict[str, object]:
-    """What the guide takes as given: a checkpoint, rows to answer and to calibrate by, a photo, a module with its data."""
+    """What the guide takes as given: a checkpoint, rows to answer and to calibrate by, a photo, a recipe, a module with data."""
     pl.seed_everything(0, verbose=False)
     people(60, seed=1).to_csv("validation.csv", index=False)
     people(9, seed=2).drop(columns="paid").to_csv("new_rows.csv", index=False)
@@ -45,6 +52,7 @@ def prepared() -> dict[str, object]:
     trainer = quiet_trainer(max_epochs=4)
     trainer.fit(module, data)
     trainer.save_checkpoint("best.ckpt")
+    Path("recipe.yaml").write_text(RECIPE, encoding="utf-8")
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("cat.jpg")
     return {"__name__": "__main__", "module": module, "data": data}
 

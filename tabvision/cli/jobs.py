@@ -123,7 +123,8 @@ def table_batch_size(num_rows: int) -> int:
         >>> [table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
         [32, 128, 1024, 2048]
     """
-    return min(2048, max(32, 1 << round(math.log2(4 * math.sqrt(num_rows)))))
+    exponent = round(math.log2(4 * math.sqrt(num_rows)))
+    return int(2 ** min(11, max(5, exponent)))
 
 
 def most_epochs(num_rows: int) -> int:

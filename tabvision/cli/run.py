@@ -89,7 +89,10 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
         _write_validation(data, gathered, folder, shown=job.shown)
         more, naive = job.more(model, data) if job.more else ({}, {})
         part, title = ("val", "validation") if "val" in data.parts else ("train", "out-of-fold")
-        print(_metrics_table({**measured, **more}, {**data.baseline(part), **naive}, title))
+        measured, naive = {**measured, **more}, {**data.baseline(part), **naive}
+        print(_metrics_table(measured, naive, title))
+        if sentence := _worse_than_naive(measured, naive):
+            print(sentence)
         _print_files(folder, title)
 
 
@@ -145,6 +148,22 @@ def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float],
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{name:<{widths[0]}}  {model:>{widths[1]}}  {naive:>{widths[2]}}" for name, model, naive in rows]
     return "\n".join(map(str.rstrip, lines))
+
+
+def _worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    """Return a sentence that names the metrics in which the model is worse than a naive prediction; "" if there are none.
+
+    Example:
+        >>> _worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
+        'Worse than the naive prediction, which uses no column: mae.'
+    """
+    lower = {name for name in baseline if name.endswith(("/mae", "/rmse"))}
+    worse = [
+        name.removeprefix("val/")
+        for name, naive in sorted(baseline.items())
+        if name in measured and (measured[name] > naive if name in lower else measured[name] < naive)
+    ]
+    return f"Worse than the naive prediction, which uses no column: {', '.join(worse)}." if worse else ""
 
 
 def _number(value: float | None) -> str:

@@ -130,7 +130,10 @@ class Embeddings(nn.Module):
             categorical = categorical * keep_mask(categorical, self.unknown_share)
         found = [self._look_up(categorical, number) for number in range(len(self.tables))]
         if self.members > 1:
-            each = [rows.view(*rows.shape[:2], self.members, -1).transpose(1, 2).flatten(2) for rows in found]
+            each = [
+                rows.view(*rows.shape[:2], self.members, rows.shape[2] // self.members).transpose(1, 2).flatten(2)
+                for rows in found
+            ]
             embedded = torch.cat(each, dim=2)
         elif self._in_order:
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
@@ -153,9 +156,9 @@ class Embeddings(nn.Module):
         table, columns = self.tables[number], getattr(self, f"_columns{number}")
         codes: Tensor = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
         if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
-            return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
-        found: Tensor = functional.embedding(codes, table)
-        return found
+            rows: Tensor = table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
+            return rows
+        return functional.embedding(codes, table)
 
 
 def _join_old_tables(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

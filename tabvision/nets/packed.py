@@ -19,6 +19,7 @@ from tabvision.nets.numeric import LIMIT
 
 _NUMBER_WIDTH = 8  # outputs for each number
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
+_MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
 _NORM_EPS = (
     1e-2  # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 a rare row may be answered far away
 )
@@ -101,7 +102,7 @@ class PackedNet(nn.Module):
 
 
 @final
-class PackedNumbers(nn.Module):
+class _PackedNumbers(nn.Module):
     """Encode each number by its position among the bins of its column, then by a small linear layer per column.
 
     The encoding of the bins starts at zero, beside a linear term. Numbers are squashed smoothly at 3 standard deviations.
@@ -115,7 +116,7 @@ class PackedNumbers(nn.Module):
         - returns: (B, N, members * 8) float
 
     Example:
-        >>> PackedNumbers([(-1.0, 0.0, 2.0), ()])(torch.zeros(5, 2)).shape
+        >>> _PackedNumbers([(-1.0, 0.0, 2.0), ()])(torch.zeros(5, 2)).shape
         torch.Size([5, 2, 8])
     """
 
@@ -177,10 +178,13 @@ class _Inputs(nn.Module):
         super().__init__()
         if not len(cardinalities) and not len(bins):
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
-        widths = table_widths(cardinalities, None)
+        widths = [
+            min(width, max(4, _MOST_WEIGHTS // number))
+            for width, number in zip(table_widths(cardinalities, None), cardinalities, strict=True)
+        ]
         self.members = members
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
-        self.numbers = PackedNumbers(bins, members)
+        self.numbers = _PackedNumbers(bins, members)
         self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
 
     @override

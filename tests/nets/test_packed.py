@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
 from tabvision.nets.layer_groups import LayerGroup, check_groups
-from tabvision.nets.packed import PackedNet, PackedNumbers
+from tabvision.nets.packed import PackedNet, _PackedNumbers
 
 CARDINALITIES = [3, 10, 3]
 BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0), ()]
@@ -78,7 +78,7 @@ def test_a_packed_layer_is_the_layers_of_its_members() -> None:
 
 
 def test_numbers_are_encoded_by_their_place_among_the_bins() -> None:
-    encoder = PackedNumbers([(-1.0, 0.0, 2.0)])
+    encoder = _PackedNumbers([(-1.0, 0.0, 2.0)])
     with torch.no_grad():
         encoder.weight.zero_()
         encoder.bias.zero_()
@@ -138,6 +138,12 @@ def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
 
     assert numbers(torch.randn(4, 3), torch.empty(4, 0, dtype=torch.int64)).shape == (4, 4, 1)
     assert categories(torch.empty(4, 0), torch.zeros(4, 3, dtype=torch.int64)).shape == (4, 4, 1)
+
+
+def test_a_category_of_a_million_values_has_narrow_embeddings() -> None:
+    net = PackedNet([1_000_001, 10], [], 1)
+
+    assert [net.embeddings.categories.table(column).shape[1] for column in (0, 1)] == [9, 6]
 
 
 def test_three_parts_hold_every_parameter_once() -> None:

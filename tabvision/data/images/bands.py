@@ -33,7 +33,7 @@ from tabvision.data.images.layout import (
     ALONE,
     PNG,
     SAMPLES,
-    Layout,
+    BandLayout,
     added_up,
     array_of,
     check_chunks,
@@ -119,7 +119,7 @@ class _StoredBands(StoredImage):
         return Stored(pixels, upright_to_stored(self.layout.orientation, pixels.shape[:2]))
 
 
-def stored_values(source: ImageSource, layout: Layout, channels: int) -> NDArray[Any]:
+def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDArray[Any]:
     """Return the values of an image as stored; pages are channels if that gives the number of channels.
 
     Shape:
@@ -142,7 +142,7 @@ def stored_values(source: ImageSource, layout: Layout, channels: int) -> NDArray
         raise UnreadableImageError.because(reason_of(error)) from error
 
 
-def _by_opencv(data: bytes, layout: Layout, channels: int) -> NDArray[Any]:
+def _by_opencv(data: bytes, layout: BandLayout, channels: int) -> NDArray[Any]:
     """Return the values of a PNG or TIFF, which PIL would reduce to 8 bits or four channels."""
     is_stack = _is_stacked(layout, channels)
     _check_bytes(layout, len(data), num_channels=channels if is_stack else layout.channels)
@@ -161,12 +161,12 @@ def _by_opencv(data: bytes, layout: Layout, channels: int) -> NDArray[Any]:
     return decoded[0] if len(decoded) == 1 else np.concatenate(decoded, axis=2)
 
 
-def _is_stacked(layout: Layout, channels: int) -> bool:
+def _is_stacked(layout: BandLayout, channels: int) -> bool:
     """Return whether the pages of an image are its channels; RGB and gray are always one page."""
     return channels not in (1, 3, layout.channels) and layout.pages * layout.channels == channels
 
 
-def _in_order(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
+def _in_order(values: NDArray[Any], layout: BandLayout) -> NDArray[Any]:
     """Return a page of OpenCV's as (h, w, C), red first."""
     if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
         return added_up(values, layout.tags)
@@ -196,7 +196,7 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
     raise _other_channels(num, channels)
 
 
-def _check_bytes(layout: Layout, num_bytes: int, *, num_channels: int) -> None:
+def _check_bytes(layout: BandLayout, num_bytes: int, *, num_channels: int) -> None:
     """Raise before decoding an image that is too large, or too large for its bytes: OpenCV would fill its memory first."""
     each = num_channels * (layout.bits or _FLOAT_BITS) // 8
     check_pixels(layout.height, layout.width, num_bytes=each)
@@ -206,7 +206,7 @@ def _check_bytes(layout: Layout, num_bytes: int, *, num_channels: int) -> None:
         )
 
 
-def _check_channels(layout: Layout, channels: int) -> None:
+def _check_channels(layout: BandLayout, channels: int) -> None:
     """Raise before decoding more channels than are read."""
     if layout.channels > _RGBA and layout.channels != channels and not _is_stacked(layout, channels):
         raise _other_channels(layout.channels, channels)
@@ -279,7 +279,7 @@ def losses(source: ImageSource, image: Image) -> Iterator[str]:
         yield f"have {kind}, of which 256 levels are kept{way}"
 
 
-def _varies(source: ImageSource, layout: Layout) -> bool:
+def _varies(source: ImageSource, layout: BandLayout) -> bool:
     """Return whether the last channel differs from pixel to pixel."""
     last = stored_values(source, layout, layout.channels)[..., -1]
     return bool(last.max() > last.min())

@@ -34,7 +34,7 @@ _PREDICTING = (5, 8, 32946)  # those that heed the predictor
 _PLAIN = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 
 
-class Layout(NamedTuple):
+class BandLayout(NamedTuple):
     """What the header of an image says about its values.
 
     Args:
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
     tags: dict[int, tuple[int, int]] | None = None
 
 
-def layout_of(source: ImageSource) -> Layout:
+def layout_of(source: ImageSource) -> BandLayout:
     """Return what the header of an image says, without decoding its pixels.
 
     Raises:
@@ -70,7 +70,7 @@ def layout_of(source: ImageSource) -> Layout:
         values = array_of(source)
         bits = 0 if values.dtype.kind == "f" else 8 * values.dtype.itemsize
         height, width, channels = values.shape
-        return Layout(height, width, channels, bits)
+        return BandLayout(height, width, channels, bits)
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             start = file.read(32)
@@ -83,7 +83,7 @@ def layout_of(source: ImageSource) -> Layout:
         raise UnreadableImageError.because(reason_of(error)) from error
 
 
-def _layout_of_other(file: BinaryIO, start: bytes) -> Layout:
+def _layout_of_other(file: BinaryIO, start: bytes) -> BandLayout:
     image = PilImage.open(file, formats=known_formats())
     is_png, mode = start.startswith(PNG), image.mode
     bits = start[24] if is_png else 16 if mode.startswith("I") else 0 if mode == "F" else 8
@@ -93,10 +93,10 @@ def _layout_of_other(file: BinaryIO, start: bytes) -> Layout:
     if orientation >= 5 and not is_png:  # which `StoredPil` turns
         height, width = width, height
     bits, channels = max(bits, 8) if bits else 0, channels or len(image.getbands())
-    return Layout(height, width, channels, bits, pages, orientation if is_png else 1)
+    return BandLayout(height, width, channels, bits, pages, orientation if is_png else 1)
 
 
-def _layout_of_tiff(file: BinaryIO, start: bytes) -> Layout:
+def _layout_of_tiff(file: BinaryIO, start: bytes) -> BandLayout:
     order, seen = _TIFFS[start[:4]], set[int]()
     (position,) = struct.unpack_from(f"{order}I", start, 4)
     tags: dict[int, tuple[int, int]] = {}
@@ -116,9 +116,9 @@ def _layout_of_tiff(file: BinaryIO, start: bytes) -> Layout:
     if height < 1 or width < 1 or channels < 1 or orientation not in range(1, 9):
         raise ValueError("its header has no size")
     if colors in _BY_PIL:
-        return Layout(height, width, 3, bits, len(seen))
+        return BandLayout(height, width, 3, bits, len(seen))
     orientation = 1 if channels in ALONE else orientation
-    return Layout(height, width, 3 if colors == _PALETTE else channels, bits, len(seen), orientation, tags)
+    return BandLayout(height, width, 3 if colors == _PALETTE else channels, bits, len(seen), orientation, tags)
 
 
 def _tags_of(file: BinaryIO, entries: bytes, order: str) -> dict[int, tuple[int, int]]:

@@ -14,7 +14,7 @@ import numpy as np
 from tabvision.checks import check_choice, check_whole, is_integer
 from tabvision.data.images.bands import as_channels, losses, open_as, stored_values
 from tabvision.data.images.decode import UnreadableImageError
-from tabvision.data.images.layout import Layout, layout_of
+from tabvision.data.images.layout import BandLayout, layout_of
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 
@@ -134,7 +134,7 @@ def _losses(file: str, image: Image) -> list[str]:
     return []
 
 
-def _layout(file: str) -> Layout | None:
+def _layout(file: str) -> BandLayout | None:
     with suppress(UnreadableImageError):
         return layout_of(file)
     return None
