@@ -43,7 +43,7 @@ data: {class_path: tabvision.data.TabularDataModule, init_args: {source: validat
 
 
 def prepared() -> dict[str, object]:
-    """What the guide takes as given: a checkpoint, rows to answer and to calibrate by, a photo, a recipe, a module with data."""
+    """What the guide takes as given: a checkpoint, rows to answer and to calibrate by, a photo, a recipe, a module."""
     pl.seed_everything(0, verbose=False)
     people(60, seed=1).to_csv("validation.csv", index=False)
     people(9, seed=2).drop(columns="paid").to_csv("new_rows.csv", index=False)

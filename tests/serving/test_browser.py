@@ -48,7 +48,7 @@ def test_the_page_comes_up_with_its_form(tmp_path: Path) -> None:
     with running() as client:
         text = dump(f"{client.base_url}/", tmp_path)
 
-    assert "Nothing asked yet." in text
+    assert "No prediction yet." in text
     assert text.count("data-name=") == 4
 
 
