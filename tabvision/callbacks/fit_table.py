@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, final, runtime_checkable
 
 import torch
@@ -21,34 +21,62 @@ from tabvision.lightning import Callback, TrainerFn
 from tabvision.nets.layers import evaluating
 from tabvision.schedules import Setting, inverse_decay
 from tabvision.schema import Schema
+from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 
 _LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
 
 
+_TEMPERATURES = tuple(1.05**step for step in range(-40, 19))  # 0.14 to 2.4
+
+
+@runtime_checkable
+class _Tempered(Protocol):
+    """A module whose logits can be scaled for good."""
+
+    task: Task
+
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits that the network will return."""
+
+
 @runtime_checkable
 class _Folded(Protocol):
     """A datamodule that can divide its training rows among the members of a module."""
 
+    parts: Mapping[str, Any]
+
     def use_folds(self, num_folds: int) -> bool:
         """Give each training row a fold; return whether the rows have folds now."""
+
+    def loader(self, part: Any) -> Any:  # noqa: ANN401 - a loader of batches
+        """Return a loader of this rank's rows of a split."""
 
     def fold_loader(self) -> Any:  # noqa: ANN401 - a loader of batches
         """Return a loader of this rank's training rows, in order."""
 
 
-def _fold_loss(trainer: pl.Trainer, module: Any) -> Tensor:  # noqa: ANN401 - a module with members
-    """Return the mean loss of the training rows, each by the member that does not learn from it; the same on all ranks."""
-    totals = torch.zeros(2, dtype=torch.float64, device=module.device)
+def _held_out_losses(
+    trainer: pl.Trainer,
+    module: Any,  # noqa: ANN401 - one of ours
+    loader: Any,  # noqa: ANN401
+    temperatures: Sequence[float] = (1.0,),
+) -> Tensor:
+    """Return the mean loss of held-out rows with the logits divided by each temperature; the same on all ranks.
+
+    A training row with a fold is answered by the member that does not learn from it.
+    """
+    totals = torch.zeros(len(temperatures) + 1, dtype=torch.float64, device=module.device)
     with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
-        for batch in trainer.datamodule.fold_loader():  # type: ignore[attr-defined]  # checked in setup
+        for batch in loader:
             moved = trainer.strategy.batch_to_device(batch)
-            losses = module.task.loss(module.answer_logits(moved).float(), moved["target"]).double()
-            weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses)
-            totals += torch.stack([losses @ weights, weights.sum()])
+            logits, target = module.answer_logits(moved).float(), moved["target"]
+            losses = torch.stack([module.task.loss(logits / each, target).double() for each in temperatures])
+            weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses[0])
+            totals += torch.cat([losses @ weights, weights.sum()[None]])
     totals = trainer.strategy.reduce(totals, reduce_op="sum")
-    return (totals[0] / totals[1]).float()
+    return (totals[:-1] / totals[-1]).float()
 
 
 class InverseDecay(Schedule):
@@ -100,7 +128,8 @@ class AverageAndStop(Callback):
 
     After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
     about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
-    checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch.
+    checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
+    where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
@@ -206,6 +235,7 @@ class AverageAndStop(Callback):
             for name, value in (self._best or self._average).items():
                 self._live[name].copy_(value)
         if self._best:
+            self._temper(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
 
@@ -246,6 +276,21 @@ class AverageAndStop(Callback):
             average.copy_(live)
             live.copy_(kept)
 
+    def _temper(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.
+
+        A fit that stops early is less sure than it could be. A single member is surer than the mean of all, so a
+        temperature above 1 is not taken from folds.
+        """
+        data = getattr(trainer, "datamodule", None)
+        is_ours = isinstance(pl_module, _Tempered) and isinstance(data, _Folded)
+        if not is_ours or not pl_module.task.is_classes or not (self.has_folds or "val" in data.parts):
+            return
+        loader = data.fold_loader() if self.has_folds else data.loader("val")
+        losses = _held_out_losses(trainer, pl_module, loader, _TEMPERATURES)
+        best = _TEMPERATURES[int(losses.argmin())]
+        pl_module.scale_logits(1 / (min(best, 1.0) if self.has_folds else best))
+
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         self._swap()
@@ -262,7 +307,7 @@ class AverageAndStop(Callback):
             return None if found is None else float(found)
         with self._averaged():
             self._share_buffers(pl_module)
-            loss = _fold_loss(trainer, pl_module)
+            (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
         pl_module.log("oof/loss", loss, prog_bar=True)
         return float(loss)
 
@@ -311,6 +356,15 @@ class FitTable(AverageAndStop, InverseDecay):
     @override
     def owns(self) -> frozenset[Quantity]:
         return frozenset({"the rate over time", "which weights are kept"})
+
+
+def save_kept_weights(trainer: pl.Trainer) -> None:
+    """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    if any(isinstance(callback, AverageAndStop) and callback.best_epoch >= 0 for callback in callbacks):
+        for callback in trainer.checkpoint_callbacks:
+            if path := getattr(callback, "best_model_path", ""):
+                trainer.save_checkpoint(path)
 
 
 def _floats(module: pl.LightningModule) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
@@ -98,6 +99,7 @@ class _SchemaCLI(LightningCLI):
     def after_fit(self) -> None:
         """Print where the best networks are."""
         trainer: Any = self.trainer
+        save_kept_weights(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
             for path in best_networks(trainer) or ["No checkpoint"]:
                 print(f"{path} was saved")

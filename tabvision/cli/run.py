@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from tabvision import lightning as pl
+from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
@@ -81,6 +82,7 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
         _write_recipe(job.to_recipe(), folder)
         with tidied(trainer):
             trainer.fit(model, data)
+            save_kept_weights(trainer)
             trainer.loggers = []  # validation is not to be logged as an epoch
             held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
             measured = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, final
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -222,6 +223,13 @@ class TabularModule(SupervisedModule):
     def fold_members(self) -> int:
         """The number of members that can each leave out a fold of the training rows; 1 if they share their inputs."""
         return self.hparams["members"] if self.hparams["own_inputs"] else 1
+
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
+        if self.hparams["net"] != OWN:
+            for parameter in self.net.head.parameters():  # type: ignore[union-attr]  # both networks have one
+                parameter.mul_(factor)
 
     @override
     def layer_groups(self) -> list[LayerGroup]:

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tabvision.callbacks import AverageAndStop, ExactResume, FitTable, InverseDecay, OneCycle
+from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.data import GroupSplit, RandomSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor
@@ -253,3 +254,26 @@ def test_it_serves_any_module(quick_trainer: MakeTrainer) -> None:
 def test_two_owners_of_the_rate_are_refused(quick_trainer: MakeTrainer) -> None:
     with pytest.raises(BadValueError, match="the rate over time"):
         quick_trainer(callbacks=[FitTable(), OneCycle()]).fit(UserModule(), make_loader())
+
+
+@pytest.mark.parametrize("rows", [300, 30])
+def test_classes_are_answered_at_the_temperature_that_is_best_on_held_out_rows(rows: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=rows)
+    frame = pd.DataFrame({"x": x, "y": np.where(x + draw.normal(size=rows) / 9 > 0, "yes", "no")})
+    data = TabularDataModule(frame, "y", split=None, batch_size=32, verbose=False)
+    best = ModelCheckpoint(tmp_path, "best", monitor="oof/loss")
+    trainer = quiet_trainer(callbacks=[fit := FitTable(), best], max_epochs=5, enable_checkpointing=True)
+    module = TabularModule(data.schema)
+
+    trainer.fit(module, data)
+    save_kept_weights(trainer)
+
+    (measured,) = trainer.validate(module, data.fold_loader(), verbose=False)
+    assert measured["val/loss"] <= fit.best_score + 1e-6
+    logits = torch.cat([module.eval().answer_logits(batch) for batch in data.fold_loader()]).detach()
+    target = torch.cat([batch["target"] for batch in data.fold_loader()])
+    for temperature in (0.95, 0.9):  # it might be surer
+        assert module.task.loss(logits / temperature, target).mean() > measured["val/loss"] - 1e-4
+    saved = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+    assert not different(saved, module.state_dict())
