@@ -18,7 +18,7 @@ def made() -> TabularDataModule:
 
 def test_torch_layers_answer_the_same() -> None:
     data = made()
-    net = TabularModule(data.schema, dropout=0.5).net
+    net = TabularModule(data.schema, net="mlp", dropout=0.5).net
     batch = next(iter(data.loader("val")))
     before = net.train()(batch["continuous"], batch["categorical"]).shape
     expected = net.eval()(batch["continuous"], batch["categorical"])
