@@ -19,7 +19,7 @@ from tabvision.modules import CollabModule, SupervisedModule, TabularModule, Vis
 
 SHAPE = (160, 200)  # (height, width) of an image file
 SPOT = 9.0  # std of the spot of an image, in pixels
-TARGETS: dict[str, tuple[str | list[str], dict[str, Any]]] = {
+TARGETS: dict[str, tuple[Any, dict[str, Any]]] = {  # columns, and how the datamodule is told of them
     "binary": ("paid", {}),
     "multiclass": ("kind", {}),
     "multilabel": ("tags", {"separator": " "}),

@@ -66,7 +66,7 @@ def _short_fit(site: Site, net: Net, target: str, precision: str) -> Facts:
     trainer.fit(module, data)
     first, last = losses.of_epochs()
     val = float(trainer.callback_metrics["val/loss"])
-    require(np.isfinite([first, last, val]).all(), f"the losses are {first}, {last} and {val} in validation")
+    require(bool(np.isfinite([first, last, val]).all()), f"the losses are {first}, {last} and {val} in validation")
     require(last < first, f"the training loss is {first:.4g} in the first epoch and {last:.4g} in the last")
     infinite = [name for name, value in module.named_parameters() if not value.isfinite().all()]
     require(not infinite, f"parameters are not finite after the fit: {', '.join(infinite)}")
@@ -167,7 +167,8 @@ def _fit_and_save(
 ) -> tuple[dict[str, Tensor], int]:
     pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
     data = site.data(net, target)
-    module = site.module(net, data)
+    random = {"dropout": 0.3} if "dropout" in net.settings else {}  # numbers that a resumed fit must draw again
+    module = site.module(net, data, **random)
     step = len(data.train_dataloader()) + 2  # inside the second epoch
     callbacks: list[pl.Callback] = [ExactResume(), OneCycle()]
     if folder is not None:
@@ -338,7 +339,7 @@ def _raw_image_seconds(site: Site, module: SupervisedModule, data: Any, precisio
                 logits = module(batch)
             loss = module.task.loss(logits.float(), batch["target"]).mean()
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
             scaler.step(optimizer)
             scaler.update()
         loss.item()  # waits for the device

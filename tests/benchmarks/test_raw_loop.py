@@ -1,6 +1,7 @@
 """The raw loop trains the same net."""
 
 import time
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,7 +19,7 @@ def made() -> TabularDataModule:
 
 def test_torch_layers_answer_the_same() -> None:
     data = made()
-    net = TabularModule(data.schema, net="mlp", dropout=0.5).net
+    net: Any = TabularModule(data.schema, net="mlp", dropout=0.5).net
     batch = next(iter(data.loader("val")))
     before = net.train()(batch["continuous"], batch["categorical"]).shape
     expected = net.eval()(batch["continuous"], batch["categorical"])
