@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,10 @@ from PIL import Image
 from benchmarks.quiet import quiet_trainer, unheard
 from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
+
+Facts = dict[str, Any]
+Cases = Mapping[str, Callable[[], Facts]]
+"""The cases of a check by name: each returns facts, or raises an error that says what is wrong."""
 
 SHAPE = (160, 200)  # (height, width) of an image file
 SPOT = 9.0  # std of the spot of an image, in pixels

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -16,16 +14,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
-from benchmarks.clock import TrainingClock
-from benchmarks.gpu_cases import INPUTS, NETS, Net, Site, made_rows
-from benchmarks.raw_loop import raw_epoch_seconds
+from benchmarks.gpu_cases import INPUTS, NETS, Cases, Facts, Net, Site
+from benchmarks.gpu_speed import speed
 from tabvision.augment.warp import warp_batch
 from tabvision.callbacks import ExactResume, FineTune, OneCycle
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.modules import SupervisedModule, TabularModule, VisionModule
-
-Facts = dict[str, Any]
-Cases = Mapping[str, Callable[[], Facts]]
 
 GRAY_LEVELS = 3.0  # mean difference of an image augmented by the device from the threads' one: it is interpolated twice
 KERNEL_GRAY_LEVELS = 0.5  # largest difference of a warp by the device from the same warp by the CPU
@@ -294,63 +287,6 @@ def _compiled(site: Site, net: Net, target: str) -> Facts:
     loss = float(trainer.callback_metrics["train/loss"])
     require(np.isfinite(loss), f"the training loss of the compiled module is {loss}")
     return {"difference": difference, "loss": loss}
-
-
-def speed(site: Site) -> Cases:
-    """Rows and images a second under a Trainer beside a raw loop of the same net."""
-    return {
-        "rows, mlp": partial(_rows_a_second, site),
-        **{f"images, {precision}": partial(_images_a_second, site, precision) for precision in site.precisions},
-    }
-
-
-def _rows_a_second(site: Site) -> Facts:
-    rows = made_rows(site.size.speed_rows)
-    data = site.data(NETS["mlp"], "regression", rows, batch_size=min(4_096, len(rows) // 4))
-    raw = raw_epoch_seconds(data, epochs=4, dropout=0.0, now=time.perf_counter, device=site.device.type)
-    clock = TrainingClock()
-    site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net="mlp"), data)
-    return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)
-
-
-def _images_a_second(site: Site, precision: str) -> Facts:
-    """Ours decodes once and augments; the raw loop's images are ready on the device."""
-    net = NETS["vision"]
-    data = site.data(net, "multiclass", batch_size=min(64, site.size.images // 4), augment="default", cache="memory")
-    module, clock = site.module(net, data, body=site.size.body), TrainingClock()
-    raw = _raw_image_seconds(site, site.module(net, data, body=site.size.body), data, precision)
-    site.trainer(4, clock, OneCycle(), precision=precision, limit_val_batches=0).fit(module, data)
-    return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)
-
-
-def _raw_image_seconds(site: Site, module: SupervisedModule, data: Any, precision: str) -> list[float]:  # noqa: ANN401
-    loader = data.train_dataloader()
-    batches = [site.moved(data.on_after_batch_transfer(batch, 0)) for batch in loader]
-    assert isinstance(module, VisionModule)
-    module = module.to(site.device).train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
-    mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    scaler = torch.amp.GradScaler(site.device.type, enabled=mixed is torch.float16)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        for batch in batches:
-            with torch.autocast(site.device.type, mixed, enabled=mixed is not None):
-                logits = module(batch)
-            loss = module.task.loss(logits.float(), batch["target"]).mean()
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
-            scaler.step(optimizer)
-            scaler.update()
-        loss.item()  # waits for the device
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def _speeds(num: int, raw: list[float], ours: list[float]) -> Facts:
-    """A second of the raw loop and of ours, without the first epoch, which warms up."""
-    bare, own = (num / statistics.median(seconds[1:]) for seconds in (raw, ours))
-    return {"raw_per_second": bare, "tabvision_per_second": own, "ratio": own / bare}
 
 
 CHECKS: dict[str, Callable[[Site], Cases]] = {
