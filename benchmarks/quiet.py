@@ -33,9 +33,10 @@ def unheard() -> Iterator[None]:
 
 
 def quiet_trainer(epochs: int, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:  # noqa: ANN401
-    """A Trainer on one CPU that prints and saves nothing."""
+    """A Trainer on one CPU that prints and saves nothing; any setting of a Trainer may be given, and wins."""
     import pytorch_lightning as pl  # not at the top: environments of peers import this file too
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    return pl.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, callbacks=[*callbacks], **silent, **settings)
+    usual = {"accelerator": "cpu", "devices": 1, **silent}
+    return pl.Trainer(max_epochs=epochs, callbacks=[*callbacks], **(usual | settings))

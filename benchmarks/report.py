@@ -22,6 +22,7 @@ from benchmarks import (
     found_rates,
     frozen_stage,
     image_loading,
+    on_gpu,
     peers,
     planet,
     prediction_speed,
@@ -70,6 +71,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "collab": ("Ratings, beside fastai", collab.to_markdown),
     "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
     "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),
+    "on_gpu": ("On a GPU", on_gpu.to_markdown),
     "elastic": ("A killed process", elastic.to_markdown),
 }
 HEAD = """# Results

@@ -296,8 +296,10 @@ class RunningMean:
 
     def update(self, mean: Tensor, weight: Tensor | float) -> None:
         """Add the mean of some rows and their total weight."""
-        weight = self._wide(weight) if isinstance(weight, Tensor) else weight
-        weighted = self._wide(mean) * weight
+        mean = self._wide(mean)
+        # a float that grows would make torch.compile compile each step anew
+        weight = self._wide(weight) if isinstance(weight, Tensor) else torch.full_like(mean, weight)
+        weighted = mean * weight
         self._sum = weighted if self._sum is None else self._sum + weighted
         self._weight = self._weight + weight  # not in place: the tensor may be the caller's
 

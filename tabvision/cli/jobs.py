@@ -124,7 +124,7 @@ def table_batch_size(num_rows: int) -> int:
         [32, 128, 1024, 2048]
     """
     exponent = round(math.log2(4 * math.sqrt(num_rows)))
-    return int(2 ** min(11, max(5, exponent)))
+    return 1 << min(11, max(5, int(exponent)))
 
 
 def most_epochs(num_rows: int) -> int:

@@ -80,11 +80,11 @@ def export(
             left then.
     """
     path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite, reads=[source])
-    if isinstance(source, SupervisedModule) and not own:
+    if isinstance(source, SupervisedModule) and not own and source.device.type == "cpu":
         module, calibration = source, Calibration()
     else:
         opened = open_checkpoint(source, **own)
-        module, calibration = opened.module, opened.calibration
+        module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need one
     with written_whole(path) as partial, _evaluating(module):
         net = _Answering(module, calibration)
         _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())

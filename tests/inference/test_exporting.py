@@ -22,7 +22,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.exporting import _Answering, _random_inputs
 from tabvision.inference.onnx_predictor import KEY
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.modules import SupervisedModule, TabularModule, VisionModule
 from tabvision.nets.layer_groups import LayerGroup
 from tests.made.pairs import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data, targets_of
 from tests.made.sweeps import slow_but
@@ -87,6 +87,18 @@ def test_every_module_is_exported(pair: Pair, suffix: str, tmp_path: Path) -> No
 
     assert done.largest_error <= 1e-5
     assert done.num_bytes == done.path.stat().st_size
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_module_on_a_gpu_is_exported_for_any_machine_and_stays_there(suffix: str, tmp_path: Path) -> None:
+    module = Pair(VisionModule, "multiclass").module(DATA[VisionModule]("multiclass").schema).cuda()
+
+    path = export(module, tmp_path / f"module{suffix}").path
+
+    assert {weights.device.type for weights in module.parameters()} == {"cuda"}
+    if suffix == ".pt2":
+        assert {weights.device.type for weights in torch.export.load(path).module().parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("settings", [{"numbers": "piecewise"}, {"dropout": 0.5, "embedding_dropout": 0.5}], ids=str)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from torch.optim import SGD
 from typing_extensions import override
 
@@ -381,3 +382,18 @@ def test_no_gradient_is_kept() -> None:
     running.update(torch.tensor(1.0, requires_grad=True) * 2, 1)
 
     assert not running.totals().requires_grad
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own reading of it
+def test_a_compiled_module_is_compiled_no_more_often_in_more_steps(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(120))
+    num_compiled = []
+    for steps in (3, 6):
+        torch.compiler.reset()
+        counters.clear()
+        compiled: Any = torch.compile(small(data), backend="aot_eager")
+        quick_trainer(max_steps=steps, max_epochs=-1, limit_val_batches=0).fit(compiled, data)
+        num_compiled.append(counters["stats"]["unique_graphs"])
+
+    assert num_compiled[0] == num_compiled[1] > 0

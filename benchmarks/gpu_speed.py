@@ -1,0 +1,72 @@
+"""The speeds that `on_gpu.py` measures: a fit under a Trainer beside a raw loop of the same net on the device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.clock import TrainingClock
+from benchmarks.gpu_cases import NETS, Cases, Facts, Site, made_rows
+from benchmarks.raw_loop import raw_epoch_seconds
+from tabvision.callbacks import OneCycle
+from tabvision.modules import SupervisedModule, TabularModule
+
+
+def speed(site: Site) -> Cases:
+    """Rows and images a second under a Trainer beside a raw loop of the same net."""
+    return {
+        "rows, mlp": partial(_rows_a_second, site),
+        **{f"images, {precision}": partial(_images_a_second, site, precision) for precision in site.precisions},
+    }
+
+
+def _rows_a_second(site: Site) -> Facts:
+    rows = made_rows(site.size.speed_rows)
+    data = site.data(NETS["mlp"], "regression", rows, batch_size=min(4_096, len(rows) // 4))
+    raw = raw_epoch_seconds(data, epochs=4, dropout=0.0, now=time.perf_counter, device=site.device.type)
+    clock = TrainingClock()
+    site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net="mlp"), data)
+    return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)
+
+
+def _images_a_second(site: Site, precision: str) -> Facts:
+    """Ours decodes once and augments; the raw loop's images are ready on the device."""
+    net = NETS["vision"]
+    data = site.data(net, "multiclass", batch_size=min(64, site.size.images // 4), augment="default", cache="memory")
+    module, clock = site.module(net, data, body=site.size.body), TrainingClock()
+    raw = _raw_image_seconds(site, site.module(net, data, body=site.size.body), data, precision)
+    site.trainer(4, clock, OneCycle(), precision=precision, limit_val_batches=0).fit(module, data)
+    return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)
+
+
+def _raw_image_seconds(site: Site, module: SupervisedModule, data: Any, precision: str) -> list[float]:  # noqa: ANN401
+    loader = data.train_dataloader()
+    batches = [site.moved(data.on_after_batch_transfer(batch, 0)) for batch in loader]
+    module = module.to(site.device).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
+    mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    scaler = torch.amp.GradScaler(site.device.type, enabled=mixed is torch.float16)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        for batch in batches:
+            with torch.autocast(site.device.type, mixed, enabled=mixed is not None):
+                logits = module(batch)
+            loss = module.task.loss(logits.float(), batch["target"]).mean()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
+            scaler.step(optimizer)
+            scaler.update()
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _speeds(num: int, raw: list[float], ours: list[float]) -> Facts:
+    """A second of the raw loop and of ours, without the first epoch, which warms up."""
+    bare, own = (num / statistics.median(seconds[1:]) for seconds in (raw, ours))
+    return {"raw_per_second": bare, "tabvision_per_second": own, "ratio": own / bare}
