@@ -282,14 +282,15 @@ class AverageAndStop(Callback):
         A fit that stops early is less sure than it could be. A single member is surer than the mean of all, so a
         temperature above 1 is not taken from folds.
         """
-        data = getattr(trainer, "datamodule", None)
-        is_ours = isinstance(pl_module, _Tempered) and isinstance(data, _Folded)
-        if not is_ours or not pl_module.task.is_classes or not (self.has_folds or "val" in data.parts):
+        data: Any = getattr(trainer, "datamodule", None)
+        module: Any = pl_module
+        is_ours = isinstance(module, _Tempered) and isinstance(data, _Folded)
+        if not is_ours or not module.task.is_classes or not (self.has_folds or "val" in data.parts):
             return
         loader = data.fold_loader() if self.has_folds else data.loader("val")
-        losses = _held_out_losses(trainer, pl_module, loader, _TEMPERATURES)
+        losses = _held_out_losses(trainer, module, loader, _TEMPERATURES)
         best = _TEMPERATURES[int(losses.argmin())]
-        pl_module.scale_logits(1 / (min(best, 1.0) if self.has_folds else best))
+        module.scale_logits(1 / (min(best, 1.0) if self.has_folds else best))
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -134,7 +134,7 @@ def most_epochs(num_rows: int) -> int:
         >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
         [115, 36, 20]
     """
-    return max(2, round(800 * num_rows**-0.3))
+    return max(2, round(800 / math.pow(num_rows, 0.3)))
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
