@@ -292,11 +292,18 @@ def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    parquet.read_table(path).validate(full=True)
     read = partial(pd.read_parquet, path)
     return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
 
 
 def _read_feather(path: Path) -> pd.DataFrame:
+    from pyarrow import feather
+
+    # checked as a whole, in memory: one changed bit may point outside of a column, where converting it ends the process
+    feather.read_table(path, memory_map=False).validate(full=True)
     read = partial(pd.read_feather, path)
     return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
 
@@ -316,7 +323,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     try:
         frame = _BINARY_READERS[suffix](path if path.is_file() else io.BytesIO(path.read_bytes()))
-    except (ValueError, OSError, pa.ArrowException) as error:  # ArrowInvalid derives from ValueError
+    except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
         problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
     names = [name for name in frame.index.names if name is not None]
