@@ -27,7 +27,7 @@ def piped(tmp_path: Path, name: str, content: bytes) -> Path:
     [
         ("rows", b"a,b\n1,\n2,x\n"),
         ("rows.tsv", b"a\tb\n1\t\n2\tx\n"),
-        ("rows.csv.gz", gzip.compress(b"a,b\n1,\n2,x\n")),
+        ("rows.csv.gz", gzip.compress(b"a,b\n1,\n2,x\n", mtime=0)),
         ("rows.jsonl", b'{"a": 1}\n{"a": 2, "b": "x"}\n'),
     ],
 )
