@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import itertools
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from typing import Any, TypeVar, cast
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_LISTED = 8  # the most names that one sentence lists
+_MAX_COMPARED = 10_000  # names that are compared to find a similar one
 _LONGEST_WORD, _LONGEST_SENTENCE = 240, 1_500  # characters
 
 
@@ -244,7 +246,7 @@ def accepting_who(function: Function) -> Function:
 
 def closest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice most similar to `name`, ignoring case, or None if none is similar."""
-    by_lower = {choice.lower(): choice for choice in choices}
+    by_lower = {choice.lower(): choice for choice in itertools.islice(choices, _MAX_COMPARED)}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[matches[0]] if matches else None
 

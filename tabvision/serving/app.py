@@ -31,6 +31,7 @@ from tabvision.serving.requests import (
     TOO_LARGE,
     WRONG_KIND,
     WRONG_VALUES,
+    Budget,
     Limits,
     RequestError,
     check_images,
@@ -93,6 +94,8 @@ class _Service:
 
     def __init__(self, model: Answerer, limits: Limits) -> None:
         self.model, self.limits = model, limits
+        self.bytes = Budget(limits.max_total_bytes, "bytes")
+        self.pixels = Budget(limits.max_total_pixels, "pixels")
         self.batcher = MicroBatcher(self._answer, batch_rows=limits.batch_rows, max_waiting=limits.max_waiting)
 
     async def index(self, _: Request) -> Response:
@@ -114,14 +117,18 @@ class _Service:
 
     async def _predict(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind == "multipart/form-data" and self.model.schema.image is not None:
-            return _reply(await self.batcher.submit(await self._images(request)))
-        if kind != "application/json":
+        takes_images = kind == "multipart/form-data" and self.model.schema.image is not None
+        if not takes_images and kind != "application/json":
             raise RequestError(WRONG_KIND, self._wanted_kind(kind))
-        body = await _read_body(request, self.limits)
-        rows, is_one = rows_of_json(body, self.model.schema, self.limits)
-        answers = await self.batcher.submit(rows)
-        return _reply(answers[0] if is_one else answers)
+        with self.bytes.held(_declared_length(request, self.limits)):
+            body = await _read_body(request, self.limits)
+            if not takes_images:
+                rows, is_one = rows_of_json(body, self.model.schema, self.limits)
+                answers = await self.batcher.submit(rows)
+                return _reply(answers[0] if is_one else answers)
+            images = await self._images(request, body)
+            with self.pixels.held(await asyncio.to_thread(check_images, images, self.limits, self.model.schema.image)):
+                return _reply(await self.batcher.submit(images))
 
     async def health(self, _: Request) -> Response:
         """Return the status, the task and the version."""
@@ -142,9 +149,7 @@ class _Service:
         wanted = "multipart/form-data with images" if self.model.schema.image is not None else "application/json"
         return f"The body must be {wanted}, got {kind or 'no Content-Type'!r}."
 
-    async def _images(self, request: Request) -> list[bytes]:
-        body = await _read_body(request, self.limits)
-
+    async def _images(self, request: Request, body: bytes) -> list[bytes]:
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
@@ -156,9 +161,13 @@ class _Service:
             if any(isinstance(value, str) for value in values):
                 sentence = "A field holds text, and no path or URL is opened. Upload the image's file itself."
                 raise RequestError(WRONG_VALUES, sentence)
-            images = [await value.read() for value in values if isinstance(value, UploadFile)]
-        await asyncio.to_thread(check_images, images, self.limits, self.model.schema.image)
-        return images
+            return [await value.read() for value in values if isinstance(value, UploadFile)]
+
+
+def _declared_length(request: Request, limits: Limits) -> int:
+    """Return the bytes that the body may have: as many as it declares, else as many as one may have."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), limits.max_bytes) if declared.isdigit() else limits.max_bytes
 
 
 async def _read_body(request: Request, limits: Limits) -> bytes:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, final
 
-from tabvision.serving.requests import RequestError
+from tabvision.serving.requests import OVERLOADED, RequestError
 
 Answer: TypeAlias = dict[str, Any]
 AnswerAll: TypeAlias = Callable[[list[Any]], list[Answer]]
 _Request: TypeAlias = tuple[list[Any], "asyncio.Future[list[Answer]]"]
-OVERLOADED = 503
 
 
 @final

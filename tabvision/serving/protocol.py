@@ -1,36 +1,75 @@
-"""Time out connections that send no request; separate from `server.py`, which reports that uvicorn is not installed."""
+"""Close connections that make no progress; separate from `server.py`, which reports that uvicorn is not installed."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, final
+import json
+from typing import Any, ClassVar, NamedTuple, final
 
 from typing_extensions import override
 from uvicorn.protocols.http import h11_impl
 
+_BUSY = {"error": "The server has too many connections. Try again later."}
+
+
+class _Progress(NamedTuple):
+    """How far a connection has come: its request, and the bytes of an answer that the client has not read."""
+
+    cycle: Any  # uvicorn's own class, or None before the first request
+    unread: int
+
 
 @final
-class HeaderTimeoutProtocol(h11_impl.H11Protocol):
-    """Uvicorn's protocol, which also closes connections that send no request within 30 s.
+class ProgressProtocol(h11_impl.H11Protocol):
+    """Uvicorn's protocol, which also closes connections that make no progress within 30 s, and answers errors as JSON.
 
-    Uvicorn itself waits forever: a client that opens all connections and sends nothing would lock out every other client.
+    Uvicorn itself waits forever for a request that is not sent, for a body that does not end after the answer, and for a
+    client that does not read its answer: such clients would lock out every other. A body that is still needed has a limit of
+    its own (`Limits.read_seconds`), and an answer that is being computed takes as long as it takes.
     """
 
-    header_seconds: ClassVar[float] = 30.0
+    idle_seconds: ClassVar[float] = 30.0
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._check_later(None)
+        self._check_later()
 
-    def _check_later(self, answered: Any) -> None:  # noqa: ANN401 - uvicorn's own class, or None before the first request
-        self.loop.call_later(self.header_seconds, self._check, answered)
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._send_and_close(400, {"error": f"{msg} Send a request in HTTP/1.1."})
 
-    def _check(self, answered: Any) -> None:  # noqa: ANN401 - likewise
-        if self.transport.is_closing():
-            return
-        idle = h11_impl.h11.IDLE  # type: ignore[attr-defined]  # uvicorn's own import
-        if self.cycle is answered and self.conn.their_state is idle:  # no request since the last check
-            self.transport.close()
+    @override
+    def handle_events(self) -> None:
+        is_new = self.cycle is None or self.cycle.response_complete
+        if is_new and self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self.logger.warning("Exceeded concurrency limit.")
+            self._send_and_close(503, _BUSY)
         else:
-            self._check_later(self.cycle)
+            super().handle_events()
+
+    def _send_and_close(self, status: int, content: dict[str, str]) -> None:
+        h11, body = h11_impl.h11, json.dumps(content).encode()  # type: ignore[attr-defined]  # uvicorn's own import
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def _progress(self) -> _Progress:
+        return _Progress(self.cycle, self.transport.get_write_buffer_size())
+
+    def _check_later(self) -> None:
+        self.loop.call_later(self.idle_seconds, self._check, self._progress())
+
+    def _check(self, before: _Progress) -> None:
+        if self.transport.is_closing() and not before.unread:
+            return
+        waits_for_client = self.cycle is None or self.cycle.response_complete or before.unread
+        if waits_for_client and self._progress() == before:
+            self.transport.abort()  # at once: closing would wait for what the client does not read
+        else:
+            self._check_later()

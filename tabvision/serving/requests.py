@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, speaking
 from tabvision.schema import Image, Schema
 
-BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES = 400, 413, 415, 422
+BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES, OVERLOADED = 400, 413, 415, 422, 503
 
 MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail as many
 MAX_SEGMENTS = 2_000
+_MAX_NAMES = 1_000  # beyond those that the model reads: each missing name is compared with all of them
 _JPEG = b"\xff\xd8"
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
 
@@ -63,8 +65,8 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
     return [{name: row[name] for name in schema.inputs} for row in rows], is_one
 
 
-def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> None:
-    """Raise if there are too many images, an invalid one, or too many pixels; no image is decoded.
+def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> int:
+    """Return the number of pixels, without decoding; raise if there are too many, too many images, or an invalid one.
 
     Raises:
         RequestError: One of these.
@@ -81,6 +83,7 @@ def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = 
         if total > limits.max_total_pixels:
             sentence = f"With image {number} of {size} there are more than {limits.max_total_pixels:,} pixels in all."
             raise RequestError(TOO_LARGE, f"{sentence} Send the images in several requests.")
+    return total
 
 
 def _size_of(number: int, data: bytes, image: Image | None) -> tuple[int, int]:
@@ -139,6 +142,10 @@ def _check_count(number: int, noun: str, limits: Limits) -> None:
 
 def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits) -> None:
     """Raise if the row lacks a column, which a frame of several rows would fill with missing values, or has a bad value."""
+    if len(row) > _MAX_NAMES + len(schema.inputs):
+        raise RequestError(
+            TOO_LARGE, f"Row {number} has {len(row):,} names, and the model reads {len(schema.inputs):,}."
+        )
     if missing := [name for name in schema.inputs if name not in row]:
         error = MissingColumnsError(f"Row {number}", missing, row, "Send null for a value that is not known")
         raise RequestError(WRONG_VALUES, str(error).replace("the frame lacks", "it lacks"))
@@ -152,15 +159,48 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
 
 
 @final
+class Budget:
+    """What all requests may hold together.
+
+    Args:
+        most: The most.
+        what: What is counted, in a sentence.
+
+    Example:
+        >>> budget = Budget(10, "bytes")
+        >>> with budget.held(9):
+        ...     budget.used
+        9
+        >>> budget.used
+        0
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        self.most, self.what, self.used = most, what, 0
+
+    @contextmanager
+    def held(self, number: int) -> Iterator[None]:
+        """Count a number in while the context lasts; raise if others leave no room for it."""
+        if self.used and self.used + number > self.most:
+            raise RequestError(OVERLOADED, f"The server is busy with as many {self.what} as it takes. Try again later.")
+        self.used += number
+        try:
+            yield
+        finally:
+            self.used -= number
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """The limits of requests; a request beyond one is refused with a sentence.
 
     Args:
         max_bytes: Bytes of a request's body.
+        max_total_bytes: Bytes of all bodies that are held at the same time.
         max_rows: Rows, or images, of a request.
         max_pixels: Pixels of an image, height times width, read from its header before it is decoded.
-        max_total_pixels: Pixels of all images of a request.
+        max_total_pixels: Pixels of all images that are answered at the same time, those of one request and of others.
         max_value_chars: Characters of a text in a row.
         batch_rows: Rows of several requests in one batch of the network.
         max_waiting: Requests that wait for an answer.
@@ -176,9 +216,10 @@ class Limits:
     """
 
     max_bytes: int = 16 << 20
+    max_total_bytes: int = 256 << 20
     max_rows: int = 1_000
     max_pixels: int = 50_000_000
-    max_total_pixels: int = 400_000_000
+    max_total_pixels: int = 100_000_000
     max_value_chars: int = 100_000
     batch_rows: int = 256
     max_waiting: int = 1_000

@@ -75,7 +75,7 @@ def _make_server(app: Starlette) -> uvicorn.Server:
     """Return a uvicorn server with limits on connections and on shutdown time."""
     import uvicorn
 
-    from tabvision.serving.protocol import HeaderTimeoutProtocol
+    from tabvision.serving.protocol import ProgressProtocol
 
     config = uvicorn.Config(
         app,
@@ -84,7 +84,7 @@ def _make_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        http=HeaderTimeoutProtocol,
+        http=ProgressProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=STOP_SECONDS,

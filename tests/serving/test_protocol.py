@@ -1,35 +1,101 @@
-"""A client that sends half a request, or none, is not waited for without end."""
+"""A client that sends half a request, or none, or does not read its answer, is not waited for without end."""
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
 
-from tabvision.serving.protocol import HeaderTimeoutProtocol
+from tabvision.serving.protocol import ProgressProtocol
+from tabvision.serving.requests import Budget, RequestError
 from tests.made.servers import running
 
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
-@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: local"], ids=["silent", "half a header"])
-def test_a_connection_without_a_request_is_closed(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.2)
+
+@pytest.mark.parametrize(
+    ("begun", "answered"),
+    [
+        (b"", False),
+        (b"GET /health HTTP/1.1\r\nHost: local", False),
+        (GET + b"\r\n", True),
+        (GET + b"\r\nG", True),
+        (GET + b"Content-Length: 1000\r\n\r\nhalf", True),
+        (GET + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhalf", True),
+    ],
+    ids=["silent", "half a header", "one request", "a byte after the answer", "half a body", "half a chunk"],
+)
+def test_a_connection_that_makes_no_progress_is_closed(
+    begun: bytes, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProgressProtocol, "idle_seconds", 0.2)
 
     with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as slow:
         slow.sendall(begun)
         slow.settimeout(10)
-        assert slow.recv(100) == b""
+        found = until_closed(slow)
+        assert (b"200 OK" in found) == answered
+        assert one.get("/health").status_code == 200
+
+
+def test_a_client_that_never_reads_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProgressProtocol, "idle_seconds", 0.2)
+
+    with running() as one, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        deaf.connect((one.base_url.host, one.base_url.port or 0))
+        deaf.settimeout(10)
+        pages = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000_000  # enough to fill every buffer on the way
+        with pytest.raises((ConnectionError, TimeoutError)):
+            deaf.sendall(pages)
         assert one.get("/health").status_code == 200
 
 
 def test_a_client_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.4)
-    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    monkeypatch.setattr(ProgressProtocol, "idle_seconds", 0.4)
 
     with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as kept:
         kept.settimeout(0.15)
         for _ in range(6):
-            kept.sendall(request)
+            kept.sendall(GET + b"\r\n")
             assert b"200 OK" in received(kept)
+
+
+def test_what_is_no_http_is_answered_as_json() -> None:
+    with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as wild:
+        wild.settimeout(10)
+        wild.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        head, _, body = until_closed(wild).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400")
+    assert "Invalid HTTP request" in json.loads(body)["error"]
+
+
+def test_more_connections_than_the_server_takes_are_answered_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabvision.serving.server.MAX_CONNECTIONS", 2)
+
+    with running() as one:
+        address = (one.base_url.host, one.base_url.port or 0)
+        with socket.create_connection(address) as _, socket.create_connection(address) as last:
+            last.settimeout(10)
+            last.sendall(GET + b"\r\n")
+            head, _, body = until_closed(last).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 503")
+    assert "too many connections" in json.loads(body)["error"]
+
+
+def test_a_budget_is_common_but_one_request_always_fits() -> None:
+    budget = Budget(10, "pixels")
+
+    with budget.held(11):
+        with pytest.raises(RequestError, match="as many pixels as it takes"), budget.held(1):
+            pass
+        assert budget.used == 11
+    with budget.held(5), budget.held(5):
+        assert budget.used == 10
+    assert budget.used == 0
 
 
 def received(kept: socket.socket) -> bytes:
@@ -39,5 +105,16 @@ def received(kept: socket.socket) -> bytes:
         while part := kept.recv(1_000):
             found += part
     except TimeoutError:
+        pass
+    return found
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection, which it must."""
+    found = b""
+    try:
+        while part := connection.recv(1_000):
+            found += part
+    except ConnectionError:
         pass
     return found
