@@ -207,6 +207,7 @@ class AverageAndStop(Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_fitting:
             self._swap()
+            self._share_buffers(pl_module)
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -234,6 +235,7 @@ class AverageAndStop(Callback):
         with torch.no_grad():
             for name, value in (self._best or self._average).items():
                 self._live[name].copy_(value)
+        self._share_buffers(pl_module)
         if self._best:
             self._temper(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"

@@ -66,6 +66,19 @@ def test_both_processes_log_the_same_training_loss(records: Seen, name: str) -> 
     assert first == second
 
 
+def test_both_processes_keep_the_weights_of_one_score_which_is_that_of_one_process(
+    records: Seen, tmp_path: Path
+) -> None:
+    first, second = (record["folds"] for record in records)
+    module, data = SCENARIOS["folds"].build()
+    module.load_state_dict(first["state"])
+    assert data.use_folds(module.hparams["members"])
+
+    (alone,) = make_trainer(tmp_path, devices=1).validate(module, data.fold_loader(), verbose=False)
+
+    assert first["score"] == second["score"] == pytest.approx(alone["val/loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", VALIDATED)
 def test_gathered_predictions_are_those_of_one_process(records: Seen, name: str, tmp_path: Path) -> None:
     module, data = SCENARIOS[name].build()

@@ -114,9 +114,11 @@ DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {
 }
 SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
     CollabModule: {"factors": 4, "lr": 0.05},
-    TabularModule: {"widths": [8, 4], "lr": 0.01, "unknown_share": 0.0},  # nothing random in a step
+    # nothing random in a step
+    TabularModule: {"members": 2, "member_widths": [8, 4], "lr": 0.01, "unknown_share": 0.0, "dropout": 0.0},
     VisionModule: {"body": "test_resnet", "weights": None, "head_widths": [8], "dropout": 0.0, "lr": 0.01},
 }
+OF_MLP = {"widths", "batch_norm", "continuous_norm", "squash", "activation", "numbers", "embedding_widths"}
 # Modules that do not predict every kind of target, and what they predict.
 PREDICTS: dict[type[SupervisedModule], Sequence[str]] = {
     CollabModule: ("binary", "binary_weighted", "regression", "regression_range")
@@ -156,7 +158,10 @@ class Pair(NamedTuple):
         """A small module; every one of the same weights."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return self.kind(schema, **(SMALL[self.kind] | overrides))
+            small = SMALL[self.kind]
+            if OF_MLP & overrides.keys():  # fastai's network of tables
+                small = {"widths": [8, 4], "lr": 0.01, "unknown_share": 0.0}
+            return self.kind(schema, **(small | overrides))
 
 
 ONE = Pair(TabularModule, "binary")  # where no module differs from another

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 from typing_extensions import override
 
-from tabvision.callbacks import OneCycle
+from tabvision.callbacks import FitTable, OneCycle
 from tabvision.data import IndexSplit, base
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule, TabularModule
@@ -29,6 +29,7 @@ class Scenario(NamedTuple):
     target: str
     data: dict[str, Any] = {}  # noqa: RUF012 - read, never written
     module: dict[str, Any] = {}  # noqa: RUF012
+    callback: type[pl.Callback] = OneCycle
 
     def build(self, **overrides: Any) -> tuple[SupervisedModule, Any]:
         """The module and its data, the same in every process."""
@@ -61,6 +62,7 @@ SCENARIOS = {
     "fewer validation rows than processes": Scenario(41, 1, "binary"),
     "fewer validation rows, numbers": Scenario(41, 1, "regression"),
     "no validation rows": Scenario(61, None, "binary"),
+    "folds": Scenario(101, None, "regression", data={"seed": 0}, callback=FitTable),
     "no norms": Scenario(100, 20, "regression", module=WITHOUT_NORMS),
 }
 
@@ -89,11 +91,12 @@ def record(scenario: Scenario, folder: Path) -> dict[str, Any]:
     """What this process saw of a run of two."""
     module, data = scenario.build()
     seen = RowsSeen()
-    trainer = make_trainer(folder, devices=2, strategy="ddp", callbacks=[seen, OneCycle()])
+    callback = scenario.callback()
+    trainer = make_trainer(folder, devices=2, strategy="ddp", callbacks=[seen, callback])
     trainer.fit(module, data)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "train/loss_step"}
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    rest: dict[str, Any] = {}
+    rest: dict[str, Any] = {"score": callback.best_score} if isinstance(callback, FitTable) else {}
     if scenario.validation is not None:
         (rest["validated"],) = trainer.validate(module, data, verbose=False)
         outputs: Any = trainer.predict(module, data)
