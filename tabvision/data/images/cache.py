@@ -102,7 +102,7 @@ class _FolderCache(ImageCache):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
-            self._entries = _opened(self.folder / "entries.bin", num_rows * ENTRY.itemsize)
+            self._entries = _opened(self.folder / "entries.bin", num_rows * ENTRY.itemsize, filled=True)
             self._read_pixels = np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=(num_rows, self.slot_bytes))
             self._read_entries = np.memmap(self.folder / "entries.bin", ENTRY, "r", shape=(num_rows,))
         except OSError as error:
@@ -190,11 +190,17 @@ def _total_memory() -> int:
     return min(limits)
 
 
-def _opened(path: Path, num_bytes: int) -> FileIO:
-    """Open a file of at least that size for reading and writing, creating it if no other process has."""
+def _opened(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
+    """Open a file of at least that size for reading and writing, creating it if no other process has.
+
+    A sparse file takes no space before it is written. One whose holes are read must be `filled`: on a full disk in memory
+    (tmpfs) reading a hole would end the process.
+    """
     path.touch()
     file = FileIO(path, "r+")
-    if path.stat().st_size < num_bytes:
+    if (size := path.stat().st_size) < num_bytes and filled:
+        _write_at(file, size, np.zeros(num_bytes - size, np.uint8))
+    elif size < num_bytes:
         file.truncate(num_bytes)
     return file
 

@@ -116,6 +116,14 @@ def test_the_files_are_sparse(tmp_path: Path) -> None:
     assert (cache.folder / "pixels.bin").stat().st_blocks * 512 < 10**6
 
 
+def test_what_is_read_before_it_is_written_has_its_space(tmp_path: Path) -> None:
+    cache = _FolderCache(tmp_path, "key", num_rows=10_000, slot_bytes=400_000)
+
+    entries = (cache.folder / "entries.bin").stat()
+    assert entries.st_size == 10_000 * ENTRY.itemsize
+    assert entries.st_blocks * 512 >= entries.st_size  # on a full disk in memory, reading a hole would end the process
+
+
 def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_cache, "AUTO_BYTES", 10**6)
 
