@@ -98,7 +98,8 @@ def test_layer_groups_hold_every_parameter_once_and_the_head_last(pair: Pair) ->
     held = [id(parameter) for group in groups for parameter in group]
     assert sorted(held) == sorted(id(parameter) for parameter in module.parameters())
     assert len({group.name for group in groups}) == len(groups)
-    assert list(groups[-1])[-1].shape[-1] == module.task.num_outputs  # the bias, with one row for each member if packed
+    shape = list(groups[-1])[-1].shape  # of a weight or a bias, which has a row for each member if packed
+    assert module.task.num_outputs in (shape[0], shape[-1])
 
 
 @every_module_and_target
