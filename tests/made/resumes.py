@@ -170,7 +170,11 @@ def _parts(kind: type[SupervisedModule], folder: Path) -> tuple[SupervisedModule
         )
     else:
         data = pair.data(frame, split=split, batch_size=BATCH_SIZE)
-    settings = {} if kind is CollabModule else {"dropout": 0.3}
+    settings: dict[str, Any] = {} if kind is CollabModule else {"dropout": 0.3}
+    if (
+        kind is TabularModule
+    ):  # the packed network's batched products may round otherwise where memory is aligned otherwise
+        settings["widths"] = [8, 4]
     return pair.module(data.schema, **settings), data
 
 
