@@ -10,7 +10,7 @@ from tabvision.cli.arguments import fraction, names, seed, size, whole
 from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:
-    from tabvision.data.tables.read import TextFormat
+    from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
 _KINDS = {"table": "a table", "images": "images", "ratings": "ratings"}

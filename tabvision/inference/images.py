@@ -25,7 +25,8 @@ from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
-from tabvision.data.tables.read import TextFormat, folder_of, read_frame, table_files
+from tabvision.data.tables.read import folder_of, read_frame, table_files
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError, count
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema

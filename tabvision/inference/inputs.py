@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.cells import MISSING_WORDS
-from tabvision.data.tables.read import TextFormat, read_frame, text_format
+from tabvision.data.tables.read import read_frame, text_format
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs
 from tabvision.preprocess import RowEncoder, to_arrays

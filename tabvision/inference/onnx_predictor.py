@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.data.tables.read import TextFormat
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.batches import Arrays, Inputs, assembled, predict_all

@@ -16,7 +16,7 @@ from torch import Tensor
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
-from tabvision.data.tables.read import TextFormat
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, speaking

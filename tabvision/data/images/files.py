@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import MISSING_WORDS, Known
-from tabvision.data.tables.read import Source, TextFormat, folder_of, read_frame
+from tabvision.data.tables.read import Source, folder_of, read_frame
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image

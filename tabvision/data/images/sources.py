@@ -19,7 +19,8 @@ from tabvision.data.images.folders import all_images, class_folders, unlabeled_t
 from tabvision.data.images.labels import target_columns
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.cells import Known
-from tabvision.data.tables.read import Source, TextFormat, table_files
+from tabvision.data.tables.read import Source, table_files
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.schema import Schema
 
 Images: TypeAlias = Source | Sequence[str | Path]

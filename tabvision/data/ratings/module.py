@@ -38,7 +38,8 @@ from tabvision.data.ratings.target import (
 from tabvision.data.rows import taken
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import ratings_split
-from tabvision.data.tables.read import Source, TextFormat, read_frame, text_format, words_of
+from tabvision.data.tables.read import Source, read_frame, text_format, words_of
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
 from tabvision.errors import MissingColumnsError, count, listed, speaking
 from tabvision.logs import notes_at

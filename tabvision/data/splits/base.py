@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.tables.read import TextFormat
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 Rows = NDArray[np.int64]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
-from tabvision.data.tables.read import Source, TextFormat, read_frame
+from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 PART_COLUMN = "__part__"  # the column in which SourceSplit records the source of each row

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +22,7 @@ import pyarrow.csv
 
 from tabvision.data.tables.cells import Known, checked_words, with_padded_numbers, without_words
 from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
-from tabvision.data.tables.text_file import TextFile
+from tabvision.data.tables.text_file import TextFile, TextFormat
 from tabvision.errors import BadValueError, count, listed
 
 logger = logging.getLogger("tabvision")
@@ -31,32 +31,22 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
 _HEAD_ROWS = 1_000
 
 
-def read_csv(
-    path: Path,
-    *,
-    encoding: str | None = None,
-    na_values: Sequence[str] | None = None,
-    sep: str | None = None,
-    names: Sequence[str] | None = None,
-    known: Known | None = None,
-) -> pd.DataFrame:
+def read_csv(path: Path, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
     """Return the rows of a delimited text file, and log what is not read as it stands: words, zeros, decimal commas.
 
     Args:
         path: The file.
-        encoding: None means UTF-8, with or without a byte order mark.
-        na_values: The words that mean a missing value besides the empty cell; None for those of `MISSING_WORDS`.
-        sep: What stands between fields; " " is any white space, None finds it.
-        names: The names of the columns of a file without a header; empty to number them; None to find out.
         known: Columns of which it is known whether they are text: the texts they may hold, or None; the types of the others
             are inferred. A word or an empty cell among those texts is a value.
+        form: How the file is written; see `TextFormat`.
 
     Raises:
         BadValueError: The file is empty, binary, in another encoding or ragged, or has duplicate column names.
     """
-    words, known, file = checked_words(na_values), known or {}, TextFile(path, encoding)
+    na_values, names = form.get("na_values"), form.get("names")
+    words, known, file = checked_words(na_values), known or {}, TextFile(path, form.get("encoding"))
     with file.checked():
-        layout = find_layout(file, sep, names)
+        layout = find_layout(file, form.get("sep"), names)
         frame = _parse(file, layout, known)
         if len(layout.names) > 1 and _repeats_header(frame):
             _drop_repeated_headers(file, layout)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
-from tabvision.data.tables.text_file import TextFile, without_compression
+from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
 from tabvision.schema import Schema
 
@@ -30,15 +30,6 @@ _SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".pq", ".feather", ".ar
 
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | str | Path
 """A source of rows: a frame, a dict of columns, a list of rows (dicts), or the path of a table file or a folder of them."""
-
-
-class TextFormat(TypedDict, total=False):
-    """How a text file is written, as far as the user says so; see `read_frame`."""
-
-    encoding: str | None
-    na_values: Sequence[str] | None
-    sep: str | None
-    names: Sequence[str] | None
 
 
 def text_format(
@@ -70,11 +61,8 @@ def words_of(form: TextFormat) -> tuple[str, ...] | None:
 def read_frame(
     source: Source,
     *,
-    encoding: str | None = None,
-    na_values: Sequence[str] | None = None,
-    sep: str | None = None,
-    names: Sequence[str] | None = None,
     known: Known | None = None,
+    **form: Unpack[TextFormat],
 ) -> pd.DataFrame:
     """Return the rows of a source as a data frame, and log what is not read as it stands, such as a saved index.
 
@@ -83,13 +71,8 @@ def read_frame(
             `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
             path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl (each also .gz, .bz2, .xz, .zip), .parquet, .pq,
             .feather, .arrow; a pipe, read as its suffix says or else as .csv; or a folder of such files with equal columns.
-        encoding: The encoding of a text file; None means UTF-8, with or without a byte order mark.
-        na_values: The words in a delimited text file that mean a missing value, as an empty cell always does; None for
-            `NA`, `nan`, `NULL` and the like.
-        sep: What stands between the fields of a text file, such as "::"; " " is any white space, None finds it.
-        names: The names of the columns of a text file without a header; empty to call them column_1, column_2 and so on;
-            None to find out whether there is a header.
         known: Columns of a text file of which it is known whether they are text: the texts they may hold, or None.
+        form: How a text file is written; see `TextFormat`.
 
     Raises:
         BadTypeError: The source has another type.
@@ -101,7 +84,6 @@ def read_frame(
         (2, 1)
     """
     if isinstance(source, str | Path):
-        form = TextFormat(encoding=encoding, na_values=na_values, sep=sep, names=names)
         frame = _read_path(source, form, known or {})
     elif isinstance(source, pd.DataFrame):
         frame = source
@@ -234,7 +216,7 @@ def _read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
     suffix = without_compression(path).suffix.lower()
     is_pipe = not path.is_file()
     if suffix in CSV_SUFFIXES or (is_pipe and not suffix):
-        frame = read_csv(path, **form, known=known)
+        frame = read_csv(path, known, **form)
     elif suffix in _JSON_SUFFIXES:
         frame = _read_json(TextFile(path, form.get("encoding")), suffix)
     elif path.suffix.lower() in _BINARY_READERS:

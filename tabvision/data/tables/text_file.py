@@ -10,15 +10,33 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any, TypedDict, final
 
 from tabvision.errors import BadValueError, count
 
 _HEAD_BYTES = 1 << 16
 _LONGEST_FIELD = 2**31 - 1
+
+
+class TextFormat(TypedDict, total=False):
+    """How a text file is written, as far as the user says so.
+
+    Keys:
+        encoding: None means UTF-8, with or without a byte order mark.
+        na_values: The words in a delimited file that mean a missing value, as an empty cell always does; None for `NA`,
+            `nan`, `NULL` and the like.
+        sep: What stands between the fields, such as "::"; " " is any white space, None finds it.
+        names: The names of the columns of a file without a header; empty to call them column_1, column_2 and so on; None to
+            find out whether there is a header.
+    """
+
+    encoding: str | None
+    na_values: Sequence[str] | None
+    sep: str | None
+    names: Sequence[str] | None
 
 
 def _open_zip(source: Any) -> IO[bytes]:  # noqa: ANN401 - a path or an open file, as for the other openers
