@@ -1,5 +1,6 @@
 """Errors: one sentence, catchable both ways, whole after a trip between processes."""
 
+import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -153,6 +154,7 @@ def test_many_missing_columns_are_counted_and_cut() -> None:
 def test_close_names_differ_in_case_only() -> None:
     assert closest("AGE", ["age", "wage"]) == "age"
     assert closest("zzz", ["age"]) is None
+    assert closest("age", (f"column {number}" if number < 100_000 else "age" for number in itertools.count())) is None
 
 
 def test_counts_take_the_plural() -> None:

@@ -126,7 +126,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
     Example:
         >>> from tabvision.preprocess import Features
-        >>> from tabvision.schema import Categorical, DateFormat, NumberFormat
+        >>> from tabvision.schema import Categorical
         >>> color = Categorical(name="color", source="color", vocabulary=("blue", "red"))
         >>> features = Features(dates=(), continuous=(), categorical=(color,), left_out=())
         >>> encode_rows(features, [{"color": "red"}, {"color": "green"}])[1].tolist()

@@ -31,9 +31,9 @@ from tabvision.serving.requests import (
     TOO_LARGE,
     WRONG_KIND,
     WRONG_VALUES,
-    Budget,
     Limits,
     RequestError,
+    SharedBudget,
     check_images,
     rows_of_json,
 )
@@ -94,8 +94,8 @@ class _Service:
 
     def __init__(self, model: Answerer, limits: Limits) -> None:
         self.model, self.limits = model, limits
-        self.bytes = Budget(limits.max_total_bytes, "bytes")
-        self.pixels = Budget(limits.max_total_pixels, "pixels")
+        self.bytes = SharedBudget(limits.max_total_bytes, "bytes")
+        self.pixels = SharedBudget(limits.max_total_pixels, "pixels")
         self.batcher = MicroBatcher(self._answer, batch_rows=limits.batch_rows, max_waiting=limits.max_waiting)
 
     async def index(self, _: Request) -> Response:

@@ -159,7 +159,7 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
 
 
 @final
-class Budget:
+class SharedBudget:
     """What all requests may hold together.
 
     Args:
@@ -167,7 +167,7 @@ class Budget:
         what: What is counted, in a sentence.
 
     Example:
-        >>> budget = Budget(10, "bytes")
+        >>> budget = SharedBudget(10, "bytes")
         >>> with budget.held(9):
         ...     budget.used
         9

@@ -256,3 +256,16 @@ def test_bands_are_measured_as_the_model_reads_them() -> None:
         check_images([bands], Limits(max_pixels=1199), image)
     with pytest.raises(RequestError, match="it has 6 channels of floats, read only with channels=6"):
         check_images([bands], Limits())
+
+
+def test_a_body_for_which_others_leave_no_room_is_asked_to_come_again() -> None:
+    with running(limits=Limits(max_bytes=9_000, max_total_bytes=9_500)) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as slow:
+            slow.sendall(HEAD + b"Content-Length: 9000\r\n\r\n[")
+            while (refused := client.post("/predict", json=plain_rows(10))).status_code == 200:
+                pass  # until the server has read the other's head
+        assert refused.status_code == 503
+        assert refused.json() == {"error": "The server is busy with as many bytes as it takes. Try again later."}
+        while (answered := client.post("/predict", json=plain_rows(10))).status_code == 503:
+            pass  # until it has seen the other leave
+        assert answered.status_code == 200

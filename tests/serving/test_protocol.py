@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tabvision.serving.protocol import ProgressProtocol
-from tabvision.serving.requests import Budget, RequestError
+from tabvision.serving.requests import RequestError, SharedBudget
 from tests.made.servers import running
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -87,7 +87,7 @@ def test_more_connections_than_the_server_takes_are_answered_as_json(monkeypatch
 
 
 def test_a_budget_is_common_but_one_request_always_fits() -> None:
-    budget = Budget(10, "pixels")
+    budget = SharedBudget(10, "pixels")
 
     with budget.held(11):
         with pytest.raises(RequestError, match="as many pixels as it takes"), budget.held(1):
