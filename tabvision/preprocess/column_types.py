@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, BadValueError, accepting_who, asking, count, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.text_formats import (
     TextNumbers,
@@ -91,11 +91,12 @@ def infer_kinds(
     """Infer the kind of every column, and log a note on choices that may surprise.
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
-    distinct values categorical, of more continuous; dates, and text that is a date of one format in every row, dates.
-    Text is continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($, €, £, ¥, %)
-    or commas between thousands. Left out: constant columns, columns without a value, and identifiers: text of which at least
-    98 % of the values differ, and integers that all differ and look like a key (rising, without large gaps, or of 15 digits
-    and more). What text writes, and whether integers look like a key, is decided by all rows, if `Columns.take` took some.
+    distinct values or beyond 2**53 categorical, others continuous; dates, and text that is a date of one format in every
+    row, dates. Text is continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($,
+    €, £, ¥, %) or commas between thousands. Left out: constant columns, columns without a value, and identifiers: text of
+    which at least 98 % of the values differ, and integers that all differ and look like a key (rising, without large gaps,
+    or of 15 digits and more). What text writes, and whether integers look like a key, is decided by all rows, if
+    `Columns.take` took some.
 
     Args:
         frame: The raw rows, or their `Columns`.
@@ -220,8 +221,11 @@ def _infer(columns: Columns, name: str) -> _Verdict:
     all_rows = columns.read_all(name)
     if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
         return _KEY if _looks_like_key(all_rows.values) else _Verdict("continuous")
-    values = column.values if column.exact is None else column.exact[0][column.exact[0] >= 0]
-    are_many = any(len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(values), values))
+    if lack_digits(column.values.astype(np.float64)):
+        return _Verdict("categorical")  # names: as numbers they would lack digits
+    are_many = any(
+        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
+    )
     return _Verdict("continuous" if are_many else "categorical")
 
 

@@ -469,12 +469,12 @@ def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> No
         infer(made_prices(row7="?"), continuous=["x"])
 
 
-def test_large_integers_are_counted_exactly_beside_missing_values() -> None:
-    few = [900719925474099300 + number for number in range(20)] * 2  # as floats, one number or two
-    frame = pd.DataFrame({"few": pd.array([*few, None], dtype="Int64")})
-    frame["many"] = pd.array([*range(2**60, 2**60 + 39), 2**60, None], dtype="Int64")
+def test_integers_that_floats_cannot_hold_are_categories() -> None:
+    frame = pd.DataFrame({"small": [*range(39), 0, 1], "negative": [*range(-(2**63), 39 - 2**63), -(2**63), 0]})
+    frame["large"] = [*range(2**53, 2**53 + 39), 2**53, 2**53]
+    frame["missing"] = pd.array([*range(2**60, 2**60 + 39), 2**60, None], dtype="Int64")
 
     kinds = infer_kinds(frame, target=[])
 
-    assert kinds.categorical == ("few",)
-    assert kinds.continuous == ("many",)
+    assert kinds.categorical == ("negative", "large", "missing")
+    assert kinds.continuous == ("small",)
