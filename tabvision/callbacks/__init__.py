@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from tabvision.callbacks.discriminative_lr import DiscriminativeLR
     from tabvision.callbacks.exact_resume import ExactResume
     from tabvision.callbacks.fine_tune import FineTune
-    from tabvision.callbacks.fit_table import AverageAndStop, FitTable, InverseDecay
+    from tabvision.callbacks.fit_table import AverageAndStop, FitTable
     from tabvision.callbacks.mixing import CutMix, MixUp
-    from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, OneCycle
+    from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, InverseDecay, OneCycle
     from tabvision.callbacks.progressive_resize import ProgressiveResize
     from tabvision.callbacks.unfreeze import Unfreeze
 
@@ -42,7 +42,7 @@ _MODULES = {
     "FineTune": "fine_tune",
     "FitTable": "fit_table",
     "FlatCosine": "one_cycle",
-    "InverseDecay": "fit_table",
+    "InverseDecay": "one_cycle",
     "MixUp": "mixing",
     "OneCycle": "one_cycle",
     "ProgressiveResize": "progressive_resize",

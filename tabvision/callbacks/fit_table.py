@@ -13,14 +13,12 @@ from torch import Tensor, distributed
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.callbacks.one_cycle import InverseDecay
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
 from tabvision.lightning import Callback, TrainerFn
 from tabvision.nets.layers import evaluating
-from tabvision.schedules import Setting, inverse_decay
-from tabvision.schema import Schema
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
@@ -47,8 +45,15 @@ class _Folded(Protocol):
 
     parts: Mapping[str, Any]
 
-    def use_folds(self, num_folds: int) -> bool:
-        """Give each training row a fold; return whether the rows have folds now."""
+    @property
+    def may_fold(self) -> bool:
+        """Whether the rows may be divided: not if they are in order of time."""
+
+    def use_folds(self, num_folds: int) -> None:
+        """Give each training row a fold."""
+
+    def leave_folds(self) -> None:
+        """Train without folds again."""
 
     def loader(self, part: Any) -> Any:  # noqa: ANN401 - a loader of batches
         """Return a loader of this rank's rows of a split."""
@@ -77,50 +82,6 @@ def _held_out_losses(
             totals += torch.cat([losses @ weights, weights.sum()[None]])
     totals = trainer.strategy.reduce(totals, reduce_op="sum")
     return (totals[:-1] / totals[-1]).float()
-
-
-class InverseDecay(Schedule):
-    """Lower the rate as half / (half + step), to a power, after a short rise; it needs no horizon.
-
-    The rate is the same whether the fit stops after 3 epochs or 60, so a fit can stop when it no longer gains.
-
-    Args:
-        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 10,000 training rows.
-        power: How fast it falls; None is 1, and 0.5 below 10,000 training rows.
-        warmup: Steps in which the rate rises.
-
-    Example:
-        >>> InverseDecay(half=100, power=1.0).setting(100, RunLength(1), number=0, num_groups=1).factor
-        0.5
-    """
-
-    has_horizon = False
-
-    @speaking()
-    def __init__(self, half: float | None = None, power: float | None = None, warmup: int = 10) -> None:
-        super().__init__()
-        for name, value in (("half", half), ("power", power)):
-            if value is not None:
-                check_positive(name, value)
-        check_whole("warmup", warmup, 0)
-        self.half, self.power, self.warmup = half, power, warmup
-        self._is_small = False
-
-    @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_fit_start(trainer, pl_module)
-        schema = getattr(pl_module, "schema", None)
-        self._is_small = isinstance(schema, Schema) and schema.target.of_small_table
-
-    @override
-    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
-        half = self.half or (200.0 if self._is_small else 400.0)
-        power = self.power or (0.5 if self._is_small else 1.0)
-        return Setting(inverse_decay(step, half=half, power=power, warmup=self.warmup), None)
-
-    def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
-        """Return the callbacks that a learning-rate sweep needs: none, since all groups share a rate."""
-        return []
 
 
 class AverageAndStop(Callback):
@@ -173,10 +134,18 @@ class AverageAndStop(Callback):
             return
         check_owners(trainer)
         self._average, self._resumed = {}, False
-        members = getattr(pl_module, "fold_members", 1)
-        data = getattr(trainer, "datamodule", None)
-        wants_folds = self.folds and self.patience is not None
-        self.has_folds = wants_folds and members > 1 and isinstance(data, _Folded) and data.use_folds(members)
+        data: Any = getattr(trainer, "datamodule", None)
+        self.has_folds = self.uses_folds(trainer, pl_module, data)
+        if self.has_folds:
+            data.use_folds(pl_module.fold_members)
+
+    def uses_folds(self, trainer: pl.Trainer, module: Any, data: Any) -> bool:  # noqa: ANN401 - perhaps not ours
+        """Return whether a fit is scored by folds: if the members of the module can leave out rows, and no rows are mixed."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+        if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
+            return False
+        is_mixed = any("how rows are mixed" in getattr(callback, "owns", ()) for callback in callbacks)
+        return isinstance(data, _Folded) and data.may_fold and not is_mixed
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -240,6 +209,26 @@ class AverageAndStop(Callback):
             self._temper(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
+        elif self.patience is not None:
+            logger.warning(
+                f"{type(self).__name__}: no rows were held out, so the fit ran to its end. Pass validation rows."
+            )
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self._release(trainer)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._release(trainer)
+
+    def _release(self, trainer: pl.Trainer) -> None:
+        """Leave the data as it was, and the weights alone, for what runs after the fit."""
+        self._is_fitting = False
+        if self.has_folds:
+            trainer.datamodule.leave_folds()  # type: ignore[attr-defined]  # checked in setup
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Schedules over the whole fit: one cycle, flat then cosine, cosine with restarts."""
+"""Schedules over the whole fit: one cycle, flat then cosine, cosine with restarts, and inverse decay without a horizon."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import final
 
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.checks import check_fraction, check_least, check_whole
+from tabvision.checks import check_fraction, check_least, check_positive, check_whole
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import Callback
 from tabvision.schedules import (
@@ -20,10 +21,12 @@ from tabvision.schedules import (
     check_rates,
     cosine_restarts,
     flat_cosine,
+    inverse_decay,
     one_cycle,
     rates_like,
     spread_rates,
 )
+from tabvision.schema import Schema
 
 
 class _PeakSchedule(Schedule):
@@ -205,6 +208,50 @@ class CosineRestarts(_PeakSchedule):
     def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
         factor = cosine_restarts(step, length.total, num_cycles=self.num_cycles, cycle_mult=self.cycle_mult)
         return Setting(factor, None)
+
+
+class InverseDecay(Schedule):
+    """Lower the rate as half / (half + step), to a power, after a short rise; it needs no horizon.
+
+    The rate is the same whether the fit stops after 3 epochs or 60, so a fit can stop when it no longer gains.
+
+    Args:
+        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 10,000 training rows.
+        power: How fast it falls; None is 1, and 0.5 below 10,000 training rows.
+        warmup: Steps in which the rate rises.
+
+    Example:
+        >>> InverseDecay(half=100, power=1.0).setting(100, RunLength(1), number=0, num_groups=1).factor
+        0.5
+    """
+
+    has_horizon = False
+
+    @speaking()
+    def __init__(self, half: float | None = None, power: float | None = None, warmup: int = 10) -> None:
+        super().__init__()
+        for name, value in (("half", half), ("power", power)):
+            if value is not None:
+                check_positive(name, value)
+        check_whole("warmup", warmup, 0)
+        self.half, self.power, self.warmup = half, power, warmup
+        self._is_small = False
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        schema = getattr(pl_module, "schema", None)
+        self._is_small = isinstance(schema, Schema) and schema.target.of_small_table
+
+    @override
+    def setting(self, step: int, length: RunLength, number: int, num_groups: int) -> Setting:
+        half = self.half or (200.0 if self._is_small else 400.0)
+        power = self.power or (0.5 if self._is_small else 1.0)
+        return Setting(inverse_decay(step, half=half, power=power, warmup=self.warmup), None)
+
+    def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
+        """Return the callbacks that a learning-rate sweep needs: none, since all groups share a rate."""
+        return []
 
 
 def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:

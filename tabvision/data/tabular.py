@@ -144,29 +144,38 @@ class TabularDataModule(TensorDataModule):
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.parts["train"])
 
-    def use_folds(self, num_folds: int) -> bool:
-        """Give each training row a fold, `fold` in a batch, and return True; not if the rows are split by time.
+    @property
+    def may_fold(self) -> bool:
+        """Whether training rows may be divided at random: not with a `TimeSplit`."""
+        return not isinstance(self._divide, TimeSplit)
+
+    def use_folds(self, num_folds: int) -> None:
+        """Give each training row a fold, `fold` in a training batch.
 
         Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on nothing but the seed and
         the training rows.
         """
-        if isinstance(self._divide, TimeSplit):
-            return False
         tensors, rows = self.parts["train"]
         codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
         groups = None
         if isinstance(self._divide, GroupSplit):
             groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
-        folds = torch.full((len(tensors["index"]),), -1)
-        folds[rows] = torch.from_numpy(assign_folds(len(rows), num_folds, seed=self.seed, codes=codes, groups=groups))
-        self.parts["train"] = DataPart({**tensors, "fold": folds}, rows)
-        return True
+        self._folds = torch.full((len(tensors["index"]),), -1)
+        self._folds[rows] = torch.from_numpy(
+            assign_folds(len(rows), num_folds, seed=self.seed, codes=codes, groups=groups)
+        )
+        self.parts["train"] = DataPart({**tensors, "fold": self._folds}, rows)
+
+    def leave_folds(self) -> None:
+        """Train without folds again; `fold_loader` goes on loading them."""
+        tensors, rows = self.parts["train"]
+        self.parts["train"] = DataPart({name: each for name, each in tensors.items() if name != "fold"}, rows)
 
     def fold_loader(self) -> TensorLoader:
-        """Return a loader of this rank's share of the training rows, in order."""
-        trainer, part = self.trainer, self.parts["train"]
+        """Return a loader of this rank's share of the training rows, in order, with the folds of `use_folds`."""
+        trainer, (tensors, rows) = self.trainer, self.parts["train"]
         rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        return TensorLoader(part.tensors, part.rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
+        return TensorLoader({**tensors, "fold": self._folds}, rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
 
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the network's input columns."""

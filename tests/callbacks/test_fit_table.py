@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from tabvision.callbacks import AverageAndStop, ExactResume, FitTable, InverseDecay, OneCycle
+from tabvision.callbacks import AverageAndStop, ExactResume, FitTable, InverseDecay, MixUp, OneCycle
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.data import GroupSplit, RandomSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError
@@ -183,7 +183,7 @@ def test_folds_are_stratified_and_groups_stay_whole(task: str) -> None:
     frame["y"] = ["no", "no", "yes"] * 40 if task == "binary" else np.random.default_rng(0).normal(size=120)
 
     data = TabularDataModule(frame, "y", split=None, verbose=False)
-    assert data.use_folds(8)
+    data.use_folds(8)
     folds = data.parts["train"].tensors["fold"].numpy()
     sizes = np.bincount(folds, minlength=8)
     assert sizes.max() - sizes.min() <= 1
@@ -191,7 +191,7 @@ def test_folds_are_stratified_and_groups_stay_whole(task: str) -> None:
         assert set(np.bincount(folds[(frame["y"] == "yes").to_numpy()], minlength=8)) <= {5, 6}
 
     grouped = TabularDataModule(frame, "y", split=GroupSplit("who", 0.2), verbose=False)
-    assert grouped.use_folds(8)
+    grouped.use_folds(8)
     tensors, rows = grouped.parts["train"]
     of_person = pd.Series(tensors["fold"][rows].numpy()).groupby(
         frame["who"].iloc[tensors["index"][rows].numpy()].array
@@ -276,3 +276,55 @@ def test_classes_are_answered_at_the_temperature_that_is_best_on_held_out_rows(t
         assert module.task.loss(logits / temperature, target).mean() > measured["val/loss"] - 1e-4
     saved = torch.load(best.best_model_path, weights_only=True)["state_dict"]
     assert not different(saved, module.state_dict())
+
+
+def test_after_a_fit_on_folds_another_network_learns_and_answers_from_the_same_data() -> None:
+    data = made_data()
+    quiet_trainer(callbacks=[FitTable()], max_epochs=2).fit(TabularModule(data.schema, members=2), data)
+
+    other = TabularModule(data.schema, net="mlp")
+    trainer = quiet_trainer(max_epochs=2)
+    trainer.fit(other, data)
+    (measured,) = trainer.validate(other, data.train_dataloader(), verbose=False)
+
+    assert np.isfinite(measured["val/loss"])
+    assert "fold" not in next(iter(data.train_dataloader()))
+
+
+class Interrupt(pl.Callback):
+    """Stops a fit in the middle of its second epoch."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise RuntimeError("stopped")
+
+
+def test_validate_after_an_interrupted_fit_measures_the_weights_as_they_are() -> None:
+    data = made_data(RandomSplit(0.3))
+    module = TabularModule(data.schema, members=2)
+    trainer = quiet_trainer(callbacks=[FitTable(), Interrupt()], max_epochs=3)
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer.fit(module, data)
+
+    (measured,) = trainer.validate(module, data, verbose=False)
+
+    (alone,) = quiet_trainer().validate(module, data, verbose=False)
+    assert measured == alone
+
+
+def test_mixed_rows_are_no_members_fold() -> None:
+    data = made_data(RandomSplit(0.3), categorical=[], ignore=["job"])
+    trainer = quiet_trainer(callbacks=[fit := FitTable(), MixUp()], max_epochs=2)
+
+    trainer.fit(TabularModule(data.schema, members=2), data)
+
+    assert not fit.has_folds
+    assert fit.best_score < float("inf")
+
+
+def test_a_fit_without_held_out_rows_says_that_it_ran_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    data = made_data()
+
+    quiet_trainer(callbacks=[FitTable()], max_epochs=2).fit(TabularModule(data.schema, net="mlp"), data)
+
+    assert "FitTable: no rows were held out, so the fit ran to its end. Pass validation rows." in caplog.messages

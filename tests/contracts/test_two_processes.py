@@ -72,7 +72,7 @@ def test_both_processes_keep_the_weights_of_one_score_which_is_that_of_one_proce
     first, second = (record["folds"] for record in records)
     module, data = SCENARIOS["folds"].build()
     module.load_state_dict(first["state"])
-    assert data.use_folds(module.hparams["members"])
+    data.use_folds(module.hparams["members"])
 
     (alone,) = make_trainer(tmp_path, devices=1).validate(module, data.fold_loader(), verbose=False)
 
