@@ -57,7 +57,7 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
     if kind == "tabular":
         data, frame = folder / "flights.parquet", demo.flights()
         frame.head(num_rows or len(frame)).to_parquet(data)
-        return [str(data), "--target", "late", "--categorical", ",".join(demo.FLIGHTS_CATEGORICAL), "--epochs", "3"]
+        return [str(data), "--target", "late", "--categorical", ",".join(demo.FLIGHTS_CATEGORICAL)]
     if kind == "vision":  # no augmentation: a mirrored digit is not a digit
         words = [str(demo.digits(folder / "digits")), "--body", "efficientnet_lite0", "--size", "64"]
         return [*words, "--augment", "none", "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]

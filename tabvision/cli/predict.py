@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
         answers.insert(0, image.name, paths)
     for position, (name, values) in enumerate(kept.items()):
-        answers.insert(position, f"input_{name}" if name in answers else name, values.to_numpy())
+        answers.insert(position, f"input_{name}" if name in answers else name, values.array)
     with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")

@@ -13,7 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.fit_table import save_kept_weights
+from tabvision.callbacks.fit_table import AverageAndStop, save_kept_weights
 from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
@@ -86,7 +86,7 @@ class _SchemaCLI(LightningCLI):
         """Raise if nothing would be saved since what a checkpoint is chosen by is never measured.
 
         Raises:
-            BadValueError: A callback monitors a metric of validation rows, and there are none.
+            BadValueError: A callback monitors a metric of rows that are not held out.
         """
         parts = getattr(self.datamodule, "parts", {})
         trainer: Any = self.trainer  # Lightning's connectors set its attributes
@@ -94,6 +94,12 @@ class _SchemaCLI(LightningCLI):
         if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
             problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
             remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
+            raise BadValueError(_WHO, problem, remedy)
+        keepers = [callback for callback in trainer.callbacks if isinstance(callback, AverageAndStop)]
+        has_folds = any(keeper.uses_folds(trainer, self.model, self.datamodule) for keeper in keepers)
+        if "oof/loss" in monitored and not has_folds:
+            problem = "a callback monitors 'oof/loss', and no member of this network leaves out rows for others"
+            remedy = "Set data.init_args.split to a fraction such as 0.2, and have it monitor val/loss"
             raise BadValueError(_WHO, problem, remedy)
 
     def after_fit(self) -> None:

@@ -177,11 +177,7 @@ def _number(value: float | None) -> str:
 
 def _print_files(folder: Path, title: str) -> None:
     """Print the path and the purpose of each file."""
-    rows = (
-        "the validation rows"
-        if title == "validation"
-        else "every row, by the part of the network that did not learn from it"
-    )
+    rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
     texts = {
         "best.ckpt": f"the network with the lowest {title} loss; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",

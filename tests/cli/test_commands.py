@@ -280,15 +280,17 @@ def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str]
 def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
     main(TRAIN)
     ids = ["007", "900719925474099301", "1e5", "", "x"]
-    table = people(5).assign(id=[*ids], label="mine")
+    numbers = [900719925474099301, None, 2, 3, 4]
+    table = people(5).assign(id=[*ids], label="mine", number=pd.array(numbers, dtype="Int64"))
     table.to_csv("new.csv", index=False)
     words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--no-proba", "--overwrite"]
 
     for file in ("answers.csv", "answers.parquet"):
-        assert main([*words, "--keep", "id,label", "--keep", "age", "--out", file]) == 0
+        assert main([*words, "--keep", "id,label", "--keep", "age,number", "--out", file]) == 0
 
     lines = Path("answers.csv").read_text().splitlines()
-    assert lines[0] == "id,input_label,age,label"
+    assert lines[0] == "id,input_label,age,number,label"
+    assert [line.split(",")[3] for line in lines[1:]] == ["900719925474099301", "", "2", "3", "4"]
     assert [line.split(",")[0] for line in lines[1:]] == ids
     answers = pd.read_parquet("answers.parquet")
     assert answers["id"].fillna("").tolist() == ids

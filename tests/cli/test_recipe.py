@@ -107,3 +107,19 @@ def test_a_mistake_in_a_users_own_class_keeps_its_stack(monkeypatch: pytest.Monk
         make_cli(recipe, run=False)
 
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_recipe_that_monitors_folds_which_no_member_leaves_out_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = yaml.safe_load(Path(RECIPE).read_text())
+    keeper = {"monitor": "oof/loss", "mode": "min"}
+    recipe["trainer"]["enable_checkpointing"] = True
+    recipe["trainer"]["callbacks"] = [
+        {"class_path": "tabvision.callbacks.FitTable"},
+        {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": keeper},
+    ]
+    recipe["model"]["init_args"] = {"net": "mlp"}
+    Path(RECIPE).write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", RECIPE]) == 2
+
+    assert "monitors 'oof/loss', and no member of this network leaves out rows" in capsys.readouterr().err

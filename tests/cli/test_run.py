@@ -178,3 +178,16 @@ def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoi
     Path("whole.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["fit", "--config", "whole.yaml"]) == 0
     assert capsys.readouterr().out.endswith("best.ckpt was saved\n")
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_answers_of_all_rows() -> None:
+    command = [sys.executable, "-m", "tabvision", "train", "people.csv", "--target", "paid", "--devices", "2"]
+
+    done = subprocess.run(
+        [*command, "--accelerator", "cpu"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "out-of-fold   model   naive" in done.stdout
+    assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(len(people()))]
