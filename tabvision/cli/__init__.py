@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -33,6 +34,7 @@ _LIGHTNING_COMMANDS = {
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
+_BROKEN_PIPE = 141  # the shell's status for a program whose output nobody reads on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,22 +44,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains, 130 after Ctrl-C.
+        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains, 130 after Ctrl-C,
+        141 if nobody reads the output any more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        if words and words[0] in _LIGHTNING_COMMANDS:
-            _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
-        else:
-            arguments = build_parser().parse_args(words)
-            arguments.run(arguments)
+        return _status_of(words)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what Python writes at exit; see its documentation of SIGPIPE
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                os.dup2(nowhere, stream.fileno())
+        return _BROKEN_PIPE
+
+
+def _status_of(words: list[str]) -> int:
+    """Run one command and return its exit status, after one sentence if the input is wrong."""
+    try:
+        _run(words)
     except TabvisionError as error:
         message = str(error)  # starts with the command, or with a class of the library
         print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
         return _USAGE_ERROR
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"tabvision: {_of_a_file(error)}", file=sys.stderr)
         return _USAGE_ERROR
@@ -65,6 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tabvision: stopped; {stop}" if str(stop) else "tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
     return 0
+
+
+def _run(words: list[str]) -> None:
+    """Run one command, and write what it printed."""
+    try:
+        if words and words[0] in _LIGHTNING_COMMANDS:
+            _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
+        else:
+            arguments = build_parser().parse_args(words)
+            arguments.run(arguments)
+    finally:
+        print(end="", flush=True)  # a closed pipe raises here, not when Python exits
 
 
 def _run_recipe(words: list[str], *, safe: bool) -> None:
@@ -87,7 +112,7 @@ def _of_a_file(error: OSError) -> TabvisionError:
         OSError: The error is another one.
     """
     chain: list[BaseException] = [error]
-    while before := chain[-1].__cause__ or chain[-1].__context__:
+    while (before := chain[-1].__cause__ or chain[-1].__context__) and not isinstance(before, SystemExit):
         chain.append(before)
     if error.errno == errno.ENAMETOOLONG:
         return too_long(error, "")

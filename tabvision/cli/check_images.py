@@ -36,6 +36,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     num, bad, notes = _checked(arguments.folder, arguments.workers, arguments.channels)
+    if arguments.out:  # before anything is printed, where the reader may close the pipe
+        write_frame(bad, arguments.out, overwrite=arguments.overwrite)
     for file, reason in bad.head(_SHOWN).itertuples(index=False):
         print(shown(f"{file}: {reason}"))
     if len(bad) > _SHOWN:
@@ -44,7 +46,6 @@ def _run(arguments: argparse.Namespace) -> None:
     for note in notes:
         print(note)
     if arguments.out:
-        write_frame(bad, arguments.out, overwrite=arguments.overwrite)
         print(f"Listed in {arguments.out}")
 
 

@@ -177,10 +177,10 @@ def _reworded_parser_errors() -> Iterator[None]:
         raise
 
 
-def _cause_of(error: BaseException) -> TabvisionError | None:
-    """Return the error of the library that caused this one, or None."""
+def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
+    """Return the error of the library, or of an output that nobody reads, that caused this one, or None."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, TabvisionError):
+    while cause is not None and not isinstance(cause, TabvisionError | BrokenPipeError):
         cause = cause.__cause__ or cause.__context__
     return cause
 

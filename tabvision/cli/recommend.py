@@ -51,12 +51,13 @@ def _run(arguments: argparse.Namespace) -> None:
             found = similar_items(module, arguments.similar_to, arguments.k, **least)
         else:
             found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen, **least)
+    if arguments.out:  # before anything is printed, where the reader may close the pipe
+        with speaking("tabvision recommend"):
+            write_frame(found, arguments.out, overwrite=arguments.overwrite)
     for warning in caught:
         print(warning.message)
     print(found.to_string(index=False) if len(found) else _nothing_left(arguments))
     if arguments.out:
-        with speaking("tabvision recommend"):
-            write_frame(found, arguments.out, overwrite=arguments.overwrite)
         print(arguments.out)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tabvision.cli import main
+from tests.cli.test_run import interrupted
+from tests.made.tables import TRAIN, people
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,31 @@ def test_a_drawing_that_may_be_overwritten_is_no_obstacle(
     assert main(["lr-find", "--config", "none.yaml", "--plot", "there.svg", "--overwrite"]) == 2
 
     assert "none.yaml" in capsys.readouterr().err
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+from tabvision.modules import TabularModule
+
+
+class Slow(TabularModule):
+    def training_step(self, *arguments):
+        Path("started").touch()
+        time.sleep(0.2)
+        return super().training_step(*arguments)
+"""
+
+
+def test_ctrl_c_in_the_midst_of_a_sweep_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    assert main(TRAIN) == 0
+    recipe = Path("runs/people/recipe.yaml").read_text(encoding="utf-8")
+    Path("slow.yaml").write_text(recipe.replace("tabvision.modules.TabularModule", "slow.Slow"), encoding="utf-8")
+    Path("slow.py").write_text(SLOW, encoding="utf-8")
+
+    status, _, error = interrupted("lr-find", "--config", "slow.yaml", until="started")
+
+    assert (status, error) == (130, "tabvision: stopped; no network was saved yet")

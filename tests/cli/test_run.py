@@ -140,6 +140,33 @@ def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: p
         assert (status, error) == (130, f"tabvision: stopped; the best network so far is {best}")
 
 
+def unread(*words: str, buffered: bool) -> tuple[int, str]:
+    """The exit status and the errors of a command whose output nobody reads, as after `| head` has read its lines."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-W", "ignore", "-m", "tabvision", *words]
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(command, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_closed_pipe_ends_a_command_quietly_and_leaves_whole_results(
+    subtests: pytest.Subtests,
+) -> None:
+    assert main(TRAIN) == 0
+    checkpoint = "runs/people/best.ckpt"
+    for words, buffered in (
+        (["--help"], True),
+        ([*TRAIN, "--out", "other"], True),
+        (["fit", "--config", "runs/people/recipe.yaml"], False),
+        (["predict", checkpoint, "people.csv", "--out", "answers.csv"], True),
+    ):
+        with subtests.test(" ".join(words)):
+            assert unread(*words, buffered=buffered) == (141, "")
+    assert len(pd.read_csv("answers.csv")) == len(people())
+
+
 def test_letters_that_the_output_cannot_encode_do_not_end_a_run() -> None:
     people().rename(columns={"job": "職業"}).to_csv("people.csv", index=False)
     command = [sys.executable, "-W", "ignore", "-m", "tabvision", *TRAIN]
