@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MethodType
 from typing import Any, Literal, final, get_args
 
@@ -37,7 +37,8 @@ class Unfreeze(Callback):
     stay in the optimizer, which skips them, weight decay included; they count as trainable while `configure_optimizers` runs,
     so that an optimizer filtered by `requires_grad` holds them too. A scheduler of the module's own is left alone. Under DDP
     the model is wrapped again when the stage changes, so that all ranks stay bitwise equal. After the fit every layer is
-    trainable.
+    trainable. A parameter that was frozen before the fit, within a layer group of which others train, stays frozen; a group
+    that was frozen whole is thawed by its stage: leave it out of the groups if it is to stay frozen.
 
     Args:
         stages: Number of epochs in which all groups but the last are frozen; or how many of the last groups train from each
@@ -73,6 +74,7 @@ class Unfreeze(Callback):
         # decides which layers "keep" applies to; a sweep has those of the fit around it
         self._first_stages = self.stages
         self._preserved: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
+        self._frozen: frozenset[str] | None = None  # names of the parameters that stay frozen
         self._started = False  # in a fit, from its setup on
 
     @property
@@ -90,8 +92,11 @@ class Unfreeze(Callback):
         if stage == "fit":
             check_owners(trainer)
             _check_strategy(trainer)
+            pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
             if self._preserved is None or self._first_stages is self.stages:
                 self._preserved = self._with_statistics(pl_module)
+            if self._frozen is None or self._first_stages is self.stages:
+                self._frozen = _frozen_within(layer_groups_of(pl_module, self.groups), pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
             self._started = True
             _configure_with_all_layers(pl_module, self.groups)
@@ -165,8 +170,9 @@ class Unfreeze(Callback):
         if not self._started:
             return
         self._started = False
+        frozen, self._frozen = self._frozen_before(module), None
         for group in layer_groups_of(module, self.groups):
-            _set_trainable(group, trains=True)
+            _set_trainable(group, trains=True, frozen=frozen)
             for norm in _norms_in(group, module):
                 norm.train(module.training)
 
@@ -174,17 +180,27 @@ class Unfreeze(Callback):
         """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
-        sweep._first_stages, sweep._preserved = self._first_stages, self._preserved
+        sweep._first_stages, sweep._preserved, sweep._frozen = self._first_stages, self._preserved, self._frozen
         return [sweep]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
         """Freeze and unfreeze the layer groups for an epoch; return whether anything changed."""
-        parts = self._parts(module, epoch)
+        parts, frozen = self._parts(module, epoch), self._frozen_before(module)
         changed = [
-            _set_trainable(group, trains=trains, exempt=_norms_in(group, module) if self.batch_norm == "train" else [])
+            _set_trainable(
+                group,
+                trains=trains,
+                exempt=_norms_in(group, module) if self.batch_norm == "train" else [],
+                frozen=frozen,
+            )
             for group, trains in parts
         ]
         return any(changed)  # a list first, so that every group is set
+
+    def _frozen_before(self, module: pl.LightningModule) -> set[int]:
+        """Return the ids of the parameters that stay frozen, as before the fit."""
+        names = self._frozen or ()
+        return {id(parameter) for name, parameter in module.named_parameters() if _plain_name(name) in names}
 
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
         """Return each layer group and whether it trains in an epoch."""
@@ -219,17 +235,33 @@ def _planned_epochs(trainer: pl.Trainer) -> float:
     return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
 
 
-def _set_trainable(group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = ()) -> bool:
-    """Freeze or unfreeze a layer group except for some modules, which train; return whether a parameter changed."""
+def _set_trainable(
+    group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
+) -> bool:
+    """Freeze or unfreeze a layer group; return whether a parameter changed.
+
+    Args:
+        group: The layer group.
+        trains: Whether it trains.
+        exempt: Modules that train in any case.
+        frozen: Ids of parameters that stay frozen in any case.
+    """
     exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
     changed = False
     for parameter in group:
-        wanted = trains or id(parameter) in exempt_ids
+        wanted = (trains or id(parameter) in exempt_ids) and id(parameter) not in frozen
         changed |= parameter.requires_grad != wanted
         parameter.requires_grad_(wanted)
         if not wanted:
             parameter.grad = None  # the optimizer skips it, decay included
     return changed
+
+
+def _frozen_within(groups: Sequence[LayerGroup], module: nn.Module) -> frozenset[str]:
+    """Return the names of the frozen parameters in layer groups of which other parameters train."""
+    parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
+    frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
+    return frozenset(_plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
 
 
 def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:

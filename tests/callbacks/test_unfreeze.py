@@ -15,9 +15,10 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStr
 from torch import nn
 from typing_extensions import override
 
-from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
+from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.callbacks.unfreeze import _check_strategy
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.tuning import FindLR
 from tests.made.modules import (
     STEPS,
     Epochs,
@@ -293,7 +294,7 @@ def test_resuming_needs_no_exact_resume_to_have_the_right_stage(quick_trainer: M
     assert seen.moved[-1:] == marks([3])
 
 
-def test_parameters_the_user_froze_for_good_are_thawed_by_their_stage(quick_trainer: MakeTrainer) -> None:
+def test_a_layer_group_that_the_user_froze_whole_is_thawed_by_its_stage(quick_trainer: MakeTrainer) -> None:
     module, seen = make_module(), Epochs()
     for parameter in module.body.parameters():
         parameter.requires_grad_(False)
@@ -342,3 +343,95 @@ def test_a_gradient_hook_with_a_state_is_refused(quick_trainer: MakeTrainer) -> 
 
     with pytest.raises(BadValueError, match="communication hook with state would lose it"):
         _check_strategy(quick_trainer(strategy=strategy))
+
+
+def frozen_for_good(module: UserModule) -> UserModule:
+    """A module with one layer frozen in the first of its groups, and the bias of its head."""
+    module.body[0].requires_grad_(False)
+    module.head.bias.requires_grad_(False)
+    return module
+
+
+@pytest.mark.parametrize("batch_norm", ["keep", "train"])
+def test_what_was_frozen_within_a_group_stays_so_through_all_stages_and_after(
+    batch_norm: Any, quick_trainer: MakeTrainer
+) -> None:
+    seen, module = Epochs(), frozen_for_good(make_module())
+    before = trainable(module)
+    unfreeze = Unfreeze(1, batch_norm=batch_norm, groups=three_groups)
+
+    for _ in range(2):
+        quick_trainer(max_epochs=2, callbacks=[unfreeze, seen]).fit(module, make_loader())
+
+        assert trainable(module) == before == "00111110"
+    norms = "11" if batch_norm == "train" else "00"
+    assert seen.moved == seen.trains == [f"00{norms}0010", before] * 2
+
+
+def test_what_was_frozen_within_a_group_stays_so_when_a_fit_is_resumed(
+    tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    keep = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    whole, resumed, seen = frozen_for_good(make_module()), frozen_for_good(make_module()), Epochs()
+    callbacks = [Unfreeze(1, groups=three_groups), ExactResume()]
+    quick_trainer(max_epochs=3, callbacks=[*callbacks, keep], enable_checkpointing=True).fit(whole, make_loader())
+
+    again = quick_trainer(max_epochs=3, callbacks=[Unfreeze(1, groups=three_groups), ExactResume(), seen])
+    again.fit(resumed, make_loader(), ckpt_path=tmp_path / "epoch=0.ckpt", weights_only=True)
+
+    assert seen.trains == ["00111110"] * 2
+    assert different(weights(whole), weights(resumed)) == []
+
+
+def test_a_group_left_out_of_the_groups_stays_frozen(quick_trainer: MakeTrainer) -> None:
+    module, seen = make_module(), Epochs()
+    module.body.requires_grad_(False)
+
+    last = Unfreeze(1, groups=lambda module: three_groups(module)[1:])
+    quick_trainer(max_epochs=2, callbacks=[last, seen]).fit(module, make_loader())
+
+    assert seen.trains == ["00000011", "00001111"]
+    assert trainable(module) == "00001111"
+
+
+def test_a_sweep_keeps_frozen_what_was_frozen_within_a_group(quick_trainer: MakeTrainer) -> None:
+    module, seen = frozen_for_good(make_module()), Epochs()
+    trainer = quick_trainer(max_epochs=1, callbacks=[FindLR(num_steps=20), Unfreeze(0, groups=three_groups), seen])
+
+    trainer.fit(module, make_loader())
+
+    assert seen.trains == ["00111110"]
+
+
+class Late(UserModule):
+    """A `UserModule` whose layers are built when a Trainer asks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.body, self.middle, self.head
+
+    @override
+    def configure_model(self) -> None:
+        if not hasattr(self, "head"):
+            parts = make_module()
+            self.body, self.middle, self.head = parts.body, parts.middle, parts.head
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        lambda: [Unfreeze(1, groups=three_groups)],
+        lambda: [FineTune(1, groups=three_groups)],
+        lambda: [DiscriminativeLR((1e-3, 1e-2), groups=three_groups), Unfreeze(1, groups=three_groups)],
+        lambda: [DiscriminativeLR((1e-3, 1e-2), groups=three_groups)],
+        lambda: [OneCycle((1e-3, 1e-2), groups=three_groups)],
+    ],
+)
+def test_layers_built_by_configure_model_train_as_those_built_before(
+    callbacks: Any, quick_trainer: MakeTrainer
+) -> None:
+    late, early = Late(), make_module()
+    for module in (late, early):
+        quick_trainer(max_epochs=2, callbacks=callbacks()).fit(module, make_loader())
+
+    assert different(weights(early), weights(late)) == []
