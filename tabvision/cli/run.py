@@ -104,8 +104,8 @@ def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
         return
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            (folder / name).unlink(missing_ok=True)
+        for file in [*(folder / name for name in _FILES), *folder.glob("bad_files_rank*.csv")]:
+            file.unlink(missing_ok=True)
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 

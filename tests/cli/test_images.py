@@ -61,7 +61,11 @@ def test_damaged_photos_are_borne_and_listed_beside_the_run(capsys: pytest.Captu
 
     listed = pd.read_csv("runs/photos/bad_files.csv")
     assert listed["image"].tolist() == ["photos/cat/damaged.jpg"]
-    assert not Path("bad_files.csv").exists()
+    Path("bad_files.csv").write_text("mine")
+    recipe = ["--config", "runs/photos/recipe.yaml", "--trainer.enable_progress_bar=false"]
+    assert main(["fit", *recipe]) == 0
+    assert Path("bad_files.csv").read_text() == "mine"
+    assert len(pd.read_csv("runs/lightning_logs/version_0/bad_files.csv")) == 1
 
 
 def test_points_are_trained_and_answered_in_pixels() -> None:

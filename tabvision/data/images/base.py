@@ -83,6 +83,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         self.tables: dict[PartName, ImageTable] = {}
         self._stores: dict[tuple[str, str], FileStore] = {}
         self._num_written = 0
+        self._run_folder: Path | None = None
+        self._listed_in: Path | None = None  # the file that lists `bad_files`
 
     @property
     def bad_files(self) -> pd.DataFrame:
@@ -103,6 +105,11 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             size: Side, or (height, width), in pixels.
         """
         self.size = checked_size(size)
+
+    @override
+    def setup(self, stage: str) -> None:
+        if self.trainer is not None:  # here, since all ranks must ask for the folder of the run
+            self._run_folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
@@ -180,18 +187,23 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         return 1 if self.trainer is None else max(1, self.trainer.num_devices)
 
     def _write_bad_files(self) -> None:
-        """Write the files found to be unreadable to the Trainer's folder."""
+        """Write the files found to be unreadable to the folder of the run, unless somebody else's list is there."""
         if len(self.bad.reasons) == self._num_written or self.trainer is None:
             return
         rank = self.trainer.global_rank
-        folder = Path(self.trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._run_folder or Path(self.trainer.default_root_dir)
         file = folder / ("bad_files.csv" if rank == 0 else f"bad_files_rank{rank}.csv")
-        write_frame(self.bad_files, file, overwrite=True)
         self._num_written = len(self.bad.reasons)
+        where = f", listed in {str(file)!r}."
+        if file.exists() and file != self._listed_in:
+            where = f"; {str(file)!r} was there before and is kept. `bad_files` of the datamodule lists them."
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_frame(self.bad_files, file, overwrite=True)
+            self._listed_in = file
         with notes_at(self.verbose):
             logging.getLogger("tabvision").info(
-                f"{count(self._num_written, 'file')} that cannot be read left out, listed in {str(file)!r}."
+                f"{count(self._num_written, 'file')} that cannot be read left out{where}"
             )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -143,6 +144,25 @@ def test_damaged_files_are_listed_in_the_trainer_s_folder(
     assert sum(len(batch["index"]) for batch in net.seen) == 2 * 19
     with pytest.raises(BadValueError, match=r"1 of 20 images cannot be read so far, more than bad_share=0.01 allows"):
         quick_trainer().fit(Net(), make(photos, split=None))
+
+
+def test_damaged_files_are_listed_in_the_run_s_folder_and_over_no_file_of_the_user_s(
+    photos: Path, tmp_path: Path, quick_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "ants" / "ants_000.jpg").write_bytes(b"")
+    own = tmp_path / "bad_files.csv"
+    own.write_text("mine")
+
+    quick_trainer(max_epochs=1, logger=CSVLogger(tmp_path / "runs"), log_every_n_steps=1).fit(
+        Net(), make(photos, bad_share=0.1)
+    )
+    data = make(photos, bad_share=0.1, verbose=True)
+    quick_trainer(max_epochs=2).fit(Net(), data)
+
+    assert own.read_text() == "mine"
+    assert len(pd.read_csv(tmp_path / "runs/lightning_logs/version_0/bad_files.csv")) == len(data.bad_files) == 1
+    sentence = f"1 file that cannot be read left out; {str(own)!r} was there before and is kept."
+    assert sum(sentence in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("workers", [(0, 2), (3, 1)])
