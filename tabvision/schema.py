@@ -172,6 +172,12 @@ class LeftOut:
     reason: str
 
 
+class JoinedLabels(tuple[str, ...]):
+    """The texts of a target of joined labels; where a file holds an empty cell or null, a row has no label."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
     """Everything that a fitted datamodule has learned about its data.
@@ -229,19 +235,20 @@ class Schema:
     def known_columns(self) -> dict[str, tuple[str, ...] | None]:
         """The raw columns and the target, with the texts that they may hold, or None if they are not text.
 
-        "" is among the texts of a target of joined labels, where an empty cell means no label.
+        Those of a target of joined labels are `JoinedLabels`.
         """
         known: dict[str, tuple[str, ...] | None] = dict.fromkeys((*self.inputs, *self.target.columns))
         named = [(column.source, column.vocabulary) for column in self.categorical]
         if len(self.target.columns) == 1:
-            empty = () if self.target.separator is None else ("",)
-            named.append((self.target.columns[0], (*self.target.classes, *empty)))
+            named.append((self.target.columns[0], self.target.classes))
         if self.image is not None:
             known[self.image.name] = ()
         for name, labels in named:
             texts = tuple(label for label in labels if isinstance(label, str))
             if labels and len(texts) == len(labels):
                 known[name] = texts
+        if self.target.separator is not None:
+            known[self.target.columns[0]] = JoinedLabels((*map(str, self.target.classes), ""))
         return known
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> Schema:

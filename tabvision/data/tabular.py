@@ -34,7 +34,7 @@ from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
-from tabvision.schema import LeftOut, Schema, Target
+from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
 from tabvision.tasks import Task
 from tabvision.tasks.base import SMALL_TABLE
 
@@ -119,7 +119,7 @@ class TabularDataModule(TensorDataModule):
         self.weight = weight
         self.missing_target = missing_target
         columns = named_target(target, schema)
-        self._known = {} if separator is None else dict.fromkeys(columns, ("",))  # an empty cell means no label
+        self._known = {} if separator is None else dict.fromkeys(columns, JoinedLabels([""]))
         named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
         with notes_at(verbose):
             self.frame = self._gather(source, split, schema)

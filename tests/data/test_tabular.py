@@ -339,6 +339,35 @@ def test_an_empty_cell_of_joined_labels_means_no_label(tmp_path: Path) -> None:
     assert tested.parts["test"].tensors["target"].tolist() == [[0, 0]]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather", ".json", ".jsonl"])
+def test_null_in_joined_labels_of_a_file_means_no_label_whatever_its_format(suffix: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"tags": ["a b", None, "b", "a"] * 8, "x": np.arange(32) / 3})
+    path = written(frame, tmp_path / f"tags{suffix}")
+
+    data = quiet(path, "tags", separator=" ", split=None, test=path)
+    again = quiet(path, "tags", schema=data.schema, split=None, test=path)
+
+    for each in (data, again):
+        for part in ("train", "test"):
+            assert each.parts[part].tensors["target"][:4].tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
+    with pytest.raises(ValueError, match=r"the target 'tags' is missing in 8 of 32 rows.*fillna"):
+        quiet(frame, "tags", separator=" ")
+
+
+def written(frame: pd.DataFrame, path: Path) -> Path:
+    """A file of the frame, in the format of its suffix."""
+    match path.suffix:
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".parquet":
+            frame.astype({"tags": "category"}).to_parquet(path)
+        case ".feather":
+            frame.to_feather(path)
+        case _:
+            frame.to_json(path, orient="records", lines=path.suffix == ".jsonl")
+    return path
+
+
 def test_a_file_without_a_header_is_read_with_the_names_that_are_given(tmp_path: Path) -> None:
     table(30).to_csv(tmp_path / "rows.dat", sep=" ", header=False, index=False)
 

@@ -31,7 +31,7 @@ from tabvision.data.tables.read import text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.logs import notes_at
-from tabvision.schema import LeftOut, Schema, Target
+from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
@@ -43,7 +43,7 @@ class ImageDataModule(BaseImageDataModule):
 
     The facts are in `data.schema` as soon as the object exists; a summary is printed. Before training only the
     headers of 64 images are read, and their pixels if they are not 8-bit RGB. A file that cannot be read is left out of its
-    batch, and listed in `bad_files.csv` in the Trainer's folder.
+    batch, and listed in `bad_files.csv` in the folder of the run (the Trainer's `log_dir`).
 
     Args:
         source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
@@ -158,7 +158,7 @@ class ImageDataModule(BaseImageDataModule):
         if schema is not None:
             reader = replace(reader, known=schema.known_columns)
         elif separator is not None and target is not None:
-            named = dict.fromkeys(named_target(target, None), ("",))  # an empty cell means no label
+            named = dict.fromkeys(named_target(target, None), JoinedLabels([""]))
             reader = replace(reader, known=named)
         if label_depth is not None and (label_pattern is not None or not is_folder(source)):
             problem = f"label_depth={label_depth!r} is for a folder of class folders"

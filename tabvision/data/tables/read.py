@@ -20,7 +20,7 @@ from tabvision.data.tables.cells import Known, checked_words
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
-from tabvision.schema import Schema
+from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
 
@@ -218,15 +218,25 @@ def _read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
     if suffix in CSV_SUFFIXES or (is_pipe and not suffix):
         frame = read_csv(path, known, **form)
     elif suffix in _JSON_SUFFIXES:
-        frame = _read_json(TextFile(path, form.get("encoding")), suffix)
+        frame = _with_no_labels(_read_json(TextFile(path, form.get("encoding")), suffix), known)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame = _read_binary(path)
+        frame = _with_no_labels(_read_binary(path), known)
     else:
         raise _unknown_format(path)
     frame = _without_saved_index(frame)
     if nameless := [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]:
         logger.info(f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}.")
     return frame
+
+
+def _with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
+    """Return the frame with "" for null in a column of joined labels, as `read_csv` reads an empty cell."""
+    joined = [name for name, texts in known.items() if isinstance(texts, JoinedLabels) and name in frame]
+    texts = {name: frame[name] for name in joined if not pd.api.types.is_numeric_dtype(frame[name])}
+    for name, values in texts.items():
+        is_category = isinstance(values.dtype, pd.CategoricalDtype)
+        texts[name] = (values.astype("str") if is_category else values).fillna("")
+    return frame.assign(**texts)
 
 
 def _unknown_format(path: Path) -> BadValueError:

@@ -224,10 +224,12 @@ def test_an_empty_cell_of_joined_labels_means_no_label(photos: Path) -> None:
     frame = frame_of(photos)
     frame.loc[1::4, "tags"] = ""
     frame.to_csv(photos / "tags.csv", index=False)
+    frame.replace({"tags": {"": None}}).to_parquet(photos / "tags.parquet")
 
-    data = make(photos / "tags.csv", "tags", separator=" ", split=None)
+    for name in ("tags.csv", "tags.parquet"):
+        data = make(photos / name, "tags", separator=" ", split=None)
 
-    assert data.parts["train"].tensors["target"].sum(dim=1).tolist()[:6] == [2, 0, 2, 2, 2, 0]
+        assert data.parts["train"].tensors["target"].sum(dim=1).tolist()[:6] == [2, 0, 2, 2, 2, 0]
 
 
 def test_a_folder_of_tables_names_files_too(photos: Path, tmp_path: Path) -> None:
