@@ -25,10 +25,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _find(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
-    from tabvision.cli.quiet import quiet_lightning, tidied
+    from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
     from tabvision.cli.recipe import make_cli
     from tabvision.data.tables.write import check_destination, check_not_read, written_whole
     from tabvision.errors import speaking
+    from tabvision.lightning import MisconfigurationException
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # checked before the long sweep
@@ -44,7 +45,8 @@ def _find(arguments: argparse.Namespace) -> None:
         if arguments.plot:
             with speaking("tabvision lr-find"):
                 check_not_read(plot, [cli.config.data.get("init_args", {}).get("source")])
-        with tidied(cli.trainer):
+        misconfigured = reworded_trainer_errors("tabvision lr-find", only=MisconfigurationException)
+        with tidied(cli.trainer), misconfigured:
             found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for method in ("lowest", "valley", "steep", "minimum", "slide"):
         print(f"{method:<8}{getattr(found, method):>10.2e}")

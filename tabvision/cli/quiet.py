@@ -44,11 +44,12 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def reworded_trainer_errors(speaker: str) -> Iterator[None]:
+def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) -> Iterator[None]:
     """Turn a Trainer's errors about its settings into one sentence.
 
     Args:
         speaker: The name that starts the sentence.
+        only: The kind of errors to turn, where a user's own code runs as well.
 
     Raises:
         BadValueError: The settings are wrong.
@@ -57,7 +58,9 @@ def reworded_trainer_errors(speaker: str) -> Iterator[None]:
         yield
     except TabvisionError:
         raise
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        if not isinstance(error, only):
+            raise
         problem = " ".join(str(error).split()).rstrip(".")
         remedy = "Correct that setting; they are those of pytorch_lightning.Trainer"
         raise BadValueError(speaker, problem, remedy) from error

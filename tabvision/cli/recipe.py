@@ -18,7 +18,7 @@ from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
-from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI
+from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI, MisconfigurationException
 
 _CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning takes instead of a path
 _TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "list": "a list"}
@@ -79,7 +79,8 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        with tidied(self.trainer), reworded_resume_errors():
+        misconfigured = reworded_trainer_errors(_WHO, only=MisconfigurationException)
+        with tidied(self.trainer), misconfigured, reworded_resume_errors():
             super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:

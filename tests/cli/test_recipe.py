@@ -66,6 +66,7 @@ def test_a_recipe_trains_without_a_remark_of_the_depths(
             ["--config", RECIPE, "--data.init_args.batch_size", "x"],
             "data.batch_size must be a whole number, got x. Cor",
         ),
+        (["--config", RECIPE, "--model", "pytorch_lightning.LightningModule"], "recipe: No `training_step()` method"),
         (["--config", RECIPE, "--seed_everything", "-1"], "recipe: -1 is not in bounds"),
         (["--config", RECIPE, "--ckpt_path", "best.pt"], "recipe: no checkpoint at 'best.pt'. Check --ckpt_path"),
         (["--config", RECIPE, "--model", "tabvision.modules.Tabular"], "has no attribute 'Tabular'"),

@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
+import pandas as pd
 from typing_extensions import override
 
 from tabvision.inference import Predictor
+from tabvision.schema import Image, Schema, Target
 from tabvision.serving.app import Answerer, create_app
 from tabvision.serving.requests import Limits
 from tabvision.serving.server import LOOPBACK, _make_server, listen
+from tabvision.tasks import Binary
+from tests.made.images import read_image
 from tests.made.trained import trained
 
 
@@ -56,6 +60,16 @@ def serving(pages: Mapping[str, Page]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Means:
+    """Answers the mean of each image, read as the server hands it over."""
+
+    schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
+
+    def predict(self, source: Any, /) -> pd.DataFrame:
+        assert all(isinstance(each, bytes) for each in source)  # never a path
+        return pd.DataFrame({"mean": [float(read_image(each).mean()) for each in source]})
 
 
 @functools.cache

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from tabvision.inference import OnnxPredictor
-from tabvision.schema import Image, Schema, Target
+from tabvision.schema import Schema
 from tabvision.serving.requests import Limits
-from tabvision.tasks import Binary
-from tests.made.servers import model, running
+from tests.made.servers import Means, model, running
 from tests.made.trained import exported, raw
 
 JSON = {"Content-Type": "application/json"}
@@ -190,18 +189,6 @@ def test_a_model_that_fails_says_so_without_a_stack(answer: Any, caplog: pytest.
 
 
 # Images. The model is a small stand-in with real decoding: it answers each image's mean.
-
-
-class Means:
-    """Answers the mean of each image, read as the server hands it over."""
-
-    schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
-
-    def predict(self, source: Any, /) -> pd.DataFrame:
-        from tests.made.images import read_image
-
-        assert all(isinstance(each, bytes) for each in source)  # never a path
-        return pd.DataFrame({"mean": [float(read_image(each).mean()) for each in source]})
 
 
 def photo(value: int, size: tuple[int, int] = (6, 4), kind: str = "PNG") -> bytes:

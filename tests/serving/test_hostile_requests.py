@@ -18,8 +18,8 @@ from PIL import Image as PilImage
 from tabvision.schema import Image, Schema
 from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
 from tests.made.images import tiff
-from tests.made.servers import model, running
-from tests.serving.test_app import Means, photo, plain_rows, upload
+from tests.made.servers import Means, model, running
+from tests.serving.test_app import photo, plain_rows, upload
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

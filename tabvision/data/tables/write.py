@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -98,13 +99,13 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, overwrite=overwrite)
-    with written_whole(path) as partial:
+    with written_whole(path) as partial, partial.open("wb") as file:  # pyarrow opens no name that is not UTF-8
         if (suffix := path.suffix.lower()) == ".csv":
-            _write_csv(frame, partial, _neutralize if neutralized else lambda text: text)
+            _write_csv(frame, file, _neutralize if neutralized else lambda text: text)
         elif suffix in (".parquet", ".pq"):
-            frame.to_parquet(partial, index=False)
+            frame.to_parquet(file, index=False)
         else:
-            frame.reset_index(drop=True).to_feather(partial)
+            frame.reset_index(drop=True).to_feather(file)
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def _neutralize(text: pd.Series) -> pd.Series:
     return text.where(~text.str.match(_FIRST).fillna(False).astype(bool), "'" + text)
 
 
-def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.Series]) -> None:
+def _write_csv(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series], pd.Series]) -> None:
     """Write numbers unchanged and all else as text: True as `True`, a date as pandas prints it."""
     columns = []
     for index in range(frame.shape[1]):
@@ -181,6 +182,8 @@ def _write_csv(frame: pd.DataFrame, path: Path, treat: Callable[[pd.Series], pd.
         columns.append(pa.array(values if is_number else treat(values.astype("str")), from_pandas=True))
     table = pa.table(columns, names=treat(pd.Series(map(str, frame.columns), dtype="str")).tolist())
     try:  # pyarrow is about six times as fast as pandas here
-        pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
+        pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
     except pa.ArrowInvalid:  # some text has a comma, a quote or a line break: quote every text
-        pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
+        file.seek(0)
+        file.truncate()
+        pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="needed"))

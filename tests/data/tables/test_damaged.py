@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.made.fuzz import check
 
 FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".feather", ".csv.gz")
 
@@ -35,12 +35,6 @@ def written(folder: Path, suffix: str) -> Path:
         case _:
             frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
     return path
-
-
-def check(path: Path, seed: int, cases: int) -> None:
-    words = [sys.executable, "-m", "tests.made.fuzz", str(path), str(seed), str(cases)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
-    assert (done.returncode, done.stdout) == (0, ""), f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -159,3 +159,13 @@ def test_what_is_read_is_not_written_over_under_whatever_name(tmp_path: Path) ->
     for out in ("other.csv", "shards/answers.csv"):
         (tmp_path / out).touch()
         check_destination(tmp_path / out, overwrite=True, reads=[table, tmp_path / "shards"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])
+def test_a_folder_whose_name_is_not_utf8_is_written_to(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+
+    write_frame(pd.DataFrame({"a": [1, 2]}), folder / f"answers{suffix}")
+
+    assert [path.name for path in folder.iterdir()] == [f"answers{suffix}"]
