@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from tabvision import lightning as pl
@@ -18,6 +17,7 @@ from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
 from tabvision.data.tables.write import check_not_read, write_frame, writing
+from tabvision.data.targets import beside_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
@@ -128,9 +128,7 @@ def _write_validation(
     """
     rows = gathered["index"].numpy()
     answers = answer_frame(data.schema, gathered["predictions"].numpy())
-    truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
-    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
-    table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
+    table = beside_target(data.frame, [*shown, *data.schema.target.columns], rows, answers)
     with speaking(_WHO):
         write_frame(table, folder / "predictions.csv", overwrite=True)
 
