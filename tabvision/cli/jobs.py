@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
+from tabvision.errors import BadValueError
 
+BAG = 5  # networks of --preset best
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
 
@@ -57,6 +59,7 @@ class Job:
         trainer: Settings of the Trainer, as in a recipe.
         monitor: The logged loss that says which checkpoint is best.
         shown: Columns to write beside the target in predictions.csv.
+        num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -68,6 +71,7 @@ class Job:
     trainer: Mapping[str, Any]
     monitor: str = "val/loss"
     shown: Sequence[str] = ()
+    num_folds: int = 1
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
@@ -92,10 +96,18 @@ def table_job(arguments: argparse.Namespace) -> Job:
     """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
 
     Without `--epochs` the fit stops by itself; with it, the budget is fixed: one cycle of so many epochs.
+
+    Raises:
+        BadValueError: `--validation` beside `--preset best`.
     """
     from tabvision.data import TabularDataModule
 
-    settings = {"split": DEFAULT_VALIDATION if arguments.epochs else "auto", **source_settings(arguments, "table")}
+    is_bag = arguments.preset == "best"
+    if is_bag and arguments.validation is not None:
+        problem = f"with --preset best every row is held out once, got --validation {arguments.validation:g} as well"
+        raise BadValueError("tabvision train", problem, "Leave --validation out")
+    split = None if is_bag else DEFAULT_VALIDATION if arguments.epochs else "auto"
+    settings = {"split": split, **source_settings(arguments, "table")}
     data = TabularDataModule(**settings)
     num_rows = len(data.parts["train"].rows)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
@@ -112,6 +124,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
         epochs=arguments.epochs or most_epochs(num_rows),
         model=model,
         callbacks=callbacks,
+        num_folds=BAG if is_bag else 1,
         monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
     )
 

@@ -1,14 +1,17 @@
-"""Cross-validate a module for tables: every row is answered by a network that never saw it, and the networks make a bag."""
+"""Cross-validate a module for tables: every row is answered by what never saw it, and the networks make a bag."""
 
 from __future__ import annotations
 
+import copy
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from tabvision import lightning as pl
 from tabvision.checks import check_whole
@@ -50,18 +53,21 @@ def cross_validate(
     num_folds: int = 5,
     seed: int | None = None,
 ) -> CrossValidation:
-    """Train a network for each fold of the training rows, on the other folds, and answer the fold with it.
+    """Train several networks, answer each training row by what did not learn from it, and make the networks one bag.
 
-    The rows of the fold validate, and the network is kept as its fit leaves it. Folds are stratified by class, and with a
-    `GroupSplit` a group is in one fold. Validation and test rows of the data take no part. Statistics and vocabularies are
-    those of all training rows. Random states are left unchanged.
+    Each network trains on all folds but one, whose rows validate, and is kept as its fit leaves it. But where the members of
+    a network leave out rows by themselves, as with `FitTable()` below 10,000 rows, each network trains on all rows, with
+    other folds for its members, and the members that left a row out answer it: the bag then has learned from every row.
+
+    Folds are stratified by class, and with a `GroupSplit` a group is in one fold. Validation and test rows of the data take
+    no part. Statistics and vocabularies are those of all training rows. Random states are left unchanged.
 
     Args:
         module: Its settings, not its weights, are those of each network. It is not trained.
         data: The rows.
         trainer: A function that returns a new Trainer, such as
-            `lambda: pl.Trainer(max_epochs=100, callbacks=[FitTable(folds=False)])`.
-        num_folds: Number of folds, at least 2.
+            `lambda: pl.Trainer(max_epochs=100, callbacks=[FitTable()])`.
+        num_folds: Number of networks, and of folds, at least 2.
         seed: Determines folds, weights and what is random in the fits; None for the datamodule's.
 
     Raises:
@@ -72,18 +78,53 @@ def cross_validate(
     _check(module, data, trainer)
     check_whole("num_folds", num_folds, 2, remedy="Leave it out for 5")
     seed = data.seed if seed is None else check_whole("seed", seed, 0, remedy="Leave it out for the datamodule's")
-    parts = _divided(data, num_folds, seed)
     with same_random_state():
-        bag = _again(module, bag=num_folds)
-        for fold, (part, net) in enumerate(zip(parts, bag.net.children(), strict=True)):
+        bag, found = _again(module, bag=num_folds), []
+        first = trainer()
+        trainers = itertools.chain([first], iter(trainer, None))
+        members_fold = _members_fold(first, module, data)
+        parts = _repeated(data, num_folds, seed) if members_fold else _divided(data, num_folds, seed)
+        for number, (part, net) in enumerate(zip(parts, bag.net.children(), strict=True)):
             with notes_at(data.verbose):
-                train, held = (count(len(part.parts[name].rows), "row") for name in ("train", "val"))
-                _logger.info(f"Fold {fold + 1} of {num_folds}: {train} to train on, {held} to answer.")
-            torch.manual_seed(seed + fold)
+                _logger.info(
+                    f"Network {number + 1} of {num_folds}: {count(len(part.parts['train'].rows), 'training row')}."
+                )
+            torch.manual_seed(seed + number)
             fitted = _again(module)
-            trainer().fit(fitted, part)
+            next(trainers).fit(fitted, part)
             net.load_state_dict(fitted.net.state_dict())
-    return _measured(bag, data)
+            if members_fold:
+                found.append(_logits(fitted, part))
+    return _measured(bag, data, bag.task.combine(torch.stack(found, dim=1)) if members_fold else _logits(bag, data))
+
+
+@runtime_checkable
+class _Folds(Protocol):
+    """A callback that may let the members of a network leave out rows."""
+
+    def uses_folds(self, trainer: pl.Trainer, module: Any, data: Any) -> bool:  # noqa: ANN401
+        """Return whether it does."""
+
+
+def _members_fold(trainer: pl.Trainer, module: TabularModule, data: TabularDataModule) -> bool:
+    """Return whether the members of the module leave out rows by themselves in a fit of this trainer."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    return any(isinstance(each, _Folds) and each.uses_folds(trainer, module, data) for each in callbacks)
+
+
+def _repeated(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
+    """Return copies of the data with other seeds, which determine the folds of the members."""
+    parts = [copy.copy(data) for _ in range(num_folds)]
+    for number, part in enumerate(parts):
+        part.parts, part.seed = {**data.parts}, seed + number
+    return parts
+
+
+def _logits(module: TabularModule, data: TabularDataModule) -> Tensor:
+    """Return the logits of each training row by what left it out, (N, num_outputs), the same on all ranks."""
+    data.trainer = None  # every rank answers all rows
+    with evaluating(module), torch.inference_mode():
+        return torch.cat([module.answer_logits(batch).float() for batch in data.fold_loader()])
 
 
 def _check(module: object, data: object, trainer: object) -> None:
@@ -126,16 +167,13 @@ def _again(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: ANN
     return TabularModule(**{**settings, "schema": module.schema, "optimizer": optimizer, **changed})
 
 
-def _measured(bag: TabularModule, data: TabularDataModule) -> CrossValidation:
-    """Return the out-of-fold answers of a bag and their metrics, the same on all ranks."""
-    data.trainer = None  # every rank answers all rows
-    with evaluating(bag), torch.inference_mode():
-        logits = torch.cat([bag.answer_logits(batch).float() for batch in data.fold_loader()])
+def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor) -> CrossValidation:
+    """Return the answers for out-of-fold logits, and their metrics."""
     task, target, (tensors, rows) = bag.task, data.targets_of("train"), data.parts["train"]
     predictions = task.activate(logits)
     metrics = task.metrics()
     for metric in metrics.values():
-        metric.distributed_available_fn = lambda: False
+        metric.distributed_available_fn = lambda: False  # every rank has all rows
     metrics.update(predictions, target)
     weights = tensors["weight"][rows] if "weight" in tensors else torch.ones(len(rows))
     loss = (task.loss(logits, target) * weights).sum() / weights.sum()

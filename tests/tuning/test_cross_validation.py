@@ -226,18 +226,32 @@ def test_the_embeddings_of_a_bag_are_those_of_its_networks() -> None:
     assert embedding_frame(bag, "job").shape[1] - 1 == 2 * (embedding_frame(alone, "job").shape[1] - 1)
 
 
-def test_a_small_fold_has_members_that_leave_out_rows_too() -> None:
-    data = made_data(rows=100)
-    callbacks: list[FitTable] = []
+@pytest.mark.parametrize("target", ["binary", "regression"])
+def test_where_members_leave_out_rows_each_network_trains_on_all_and_the_members_that_did_answer(target: str) -> None:
+    data = tabular_data(target, split=None)
+    fitted: list[Any] = []
+
+    class Keep(pl.Callback):
+        def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            fitted.append((pl_module, trainer.datamodule))  # type: ignore[attr-defined]
 
     def trainer() -> pl.Trainer:
-        callbacks.append(FitTable())
-        return quiet_trainer(max_epochs=2, callbacks=[callbacks[-1]])
+        return quiet_trainer(max_epochs=2, callbacks=[FitTable(), Keep()])
 
-    found = cross_validate(TabularModule(data.schema), data, trainer=trainer)
+    found = cross_validate(TabularModule(data.schema, **SMALL), data, trainer=trainer, num_folds=FOLDS)
 
-    assert all(each.has_folds for each in callbacks)
-    assert np.isfinite(found.metrics["loss"])
+    logits, folds = [], set()
+    for module, part in fitted:
+        assert len(part.parts["train"].rows) == len(data.frame)
+        (batch,) = part.fold_loader()
+        members = module.eval().member_logits(batch)
+        logits.append(members[torch.arange(len(members)), batch["fold"]])
+        folds.add(tuple(batch["fold"].tolist()))
+    assert len(folds) == FOLDS
+    answers = data.schema.task.activate(data.schema.task.combine(torch.stack(logits, dim=1)))
+    column = "prediction" if target == "regression" else "probability_yes"
+    assert found.predictions[column].to_numpy() == pytest.approx(answers[:, -1].detach().numpy(), rel=1e-5)
+    assert found.predictions["row"].tolist() == [*range(len(data.frame))]
 
 
 def time_data() -> TabularDataModule:
