@@ -120,7 +120,8 @@ def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(120)]
     bag = TabularModule.load_from_checkpoint("runs/people/best.ckpt")
     assert bag.hparams["bag"] == 5
-    assert main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.csv"]) == 0
+    assert main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.csv", "--uncertainty"]) == 0
+    assert pd.read_csv("answers.csv")["uncertainty"].between(0, 0.5).all()
     assert main(["export", "runs/people/best.ckpt", "--out", "bag.onnx"]) == 0
 
 
