@@ -7,10 +7,13 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
+
+if TYPE_CHECKING:
+    from tabvision.tasks import Task
 
 BAG = 5  # networks of --preset best
 _AUTO = "auto"  # --lr auto: the rate is found before training
@@ -60,6 +63,7 @@ class Job:
         monitor: The logged loss that says which checkpoint is best.
         shown: Columns to write beside the target in predictions.csv.
         num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
+        intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -72,6 +76,7 @@ class Job:
     monitor: str = "val/loss"
     shown: Sequence[str] = ()
     num_folds: int = 1
+    intervals: float | None = None
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     Without `--epochs` the fit stops by itself; with it, the budget is fixed: one cycle of so many epochs.
 
     Raises:
-        BadValueError: `--validation` beside `--preset best`.
+        BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
     """
     from tabvision.data import TabularDataModule
 
@@ -110,6 +115,8 @@ def table_job(arguments: argparse.Namespace) -> Job:
     settings = {"split": split, **source_settings(arguments, "table")}
     data = TabularDataModule(**settings)
     num_rows = len(data.parts["train"].rows)
+    if arguments.intervals:
+        _check_intervals(data.schema.task, len(data.parts.get("val", data.parts["train"]).rows), arguments.intervals)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
     if arguments.epochs:
         average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
@@ -125,8 +132,21 @@ def table_job(arguments: argparse.Namespace) -> Job:
         model=model,
         callbacks=callbacks,
         num_folds=BAG if is_bag else 1,
+        intervals=arguments.intervals,
         monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
     )
+
+
+def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
+    """Raise before the fit if the target has no intervals, or if there are too few held-out rows for them."""
+    import numpy as np
+
+    from tabvision.inference.calibration.conformal import half_widths
+
+    with speaking("tabvision train"):
+        if "intervals" not in task.calibrated_by:
+            raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
+        half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
 
 
 def table_batch_size(num_rows: int) -> int:

@@ -67,6 +67,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
         _Option("--preset", "", None, "best: five networks that answer together, in five times the time",
                 {"choices": ["default", "best"]}),
+        _Option("--intervals", "", "FRACTION", "for numbers: intervals that hold that fraction of new rows, such as 0.9",
+                {"type": fraction}),
     ]),
     ("images", ("images",), [
         _Option("--image", "data.path", "COL", "DATA is a table: its column with the files' paths"),

@@ -17,10 +17,13 @@ from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
 from tabvision.data.tables.write import check_not_read, write_frame, writing
-from tabvision.data.targets import beside_target
+from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
+from tabvision.inference.calibration.conformal import half_widths
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.inference.calibration.fit import save_calibrated
 from tabvision.lightning import Callback, CSVLogger, ModelCheckpoint, TQDMProgressBar
 from tabvision.tuning import cross_validate
 
@@ -85,7 +88,20 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
+        if job.intervals is not None:
+            _add_intervals(data, table, job.intervals, folder / "best.ckpt")
         _print_files(job, folder, title)
+
+
+def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
+    """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
+    target = data.schema.target
+    predictions = held_out.iloc[:, -target.task.num_predictions :].to_numpy()  # the last columns
+    widths = half_widths(predictions, encode_target(data.frame.iloc[held_out["row"]], target), coverage)
+    save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
+    print(
+        f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
+    )
 
 
 def _fit(job: Job, model: SupervisedModule, folder: Path) -> tuple[pl.Trainer, Mapping[str, float], pd.DataFrame]:
@@ -215,7 +231,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": f"{rows}: target, label, probabilities",
-        "recipe.yaml": "this run; `tabvision fit --config` repeats it",
+        "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
     }
     texts = {name: text for name, text in texts.items() if (folder / name).exists()}
     width = max(len(str(folder / name)) for name in texts)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +16,7 @@ import yaml
 from tabvision.cli import main
 from tabvision.cli.run import _held_out, _metrics_table, free_folder
 from tabvision.data import TabularDataModule
+from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
 from tests.made.tables import TRAIN, people
 
@@ -148,6 +150,55 @@ def test_what_the_best_preset_cannot_do_is_refused_before_anything_is_written(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*BEST, *words]) == 2
+
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs/people").exists()
+
+
+def curved(rows: int, seed: int) -> pd.DataFrame:
+    """Numbers with noise."""
+    draw = np.random.default_rng(seed)
+    x, job = draw.normal(size=rows), draw.choice(["cook", "nurse"], rows)
+    return pd.DataFrame(
+        {"x": x, "job": job, "pay": 50 + 9 * np.sin(2 * x) + 4 * (job == "cook") + draw.normal(size=rows) * 3}
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--preset", "best"], ["--validation", "0.3"]], ids=str)
+def test_intervals_of_the_fit_itself_hold_their_share_of_new_rows(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    curved(500, 0).to_csv("pay.csv", index=False)
+
+    assert main(["train", "pay.csv", "--target", "pay", "--accelerator", "cpu", "--intervals", "0.8", *words]) == 0
+
+    assert "Intervals that hold 0.8 of new rows: the prediction ± " in capsys.readouterr().out
+    new = curved(2_000, 1)
+    answers = Predictor("runs/pay/best.ckpt").predict(new)
+    inside = new["pay"].between(answers["interval_low"], answers["interval_high"]).mean()
+    assert 0.75 < inside < 0.89
+    held_out = pd.read_csv("runs/pay/predictions.csv")
+    half = (answers["interval_high"] - answers["interval_low"])[0] / 2
+    assert 0.8 <= ((held_out["pay"] - held_out["prediction"]).abs() <= half + 1e-4).mean() < 0.82
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--intervals", "0.9"], "tabvision train: --intervals is for numbers, and the target is binary."),
+        (
+            ["--target", "age", "--ignore", "paid", "--intervals", "0.999"],
+            "intervals of coverage 0.999 need at least 999 rows",
+        ),
+    ],
+    ids=["classes", "few rows"],
+)
+def test_intervals_that_cannot_be_had_are_refused_before_the_fit(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = [] if "--target" in words else ["--target", "paid"]
+
+    assert main(["train", "people.csv", *target, *words]) == 2
 
     assert sentence in capsys.readouterr().err
     assert not Path("runs/people").exists()
