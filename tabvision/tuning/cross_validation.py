@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -80,8 +79,8 @@ def cross_validate(
     seed = data.seed if seed is None else check_whole("seed", seed, 0, remedy="Leave it out for the datamodule's")
     with same_random_state():
         bag, found = _again(module, bag=num_folds), []
-        first = trainer()
-        trainers = itertools.chain([first], iter(trainer, None))
+        trainers = _new_trainers(trainer)
+        first = next(trainers)
         members_fold = _members_fold(first, module, data)
         parts = _repeated(data, num_folds, seed) if members_fold else _divided(data, num_folds, seed)
         for number, (part, net) in enumerate(zip(parts, bag.net.children(), strict=True)):
@@ -91,11 +90,25 @@ def cross_validate(
                 )
             torch.manual_seed(seed + number)
             fitted = _again(module)
-            next(trainers).fit(fitted, part)
+            (next(trainers) if number else first).fit(fitted, part)
             net.load_state_dict(fitted.net.state_dict())
             if members_fold:
-                found.append(_logits(fitted, part))
+                found.append(_logits(fitted.to("cpu", torch.float32), part))  # as the bag's
     return _measured(bag, data, bag.task.combine(torch.stack(found, dim=1)) if members_fold else _logits(bag, data))
+
+
+def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
+    """Yield what the user's function returns; raise unless it is a new Trainer at each call."""
+    last: object = None
+    while True:
+        made = trainer()
+        if not isinstance(made, pl.Trainer) or made is last:
+            problem = (
+                f"trainer must return a new Trainer at each call, got {'the same' if made is last else repr(made)}"
+            )
+            raise BadTypeError(problem, "Build it inside the function: trainer=lambda: pl.Trainer(...)")
+        yield made
+        last = made
 
 
 @runtime_checkable

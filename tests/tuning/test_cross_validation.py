@@ -14,6 +14,7 @@ import torch
 
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
 from tabvision.data import GroupSplit, TabularDataModule, TimeSplit
+from tabvision.errors import BadTypeError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.interpret import embedding_frame
 from tabvision.modules import SupervisedModule, TabularModule
@@ -142,6 +143,15 @@ def test_groups_stay_whole_and_rows_that_validate_take_no_part() -> None:
     assert not any(trained & answered for trained, answered in seen)
     rows = data.parts["train"].tensors["index"][data.parts["train"].rows]
     assert sorted(found.predictions["row"]) == sorted(rows.tolist())
+
+
+def test_one_trainer_for_all_networks_is_refused() -> None:
+    data, trainer = made_data(), one_cycle()
+
+    with pytest.raises(
+        BadTypeError, match="cross_validate: trainer must return a new Trainer at each call, got the same"
+    ):
+        cross_validate(TabularModule(data.schema, **SMALL), data, trainer=lambda: trainer)
 
 
 def an_optimizer(groups: Any) -> torch.optim.Optimizer:
