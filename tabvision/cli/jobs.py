@@ -7,10 +7,15 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
+from tabvision.errors import BadValueError, speaking
 
+if TYPE_CHECKING:
+    from tabvision.tasks import Task
+
+BAG = 5  # networks of --preset best
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
 
@@ -57,6 +62,8 @@ class Job:
         trainer: Settings of the Trainer, as in a recipe.
         monitor: The logged loss that says which checkpoint is best.
         shown: Columns to write beside the target in predictions.csv.
+        num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
+        intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -68,6 +75,8 @@ class Job:
     trainer: Mapping[str, Any]
     monitor: str = "val/loss"
     shown: Sequence[str] = ()
+    num_folds: int = 1
+    intervals: float | None = None
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def to_recipe(self) -> dict[str, Any]:
@@ -92,12 +101,22 @@ def table_job(arguments: argparse.Namespace) -> Job:
     """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
 
     Without `--epochs` the fit stops by itself; with it, the budget is fixed: one cycle of so many epochs.
+
+    Raises:
+        BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
     """
     from tabvision.data import TabularDataModule
 
-    settings = {"split": DEFAULT_VALIDATION if arguments.epochs else "auto", **source_settings(arguments, "table")}
+    is_bag = arguments.preset == "best"
+    if is_bag and arguments.validation is not None:
+        problem = f"with --preset best every row is held out once, got --validation {arguments.validation:g} as well"
+        raise BadValueError("tabvision train", problem, "Leave --validation out")
+    split = None if is_bag else DEFAULT_VALIDATION if arguments.epochs else "auto"
+    settings = {"split": split, **source_settings(arguments, "table")}
     data = TabularDataModule(**settings)
     num_rows = len(data.parts["train"].rows)
+    if arguments.intervals:
+        _check_intervals(data.schema.task, len(data.parts.get("val", data.parts["train"]).rows), arguments.intervals)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
     if arguments.epochs:
         average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
@@ -112,8 +131,22 @@ def table_job(arguments: argparse.Namespace) -> Job:
         epochs=arguments.epochs or most_epochs(num_rows),
         model=model,
         callbacks=callbacks,
+        num_folds=BAG if is_bag else 1,
+        intervals=arguments.intervals,
         monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
     )
+
+
+def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
+    """Raise before the fit if the target has no intervals, or if there are too few held-out rows for them."""
+    import numpy as np
+
+    from tabvision.inference.calibration.conformal import half_widths
+
+    with speaking("tabvision train"):
+        if "intervals" not in task.calibrated_by:
+            raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
+        half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
 
 
 def table_batch_size(num_rows: int) -> int:

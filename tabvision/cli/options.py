@@ -65,6 +65,10 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--continuous", "data.continuous", "A,B", "columns to take as numbers", _NAMES),
         _Option("--dates", "data.dates", "A,B", "columns to take as dates; when=d/m/Y also says the order", _NAMES),
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
+        _Option("--preset", "", None, "best: five networks that answer together, in five times the time",
+                {"choices": ["default", "best"]}),
+        _Option("--intervals", "", "FRACTION", "for numbers: intervals that hold that fraction of new rows, such as 0.9",
+                {"type": fraction}),
     ]),
     ("images", ("images",), [
         _Option("--image", "data.path", "COL", "DATA is a table: its column with the files' paths"),

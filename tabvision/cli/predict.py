@@ -38,6 +38,11 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
     )
     parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
     parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="a column with the standard deviation of what the network's members answer",
+    )
+    parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
     )
     add_form_options(parser)
@@ -65,7 +70,9 @@ def _run(arguments: argparse.Namespace) -> None:
             source = read_frame(source, **text_format(predictor.schema, **form), known=known)
         inputs = predictor.read(source, **form)
         kept = _kept(arguments, predictor, inputs)
-    answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
+    answers = predictor.predict(
+        inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
+    )
     if image is not None and image.name not in answers:  # for a folder the paths are already there
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
         answers.insert(0, image.name, paths)

@@ -71,13 +71,14 @@ def tidied(trainer: pl.Trainer) -> Iterator[None]:
     """Join the rows of `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
 
     Raises:
-        KeyboardInterrupt: In place of the SystemExit that a Trainer raises then, with what is left.
+        KeyboardInterrupt: With what is left, also in place of the SystemExit that a Trainer raises then.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     try:
         yield
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt) or not trainer.is_global_zero:
+    except (SystemExit, KeyboardInterrupt) as stop:
+        is_ctrl_c = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+        if not is_ctrl_c or not trainer.is_global_zero:
             raise
         best = best_networks(trainer)
         raise KeyboardInterrupt(

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from tabvision import lightning as pl
@@ -18,16 +17,24 @@ from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
 from tabvision.data.tables.write import check_not_read, write_frame, writing
+from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import gather
 from tabvision.inference.answers import answer_frame
-from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar
+from tabvision.inference.calibration.conformal import half_widths
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.inference.calibration.fit import save_calibrated
+from tabvision.lightning import Callback, CSVLogger, ModelCheckpoint, TQDMProgressBar
+from tabvision.tuning import cross_validate
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    import pandas as pd
+
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import BaseImageDataModule
+    from tabvision.modules import SupervisedModule, TabularModule
 
     _DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
@@ -68,44 +75,92 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
 def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None) -> None:
     """Train and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
-    every = job.trainer["log_every_n_steps"]
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
     job = replace(job, trainer={**job.trainer, **machine})
-    best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
-    callbacks = [*(part.build() for part in job.callbacks), best, TQDMProgressBar(refresh_rate=every)]
-    logger = CSVLogger(folder, name="", version="")
     with quiet_lightning():
-        with reworded_trainer_errors(_WHO):  # before the older run in the folder is removed
-            own: dict[str, Any] = {"logger": logger, "default_root_dir": folder, "enable_model_summary": False}
-            trainer = pl.Trainer(**job.trainer, **own, callbacks=callbacks)
-        guard_checkpoints(trainer)
-        _write_recipe(job.to_recipe(), folder)
-        with tidied(trainer):
-            trainer.fit(model, data)
-            save_kept_weights(trainer)
-            trainer.loggers = []  # validation is not to be logged as an epoch
-            held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
-            measured = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)[0]
-            gathered = gather(trainer.predict(model, held_out, weights_only=True))
+        trainer, measured, table = (_fit_bag if job.num_folds > 1 else _fit)(job, model, folder)
     if trainer.is_global_zero:
-        _write_validation(data, gathered, folder, shown=job.shown)
+        with speaking(_WHO):
+            write_frame(table, folder / "predictions.csv", overwrite=True)
         more, naive = job.more(model, data) if job.more else ({}, {})
         part, title = ("val", "validation") if "val" in data.parts else ("train", "out-of-fold")
         measured, naive = {**measured, **more}, {**data.baseline(part), **naive}
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
-        _print_files(folder, title)
+        if job.intervals is not None:
+            _add_intervals(data, table, job.intervals, folder / "best.ckpt")
+        _print_files(job, folder, title)
 
 
-def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
-    """Create the folder, remove an older run from it, and write the recipe."""
+def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
+    """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
+    target = data.schema.target
+    predictions = held_out.iloc[:, -target.task.num_predictions :].to_numpy()  # the last columns
+    widths = half_widths(predictions, encode_target(data.frame.iloc[held_out["row"]], target), coverage)
+    save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
+    print(
+        f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
+    )
+
+
+def _fit(job: Job, model: SupervisedModule, folder: Path) -> tuple[pl.Trainer, Mapping[str, float], pd.DataFrame]:
+    """Fit a network; return its Trainer, and metrics and answers of the rows that were held out."""
+    data = job.datamodule
+    best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
+    trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
+    _clear(folder)
+    _write_recipe(job.to_recipe(), folder)
+    with tidied(trainer):
+        trainer.fit(model, data)
+        save_kept_weights(trainer)
+        trainer.loggers = []  # validation is not to be logged as an epoch
+        held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
+        (measured,) = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)
+        gathered = gather(trainer.predict(model, held_out, weights_only=True))
+    return trainer, measured, _held_out(data, gathered, shown=job.shown)
+
+
+def _fit_bag(job: Job, model: TabularModule, folder: Path) -> tuple[pl.Trainer, Mapping[str, float], pd.DataFrame]:
+    """Fit a network for each fold, and save them as one; return as `_fit` does."""
+    settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
+    _clear(folder)
+    with tidied(trainer):
+        found = cross_validate(
+            model, job.datamodule, trainer=lambda: _make_trainer(job, folder, **settings), num_folds=job.num_folds
+        )
+        trainer.strategy.connect(found.module)
+        trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
+    return trainer, {f"val/{name}": value for name, value in found.metrics.items()}, found.predictions
+
+
+def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
+    """Return a new Trainer of the run, before the older run in the folder is removed."""
+    bar = TQDMProgressBar(refresh_rate=job.trainer["log_every_n_steps"])
+    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **settings}
+    with reworded_trainer_errors(_WHO):
+        trainer = pl.Trainer(
+            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, bar]
+        )
+    guard_checkpoints(trainer)
+    return trainer
+
+
+def _clear(folder: Path) -> None:
+    """Create the folder, or remove an older run from it."""
     if _is_worker():
         return
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for file in [*(folder / name for name in _FILES), *folder.glob("bad_files_rank*.csv")]:
             file.unlink(missing_ok=True)
+
+
+def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
+    if _is_worker():
+        return
+    with speaking(_WHO), writing(folder):
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 
@@ -115,24 +170,16 @@ def _is_worker() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
 
-def _write_validation(
-    data: _DataModule, gathered: Mapping[str, Any], folder: Path, *, shown: Sequence[str] = ()
-) -> None:
-    """Write the target of the validation rows beside the predictions of the best checkpoint.
+def _held_out(data: _DataModule, gathered: Mapping[str, Any], *, shown: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the target of the held-out rows beside the predictions of the best checkpoint.
 
     Args:
         data: The datamodule, whose frame has the rows that `index` numbers.
         gathered: What `gather` returns.
-        folder: The folder for predictions.csv.
-        shown: Columns to write beside the target.
+        shown: Columns to show beside the target.
     """
-    rows = gathered["index"].numpy()
     answers = answer_frame(data.schema, gathered["predictions"].numpy())
-    truth = data.frame.iloc[rows][[*shown, *data.schema.target.columns]].reset_index(drop=True)
-    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
-    table = pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
-    with speaking(_WHO):
-        write_frame(table, folder / "predictions.csv", overwrite=True)
+    return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
 
 def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
@@ -175,15 +222,20 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
-def _print_files(folder: Path, title: str) -> None:
+def _print_files(job: Job, folder: Path, title: str) -> None:
     """Print the path and the purpose of each file."""
+    is_bag = job.num_folds > 1
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
+    network = f"the {job.num_folds} networks" if is_bag else f"the network with the lowest {title} loss"
     texts = {
-        "best.ckpt": f"the network with the lowest {title} loss; all that `tabvision predict` needs",
+        "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": f"{rows}: target, label, probabilities",
-        "recipe.yaml": "this run; `tabvision fit --config` repeats it",
+        "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
     }
+    texts = {name: text for name, text in texts.items() if (folder / name).exists()}
     width = max(len(str(folder / name)) for name in texts)
     for name, text in texts.items():
         print(f"{folder / name!s:<{width}}  {text}")
+    if is_bag:
+        print(f"A recipe holds one fit, and this run was {job.num_folds}: the same command repeats it.")

@@ -17,6 +17,9 @@ def add_serve(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--max-rows", type=whole, default=1_000, help="rows or images in a request (default: 1000)")
     parser.add_argument("--max-megabytes", type=whole, default=16, help="size of a request (default: 16)")
+    parser.add_argument(
+        "--uncertainty", action="store_true", help="how far the network's members differ, in each answer"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -25,4 +28,11 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.serving import Limits, serve
 
     limits = Limits(max_rows=arguments.max_rows, max_bytes=arguments.max_megabytes << 20)
-    serve(arguments.checkpoint, host=arguments.host, port=arguments.port, device=arguments.device, limits=limits)
+    serve(
+        arguments.checkpoint,
+        host=arguments.host,
+        port=arguments.port,
+        device=arguments.device,
+        limits=limits,
+        uncertainty=arguments.uncertainty,
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -149,11 +150,15 @@ class TabularDataModule(TensorDataModule):
         """Whether training rows may be divided at random: not with a `TimeSplit`."""
         return not isinstance(self._divide, TimeSplit)
 
-    def use_folds(self, num_folds: int) -> None:
+    def use_folds(self, num_folds: int, seed: int | None = None) -> None:
         """Give each training row a fold, `fold` in a training batch.
 
         Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on nothing but the seed and
         the training rows.
+
+        Args:
+            num_folds: Number of folds.
+            seed: Determines the folds; None for the datamodule's.
         """
         tensors, rows = self.parts["train"]
         codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
@@ -162,7 +167,7 @@ class TabularDataModule(TensorDataModule):
             groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
         self._folds = torch.full((len(tensors["index"]),), -1)
         self._folds[rows] = torch.from_numpy(
-            assign_folds(len(rows), num_folds, seed=self.seed, codes=codes, groups=groups)
+            assign_folds(len(rows), num_folds, seed=self.seed if seed is None else seed, codes=codes, groups=groups)
         )
         self.parts["train"] = DataPart({**tensors, "fold": self._folds}, rows)
 
@@ -170,6 +175,16 @@ class TabularDataModule(TensorDataModule):
         """Train without folds again; `fold_loader` goes on loading them."""
         tensors, rows = self.parts["train"]
         self.parts["train"] = DataPart({name: each for name, each in tensors.items() if name != "fold"}, rows)
+
+    def without_fold(self, fold: int) -> Self:
+        """Return a copy that trains on the other folds of `use_folds`, and validates on the rows of this one."""
+        tensors, rows = self.parts["train"]
+        tensors = {name: each for name, each in tensors.items() if name != "fold"}
+        is_out = self._folds[rows] == fold
+        found = copy.copy(self)
+        found.parts = {**self.parts, "train": DataPart(tensors, rows[~is_out]), "val": DataPart(tensors, rows[is_out])}
+        found.trainer = None
+        return found
 
     def fold_loader(self) -> TensorLoader:
         """Return a loader of this rank's share of the training rows, in order, with the folds of `use_folds`."""

@@ -139,6 +139,27 @@ def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return frame.assign(**found) if found else frame
 
 
+def beside_target(
+    frame: pd.DataFrame, columns: Sequence[str], rows: NDArray[Any], answers: pd.DataFrame
+) -> pd.DataFrame:
+    """Return answers with the row number and the true values before them, `true_<name>` where an answer has that name.
+
+    Args:
+        frame: The table that the row numbers count in.
+        columns: Its columns to show: the target, and others.
+        rows: (N,) the row number of each answer.
+        answers: N answers.
+
+    Example:
+        >>> frame = pd.DataFrame({"paid": ["no", "yes"]})
+        >>> beside_target(frame, ["paid"], np.array([1]), pd.DataFrame({"label": ["yes"]})).to_dict("records")
+        [{'row': 1, 'paid': 'yes', 'label': 'yes'}]
+    """
+    truth = frame.iloc[rows][[*columns]].reset_index(drop=True)
+    truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "row"})
+    return pd.concat([pd.DataFrame({"row": rows}), truth, answers], axis=1)
+
+
 def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
     """Return a mask of the rows in which some target column is missing or white space."""
     return np.asarray(np.logical_or.reduce([missing_cells(frame[name]) for name in columns]), dtype=bool)

@@ -17,7 +17,12 @@ UNCALIBRATED = Calibration()
 
 
 def answer_frame(
-    schema: Schema, predictions: NDArray[Any], *, proba: bool = True, calibration: Calibration = UNCALIBRATED
+    schema: Schema,
+    predictions: NDArray[Any],
+    *,
+    proba: bool = True,
+    calibration: Calibration = UNCALIBRATED,
+    deviations: NDArray[Any] | None = None,
 ) -> pd.DataFrame:
     """Return predictions as a frame.
 
@@ -30,6 +35,7 @@ def answer_frame(
         predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` returns them.
         proba: Whether to add the probabilities, or the intervals.
         calibration: Thresholds and intervals to apply; temperatures are applied before the activation.
+        deviations: The standard deviation of each prediction over the members of a network, to add as `uncertainty`.
 
     Example:
         >>> import numpy as np
@@ -42,8 +48,14 @@ def answer_frame(
     task = schema.task
     decoded = calibration.decode(task, predictions)
     columns = task.answers(predictions, decoded, schema.target, proba=proba)
+    endings = [name.removeprefix("prediction") for name in columns]
     if proba and calibration.half_widths:
-        columns |= calibration.intervals([name.removeprefix("prediction") for name in columns], decoded)
+        columns |= calibration.intervals(endings, decoded)
+    if deviations is not None and not task.is_classes:
+        columns |= {f"uncertainty{ending}": deviations[:, index] for index, ending in enumerate(endings)}
+    elif deviations is not None:  # of the label's probability, or of that label's whose is largest
+        one = decoded.ndim == 1
+        columns["uncertainty"] = deviations[range(len(decoded)), decoded] if one else deviations.max(axis=1)
     return pd.DataFrame(columns)
 
 

@@ -114,7 +114,13 @@ def predict_all(
 
 
 def assembled(
-    schema: Schema, inputs: Inputs, predictions: NDArray[Any], calibration: Calibration, *, proba: bool = True
+    schema: Schema,
+    inputs: Inputs,
+    predictions: NDArray[Any],
+    calibration: Calibration,
+    *,
+    proba: bool = True,
+    deviations: NDArray[Any] | None = None,
 ) -> pd.DataFrame:
     """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
 
@@ -127,8 +133,10 @@ def assembled(
         predictions: (num_rows, C), as `predict_all` returns them.
         calibration: Thresholds and intervals to apply.
         proba: Whether to add the probabilities, or the intervals.
+        deviations: (num_rows, C), the standard deviations of the predictions over members; None to add no `uncertainty`.
     """
-    answers = _with_errors(answer_frame(schema, predictions, proba=proba, calibration=calibration), inputs.errors)
+    found = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
+    answers = _with_errors(found, inputs.errors)
     for position, (name, values) in enumerate(inputs.shown.items()):
         answers.insert(position, name, values)
     if inputs.index is not None:

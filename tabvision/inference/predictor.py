@@ -105,6 +105,7 @@ class Predictor:
         proba: bool = True,
         tta: int | None = None,
         use_max: bool = False,
+        uncertainty: bool = False,
         batch_size: int | None = None,
     ) -> pd.DataFrame:
         """Return a frame of answers, in the order and with the index of the input.
@@ -122,10 +123,14 @@ class Predictor:
             tta: For images: the number of augmented views of each, as in training; the plain view's prediction counts one
                 quarter and the mean of the augmented views three quarters.
             use_max: With `tta`, whether to take the largest number of all views instead.
+            uncertainty: Whether to add a column `uncertainty` (`uncertainty_<target>` for several numbers): the standard
+                deviation of what the members of the network answer, of the number or of the label's probability; of several
+                labels' probabilities the largest. It tells rows apart, and is no interval.
             batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
+            BadValueError: An uncertainty is asked for, and the network has a single member.
             TabvisionError: The rows are invalid in another way.
         """
         if tta is not None:
@@ -139,10 +144,11 @@ class Predictor:
             without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
             logging.getLogger("tabvision").info(f"tta augments images as in training, but without {without}.")
         predictions = self._over(inputs, batch_size, self._activated)
+        deviations = self._deviations(inputs, batch_size) if uncertainty else None
         if tta:
             augmented = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(augmented), use_max=use_max)
-        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
+        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
     @speaking("calibrate")
     def calibrate(
@@ -195,6 +201,20 @@ class Predictor:
 
     def _activated(self, logits: Tensor) -> Tensor:
         return self.module.task.activate(self.calibration.scale(logits))
+
+    def _deviations(self, inputs: Inputs, batch_size: int | None) -> NDArray[np.floating]:
+        """Return the standard deviation of each prediction over the members of the network, (N, num_predictions)."""
+
+        def predict(arrays: Arrays) -> NDArray[np.floating]:
+            logits = self.module.member_logits(self._batch(arrays)).float()
+            if logits.shape[1] == 1:
+                problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
+                raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
+            members = self._activated(logits.flatten(0, 1)).unflatten(0, logits.shape[:2])  # type: ignore[no-untyped-call]
+            return np.asarray(members.std(1, correction=0).cpu())
+
+        with torch.inference_mode():
+            return predict_all(predict, inputs, num_answers=self.module.task.num_predictions, batch_size=batch_size)
 
     def _over(
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0

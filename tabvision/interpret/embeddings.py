@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
@@ -178,8 +180,9 @@ def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
     if isinstance(net, DotBias):
         table: Any = (net.users, net.items)[index].factors
     else:
-        assert isinstance(net, EmbeddingMLP | PackedNet), "a module of categories has embeddings"
-        table = net.embeddings.categories.table(index)
+        nets: Any = net if isinstance(net, nn.ModuleList) else [net]  # of a bag the factors of each
+        assert all(isinstance(each, EmbeddingMLP | PackedNet) for each in nets), "a module of categories has embeddings"
+        table = torch.cat([each.embeddings.categories.table(index) for each in nets], dim=1)
     return np.asarray(table.detach().float().cpu().numpy()[1:])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.checks import check_choice
+from tabvision.checks import check_choice, check_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule, settled
@@ -62,6 +62,7 @@ class TabularModule(SupervisedModule):
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
+        bag: Number of such networks side by side, whose answers are averaged; `cross_validate` trains each apart.
 
     Raises:
         MissingColumnsError: `embedding_widths` names a column that is not categorical.
@@ -108,7 +109,9 @@ class TabularModule(SupervisedModule):
         decay: Decay = "decoupled",
         decay_norms: bool = False,
         momentum: float = 0.9,
+        bag: int = 1,
     ) -> None:
+        check_whole("bag", bag)
         facts = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         given_net, given_numbers = net, numbers  # saved is a name, to rebuild the module from a checkpoint
         numbers = numbers if isinstance(numbers, str | None) else OWN
@@ -141,6 +144,9 @@ class TabularModule(SupervisedModule):
         }
         normalizes = settings["numbers"] == "plain"
         settings |= settled(schema, None if normalizes else f"numbers={numbers!r}" if numbers else chosen, **plain)
+        if bag > 1 and OWN in (net, numbers):
+            problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
+            raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
         lr = _LR[net] if lr is None else lr
         super().__init__(
             facts,
@@ -152,9 +158,11 @@ class TabularModule(SupervisedModule):
             momentum=momentum,
             saved={**settings, "net": net, "lr": lr},
         )
-        self.net: nn.Module = (
+        nets = [
             self._own_net(given_net) if net == OWN else self._packed() if net == "packed" else self._mlp(given_numbers)
-        )
+            for _ in range(bag)
+        ]
+        self.net: nn.Module = nets[0] if bag == 1 else nn.ModuleList(nets)
 
     def _packed(self) -> PackedNet:
         settings = self.hparams
@@ -209,31 +217,46 @@ class TabularModule(SupervisedModule):
         settings = self.hparams
         return lambda num: PlainNumbers(num, norm=settings["continuous_norm"], squash=settings["squash"])
 
+    @property
+    def _nets(self) -> tuple[nn.Module, ...]:
+        """The networks of a bag, or the only one."""
+        return (self.net,) if self.hparams["bag"] == 1 else tuple(self.net.children())
+
     @override
     def forward(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.net(batch["continuous"], batch["categorical"])
-        return logits if logits.ndim == 2 else self.task.combine(logits)
+        logits = self.member_logits(batch)
+        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.net(batch["continuous"], batch["categorical"])
-        return logits if logits.ndim == 3 else logits.unsqueeze(1)
+        logits = [net(batch["continuous"], batch["categorical"]) for net in self._nets]
+        logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+
+    @override
+    def answer_logits(self, batch: Batch) -> Tensor:
+        if "fold" not in batch or self.hparams["bag"] == 1:
+            return super().answer_logits(batch)
+        logits = torch.stack(self.member_logits(batch).chunk(self.hparams["bag"], dim=1), dim=1)
+        return self.task.combine(logits[torch.arange(len(logits), device=logits.device), batch["fold"]])
 
     @property
     def fold_members(self) -> int:
-        """The number of members that can each leave out a fold of the training rows; 1 if they share their inputs."""
-        return self.hparams["members"] if self.hparams["own_inputs"] else 1
+        """The number of members that can each leave out a fold of a fit's rows; 1 if they share inputs, and for a bag."""
+        return self.hparams["members"] if self.hparams["own_inputs"] and self.hparams["bag"] == 1 else 1
 
     @torch.no_grad()
     def scale_logits(self, factor: float) -> None:
         """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
         if self.hparams["net"] != OWN:
-            for parameter in self.net.head.parameters():  # type: ignore[union-attr]  # both networks have one
-                parameter.mul_(factor)
+            for net in self._nets:
+                for parameter in net.head.parameters():  # type: ignore[union-attr]  # both networks have one
+                    parameter.mul_(factor)
 
     @override
     def layer_groups(self) -> list[LayerGroup]:
         if self.hparams["net"] == OWN:
             return [LayerGroup("net", (self.net,))]
-        parts = {name: getattr(self.net, name) for name in ("embeddings", "layers", "head")}
-        return [LayerGroup(name, (part,)) for name, part in parts.items() if any(True for _ in part.parameters())]
+        parts = {name: tuple(getattr(net, name) for net in self._nets) for name in ("embeddings", "layers", "head")}
+        groups = [LayerGroup(name, modules) for name, modules in parts.items()]
+        return [group for group in groups if len(group)]

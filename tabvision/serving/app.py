@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabvision import __version__
-from tabvision.errors import TabvisionError
+from tabvision.errors import BadValueError, TabvisionError, speaking
 from tabvision.schema import Schema
 from tabvision.serving.batcher import Answer, MicroBatcher
 from tabvision.serving.page import page
@@ -49,11 +50,15 @@ class Answerer(Protocol):
     def schema(self) -> Schema:
         """Return the schema of its inputs and answers."""
 
-    def predict(self, source: Any, /) -> pd.DataFrame:  # noqa: ANN401 - a list of rows, or of images as bytes
-        """Return one row of answers for each row."""
+    @property
+    def predict(self) -> Callable[..., pd.DataFrame]:
+        """Return a function from rows, or images as bytes, to one row of answers for each."""
 
 
-def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence[str] = ()) -> Starlette:
+@speaking("serve")
+def create_app(
+    model: Answerer, limits: Limits | None = None, *, hosts: Sequence[str] = (), uncertainty: bool = False
+) -> Starlette:
     """Return the application for one model.
 
     `GET /` returns a page to try it by hand, `POST /predict` answers, `GET /health` the status and `GET /schema` the schema.
@@ -63,8 +68,15 @@ def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence
         limits: The limits of a request; None for the defaults.
         hosts: Host names to accept; none accepts all. They guard against DNS rebinding: a page of another site that
             points its own name at this machine gets no answer.
+        uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
+
+    Raises:
+        BadValueError: An uncertainty is asked for, and the model is an exported one, which has none.
     """
-    service = _Service(model, limits or Limits())
+    if uncertainty and "uncertainty" not in inspect.signature(model.predict).parameters:
+        problem = "an exported model holds no uncertainty, which is how far the members of a network differ"
+        raise BadValueError(problem, "Serve the .ckpt file, or leave uncertainty out")
+    service = _Service(model, limits or Limits(), {"uncertainty": True} if uncertainty else {})
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -90,10 +102,10 @@ def create_app(model: Answerer, limits: Limits | None = None, *, hosts: Sequence
 
 
 class _Service:
-    """The endpoints of one model."""
+    """The endpoints of one model, whose `predict` gets the settings."""
 
-    def __init__(self, model: Answerer, limits: Limits) -> None:
-        self.model, self.limits = model, limits
+    def __init__(self, model: Answerer, limits: Limits, settings: Mapping[str, Any]) -> None:
+        self.model, self.limits, self.settings = model, limits, settings
         self.bytes = SharedBudget(limits.max_total_bytes, "bytes")
         self.pixels = SharedBudget(limits.max_total_pixels, "pixels")
         self.batcher = MicroBatcher(self._answer, batch_rows=limits.batch_rows, max_waiting=limits.max_waiting)
@@ -139,7 +151,7 @@ class _Service:
         return _reply(self.model.schema.to_dict())
 
     def _answer(self, rows: list[Any]) -> list[Answer]:
-        answers = self.model.predict(rows).to_dict("records")
+        answers = self.model.predict(rows, **self.settings).to_dict("records")
         for answer in answers:
             if not isinstance(answer.get("error", ""), str):
                 del answer["error"]  # of a row that has an answer

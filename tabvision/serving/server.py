@@ -30,6 +30,7 @@ def serve(
     port: int = 8000,
     device: str = "auto",
     limits: Limits | None = None,
+    uncertainty: bool = False,
 ) -> None:
     """Serve a checkpoint, an exported .onnx file or a predictor until interrupted.
 
@@ -39,10 +40,11 @@ def serve(
         port: The port to listen on; 0 for a free one.
         device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
         limits: The limits of a request; None for the defaults.
+        uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: The file cannot be served, or the server cannot listen on the address.
+        BadValueError: The file cannot be served, or not with an uncertainty, or the server cannot listen on the address.
     """
     _check_installed()
     listening = listen(host, port)
@@ -54,9 +56,10 @@ def serve(
         hosts = LOOPBACK if address in ("127.0.0.1", "::1") else ()
         shown = f"[{address}]" if ":" in address else address
         name = path if isinstance(path, str | Path) else type(path).__name__
+        app = create_app(model, limits, hosts=hosts, uncertainty=uncertainty)
         print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
         with _quiet_signals():
-            _make_server(create_app(model, limits, hosts=hosts)).run(sockets=[listening])
+            _make_server(app).run(sockets=[listening])
     finally:
         listening.close()
     print("Stopped.", flush=True)

@@ -1,6 +1,7 @@
-"""Find settings before training."""
+"""Find settings before training, and measure them on rows that training did not see."""
 
 from tabvision.tuning.callback import FindLR
+from tabvision.tuning.cross_validation import CrossValidation, cross_validate
 from tabvision.tuning.sweep import LRFinding, lr_find
 
-__all__ = ["FindLR", "LRFinding", "lr_find"]
+__all__ = ["CrossValidation", "FindLR", "LRFinding", "cross_validate", "lr_find"]

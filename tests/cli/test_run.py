@@ -7,14 +7,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.run import _metrics_table, _write_validation, free_folder
+from tabvision.cli.run import _held_out, _metrics_table, free_folder
 from tabvision.data import TabularDataModule
+from tabvision.inference import Predictor
+from tabvision.modules import TabularModule
 from tests.made.tables import TRAIN, people
 
 
@@ -79,14 +82,13 @@ def test_a_run_that_cannot_start_is_a_sentence_and_leaves_the_older_one(
 
 
 @pytest.mark.parametrize("name", ["label", "row"])
-def test_a_column_whose_name_is_an_answers_is_told_apart_from_it(name: str, folder: Path) -> None:
+def test_a_column_whose_name_is_an_answers_is_told_apart_from_it(name: str) -> None:
     frame = people().rename(columns={"paid": name})
     data = TabularDataModule(frame, name, verbose=False)
     rows = torch.tensor([4, 2])
 
-    _write_validation(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])}, folder)
+    table = _held_out(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])})
 
-    table = pd.read_csv(folder / "predictions.csv")
     assert list(table)[:3] == ["row", f"true_{name}", "label"]
     assert table["row"].tolist() == [4, 2]
     assert table[f"true_{name}"].tolist() == frame[name].iloc[[4, 2]].tolist()
@@ -104,6 +106,102 @@ def test_a_table_with_decimal_commas_is_trained_on_and_answered_as_its_twin_with
 
     points, commas = (Path(f"{name}_answers.csv").read_text() for name in ("points", "commas"))
     assert points == commas
+
+
+BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--preset", "best"]
+
+
+def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(BEST) == 0
+
+    told = capsys.readouterr().out
+    assert "Network 5 of 5: 120 training rows." in told
+    assert "out-of-fold   model   naive" in told
+    assert told.splitlines()[-1] == "A recipe holds one fit, and this run was 5: the same command repeats it."
+    assert {path.name for path in Path("runs/people").iterdir()} == {"best.ckpt", "predictions.csv"}
+    assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(120)]
+    bag = TabularModule.load_from_checkpoint("runs/people/best.ckpt")
+    assert bag.hparams["bag"] == 5
+    assert main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.csv", "--uncertainty"]) == 0
+    assert pd.read_csv("answers.csv")["uncertainty"].between(0, 0.5).all()
+    assert main(["export", "runs/people/best.ckpt", "--out", "bag.onnx"]) == 0
+
+
+def test_with_a_fixed_budget_each_network_of_the_best_preset_leaves_a_fifth_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(TRAIN) == 0
+    assert main([*BEST, "--epochs", "1", "--overwrite"]) == 0
+
+    assert "Network 1 of 5: 96 training rows." in capsys.readouterr().out
+    assert not Path("runs/people/recipe.yaml").exists()  # of the older run
+    assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(120)]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--validation", "0.3"], "with --preset best every row is held out once, got --validation 0.3 as well"),
+        (["--user", "job", "--item", "age"], "--preset is for a table, and people.csv is taken as ratings"),
+        (["--devices", "0"], "tabvision train: "),
+    ],
+)
+def test_what_the_best_preset_cannot_do_is_refused_before_anything_is_written(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*BEST, *words]) == 2
+
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs/people").exists()
+
+
+def curved(rows: int, seed: int) -> pd.DataFrame:
+    """Numbers with noise."""
+    draw = np.random.default_rng(seed)
+    x, job = draw.normal(size=rows), draw.choice(["cook", "nurse"], rows)
+    return pd.DataFrame(
+        {"x": x, "job": job, "pay": 50 + 9 * np.sin(2 * x) + 4 * (job == "cook") + draw.normal(size=rows) * 3}
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--preset", "best"], ["--validation", "0.3"]], ids=str)
+def test_intervals_of_the_fit_itself_hold_their_share_of_new_rows(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    curved(500, 0).to_csv("pay.csv", index=False)
+
+    assert main(["train", "pay.csv", "--target", "pay", "--accelerator", "cpu", "--intervals", "0.8", *words]) == 0
+
+    assert "Intervals that hold 0.8 of new rows: the prediction ± " in capsys.readouterr().out
+    new = curved(2_000, 1)
+    answers = Predictor("runs/pay/best.ckpt").predict(new)
+    inside = new["pay"].between(answers["interval_low"], answers["interval_high"]).mean()
+    assert 0.75 < inside < 0.89
+    held_out = pd.read_csv("runs/pay/predictions.csv")
+    half = (answers["interval_high"] - answers["interval_low"])[0] / 2
+    assert 0.8 <= ((held_out["pay"] - held_out["prediction"]).abs() <= half + 1e-4).mean() < 0.82
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--intervals", "0.9"], "tabvision train: --intervals is for numbers, and the target is binary."),
+        (
+            ["--target", "age", "--ignore", "paid", "--intervals", "0.999"],
+            "intervals of coverage 0.999 need at least 999 rows",
+        ),
+    ],
+    ids=["classes", "few rows"],
+)
+def test_intervals_that_cannot_be_had_are_refused_before_the_fit(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = [] if "--target" in words else ["--target", "paid"]
+
+    assert main(["train", "people.csv", *target, *words]) == 2
+
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs/people").exists()
 
 
 def interrupted(*words: str, until: str) -> tuple[int, str, str]:
@@ -207,13 +305,18 @@ def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoi
     assert capsys.readouterr().out.endswith("best.ckpt was saved\n")
 
 
-@pytest.mark.slow
-def test_two_processes_write_the_answers_of_all_rows() -> None:
-    command = [sys.executable, "-m", "tabvision", "train", "people.csv", "--target", "paid", "--devices", "2"]
+def test_ctrl_c_ends_the_best_preset_like_any_other_fit() -> None:
+    status, _, error = interrupted(*BEST, "--epochs", "100000", until="runs/people")
 
-    done = subprocess.run(
-        [*command, "--accelerator", "cpu"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300
-    )
+    assert (status, error) == (130, "tabvision: stopped; no network was saved yet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["default", "best"])
+def test_two_processes_write_the_answers_of_all_rows(preset: str) -> None:
+    command = [sys.executable, "-m", "tabvision", *BEST[:-1], preset, "--devices", "2"]
+
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
 
     assert done.returncode == 0, done.stderr[-2000:]
     assert "out-of-fold   model   naive" in done.stdout

@@ -10,6 +10,7 @@ import torch
 
 from tabvision.callbacks import OneCycle
 from tabvision.inference import gather
+from tabvision.modules import TabularModule
 from tests.made.processes import Seen, both_ranks, on_two
 from tests.made.processes_tables import SCENARIOS, make_trainer
 
@@ -17,9 +18,15 @@ VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.validation
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes wrote down what they saw."""
+    return on_two("tables", tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="module")
+def records(folder: Path) -> Seen:
     """What each of two processes wrote down, by scenario."""
-    return both_ranks(on_two("tables", tmp_path_factory.mktemp("tables")))
+    return both_ranks(folder)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -104,3 +111,15 @@ def test_two_processes_train_as_one_with_the_joined_batch_does(records: Seen, tm
     for key, tensor in module.state_dict().items():
         torch.testing.assert_close(record["state"][key], tensor, rtol=1e-5, atol=1e-6)
     assert record["logged"]["train/loss"] == pytest.approx(float(trainer.callback_metrics["train/loss"]), rel=1e-5)
+
+
+def test_both_processes_make_one_bag_and_answer_every_row_out_of_fold(records: Seen, folder: Path) -> None:
+    first, second = (record["cross-validation"] for record in records)
+    _, data = SCENARIOS["folds"].build()
+    saved = TabularModule.load_from_checkpoint(folder / "bag.ckpt").state_dict()
+
+    assert not [name for name in saved if not torch.equal(first["state"][name], second["state"][name])]
+    assert not [name for name in saved if not torch.equal(first["state"][name], saved[name])]
+    assert first["metrics"] == second["metrics"]
+    assert torch.equal(first["numbers"], second["numbers"])
+    assert first["numbers"][:, 0].tolist() == sorted(data.parts["train"].rows.tolist())

@@ -24,7 +24,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import OnnxPredictor, Predictor, export, gather
 from tabvision.modules import TabularModule
 from tabvision.tasks import Task
-from tests.made.pairs import PREDICTED, make_frame
+from tests.made.pairs import PREDICTED, make_frame, tabular_data
 from tests.made.trained import trained
 from tests.made.trainers import MakeTrainer
 
@@ -359,3 +359,35 @@ def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) 
 def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
     with pytest.raises(BadValueError, match=r"Predictor: there is no device .* here.*Pass \"auto\""):
         Predictor(trained("binary")[0], device=device)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_text", "regression", "regression_several"])
+def test_the_uncertainty_is_how_far_the_members_differ(target: str) -> None:
+    data = tabular_data(target)
+    module = TabularModule(data.schema, members=3, own_inputs=False).eval()
+    predictor = Predictor(module)
+
+    answers = predictor.predict(raw(), uncertainty=True)
+
+    task, batch = module.task, predictor._batch(next(predictor.read(raw()).batches()))
+    with torch.no_grad():
+        members = module.member_logits(batch)
+    each = np.stack([task.activate(members[:, number]).numpy() for number in range(3)])
+    deviations = each.std(axis=0)
+    plain = predictor.predict(raw())
+    pd.testing.assert_frame_equal(answers[plain.columns], plain)
+    if target == "multiclass":
+        codes = task.decode(task.activate(module(batch).detach()).numpy())
+        deviations = deviations[np.arange(len(codes)), codes][:, None]
+    if target.startswith("regression"):
+        assert (deviations > 0).all()
+    else:
+        deviations = deviations.max(axis=1, keepdims=True)
+    names = ["uncertainty_pay", "uncertainty_cost"] if target == "regression_several" else ["uncertainty"]
+    assert [name for name in answers if name not in plain] == names
+    np.testing.assert_allclose(answers[names].to_numpy(), deviations, rtol=1e-4, atol=1e-7)
+
+
+def test_a_network_with_a_single_member_has_no_uncertainty() -> None:
+    with pytest.raises(BadValueError, match=r"this one has a single member\. Train a TabularModule with its default"):
+        Predictor(trained("binary")[0]).predict(raw(), uncertainty=True)

@@ -17,6 +17,7 @@ from tabvision.callbacks import FitTable, OneCycle
 from tabvision.data import IndexSplit, base
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.tuning import cross_validate
 from tests.made.pairs import ALL_TARGETS, TARGETS, Pair, make_frame
 from tests.made.trainers import quiet_trainer
 
@@ -105,9 +106,27 @@ def record(scenario: Scenario, folder: Path) -> dict[str, Any]:
     return {"steps": trainer.global_step, "seen": seen.epochs, "logged": logged, "state": state, **rest}
 
 
+def cross_validated(folder: Path) -> dict[str, Any]:
+    """What this process saw of a cross-validation by two, and the bag that it saved."""
+    module, data = SCENARIOS["folds"].build()
+    assert isinstance(module, TabularModule)
+    made: list[pl.Trainer] = []
+
+    def trainer() -> pl.Trainer:
+        made.append(make_trainer(folder, devices=2, strategy="ddp", callbacks=[FitTable(folds=False)]))
+        return made[-1]
+
+    found = cross_validate(module, data, trainer=trainer, num_folds=3)
+    made[-1].strategy.connect(found.module)
+    made[-1].save_checkpoint(folder / "bag.ckpt", weights_only=True)
+    numbers = torch.from_numpy(found.predictions[["row", "prediction"]].to_numpy())
+    return {"state": found.module.state_dict(), "metrics": dict(found.metrics), "numbers": numbers}
+
+
 def main(folder: Path) -> None:
     """Runs every scenario and writes down what this process saw."""
     torch.set_num_threads(1)
     base.CPU_EVAL_BATCH_SIZE = 8  # several steps of validation, the last an uneven one
     records = {name: record(scenario, folder) for name, scenario in SCENARIOS.items()}
+    records["cross-validation"] = cross_validated(folder)
     torch.save(records, folder / f"rank{distributed.get_rank()}.pt")

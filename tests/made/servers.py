@@ -78,10 +78,12 @@ def model(target: str = "binary") -> Predictor:
 
 
 @contextmanager
-def running(answerer: Answerer | None = None, limits: Limits | None = None) -> Iterator[httpx.Client]:
+def running(
+    answerer: Answerer | None = None, limits: Limits | None = None, *, uncertainty: bool = False
+) -> Iterator[httpx.Client]:
     """A client of a server in a thread."""
     listening = listen("127.0.0.1", 0)
-    server = _make_server(create_app(answerer or model(), limits, hosts=LOOPBACK))
+    server = _make_server(create_app(answerer or model(), limits, hosts=LOOPBACK, uncertainty=uncertainty))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -12,9 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.inference import OnnxPredictor
+from tabvision.errors import BadValueError
+from tabvision.inference import OnnxPredictor, Predictor
+from tabvision.modules import TabularModule
 from tabvision.schema import Schema
+from tabvision.serving.app import create_app
 from tabvision.serving.requests import Limits
+from tests.made.pairs import tabular_data
 from tests.made.servers import Means, model, running
 from tests.made.trained import exported, raw
 
@@ -53,6 +57,25 @@ def test_an_exported_model_is_served_alike() -> None:
         answers = other.post("/predict", json=plain_rows(5)).json()
 
     pd.testing.assert_frame_equal(pd.DataFrame(answers), model().predict(raw(5)), check_dtype=False, rtol=1e-5)
+
+
+def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
+    predictor = Predictor(TabularModule(tabular_data("regression").schema, members=3))
+    expected = predictor.predict(raw(5), uncertainty=True)
+
+    with running(predictor, uncertainty=True) as other:
+        answers = other.post("/predict", json=plain_rows(5)).json()
+
+    pd.testing.assert_frame_equal(pd.DataFrame(answers), expected, check_dtype=False, rtol=1e-5)
+
+
+def test_a_model_without_members_says_that_it_has_no_uncertainty() -> None:
+    with running(uncertainty=True) as other:
+        response = other.post("/predict", json=plain_rows(5))
+    assert (response.status_code, "a single member" in response.json()["error"]) == (422, True)
+
+    with pytest.raises(BadValueError, match=r"serve: an exported model holds no uncertainty, .* Serve the \.ckpt file"):
+        create_app(OnnxPredictor(exported("binary")), uncertainty=True)
 
 
 def test_health_and_schema_tell(client: httpx.Client) -> None:
