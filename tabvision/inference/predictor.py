@@ -147,7 +147,7 @@ class Predictor:
 
     @speaking("losses")
     def losses(self, source: Source, *, batch_size: int | None = None, **form: Unpack[TextFormat]) -> Results:
-        """Return the predictions and the loss of labeled rows, to pass to `tabvision.interpret`; unreadable images are left out.
+        """Return the predictions and the loss of labeled rows, for `tabvision.interpret`; unreadable images are left out.
 
         Args:
             source: Rows with the target: a frame, a table file, or a folder of class folders.
@@ -174,7 +174,7 @@ class Predictor:
         with torch.inference_mode():
             found = predict_all(predict, inputs, num_answers=task.num_predictions + 1, batch_size=batch_size)
         rows = np.flatnonzero(_readable(inputs))
-        return Results(self.schema, frame, found[:, :-1], target, found[:, -1]).take(rows)
+        return Results(self.schema, frame, found[:, :-1], target, found[:, -1], self.calibration).take(rows)
 
     @speaking("calibrate")
     def calibrate(
