@@ -120,9 +120,9 @@ class InputReader:
 
 
 def _ranges(schema: Schema) -> NDArray[np.float32]:
-    """Return the ends of what is near the training rows, (2, C) standardized: their range and a tenth of it beyond, more of few rows.
+    """Return the ends of what is near the training rows, (2, C) standardized: their range and a tenth of it beyond.
 
-    A column that was constant, or has no bins in an older checkpoint, has no ends.
+    Of few rows it is more than a tenth. A column that was constant, or has no bins in an older checkpoint, has no ends.
     """
     ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
     low, high = ends.reshape(-1, 2).T.astype(np.float32)
