@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from tabvision.inference.exporting import export
     from tabvision.inference.onnx_predictor import OnnxPredictor
     from tabvision.inference.predictor import Predictor
+    from tabvision.inference.results import Results
     from tabvision.inference.writer import PredictionWriter, gather, merge_predictions
 
-__all__ = ["OnnxPredictor", "PredictionWriter", "Predictor", "export", "gather", "merge_predictions"]
+__all__ = ["OnnxPredictor", "PredictionWriter", "Predictor", "Results", "export", "gather", "merge_predictions"]
 
 # No module has the name of a function here: importing it would replace the function.
 _MODULES = {
     "OnnxPredictor": "onnx_predictor",
     "PredictionWriter": "writer",
     "Predictor": "predictor",
+    "Results": "results",
     "export": "exporting",
     "gather": "writer",
     "merge_predictions": "writer",

@@ -25,6 +25,7 @@ from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
+from tabvision.inference.results import Results
 from tabvision.modules import SupervisedModule
 
 _DTYPES = {
@@ -113,7 +114,8 @@ class Predictor:
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
         folder of images their paths come first. An image that cannot be read has a row without an answer; a last column
         `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, or text in
-        place of a number, by column: `{}`, or such as `{"user": 3}`.
+        place of a number, by column: `{}`, or such as `{"user": 3}`; `attrs["outside"]` those with a number or date farther
+        beyond the training rows than a tenth of their range.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
@@ -149,6 +151,37 @@ class Predictor:
             augmented = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(augmented), use_max=use_max)
         return assembled(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
+
+    @speaking("losses")
+    def losses(self, source: Source, *, batch_size: int | None = None, **form: Unpack[TextFormat]) -> Results:
+        """Return the predictions and the loss of labeled rows, for `tabvision.interpret`; unreadable images are left out.
+
+        Args:
+            source: Rows with the target: a frame, a table file, or a folder of class folders.
+            batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
+            form: How a text file is written, as for `read`.
+
+        Raises:
+            BadTypeError: Images without their targets.
+            TabvisionError: The rows are invalid in another way, such as a missing target.
+        """
+        inputs, task = self._read(source, **form, labeled=True), self.module.task
+        frame = _labeled_frame(inputs)
+        target = encode_target(frame, self.schema.target)
+
+        def predict(arrays: Arrays) -> NDArray[np.floating]:
+            batch, encoded = self._batch(arrays), target[arrays["index"]]
+            if "view" in arrays:
+                encoded = task.to_view(encoded, arrays["view"], cut=False)
+            logits = self.calibration.scale(self.module(batch).float())
+            loss = task.loss(logits, torch.from_numpy(encoded).to(self.device))
+            answers: Tensor = task.in_user_units(task.activate(logits), batch.get("view"))
+            return torch.cat([answers, loss.to(answers.dtype).unsqueeze(1)], dim=1).cpu().numpy()
+
+        with torch.inference_mode():
+            found = predict_all(predict, inputs, num_answers=task.num_predictions + 1, batch_size=batch_size)
+        rows = np.flatnonzero(_readable(inputs))
+        return Results(self.schema, frame, found[:, :-1], target, found[:, -1], self.calibration).take(rows)
 
     @speaking("calibrate")
     def calibrate(
@@ -187,12 +220,9 @@ class Predictor:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, **form, labeled=True)
-        if inputs.frame is None:
-            problem = "calibrating needs the target of each image"
-            raise BadTypeError(problem, "Pass a folder of class folders, or a table with the target")
-        target = encode_target(inputs.frame, self.schema.target)
+        target = encode_target(_labeled_frame(inputs), self.schema.target)
         logits = self._over(inputs, None, lambda found: found)
-        readable = np.array([row not in inputs.errors for row in range(inputs.num_rows)], dtype=bool)
+        readable = _readable(inputs)
         fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
         self.calibration = fitted.calibration
         if file is not None and self._origin is not None:
@@ -240,3 +270,18 @@ class Predictor:
                 batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
         found: Batch = batch
         return found
+
+
+def _labeled_frame(inputs: Inputs) -> pd.DataFrame:
+    """Return the rows with their targets; raise if they are images alone."""
+    if inputs.frame is None:
+        remedy = "Pass a folder of class folders, or a table with the target"
+        raise BadTypeError("the target of each image is needed, got images alone", remedy)
+    return inputs.frame
+
+
+def _readable(inputs: Inputs) -> NDArray[np.bool_]:
+    """Return a mask of the rows that have an answer, once all batches are read."""
+    readable = np.ones(inputs.num_rows, dtype=np.bool_)
+    readable[list(inputs.errors)] = False
+    return readable

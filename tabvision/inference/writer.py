@@ -214,6 +214,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     Shape:
         - predictions: (R, C) or (R, T) float32
         - index: (R,) int64, ascending
+        - loss: (R,) float32, if the rows had a target
 
     Raises:
         BadTypeError: The outputs are not those of a tabvision module.
@@ -232,19 +233,21 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     ranks = [rank for rank in _over_ranks(batches) if rank is not None]  # None: its predictions have no width
     if not ranks:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
-    predictions = torch.cat([rank["predictions"] for rank in ranks])
     index, order = torch.cat([rank["index"] for rank in ranks]).sort()
     if repeated := int((index.diff() == 0).sum()):
         problem = f"each row must come once, but {count(repeated, 'row')} came again"
         raise BadValueError(problem, "Gather one call of trainer.predict at a time")
-    return {"predictions": predictions[order], "index": index}
+    others = [name for name in ("predictions", "loss") if name in ranks[0]]
+    return {name: torch.cat([rank[name] for rank in ranks])[order] for name in others} | {"index": index}
 
 
 def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | None]:
     """Return the joined predictions of each rank, on the CPU; None for a rank without rows."""
-    batches, own = [batch for batch in batches if len(batch["index"])], None
+    batches = [batch for batch in batches if len(batch["index"])]
+    own: dict[str, Tensor] | None = None
     if batches:
-        own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in ("predictions", "index")}
+        names = [name for name in ("predictions", "index", "loss") if name in batches[0]]
+        own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return [own]
     ranks: list[Any] = [None] * distributed.get_world_size()

@@ -218,14 +218,17 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     @override
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return the predictions of a batch and the row numbers they belong to.
+        """Return the predictions of a batch, the row numbers they belong to, and the loss of rows with a target.
 
         Shape:
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
             - index: (B,) int64
+            - loss: (B,) float, if the batch has a target
         """
-        predictions = self.task.activate(self.answer_logits(batch).float())
-        return {"predictions": self.task.in_user_units(predictions, batch.get("view")), "index": batch["index"]}
+        logits = self.answer_logits(batch).float()
+        predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
+        loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
+        return {"predictions": predictions, "index": batch["index"], **loss}
 
     @override
     @classmethod

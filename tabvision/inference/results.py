@@ -1,0 +1,93 @@
+"""What a model answered to rows whose target is known: the basis of every question about its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data.targets import encode_target
+from tabvision.errors import BadTypeError, speaking
+from tabvision.inference.answers import UNCALIBRATED, answer_frame
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.schema import Schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Rows with their target, the model's predictions and the loss of each; `Predictor.losses` makes it.
+
+    Args:
+        schema: The schema of the model.
+        frame: The rows, with the user's own columns, index and target.
+        predictions: Probabilities or numbers, as `task.activate` returns them.
+        target: The encoded target.
+        loss: The task's loss of each row.
+        calibration: The thresholds of the classes, if they were calibrated.
+
+    Shape:
+        - predictions: (N, C) or (N, T) float
+        - target: (N,) int64 class codes, (N, C) zeros and ones, or (N, T) float
+        - loss: (N,) float
+    """
+
+    schema: Schema
+    frame: pd.DataFrame
+    predictions: NDArray[Any]
+    target: NDArray[Any]
+    loss: NDArray[Any]
+    calibration: Calibration = UNCALIBRATED
+
+    @classmethod
+    @speaking("Results")
+    def of_gathered(cls, schema: Schema, frame: pd.DataFrame, gathered: Mapping[str, Tensor]) -> Results:
+        """Return the results of a `trainer.predict` over rows with a target, such as validation rows.
+
+        Args:
+            schema: The schema of the data: `data.schema`.
+            frame: The rows of the data: `data.frame`.
+            gathered: What `gather(trainer.predict(module, data.val_dataloader()))` returned.
+
+        Raises:
+            BadTypeError: The rows were predicted without their target.
+        """
+        if "loss" not in gathered:
+            remedy = "Predict a loader of rows with a target, such as data.val_dataloader()"
+            raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
+        rows = frame.iloc[gathered["index"].numpy()]
+        target = encode_target(rows, schema.target)
+        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the target, the answer and the loss of each row, with the index of the rows."""
+        answers = answer_frame(self.schema, self.predictions, calibration=self.calibration).set_index(self.frame.index)
+        truth = self.frame[list(self.schema.target.columns)]
+        truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "loss"})
+        return pd.concat([truth, answers], axis=1).assign(loss=self.loss)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.loss)
+
+    def take(self, rows: NDArray[np.integer]) -> Results:
+        """Return some of the rows."""
+        parts = (self.predictions[rows], self.target[rows], self.loss[rows])
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration)
+
+    @property
+    def decoded(self) -> NDArray[Any]:
+        """The answers: (N,) int64 class codes, (N, C) bool for labels, or (N, T) numbers."""
+        return self.calibration.decode(self.schema.task, self.predictions)
+
+    @property
+    def is_one_class(self) -> bool:
+        """Whether each row has one class, rather than labels or numbers."""
+        return self.schema.task.is_classes and self.target.ndim == 1
