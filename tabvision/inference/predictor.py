@@ -222,7 +222,8 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        return self.calibration.scale(self.module(self._batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self.module(self._batch(arrays)).float())
+        return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
         """Return the target of a batch's rows, on the device.
@@ -241,8 +242,7 @@ class Predictor:
 
     def _in_user_units(self, found: Tensor, arrays: Arrays) -> Tensor:
         view = torch.from_numpy(arrays["view"]).to(self.device, _DTYPES["view"]) if "view" in arrays else None
-        answers: Tensor = self.module.task.in_user_units(found, view)
-        return answers
+        return self.module.task.in_user_units(found, view)
 
     def _activated(self, logits: Tensor) -> Tensor:
         return self.module.task.activate(self.calibration.scale(logits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,9 @@ from torch import Tensor
 from tabvision.checks import check_choice, check_whole
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, speaking
-from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, predictor_of, raw_columns, read_rows, with_column
+from tabvision.interpret.rows import Model, predictor_of, raw_columns, read_rows, take, with_column
 from tabvision.metrics import RunningMean
 
 _ROWS_ON_GPU = 65_536
@@ -83,7 +82,7 @@ def importance(
             baseline.update(predictor.logits(arrays), truth)
             for column, of_column in zip(columns, scores, strict=True):
                 for order, score in zip(orders, of_column, strict=True):
-                    others = _take(inputs, order[arrays["index"]])
+                    others = take(inputs, order[arrays["index"]])
                     score.update(predictor.logits(with_column(arrays, column, others)), truth)
     found = np.array([[score.value() for score in of_column] for of_column in scores])
     worse = (found - baseline.value()) * (-1 if baseline.higher_is_better else 1)
@@ -93,10 +92,6 @@ def importance(
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     frame.attrs["baseline"] = baseline.value()
     return frame
-
-
-def _take(inputs: Inputs, rows: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
-    return {name: array[rows] for name, array in inputs.arrays.items()}
 
 
 def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
@@ -15,6 +16,7 @@ from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
 from tabvision.modules import SupervisedModule
 from tabvision.preprocess.encode import Source, sources_of
+from tabvision.schema import Schema
 
 Model: TypeAlias = Predictor | SupervisedModule | str | Path
 """A predictor, a module in memory, or the path of a checkpoint."""
@@ -60,7 +62,12 @@ def read_rows(predictor: Predictor, rows: Rows, max_rows: int | None, rng: np.ra
     return inputs.take(np.sort(rng.permutation(inputs.num_rows)[:max_rows]))
 
 
-def with_column(arrays: Arrays, column: Source, values: Mapping[str, np.ndarray]) -> Arrays:
+def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
+    """Return the encoded columns of some rows."""
+    return {name: array[rows] for name, array in inputs.arrays.items()}
+
+
+def with_column(arrays: Arrays, column: Source, values: Arrays) -> Arrays:
     """Return a batch in which all that is made of a raw column comes from other rows: parts of a date, the missing indicator.
 
     Args:
@@ -75,3 +82,19 @@ def with_column(arrays: Arrays, column: Source, values: Mapping[str, np.ndarray]
             replaced[name] = arrays[name].copy()
             replaced[name][:, positions] = values[name][:, positions]
     return replaced
+
+
+def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[str]:
+    """Return the name of each number that a model answers, as in the answers of a `Predictor`, or of each logit.
+
+    Example:
+        >>> from tabvision.schema import Target
+        >>> from tabvision.tasks import Binary
+        >>> schema = Schema(target=Target(columns=("paid",), task=Binary(), classes=("no", "yes")))
+        >>> answer_names(schema, 2), answer_names(schema, 1, logits=True)
+        (['probability_no', 'probability_yes'], ['logit_yes'])
+    """
+    names = schema.task.names(schema.target)[-width:]
+    prefix = "logit" if logits else "probability" if schema.task.is_classes else "prediction"
+    endings = names if len(names) == width else range(width)  # the logits of a task of the user's own
+    return [prefix] if width == 1 and not schema.task.is_classes else [f"{prefix}_{ending}" for ending in endings]
