@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
@@ -56,6 +56,18 @@ class Inputs:
     def errors(self) -> Mapping[int, str]:
         """The reasons for rows without an answer, by row number; complete after all batches are read."""
         return {} if self.images is None else self.images.errors
+
+    def take(self, rows: NDArray[np.integer]) -> Inputs:
+        """Return the inputs of some of the rows."""
+        return replace(
+            self,
+            num_rows=len(rows),
+            arrays={name: array[rows] for name, array in self.arrays.items()},
+            images=None if self.images is None else self.images.take(rows),
+            index=None if self.index is None else self.index[rows],
+            frame=None if self.frame is None else self.frame.iloc[rows],
+            shown={name: np.asarray(values)[rows] for name, values in self.shown.items()},
+        )
 
     def batches(self, batch_size: int | None = None, view: int = 0) -> Iterator[Arrays]:
         """Yield the arrays of the readable rows, in order.

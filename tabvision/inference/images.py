@@ -57,10 +57,14 @@ class ImageBatches:
 
     def __init__(self, sources: Sequence[ImageSource], schema: Schema, augment: Augmentation | None = None) -> None:
         assert schema.image is not None
-        self.sources, self.image, self.augment = sources, schema.image, augment
+        self.sources, self.schema, self.image, self.augment = sources, schema, schema.image, augment
         self._store = SourceStore(sources, schema.image)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
+
+    def take(self, rows: NDArray[np.integer]) -> ImageBatches:
+        """Return some of the images."""
+        return ImageBatches([self.sources[row] for row in rows.tolist()], self.schema, self.augment)
 
     def batches(self, batch_size: int, view: int = 0) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the arrays of the readable images, in order; `errors` then holds the reasons for the others.

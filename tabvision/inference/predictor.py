@@ -170,12 +170,9 @@ class Predictor:
         target = encode_target(frame, self.schema.target)
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
-            batch, encoded = self._batch(arrays), target[arrays["index"]]
-            if "view" in arrays:
-                encoded = task.to_view(encoded, arrays["view"], cut=False)
-            logits = self.calibration.scale(self.module(batch).float())
-            loss = task.loss(logits, torch.from_numpy(encoded).to(self.device))
-            answers: Tensor = task.in_user_units(task.activate(logits), batch.get("view"))
+            logits = self.logits(arrays)
+            loss = task.loss(logits, self.encoded_target(target, arrays))
+            answers = self._in_user_units(task.activate(logits), arrays)
             return torch.cat([answers, loss.to(answers.dtype).unsqueeze(1)], dim=1).cpu().numpy()
 
         with torch.inference_mode():
@@ -228,6 +225,31 @@ class Predictor:
         if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
         return fitted
+
+    @torch.inference_mode()
+    def logits(self, arrays: Arrays) -> Tensor:
+        """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
+        logits: Tensor = self.calibration.scale(self.module(self._batch(arrays)).float())
+        return logits
+
+    def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
+        """Return the target of a batch's rows, on the device.
+
+        Args:
+            target: The target of all rows, as `encode_target` returns it.
+            arrays: The batch.
+        """
+        rows = target[arrays["index"]]
+        rows = self.module.task.to_view(rows, arrays["view"], cut=False) if "view" in arrays else rows
+        return torch.from_numpy(rows).to(self.device)
+
+    def answers(self, arrays: Arrays) -> NDArray[np.floating]:
+        """Return the predictions for a batch in the user's units: (B, C) probabilities or (B, T) numbers."""
+        return self._in_user_units(self.module.task.activate(self.logits(arrays)), arrays).cpu().numpy()
+
+    def _in_user_units(self, found: Tensor, arrays: Arrays) -> Tensor:
+        view = torch.from_numpy(arrays["view"]).to(self.device, _DTYPES["view"]) if "view" in arrays else None
+        return self.module.task.in_user_units(found, view)
 
     def _activated(self, logits: Tensor) -> Tensor:
         return self.module.task.activate(self.calibration.scale(logits))

@@ -1,5 +1,9 @@
-"""Interpretation of trained modules: embeddings, biases, recommendations. Numbers only; figures are in `plots`."""
+"""Interpretation of trained modules: what they learned from each column, embeddings, biases, recommendations.
 
+Numbers only; figures are in `plots`.
+"""
+
+from tabvision.interpret.effects import effects
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.interpret.evaluation import (
     confusion,
@@ -12,13 +16,18 @@ from tabvision.interpret.evaluation import (
     top_losses,
     worst_slices,
 )
+from tabvision.interpret.explain import explain
+from tabvision.interpret.importance import importance
 from tabvision.interpret.ranking import ranking_metrics
 from tabvision.interpret.recommend import recommend, similar_items
 
 __all__ = [
     "confusion",
+    "effects",
     "embedding_frame",
     "errors_by",
+    "explain",
+    "importance",
     "item_bias",
     "item_factors",
     "likely_mislabeled",

@@ -1,0 +1,185 @@
+"""How a model's answers depend on a column: partial dependence, and accumulated local effects."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
+
+from tabvision.checks import check_choice, check_whole
+from tabvision.data.targets import missing_cells
+from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.inference.batches import Inputs
+from tabvision.inference.inputs import Source as Rows
+from tabvision.inference.predictor import Predictor
+from tabvision.interpret.rows import Model, answer_names, predictor_of, raw_column, read_rows, take, with_column
+from tabvision.preprocess import Columns
+from tabvision.preprocess.encode import Source
+from tabvision.preprocess.parse import NO_DATE
+
+Kind = Literal["pdp", "ale"]
+_SPREAD = (0.1, 0.9)  # quantiles of the answers to single rows
+_FACTS = ("answer", "mean", "low", "high")
+
+
+@speaking("effects")
+def effects(
+    model: Model,
+    source: Rows,
+    column: str | Sequence[str],
+    *,
+    grid: int = 20,
+    kind: Kind = "pdp",
+    max_rows: int | None = 1_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return how a model's answers depend on a column, or on two together.
+
+    Partial dependence ("pdp") is the mean answer if every row had the same value. It asks about rows that may not exist where
+    columns go together, such as a large house with one room. Accumulated local effects ("ale") move each row only to the ends
+    of the interval of values that it lies in, and add the changes up.
+
+    Args:
+        model: A `Predictor`, a module in memory, or the path of a checkpoint.
+        source: Rows like those in training: a frame or a table file.
+        column: A raw column, such as a date with all its parts; or two of them, for "pdp".
+        grid: The most values of each column: quantiles of a number's or a date's values, the most frequent categories.
+        kind: "pdp" or "ale".
+        max_rows: The most rows to use, drawn at random; None for all.
+        seed: Seed of that draw.
+
+    Returns:
+        For each answer (`probability_<class>` or `prediction`, as a `Predictor` names them) and each value a row: the value
+        under the column's own name, or with `_value` after it where that is one of the following; `answer`; `mean`, for "ale"
+        the change, whose mean over the rows is 0; and for "pdp" `low` and `high`, between which lie the answers to 80 % of
+        the rows.
+
+    Raises:
+        UnknownNameError: The model reads no such column, or there is no such kind.
+        BadTypeError: A model of images alone, rows that are no table, or categories for "ale".
+        BadValueError: A number is out of range, the same column or more than two, or a column without values.
+
+    Source:
+        Friedman 2001, "Greedy Function Approximation"; Apley and Zhu 2020, "Visualizing the Effects of Predictor Variables".
+    """
+    check_choice("kind", kind, get_args(Kind))
+    check_whole("grid", grid, 2)
+    names = [column] if isinstance(column, str) else list(column)
+    if len(set(names)) < len(names) or not 1 <= len(names) <= 2:
+        raise BadValueError(f"column must be one column or two, got {column!r}", 'Pass such as "age" or ["age", "job"]')
+    predictor = predictor_of(model)
+    columns = [raw_column(predictor, name) for name in names]
+    inputs = read_rows(predictor, source, max_rows, np.random.default_rng(seed))
+    if kind == "pdp":
+        return _partial_dependence(predictor, inputs, columns, grid)
+    if len(columns) > 1:
+        raise BadValueError(f"accumulated local effects are of one column, got {names}", 'Pass one, or kind="pdp"')
+    return _accumulated_effects(predictor, inputs, columns[0], grid)
+
+
+def _partial_dependence(predictor: Predictor, inputs: Inputs, columns: Sequence[Source], grid: int) -> pd.DataFrame:
+    frame = _frame(inputs)
+    grids = [_grid(frame, column, grid) for column in columns]
+    points = list(itertools.product(*grids))
+    found: list[list[NDArray[Any]]] = [[] for _ in points]
+    for arrays in inputs.batches():  # batches outside: an image is read once
+        for point, answers in zip(points, found, strict=True):
+            moved = arrays
+            for column, row in zip(columns, point, strict=True):
+                moved = with_column(moved, column, take(inputs, [row]))
+            answers.append(predictor.answers(moved))
+    stacked = np.array([np.concatenate(answers) for answers in found], np.float64)  # (points, rows, answers)
+    low, high = np.quantile(stacked, _SPREAD, axis=1)
+    rows = {column: [point[index] for point in points] for index, column in enumerate(columns)}
+    return _tidy(predictor, frame, rows, {"mean": stacked.mean(axis=1), "low": low, "high": high})
+
+
+def _accumulated_effects(predictor: Predictor, inputs: Inputs, column: Source, grid: int) -> pd.DataFrame:
+    if column.kind == "category":
+        problem = f"accumulated local effects need values in an order, and {column.name!r} holds categories"
+        raise BadTypeError(problem, 'Pass kind="pdp"')
+    frame = _frame(inputs)
+    ends, numbers = _grid(frame, column, grid), _numbers(frame, column)
+    if len(ends) < 2:
+        raise BadValueError(f"column {column.name!r} has one value in these rows", "Pass rows in which it varies")
+    present = np.flatnonzero(~np.isnan(numbers))
+    intervals = np.searchsorted(numbers[ends[1:-1]], numbers[present])  # of each row: above the low end, up to the high
+    changes = np.zeros((len(ends) - 1, predictor.module.task.num_predictions))
+    counts = np.zeros(len(ends) - 1)
+    for arrays in inputs.take(present).batches():
+        interval = intervals[arrays["index"]]
+        low, high = (
+            predictor.answers(with_column(arrays, column, take(inputs, ends[interval + end]))) for end in (0, 1)
+        )
+        np.add.at(changes, interval, high.astype(np.float64) - low)
+        np.add.at(counts, interval, 1)
+    steps = changes / np.maximum(counts, 1)[:, None]
+    accumulated = np.concatenate([np.zeros_like(steps[:1]), steps.cumsum(axis=0)])
+    center = np.average((accumulated[1:] + accumulated[:-1]) / 2, axis=0, weights=counts)
+    return _tidy(predictor, frame, {column: ends}, {"mean": accumulated - center})
+
+
+def _frame(inputs: Inputs) -> pd.DataFrame:
+    assert inputs.frame is not None, "read_rows reads tables"
+    return inputs.frame
+
+
+def _numbers(frame: pd.DataFrame, column: Source) -> NDArray[np.float64]:
+    """Return the values of a raw column as numbers: microseconds of a date, codes of categories, NaN where missing."""
+    if column.kind == "number":
+        return np.asarray(Columns.of(frame).numbers(column.name, column.form).values, np.float64)
+    if column.kind == "date":
+        timestamps = Columns.of(frame).timestamps(column.name, column.form).values
+        return np.where(timestamps == NO_DATE, np.nan, timestamps.astype(np.float64))
+    return np.where(missing_cells(frame[column.name]), np.nan, pd.factorize(frame[column.name])[0].astype(np.float64))
+
+
+def _grid(frame: pd.DataFrame, column: Source, size: int) -> NDArray[np.intp]:
+    """Return the numbers of rows that hold the values of a column to look at."""
+    numbers = _numbers(frame, column)
+    present = np.flatnonzero(~np.isnan(numbers))
+    if not len(present):
+        raise BadValueError(f"column {column.name!r} has no values in these rows", "Pass rows that have some")
+    _, first, counts = np.unique(numbers[present], return_index=True, return_counts=True)
+    rows = present[first]
+    if column.kind == "category":
+        return rows[np.argsort(-counts, kind="stable")[:size]]
+    if len(rows) <= size:
+        return rows
+    ranks = np.linspace(0, len(present) - 1, size).round()
+    return rows[np.unique(np.searchsorted(counts.cumsum(), ranks, side="right"))]
+
+
+def _tidy(
+    predictor: Predictor,
+    frame: pd.DataFrame,
+    points: Mapping[Source, Sequence[int] | NDArray[np.intp]],
+    facts: Mapping[str, NDArray[np.float64]],
+) -> pd.DataFrame:
+    """Return a row for each answer and point.
+
+    Args:
+        predictor: The predictor.
+        frame: The raw rows.
+        points: For each column the rows that hold its value at each point.
+        facts: (points, answers) numbers by name.
+    """
+    values = {}
+    for column, rows in points.items():
+        raw = frame[column.name].iloc[rows]
+        if column.kind == "number" and not is_numeric_dtype(raw):
+            raw = pd.Series(_numbers(frame, column)[rows])
+        if column.kind == "date" and not is_datetime64_any_dtype(raw):
+            raw = pd.Series(pd.to_datetime(_numbers(frame, column)[rows], unit="us"))
+        values[f"{column.name}_value" if column.name in _FACTS else column.name] = raw.tolist()
+    names = answer_names(predictor.schema, predictor.module.task.num_predictions)
+    parts = [
+        pd.DataFrame({**values, "answer": name, **{fact: found[:, index] for fact, found in facts.items()}})
+        for index, name in enumerate(names)
+    ]
+    return pd.concat(parts, ignore_index=True)

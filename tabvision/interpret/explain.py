@@ -1,0 +1,137 @@
+"""Why a model answered a row as it did: what each column added to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.checks import check_choice, check_whole
+from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.inference.batches import ROWS_AT_ONCE, Arrays, Inputs
+from tabvision.inference.inputs import Source as Rows
+from tabvision.inference.predictor import Predictor
+from tabvision.interpret.rows import Model, answer_names, predictor_of, raw_columns, read_rows, take
+
+Unit = Literal["answer", "logits"]
+Row: TypeAlias = Mapping[str, object] | pd.Series | pd.DataFrame
+
+
+@speaking("explain")
+def explain(
+    model: Model,
+    row: Row,
+    background: Rows,
+    *,
+    samples: int = 64,
+    seed: int = 0,
+    unit: Unit = "answer",
+) -> pd.DataFrame:
+    """Return what each raw column of a row adds to its answer, beside the mean answer to background rows: Shapley values.
+
+    A background row becomes the row column by column, in a random order and then in its reverse; a column's contribution is
+    the mean change of the answer when it changes. Contributions add up exactly to the answer minus the mean answer to the
+    background rows used. They say what the model does, not what causes the target.
+
+    Args:
+        model: A `Predictor`, a module in memory, or the path of a checkpoint.
+        row: A row as a dict, a series, or a frame of one row.
+        background: Rows like those in training, to compare with: a frame or a table file. If it has at most `samples / 2`
+            rows, all count equally; of more, so many are drawn.
+        samples: Orders to change the columns in, at least 2, rounded up to reversed pairs for as many background rows.
+        seed: Seed of the draw and of the orders.
+        unit: "answer" for probabilities, or numbers in the user's units; "logits" for the network's outputs.
+
+    Returns:
+        `column`, its `value` in the row, `answer` (`probability_<class>`, `prediction`, or `logit_<class>`) and
+        `contribution`; for each answer the largest first, whatever its sign. `attrs["answer"]` and `attrs["baseline"]` hold
+        each answer and the mean answer to the background rows.
+
+    Raises:
+        BadTypeError: A model that reads images, or rows that are no table.
+        BadValueError: Not one row, a background without rows, or a number out of range.
+        UnknownNameError: There is no such unit.
+
+    Source:
+        Strumbelj and Kononenko 2014, "Explaining prediction models and individual predictions with feature contributions";
+        reversed pairs, Mitchell et al. 2022, "Sampling Permutations for Shapley Value Estimation".
+    """
+    check_whole("samples", samples, 2)
+    check_choice("unit", unit, get_args(Unit))
+    predictor, rng = predictor_of(model), np.random.default_rng(seed)
+    if predictor.schema.image is not None:
+        raise BadTypeError("the model reads images, which have no column to explain", "Look at them with gradcam")
+    to, values = _one_row(predictor, row)
+    others = read_rows(predictor, background, None, rng)
+    starts, orders = _sampled(others.num_rows, len(values), (samples + 1) // 2, rng)
+    answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
+    paths = _along_paths(predictor, to, others, starts, orders, answer)
+    changes = np.zeros((*orders.shape, paths.shape[2]))
+    np.put_along_axis(changes, orders[:, :, None], np.diff(paths, axis=1), axis=1)
+    names = answer_names(predictor.schema, paths.shape[2], logits=unit == "logits")
+    parts = [
+        pd.DataFrame({"column": list(values), "value": list(values.values()), "answer": name, "contribution": found})
+        for name, found in zip(names, changes.mean(axis=0).T, strict=True)
+    ]
+    parts = [part.sort_values("contribution", key=abs, ascending=False, kind="stable") for part in parts]
+    frame = pd.concat(parts, ignore_index=True)
+    for fact, step in (("answer", -1), ("baseline", 0)):
+        frame.attrs[fact] = dict(zip(names, paths[:, step].mean(axis=0).tolist(), strict=True))
+    return frame
+
+
+def _one_row(predictor: Predictor, row: Row) -> tuple[Inputs, dict[str, object]]:
+    """Return the inputs of the row, and the value of each raw column."""
+    source = row.to_dict() if isinstance(row, pd.Series) else row
+    inputs = predictor.read(source)
+    if inputs.num_rows != 1:
+        raise BadValueError(f"row must be one row, got {inputs.num_rows:,}", "Pass such as frame.iloc[0]")
+    names = raw_columns(predictor)
+    if isinstance(source, pd.DataFrame):
+        return inputs, {name: source[name].iloc[0] for name in names}
+    return inputs, {name: source[name] for name in names}
+
+
+def _sampled(
+    num_rows: int, num_columns: int, num_pairs: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the background row of each sample, and the order of its columns; the second half reverses the first.
+
+    Shape:
+        - returns: (S,) and (S, num_columns)
+    """
+    if num_rows <= num_pairs:
+        starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))
+    else:
+        starts = rng.permutation(num_rows)[:num_pairs]
+    orders = rng.permuted(np.tile(np.arange(num_columns), (len(starts), 1)), axis=1)
+    return np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
+
+
+def _along_paths(
+    predictor: Predictor,
+    to: Inputs,
+    others: Inputs,
+    starts: NDArray[np.intp],
+    orders: NDArray[np.intp],
+    answer: Callable[[Arrays], NDArray[Any]],
+) -> NDArray[np.float64]:
+    """Return the answers while each background row becomes the row, (S, columns + 1, answers)."""
+    num_steps = orders.shape[1] + 1
+    ranks = np.argsort(orders, axis=1)
+    found = []
+    at_once = max(1, ROWS_AT_ONCE // num_steps)
+    for first in range(0, len(orders), at_once):
+        part = slice(first, first + at_once)
+        changed = (ranks[part, None, :] < np.arange(num_steps)[:, None]).reshape(-1, orders.shape[1])
+        arrays = take(others, np.repeat(starts[part], num_steps))
+        for index, column in enumerate(raw_columns(predictor).values()):
+            for name, encoded in (("continuous", column.continuous), ("categorical", column.categorical)):
+                for position, _ in encoded:
+                    arrays[name][changed[:, index], position] = to.arrays[name][0, position]
+        found.append(answer({"index": np.arange(len(changed)), **arrays}))
+    answers = np.concatenate(found).astype(np.float64)
+    return answers.reshape(len(orders), num_steps, -1)

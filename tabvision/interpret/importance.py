@@ -1,0 +1,145 @@
+"""How much each column matters to a model: how much worse its answers get when the column's values are shuffled."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from tabvision.checks import check_choice, check_whole
+from tabvision.data.targets import encode_target
+from tabvision.errors import BadValueError, speaking
+from tabvision.inference.inputs import Source
+from tabvision.inference.predictor import Predictor
+from tabvision.interpret.rows import Model, predictor_of, raw_columns, read_rows, take, with_column
+from tabvision.metrics import RunningMean
+
+_ROWS_ON_GPU = 65_536
+
+
+@speaking("importance")
+def importance(
+    model: Model,
+    source: Source,
+    *,
+    metric: str = "loss",
+    repeats: int = 5,
+    max_rows: int | None = 10_000,
+    seed: int = 0,
+    permutations: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Return the permutation importance of each raw column: how much worse a metric gets when the column is shuffled.
+
+    All that is made of a raw column moves together, such as the parts of a date and the indicator of missing values. Take
+    rows that training did not see. Of columns that tell the same each may get little, since the model reads the others.
+    The image of a model that reads both is not shuffled.
+
+    Args:
+        model: A `Predictor`, a module in memory, or the path of a checkpoint.
+        source: Rows with the target: a frame or a table file.
+        metric: "loss", or one of the task's metrics, such as "accuracy" or "rmse".
+        repeats: How often each column is shuffled.
+        max_rows: The most rows to use, drawn at random; None for all.
+        seed: Seed of that draw and of the shuffles.
+        permutations: The row orders to shuffle by, each of `range(rows)`, in place of `repeats` random ones.
+
+    Returns:
+        `column`, `importance`, the mean over the repeats, and `std`, their standard deviation; the highest first. It is the
+        increase of a loss or error, the decrease of a metric of which higher is better. `attrs["baseline"]` is the metric
+        without a shuffle.
+
+    Shape:
+        - permutations: (repeats, rows) int
+
+    Raises:
+        BadTypeError: A model of images alone, or rows that are no table.
+        BadValueError: A number is out of range, `permutations` are none, the target is missing in some row, or the metric
+            is not defined on these rows.
+        UnknownNameError: The task has no such metric.
+
+    Source:
+        Fisher et al. 2019, "All Models are Wrong, but Many are Useful"; scikit-learn's `permutation_importance`.
+    """
+    check_whole("repeats", repeats)
+    predictor = predictor_of(model)
+    columns = list(raw_columns(predictor).values())
+    rng = np.random.default_rng(seed)
+    inputs = read_rows(predictor, source, max_rows, rng)
+    assert inputs.frame is not None
+    target = encode_target(inputs.frame, predictor.schema.target)
+    orders = _orders(permutations, inputs.num_rows, repeats, rng)
+    baseline = _Score(predictor, metric)
+    scores = [[_Score(predictor, metric) for _ in orders] for _ in columns]
+    on_gpu = predictor.device.type != "cpu" and inputs.images is None
+    batch_size = _ROWS_ON_GPU if on_gpu else None
+    with torch.inference_mode():
+        for arrays in inputs.batches(batch_size):  # batches outside: an image is read once
+            truth = predictor.encoded_target(target, arrays)
+            baseline.update(predictor.logits(arrays), truth)
+            for column, of_column in zip(columns, scores, strict=True):
+                for order, score in zip(orders, of_column, strict=True):
+                    others = take(inputs, order[arrays["index"]])
+                    score.update(predictor.logits(with_column(arrays, column, others)), truth)
+    found = np.array([[score.value() for score in of_column] for of_column in scores])
+    worse = (found - baseline.value()) * (-1 if baseline.higher_is_better else 1)
+    frame = pd.DataFrame(
+        {"column": [column.name for column in columns], "importance": worse.mean(axis=1), "std": worse.std(axis=1)}
+    )
+    frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+    frame.attrs["baseline"] = baseline.value()
+    return frame
+
+
+def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the row orders, (repeats, rows); raise if those given are no permutations of the rows."""
+    if given is None:
+        return np.stack([rng.permutation(num_rows) for _ in range(repeats)])
+    orders = np.asarray(given)
+    is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
+    if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
+        problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
+        raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
+    return orders
+
+
+@final
+class _Score:
+    """The loss or a metric of one pass over the rows.
+
+    Raises:
+        UnknownNameError: The task has no such metric.
+        BadValueError: The metric does not say whether higher is better.
+    """
+
+    def __init__(self, predictor: Predictor, name: str) -> None:
+        self._task, self._name, self._loss = predictor.module.task, name, RunningMean()
+        metrics = {str(key): metric for key, metric in self._task.metrics().items()}
+        check_choice("metric", name, ["loss", *metrics])
+        self._metric = None if name == "loss" else metrics[name].to(predictor.device)
+        better = False if self._metric is None else self._metric.higher_is_better
+        if better is None:
+            remedy = f"Set higher_is_better in the class {type(self._metric).__name__}"
+            raise BadValueError(f"{name} does not say whether higher is better", remedy)
+        self.higher_is_better: bool = better
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Add the rows of a batch."""
+        if self._metric is None:
+            self._loss.update(self._task.loss(logits, target).mean(), len(target))
+        else:
+            self._metric.update(self._task.activate(logits), target)
+
+    def value(self) -> float:
+        """Return the mean loss or the metric of all rows."""
+        if self._metric is None:
+            total, weight = self._loss.totals()
+            value = float(total / weight)
+        else:
+            value = float(self._metric.compute())
+        if not np.isfinite(value):
+            raise BadValueError(f"{self._name} is {value} on these rows", "Pass other rows, or another metric")
+        return value
