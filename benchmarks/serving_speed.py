@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def rounds(addresses: Mapping[str, str], rows: Sequence[bytes], options: argparse.Namespace) -> dict[str, Any]:
     """The rounds of both servers by turns, for each number of clients."""
-    found = {}
+    found: dict[str, Any] = {}
     for num in CLIENTS:
         runs = [
             {name: asyncio.run(answered(address, rows, num, options.requests)) for name, address in addresses.items()}

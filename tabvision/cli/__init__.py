@@ -23,6 +23,7 @@ from tabvision.cli.export import add_export
 from tabvision.cli.lr_find import add_lr_find
 from tabvision.cli.predict import add_predict
 from tabvision.cli.recommend import add_recommend
+from tabvision.cli.report import add_report
 from tabvision.cli.serve import add_serve
 from tabvision.cli.train import add_train
 from tabvision.errors import TabvisionError, UnwritableFileError, shown, too_long
@@ -141,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_predict(commands)
     add_recommend(commands)
+    add_report(commands)
     add_calibrate(commands)
     add_export(commands)
     add_serve(commands)

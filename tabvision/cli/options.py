@@ -118,6 +118,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("output", _ALL, [
         _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
         _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
+        _Option("--no-report", "", None, "write no report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import yaml
 
 from tabvision import lightning as pl
@@ -18,8 +19,8 @@ from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
 from tabvision.data.tables.write import check_not_read, write_frame, writing
 from tabvision.data.targets import beside_target, encode_target
-from tabvision.errors import BadValueError, speaking
-from tabvision.inference import gather
+from tabvision.errors import BadValueError, count, shown, speaking
+from tabvision.inference import Results, gather
 from tabvision.inference.answers import answer_frame
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
@@ -30,16 +31,16 @@ from tabvision.tuning import cross_validate
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    import pandas as pd
-
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import BaseImageDataModule
     from tabvision.modules import SupervisedModule, TabularModule
 
     _DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
+    _Fitted: TypeAlias = tuple[pl.Trainer, Mapping[str, float], pd.DataFrame, Results | None]
+
 _WHO = "tabvision train"
-_FILES = ("best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
+_FILES = ("report.html", "best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
 
 
 def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
@@ -72,13 +73,15 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
     return folder
 
 
-def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None) -> None:
+def run_job(
+    job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None, report: bool = True
+) -> None:
     """Train and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
     job = replace(job, trainer={**job.trainer, **machine})
     with quiet_lightning():
-        trainer, measured, table = (_fit_bag if job.num_folds > 1 else _fit)(job, model, folder)
+        trainer, measured, table, results = (_fit_bag if job.num_folds > 1 else _fit)(job, model, folder)
     if trainer.is_global_zero:
         with speaking(_WHO):
             write_frame(table, folder / "predictions.csv", overwrite=True)
@@ -90,6 +93,8 @@ def run_job(job: Job, folder: Path, *, accelerator: str, devices: str, precision
             print(sentence)
         if job.intervals is not None:
             _add_intervals(data, table, job.intervals, folder / "best.ckpt")
+        if report and results is not None:
+            _write_report(job, folder, results, metrics=measured, baseline=naive)
         _print_files(job, folder, title)
 
 
@@ -104,8 +109,26 @@ def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: flo
     )
 
 
-def _fit(job: Job, model: SupervisedModule, folder: Path) -> tuple[pl.Trainer, Mapping[str, float], pd.DataFrame]:
-    """Fit a network; return its Trainer, and metrics and answers of the rows that were held out."""
+def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[str, float]) -> None:
+    """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
+    from tabvision.cli.report import write_about
+    from tabvision.inference import Predictor
+
+    best = folder / "best.ckpt"
+    is_val = "val" in job.datamodule.parts
+    rows = f"{count(len(results), 'row')} "
+    rows += "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
+    facts = {"measured on": rows, "seed": job.seed}
+    try:
+        history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
+        predictor, page = Predictor(best, device="cpu"), folder / "report.html"
+        write_about(predictor, results, page, checkpoint=best, facts=facts, history=history, overwrite=True, **figures)
+    except Exception as error:  # noqa: BLE001 - of any kind
+        print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
+
+
+def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
+    """Fit a network; return its Trainer, and metrics, answers and results of the rows that were held out."""
     data = job.datamodule
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
     trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
@@ -118,10 +141,12 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> tuple[pl.Trainer, M
         held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
         (measured,) = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
-    return trainer, measured, _held_out(data, gathered, shown=job.shown)
+    has_target = set(data.schema.target.columns) <= set(data.frame)  # pairs without a rating have none
+    results = Results.of_gathered(data.schema, data.frame, gathered) if has_target else None
+    return trainer, measured, _held_out(data, gathered, shown=job.shown), results
 
 
-def _fit_bag(job: Job, model: TabularModule, folder: Path) -> tuple[pl.Trainer, Mapping[str, float], pd.DataFrame]:
+def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
     """Fit a network for each fold, and save them as one; return as `_fit` does."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
@@ -132,7 +157,7 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path) -> tuple[pl.Trainer, 
         )
         trainer.strategy.connect(found.module)
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
-    return trainer, {f"val/{name}": value for name, value in found.metrics.items()}, found.predictions
+    return trainer, {f"val/{name}": value for name, value in found.metrics.items()}, found.predictions, found.results
 
 
 def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
@@ -231,6 +256,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": f"{rows}: target, label, probabilities",
+        "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
     }
     texts = {name: text for name, text in texts.items() if (folder / name).exists()}

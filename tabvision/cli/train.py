@@ -34,7 +34,14 @@ def _run(arguments: argparse.Namespace) -> None:
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
     job = _job_of(arguments, kind)
-    run_job(job, folder, accelerator=arguments.accelerator, devices=arguments.devices, precision=arguments.precision)
+    run_job(
+        job,
+        folder,
+        accelerator=arguments.accelerator,
+        devices=arguments.devices,
+        precision=arguments.precision,
+        report=not arguments.no_report,
+    )
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ from tabvision.checks import check_whole
 from tabvision.data import TabularDataModule
 from tabvision.data.targets import beside_target
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.inference import Results
 from tabvision.logs import notes_at
 from tabvision.modules import TabularModule
 from tabvision.modules.supervised import OWN
@@ -36,11 +37,13 @@ class CrossValidation:
         predictions: The out-of-fold answer of each training row in the user's labels: `row` (its number in `data.frame`), the
             target, then the columns of an answer.
         metrics: Metrics of these answers, with the task's names, and `loss`.
+        results: The same rows with their targets and losses, for `tabvision.interpret`.
     """
 
     module: TabularModule
     predictions: pd.DataFrame
     metrics: Mapping[str, float]
+    results: Results
 
 
 @speaking("cross_validate")
@@ -189,9 +192,12 @@ def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor) -> Cr
         metric.distributed_available_fn = lambda: False  # every rank has all rows
     metrics.update(predictions, target)
     weights = tensors["weight"][rows] if "weight" in tensors else torch.ones(len(rows))
-    loss = (task.loss(logits, target) * weights).sum() / weights.sum()
+    losses, index = task.loss(logits, target), tensors["index"][rows]
     numbers, facts = predictions.numpy(), data.schema.target
     answers = pd.DataFrame(task.answers(numbers, task.decode(numbers), facts, proba=True))
-    table = beside_target(data.frame, facts.columns, tensors["index"][rows].numpy(), answers)
-    found = {name: float(value) for name, value in {"loss": loss, **metrics.compute()}.items()}
-    return CrossValidation(bag, table, found)
+    table = beside_target(data.frame, facts.columns, index.numpy(), answers)
+    found = {"loss": (losses * weights).sum() / weights.sum(), **metrics.compute()}
+    results = Results.of_gathered(
+        data.schema, data.frame, {"predictions": predictions, "index": index, "loss": losses}
+    )
+    return CrossValidation(bag, table, {name: float(value) for name, value in found.items()}, results)

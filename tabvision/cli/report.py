@@ -1,0 +1,113 @@
+"""`tabvision report`: one page about a model: how well it answers, what it relies on, and where it is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabvision.cli.options import add_form_options, form_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tabvision.inference import Predictor, Results
+
+_WHO = "tabvision report"
+_REPEATS = 3  # of each column's shuffle
+_MOST_ANSWERS = 500_000  # that the importance of all columns may take: some seconds
+_MIN_ROWS, _MAX_ROWS = 500, 10_000  # that it is measured on
+
+
+def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser(
+        "report", help="write a page: how well a model answers, what it relies on, and where it is wrong"
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    parser.add_argument(
+        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
+    )
+    parser.add_argument("--out", metavar="FILE", required=True, help="the page: .html")
+    add_form_options(parser)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Answer the rows and write the page."""
+    from tabvision.data.tables.write import check_destination
+    from tabvision.errors import count, speaking
+    from tabvision.inference import Predictor
+
+    reads = [arguments.checkpoint, arguments.data]
+    with speaking(_WHO):
+        check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
+        predictor = Predictor(arguments.checkpoint, device=arguments.device)
+        results = predictor.losses(arguments.data, **form_of(arguments))
+        rows = f"{count(len(results), 'row')} of {Path(arguments.data).name}"
+        write_about(
+            predictor,
+            results,
+            arguments.out,
+            checkpoint=arguments.checkpoint,
+            facts={"measured on": rows},
+            metrics={"loss": float(results.loss.mean()), **_metrics(results, results.predictions)},
+            baseline=_metrics(results, results.schema.task.constant(results.target)),
+            overwrite=arguments.overwrite,
+        )
+    print(f"{rows}: {arguments.out}")
+
+
+def write_about(
+    predictor: Predictor, results: Results, out: str | Path, *, checkpoint: str | Path, facts: Mapping[str, Any], **rest: Any
+) -> None:  # fmt: skip
+    """Write the page, with the importance of the columns and what is known of the network.
+
+    Args:
+        predictor: The model.
+        results: Its answers to rows that it did not learn from.
+        out: The page.
+        checkpoint: Where the model is, for the commands that the page names.
+        facts: What else there is to know, by name.
+        rest: As for `write_report`.
+    """
+    import torch
+
+    from tabvision import __version__
+    from tabvision.report import write_report
+
+    module = predictor.module
+    network = {
+        "checkpoint": Path(checkpoint).name,
+        "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
+        "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
+    }
+    write_report(out, results, importance=_importance(predictor, results), facts={**facts, **network}, **rest)
+
+
+def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
+    """Return the importance of the columns on as many rows as take some seconds; None if the network reads no columns."""
+    from tabvision.interpret import importance
+
+    schema = predictor.schema
+    if not schema.continuous and not schema.categorical:
+        return None
+    rows = _MOST_ANSWERS // (_REPEATS * len(schema.inputs))
+    return importance(predictor, results.frame, repeats=_REPEATS, max_rows=min(_MAX_ROWS, max(_MIN_ROWS, rows)))
+
+
+def _metrics(results: Results, predictions: Any) -> dict[str, float]:  # noqa: ANN401 - (N, C), or (1, C) for all rows
+    """Return the task's metrics of predictions."""
+    import numpy as np
+    import torch
+
+    metrics = results.schema.task.metrics()
+    everyone = np.broadcast_to(predictions, results.predictions.shape).astype(np.float32)
+    metrics.update(torch.from_numpy(everyone), torch.from_numpy(results.target))
+    return {name: float(value) for name, value in metrics.compute().items()}
