@@ -36,6 +36,11 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         action="extend",
         help="columns of a table to write before the answers, such as an id (default for ratings: user and item)",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse rows unlike those of training: unknown categories, numbers far beyond",
+    )
     parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
     parser.add_argument(
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
@@ -65,6 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
             source = read_frame(source, **text_format(predictor.schema, **form), known=known)
         inputs = predictor.read(source, **form)
         kept = _kept(arguments, predictor, inputs)
+        _check_strict(inputs, strict=arguments.strict)
     answers = predictor.predict(inputs, proba=not arguments.no_proba, tta=arguments.tta)
     if image is not None and image.name not in answers:  # for a folder the paths are already there
         paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
@@ -123,6 +129,23 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
     return inputs.frame[[*dict.fromkeys(keep)]]
 
 
+def _check_strict(inputs: Inputs, *, strict: bool) -> None:
+    """Raise, if strict, where a row holds a value unlike those of training.
+
+    Raises:
+        BadValueError: A category that training lacks, text in place of a number, or a number or date far beyond.
+    """
+    from tabvision.errors import BadValueError, count, listed
+
+    found = {
+        name: inputs.unseen.get(name, 0) + inputs.outside.get(name, 0) for name in {**inputs.unseen, **inputs.outside}
+    }
+    if strict and found:
+        unlike = listed([f"{name!r} ({count(num, 'row')})" for name, num in found.items()])
+        remedy = "Correct these rows, or leave --strict out to answer them all the same"
+        raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
+
+
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str]:
     """Return notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
@@ -140,4 +163,5 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str
         unknown = f"whose {name!r} is no number, taken as missing"
         unknown = unknown if name in numbers else f"with a {name!r} that training lacks, answered as unknown"
         notes.append(f"{num:,} of {rows} {unknown}")
-    return notes
+    far = "far beyond those of training, so that the answer is a guess"
+    return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]

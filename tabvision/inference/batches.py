@@ -39,6 +39,7 @@ class Inputs:
         index: The index of the source frame; None if the source is not a frame.
         frame: The rows as a table, if the source is one.
         unseen: The number of rows with a category that training lacks, or with text in place of a number, by raw column.
+        outside: The number of rows with a number or date far beyond those of training, by raw column.
         shown: Columns to show before the answers.
     """
 
@@ -48,6 +49,7 @@ class Inputs:
     index: pd.Index | None = None
     frame: pd.DataFrame | None = None
     unseen: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[str, int] = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,8 +120,9 @@ def assembled(
 ) -> pd.DataFrame:
     """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
 
-    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["held"]` the rows
-    whose number was held at a bound around the training targets.
+    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["outside"]` those
+    with a number or date far beyond the training rows; `attrs["held"]` the rows whose answer was held at a bound around the
+    training targets.
 
     Args:
         schema: The schema of the network.
@@ -134,6 +137,7 @@ def assembled(
     if inputs.index is not None:
         answers.index = inputs.index
     answers.attrs["unseen"] = dict(inputs.unseen)
+    answers.attrs["outside"] = dict(inputs.outside)
     answers.attrs["held"] = int(schema.task.held(predictions).sum())
     return answers
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tabvision.data.images.decode import ImageSource
 
 FEW_ROWS = 16  # up to this number plain Python is faster than a frame
+_BEYOND = 0.1  # of the width of the training range: numbers that far beyond it are told
+_BEYOND_FEW = 5  # divided by the training rows, more of it: the range of few rows is no bound to others
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
 Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
 Source: TypeAlias = "Rows | ImageSource | Sequence[ImageSource]"
@@ -54,6 +56,7 @@ class InputReader:
         self._has_columns = bool(schema.continuous or schema.categorical)
         words = MISSING_WORDS if schema.na_values is None else schema.na_values
         known = schema.known_columns
+        self._ranges = _ranges(schema)
         self._missing = {name: frozenset(words).difference(known[name] or ()) for name in schema.inputs}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,7 +91,7 @@ class InputReader:
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
         rows = self._of_rows(found.frame, form)
-        return replace(found, arrays=rows.arrays, unseen=rows.unseen)
+        return replace(found, arrays=rows.arrays, unseen=rows.unseen, outside=rows.outside)
 
     def _of_rows(self, source: Rows, form: TextFormat, *, labeled: bool = False) -> Inputs:
         if not labeled:
@@ -112,7 +115,33 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows))
+        outside = _outside_counts(self.schema, self._ranges, arrays[0])
+        return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows), outside=outside)
+
+
+def _ranges(schema: Schema) -> NDArray[np.float32]:
+    """Return the ends of what is near the training rows, (2, C) standardized: their range and a tenth of it beyond.
+
+    Of few rows it is more than a tenth. A column that was constant, or has no bins in an older checkpoint, has no ends.
+    """
+    ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
+    low, high = ends.reshape(-1, 2).T.astype(np.float32)
+    fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
+    beyond = np.where(np.isfinite(low), (high - low) * fraction, 0)
+    return np.stack([low - beyond, high + beyond])
+
+
+def _outside_counts(schema: Schema, ranges: NDArray[np.float32], numbers: NDArray[np.float32]) -> dict[str, int]:
+    """Return the number of rows with a number or a date far beyond the training rows, for raw columns with such rows."""
+    low, high = ranges
+    is_outside = (numbers < low) | (numbers > high)
+    if not is_outside.any():
+        return {}
+    found: dict[str, NDArray[np.bool_]] = {}
+    for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
+        source = schema.continuous[position].source  # of several parts of a date one is enough
+        found[source] = found.get(source, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
+    return {source: int(rows.sum()) for source, rows in found.items()}
 
 
 def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise

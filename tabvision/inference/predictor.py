@@ -113,7 +113,8 @@ class Predictor:
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
         folder of images their paths come first. An image that cannot be read has a row without an answer; a last column
         `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, or text in
-        place of a number, by column: `{}`, or such as `{"user": 3}`.
+        place of a number, by column: `{}`, or such as `{"user": 3}`; `attrs["outside"]` those with a number or date farther
+        beyond the training rows than a tenth of their range.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
@@ -147,7 +148,7 @@ class Predictor:
 
     @speaking("losses")
     def losses(self, source: Source, *, batch_size: int | None = None, **form: Unpack[TextFormat]) -> Results:
-        """Return the predictions and the loss of labeled rows, to pass to `tabvision.interpret`; unreadable images are left out.
+        """Return the predictions and the loss of labeled rows, for `tabvision.interpret`; unreadable images are left out.
 
         Args:
             source: Rows with the target: a frame, a table file, or a folder of class folders.
@@ -174,7 +175,7 @@ class Predictor:
         with torch.inference_mode():
             found = predict_all(predict, inputs, num_answers=task.num_predictions + 1, batch_size=batch_size)
         rows = np.flatnonzero(_readable(inputs))
-        return Results(self.schema, frame, found[:, :-1], target, found[:, -1]).take(rows)
+        return Results(self.schema, frame, found[:, :-1], target, found[:, -1], self.calibration).take(rows)
 
     @speaking("calibrate")
     def calibrate(

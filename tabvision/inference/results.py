@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, speaking
-from tabvision.inference.answers import answer_frame
+from tabvision.inference.answers import UNCALIBRATED, answer_frame
+from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Results:
         predictions: Probabilities or numbers, as `task.activate` returns them.
         target: The encoded target.
         loss: The task's loss of each row.
+        calibration: The thresholds of the classes, if they were calibrated.
 
     Shape:
         - predictions: (N, C) or (N, T) float
@@ -42,6 +44,7 @@ class Results:
     predictions: NDArray[Any]
     target: NDArray[Any]
     loss: NDArray[Any]
+    calibration: Calibration = UNCALIBRATED
 
     @classmethod
     @speaking("Results")
@@ -65,7 +68,7 @@ class Results:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the target, the answer and the loss of each row, with the index of the rows."""
-        answers = answer_frame(self.schema, self.predictions).set_index(self.frame.index)
+        answers = answer_frame(self.schema, self.predictions, calibration=self.calibration).set_index(self.frame.index)
         truth = self.frame[list(self.schema.target.columns)]
         truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "loss"})
         return pd.concat([truth, answers], axis=1).assign(loss=self.loss)
@@ -77,4 +80,14 @@ class Results:
     def take(self, rows: NDArray[np.integer]) -> Results:
         """Return some of the rows."""
         parts = (self.predictions[rows], self.target[rows], self.loss[rows])
-        return Results(self.schema, self.frame.iloc[rows], *parts)
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration)
+
+    @property
+    def decoded(self) -> NDArray[Any]:
+        """The answers: (N,) int64 class codes, (N, C) bool for labels, or (N, T) numbers."""
+        return self.calibration.decode(self.schema.task, self.predictions)
+
+    @property
+    def is_one_class(self) -> bool:
+        """Whether each row has one class, rather than labels or numbers."""
+        return self.schema.task.is_classes and self.target.ndim == 1

@@ -243,7 +243,8 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
 
 def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | None]:
     """Return the joined predictions of each rank, on the CPU; None for a rank without rows."""
-    batches, own = [batch for batch in batches if len(batch["index"])], None
+    batches = [batch for batch in batches if len(batch["index"])]
+    own: dict[str, Tensor] | None = None
     if batches:
         names = [name for name in ("predictions", "index", "loss") if name in batches[0]]
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}

@@ -1,17 +1,37 @@
 """Interpretation of trained modules: embeddings, biases, recommendations. Numbers only; figures are in `plots`."""
 
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
+from tabvision.interpret.evaluation import (
+    confusion,
+    errors_by,
+    likely_mislabeled,
+    most_confused,
+    reliability,
+    residuals,
+    threshold_curves,
+    top_losses,
+    worst_slices,
+)
 from tabvision.interpret.ranking import ranking_metrics
 from tabvision.interpret.recommend import recommend, similar_items
 
 __all__ = [
+    "confusion",
     "embedding_frame",
+    "errors_by",
     "item_bias",
     "item_factors",
+    "likely_mislabeled",
+    "most_confused",
     "pca",
     "ranking_metrics",
     "recommend",
+    "reliability",
+    "residuals",
     "similar_items",
+    "threshold_curves",
+    "top_losses",
     "user_bias",
     "user_factors",
+    "worst_slices",
 ]

@@ -302,3 +302,18 @@ def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.Capt
 
     assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
     assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err
+
+
+def test_predict_says_which_values_are_unlike_those_of_training_and_strict_refuses_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(TRAIN)
+    people(5).assign(age=[1e6, 30, 31, 32, 33]).to_csv("new.csv", index=False)
+    words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "answers.csv"]
+    capsys.readouterr()
+
+    assert main([*words, "--strict"]) == 2
+    assert "unlike those of training: 'age' (1 row)" in capsys.readouterr().err
+    assert not Path("answers.csv").exists()
+    assert main(words) == 0
+    assert "1 of 5 rows whose 'age' is far beyond those of training" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
+from tabvision.modules import TabularModule
 from tabvision.preprocess import to_arrays
 from tabvision.schema import Categorical, Continuous, Image, Schema, Target
 from tabvision.serving.requests import Limits, rows_of_json
@@ -230,3 +231,33 @@ def test_a_row_is_read_as_in_a_file(na_values: tuple[str, ...] | None, tmp_path:
         np.testing.assert_array_equal(alone.arrays["continuous"][0], found.arrays["continuous"][number])
     assert read(rows).unseen == found.unseen
     assert read(rows * 10).num_rows == 10 * len(rows)
+
+
+def test_numbers_and_dates_far_beyond_the_training_rows_are_counted() -> None:
+    days = pd.date_range("2024-01-01", periods=101)
+    frame = pd.DataFrame({"x": np.arange(101.0), "day": days, "same": 1.0, "y": np.arange(101.0)})
+    data = TabularDataModule(frame, "y", split=None, verbose=False, continuous=["x"])
+    read = InputReader(data.schema)
+
+    def outside(**values: Any) -> dict[str, int]:
+        return dict(read({"x": 5.0, "day": "2024-02-01", "same": 1.0, **values}).outside)
+
+    assert outside() == outside(x=114) == outside(x=-14) == outside(x=None) == outside(day="2024-04-15") == {}
+    assert outside(x=116) == outside(x=-16) == {"x": 1}
+    assert outside(day="2030-01-01", x=1e30) == {"x": 1, "day": 1}
+    assert read(frame.assign(x=1e6)).outside == {"x": 101}
+    assert read(frame).outside == {}
+    answers = Predictor(TabularModule(data.schema), device="cpu").predict(frame.assign(x=1e6))
+    assert answers.attrs["outside"] == {"x": 101}
+
+
+def test_rows_like_those_of_training_raise_few_false_alarms() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"normal": rng.normal(size=3_000), "skewed": rng.lognormal(0, 2, 3_000), "y": rng.normal(size=3_000)}
+    )
+    data = TabularDataModule(frame[:1_000], "y", split=None, verbose=False)
+
+    found = InputReader(data.schema)(frame[1_000:]).outside
+
+    assert all(num <= 20 for num in found.values())  # one in a hundred
