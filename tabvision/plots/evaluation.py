@@ -98,7 +98,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     )
     _name_bars(axes, list(top["column"]))
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel=short(frame.attrs.get("importance", "importance"), 70), title=short(title, 60))
+    axes.set(xlabel="how much worse the answers are when its values are shuffled", title=short(title, 60))
     return figure
 
 
@@ -119,8 +119,10 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> effects(pd.DataFrame(columns)).axes[0].get_xlabel()
         'age'
     """
-    _check(frame, ("answer", "mean", "low", "high"), "effects")
-    column = frame.columns[0]
+    _check(frame, ("answer", "mean"), "effects")
+    column, second = frame.columns[:2]
+    if second != "answer":
+        raise BadValueError("effects of two columns together have no lines", "Pass the effects of one column")
     ranges = frame.groupby("answer", sort=False, observed=True)["mean"].agg(lambda mean: mean.max() - mean.min())
     answers = list(ranges.sort_values(ascending=False, kind="stable").index[:_MAX_LINES])
     figure, (axes,) = panels(3.4)
@@ -130,7 +132,8 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     categories = {} if is_ordered else {value: index for index, value in enumerate(values.unique())}
     for index, answer in enumerate(name for name in ranges.index if name in answers):
         part = frame[frame["answer"] == answer]
-        mean, low, high = (part[name].to_numpy(dtype=float) for name in ("mean", "low", "high"))
+        mean = part["mean"].to_numpy(dtype=float)
+        low, high = (part[name].to_numpy(dtype=float) if name in part else mean for name in ("low", "high"))
         color, label = COLORS[index], short(answer)
         if is_ordered:
             axes.fill_between(part[column], low, high, color=color, alpha=0.15, linewidth=0)

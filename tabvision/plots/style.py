@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -43,6 +44,19 @@ def headline(figure: Figure, title: str) -> None:
     """Write a title above several panels, if there is one."""
     if title:
         figure.suptitle(short(title, 70), color=INK, fontsize=10, fontfamily=font_families())
+
+
+def svg_of(figure: Figure, salt: str = "") -> str:
+    """Return a figure as SVG with its text as text; the same figure and salt give the same SVG.
+
+    Args:
+        figure: The figure.
+        salt: Sets the ids within the SVG apart from those of others on one page.
+    """
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"tabvision{salt}"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def legend(axes: Axes, *, outside: bool = False) -> None:
