@@ -1,7 +1,31 @@
-"""Figures of numbers: one function a figure. Needs matplotlib (`pip install 'tabvision[plots]'`)."""
+"""Figures of numbers: one function a figure."""
 
 from tabvision.plots.embeddings import bias_bars, embedding_map
+from tabvision.plots.evaluation import (
+    confusion_matrix,
+    effects,
+    importance,
+    reliability,
+    residuals,
+    slices,
+    threshold_curves,
+)
 from tabvision.plots.images import image_grid
 from tabvision.plots.rates import lr_curve, schedule
+from tabvision.plots.runs import history
 
-__all__ = ["bias_bars", "embedding_map", "image_grid", "lr_curve", "schedule"]
+__all__ = [
+    "bias_bars",
+    "confusion_matrix",
+    "effects",
+    "embedding_map",
+    "history",
+    "image_grid",
+    "importance",
+    "lr_curve",
+    "reliability",
+    "residuals",
+    "schedule",
+    "slices",
+    "threshold_curves",
+]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
+from tabvision.plots.style import drawable, font_families
 
 _MAX_LABEL = 34  # characters of a label
 _NUM_ENDS = 4  # rows named at either end of an axis
@@ -76,7 +74,7 @@ def embedding_map(
     for name, axis in zip("xy", axes, strict=True):
         explained = f" ({fractions[axis - 1]:.0%} of the variance)" if axis <= len(fractions) else ""
         plane.set(**{f"{name}label": f"principal axis {axis}{explained}"})
-    plane.set_title(_drawable(title), fontfamily=_font_families())
+    plane.set_title(drawable(title), fontfamily=font_families())
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
@@ -152,11 +150,11 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     if len(ends) < len(ordered):
         positions[k:] += 1  # separates the two ends
     plane.barh(positions, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
-    plane.set_yticks(positions, _short_labels(ends), fontsize=8, fontfamily=_font_families())
+    plane.set_yticks(positions, _short_labels(ends), fontsize=8, fontfamily=font_families())
     plane.margins(y=0.01)
     plane.axvline(0, color="gray", linewidth=0.8)
     plane.set_xlabel("bias")
-    plane.set_title(_drawable(title), fontfamily=_font_families())
+    plane.set_title(drawable(title), fontfamily=font_families())
     return figure
 
 
@@ -171,7 +169,7 @@ def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Seque
     """Write the label at the first position around the point where it fits; return its box, or None."""
     inside = plane.get_window_extent()
     for right, up, horizontal, vertical in _POSITIONS:
-        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": _font_families()}
+        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": font_families()}
         offset = (_OFFSET * right, _OFFSET * up)
         text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
         box = text.get_window_extent().padded(_BESIDE, 0)
@@ -185,45 +183,4 @@ def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Seque
 def _short_labels(frame: pd.DataFrame) -> list[str]:
     """Return the titles, shortened, or without titles the first column."""
     texts = [" ".join(str(text).split()) for text in frame["title" if "title" in frame.columns else frame.columns[0]]]
-    return [_drawable(text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…") for text in texts]
-
-
-_NO_GLYPH = "\N{WHITE SQUARE}"
-# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
-_WIDE_FONTS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Source Han Sans",
-    "WenQuanYi Zen Hei",
-    "Hiragino Sans",
-    "PingFang SC",
-    "Apple SD Gothic Neo",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "Arial Unicode MS",
-)
-
-
-def _font_families() -> list[str]:
-    """Return font families to draw labels in: the user's own setting, then installed ones with more characters."""
-    installed = {font.name for font in fontManager.ttflist}
-    return [*rcParams["font.family"], *(name for name in _WIDE_FONTS if name in installed)]
-
-
-def _drawable(text: str) -> str:
-    r"""Return the text on one line, with a square for each character that no font has, and dollar signs escaped.
-
-    Example:
-        >>> _drawable("Tom &\nJerry, 5 $")
-        'Tom & Jerry, 5 \\$'
-    """
-    known = [_characters(findfont(FontProperties(family=[family]))) for family in _font_families()]
-    line = " ".join(text.split())
-    drawn = (each if any(ord(each) in characters for characters in known) else _NO_GLYPH for each in line)
-    return "".join(drawn).replace("$", r"\$")
-
-
-@lru_cache(maxsize=32)
-def _characters(path: str) -> frozenset[int]:
-    return frozenset(get_font(path).get_charmap())
+    return [drawable(text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…") for text in texts]

@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.plots import bias_bars, embedding_map
-from tabvision.plots.embeddings import _NO_GLYPH, _drawable, _font_families
 
 
 def crowd(rows: int = 200) -> pd.DataFrame:
@@ -112,21 +110,3 @@ def test_what_is_no_frame_or_an_empty_one_is_refused(draw: Callable[[Any], Figur
         draw(np.zeros((3, 3)))
     with pytest.raises(BadValueError, match="the frame has no rows"):
         draw(pd.DataFrame({"bias": [], "axis_1": [], "axis_2": []}))
-
-
-# Text as it can be drawn.
-
-
-def test_letters_of_many_scripts_are_kept_and_those_of_none_become_squares() -> None:
-    assert _drawable("Größe, часть, Ταξίδι") == "Größe, часть, Ταξίδι"
-    assert _drawable("a\U0010fffdb") == f"a{_NO_GLYPH}b"
-
-
-def test_a_title_takes_one_line() -> None:
-    assert _drawable(" one\n\ttwo ") == "one two"
-
-
-def test_only_installed_fonts_are_named() -> None:
-    installed = {font.name for font in fontManager.ttflist}
-
-    assert set(_font_families()[1:]) <= installed

@@ -1,0 +1,144 @@
+"""How figures look: legible on a light and on a dark page, in fonts that have the characters of their labels."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from matplotlib import rc_context, rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+INK = "#7b7b7b"  # text and axes: a contrast of 4.2 with white and of 4.4 with the black of dark pages
+# one color for each series, each with a contrast of at least 3 with white and with the black of dark pages
+COLORS = ("#3b7dd8", "#d9660b", "#2b9660", "#c94f9b", "#8a6fd8", "#9a7d1f", "#178fa3", "#d3494e")
+_WIDTH = 6.4  # inches; a page of 700 pixels shows this text a little larger than its own
+
+
+def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:  # noqa: ANN401 - those of `Figure.subplots`
+    """Return a figure without background, and its axes in the ink of text.
+
+    Args:
+        height: Inches of the whole figure.
+        rows: Axes above each other.
+        columns: Axes beside each other.
+        settings: More arguments of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none", edgecolor="none")
+    grid = list(figure.subplots(rows, columns, squeeze=False, **settings).flat)
+    for axes in grid:
+        axes.set_facecolor("none")
+        axes.tick_params(which="both", colors=INK, labelsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[:].set_color(INK)
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            text.set(color=INK, fontsize=10, fontfamily=font_families())
+    return figure, grid
+
+
+def headline(figure: Figure, title: str) -> None:
+    """Write a title above several panels, if there is one."""
+    if title:
+        figure.suptitle(short(title, 70), color=INK, fontsize=10, fontfamily=font_families())
+
+
+def svg_of(figure: Figure, salt: str = "") -> str:
+    """Return a figure as SVG with its text as text; the same figure and salt give the same SVG.
+
+    Args:
+        figure: The figure.
+        salt: Sets the ids within the SVG apart from those of others on one page.
+    """
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"tabvision{salt}"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def legend(axes: Axes, *, outside: bool = False) -> None:
+    """Add a legend without a frame, in the ink of text, if a series has a label.
+
+    Args:
+        axes: The axes with the series.
+        outside: Whether it stands beside the axes, where it hides nothing.
+    """
+    if axes.get_legend_handles_labels()[0]:
+        font = FontProperties(family=font_families(), size=9)
+        drawn = axes.legend(frameon=False, labelcolor=INK, prop=font)
+        if outside:
+            drawn.set(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def label_ticks(
+    axes: Axes, which: str, texts: Iterable[object], *, max_labels: int = 40, most: int = 28, rotation: float = 0
+) -> None:
+    """Label the positions 0, 1, 2 ... of an axis, every n-th one where there are too many.
+
+    Args:
+        axes: The axes.
+        which: "x" or "y".
+        texts: A label for each position.
+        max_labels: The most labels to write.
+        most: Characters after which a label is cut.
+        rotation: Degrees by which the labels are turned.
+    """
+    labels = [short(text, most) for text in texts]
+    step = max(1, math.ceil(len(labels) / max_labels))
+    place = axes.set_xticks if which == "x" else axes.set_yticks
+    place(range(0, len(labels), step), labels[::step], fontfamily=font_families(), rotation=rotation)
+
+
+def short(text: object, most: int = 28) -> str:
+    """Return a text on one line, cut after so many characters, with drawable ones only.
+
+    Example:
+        >>> short("a column with a very long name indeed"), short(3.0)
+        ('a column with a very long n…', '3')
+    """
+    line = f"{text:g}" if isinstance(text, float) else " ".join(str(text).split())
+    return drawable(line if len(line) <= most else line[: most - 1] + "…")
+
+
+NO_GLYPH = "\N{WHITE SQUARE}"
+# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
+_WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+
+
+def font_families() -> list[str]:
+    """Return font families to draw labels in: the user's own setting, then installed ones with more characters."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [*rcParams["font.family"], *(name for name in _WIDE_FONTS if name in installed)]
+
+
+def drawable(text: str) -> str:
+    r"""Return the text on one line, with a square for each character that no font has, and dollar signs escaped.
+
+    Example:
+        >>> drawable("Tom &\nJerry, 5 $")
+        'Tom & Jerry, 5 \\$'
+    """
+    known = [_characters(findfont(FontProperties(family=[family]))) for family in font_families()]
+    line = " ".join(text.split())
+    drawn = (each if any(ord(each) in characters for characters in known) else NO_GLYPH for each in line)
+    return "".join(drawn).replace("$", r"\$")
+
+
+@lru_cache(maxsize=32)
+def _characters(path: str) -> frozenset[int]:
+    return frozenset(get_font(path).get_charmap())

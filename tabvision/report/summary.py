@@ -1,0 +1,344 @@
+"""What there is to say about a trained model, as plain data: sentences, tables, and the numbers of figures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.errors import BadValueError, count, listed, speaking
+from tabvision.inference import Results
+from tabvision.interpret import (
+    confusion,
+    likely_mislabeled,
+    most_confused,
+    reliability,
+    residuals,
+    threshold_curves,
+    top_losses,
+    worst_slices,
+)
+from tabvision.interpret.evaluation import errors_of
+from tabvision.report.tables import Table, of_100, rounded, table_of
+
+Section: TypeAlias = dict[str, Any]
+
+_MAX_CLASSES = 200  # classes whose confusions are drawn
+_MAX_POINTS = 2_000  # rows in the cloud of predictions
+_MAX_EPOCHS = 300
+_MAX_EPOCH_ROWS = 12
+_MAX_LABELS = 30
+_MAX_NAMED = 3  # numbers to predict that one sentence names
+_MAX_INPUTS = 6  # columns beside the rows with the greatest loss
+_MAX_PROBABILITIES = 4
+_SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
+
+
+@speaking("summarize")
+def summarize(
+    results: Results,
+    *,
+    title: str = "",
+    baseline: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    importance: pd.DataFrame | None = None,
+    history: pd.DataFrame | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """Return what there is to say about a model as plain data, which JSON holds.
+
+    Args:
+        results: Rows that the model did not learn from, with its answers.
+        title: The heading; "" for the names of the target's columns.
+        baseline: Metrics of the best constant prediction: `data.baseline()`.
+        metrics: Metrics of the model: what `trainer.validate` returned.
+        importance: What `interpret.importance` gave.
+        history: The run's `metrics.csv`.
+        facts: What else there is to know, by name, such as the network, the versions and the time. "measured on" says which
+            rows the results are of, and "checkpoint" is the path of the model in the commands.
+
+    Returns:
+        `title`, `answer` (one sentence), and `sections` of `title`, `texts`, `commands` and `parts`: a part has a `caption`,
+        a `text`, a `table` or None, and the name of a `figure` of `tabvision.plots` with its `data`, or None.
+
+    Raises:
+        BadValueError: There are no rows.
+    """
+    if not len(results):
+        raise BadValueError("the results have no rows, so there is nothing to say", "Pass rows with their target")
+    facts = dict(facts or {})
+    sections = [
+        _measured(results, dict(metrics or {}), dict(baseline or {}), str(facts.get("measured on", ""))),
+        _relies_on(importance),
+        _wrong(results, importance),
+        _probabilities(results),
+        _learned(history),
+        _asking(results, str(facts.get("checkpoint", "best.ckpt"))),
+        _limits(results),
+        _made(facts),
+    ]
+    return {
+        "title": title or f"A model of {listed(list(results.schema.target.columns))}",
+        "answer": _answer(results),
+        "sections": [section for section in sections if section["texts"] or section["parts"]],
+    }
+
+
+def _section(
+    title: str, *texts: str, parts: list[dict[str, Any]] | None = None, commands: tuple[str, ...] = ()
+) -> Section:
+    return {"title": title, "texts": list(texts), "parts": parts or [], "commands": list(commands)}
+
+
+def _part(
+    caption: str,
+    frame: pd.DataFrame | None,
+    figure: str | None = None,
+    data: pd.DataFrame | None = None,
+    *,
+    text: str = "",
+) -> dict[str, Any]:
+    """Return a table, a figure of `tabvision.plots` with the frame that it draws, or both, below a text."""
+    table: Table | None = None if frame is None else table_of(frame)
+    drawn = (table if data is None else table_of(data)) if figure else None
+    return {"caption": caption, "text": text, "table": table, "figure": figure, "data": drawn}
+
+
+# The answer in one sentence.
+
+
+def _answer(results: Results) -> str:
+    error, naive = float(np.nanmean(errors_of(results))), _naive_error(results)
+    said = (_of_numbers if not results.schema.task.is_classes else _of_class if results.is_one_class else _of_labels)(
+        results
+    )
+    return f"{said} The model is no better than that." if error >= naive else said
+
+
+def _of_numbers(results: Results) -> str:
+    target, names = results.target.astype(np.float64), results.schema.target.columns
+    off = _mean(np.abs(results.decoded.astype(np.float64) - target))
+    naive = _mean(np.abs(target - _mean(target)))
+    unit = " pixels" if results.schema.task.moves_with_image else ""
+    if len(names) > _MAX_NAMED:
+        within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))
+        what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
+        return f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
+    within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
+    guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
+    return f"Predicts {within} on average; a guess of the mean is off by {guess}."
+
+
+def _of_class(results: Results) -> str:
+    (name,), classes = results.schema.target.columns, results.schema.target.classes
+    right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
+    usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
+    return (
+        f"Names the right class of {name} in {of_100(float(right))} of 100 rows; always answering {str(usual)!r} is right in "
+        f"{of_100(float(frequency))} of 100."
+    )
+
+
+def _of_labels(results: Results) -> str:
+    right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
+    return (
+        f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
+        f"{of_100(naive)} of 100 right."
+    )
+
+
+def _naive_error(results: Results) -> float:
+    """Return the error of the best answer that is the same for all of these rows."""
+    target = results.target
+    if results.is_one_class:
+        return float(1 - np.bincount(target).max() / len(target))
+    if results.schema.task.is_classes:
+        frequencies = target.mean(axis=0)
+        return float(np.minimum(frequencies, 1 - frequencies).mean())
+    values = target.astype(np.float64)
+    return float(np.nanmean(_mean(np.abs(values - _mean(values)))))
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each column over the rows where it is known, NaN if there are none."""
+    found: NDArray[np.float64] = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
+    return found
+
+
+# The sections.
+
+
+def _measured(
+    results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
+) -> Section:
+    rows = measured_on or f"{count(len(results), 'row')} that the model did not learn from"
+    text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
+    names = sorted(set(metrics) | set(baseline))
+    table = pd.DataFrame(
+        {
+            "metric": [name.removeprefix("val/") for name in names],
+            "model": [metrics.get(name) for name in names],
+            "naive": [baseline.get(name) for name in names],
+        }
+    )
+    return _section(
+        "How well it answers", text, parts=[_part("Metrics of the model and of a naive answer", table)] if names else []
+    )
+
+
+def _relies_on(importance: pd.DataFrame | None) -> Section:
+    title = "What it relies on"
+    if importance is None or importance.empty:
+        return _section(title)
+    text = (
+        "The longer the bar, the worse the answers become when the values of that column are shuffled among the rows. "
+        "It says what the model uses, not what causes the target; columns that tell the same share their importance."
+    )
+    top = importance.head(20)
+    caption = f"What it relies on most: {len(top)} of {count(len(importance), 'column')}"
+    return _section(title, text, parts=[_part(caption, top, "importance")])
+
+
+def _wrong(results: Results, importance: pd.DataFrame | None) -> Section:
+    task = results.schema.task
+    parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
+    parts.append(_slices(results))
+    parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
+    if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
+        text = "Where the model is this sure of another class, the label may be wrong."
+        parts.append(_part("Labels to check", _few_columns(doubtful, results, importance), text=text))
+    return _section("Where it is wrong", parts=parts)
+
+
+def _slices(results: Results) -> dict[str, Any]:
+    found = worst_slices(results)
+    if found.empty:
+        text = (
+            "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
+        )
+        return _part("", None, text=text)
+    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
+    found.attrs.update(error=name, overall=float(np.nanmean(errors_of(results))))
+    text = "These slices are answered worse than the rest, by more than chance explains."
+    return _part("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
+
+
+def _confusions(results: Results) -> list[dict[str, Any]]:
+    pairs = most_confused(results)
+    caption = "The classes that are confused most often" if len(pairs) else "No class is taken for another"
+    counts = confusion(results)
+    if len(counts) > _MAX_CLASSES:
+        return [_part(caption, pairs)]
+    counts.insert(0, "true", counts.index, allow_duplicates=True)
+    matrix = "Rows of each true class, by the class that was answered"
+    return [_part(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), _part(caption, pairs)]
+
+
+def _residuals(results: Results) -> list[dict[str, Any]]:
+    found = residuals(results)
+    errors = found.assign(absolute=found["residual"].abs()).groupby("name", sort=False)
+    table = pd.DataFrame(
+        {
+            "mean error": errors["absolute"].mean(),
+            "half are within": errors["absolute"].median(),
+            "9 of 10 are within": errors["absolute"].quantile(0.9),
+            "largest": errors["absolute"].max(),
+            "true minus predicted": errors["residual"].mean(),
+        }
+    ).reset_index()
+    some = found.groupby("name", sort=False).head(_MAX_POINTS) if len(results) > _MAX_POINTS else found
+    caption = "Predictions beside the truth, and how far they are off"
+    return [_part(caption, table, "residuals", some)]
+
+
+def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities."""
+    probabilities = [name for name in frame if str(name).startswith("probability_")]
+    frame = frame.drop(columns=probabilities) if len(probabilities) > _MAX_PROBABILITIES else frame
+    order = [] if importance is None else list(importance["column"])
+    inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
+    inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
+    frame = frame.drop(columns=inputs[_MAX_INPUTS:])
+    frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
+    return frame
+
+
+def _probabilities(results: Results) -> Section:
+    calibration, parts = results.calibration, list[dict[str, Any]]()
+    if not results.schema.task.is_classes:
+        if not calibration.half_widths:
+            return _section("Whether its intervals hold")
+        distance = np.abs(results.decoded - results.target)
+        known = np.isfinite(distance)
+        held = float((distance <= np.array(calibration.half_widths))[known].mean())
+        wanted = of_100(calibration.coverage or 0)
+        text = f"Its intervals were made to hold {wanted} of 100 true numbers, and hold {of_100(held)}."
+        return _section("Whether its intervals hold", text)
+    found = reliability(results)
+    error = float(found.attrs["expected_calibration_error"])
+    is_sure, is_wrong = "Its probabilities can be taken at their word.", "tabvision calibrate brings the two together."
+    text = (
+        f"On average, how sure the model says it is and how often it is right differ by {rounded(100 * error)} of 100. "
+        f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
+    )
+    parts.append(_part("How often answers of each confidence are right", found, "reliability"))
+    if not results.is_one_class or len(results.schema.target.classes) == 2:
+        parts.append(_thresholds(threshold_curves(results)))
+    return _section("Whether its probabilities hold", text, parts=parts)
+
+
+def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
+    best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
+    few = list(curves["label"].unique())[:6]
+    caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
+    return _part(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
+
+
+def _learned(history: pd.DataFrame | None) -> Section:
+    title = "How it learned"
+    if history is None or "epoch" not in history or history["epoch"].isna().all():
+        return _section(title)
+    frame = history.sort_values("step", kind="stable") if "step" in history else history
+    # a learning rate is logged at a step, without its epoch
+    epochs = frame.assign(epoch=frame["epoch"].bfill()).groupby("epoch").last().reset_index()
+    thin = epochs.iloc[:: -(-len(epochs) // _MAX_EPOCHS)]
+    names = [name for name in epochs if name == "epoch" or ("/" in str(name) and not str(name).startswith("lr"))]
+    rows = np.unique(np.linspace(0, len(epochs) - 1, _MAX_EPOCH_ROWS).astype(int))
+    caption = f"Loss and metrics over {count(len(epochs), 'epoch')}"
+    if not any(str(name).startswith(("train/", "val/", "oof/", "test/")) for name in names):
+        return _section(title)
+    return _section(title, parts=[_part(caption, epochs[names].iloc[rows], "history", thin)])
+
+
+def _asking(results: Results, checkpoint: str) -> Section:
+    path, schema = shlex.quote(checkpoint), results.schema
+    inputs = listed([repr(name) for name in schema.inputs])
+    new = "photos/" if schema.image is not None else "new.csv"
+    commands = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
+    text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP."
+    return _section("How to ask it", text, commands=commands)
+
+
+def _limits(results: Results) -> Section:
+    target, texts = results.schema.target, list[str]()
+    if target.num_rows:
+        texts.append(f"It learned from {count(target.num_rows, 'row')}, and knows of nothing else.")
+    if target.classes:
+        noun = "classes" if results.is_one_class else "labels"
+        named = listed(list(map(str, target.classes)))
+        texts.append(f"It only ever answers one of {len(target.classes)} {noun}: {named}.")
+    for name, low, high in zip(target.columns, target.low, target.high, strict=False):
+        texts.append(f"It has seen {name} from {rounded(low)} to {rounded(high)}; of what lies beyond it knows little.")
+    if results.schema.categorical:
+        texts.append("A category that was not among its training rows is unknown to it, and counts as such.")
+    texts.append("The errors above are those of rows like these. Where new rows differ, measure again.")
+    return _section("What it does not know", *texts)
+
+
+def _made(facts: Mapping[str, object]) -> Section:
+    frame = pd.DataFrame({"what": list(facts), "value": [str(value) for value in facts.values()]})
+    return _section("How it was made", parts=[_part("Network, versions and time", frame)] if len(frame) else [])

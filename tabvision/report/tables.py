@@ -1,0 +1,78 @@
+"""Frames as plain data, and numbers as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain
+
+
+def table_of(frame: pd.DataFrame) -> Table:
+    """Return a frame without its index as plain data: None for what is missing or infinite, dates and objects as text.
+
+    Example:
+        >>> table_of(pd.DataFrame({"job": ["cook", None], "error": [0.5, float("inf")]}))
+        {'columns': ['job', 'error'], 'rows': [['cook', 0.5], [None, None]], 'attrs': {}}
+    """
+    columns = [[_plain(value) for value in frame.iloc[:, index].tolist()] for index in range(frame.shape[1])]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    attrs = {str(name): _plain(value) for name, value in frame.attrs.items()}
+    return {"columns": [str(name) for name in frame.columns], "rows": rows, "attrs": attrs}
+
+
+def frame_of(table: Table) -> pd.DataFrame:
+    """Return the frame of plain data."""
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    frame.attrs.update(table["attrs"])
+    return frame
+
+
+def shown(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a table
+    """Return a cell as text: floats with four digits, long text cut, nothing for what is missing.
+
+    Example:
+        >>> shown(13_722.31), shown(0.123456), shown(2012), shown(None), shown("a" * 100, 4)
+        ('13,722', '0.1235', '2012', '', 'aaa…')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    text = str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def rounded(value: float) -> str:
+    """Return a number with three digits, for a sentence.
+
+    Example:
+        >>> rounded(13_722.3), rounded(0.012345), rounded(2.0), rounded(1e20)
+        ('13,700', '0.0123', '2', '1e+20')
+    """
+    if not 1_000 <= abs(value) < 1e15:
+        return f"{value:.3g}"
+    return f"{round(value, 2 - math.floor(math.log10(abs(value)))):,.0f}"
+
+
+def of_100(fraction: float) -> str:
+    """Return a fraction as a number of 100, which is 0 or 100 only where it is exactly so.
+
+    Example:
+        >>> of_100(0.974), of_100(0.9999), of_100(1.0), of_100(0.0001)
+        ('97', '99.9', '100', '0.1')
+    """
+    percent = 100 * fraction
+    if percent in (0, 100) or 1 <= percent <= 99:
+        return f"{percent:.0f}"
+    return f"{min(99.9, max(0.1, percent)):.1f}"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if value is None or (pd.api.types.is_scalar(value) and (pd.isna(value) or isinstance(value, float))):
+        return None
+    return str(value)

@@ -1,0 +1,91 @@
+"""Write the report of a model as one HTML file that needs nothing else: no script, no font, no other site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from tabvision import plots
+from tabvision.data.tables.write import check_destination, written_whole
+from tabvision.errors import speaking
+from tabvision.inference import Results
+from tabvision.plots.style import INK, svg_of
+from tabvision.report.summary import summarize
+from tabvision.report.tables import Table, frame_of, shown
+
+_PAGE = Path(__file__).with_name("page.html")
+_NOT_FOR_PAGES = r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>"
+
+
+@speaking("write_report")
+def write_report(
+    path: str | Path,
+    results: Results,
+    *,
+    title: str = "",
+    baseline: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    importance: pd.DataFrame | None = None,
+    history: pd.DataFrame | None = None,
+    facts: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write one HTML file about a model: what it answers, how well, from what, and where it is wrong.
+
+    The file holds a few rows of the data, those with the greatest loss.
+
+    Args:
+        path: A path that ends in .html.
+        results: Rows that the model did not learn from, with its answers: `Predictor.losses` or `Results.of_gathered`.
+        title: The heading; "" for the names of the target's columns.
+        baseline: Metrics of the best constant prediction: `data.baseline()`.
+        metrics: Metrics of the model: what `trainer.validate` returned.
+        importance: What `interpret.importance` gave.
+        history: The run's `metrics.csv`.
+        facts: What else there is to know, by name, such as the network, the versions and the time. "measured on" says which
+            rows the results are of, and "checkpoint" is the path of the model in the commands.
+        overwrite: Whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        BadValueError: The name does not end in .html, the file exists already, or there are no rows.
+        MissingFileError: The folder does not exist.
+        UnwritableFileError: The disk is full or read-only.
+    """
+    path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
+    parts = {"baseline": baseline, "metrics": metrics, "importance": importance, "history": history, "facts": facts}
+    text = render(summarize(results, title=title, **parts))  # type: ignore[arg-type]  # each as it came
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """Return the page of what `summarize` returned."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(shown=shown)
+    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
+    # a lone surrogate, as a file's name may hold, is no text
+    return template.render(summary, svg=_svg).encode("utf-8", "replace").decode("utf-8")
+
+
+def _svg(figure: str, data: Table, caption: str, number: int) -> Markup:
+    """Return a figure as SVG for the inside of a page, in the page's own color of text."""
+    frame = frame_of(data)
+    if figure == "confusion_matrix":
+        frame = frame.iloc[:, 1:].set_axis(frame.iloc[:, 0].tolist())
+    text = re.sub(_NOT_FOR_PAGES, "", svg_of(getattr(plots, figure)(frame), str(number)), flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text).replace(INK, "currentColor")
+    size = re.search(r'viewBox="0 0 [^"]*"', text)
+    assert size is not None, "matplotlib writes the size of a figure"
+    text = text[text.index(">", text.index("<svg")) + 1 :].strip()
+    return Markup('<svg role="img" aria-label="{}" {}>').format(caption, Markup(size[0])) + Markup(text)

@@ -1,0 +1,72 @@
+"""The summary says in plain sentences what the numbers say, and holds plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tabvision.errors import BadValueError
+from tabvision.report import summarize
+from tests.made.results import KINDS, others, results_of
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_summary_is_plain_data(kind: str) -> None:
+    summary = summarize(results_of(kind), **others(kind))
+
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_numbers_are_answered_within_their_mean_error() -> None:
+    made = results_of("regression")
+    results = dataclasses.replace(made, target=np.array([[100.0], [200.0]] * 200), predictions=np.full((400, 1), 160.0))
+    wrong = dataclasses.replace(results, predictions=np.full((400, 1), 300.0))
+
+    better = dataclasses.replace(results, predictions=results.target + 13.72)
+
+    assert summarize(better)["answer"] == "Predicts SalePrice within 13.7 on average; a guess of the mean is off by 50."
+    assert summarize(wrong)["answer"].endswith("The model is no better than that.")
+
+
+def test_classes_are_named_right_in_so_many_of_100_rows() -> None:
+    made = results_of("multiclass", rows=100)
+    target = np.array([0] * 50 + [1] * 30 + [2] * 20)
+    answers = np.where(np.arange(100) < 97, target, 0)
+    results = dataclasses.replace(made, target=target, predictions=np.eye(3)[answers])
+
+    expected = "Names the right class of kind in 97 of 100 rows; always answering 'setosa' is right in 50 of 100."
+    assert summarize(results)["answer"] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [("multilabel", "Gets "), ("several", "Predicts pay within "), ("points", "Predicts the 2 points within ")],
+)
+def test_other_targets_have_a_sentence_of_their_own(kind: str, start: str) -> None:
+    assert summarize(results_of(kind))["answer"].startswith(start)
+
+
+def test_the_slice_that_is_answered_worst_is_named() -> None:
+    (section,) = [each for each in summarize(results_of("binary"))["sections"] if each["title"] == "Where it is wrong"]
+    (part,) = [each for each in section["parts"] if each["figure"] == "slices"]
+
+    assert part["table"]["rows"][0][:2] == ["job", "pilot"]
+
+
+def test_what_is_not_known_has_no_section() -> None:
+    titles = [section["title"] for section in summarize(results_of("regression"))["sections"]]
+
+    assert not {"What it relies on", "How it learned", "How it was made"} & set(titles)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_row_is_enough(kind: str) -> None:
+    assert summarize(results_of(kind).take(np.array([1])))["answer"]
+
+
+def test_no_row_is_refused() -> None:
+    with pytest.raises(BadValueError, match="summarize: the results have no rows"):
+        summarize(results_of("binary").take(np.array([], dtype=int)))
