@@ -64,8 +64,14 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def write_about(
-    predictor: Predictor, results: Results, out: str | Path, *, checkpoint: str | Path, facts: Mapping[str, Any], **rest: Any
-) -> None:  # fmt: skip
+    predictor: Predictor,
+    results: Results,
+    out: str | Path,
+    *,
+    checkpoint: str | Path,
+    facts: Mapping[str, Any],
+    **rest: Any,  # noqa: ANN401 - as for `write_report`
+) -> None:
     """Write the page, with the importance of the columns and what is known of the network.
 
     Args:

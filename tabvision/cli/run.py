@@ -117,13 +117,15 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
     best = folder / "best.ckpt"
     is_val = "val" in job.datamodule.parts
     rows = f"{count(len(results), 'row')} "
-    rows += "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
+    rows += (
+        "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
+    )
     facts = {"measured on": rows, "seed": job.seed}
     try:
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         write_about(predictor, results, page, checkpoint=best, facts=facts, history=history, overwrite=True, **figures)
-    except Exception as error:  # noqa: BLE001 - of any kind
+    except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 

@@ -197,7 +197,5 @@ def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor) -> Cr
     answers = pd.DataFrame(task.answers(numbers, task.decode(numbers), facts, proba=True))
     table = beside_target(data.frame, facts.columns, index.numpy(), answers)
     found = {"loss": (losses * weights).sum() / weights.sum(), **metrics.compute()}
-    results = Results.of_gathered(
-        data.schema, data.frame, {"predictions": predictions, "index": index, "loss": losses}
-    )
+    results = Results.of_gathered(data.schema, data.frame, {"predictions": predictions, "index": index, "loss": losses})
     return CrossValidation(bag, table, {name: float(value) for name, value in found.items()}, results)
