@@ -26,6 +26,7 @@ logger = logging.getLogger("tabvision")
 _LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
 
 
+_FEWEST_BATCHES = 100  # before so many, the rate is at its highest and a small table's score leaps
 _TEMPERATURES = tuple(1.05**step for step in range(-40, 19))  # 0.14 to 2.4
 
 
@@ -100,19 +101,20 @@ class AverageAndStop(Callback):
         window: Larger averages over a shorter part of the fit.
         patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one; None to run
             to the end and keep the last average, which suits a `OneCycle`.
-        min_patience: But not before so many epochs without gain.
+        min_patience: But not before so many epochs without gain; None for as many as 100 batches take, at least 4.
         folds: Whether to score on folds where the network allows it.
     """
 
     @speaking()
     def __init__(
-        self, window: float = 9.0, patience: float | None = 0.5, min_patience: int = 4, *, folds: bool = True
+        self, window: float = 9.0, patience: float | None = 0.5, min_patience: int | None = None, *, folds: bool = True
     ) -> None:
         super().__init__()
         check_positive("window", window)
         if patience is not None:
             check_least("patience", patience, 0)
-        check_whole("min_patience", min_patience)
+        if min_patience is not None:
+            check_whole("min_patience", min_patience)
         self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
         self.best_score, self.best_epoch = math.inf, -1
         self.has_folds = False
@@ -194,7 +196,9 @@ class AverageAndStop(Callback):
         if score < self.best_score or not self._best:
             self.best_score, self.best_epoch = score, epoch
             self._best = {name: value.clone() for name, value in self._average.items()}
-        elif epoch - self.best_epoch >= max(self.min_patience, self.patience * (self.best_epoch + 1)):
+            return
+        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / trainer.num_training_batches))
+        if epoch - self.best_epoch >= max(least, self.patience * (self.best_epoch + 1)):
             trainer.should_stop = True
 
     @override
@@ -337,7 +341,7 @@ class FitTable(AverageAndStop, InverseDecay):
         warmup: int = 10,
         window: float = 9.0,
         patience: float | None = 0.5,
-        min_patience: int = 4,
+        min_patience: int | None = None,
         *,
         folds: bool = True,
     ) -> None:

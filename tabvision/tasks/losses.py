@@ -1,4 +1,4 @@
-"""Cross-entropy for hard and softened targets: linear in the target, so that mixup needs no special case."""
+"""Losses of logits: cross-entropy for hard and softened targets, linear in the target, and the Tweedie deviance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+FARTHEST = 20.0  # logarithms beyond it are as good as zero and infinity; in between, no loss overflows
 
 
 def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
@@ -80,3 +82,30 @@ def logit_of_mean(logits: Tensor) -> Tensor:
 
     yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     return yes.logsumexp(1) - no.logsumexp(1)
+
+
+def tweedie_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the Tweedie deviance of power 1.5 between exp(logits) and the target, 0 where they are equal.
+
+    It is lowest in expectation where exp(logits) is the mean of the target. An error counts relative to the prediction, and
+    zeros are possible: power 1.5 lies between Poisson (1) and gamma (2).
+
+    Args:
+        logits: The logarithm of the prediction.
+        target: Best with a mean near 1; below 0, which only later rows may be, it counts as 0.
+
+    Shape:
+        - logits: any shape, float
+        - target: as `logits`
+        - returns: as `logits`
+
+    Source: Dunn and Smyth 2005, "Series evaluation of Tweedie exponential dispersion model densities", the deviance.
+
+    Example:
+        >>> import torch
+        >>> tweedie_losses(torch.zeros(3), torch.tensor([1.0, 0.0, 4.0]))
+        tensor([0., 4., 4.])
+    """
+    near = logits.clamp(-FARTHEST, FARTHEST)
+    root = (near / 2).exp()  # of the prediction
+    return 4 * (target.clamp(min=0).sqrt() - root).square() / root + (logits - near).abs()  # the second term leads back

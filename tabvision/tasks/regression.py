@@ -14,6 +14,7 @@ from tabvision.checks import check_least
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import checked_range, fitted_count
+from tabvision.tasks.losses import FARTHEST, tweedie_losses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from tabvision.plain import Label
 
+_ERRORS = ["mse", "mae", "huber", "tweedie"]
+
 
 @final
 @dataclass(frozen=True)
@@ -35,9 +38,15 @@ class Regression(Task):
     that predictions and metrics are in the user's units. The loss is on the standardized scale, so that several targets
     weigh the same.
 
+    With "tweedie" the network predicts the logarithm of the target's ratio to its mean, and is trained by the deviance of
+    that ratio. Such a loss has the same best answer as squared error, the mean of the rows that are alike, but errors count
+    relative to the answer, so that few large targets do not drown the rest. It often suits costs, incomes and prices better,
+    but an answer far from all training rows errs by a factor: compare the held-out scores of both.
+
     Args:
         y_range: Lowest and highest prediction, bounded by a scaled sigmoid; None for no bounds.
-        error: Loss of a row: "mse" squared error, "mae" absolute error, "huber" squared only where small.
+        error: Loss of a row: "mse" squared error, "mae" absolute error, "huber" squared only where small, "tweedie" the
+            Tweedie deviance, for targets from 0 up.
         mean: Mean of each target over the training rows; filled in by the data.
         spread: Standard deviation of each target over the training rows; filled in by the data.
         margin: How far beyond the training rows a prediction may lie, as a fraction of the range of their targets; None for
@@ -54,7 +63,7 @@ class Regression(Task):
     ranks_items: ClassVar[bool] = True
     calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"intervals"})
     y_range: tuple[float, float] | None = None
-    error: Literal["mse", "mae", "huber"] = "mse"
+    error: Literal["mse", "mae", "huber", "tweedie"] = "mse"
     mean: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
     margin: float | None = 0.5
@@ -64,8 +73,10 @@ class Regression(Task):
     @speaking()
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if self.error not in ("mse", "mae", "huber"):
-            raise UnknownNameError("error", self.error, ["mse", "mae", "huber"])
+        if self.error not in _ERRORS:
+            raise UnknownNameError("error", self.error, _ERRORS)
+        if self.error == "tweedie" and self.y_range is not None:
+            raise BadValueError("error='tweedie' takes no y_range", "Leave y_range out, or pass error='mse'")
         if self.margin is not None:
             check_least("margin", self.margin, 0, remedy="Pass 0.5, or None for no bounds")
         if self.y_range is not None:
@@ -113,6 +124,9 @@ class Regression(Task):
         if (std == 0).any():
             problem = f"the training target must vary, got one value, {mean[std == 0][0]:g}, in every row"
             raise BadValueError(problem, "Choose another target or a larger training split")
+        if self.error == "tweedie" and (target < 0).any():
+            problem = f"error='tweedie' needs training targets from 0 up, got {target.min():g}"
+            raise BadValueError(problem, "Pass error='huber', or 'mse'")
         fitted = dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(std.tolist()), low=(), high=())
         if self.y_range is not None or self.margin is None:
             return fitted
@@ -129,7 +143,11 @@ class Regression(Task):
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         mean, std = logits.new_tensor(self.mean), logits.new_tensor(self.spread)
-        standardized = (target.to(logits.dtype).reshape(logits.shape) - mean) / std
+        target = target.to(logits.dtype).reshape(logits.shape)
+        if self.error == "tweedie":
+            wide = logits.float() if logits.itemsize < 4 else logits
+            return tweedie_losses(wide, target / mean).mean(dim=1)
+        standardized = (target - mean) / std
         predicted = logits if self.y_range is None else (self.activate(logits) - mean) / std
         difference = (predicted - standardized).abs()
         if self.error == "mae":
@@ -145,7 +163,11 @@ class Regression(Task):
         if self.y_range is not None:
             low, high = self.y_range
             return logits.sigmoid() * (high - low) + low
-        numbers = logits * logits.new_tensor(self.spread) + logits.new_tensor(self.mean)
+        mean = logits.new_tensor(self.mean)
+        if self.error == "tweedie":
+            numbers = logits.clamp(-FARTHEST, FARTHEST).exp() * mean
+        else:
+            numbers = logits * logits.new_tensor(self.spread) + mean
         return numbers.clamp(logits.new_tensor(self.low), logits.new_tensor(self.high)) if self.low else numbers
 
     @override

@@ -104,13 +104,24 @@ def test_after_the_fit_the_module_has_the_average_of_the_best_epoch_and_val_loss
 
 def test_it_stops_half_as_many_epochs_after_the_best_one() -> None:
     data = made_data(rows=40)
-    trainer = quiet_trainer(callbacks=[fit := FitTable()], max_epochs=400)
+    trainer = quiet_trainer(callbacks=[fit := FitTable(min_patience=4)], max_epochs=400)
 
     trainer.fit(TabularModule(data.schema), data)
 
     ended = trainer.current_epoch - 1
     assert ended < 399
     assert ended - fit.best_epoch == max(4, -(-(fit.best_epoch + 1) // 2))
+
+
+def test_it_does_not_stop_before_a_hundred_batches_without_gain() -> None:
+    data = made_data(rows=40)
+    trainer = quiet_trainer(callbacks=[fit := FitTable(patience=0.0)], max_epochs=400)
+
+    trainer.fit(TabularModule(data.schema), data)
+
+    ended = trainer.current_epoch - 1
+    assert ended < 399
+    assert ended - fit.best_epoch == -(-100 // len(data.train_dataloader()))
 
 
 def test_a_second_fit_starts_from_the_best_weights_and_counts_anew() -> None:

@@ -321,3 +321,28 @@ def test_two_processes_write_the_answers_of_all_rows(preset: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert "out-of-fold   model   naive" in done.stdout
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(len(people()))]
+
+
+def test_a_target_that_is_zero_in_nearly_every_row_is_fitted_without_leaps_and_what_is_worse_than_naive_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(1_500, 3))
+    happens = draw.random(1_500) < 1 / (1 + np.exp(5 - 1.2 * x[:, 0]))
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    frame["cost"] = np.where(happens, np.exp(8 + x[:, 1] + 1.5 * draw.normal(size=1_500)).round(2), 0.0)
+    frame.to_csv("costs.csv", index=False)
+
+    assert main(["train", "costs.csv", "--target", "cost", "--accelerator", "cpu"]) == 0
+
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    measured = {row[0]: [float(each) for each in row[1:]] for row in rows if row and row[0] in ("mae", "r2", "rmse")}
+    worse = sorted(
+        name for name, (model, naive) in measured.items() if (model < naive if name == "r2" else model > naive)
+    )
+    assert measured.keys() == {"mae", "r2", "rmse"}
+    assert f"Worse than the naive prediction, which uses no column: {', '.join(worse)}." in out or not worse
+    losses = pd.read_csv("runs/costs/metrics.csv")["oof/loss"].dropna().to_numpy()
+    assert len(losses) > 10
+    assert (losses[2:] < 10 * losses[1:-1]).all()

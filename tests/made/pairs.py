@@ -58,6 +58,7 @@ TARGETS = {
     "multilabel_columns": Case(["a", "b", "c"], {"task": Multilabel()}),
     "regression": Case("pay", {}),
     "regression_several": Case(["pay", "cost"], {"task": Regression(error="huber")}),
+    "regression_tweedie": Case("pay", {"task": Regression(error="tweedie")}),
     "regression_range": Case("stars", {"task": Regression(y_range=(0.5, 5.5), error="mae")}),
 }
 FEATURES = ("x", "z", "job", "size")

@@ -29,6 +29,7 @@ FITTED: list[Task] = [
     Regression(mean=(5.0,), spread=(2.0,)),
     Regression(mean=(5.0, -100.0), spread=(2.0, 50.0), error="huber"),
     Regression(mean=(2.5,), spread=(1.0,), y_range=(0.0, 5.0), error="mae"),
+    Regression(mean=(2.5, 4.0), spread=(1.0, 1.0), error="tweedie"),
 ]
 
 
