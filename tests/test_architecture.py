@@ -32,7 +32,8 @@ RANKS = (
     {"__main__"},
 )
 RANK_OF = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
-SAME_RANK = {("schema", "tasks")}  # (who, what): a schema holds its target's task
+# (who, what): a schema holds its target's task; a cross-validation ends with results
+SAME_RANK = {("schema", "tasks"), ("tuning", "inference")}
 
 LIGHTNING_DOOR = ("lightning",)
 LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "cli")

@@ -143,8 +143,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
         held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
         (measured,) = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
-    has_target = set(data.schema.target.columns) <= set(data.frame)  # pairs without a rating have none
-    results = Results.of_gathered(data.schema, data.frame, gathered) if has_target else None
+    is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
+    results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered)
     return trainer, measured, _held_out(data, gathered, shown=job.shown), results
 
 

@@ -1,0 +1,129 @@
+"""`tabvision report`, and the report.html of a run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.cli import main
+from tests.made.images import write_folder
+from tests.made.tables import TRAIN, people
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a table in it."""
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    return tmp_path
+
+
+def text_of(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", Path(page).read_text(encoding="utf-8")))
+
+
+def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+    assert "runs/people/report.html" in capsys.readouterr().out
+    said = text_of("runs/people/report.html")
+    assert "Names the right class of paid in" in said
+    for heading in (
+        "How well it answers",
+        "What it relies on",
+        "Where it is wrong",
+        "How it learned",
+        "How it was made",
+    ):
+        assert heading in said
+    assert all(name in said for name in people() if name != "paid")
+
+    assert main([*TRAIN, "--no-report", "--out", "other"]) == 0
+    assert not Path("other/report.html").exists()
+    assert Path("other/best.ckpt").exists()
+
+
+def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--no-report"]) == 0
+    people(60).to_csv("new.csv", index=False)
+    words = ["report", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "page.html"]
+    capsys.readouterr()
+
+    assert main(words) == 0
+
+    assert capsys.readouterr().out == "60 rows of new.csv: page.html\n"
+    assert "Measured on 60 rows of new.csv." in text_of("page.html")
+    assert main(words) == 2
+    assert "is a file already" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["runs/people/best.ckpt", "no_target.csv", "--out", "a.html"], "'paid'"),
+        (["runs/people/best.ckpt", "people.csv", "--out", "a.txt"], ".html"),
+        (["runs/people/none.ckpt", "people.csv", "--out", "a.html"], "none.ckpt"),
+        (["runs/people/best.ckpt", "people.csv", "--out", "absent/a.html"], "absent"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_in_a_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "--no-report"]) == 0
+    people().drop(columns="paid").to_csv("no_target.csv", index=False)
+    capsys.readouterr()
+
+    assert main(["report", *words]) == 2
+
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.startswith("tabvision report: ")
+    assert not Path("a.html").exists()
+
+
+def test_a_run_is_whole_without_its_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("tabvision.report.write_report", fails)
+
+    assert main(TRAIN) == 0
+
+    assert "No report was written: RuntimeError: no ink" in capsys.readouterr().out
+    assert Path("runs/people/best.ckpt").exists()
+
+
+def test_names_of_a_hostile_table_are_text_on_the_page() -> None:
+    hostile = people().rename(columns={"job": "<script>alert(1)</script>", "age": "{{ 7*7 }}"})
+    hostile.to_csv("people.csv", index=False)
+
+    assert main(TRAIN) == 0
+
+    page = Path("runs/people/report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "{{ 7*7 }}" in page
+
+
+def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", {"a": 12, "b": 12})
+    photos = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "16", "--epochs", "1"]
+    rng = np.random.default_rng(0)
+    ratings = pd.DataFrame({"user": rng.integers(20, size=400), "item": rng.integers(30, size=400)}).drop_duplicates()
+    ratings.assign(stars=rng.integers(1, 6, len(ratings))).to_csv("stars.csv", index=False)
+    ratings.to_csv("plays.csv", index=False)
+    stars = ["train", "stars.csv", "--user", "user", "--item", "item", "--target", "stars", "--epochs", "1"]
+    plays = ["train", "plays.csv", "--user", "user", "--item", "item", "--epochs", "1"]
+
+    for words in (photos, stars, plays):
+        assert main([*words, "--accelerator", "cpu"]) == 0
+
+    assert "Names the right class of" in text_of("runs/photos/report.html")
+    assert "Predicts stars within" in text_of("runs/stars/report.html")
+    assert not Path("runs/plays/report.html").exists()  # pairs have no target to be wrong about
+    words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]
+    assert main(words) == 0
