@@ -204,5 +204,5 @@ def test_an_empty_folder_is_refused(predictor: Predictor, tmp_path: Path) -> Non
 
 
 def test_calibrating_needs_the_answers(predictor: Predictor, paths: list[str]) -> None:
-    with pytest.raises(BadTypeError, match="needs the target of each image"):
+    with pytest.raises(BadTypeError, match="the target of each image is needed"):
         predictor.calibrate(paths)
