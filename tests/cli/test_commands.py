@@ -10,7 +10,7 @@ import yaml
 
 from tabvision.cli import main
 
-TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "2", "--accelerator", "cpu"]
+TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "2", "--accelerator", "cpu", "--no-report"]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,19 @@ from tabvision.cli import main
 from tabvision.cli.ratings import _bias_table, show_films
 from tests.made.ratings import made_ratings, made_titles
 
-TRAIN = ["train", "ratings.csv", "--user", "who", "--item", "film", "--epochs", "2", "--accelerator", "cpu"]
+TRAIN = [
+    "train",
+    "ratings.csv",
+    "--user",
+    "who",
+    "--item",
+    "film",
+    "--epochs",
+    "2",
+    "--accelerator",
+    "cpu",
+    "--no-report",
+]
 RUN = Path("runs/ratings")
 
 

@@ -50,7 +50,7 @@ def mixed_table(num_rows: int = 200, seed: int = 0) -> pd.DataFrame:
     )
 
 
-TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
+TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "1", "--accelerator", "cpu", "--no-report"]
 
 
 def people(rows: int = 120) -> pd.DataFrame:
