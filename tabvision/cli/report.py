@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> None:
             results,
             arguments.out,
             checkpoint=arguments.checkpoint,
-            facts={"measured on": rows},
+            measured_on=rows,
             metrics={"loss": float(results.loss.mean()), **_metrics(results, results.predictions)},
             baseline=_metrics(results, results.schema.task.constant(results.target)),
             overwrite=arguments.overwrite,
@@ -69,8 +69,8 @@ def write_about(
     out: str | Path,
     *,
     checkpoint: str | Path,
-    facts: Mapping[str, Any],
-    **rest: Any,  # noqa: ANN401 - as for `write_report`
+    facts: Mapping[str, object] | None = None,
+    **about: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
     """Write the page, with the importance of the columns and what is known of the network.
 
@@ -80,7 +80,7 @@ def write_about(
         out: The page.
         checkpoint: Where the model is, for the commands that the page names.
         facts: What else there is to know, by name.
-        rest: As for `write_report`.
+        about: As for `write_report`.
     """
     import torch
 
@@ -89,12 +89,12 @@ def write_about(
 
     module = predictor.module
     network = {
-        "checkpoint": Path(checkpoint).name,
         "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
-    write_report(out, results, importance=_importance(predictor, results), facts={**facts, **network}, **rest)
+    about |= {"importance": _importance(predictor, results), "facts": {**(facts or {}), **network}}
+    write_report(out, results, checkpoint=Path(checkpoint).name, **about)
 
 
 def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:

@@ -120,11 +120,11 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
     rows += (
         "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
     )
-    facts = {"measured on": rows, "seed": job.seed}
     try:
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
+        about = {"measured_on": rows, "history": history, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        write_about(predictor, results, page, checkpoint=best, facts=facts, history=history, overwrite=True, **figures)
+        write_about(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **about)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -38,28 +38,37 @@ _MAX_PROBABILITIES = 4
 _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
 
 
-@speaking("summarize")
-def summarize(
-    results: Results,
-    *,
-    title: str = "",
-    baseline: Mapping[str, float] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    importance: pd.DataFrame | None = None,
-    history: pd.DataFrame | None = None,
-    facts: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
-    """Return what there is to say about a model as plain data, which JSON holds.
+class About(TypedDict, total=False):
+    """What there is to know about a model besides its results; all of it may be left out.
 
-    Args:
-        results: Rows that the model did not learn from, with its answers.
-        title: The heading; "" for the names of the target's columns.
+    Keys:
+        title: The heading; the names of the target's columns if left out.
+        measured_on: Which rows the results are of, such as "876 rows of new.csv".
+        checkpoint: The path of the model in the commands of the page.
         baseline: Metrics of the best constant prediction: `data.baseline()`.
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: What `interpret.importance` gave.
         history: The run's `metrics.csv`.
-        facts: What else there is to know, by name, such as the network, the versions and the time. "measured on" says which
-            rows the results are of, and "checkpoint" is the path of the model in the commands.
+        facts: What else there is to know, by name, such as the network, the versions and the time.
+    """
+
+    title: str
+    measured_on: str
+    checkpoint: str
+    baseline: Mapping[str, float]
+    metrics: Mapping[str, float]
+    importance: pd.DataFrame | None
+    history: pd.DataFrame | None
+    facts: Mapping[str, object]
+
+
+@speaking("summarize")
+def summarize(results: Results, **about: Unpack[About]) -> dict[str, Any]:
+    """Return what there is to say about a model as plain data, which JSON holds.
+
+    Args:
+        results: Rows that the model did not learn from, with its answers.
+        about: What else there is to know; see `About`.
 
     Returns:
         `title`, `answer` (one sentence), and `sections` of `title`, `texts`, `commands` and `parts`: a part has a `caption`,
@@ -70,19 +79,19 @@ def summarize(
     """
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to say", "Pass rows with their target")
-    facts = dict(facts or {})
+    importance = about.get("importance")
     sections = [
-        _measured(results, dict(metrics or {}), dict(baseline or {}), str(facts.get("measured on", ""))),
+        _measured(results, about.get("metrics", {}), about.get("baseline", {}), about.get("measured_on", "")),
         _relies_on(importance),
         _wrong(results, importance),
         _probabilities(results),
-        _learned(history),
-        _asking(results, str(facts.get("checkpoint", "best.ckpt"))),
+        _learned(about.get("history")),
+        _asking(results, about.get("checkpoint", "best.ckpt")),
         _limits(results),
-        _made(facts),
+        _made(about.get("facts", {})),
     ]
     return {
-        "title": title or f"A model of {listed(list(results.schema.target.columns))}",
+        "title": about.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
         "answer": _answer(results),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }

@@ -30,11 +30,11 @@ def frame_of(table: Table) -> pd.DataFrame:
     return frame
 
 
-def shown(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a table
+def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a table
     """Return a cell as text: floats with four digits, long text cut, nothing for what is missing.
 
     Example:
-        >>> shown(13_722.31), shown(0.123456), shown(2012), shown(None), shown("a" * 100, 4)
+        >>> cell_text(13_722.31), cell_text(0.123456), cell_text(2012), cell_text(None), cell_text("a" * 100, 4)
         ('13,722', '0.1235', '2012', '', 'aaa…')
     """
     if value is None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -16,26 +15,15 @@ from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import speaking
 from tabvision.inference import Results
 from tabvision.plots.style import INK, svg_of
-from tabvision.report.summary import summarize
-from tabvision.report.tables import Table, frame_of, shown
+from tabvision.report.summary import About, summarize
+from tabvision.report.tables import Table, cell_text, frame_of
 
 _PAGE = Path(__file__).with_name("page.html")
 _NOT_FOR_PAGES = r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>"
 
 
 @speaking("write_report")
-def write_report(
-    path: str | Path,
-    results: Results,
-    *,
-    title: str = "",
-    baseline: Mapping[str, float] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    importance: pd.DataFrame | None = None,
-    history: pd.DataFrame | None = None,
-    facts: Mapping[str, object] | None = None,
-    overwrite: bool = False,
-) -> Path:
+def write_report(path: str | Path, results: Results, *, overwrite: bool = False, **about: Unpack[About]) -> Path:
     """Write one HTML file about a model: what it answers, how well, from what, and where it is wrong.
 
     The file holds a few rows of the data, those with the greatest loss.
@@ -43,14 +31,8 @@ def write_report(
     Args:
         path: A path that ends in .html.
         results: Rows that the model did not learn from, with its answers: `Predictor.losses` or `Results.of_gathered`.
-        title: The heading; "" for the names of the target's columns.
-        baseline: Metrics of the best constant prediction: `data.baseline()`.
-        metrics: Metrics of the model: what `trainer.validate` returned.
-        importance: What `interpret.importance` gave.
-        history: The run's `metrics.csv`.
-        facts: What else there is to know, by name, such as the network, the versions and the time. "measured on" says which
-            rows the results are of, and "checkpoint" is the path of the model in the commands.
         overwrite: Whether an existing file may be replaced.
+        about: What else there is to know, such as `metrics=` and `importance=`; see `About`.
 
     Returns:
         The path.
@@ -61,8 +43,7 @@ def write_report(
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
-    parts = {"baseline": baseline, "metrics": metrics, "importance": importance, "history": history, "facts": facts}
-    text = render(summarize(results, title=title, **parts))  # type: ignore[arg-type]  # each as it came
+    text = render(summarize(results, **about))
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
@@ -71,7 +52,7 @@ def write_report(
 def render(summary: Mapping[str, Any]) -> str:
     """Return the page of what `summarize` returned."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(shown=shown)
+    environment.filters.update(cell_text=cell_text)
     template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
     # a lone surrogate, as a file's name may hold, is no text
     return template.render(summary, svg=_svg).encode("utf-8", "replace").decode("utf-8")

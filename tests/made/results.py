@@ -94,10 +94,7 @@ def others(kind: str = "regression") -> dict[str, Any]:
         "baseline": {"val/mae": 59_000.2} if kind == "regression" else {},
         "importance": pd.DataFrame({"column": ["job", "age"], "importance": [0.5, 0.02], "std": [0.05, 0.03]}),
         "history": history,
-        "facts": {
-            "network": "packed, 8 members",
-            "rows": 400,
-            "measured on": "400 rows out of fold",
-            "checkpoint": "runs/a b/best.ckpt",
-        },
+        "measured_on": "400 rows out of fold",
+        "checkpoint": "runs/a b/best.ckpt",
+        "facts": {"network": "packed, 8 members", "rows": 400},
     }
