@@ -97,7 +97,8 @@ def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
 def errors_by(results: Results, column: str, *, num_slices: int = _NUM_SLICES) -> pd.DataFrame:
     """Return the error of each slice of a column, the worst first.
 
-    Numbers and dates are cut at quantiles; of other columns the most frequent values are slices, the rest is "other".
+    Numbers and dates are cut at quantiles; of other columns, and of numbers that the model takes as categories, the most
+    frequent values are slices, the rest is "other".
 
     Args:
         results: Any rows.
@@ -308,7 +309,9 @@ def _slices_of(results: Results, column: str, num_slices: int) -> NDArray[Any]:
         if number.source == number.name == column:  # perhaps written as text
             values = pd.Series(Columns(results.frame).numbers(column, number.text).values)
     is_date = isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M"
-    is_ordered = is_date or (pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+    is_name = column in {category.source for category in results.schema.categorical if category.source == category.name}
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    is_ordered = is_date or (is_number and not is_name)
     missing = np.asarray(values.isna(), dtype=bool)
     if is_ordered and values.nunique() > num_slices:
         ordered = values.reset_index(drop=True) if is_date else pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
@@ -328,7 +331,8 @@ def _slices_of(results: Results, column: str, num_slices: int) -> NDArray[Any]:
 def _range_text(low: Any, high: Any, *, is_date: bool) -> str:  # noqa: ANN401 - two floats or timestamps
     if is_date:
         return f"{str(low)[:10]} to {str(high)[:10]}"
-    return f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}"
+    first, last = (f"{end:,.0f}" if 1e4 <= abs(end) < 1e15 else f"{end:.4g}" for end in (low, high))
+    return f"{first} to {last}" if low < high else first
 
 
 def _interval(found: pd.DataFrame, *, is_fraction: bool) -> tuple[NDArray[Any], NDArray[Any]]:

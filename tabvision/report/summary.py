@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -146,10 +147,9 @@ def _of_class(results: Results) -> str:
     (name,), classes = results.schema.target.columns, results.schema.target.classes
     right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
     usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
-    return (
-        f"Names the right class of {name} in {of_100(float(right))} of 100 rows; always answering {str(usual)!r} is right in "
-        f"{of_100(float(frequency))} of 100."
-    )
+    right_of, usual_of = of_100(float(right)), of_100(float(frequency))
+    said = f"Names the right class of {name} in {right_of} of 100 {_noun(results)}s"
+    return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
 
 
 def _of_labels(results: Results) -> str:
@@ -158,6 +158,10 @@ def _of_labels(results: Results) -> str:
         f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
         f"{of_100(naive)} of 100 right."
     )
+
+
+def _noun(results: Results) -> str:
+    return "row" if results.schema.image is None else "image"
 
 
 def _naive_error(results: Results) -> float:
@@ -184,7 +188,7 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _measured(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
-    rows = measured_on or f"{count(len(results), 'row')} that the model did not learn from"
+    rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
     names = sorted(set(metrics) | set(baseline))
     table = pd.DataFrame(
@@ -272,6 +276,8 @@ def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame
     inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
     inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
     frame = frame.drop(columns=inputs[_MAX_INPUTS:])
+    if (image := results.schema.image) is not None and image.name in frame:
+        frame = frame.assign(**{image.name: [Path(str(path)).name for path in frame[image.name]]})
     frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
     return frame
 

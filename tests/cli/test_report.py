@@ -124,7 +124,10 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     for words in (photos, stars, plays):
         assert main([*words, "--accelerator", "cpu"]) == 0
 
-    assert "Names the right class of" in text_of("runs/photos/report.html")
+    photos_said = text_of("runs/photos/report.html")
+    assert re.search(r"Names the right class of \w+ in \d+ of 100 images", photos_said)
+    assert "a_0" in photos_said
+    assert "photos/a" not in photos_said  # no path of a file, only its name
     assert "Predicts stars within" in text_of("runs/stars/report.html")
     assert not Path("runs/plays/report.html").exists()  # pairs have no target to be wrong about
     words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]

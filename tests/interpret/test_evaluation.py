@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from tabvision.interpret import (
     top_losses,
     worst_slices,
 )
-from tabvision.schema import Schema, Target
+from tabvision.schema import Categorical, Schema, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 
 N = 400
@@ -117,6 +118,16 @@ def test_numbers_and_dates_are_cut_and_rare_values_pooled() -> None:
     assert errors_by(results, "x", num_slices=4)["rows"].tolist() == [100] * 4
     assert "2024-01-01 to 2024-04-09" in errors_by(results, "day", num_slices=4)["day"].tolist()
     assert errors_by(results, "name", num_slices=4)["rows"].max() == N - 4
+
+
+def test_numbers_that_the_model_takes_as_names_are_sliced_by_value_and_large_ones_are_legible() -> None:
+    results = numbers(film=np.resize([10, 20, 30, 40], N), seen=np.arange(N) + 1_000_000_000)
+    film = Categorical(name="film", source="film", vocabulary=(10, 20, 30, 40))
+    named = dataclasses.replace(results, schema=dataclasses.replace(results.schema, categorical=(film,)))
+
+    assert set(errors_by(named, "film", num_slices=2)["film"]) == {10, 20, "other"}
+    assert "10 to 20" in errors_by(results, "film", num_slices=2)["film"].tolist()
+    assert "1,000,000,000 to 1,000,000,199" in errors_by(results, "seen", num_slices=2)["seen"].tolist()
 
 
 @pytest.mark.parametrize("values", [[None] * N, [3] * N, [True, False] * (N // 2), [[1]] * N], ids=str)
