@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
         results = predictor.losses(arguments.data, **form_of(arguments))
         rows = f"{count(len(results), 'row')} of {Path(arguments.data).name}"
-        write_about(
+        report_on(
             predictor,
             results,
             arguments.out,
@@ -63,14 +63,14 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{rows}: {arguments.out}")
 
 
-def write_about(
+def report_on(
     predictor: Predictor,
     results: Results,
     out: str | Path,
     *,
     checkpoint: str | Path,
     facts: Mapping[str, object] | None = None,
-    **about: Any,  # noqa: ANN401 - as for `write_report`
+    **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
     """Write the page, with the importance of the columns and what is known of the network.
 
@@ -80,7 +80,7 @@ def write_about(
         out: The page.
         checkpoint: Where the model is, for the commands that the page names.
         facts: What else there is to know, by name.
-        about: As for `write_report`.
+        details: As for `write_report`.
     """
     import torch
 
@@ -93,8 +93,8 @@ def write_about(
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
-    about |= {"importance": _importance(predictor, results), "facts": {**(facts or {}), **network}}
-    write_report(out, results, checkpoint=Path(checkpoint).name, **about)
+    details |= {"importance": _importance(predictor, results), "facts": {**(facts or {}), **network}}
+    write_report(out, results, checkpoint=Path(checkpoint).name, **details)
 
 
 def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:

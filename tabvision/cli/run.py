@@ -111,7 +111,7 @@ def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: flo
 
 def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[str, float]) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
-    from tabvision.cli.report import write_about
+    from tabvision.cli.report import report_on
     from tabvision.inference import Predictor
 
     best = folder / "best.ckpt"
@@ -122,9 +122,9 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
     )
     try:
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
-        about = {"measured_on": rows, "history": history, "overwrite": True, **figures}
+        details = {"measured_on": rows, "history": history, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        write_about(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **about)
+        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 

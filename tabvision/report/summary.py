@@ -39,7 +39,7 @@ _MAX_PROBABILITIES = 4
 _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
 
 
-class About(TypedDict, total=False):
+class ReportDetails(TypedDict, total=False):
     """What there is to know about a model besides its results; all of it may be left out.
 
     Keys:
@@ -64,12 +64,12 @@ class About(TypedDict, total=False):
 
 
 @speaking("summarize")
-def summarize(results: Results, **about: Unpack[About]) -> dict[str, Any]:
+def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, Any]:
     """Return what there is to say about a model as plain data, which JSON holds.
 
     Args:
         results: Rows that the model did not learn from, with its answers.
-        about: What else there is to know; see `About`.
+        details: What else there is to know; see `ReportDetails`.
 
     Returns:
         `title`, `answer` (one sentence), and `sections` of `title`, `texts`, `commands` and `parts`: a part has a `caption`,
@@ -80,19 +80,19 @@ def summarize(results: Results, **about: Unpack[About]) -> dict[str, Any]:
     """
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to say", "Pass rows with their target")
-    importance = about.get("importance")
+    importance = details.get("importance")
     sections = [
-        _measured(results, about.get("metrics", {}), about.get("baseline", {}), about.get("measured_on", "")),
+        _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
         _relies_on(importance),
         _wrong(results, importance),
         _probabilities(results),
-        _learned(about.get("history")),
-        _asking(results, about.get("checkpoint", "best.ckpt")),
+        _learned(details.get("history")),
+        _asking(results, details.get("checkpoint", "best.ckpt")),
         _limits(results),
-        _made(about.get("facts", {})),
+        _made(details.get("facts", {})),
     ]
     return {
-        "title": about.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
+        "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
         "answer": _answer(results),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }

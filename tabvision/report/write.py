@@ -15,7 +15,7 @@ from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import speaking
 from tabvision.inference import Results
 from tabvision.plots.style import INK, svg_of
-from tabvision.report.summary import About, summarize
+from tabvision.report.summary import ReportDetails, summarize
 from tabvision.report.tables import Table, cell_text, frame_of
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -23,7 +23,9 @@ _NOT_FOR_PAGES = r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata
 
 
 @speaking("write_report")
-def write_report(path: str | Path, results: Results, *, overwrite: bool = False, **about: Unpack[About]) -> Path:
+def write_report(
+    path: str | Path, results: Results, *, overwrite: bool = False, **details: Unpack[ReportDetails]
+) -> Path:
     """Write one HTML file about a model: what it answers, how well, from what, and where it is wrong.
 
     The file holds a few rows of the data, those with the greatest loss.
@@ -32,7 +34,7 @@ def write_report(path: str | Path, results: Results, *, overwrite: bool = False,
         path: A path that ends in .html.
         results: Rows that the model did not learn from, with its answers: `Predictor.losses` or `Results.of_gathered`.
         overwrite: Whether an existing file may be replaced.
-        about: What else there is to know, such as `metrics=` and `importance=`; see `About`.
+        details: What else there is to know, such as `metrics=` and `importance=`; see `ReportDetails`.
 
     Returns:
         The path.
@@ -43,7 +45,7 @@ def write_report(path: str | Path, results: Results, *, overwrite: bool = False,
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
-    text = render(summarize(results, **about))
+    text = render(summarize(results, **details))
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
