@@ -14,7 +14,9 @@ class Batch(TypedDict, total=False):
     Shape:
         - continuous: (B, N) float32, standardized
         - categorical: (B, K) int64, code 0 = missing or unseen
-        - image: (B, C, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
+        - image: (B, C, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader;
+          (B, P, C, H, W) where P columns name the images of a row beside other columns
+        - has_image: (B, P) float32, 1 for each image that a row has, 0 for one that is missing or cannot be read
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
         - weight: (B,) float32, weights of the rows in the loss
         - fold: (B,) int64, the fold of each training row, which the member of that number does not learn from
@@ -25,6 +27,7 @@ class Batch(TypedDict, total=False):
     continuous: Tensor
     categorical: Tensor
     image: Tensor
+    has_image: Tensor
     target: Tensor
     weight: Tensor
     fold: Tensor

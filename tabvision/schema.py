@@ -143,6 +143,8 @@ class Image:
         channels: Number of channels that the network reads: 3 for red, green and blue, 1 for gray.
         value_range: (lowest, highest) stored value, which become black and white: one pair for all channels, or one for
             each. Empty for the whole range of 8 or 16 bits.
+        others: Further raw columns of paths: more images of the same row, which the network sees in the same way.
+        optional: Whether a row may lack its images, so that a network has learned to answer without them.
     """
 
     name: str = "image"
@@ -152,6 +154,13 @@ class Image:
     std: tuple[float, ...] = ()
     channels: Annotated[int, Meta(ge=1, le=4096)] = 3
     value_range: tuple[tuple[float, float], ...] = ()
+    others: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The raw columns of paths, in the order in which the network sees the images of a row."""
+        return (self.name, *self.others)
 
     def describe(self) -> str:
         """Return what the network sees of an image, for a printed schema."""
@@ -223,7 +232,7 @@ class Schema:
     def inputs(self) -> tuple[str, ...]:
         """The raw columns that prediction needs, without repeats."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        image = () if self.image is None else (self.image.name,)
+        image = () if self.image is None else self.image.columns
         return (*dict.fromkeys(column.source for column in columns), *image)
 
     @property
@@ -242,7 +251,7 @@ class Schema:
         if len(self.target.columns) == 1:
             named.append((self.target.columns[0], self.target.classes))
         if self.image is not None:
-            known[self.image.name] = ()
+            known |= dict.fromkeys(self.image.columns, ())
         for name, labels in named:
             texts = tuple(label for label in labels if isinstance(label, str))
             if labels and len(texts) == len(labels):
@@ -288,7 +297,7 @@ class Schema:
             "date": [(date.name, self._describe_date(date)) for date in self.dates],
             "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
             "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
-            "image": [] if self.image is None else [(self.image.name, self.image.describe())],
+            "image": [] if self.image is None else [(name, self.image.describe()) for name in self.image.columns],
             "left out": [(it.name, it.reason) for it in self.left_out],
         }
         is_long = sum(map(len, lists.values())) > _MAX_PRINTED_COLUMNS

@@ -8,17 +8,19 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
-from tabvision.callbacks.layer_groups import Groups
+from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
 from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback
-from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle, spread_rates
+from tabvision.nets.layer_groups import num_new
+from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle
 
 _FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
 _FROZEN_DIV = 25.0
+_BODY_RATIO = 10.0  # fastai's `slice(base_lr)`: of groups that would train in the frozen cycle
 _MOMENTUM = (0.95, 0.85, 0.95)
 
 
@@ -27,11 +29,12 @@ class FineTune(Schedule):
     """Two one-cycle schedules with an unfreeze between them: fastai's `fine_tune`, built from `Unfreeze` and a schedule.
 
     For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
-    and the first group at a rate `lr_mult` times smaller. `Trainer(max_epochs=...)` is the whole length, frozen epochs
+    and the first group at a rate `lr_mult` times smaller. Other new groups, such as the `table` of a `FusedModule`, train as
+    the head does. `Trainer(max_epochs=...)` is the whole length, frozen epochs
     included.
 
     Args:
-        freeze_epochs: Epochs in which the last group trains alone, at least 0.
+        freeze_epochs: Epochs in which only new groups train, at least 0.
         base_lr: Peak rate of the head in the frozen epochs.
         lr_mult: How many times smaller the rate of the first group is than that of the head after unfreezing.
         pct_start: Fraction of the second cycle in which the rate rises, in (0, 1).
@@ -73,6 +76,7 @@ class FineTune(Schedule):
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
         self._last: float | None = None
+        self._num_new = 1  # groups that train like the head
         self.lr_mult = lr_mult
         self.pct_start = pct_start
         self.div = div
@@ -101,7 +105,8 @@ class FineTune(Schedule):
     def peaks(self, num_groups: int) -> list[float]:
         """Return the peak rate of each group after unfreezing."""
         high = self._head_rate / 2
-        return even_multiples(high / self.lr_mult, high, num_groups)
+        rates = even_multiples(high / self.lr_mult, high, num_groups - self._num_new + 1)
+        return rates + [high] * (num_groups - len(rates))
 
     @override
     @speaking()
@@ -111,7 +116,8 @@ class FineTune(Schedule):
             factor, momentum = one_cycle(
                 step, frozen, pct_start=_FROZEN_PCT_START, div=_FROZEN_DIV, div_final=self.div_final, momentum=_MOMENTUM
             )
-            peak = spread_rates((None, self._head_rate), num_groups)[number]
+            is_new = number >= num_groups - self._num_new
+            peak = self._head_rate / (1 if is_new else _BODY_RATIO)
             return Setting(factor * peak / self.peaks(num_groups)[number], momentum)
         return one_cycle(
             step - frozen,
@@ -147,6 +153,8 @@ class FineTune(Schedule):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         self.unfreeze.setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._num_new = num_new(layer_groups_of(pl_module, self.groups))
 
     @override
     @speaking()

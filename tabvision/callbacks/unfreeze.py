@@ -16,10 +16,10 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, check_optimizers, checked_groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.checks import check_choice
+from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup, num_new
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
@@ -41,8 +41,8 @@ class Unfreeze(Callback):
     that was frozen whole is thawed by its stage: leave it out of the groups if it is to stay frozen.
 
     Args:
-        stages: Number of epochs in which all groups but the last are frozen; or how many of the last groups train from each
-            epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
+        stages: Number of epochs in which only new groups train: the last, and those before it that say so; or how many of the
+            last groups train from each epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
         batch_norm: What BatchNorm does in layers that start out frozen: "keep" keeps the pretrained statistics, after
             unfreezing too, unless there are none; "eval" keeps them while the layer is frozen; "train" updates statistics
             and weights all along, as fastai does.
@@ -69,6 +69,7 @@ class Unfreeze(Callback):
     ) -> None:
         check_choice("batch_norm", batch_norm, POLICIES)
         self.stages: Stages = as_stages(stages)
+        self._has_new = is_integer(stages)  # the first stage trains all new groups
         self.batch_norm = batch_norm
         self.groups = checked_groups(groups)
         # decides which layers "keep" applies to; a sweep has those of the fit around it
@@ -130,7 +131,7 @@ class Unfreeze(Callback):
         if self.batch_norm != "keep":
             return frozenset()
         found = layer_groups_of(module, self.groups)
-        frozen = found[: len(found) - num_trainable(self._first_stages, 0, len(found))]
+        frozen = found[: len(found) - self._num_trained(self._first_stages, 0, found)]
         norms = {id(norm) for group in frozen for norm in _norms_in(group, module) if not _is_fresh(norm)}
         return frozenset(_plain_name(name) for name, part in module.named_modules() if id(part) in norms)
 
@@ -180,6 +181,7 @@ class Unfreeze(Callback):
         """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
+        sweep._has_new = self._has_new
         sweep._first_stages, sweep._preserved, sweep._frozen = self._first_stages, self._preserved, self._frozen
         return [sweep]
 
@@ -202,10 +204,14 @@ class Unfreeze(Callback):
         names = self._frozen or ()
         return {id(parameter) for name, parameter in module.named_parameters() if _plain_name(name) in names}
 
+    def _num_trained(self, stages: Stages, epoch: int, groups: Sequence[LayerGroup]) -> int:
+        """Return how many of the last layer groups train in an epoch."""
+        return max(num_trainable(stages, epoch, len(groups)), num_new(groups) if self._has_new else 0)
+
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
         """Return each layer group and whether it trains in an epoch."""
         found = layer_groups_of(module, self.groups)
-        first = len(found) - self.num_trainable(epoch, len(found))
+        first = len(found) - self._num_trained(self.stages, epoch, found)
         return [(group, number >= first) for number, group in enumerate(found)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tabvision.data.fused import FusedDataModule
     from tabvision.data.images.module import ImageDataModule
     from tabvision.data.ratings.module import CollabDataModule
     from tabvision.data.splits.base import RandomSplit, Split, StratifiedSplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CollabDataModule",
     "ColumnSplit",
+    "FusedDataModule",
     "GroupSplit",
     "ImageDataModule",
     "IndexSplit",
@@ -34,6 +36,7 @@ __all__ = [
 _MODULES = {
     "CollabDataModule": "ratings.module",
     "ColumnSplit": "splits.given",
+    "FusedDataModule": "fused",
     "GroupSplit": "splits.ordered",
     "ImageDataModule": "images.module",
     "IndexSplit": "splits.given",

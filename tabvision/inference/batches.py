@@ -57,6 +57,11 @@ class Inputs:
         """The reasons for rows without an answer, by row number; complete after all batches are read."""
         return {} if self.images is None else self.images.errors
 
+    @property
+    def absent(self) -> Mapping[str, int]:
+        """The number of rows without an image, by column of images; complete after all batches are read."""
+        return {} if self.images is None else {name: len(rows) for name, rows in self.images.absent.items()}
+
     def take(self, rows: NDArray[np.integer]) -> Inputs:
         """Return the inputs of some of the rows."""
         return replace(
@@ -80,7 +85,7 @@ class Inputs:
             - index: (B,) int64, the row numbers
             - continuous: (B, C) float32
             - categorical: (B, K) int32
-            - image: (B, C, H, W) uint8
+            - image: (B, C, H, W) uint8; (B, P, C, H, W) and has_image (B, P) float32 if rows may lack images
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         if self.images is not None:
@@ -139,8 +144,9 @@ def assembled(
     """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
 
     `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["outside"]` those
-    with a number or date far beyond the training rows; `attrs["held"]` the rows whose answer was held at a bound around the
-    training targets.
+    with a number or date far beyond the training rows; `attrs["absent"]` those that lack an image, or whose image
+    cannot be read, if the network answers without; `attrs["held"]` those whose answer was held at a bound around the training
+    targets.
 
     Args:
         schema: The schema of the network.
@@ -158,6 +164,7 @@ def assembled(
         answers.index = inputs.index
     answers.attrs["unseen"] = dict(inputs.unseen)
     answers.attrs["outside"] = dict(inputs.outside)
+    answers.attrs["absent"] = dict(inputs.absent)
     answers.attrs["held"] = int(schema.task.held(predictions).sum())
     return answers
 

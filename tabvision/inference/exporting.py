@@ -35,7 +35,7 @@ from tabvision.schema import Schema
 
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
 CHECKED_ROWS = (1, 2, 7)
-_DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8}
+_DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8, "has_image": torch.float32}
 _TABLE = ("continuous", "categorical")
 
 Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
@@ -104,6 +104,7 @@ class _Answering(nn.Module):
         self.module, self.calibration = module, calibration
         schema = module.schema
         used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": schema.image is not None}
+        used["has_image"] = schema.image is not None and schema.image.optional
         self.names = [name for name, is_used in used.items() if is_used]
         if not self.names:
             raise BadValueError("the module reads no column and no image", "Train it on data with inputs")
@@ -167,7 +168,10 @@ def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dic
         codes = [torch.randint(column.cardinality, (rows,), generator=generator) for column in schema.categorical]
         made["categorical"] = torch.stack(codes, dim=1)
     if schema.image is not None:
-        shape = (rows, schema.image.channels, *schema.image.size)
+        columns = (len(schema.image.columns),) if schema.image.optional else ()
+        shape = (rows, *columns, schema.image.channels, *schema.image.size)
+        if columns:
+            made["has_image"] = torch.randint(2, (rows, *columns), generator=generator).float()
         made["image"] = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     return made
 

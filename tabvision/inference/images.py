@@ -42,7 +42,8 @@ class ImageBatches:
     """Images drawn at the network's size by threads, some batches ahead of the network.
 
     Args:
-        sources: Each image: a path, a file's bytes, a PIL image or an array.
+        sources: Each image: a path, a file's bytes, a PIL image or an array. If rows may lack images, all those of
+            the first row, with None for one that it lacks, then those of the second.
         schema: The schema of the trained module: image size, resize, and whether the target moves with the image.
         augment: The augmentation of training; None if only plain views are drawn.
 
@@ -55,16 +56,25 @@ class ImageBatches:
         ([(1, 3, 2, 2)], [1])
     """
 
-    def __init__(self, sources: Sequence[ImageSource], schema: Schema, augment: Augmentation | None = None) -> None:
+    def __init__(
+        self, sources: Sequence[ImageSource | None], schema: Schema, augment: Augmentation | None = None
+    ) -> None:
         assert schema.image is not None
         self.sources, self.schema, self.image, self.augment = sources, schema, schema.image, augment
         self._store = SourceStore(sources, schema.image)
         self.needs_view = schema.task.moves_with_image
         self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
+        self.absent: dict[str, set[int]] = {}  # rows without an image, by column, if rows may lack them
 
     def take(self, rows: NDArray[np.integer]) -> ImageBatches:
         """Return some of the images."""
-        return ImageBatches([self.sources[row] for row in rows.tolist()], self.schema, self.augment)
+        images = self._images_of(rows).tolist()
+        return ImageBatches([self.sources[number] for number in images], self.schema, self.augment)
+
+    def _images_of(self, rows: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Return the numbers of the images of some rows."""
+        num = len(self.image.columns)
+        return (rows[:, None] * num + np.arange(num)).ravel()
 
     def batches(self, batch_size: int, view: int = 0) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the arrays of the readable images, in order; `errors` then holds the reasons for the others.
@@ -75,19 +85,22 @@ class ImageBatches:
 
         Shape:
             - index: (B,) int64, the row numbers
-            - image: (B, C, H, W) uint8
+            - image: (B, C, H, W) uint8; (B, P, C, H, W) if rows may lack images
+            - has_image: (B, P) float32, if rows may lack images
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         drawn_as, pending = self._view(view), deque[_Batch]()
         with ThreadPoolExecutor(
             min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
         ) as threads:
-            for start in range(0, len(self.sources), batch_size):
-                rows = np.arange(start, min(start + batch_size, len(self.sources)))
-                pixels = np.empty((len(rows), *self.image.size, self.image.channels), np.uint8)
-                chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(rows), CHUNK_ROWS)]
+            num_rows = len(self.sources) // len(self.image.columns)
+            for start in range(0, num_rows, batch_size):
+                rows = np.arange(start, min(start + batch_size, num_rows))
+                images = self._images_of(rows)
+                pixels = np.empty((len(images), *self.image.size, self.image.channels), np.uint8)
+                chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(images), CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
-                drawn = [threads.submit(draw, rows[chunk], pixels[chunk], view) for chunk in chunks]
+                drawn = [threads.submit(draw, images[chunk], pixels[chunk], view) for chunk in chunks]
                 pending.append(_Batch(rows, pixels, drawn))
                 if len(pending) > BATCHES_AHEAD:
                     yield self._finished(pending.popleft(), drawn_as, view)
@@ -103,18 +116,51 @@ class ImageBatches:
 
     def _finished(self, batch: _Batch, drawn_as: View, view: int) -> dict[str, NDArray[Any]]:
         rows, pixels = batch.rows, batch.pixels
-        errors: dict[int, str] = {}
-        for number, chunk in enumerate(batch.drawn):
-            reasons = chunk.result()[0]
-            errors |= {int(rows[number * CHUNK_ROWS + position]): reason for position, reason in reasons.items()}
-        if errors:
-            self.errors |= errors
-            is_readable = ~np.isin(rows, list(errors))
+        reasons = {
+            number * CHUNK_ROWS + position: reason
+            for number, chunk in enumerate(batch.drawn)
+            for position, reason in chunk.result()[0].items()
+        }
+        if self.image.optional:
+            return self._with_absent(rows, pixels, list(reasons))
+        if reasons:
+            self.errors |= {int(rows[position]): reason for position, reason in reasons.items()}
+            is_readable = ~np.isin(np.arange(len(rows)), list(reasons))
             rows, pixels = rows[is_readable], pixels[is_readable]
         drawn: dict[str, NDArray[Any]] = {"index": rows, "image": pixels.transpose(0, 3, 1, 2)}
         if self.needs_view:
             drawn["view"] = views_of(self._store, drawn_as, rows, view)
         return drawn
+
+    def _with_absent(
+        self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], absent: list[int]
+    ) -> dict[str, NDArray[Any]]:
+        """Return the arrays of rows that may lack images.
+
+        Args:
+            rows: The row numbers.
+            pixels: The images, those of the first row first.
+            absent: The positions of the images that there are not.
+        """
+        columns = self.image.columns
+        has_image = np.ones(len(pixels), np.float32)
+        has_image[absent], pixels[absent] = 0, 0
+        for position in absent:
+            self.absent.setdefault(columns[position % len(columns)], set()).add(int(rows[position // len(columns)]))
+        by_row = pixels.transpose(0, 3, 1, 2).reshape(len(rows), len(columns), self.image.channels, *self.image.size)
+        return {"index": rows, "image": by_row, "has_image": has_image.reshape(len(rows), -1)}
+
+
+def _source_in(cell: object, root: Path | str) -> ImageSource | None:
+    """Return the image that a cell names or holds, or None if it is empty."""
+    if isinstance(cell, str | Path):
+        return os.path.join(root, cell) if str(cell) else None  # noqa: PTH118 - as for a table of images
+    is_image = isinstance(cell, bytes | PilImage.Image | np.ndarray)
+    if not is_image and not pd.isna(cell):
+        raise BadTypeError(
+            f"a cell of images holds {type(cell).__name__}", "Pass a path, bytes, a PIL image or an array"
+        )
+    return cell if is_image else None  # type: ignore[return-value]  # one of these
 
 
 def _is_deep(source: ImageSource) -> bool:
@@ -188,8 +234,11 @@ class ImageReader:
 
     def _from_frame(self, frame: pd.DataFrame, root: Path | str = "") -> Inputs:
         name = self._image.name
-        if name not in frame.columns:
-            raise MissingColumnsError([name], frame.columns, "Name the files in that column, as in training")
+        if absent := [each for each in self._image.columns if each not in frame.columns]:
+            raise MissingColumnsError(absent, frame.columns, "Name the files in that column, as in training")
+        if self._image.optional:
+            cells = frame[list(self._image.columns)].to_numpy(dtype=object).ravel()
+            return self._inputs([_source_in(cell, root) for cell in cells], len(frame), index=frame.index, frame=frame)
         return self._from_table(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
 
     def _from_list(self, source: object) -> Inputs:
@@ -209,12 +258,19 @@ class ImageReader:
         columns = {self._image.name: table.frame[table.path].to_numpy()} if shown else {}
         return self._inputs(files, index=index, frame=table.frame, shown=columns)
 
-    def _inputs(self, sources: Sequence[ImageSource], **rest: Any) -> Inputs:  # noqa: ANN401 - settings of `Inputs`
-        if not self._image.value_range and (deep := sum(map(_is_deep, sources[:_LOOKED_AT]))):
-            those = f"{deep:,} of the first {count(min(len(sources), _LOOKED_AT), 'image')}"
+    def _inputs(
+        self,
+        sources: Sequence[ImageSource | None],
+        num_rows: int | None = None,
+        **rest: Any,  # noqa: ANN401 - of `Inputs`
+    ) -> Inputs:
+        looked_at = [source for source in sources[:_LOOKED_AT] if source is not None]
+        if not self._image.value_range and (deep := sum(map(_is_deep, looked_at))):
+            those = f"{deep:,} of the first {count(len(looked_at), 'image')}"
             note = f"{those} have 16 bits a channel, and the training images had 8"
             logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are taken as 0 to 255.")
-        return Inputs(len(sources), images=ImageBatches(sources, self.schema, self.augment), **rest)
+        num_rows = len(sources) if num_rows is None else num_rows
+        return Inputs(num_rows, images=ImageBatches(sources, self.schema, self.augment), **rest)
 
     @property
     def _image(self) -> Image:

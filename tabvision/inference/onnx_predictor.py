@@ -25,7 +25,7 @@ KEY = "tabvision"  # of the facts in a file's metadata
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
 EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
-_DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8}
+_DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8, "has_image": np.float32}
 
 
 @final
@@ -57,7 +57,12 @@ class OnnxPredictor:
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
         check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = [value.name for value in self._session.get_inputs()]
-        has = {"continuous": self.schema.continuous, "categorical": self.schema.categorical, "image": self.schema.image}
+        has: dict[str, object] = {
+            "continuous": self.schema.continuous,
+            "categorical": self.schema.categorical,
+            "image": self.schema.image,
+        }
+        has["has_image"] = self.schema.image is not None and self.schema.image.optional
         if not self._names or not all(has.get(value) for value in self._names):
             problem = f"{name} takes {listed(self._names) or 'nothing'}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)

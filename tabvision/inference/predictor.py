@@ -33,6 +33,7 @@ _DTYPES = {
     "continuous": torch.float32,
     "categorical": torch.int64,
     "image": torch.uint8,
+    "has_image": torch.float32,
     "view": torch.float32,
 }
 _TABLE = ("continuous", "categorical")  # in every batch, even without columns

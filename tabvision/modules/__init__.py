@@ -9,14 +9,16 @@ from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tabvision.modules.collab import CollabModule
+    from tabvision.modules.fused import FusedModule
     from tabvision.modules.supervised import SupervisedModule
     from tabvision.modules.tabular import TabularModule
     from tabvision.modules.vision import VisionModule
 
-__all__ = ["CollabModule", "SupervisedModule", "TabularModule", "VisionModule"]
+__all__ = ["CollabModule", "FusedModule", "SupervisedModule", "TabularModule", "VisionModule"]
 
 _MODULES = {
     "CollabModule": "collab",
+    "FusedModule": "fused",
     "SupervisedModule": "supervised",
     "TabularModule": "tabular",
     "VisionModule": "vision",

@@ -121,13 +121,13 @@ class VisionModule(SupervisedModule):
             momentum=momentum,
             saved={**hidden, "head_scale": head_scale, "body": body, "weights": weights, "head": head},
         )
-        image = _image(self.schema)
+        image = image_of(self.schema)
         chosen: dict[str, Any] = {"kind": head, "scale": head_scale}
         chosen |= {} if head == "linear" else {"widths": head_widths, "dropout": dropout}
         if not is_own:
             check_head(**chosen)
         check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
-        self.body = self._make_body(net, source)
+        self.body = body_of(self, net, source)
         shape = self.body.feature_shape(image.size)
         if is_own:
             self.head: nn.Module = self._own_head(top, shape)
@@ -136,19 +136,9 @@ class VisionModule(SupervisedModule):
         body_groups(self.body, num_groups - 1)  # raises now if there are too many
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()
-        self._image = _image(self.schema)
+        self._image = image_of(self.schema)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self._memory_format)
-
-    def _make_body(self, net: str | nn.Module, weights: str | Path | None) -> Body:
-        if isinstance(net, nn.Module):
-            if weights not in (None, "default"):
-                problem = f"weights has no effect with a body of your own, got {weights!r}"
-                raise BadValueError(problem, "Leave weights out")
-            return as_body(net, _image(self.schema).channels)
-        if net == OWN:
-            raise self.not_held("body")
-        return make_body(net, weights=weights, in_channels=_image(self.schema).channels)
 
     def _own_head(self, head: str | nn.Module | HeadFactory, shape: tuple[int, ...]) -> nn.Module:
         if isinstance(head, str):
@@ -178,7 +168,31 @@ class VisionModule(SupervisedModule):
         return [*groups, LayerGroup("head", (self.head,))]
 
 
-def _image(schema: Schema) -> Image:
+def body_of(module: SupervisedModule, net: str | nn.Module, weights: str | Path | None) -> Body:
+    """Return the body of a module: by name, or the user's own.
+
+    Args:
+        module: The module, which has its schema.
+        net: The name of a network, or one of the user's own.
+        weights: Its weights, as for `VisionModule`.
+    """
+    channels = image_of(module.schema).channels
+    if isinstance(net, nn.Module):
+        if weights not in (None, "default"):
+            problem = f"weights has no effect with a body of your own, got {weights!r}"
+            raise BadValueError(problem, "Leave weights out")
+        return as_body(net, channels)
+    if net == OWN:
+        raise module.not_held("body")
+    return make_body(net, weights=weights, in_channels=channels)
+
+
+def image_of(schema: Schema) -> Image:
+    """Return the image that a network sees.
+
+    Raises:
+        BadValueError: The schema has none.
+    """
     if schema.image is None:
         remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
         raise BadValueError("the schema has no image", remedy)

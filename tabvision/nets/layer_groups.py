@@ -21,6 +21,7 @@ class LayerGroup:
     Args:
         name: Name of the group in logs and param groups.
         modules: Modules of the group; a parameter that two of them share counts once.
+        is_new: Whether it begins untrained, beside pretrained groups; the last group always does.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -30,6 +31,7 @@ class LayerGroup:
 
     name: str
     modules: tuple[nn.Module, ...]
+    is_new: bool = False
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return each parameter once, in the order of the modules."""
@@ -49,6 +51,17 @@ class LayerGroup:
     def __bool__(self) -> bool:
         """Return True, even for a group without parameters."""
         return True
+
+
+def num_new(groups: Sequence[LayerGroup]) -> int:
+    """Return how many of the last groups are new, at least 1.
+
+    Example:
+        >>> num_new([LayerGroup("body", ()), LayerGroup("table", (), is_new=True), LayerGroup("head", ())])
+        2
+    """
+    old = [number for number, group in enumerate(groups[:-1], start=1) if not group.is_new]
+    return len(groups) - max(old, default=0)
 
 
 def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:

@@ -49,6 +49,7 @@ class PackedNet(nn.Module):
         dropout: Fraction dropped after each hidden layer, in [0, 1).
         own_inputs: Whether each member has embeddings and encodings of its own.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
+        joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -79,25 +80,38 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
+        joined: int = 0,
     ) -> None:
         super().__init__()
         for name, numbers in (("num_outputs", [num_outputs]), ("members", [members]), ("each of widths", widths)):
             for number in numbers:
                 check_whole(name, number)
+        check_whole("joined", joined, 0)
         check_fraction("dropout", dropout)
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
         self.embeddings = _Inputs(cardinalities, bins, members if own_inputs else 1, unknown_share)
         self.layers = nn.Sequential()
-        for size, width in itertools.pairwise([self.embeddings.width, *widths]):
-            self.layers.append(_Layer(members, size, width, dropout))
+        for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):
+            self.layers.append(_Layer(members, size + (joined if number == len(widths) else 0), width, dropout))
         self.head = _PackedLinear(members, widths[-1], num_outputs)
         nn.init.uniform_(self.head.weight, -_HEAD_SCALE * widths[-1] ** -0.5, _HEAD_SCALE * widths[-1] ** -0.5)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         logits: Tensor = self.head(self.layers(self.embeddings(continuous, categorical)))
+        return logits
+
+    def hidden(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        """Return the inputs of the last hidden layer, (B, 1 or k, width), without those that join them."""
+        hidden: Tensor = self.layers[:-1](self.embeddings(continuous, categorical))
+        return hidden
+
+    def join(self, hidden: Tensor, joined: Tensor) -> Tensor:
+        """Return the logits of every member, (B, k, num_outputs), from what `hidden` returns and (B, joined) numbers."""
+        together = torch.cat([hidden, joined.unsqueeze(1).expand(-1, hidden.shape[1], -1)], dim=2)
+        logits: Tensor = self.head(self.layers[-1](together))
         return logits
 
 

@@ -174,7 +174,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)
         key = (part, presize.key)
         if key not in self._stores:
-            num, num_slots = len(self.parts[part].rows), len(self.tables[part].frame)
+            num_slots = len(self.tables[part].frame)
+            num = len(self.parts[part].rows) * len(self.image.columns)
             ranks = self._num_local_ranks()
             cache = make_cache(self.cache, presize, num, num_slots=num_slots, part=part, num_processes=ranks)
             for old in [each for each in self._stores if each[0] == part]:

@@ -6,6 +6,7 @@ A million files are found in seconds, since none is opened.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -179,16 +180,55 @@ def check_files(table: ImageTable) -> None:
     """
     if table.is_listed:
         return
-    listing = functools.cache(_listing)
-    num_files, missing = len(table.frame), []
-    for start in range(0, num_files, _CHECKED_AT_ONCE):
-        files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, num_files)))
-        missing += [file for file in files if not _is_listed(file, listing) and not _is_file(file)]
-    if missing:
-        verb = "does" if len(missing) == 1 else "do"
+    if missing := missing_files(table):
+        num_files, verb = len(table.frame), "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
         problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
         raise MissingFileError(problem, _remedy_for(missing[0], table))
+
+
+def missing_files(table: ImageTable) -> list[str]:
+    """Return the files of a table that do not exist; each folder is listed once."""
+    listing, missing = functools.cache(_listing), []
+    for start in range(0, len(table.frame), _CHECKED_AT_ONCE):
+        files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(table.frame))))
+        missing += [file for file in files if not _is_listed(file, listing) and not _is_file(file)]
+    return missing
+
+
+def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = "", suffix: str = "") -> ImageTable:
+    """Return the images that several columns name, those of the first row first; the path of an empty cell is "".
+
+    A file that does not exist counts as an empty cell, and is logged.
+
+    Args:
+        frame: The rows.
+        columns: The columns of paths.
+        root: The folder that the paths are relative to.
+        suffix: The suffix to append to the paths, such as ".jpg".
+
+    Raises:
+        MissingFileError: Most of the files do not exist.
+
+    Example:
+        >>> images_by_row(pd.DataFrame({"front": ["", None]}), ["front"]).frame["image"].tolist()
+        ['', '']
+    """
+    names = frame[list(columns)].to_numpy(dtype=object).ravel()
+    is_named = ~(pd.isna(names) | (names == ""))
+    named = ImageTable(pd.DataFrame({PATH_COLUMN: names[is_named]}), root=root, suffix=suffix)
+    files = named.files(np.arange(len(named.frame), dtype=np.int64))
+    if missing := missing_files(named):
+        those = f"{len(missing):,} of {count(len(files), 'image')} in {listed([*columns])}"
+        problem = f"{those} do not exist, first {missing[0]!r}"
+        if len(missing) > len(files) / 2:
+            raise MissingFileError(problem, _remedy_for(missing[0], named))
+        logging.getLogger("tabvision").info(f"{problem}; their rows go on without them.")
+        gone = frozenset(missing)
+        files = ["" if file in gone else file for file in files]
+    paths = np.full(len(names), "", dtype=object)
+    paths[is_named] = files
+    return ImageTable(pd.DataFrame({PATH_COLUMN: paths}))
 
 
 def _remedy_for(file: str, table: ImageTable) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast, final
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from tabvision.tasks import Task
 EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
-@final
 class ImageLoader:
     """Batches of images: uint8 (B, C, H, W) in channels-last memory, with targets, weights and row numbers.
 
@@ -81,14 +80,13 @@ class ImageLoader:
     def __iter__(self) -> Iterator[Batch]:
         reader = self.make_reader()
         epoch = self.batch_sampler.sampler.epoch
-        planned = (rows.numpy() for rows in self.batch_sampler)
         self._reader = reader
         try:
-            for read in reader.read_all(planned, epoch):
+            for read in reader.read_all(self._planned(reader), epoch):
                 self._record_errors(reader, read)
-                filled = self._filled(reader, read, epoch)
-                if len(filled.rows):
-                    yield self._batch_of(reader, filled, epoch)
+                batch = self._finished(reader, read, epoch)
+                if len(batch["index"]):
+                    yield batch
         finally:
             if self.on_end is not None:
                 self.on_end()
@@ -102,6 +100,14 @@ class ImageLoader:
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
         """Resume the next pass at that position."""
         self.batch_sampler.load_state_dict(state_dict)
+
+    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:  # noqa: ARG002 - for those who override it
+        """Yield the numbers of the images of each batch of the pass."""
+        return (rows.numpy() for rows in self.batch_sampler)
+
+    def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
+        """Return the batch of what was read."""
+        return self._batch_of(reader, self._filled(reader, read, epoch), epoch)
 
     def _record_errors(self, reader: BatchReader, read: Read) -> None:
         """Record the files that could not be read."""

@@ -57,24 +57,30 @@ class ImageStore(ABC):
 
 @final
 class SourceStore(ImageStore):
-    """Images of a list: paths, bytes, PIL images, arrays.
+    """Images of a list: paths, bytes, PIL images, arrays; None where there is no image.
 
     Args:
         sources: The image of each row.
         image: The channels and the range of values that are read of each image; None for 8-bit RGB.
     """
 
-    def __init__(self, sources: Sequence[ImageSource], image: Image | None = None) -> None:
+    def __init__(self, sources: Sequence[ImageSource | None], image: Image | None = None) -> None:
         super().__init__(image)
         self.sources = sources
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        return [_tried(lambda row=row: open_as(self.sources[row], self.image)) for row in rows.tolist()]  # type: ignore[misc]
+        return [_tried(lambda row=row: self._open(row)) for row in rows.tolist()]  # type: ignore[misc]
 
     @override
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        return [(open_as(self.sources[row], self.image).size, np.eye(3)) for row in rows.tolist()]
+        return [(self._open(row).size, np.eye(3)) for row in rows.tolist()]
+
+    def _open(self, row: int) -> StoredImage:
+        source = self.sources[row]
+        if source is None:
+            raise UnreadableImageError.because("no image")
+        return open_as(source, self.image)
 
 
 @final

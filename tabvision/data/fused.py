@@ -1,0 +1,329 @@
+"""A LightningDataModule for tables whose rows name images: columns and images of one row in one batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast, final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision.augment.settings import Augmentation, augmentation_named
+from tabvision.batch import Batch
+from tabvision.data.base import DataPart, Order, PartName
+from tabvision.data.images.base import EVAL_BATCHES, BaseImageDataModule
+from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
+from tabvision.data.images.loader import ImageLoader
+from tabvision.data.images.reader import BatchReader, Read
+from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
+from tabvision.data.splits.base import Split
+from tabvision.data.tables.cells import MISSING_WORDS
+from tabvision.data.tables.read import Source, folder_of, read_frame
+from tabvision.data.tabular import TabularDataModule
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
+from tabvision.logs import notes_at
+from tabvision.preprocess import Columns
+from tabvision.schema import Image, Schema, Target
+from tabvision.tasks import Task
+
+
+@final
+class FusedDataModule(BaseImageDataModule):
+    """Load a table whose rows name one or several images: columns and images of each row in one batch.
+
+    Columns are read as by `TabularDataModule`, images as by `ImageDataModule`. A row whose image is missing, does not exist
+    or cannot be read stays, and `has_image` in its batch is 0 there. The facts are in `data.schema` as soon as the object
+    exists.
+
+    Args:
+        source: A DataFrame, or the path of a CSV, Parquet or Feather file.
+        target: The column to predict, or several.
+        image: The column of image paths, or several; None only with `schema`.
+        root: The folder that paths are relative to; None for the table file's own.
+        suffix: The suffix to append to the paths, such as ".jpg".
+        categorical: Columns to read as categories, whatever their values. Others are inferred.
+        continuous: Columns to read as numbers.
+        dates: Columns to read as dates, as for `TabularDataModule`.
+        ignore: Columns to leave out.
+        size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
+        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", or the schema's.
+        channels: Channels that the network reads, as for `ImageDataModule`.
+        value_range: (lowest, highest) stored value, as for `ImageDataModule`.
+        augment: The augmentation of training images, as for `ImageDataModule`; each image of a row is drawn by itself.
+        normalize: None for the statistics of the network's weights; "imagenet", or (mean, std).
+        task: The kind of target: a task, its name, or None to infer it.
+        separator: Text between the labels in one multi-label column, such as " ".
+        split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
+        weight: A column with the weight of each row in the loss, at least 0.
+        test: A table or file with test rows.
+        predict: A table or file with rows to predict; the target may be missing.
+        batch_size: Rows per rank in one training step.
+        seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
+        num_workers: Number of threads that decode, 0 for none; None for one per core.
+        cache: Caches images at about the network's size: "auto", "memory", a folder or None, as for `ImageDataModule`.
+        device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
+        bad_share: The largest fraction of the images in [0, 1] that may be unreadable.
+        schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
+        encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
+        na_values: The words in a CSV file that mean a missing value, as for `TabularDataModule`.
+        sep: The text between the fields of a CSV file, as for `TabularDataModule`.
+        names: The names of the columns of a CSV file without a header, as for `TabularDataModule`.
+        missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
+        verbose: Whether to print the schema and what was inferred.
+
+    Raises:
+        MissingFileError: A file does not exist, or most images that the table names do not.
+        MissingColumnsError: A column does not exist.
+        BadValueError: The rows cannot be trained on as they are; the sentence says what to do.
+    """
+
+    sources = "a table or file"
+
+    @speaking()
+    def __init__(
+        self,
+        source: Source,
+        target: str | Sequence[str],
+        *,
+        image: str | Sequence[str] | None = None,
+        root: str | Path | None = None,
+        suffix: str = "",
+        categorical: Sequence[str] | None = None,
+        continuous: Sequence[str] | None = None,
+        dates: Sequence[str] | None = None,
+        ignore: Sequence[str] | None = None,
+        size: int | Sequence[int] | None = None,
+        resize: Literal["crop", "squish", "pad"] | None = None,
+        channels: int | None = None,
+        value_range: ValueRange = None,
+        augment: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None = "default",
+        normalize: Normalize = None,
+        task: Task | str | None = None,
+        separator: str | None = None,
+        split: float | Split | None = 0.2,
+        weight: str | None = None,
+        test: Source | None = None,
+        predict: Source | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        num_workers: int | None = None,
+        cache: str | Path | None = "auto",
+        device_augment: bool | Literal["auto"] = "auto",
+        bad_share: float = 0.1,
+        schema: Schema | None = None,
+        encoding: str | None = None,
+        na_values: Sequence[str] | None = None,
+        sep: str | None = None,
+        names: Sequence[str] | None = None,
+        missing_target: Literal["error", "drop"] = "error",
+        verbose: bool = True,
+    ) -> None:
+        columns = _image_columns(image, schema)
+        known = image_facts(schema, columns[0], size, resize, normalize, channels=channels, value_range=value_range)
+        super().__init__(
+            replace(known, others=columns[1:], optional=True),
+            augmentation_named(augment),
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=num_workers,
+            cache=cache,
+            device_augment=device_augment,
+            bad_share=bad_share,
+            verbose=verbose,
+        )
+        table = _Columns(
+            source,
+            target,
+            image=self.image,
+            root=None if root is None else str(root),
+            suffix=suffix,
+            categorical=categorical,
+            continuous=continuous,
+            dates=dates,
+            ignore=ignore,
+            task=task,
+            separator=separator,
+            split=split,
+            weight=weight,
+            test=test,
+            predict=predict,
+            batch_size=batch_size,
+            seed=seed,
+            schema=schema,
+            encoding=encoding,
+            na_values=na_values,
+            sep=sep,
+            names=names,
+            missing_target=missing_target,
+            verbose=verbose,
+        )
+        self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
+        self.image = cast("Image", self.schema.image)
+        self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
+        self.bad.num_files = sum(len(part.rows) for part in self.parts.values()) * len(columns)
+
+    @override
+    def make_loader(self, part: PartName, order: Order) -> ImageLoader:
+        return _FusedLoader(
+            lambda: self._reader(part),
+            *self.parts[part],
+            self.bad,
+            batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
+            on_end=self._write_bad_files,
+            num_images=len(self.image.columns),
+            **order,
+        )
+
+    @override
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return _by_row(super().on_after_batch_transfer(batch, dataloader_idx))
+
+    def show_batch(self, num_rows: int = 8) -> pd.DataFrame:
+        """Return raw values of the first training rows: the target, then the columns and paths that the network reads."""
+        rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
+        return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
+
+
+def _image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
+    """Return the columns of paths: those named, or the schema's."""
+    given = () if image is None else (image,) if isinstance(image, str) else image
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise BadTypeError(
+            f"image must be a column or a list of columns, got {image!r}", 'Pass such as ["front", "back"]'
+        )
+    if len(set(given)) < len(given):
+        raise BadValueError(f"image names a column twice, got {image!r}", "Name each once")
+    if schema is None:
+        if not given:
+            raise BadValueError("image must name a column of paths, got none", "Name it, or use TabularDataModule")
+        return tuple(given)
+    facts = schema.image
+    if facts is None or not facts.optional:
+        problem = "the schema is not of rows with images"
+        raise BadValueError(problem, "Pass the schema of a FusedModule, or none")
+    if given and tuple(given) != facts.columns:
+        problem = f"image must be the schema's {list(facts.columns)}, got {image!r}"
+        raise BadValueError(problem, "Leave image out, or do not pass schema")
+    return facts.columns
+
+
+class _Columns(TabularDataModule):
+    """The columns of the rows, and a table of images for every frame that is read.
+
+    Args:
+        source: As for `TabularDataModule`.
+        target: Likewise.
+        image: The network's input, with the columns of paths.
+        root: The folder that paths are relative to, or None for the table file's own.
+        suffix: The suffix to append to the paths.
+        settings: As for `TabularDataModule`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        target: str | Sequence[str],
+        *,
+        image: Image,
+        root: str | None,
+        suffix: str,
+        **settings: Any,  # noqa: ANN401 - those of `TabularDataModule`
+    ) -> None:
+        self._image, self._root, self._suffix = image, root, suffix
+        self._sources = {"train": source, "test": settings["test"], "predict": settings["predict"]}
+        self.images: dict[str, ImageTable] = {}
+        super().__init__(source, target, **settings)
+
+    @override
+    def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
+        frame = super()._gather(source, split, schema)
+        self.images["train"] = self._images_of("train", frame)
+        return frame
+
+    @override
+    def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
+        columns = self._image.columns
+        known = {**(schema.known_columns if schema else self._known), **dict.fromkeys(columns, MISSING_WORDS)}
+        frame = read_frame(source, **self._form, known=known)
+        if absent := [name for name in columns if name not in frame.columns]:
+            raise MissingColumnsError(absent, frame.columns, "Name the columns of image paths: image=")
+        return frame
+
+    @override
+    def _fit(
+        self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
+    ) -> Schema:
+        columns = self._image.columns
+        if target.task.moves_with_image:
+            problem = f"a target of {target.task.name} is for one image, and these rows have columns as well"
+            raise BadValueError(problem, "Use ImageDataModule")
+        schema = super()._fit(training, target, named, {**reserved, **dict.fromkeys(columns, "names the images")})
+        with notes_at(False):  # what is missing was told of all rows
+            files = [file for file in self._images_of("train", training.frame).frame[PATH_COLUMN] if file]
+        image = fitted(self._image, files[:: max(1, len(files) // SAMPLED_IMAGES)][:SAMPLED_IMAGES], is_new=True)
+        left_out = tuple(column for column in schema.left_out if column.name not in columns)
+        return replace(schema, left_out=left_out, image=image)
+
+    @override
+    def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
+        self.images[name] = self._images_of(name, frame)
+        return super()._given(name, frame)
+
+    def _images_of(self, part: str, frame: pd.DataFrame) -> ImageTable:
+        root = str(folder_of(self._sources[part])) if self._root is None else self._root
+        return images_by_row(frame, self._image.columns, root=root, suffix=self._suffix)
+
+
+@final
+class _FusedLoader(ImageLoader):
+    """Batches of columns and images: `image` holds those that a row has and that can be read, (n, C, H, W) uint8.
+
+    Args as `ImageLoader`, and:
+        num_images: The number of images of a row.
+    """
+
+    def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - those of `ImageLoader`
+        super().__init__(*args, **settings)
+        self._num_images = num_images
+        self._started: deque[Tensor] = deque()  # rows of the batches that are being read
+
+    @override
+    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:
+        self._started.clear()
+        has_path = (reader.store.table.frame[PATH_COLUMN] != "").to_numpy()  # type: ignore[attr-defined]  # of files
+        for rows in self.batch_sampler:
+            self._started.append(rows)
+            images = self._images_of(rows).ravel()
+            yield images[has_path[images]]
+
+    @override
+    def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
+        rows = self._started.popleft()
+        batch: dict[str, Any] = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+        batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
+        if "matrix" in batch:
+            batch["size"] = torch.tensor(reader.view.size)
+        has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows).astype(np.float32))
+        return cast("Batch", {**batch, "image": read.images, "has_image": has_image})
+
+    def _images_of(self, rows: Tensor) -> NDArray[np.int64]:
+        """Return the numbers of the images of some rows, (B, P): rows of the table that `images_by_row` returns."""
+        sources = self.tensors["index"].index_select(0, rows).numpy()
+        return sources[:, None] * self._num_images + np.arange(self._num_images)
+
+
+def _by_row(batch: Batch) -> Batch:
+    """Return a batch in which `image` has a place for each image of each row, (B, P, C, H, W), zeros where there is none."""
+    images, has_image = batch["image"], batch["has_image"]
+    if images.ndim == 5 or "has_image" not in batch:
+        return batch
+    whole = images.new_zeros(has_image.numel(), *images.shape[1:])
+    whole[has_image.flatten() > 0] = images
+    return {**batch, "image": whole.view(*has_image.shape, *images.shape[1:])}

@@ -1,0 +1,247 @@
+"""A LightningModule for rows of columns and images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.augment.normalize import normalize
+from tabvision.batch import Batch
+from tabvision.checks import check_fraction, check_whole
+from tabvision.errors import BadValueError, speaking
+from tabvision.modules.optimizers import Decay, OptimizerFactory
+from tabvision.modules.supervised import OWN, SupervisedModule
+from tabvision.modules.vision import body_of, image_of
+from tabvision.nets.backbones import body_groups
+from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.layers import BatchNorm1d, Dropout
+from tabvision.nets.packed import PackedNet
+from tabvision.schedules import Rates
+from tabvision.schema import Schema
+from tabvision.tracing import is_traced
+
+
+@final
+class FusedModule(SupervisedModule):
+    """A pretrained body for the images of a row, and the network of tables for its columns, joined before the last layers.
+
+    All images of a row go through one body. The mean of each feature over an image, or a learned vector where the row has no
+    image, is reduced to a few numbers for the whole row, which join the last hidden layer of every member of a `PackedNet`.
+    In training some rows show only their columns, and some only their images, so that neither part is ignored.
+
+    Four layer groups train at rates of their own: the body's two halves, `table` and `head`. `FineTune` freezes the body
+    while the other two train.
+
+    Args:
+        schema: The schema of the data: `data.schema` of a `FusedDataModule`, or the dict it was saved as.
+        body: A torchvision or timm name, or a network of your own, as for `VisionModule`.
+        weights: "default", a named set, a local file, or None for random ones, as for `VisionModule`.
+        image_width: Numbers to which the images of a row are reduced, at least 1.
+        image_dropout: Fraction of the images' features dropped in training, in [0, 1).
+        part_dropout: Fraction of the rows in [0, 0.5) that train without their images, and as many without their columns.
+        members: Number of members of the `PackedNet`; None for 8 below 10,000 training rows, else 4.
+        member_widths: Outputs of each hidden layer of a member; None for (64, 48) or (96, 64), likewise.
+        own_inputs: Whether each member has embeddings and encodings of its own; None for below 10,000 training rows.
+        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
+        dropout: Fraction dropped after each hidden layer of a member, in [0, 1); None for 0.1 for classes, 0 for numbers.
+        num_groups: Number of layer groups, including `table` and `head`, at least 3.
+        lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
+        optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
+        weight_decay: Strength of the weight decay, at least 0.
+        decay: "decoupled" (AdamW) or "l2" (added to the gradient).
+        decay_norms: Whether norms and biases decay as well.
+        momentum: For SGD and RMSprop, in [0, 1).
+
+    Raises:
+        UnknownNameError: The body or set of weights does not exist.
+        BadValueError: The schema has no images or no columns, the body does not accept their size, the weights do not fit or
+            cannot be downloaded, or a setting is out of range.
+
+    Source: late fusion, and dropping whole parts: Neverova et al. 2015, "ModDrop".
+
+    Example:
+        >>> from tabvision.schema import Continuous, Image, Target
+        >>> from tabvision.tasks import Regression
+        >>> area = Continuous(name="area", source="area", mean=0.0, std=1.0, fill=0.0, bins=(-1.0, 1.0))
+        >>> target, image = Target(columns=("price",), task=Regression()), Image(size=(64, 64), optional=True)
+        >>> module = FusedModule(Schema(target=target, continuous=(area,), image=image), body="resnet18", weights=None)
+        >>> [group.name for group in module.layer_groups()]
+        ['early', 'late', 'table', 'head']
+    """
+
+    other_data: ClassVar[str] = (
+        "For other classes, columns or sizes keep the body's weights and train the rest anew: "
+        'FusedModule(data.schema, body=..., weights="own.ckpt")'
+    )
+    own_settings: ClassVar[Mapping[str, str]] = {**SupervisedModule.own_settings, "body": "a body"}
+
+    @speaking()
+    def __init__(
+        self,
+        schema: Schema | dict[str, Any],
+        *,
+        body: str | nn.Module = "resnet34",
+        weights: str | Path | None = "default",
+        image_width: int = 32,
+        image_dropout: float = 0.5,
+        part_dropout: float = 0.2,
+        members: int | None = None,
+        member_widths: Sequence[int] | None = None,
+        own_inputs: bool | None = None,
+        unknown_share: float = 0.003,
+        dropout: float | None = None,
+        num_groups: int = 4,
+        lr: Rates = 1e-2,
+        optimizer: str | OptimizerFactory = "adamw",
+        weight_decay: float = 0.05,
+        decay: Decay = "decoupled",
+        decay_norms: bool = False,
+        momentum: float = 0.9,
+    ) -> None:
+        facts = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        net, source = body, weights
+        # these are saved, to rebuild the module from a checkpoint, which holds the weights
+        body, weights = (OWN if isinstance(net, nn.Module) else net), None
+        is_small = facts.target.of_small_table
+        packed: dict[str, Any] = {
+            "members": (8 if is_small else 4) if members is None else members,
+            "member_widths": ((64, 48) if is_small else (96, 64)) if member_widths is None else member_widths,
+            "own_inputs": is_small if own_inputs is None else own_inputs,
+            "dropout": (0.1 if facts.task.is_classes else 0.0) if dropout is None else dropout,
+        }
+        super().__init__(
+            facts,
+            lr=lr,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            decay=decay,
+            decay_norms=decay_norms,
+            momentum=momentum,
+            saved={**packed, "body": body, "weights": weights},
+        )
+        image = _images_of(self.schema)
+        check_whole("image_width", image_width)
+        check_fraction("image_dropout", image_dropout)
+        check_fraction("part_dropout", part_dropout)
+        if part_dropout >= 0.5:
+            problem = f"part_dropout must be below 0.5, got {part_dropout!r}"
+            raise BadValueError(problem, "Pass such as 0.2: as many rows train without images as without columns")
+        check_whole("num_groups", num_groups, 3, remedy="Pass 4 for the body's two halves, the table and the head")
+        self.body = body_of(self, net, source)
+        num_features = self.body.feature_shape(image.size)[0]
+        body_groups(self.body, num_groups - 2)  # raises now if there are too many
+        self.images = _ImageSide(num_features, len(image.columns), image_width, image_dropout)
+        self.net = PackedNet(
+            [column.cardinality for column in self.schema.categorical],
+            [column.bins for column in self.schema.continuous],
+            self.task.num_outputs,
+            widths=packed["member_widths"],
+            **{name: packed[name] for name in ("members", "own_inputs", "dropout")},
+            unknown_share=unknown_share,
+            joined=image_width,
+        )
+        self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
+        self.hparams["schema"] = self.schema.to_dict()
+        self._image = image_of(self.schema)
+        self.to(memory_format=torch.channels_last)
+
+    @override
+    def forward(self, batch: Batch) -> Tensor:
+        return self.task.combine(self.member_logits(batch))
+
+    @override
+    def member_logits(self, batch: Batch) -> Tensor:
+        images = self.images(self.features(batch))
+        hidden = self.net.hidden(batch["continuous"], batch["categorical"])
+        if self.training and (fraction := self.hparams["part_dropout"]):
+            drawn = torch.rand(len(images), device=images.device)
+            images = images * (drawn >= fraction).to(images.dtype)[:, None]
+            hidden = hidden * (drawn < 1 - fraction).to(hidden.dtype)[:, None, None]
+        return self.net.join(hidden, images)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return the mean of each feature of the body over each image of a row, (B, P, F); a learned one where there is none.
+
+        Shape:
+            - batch["image"]: (B, P, C, H, W), or (n, C, H, W) those that the rows have
+            - batch["has_image"]: (B, P); without it every row has its images
+        """
+        images = batch["image"]
+        has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32)).to(self.dtype)
+        whole = self._pooled(images, has_image.flatten())
+        fractions = has_image.flatten().unsqueeze(1)
+        known: Tensor = fractions * whole + (1 - fractions) * self.images.absent
+        return known.view(*has_image.shape, -1)
+
+    def _pooled(self, images: Tensor, has_image: Tensor) -> Tensor:
+        """Return the pooled features of every image, (B * P, F), 0 for one that a row lacks."""
+        is_there = has_image > 0
+        if images.ndim == 5:
+            images = images.flatten(0, 1)
+            if is_traced():  # no graph may depend on which images there are
+                return self._features_of(images)
+            images = images[is_there]
+        whole = self.images.absent.new_zeros(len(has_image), len(self.images.absent))
+        if not len(images):
+            if not self.training or not len(has_image):
+                return whole
+            # every parameter takes part in each training step, as DDP expects; the result counts nothing
+            images, is_there = (
+                images.new_zeros(1, *images.shape[1:]),
+                torch.arange(len(has_image), device=images.device) == 0,
+            )
+        return whole.to(images.dtype if images.is_floating_point() else self.dtype).index_copy(
+            0, is_there.nonzero().squeeze(1), self._features_of(images)
+        )
+
+    def _features_of(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = normalize(images, self._image.mean, self._image.std)
+        features: Tensor = self.body(images.to(self.dtype).contiguous(memory_format=torch.channels_last))
+        return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+    @override
+    @speaking()
+    def layer_groups(self) -> list[LayerGroup]:
+        groups = body_groups(self.body, self.hparams["num_groups"] - 2)
+        table = LayerGroup("table", (self.net.embeddings, self.net.layers[:-1]), is_new=True)
+        head = LayerGroup("head", (self.images, self.net.layers[-1], self.net.head), is_new=True)
+        return [*groups, table, head]
+
+
+@final
+class _ImageSide(nn.Module):
+    """Reduce the features of the images of a row to a few numbers. (B, P, F) -> (B, width).
+
+    Args:
+        num_features: F, the features of an image.
+        num_images: P, the images of a row.
+        width: Numbers for a row.
+        dropout: Fraction of the features dropped in training.
+    """
+
+    def __init__(self, num_features: int, num_images: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.absent = nn.Parameter(torch.zeros(num_features))  # in place of the features of an image that is missing
+        size = num_features * num_images
+        self.layers = nn.Sequential(
+            BatchNorm1d(size), Dropout(dropout), nn.Linear(size, width), nn.ReLU(), BatchNorm1d(width)
+        )
+
+    @override
+    def forward(self, features: Tensor) -> Tensor:
+        reduced: Tensor = self.layers(features.flatten(1))
+        return reduced
+
+
+def _images_of(schema: Schema) -> Any:  # noqa: ANN401 - an Image
+    image = image_of(schema)
+    if not image.optional or not (schema.continuous or schema.categorical):
+        problem = "the schema is of images alone"
+        raise BadValueError(problem, "Build it from a FusedDataModule's schema, or use VisionModule")
+    return image
