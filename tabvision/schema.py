@@ -229,6 +229,11 @@ class Schema:
         return self.target.classes
 
     @property
+    def is_of_images(self) -> bool:
+        """Whether a row is an image, rather than columns that may name images."""
+        return self.image is not None and not self.image.optional
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The raw columns that prediction needs, without repeats."""
         columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)

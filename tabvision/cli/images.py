@@ -12,12 +12,17 @@ from tabvision.errors import BadValueError
 
 _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
-_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
+IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 
 
 def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
     settings = source_settings(arguments, "images")
+    paths = settings.pop("image", [])
+    if len(paths) > 1:
+        problem = f"a network of images alone sees one image of each row, got --image {','.join(paths)}"
+        raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
+    settings |= {"path": paths[0]} if paths else {}
     data = ImageDataModule(**settings)
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
@@ -27,16 +32,21 @@ def image_job(arguments: argparse.Namespace) -> Job:
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_BATCHES),
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.VisionModule", model),
-        callbacks=[Component("tabvision.callbacks.FineTune", _stages(arguments, epochs))],
+        callbacks=[Component("tabvision.callbacks.FineTune", stages(arguments, epochs, _FREEZE_EPOCHS))],
         shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 
 
-def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
+def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
     """Return FineTune's settings; in a single epoch no layer is frozen first.
+
+    Args:
+        arguments: The parsed arguments.
+        epochs: Epochs of the fit.
+        freeze_epochs: Epochs in which the body is frozen, unless the arguments say how many.
 
     Raises:
         BadValueError: The rate of the head, from which those of the other layers follow, is not one number.
@@ -47,4 +57,4 @@ def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
         raise BadValueError("tabvision train", problem, "Pass such as --lr 2e-3") from None
-    return {"freeze_epochs": arguments.freeze_epochs or (_FREEZE_EPOCHS if epochs > 1 else 0), **rate}
+    return {"freeze_epochs": arguments.freeze_epochs or min(freeze_epochs, epochs - 1), **rate}

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
-_KINDS = {"table": "a table", "images": "images", "ratings": "ratings"}
+_KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
 _TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
+_TABLE = "a table (what is not named is inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
 
@@ -51,7 +52,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
         _Option("--task", "data.task", None, "kind of target (default: inferred)", {"choices": _TASKS}),
     ]),
-    (None, ("table", "images"), [
+    (None, ("table", "images", "fused"), [
         _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
         _Option("--weight", "data.weight", "COL", "column of row weights"),
     ]),
@@ -60,23 +61,32 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 {"action": "store_const", "const": "drop"}),
         *_FORM,
     ]),
-    ("a table (what is not named is inferred and printed)", ("table",), [
+    (_TABLE, ("table", "fused"), [
         _Option("--categorical", "data.categorical", "A,B", "columns to take as categories", _NAMES),
         _Option("--continuous", "data.continuous", "A,B", "columns to take as numbers", _NAMES),
         _Option("--dates", "data.dates", "A,B", "columns to take as dates; when=d/m/Y also says the order", _NAMES),
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
+    ]),
+    (_TABLE, ("table",), [
         _Option("--preset", "", None, "best: five networks that answer together, in five times the time",
                 {"choices": ["default", "best"]}),
         _Option("--intervals", "", "FRACTION", "for numbers: intervals that hold that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),
-    ("images", ("images",), [
-        _Option("--image", "data.path", "COL", "DATA is a table: its column with the files' paths"),
+    ("images", ("images", "fused"), [
+        _Option("--image", "data.image", "A,B", "DATA is a table: its columns of image paths, which train with the others",
+                _NAMES),
         _Option("--root", "data.root", "DIR", "where those paths start (default: beside the table)"),
         _Option("--suffix", "data.suffix", "TEXT", "suffix that those paths lack, such as .jpg"),
+    ]),
+    ("images", ("images",), [
+        _Option("--image-only", "", None, "learn from the images that --image names alone",
+                {"action": "store_const", "const": True}),
         _Option("--label-depth", "data.label_depth", "N", "how many folders deep the class folders are (default 1)",
                 _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
+    ]),
+    ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
@@ -85,7 +95,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "values that become black and white (default: all of 8 bits, else most of those found)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
-        _Option("--freeze-epochs", "", "N", "epochs for the new head alone (default 1)", _WHOLE),
+        _Option("--freeze-epochs", "", "N", "epochs in which the pretrained network is frozen (default 1)", _WHOLE),
         _Option("--bad-share", "data.bad_share", "FRACTION", "unreadable files allowed (default 0.01)", {"type": float}),
     ]),
     ("ratings (without --target each row means that the user took the item)", ("ratings",), [
@@ -125,8 +135,11 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option to the command's parser, in groups."""
+    groups: dict[str | None, Any] = {None: parser}
     for title, _, options in _GROUPS:
-        _add(parser if title is None else parser.add_argument_group(title), options)
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add(groups[title], options)
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +205,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
             wanted = " or ".join(_KINDS[name] for name in kinds)
             problem = f"{option.flag} is for {wanted}, and {arguments.data} is taken as {_KINDS[kind]}"
             raise BadValueError("tabvision train", problem, f"Leave {option.flag} out, or see tabvision train --help")
-    if kind == "table" and not arguments.target:
+    if kind in ("table", "fused") and not arguments.target:
         raise BadValueError("tabvision train", "a table needs --target, the column to predict", "Add --target COL")
 
 

@@ -66,10 +66,10 @@ def _run(arguments: argparse.Namespace) -> None:
     with speaking("tabvision predict"):
         check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    image = predictor.schema.image
+    image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
     with speaking("tabvision predict"):
         source, form = _source_of(arguments, has_images=image is not None), form_of(arguments)
-        if image is None:
+        if predictor.schema.image is None:
             kept_text = {*(arguments.keep or ())}.difference(predictor.schema.inputs)
             known = {**predictor.schema.known_columns, **dict.fromkeys(kept_text, ())}
             source = read_frame(source, **text_format(predictor.schema, **form), known=known)
@@ -165,6 +165,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str
     if inputs.frame is not None and not inputs.shown:
         extra = [name for name in inputs.frame.columns if name not in {*predictor.schema.inputs, *kept}]
         notes += [f"Not used: {listed(extra)}"] if extra else []
+    notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
     numbers = {number.source for number in predictor.schema.continuous}
     for name, num in inputs.unseen.items():
         unknown = f"whose {name!r} is no number, taken as missing"

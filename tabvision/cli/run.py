@@ -116,7 +116,7 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
 
     best = folder / "best.ckpt"
     is_val = "val" in job.datamodule.parts
-    rows = f"{count(len(results), 'row' if results.schema.image is None else 'image')} "
+    rows = f"{count(len(results), 'row' if not results.schema.is_of_images else 'image')} "
     rows += (
         "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
     )

@@ -51,13 +51,26 @@ def _kind_of(arguments: argparse.Namespace) -> str:
     if arguments.user or arguments.item:
         return "ratings"
     folder = Path(arguments.data).expanduser()
-    if arguments.image or arguments.label_pattern:
+    if arguments.label_pattern or arguments.image_only or (arguments.image and arguments.task == "points"):
         return "images"
+    if arguments.image:
+        return "fused" if _has_columns(arguments) else "images"
     if not folder.is_dir():
         return "table"
     from tabvision.data.tables.read import table_files
 
     return "table" if table_files(folder) else "images"
+
+
+def _has_columns(arguments: argparse.Namespace) -> bool:
+    """Return whether DATA has columns besides its images, target and weights."""
+    from tabvision.cli.options import form_of
+    from tabvision.data.tables.read import read_frame
+    from tabvision.errors import speaking
+
+    with speaking("tabvision train"):
+        frame = read_frame(arguments.data, **form_of(arguments))
+    return bool({*frame.columns} - {*arguments.image, *(arguments.target or ()), arguments.weight})
 
 
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
@@ -66,6 +79,10 @@ def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
         from tabvision.cli.images import image_job
 
         return image_job(arguments)
+    if kind == "fused":
+        from tabvision.cli.fused import fused_job
+
+        return fused_job(arguments)
     if kind == "ratings":
         from tabvision.cli.ratings import ratings_job
 

@@ -170,9 +170,9 @@ def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dic
     if schema.image is not None:
         columns = (len(schema.image.columns),) if schema.image.optional else ()
         shape = (rows, *columns, schema.image.channels, *schema.image.size)
+        made["image"] = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         if columns:
             made["has_image"] = torch.randint(2, (rows, *columns), generator=generator).float()
-        made["image"] = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     return made
 
 

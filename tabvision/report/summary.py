@@ -161,7 +161,7 @@ def _of_labels(results: Results) -> str:
 
 
 def _noun(results: Results) -> str:
-    return "row" if results.schema.image is None else "image"
+    return "row" if not results.schema.is_of_images else "image"
 
 
 def _naive_error(results: Results) -> float:
@@ -276,7 +276,7 @@ def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame
     inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
     inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
     frame = frame.drop(columns=inputs[_MAX_INPUTS:])
-    if (image := results.schema.image) is not None and image.name in frame:
+    if (image := results.schema.image) is not None and results.schema.is_of_images and image.name in frame:
         frame = frame.assign(**{image.name: [Path(str(path)).name for path in frame[image.name]]})
     frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
     return frame
@@ -332,7 +332,7 @@ def _learned(history: pd.DataFrame | None) -> Section:
 def _asking(results: Results, checkpoint: str) -> Section:
     path, schema = shlex.quote(checkpoint), results.schema
     inputs = listed([repr(name) for name in schema.inputs])
-    new = "photos/" if schema.image is not None else "new.csv"
+    new = "photos/" if schema.is_of_images else "new.csv"
     commands = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
     text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP."
     return _section("How to ask it", text, commands=commands)

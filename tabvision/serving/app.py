@@ -9,13 +9,13 @@ import logging
 import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabvision import __version__
-from tabvision.errors import BadValueError, TabvisionError, speaking
+from tabvision.errors import BadValueError, TabvisionError, listed, speaking
 from tabvision.schema import Schema
 from tabvision.serving.batcher import Answer, MicroBatcher
 from tabvision.serving.page import page
@@ -138,9 +138,18 @@ class _Service:
                 rows, is_one = rows_of_json(body, self.model.schema, self.limits)
                 answers = await self.batcher.submit(rows)
                 return _reply(answers[0] if is_one else answers)
+            if not self.model.schema.is_of_images:
+                row, images = await self._row(request, body)
+                with self.pixels.held(await self._num_pixels(images)):
+                    return _reply((await self.batcher.submit([row]))[0])
             images = await self._images(request, body)
-            with self.pixels.held(await asyncio.to_thread(check_images, images, self.limits, self.model.schema.image)):
+            with self.pixels.held(await self._num_pixels(images)):
                 return _reply(await self.batcher.submit(images))
+
+    async def _num_pixels(self, images: list[bytes]) -> int:
+        if not images and not self.model.schema.is_of_images:
+            return 0
+        return await asyncio.to_thread(check_images, images, self.limits, self.model.schema.image)
 
     async def health(self, _: Request) -> Response:
         """Return the status, the task and the version."""
@@ -158,17 +167,45 @@ class _Service:
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
     def _wanted_kind(self, kind: str) -> str:
-        wanted = "multipart/form-data with images" if self.model.schema.image is not None else "application/json"
+        image = self.model.schema.image
+        wanted = "multipart/form-data with images" if image is not None else "application/json"
+        wanted = "application/json, or multipart/form-data with images" if image and image.optional else wanted
         return f"The body must be {wanted}, got {kind or 'no Content-Type'!r}."
 
-    async def _images(self, request: Request, body: bytes) -> list[bytes]:
+    async def _row(self, request: Request, body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        """Return a row of columns and images: its columns are JSON in the field `row`, each image a file named by its column.
+
+        Raises:
+            RequestError: A field is not one of these, or the columns are invalid.
+        """
+        image = self.model.schema.image
+        columns = () if image is None else image.columns
+        async with self._form(request, body) as form:
+            text, files = form.get("row"), {name: value for name, value in form.multi_items() if name != "row"}
+            if not isinstance(text, str) or len(form.multi_items()) != len(files) + 1:
+                raise RequestError(
+                    WRONG_VALUES, 'The field "row" must hold the columns as JSON, and each field come once.'
+                )
+            if wrong := [name for name, it in files.items() if name not in columns or not isinstance(it, UploadFile)]:
+                raise RequestError(WRONG_VALUES, f"The field {wrong[0]!r} is no image of {listed([*columns])}.")
+            images = {name: await value.read() for name, value in files.items() if isinstance(value, UploadFile)}
+        rows, is_one = rows_of_json(text.encode(), self.model.schema, self.limits)
+        if not is_one:
+            raise RequestError(WRONG_VALUES, 'The field "row" must hold one row.')
+        return {**rows[0], **images}, list(images.values())
+
+    def _form(self, request: Request, body: bytes) -> AbstractAsyncContextManager[FormData]:
+        """Return the parsed form of a body that is here already."""
+
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
         files = self.limits.max_rows + 1  # one more is counted, and refused by `check_images`
-        async with Request(request.scope, receive).form(
-            max_files=files, max_fields=16, max_part_size=self.limits.max_bytes
-        ) as form:
+        most = self.limits.max_bytes
+        return Request(request.scope, receive).form(max_files=files, max_fields=16, max_part_size=most)
+
+    async def _images(self, request: Request, body: bytes) -> list[bytes]:
+        async with self._form(request, body) as form:
             values = [value for _, value in form.multi_items()]
             if any(isinstance(value, str) for value in values):
                 sentence = "A field holds text, and no path or URL is opened. Upload the image's file itself."

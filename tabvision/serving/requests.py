@@ -51,7 +51,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
         >>> rows_of_json(b'{"age": 41, "more": 1}', schema, Limits())
         ([{'age': 41}], True)
     """
-    if schema.image is not None:
+    if schema.is_of_images:
         sentence = "This model reads images: upload them as multipart/form-data, not as JSON. No path or URL is opened."
         raise RequestError(WRONG_KIND, sentence)
     found = _parsed(body)
@@ -60,7 +60,12 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RequestError(BAD_REQUEST, 'The body must be one row, such as {"age": 41}, or a list of rows.')
     _check_count(len(rows), "row", limits)
+    names = () if schema.image is None else schema.image.columns
     for number, row in enumerate(rows):
+        if given := [name for name in names if row.get(name) is not None]:
+            sentence = f"Row {number}, {given[0]!r}: no path or URL is opened. Upload the image as multipart/form-data."
+            raise RequestError(WRONG_VALUES, sentence)
+        row.update(dict.fromkeys(names))
         _check_row(number, row, schema, limits)
     return [{name: row[name] for name in schema.inputs} for row in rows], is_one
 

@@ -1,0 +1,37 @@
+"""`tabvision train` on a table whose rows name images, which it learns from beside the other columns."""
+
+from __future__ import annotations
+
+import argparse
+
+from tabvision.cli.images import IMAGE_BATCHES, image_job, stages
+from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings
+from tabvision.cli.options import settings_of
+from tabvision.data import FusedDataModule
+
+_EPOCHS, _FREEZE_EPOCHS = 12, 10  # new parts learn for long, and the body little
+_BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
+
+
+def fused_job(arguments: argparse.Namespace) -> Job:
+    """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages."""
+    settings = source_settings(arguments, "fused")
+    data = FusedDataModule(**settings)
+    if not (data.schema.continuous or data.schema.categorical):
+        print(f"Besides {', '.join(data.image.columns)} no column can be used: the network learns from images alone.")
+        return image_job(arguments)
+    model = settings_of(arguments, "fused", "model")
+    if arguments.weights == "none":  # random weights
+        model["weights"] = None
+    epochs = arguments.epochs or _EPOCHS
+    rates = {"base_lr": _BASE_LR, "lr_mult": _LR_MULT, **stages(arguments, epochs, _FREEZE_EPOCHS)}
+    return make_job(
+        arguments,
+        data,
+        settings,
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
+        epochs=epochs,
+        model=Component("tabvision.modules.FusedModule", model),
+        callbacks=[Component("tabvision.callbacks.FineTune", rates)],
+        shown=data.image.columns,
+    )
