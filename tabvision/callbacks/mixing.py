@@ -21,7 +21,7 @@ from tabvision.lightning import Callback
 from tabvision.tasks import Task
 
 Key = str | int
-_INPUTS = ("image", "continuous", "categorical")  # of a tabvision batch
+_INPUTS = ("image", "has_image", "continuous", "categorical")  # of a tabvision batch
 
 
 class _Mixing(Callback, ABC):
@@ -181,7 +181,7 @@ class MixUp(_Mixing):
         frozenset({'how rows are mixed'})
     """
 
-    blends = ("image", "continuous")
+    blends = ("image", "has_image", "continuous")
 
     @speaking()
     def __init__(

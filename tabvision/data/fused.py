@@ -20,7 +20,7 @@ from tabvision.batch import Batch
 from tabvision.data.base import DataPart, Order, PartName
 from tabvision.data.images.base import EVAL_BATCHES, BaseImageDataModule
 from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
-from tabvision.data.images.loader import ImageLoader
+from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
 from tabvision.data.splits.base import Split
@@ -183,7 +183,16 @@ class FusedDataModule(BaseImageDataModule):
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return _by_row(super().on_after_batch_transfer(batch, dataloader_idx))
+        if batch["image"].dtype != torch.uint8:
+            return batch
+        by_image: dict[str, Any] = {**batch}
+        for name in ("image", *(name for name in EXTRAS if name != "size")):
+            if name in by_image:
+                by_image[name] = by_image[name].flatten(0, 1)
+        done = super().on_after_batch_transfer(cast("Batch", by_image), dataloader_idx)
+        has_image, images = batch["has_image"], done["image"]
+        images = images * has_image.flatten()[:, None, None, None].to(images.dtype)
+        return {**done, "image": images.unflatten(0, has_image.shape)}  # type: ignore[no-untyped-call]  # torch
 
     def show_batch(self, num_rows: int = 8) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the columns and paths that the network reads."""
@@ -283,10 +292,10 @@ class _Columns(TabularDataModule):
 
 @final
 class _FusedLoader(ImageLoader):
-    """Batches of columns and images: `image` holds those that a row has and that can be read, (n, C, H, W) uint8.
+    """Batches of columns and images: uint8 (B, P, C, H, W), zeros where a row lacks an image, and `has_image` (B, P).
 
     Args as `ImageLoader`, and:
-        num_images: The number of images of a row.
+        num_images: P, the number of images of a row.
     """
 
     def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - those of `ImageLoader`
@@ -307,23 +316,21 @@ class _FusedLoader(ImageLoader):
     def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
         rows = self._started.popleft()
         batch: dict[str, Any] = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
-        batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
+        has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows))
+        is_there = has_image.flatten()
+        size = read.images.shape[2:] if len(read.images) else reader.view.size  # without images nothing is left to warp
+        images = torch.zeros(len(is_there), *size, reader.store.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
+        images[is_there] = read.images if len(read.images) else images[is_there]
+        for name, values in read.extras.items():
+            whole = torch.from_numpy(values[:1]).expand(len(is_there), *values.shape[1:]).clone()  # any that are valid
+            whole[is_there] = torch.from_numpy(values)
+            batch[name] = whole.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
         if "matrix" in batch:
             batch["size"] = torch.tensor(reader.view.size)
-        has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows).astype(np.float32))
-        return cast("Batch", {**batch, "image": read.images, "has_image": has_image})
+        by_row = images.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
+        return cast("Batch", {**batch, "image": by_row, "has_image": has_image.float()})
 
     def _images_of(self, rows: Tensor) -> NDArray[np.int64]:
         """Return the numbers of the images of some rows, (B, P): rows of the table that `images_by_row` returns."""
         sources = self.tensors["index"].index_select(0, rows).numpy()
         return sources[:, None] * self._num_images + np.arange(self._num_images)
-
-
-def _by_row(batch: Batch) -> Batch:
-    """Return a batch in which `image` has a place for each image of each row, (B, P, C, H, W), zeros where there is none."""
-    images, has_image = batch["image"], batch["has_image"]
-    if images.ndim == 5 or "has_image" not in batch:
-        return batch
-    whole = images.new_zeros(has_image.numel(), *images.shape[1:])
-    whole[has_image.flatten() > 0] = images
-    return {**batch, "image": whole.view(*has_image.shape, *images.shape[1:])}

@@ -168,36 +168,27 @@ class FusedModule(SupervisedModule):
         """Return the mean of each feature of the body over each image of a row, (B, P, F); a learned one where there is none.
 
         Shape:
-            - batch["image"]: (B, P, C, H, W), or (n, C, H, W) those that the rows have
+            - batch["image"]: (B, P, C, H, W)
             - batch["has_image"]: (B, P); without it every row has its images
         """
         images = batch["image"]
         has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32)).to(self.dtype)
-        whole = self._pooled(images, has_image.flatten())
         fractions = has_image.flatten().unsqueeze(1)
-        known: Tensor = fractions * whole + (1 - fractions) * self.images.absent
-        return known.view(*has_image.shape, -1)
+        found = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
+        known: Tensor = fractions * found + (1 - fractions) * self.images.absent
+        return known.view(*has_image.shape, known.shape[1])
 
-    def _pooled(self, images: Tensor, has_image: Tensor) -> Tensor:
-        """Return the pooled features of every image, (B * P, F), 0 for one that a row lacks."""
-        is_there = has_image > 0
-        if images.ndim == 5:
-            images = images.flatten(0, 1)
-            if is_traced():  # no graph may depend on which images there are
-                return self._features_of(images)
-            images = images[is_there]
-        whole = self.images.absent.new_zeros(len(has_image), len(self.images.absent))
-        if not len(images):
-            if not self.training or not len(has_image):
-                return whole
-            # every parameter takes part in each training step, as DDP expects; the result counts nothing
-            images, is_there = (
-                images.new_zeros(1, *images.shape[1:]),
-                torch.arange(len(has_image), device=images.device) == 0,
-            )
-        return whole.to(images.dtype if images.is_floating_point() else self.dtype).index_copy(
-            0, is_there.nonzero().squeeze(1), self._features_of(images)
-        )
+    def _features_of_some(self, images: Tensor, is_there: Tensor) -> Tensor:
+        """Return the features of images, 0 for those that are not there."""
+        if is_traced():  # no graph may depend on which images there are
+            return self._features_of(images)
+        if not is_there.any():
+            if not self.training or not len(images):
+                return self.images.absent.new_zeros(len(images), len(self.images.absent))
+            is_there = torch.arange(len(images), device=images.device) == 0  # DDP expects every parameter in every step
+        found = self._features_of(images[is_there])
+        whole = found.new_zeros(len(images), found.shape[1])
+        return whole.index_copy(0, is_there.nonzero().squeeze(1), found)
 
     def _features_of(self, images: Tensor) -> Tensor:
         if images.dtype == torch.uint8:

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from tabvision import data as data_package
-from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
+from tabvision.data import CollabDataModule, FusedDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import Order, PartsDataModule
 from tabvision.errors import BadTypeError, BadValueError
+from tests.made.drawn import with_files
 from tests.made.images import write_folder
-from tests.made.pairs import make_frame, tabular_data
+from tests.made.pairs import ALL_TARGETS, make_frame, tabular_data
 from tests.made.trainers import MakeTrainer
 
 Make = Callable[..., Any]
@@ -58,8 +59,22 @@ def images(folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> Im
     return ImageDataModule(folder / "source", **(quiet | sources | settings))
 
 
+def fused(folder: Path, *, others: tuple[str, ...] = (), **settings: Any) -> FusedDataModule:
+    """Numbers and categories, and an image of each row, which every fifth row lacks."""
+    frames = {"source": make_frame(ROWS), **{name: make_frame(OTHERS, seed=1) for name in others}}
+    named = {}
+    for name, frame in frames.items():
+        with_image = with_files(frame, folder / f"{name}_of_rows")
+        named[name] = with_image.assign(file=with_image["file"].where(np.arange(len(frame)) % 5 > 0))
+    ignored = [column for column in ALL_TARGETS if column != "paid"]
+    quiet: dict[str, Any] = {"verbose": False, "size": 8, "num_workers": 1, "ignore": ignored}
+    sources = {name: named[name] for name in others}
+    return FusedDataModule(named["source"], "paid", image="file", **(quiet | sources | settings))
+
+
 MAKERS: dict[type[PartsDataModule[Any]], Make] = {
     CollabDataModule: ratings,
+    FusedDataModule: fused,
     ImageDataModule: images,
     TabularDataModule: table,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -31,6 +32,26 @@ class ImageTensors(TensorDataModule):
 def _drawn(part: DataPart) -> DataPart:
     kept = {name: tensor for name, tensor in part.tensors.items() if name in ("target", "weight")}
     return DataPart({"image": draw(part.tensors), **kept}, part.rows)
+
+
+@final
+class FusedTensors(TensorDataModule):
+    """A table, with two images beside each row's columns, of which every fifth row lacks the second."""
+
+    def __init__(self, table: TabularDataModule, schema: Schema | None = None) -> None:
+        super().__init__(batch_size=table.batch_size, seed=table.seed)
+        image = Image(name="file", others=("back",), size=(SIDE, SIDE), optional=True)
+        self.schema = schema or replace(table.schema, image=image)
+        self.frame: pd.DataFrame = table.frame
+        self.parts = {name: _with_images(part) for name, part in table.parts.items()}
+
+
+def _with_images(part: DataPart) -> DataPart:
+    front = draw(part.tensors)
+    has_image = torch.ones(len(front), 2)
+    has_image[::5, 1] = 0
+    images = torch.stack([front, front.flip(3) * has_image[:, 1:, None, None].to(torch.uint8)], dim=1)
+    return DataPart({**part.tensors, "image": images, "has_image": has_image}, part.rows)
 
 
 def draw(columns: Any) -> Tensor:

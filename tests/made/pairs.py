@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,11 @@ import torch
 from typing_extensions import override
 
 from tabvision import modules
-from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
+from tabvision.data import CollabDataModule, FusedDataModule, ImageDataModule, TabularDataModule
 from tabvision.data.base import TensorDataModule
-from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
+from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression
-from tests.made.drawn import SIDE, ImageTensors, with_files
+from tests.made.drawn import SIDE, FusedTensors, ImageTensors, with_files
 
 ROWS = 48
 
@@ -92,6 +93,22 @@ def file_data(name: str, frame: pd.DataFrame) -> ImageDataModule:
     return ImageDataModule(frame, case.target, path="file", **(settings | case.settings))
 
 
+def fused_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> FusedTensors:
+    """The same rows with images beside their columns."""
+    schema = overrides.pop("schema", None)
+    of_table = {} if schema is None else {"schema": replace(schema, image=None)}
+    return FusedTensors(tabular_data(name, frame, **overrides, **of_table), schema)
+
+
+def fused_file_data(name: str, frame: pd.DataFrame) -> FusedDataModule:
+    """The same rows with the files that the frame names beside their columns."""
+    case = TARGETS[name]
+    columns = [case.target] if isinstance(case.target, str) else case.target
+    settings: dict[str, Any] = {"augment": "none", "batch_size": 16, "num_workers": 1, "size": SIDE, "verbose": False}
+    settings["ignore"] = [column for column in ALL_TARGETS if column not in columns]
+    return FusedDataModule(frame, case.target, image=["file", "back"], **(settings | case.settings))
+
+
 def collab_data(name: str, frame: pd.DataFrame | None = None, **overrides: Any) -> CollabDataModule:
     """The same rows as ratings: who has a job rates a size."""
     case = TARGETS[name]
@@ -110,11 +127,24 @@ MODULES: list[type[SupervisedModule]] = [
 # How each module gets data, and settings that make it small. A new module is swept as soon as it stands here.
 DATA: dict[type[SupervisedModule], Callable[..., TensorDataModule]] = {
     CollabModule: collab_data,
+    FusedModule: fused_data,
     TabularModule: tabular_data,
     VisionModule: image_data,
 }
 SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
     CollabModule: {"factors": 4, "lr": 0.05},
+    FusedModule: {
+        "body": "test_resnet",
+        "weights": None,
+        "image_width": 4,
+        "image_dropout": 0.0,
+        "part_dropout": 0.0,
+        "members": 2,
+        "member_widths": [8, 4],
+        "lr": 0.01,
+        "unknown_share": 0.0,
+        "dropout": 0.0,
+    },
     # nothing random in a step
     TabularModule: {"members": 2, "member_widths": [8, 4], "lr": 0.01, "unknown_share": 0.0, "dropout": 0.0},
     VisionModule: {"body": "test_resnet", "weights": None, "head_widths": [8], "dropout": 0.0, "lr": 0.01},
@@ -149,11 +179,17 @@ class Pair(NamedTuple):
     def raw(self, folder: Path, rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
         """Rows as a user has them: for a module that reads images, with a file each."""
         frame = make_frame(rows, seed)
-        return frame if self.kind in TABLES else with_files(frame, folder / f"images{seed}")
+        if self.kind in TABLES:
+            return frame
+        frame = with_files(frame, folder / f"images{seed}")
+        has_back = np.arange(rows) % 5 > 0  # read by the module of columns and images alone
+        return frame.assign(back=frame["file"].where(has_back)) if self.kind is FusedModule else frame
 
     def raw_data(self, raw: pd.DataFrame) -> Any:
         """A datamodule that reads such rows."""
-        return self.data(raw) if self.kind in TABLES else file_data(self.target, raw)
+        if self.kind in TABLES:
+            return self.data(raw)
+        return (fused_file_data if self.kind is FusedModule else file_data)(self.target, raw)
 
     def module(self, schema: Any, **overrides: Any) -> SupervisedModule:
         """A small module; every one of the same weights."""
