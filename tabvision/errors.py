@@ -66,6 +66,10 @@ class BadValueError(TabvisionError, ValueError):
     """A value outside what is allowed."""
 
 
+class NoFeatureError(BadValueError):
+    """A table has no column to learn from."""
+
+
 class BadTypeError(TabvisionError, TypeError):
     """A value of the wrong type."""
 

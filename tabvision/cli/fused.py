@@ -8,6 +8,7 @@ from tabvision.cli.images import IMAGE_BATCHES, image_job, stages
 from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings
 from tabvision.cli.options import settings_of
 from tabvision.data import FusedDataModule
+from tabvision.errors import NoFeatureError
 
 _EPOCHS, _FREEZE_EPOCHS = 12, 10  # new parts learn for long, and the body little
 _BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
@@ -16,9 +17,10 @@ _BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's fi
 def fused_job(arguments: argparse.Namespace) -> Job:
     """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages."""
     settings = source_settings(arguments, "fused")
-    data = FusedDataModule(**settings)
-    if not (data.schema.continuous or data.schema.categorical):
-        print(f"Besides {', '.join(data.image.columns)} no column can be used: the network learns from images alone.")
+    try:
+        data = FusedDataModule(**settings)
+    except NoFeatureError:
+        print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
     model = settings_of(arguments, "fused", "model")
     if arguments.weights == "none":  # random weights

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, accepting_who, asking, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accepting_who, asking, count, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
@@ -130,7 +130,7 @@ def infer_kinds(
     if len(left_out) == len(features):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
         problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
-        raise BadValueError(problem, "Name columns to use with categorical=, continuous= or dates=")
+        raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
     for note in dict.fromkeys(verdict.note for verdict in verdicts.values() if verdict.note):
         names = [repr(name) for name, verdict in verdicts.items() if verdict.note == note]
         _logger.info("%s: %s", listed(names), note)

@@ -85,6 +85,13 @@ def test_a_fit_resumed_by_two_processes_ends_with_the_same_bits(seen: Seen) -> N
         }
 
 
+def test_rows_of_columns_and_images_are_equal_to_the_bit_and_resume(seen: Seen) -> None:
+    whole, resumed = seen[0]["fused"], {**seen[0]["fused resumed"], **seen[1]["fused resumed"]}
+
+    assert not different(whole["state"], seen[1]["fused"]["state"])
+    assert {step: different(state, whole["state"]) for step, state in resumed.items()} == {3: [], 6: []}
+
+
 def test_shards_hold_each_row_once_and_merge_to_what_one_process_answers(
     seen: Seen, folder: Path, tmp_path: Path
 ) -> None:

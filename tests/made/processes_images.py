@@ -18,9 +18,9 @@ from typing_extensions import override
 
 from tabvision.augment import Augmentation
 from tabvision.callbacks import ExactResume, FineTune, MixUp, OneCycle
-from tabvision.data import ImageDataModule
+from tabvision.data import FusedDataModule, ImageDataModule
 from tabvision.inference import PredictionWriter
-from tabvision.modules import CollabModule, VisionModule
+from tabvision.modules import CollabModule, FusedModule, VisionModule
 from tests.made.images import write_folder
 from tests.made.modules import Saver
 from tests.made.points import make, spotted
@@ -106,14 +106,28 @@ def make_images(folder: Path) -> tuple[VisionModule, ImageDataModule]:
     return VisionModule(data.schema, body="test_resnet", weights=None, head_widths=[8]), data
 
 
-def fit(folder: Path, ckpt_path: Path | None, **settings: Any) -> tuple[VisionModule, ImageDataModule, dict[str, Any]]:
+def make_fused(folder: Path) -> tuple[FusedModule, FusedDataModule]:
+    """The same files, two in a row beside a number and a category; some rows lack one or both."""
+    files = sorted(str(file) for file in (folder / "images").rglob("*.png"))
+    frame = pd.DataFrame({"front": files, "back": files[::-1], "x": range(len(files)), "y": range(len(files))})
+    frame["job"] = ["cook", "nurse"] * (len(files) // 2) + ["cook"] * (len(files) % 2)
+    frame.loc[::3, "front"], frame.loc[::4, "back"] = None, None
+    settings: dict[str, Any] = {"task": "regression", "size": 32, "batch_size": 4, "num_workers": 1, "verbose": False}
+    data = FusedDataModule(frame, "y", image=["front", "back"], **settings)
+    return FusedModule(data.schema, body="test_resnet", weights=None, members=2, member_widths=[8, 4]), data
+
+
+MAKERS = {"images": make_images, "fused": make_fused}
+
+
+def fit(folder: Path, ckpt_path: Path | None, what: str = "images", **settings: Any) -> tuple[Any, Any, dict[str, Any]]:
     """A frozen epoch and two whole ones, from the start or from a checkpoint."""
     pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
-    module, data = make_images(folder)
+    module, data = MAKERS[what](folder)
     record, rows = Record(), RowsSeen()
     callbacks: list[pl.Callback] = [FineTune(1, base_lr=2e-3), ExactResume(), record, rows]
     if ckpt_path is None:
-        callbacks.append(Saver(folder))
+        callbacks.append(Saver(folder if what == "images" else folder / what))
     trainer = make_trainer(folder, **settings, max_epochs=EPOCHS, num_sanity_val_steps=0, callbacks=callbacks)
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -193,6 +207,10 @@ def main(folder: Path) -> None:
     seen: dict[str, Any] = {
         "whole": whole,
         "resumed": {step: fit(folder, folder / f"step={step}.ckpt", **both)[2]["state"] for step in RESUMED_STEPS},
+        "fused": fit(folder, None, "fused", **both)[2],
+        "fused resumed": {
+            step: fit(folder, folder / "fused" / f"step={step}.ckpt", "fused", **both)[2]["state"] for step in (3, 6)
+        },
         "predicted": predict(module, data, folder, **both),
         "blended": blend(module, folder, **both),
         "varied": vary(folder, **both),

@@ -1,0 +1,92 @@
+"""A table with photos by command: trained, asked again from the checkpoint alone, and when it is photos or a table alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tabvision.cli import main
+from tabvision.inference import Predictor
+from tabvision.modules import FusedModule, VisionModule
+from tests.made.drawn import with_files
+from tests.made.pairs import make_frame
+
+SMALL = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "2", "--accelerator", "cpu"]
+BOTH = ["train", "rows.csv", "--target", "pay", "--image", "file,back", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a table whose rows name two photos, some none."""
+    monkeypatch.chdir(tmp_path)
+    frame = with_files(make_frame(60), tmp_path / "photos")
+    frame["file"] = "photos/" + frame["file"].str.rpartition("/")[2]
+    frame["back"] = frame["file"].where(np.arange(60) % 5 > 0)
+    frame[["x", "z", "job", "file", "back", "pay", "kind"]].to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path
+
+
+def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(BOTH) == 0
+    during = pd.read_csv("runs/rows/predictions.csv")
+    assert isinstance(Predictor("runs/rows/best.ckpt", device="cpu").module, FusedModule)
+
+    assert main(["predict", "runs/rows/best.ckpt", "rows.csv", "--out", "again.csv"]) == 0
+
+    again = pd.read_csv("again.csv")
+    np.testing.assert_allclose(again["prediction"].iloc[during["row"]], during["prediction"], rtol=1e-4)
+    out = capsys.readouterr().out
+    assert "60 rows answered" in out
+    assert "12 of 60 rows without an image in 'back'" in out
+
+
+def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
+    assert main([*BOTH[:3], "kind", *BOTH[4:]]) == 0
+    recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())
+    assert recipe["model"]["class_path"] == "tabvision.modules.FusedModule"
+    recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
+    Path("again.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "again.yaml", "--trainer.enable_progress_bar=false"]) == 0
+
+    first, again = (pd.read_csv(f"runs/{name}/metrics.csv").groupby("epoch").max() for name in ("rows", "again"))
+    pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
+    assert "12 rows" in Path("runs/rows/report.html").read_text()
+
+
+def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pd.read_csv("rows.csv")[["file", "kind"]].to_csv("photos.csv", index=False)
+    pd.read_csv("rows.csv")[["file", "kind"]].assign(same=1).to_csv("constant.csv", index=False)
+    kind = ["--target", "kind", "--image", "file", "--no-report", *SMALL]
+
+    assert main(["train", "rows.csv", "--image-only", *kind]) == 0
+    assert main(["train", "photos.csv", *kind]) == 0
+    assert main(["train", "constant.csv", *kind]) == 0
+
+    for name in ("rows", "photos", "constant"):
+        assert isinstance(Predictor(f"runs/{name}/best.ckpt", device="cpu").module, VisionModule)
+    assert "no column can be used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--image", "file,sides"], "sides"),
+        (["--image", "file,back", "--image-only"], "one image of each row"),
+        (["--image", "file", "--label-depth", "2"], "--label-depth is for images"),
+        (["--image", "file", "--preset", "best"], "--preset is for a table"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "rows.csv", "--target", "pay", *words, *SMALL]) == 2
+
+    assert expected in capsys.readouterr().err
+    assert not Path("runs").exists()
