@@ -8,7 +8,7 @@ from typing import Any
 from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings
 from tabvision.cli.options import settings_of
 from tabvision.data import ImageDataModule
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, count
 
 _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
@@ -18,11 +18,16 @@ _BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
     settings = source_settings(arguments, "images")
+    if settings.get("cache") == "none":
+        settings["cache"] = None
+    epochs = arguments.epochs or _EPOCHS
+    callbacks = [Component("tabvision.callbacks.FineTune", _stages(arguments, epochs))]
+    if arguments.mixup:
+        callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = ImageDataModule(**settings)
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None
-    epochs = arguments.epochs or _EPOCHS
     return make_job(
         arguments,
         data,
@@ -30,7 +35,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.VisionModule", model),
-        callbacks=[Component("tabvision.callbacks.FineTune", _stages(arguments, epochs))],
+        callbacks=callbacks,
         shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 
@@ -39,7 +44,8 @@ def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
     """Return FineTune's settings; in a single epoch no layer is frozen first.
 
     Raises:
-        BadValueError: The rate of the head, from which those of the other layers follow, is not one number.
+        BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is
+            left for every layer.
     """
     rate = lr_setting("base_lr", arguments.lr)
     try:
@@ -47,4 +53,15 @@ def _stages(arguments: argparse.Namespace, epochs: int) -> dict[str, Any]:
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
         raise BadValueError("tabvision train", problem, "Pass such as --lr 2e-3") from None
-    return {"freeze_epochs": arguments.freeze_epochs or (_FREEZE_EPOCHS if epochs > 1 else 0), **rate}
+    frozen = arguments.freeze_epochs
+    if frozen is None:
+        frozen = _FREEZE_EPOCHS if epochs > 1 else 0
+    if frozen >= epochs:
+        problem = f"--freeze-epochs must be less than the {count(epochs, 'epoch')} of the run, got {frozen}"
+        raise BadValueError(
+            "tabvision train", problem, "Raise --epochs, or pass --freeze-epochs 0 to train every layer"
+        )
+    if arguments.frozen_bf16 and not frozen:
+        problem = "--frozen-bf16 is for epochs with a frozen body, and this run has none"
+        raise BadValueError("tabvision train", problem, "Leave it out, or raise --epochs and --freeze-epochs")
+    return {"freeze_epochs": frozen, **rate}
