@@ -159,12 +159,6 @@ class FineTune(Schedule):
     @override
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_fit_start(trainer, pl_module)
-        self.unfreeze.on_fit_start(trainer, pl_module)
-
-    @override
-    @speaking()
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             problem = "the length must be given in epochs, but max_epochs is not set"
             raise BadValueError(problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
@@ -172,6 +166,12 @@ class FineTune(Schedule):
             frozen = count(self.freeze_epochs, "frozen epoch")
             problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"
             raise BadValueError(problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
+        super().on_fit_start(trainer, pl_module)
+        self.unfreeze.on_fit_start(trainer, pl_module)
+
+    @override
+    @speaking()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         if self._frozen_steps(self._length) >= self._length.total and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             problem = f"max_steps={trainer.max_steps} ends the fit before its frozen epochs do"

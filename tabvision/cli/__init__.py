@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong input, which one sentence on standard error explains, 130 after Ctrl-C,
-        141 if nobody reads the output any more, as after `| head`.
+        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, or `predict` answered none; 2
+        for wrong input, which one sentence on standard error explains; 130 after Ctrl-C; 141 if nobody reads the output any
+        more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status_of(words: list[str]) -> int:
     """Run one command and return its exit status, after one sentence if the input is wrong."""
     try:
-        _run(words)
+        return _run(words)
     except TabvisionError as error:
         message = str(error)  # starts with the command, or with a class of the library
         print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
@@ -78,17 +79,16 @@ def _status_of(words: list[str]) -> int:
     except KeyboardInterrupt as stop:
         print(f"tabvision: stopped; {stop}" if str(stop) else "tabvision: stopped", file=sys.stderr)
         return 130  # the shell's status for an interrupt
-    return 0
 
 
-def _run(words: list[str]) -> None:
-    """Run one command, and write what it printed."""
+def _run(words: list[str]) -> int:
+    """Run one command, and write what it printed; return its exit status, 0 unless it says another."""
     try:
         if words and words[0] in _LIGHTNING_COMMANDS:
             _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
-        else:
-            arguments = build_parser().parse_args(words)
-            arguments.run(arguments)
+            return 0
+        arguments = build_parser().parse_args(words)
+        return arguments.run(arguments) or 0
     finally:
         print(end="", flush=True)  # a closed pipe raises here, not when Python exits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 
 
 def names(text: str) -> list[str]:
@@ -60,6 +61,22 @@ def fraction(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}") from None
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}")
+    return number
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0.
+
+    Example:
+        >>> positive("0.4")
+        0.4
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return number
 
 

@@ -29,8 +29,8 @@ def add_check_images(commands: Any) -> None:  # noqa: ANN401 - argparse does not
 
 
 @speaking("tabvision check-images")
-def _run(arguments: argparse.Namespace) -> None:
-    """Decode every image and list those that are damaged."""
+def _run(arguments: argparse.Namespace) -> int:
+    """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
     from tabvision.data.tables.write import check_destination, write_frame
 
     if arguments.out:
@@ -47,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(note)
     if arguments.out:
         print(f"Listed in {arguments.out}")
+    return int(len(bad) > 0)
 
 
 def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, pd.DataFrame, list[str]]:

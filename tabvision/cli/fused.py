@@ -17,6 +17,8 @@ _BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's fi
 def fused_job(arguments: argparse.Namespace) -> Job:
     """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages."""
     settings = source_settings(arguments, "fused")
+    if settings.get("cache") == "none":
+        settings["cache"] = None
     try:
         data = FusedDataModule(**settings)
     except NoFeatureError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tabvision.cli.arguments import fraction, names, seed, size, whole
+from tabvision.cli.arguments import fraction, names, positive, seed, size, whole
 from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
 _TABLE = "a table (what is not named is inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
+_YES: dict[str, Any] = {"action": "store_const", "const": True}
 
 
 class _Option(NamedTuple):
@@ -81,7 +83,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ]),
     ("images", ("images",), [
         _Option("--image-only", "", None, "learn from the images that --image names alone",
-                {"action": "store_const", "const": True}),
+                _YES),
         _Option("--label-depth", "data.label_depth", "N", "how many folders deep the class folders are (default 1)",
                 _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
@@ -90,13 +92,24 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
+        _Option("--resize", "data.resize", None, "how other shapes are brought to that size (default crop)",
+                {"choices": ["crop", "squish", "pad"]}),
         _Option("--channels", "data.channels", "N", "1 for gray, 3 for RGB (default), or as many as images have", _WHOLE),
         _Option("--value-range", "data.value_range", ("LOW", "HIGH"),
                 "values that become black and white (default: all of 8 bits, else most of those found)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
-        _Option("--freeze-epochs", "", "N", "epochs in which the pretrained network is frozen (default 1)", _WHOLE),
-        _Option("--bad-share", "data.bad_share", "FRACTION", "unreadable files allowed (default 0.01)", {"type": float}),
+        _Option("--freeze-epochs", "", "N", "epochs for the new parts alone, 0 for none (default 1; with other columns 10)",
+                {"type": functools.partial(whole, least=0)}),
+        _Option("--cache", "data.cache", "WHERE", "memory, none, or a folder for small copies of the photos (default auto)"),
+        _Option("--bad-share", "data.bad_share", "FRACTION",
+                "unreadable files allowed (default 0.01; unless 0, a few always are)", {"type": float}),
+    ]),
+    ("images", ("images",), [
+        _Option("--mixup", "", "ALPHA", "train on photos blended in pairs, such as 0.4; for long runs", {"type": positive}),
+        _Option("--head", "model.head", None, "the new head (default concat)", {"choices": ["concat", "mlp", "linear"]}),
+        _Option("--frozen-bf16", "model.frozen_bf16", None, "bfloat16 in a frozen body, where the processor is fast at it",
+                _YES),
     ]),
     ("ratings (without --target each row means that the user took the item)", ("ratings",), [
         _Option("--user", "data.user", "COL", "column of users"),

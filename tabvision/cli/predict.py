@@ -56,8 +56,8 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
     parser.set_defaults(run=_run)
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    """Write one row of predictions for each row or image."""
+def _run(arguments: argparse.Namespace) -> int:
+    """Write one row of predictions for each row or image; return 1 if no image could be read."""
     from tabvision.data.tables.read import read_frame, text_format
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
@@ -86,12 +86,13 @@ def _run(arguments: argparse.Namespace) -> None:
         answers.insert(position, f"input_{name}" if name in answers else name, values.array)
     with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
-    print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")
+    failed = int(answers["error"].notna().sum()) if "error" in answers else 0
+    print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
     for sentence in _notes(predictor, inputs, kept):
         print(sentence)
-    if "error" in answers:
-        failed = int(answers["error"].notna().sum())
+    if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
+    return int(failed == len(answers))
 
 
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several

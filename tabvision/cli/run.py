@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
@@ -88,6 +90,9 @@ def run_job(
         more, naive = job.more(model, data) if job.more else ({}, {})
         part, title = ("val", "validation") if "val" in data.parts else ("train", "out-of-fold")
         measured, naive = {**measured, **more}, {**data.baseline(part), **naive}
+        if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
+            each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
+            measured, naive = {**measured, **each}, {**naive, **each_naive}
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
@@ -135,8 +140,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
     trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
     _clear(folder)
-    _write_recipe(job.to_recipe(), folder)
-    with tidied(trainer):
+    with _cleared_if_nothing_is_saved(folder), tidied(trainer):
+        _write_recipe(job.to_recipe(), folder)
         trainer.fit(model, data)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -184,6 +189,17 @@ def _clear(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def _cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
+    """Remove what the run wrote if it fails before it saves a network, so that nothing is in the way of the next start."""
+    try:
+        yield
+    except BaseException:
+        if not (folder / "best.ckpt").exists():
+            _clear(folder)
+        raise
+
+
 def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
     if _is_worker():
         return
@@ -209,8 +225,22 @@ def _held_out(data: _DataModule, gathered: Mapping[str, Any], *, shown: Sequence
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
 
+def _error_of_each_target(results: Results, training: NDArray[Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean absolute error of each of several targets, and that of the mean of the training rows.
+
+    Args:
+        results: What the model answered.
+        training: The targets of the training rows, (N, T).
+    """
+    names = [f"val/mae of {name}" for name in results.schema.target.columns]
+    constant = results.schema.task.constant(training)
+    errors = (abs(results.target - answer).mean(axis=0).tolist() for answer in (results.predictions, constant))
+    measured, naive = (dict(zip(names, each, strict=True)) for each in errors)
+    return measured, naive
+
+
 def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
-    """Return a table of the validation metrics beside those of a naive prediction, which uses no column.
+    """Return a table of the validation metrics beside those of a naive prediction, which ignores the input.
 
     Example:
         >>> print(_metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
@@ -231,15 +261,15 @@ def _worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, floa
 
     Example:
         >>> _worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
-        'Worse than the naive prediction, which uses no column: mae.'
+        'Worse than the naive prediction, which ignores the input: mae.'
     """
-    lower = {name for name in baseline if name.endswith(("/mae", "/rmse"))}
+    lower = {name for name in baseline if name.startswith(("val/mae", "val/rmse", "val/distance"))}
     worse = [
         name.removeprefix("val/")
         for name, naive in sorted(baseline.items())
         if name in measured and (measured[name] > naive if name in lower else measured[name] < naive)
     ]
-    return f"Worse than the naive prediction, which uses no column: {', '.join(worse)}." if worse else ""
+    return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
 
 def _number(value: float | None) -> str:

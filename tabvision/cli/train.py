@@ -45,20 +45,28 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:
-    """Return the kind of DATA, inferred from its path and from the options."""
+    """Return the kind of DATA, inferred from its path and from the options.
+
+    Raises:
+        MissingFileError: There is no such file or folder, which would be taken as a table.
+    """
     from pathlib import Path
 
+    from tabvision.data.tables.read import check_file, table_files
+    from tabvision.errors import speaking
+
+    folder = Path(arguments.data).expanduser()
+    if "://" not in arguments.data:  # reading says what to do about an address
+        with speaking("tabvision train"):
+            check_file(folder)
     if arguments.user or arguments.item:
         return "ratings"
-    folder = Path(arguments.data).expanduser()
     if arguments.label_pattern or arguments.image_only or (arguments.image and arguments.task == "points"):
         return "images"
     if arguments.image:
         return "fused" if _has_columns(arguments) else "images"
     if not folder.is_dir():
         return "table"
-    from tabvision.data.tables.read import table_files
-
     return "table" if table_files(folder) else "images"
 
 

@@ -40,7 +40,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
 
     Example:
         >>> infer_task(pd.DataFrame({"late": ["no", "yes", "no"]}), ["late"])[1]
-        "target 'late': binary (2 values: no, yes). Override with task='multiclass'."
+        "target 'late': binary (2 values: no, yes). Override with task='multiclass' (--task)."
     """
     check_columns(frame, columns)
     named, is_one = frame[list(columns)], len(columns) == 1 and separator is None

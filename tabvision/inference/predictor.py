@@ -19,7 +19,8 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import BadTypeError, BadValueError, listed, speaking
+from tabvision.inference.answers import answer_frame
 from tabvision.inference.batches import Arrays, Inputs, assembled, blend, predict_all
 from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
@@ -27,6 +28,7 @@ from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.inference.results import Results
 from tabvision.modules import SupervisedModule
+from tabvision.schema import Schema
 
 _DTYPES = {
     "index": torch.int64,
@@ -167,7 +169,7 @@ class Predictor:
             TabvisionError: The rows are invalid in another way, such as a missing target.
         """
         inputs, task = self._read(source, **form, labeled=True), self.module.task
-        frame = _labeled_frame(inputs)
+        frame = _labeled_frame(inputs, self.schema)
         target = encode_target(frame, self.schema.target)
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
@@ -218,7 +220,7 @@ class Predictor:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, **form, labeled=True)
-        target = encode_target(_labeled_frame(inputs), self.schema.target)
+        target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
         logits = self._over(inputs, None, lambda found: found)
         readable = _readable(inputs)
         fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
@@ -295,12 +297,29 @@ class Predictor:
         return found
 
 
-def _labeled_frame(inputs: Inputs) -> pd.DataFrame:
-    """Return the rows with their targets; raise if they are images alone."""
+def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:
+    """Return the rows with their targets; raise if they are images alone, or what a model answered."""
     if inputs.frame is None:
         remedy = "Pass a folder of class folders, or a table with the target"
         raise BadTypeError("the target of each image is needed, got images alone", remedy)
+    _check_not_answers(inputs.frame, schema)
     return inputs.frame
+
+
+def _check_not_answers(frame: pd.DataFrame, schema: Schema) -> None:
+    """Raise if rows with a target are what a model answered, as in a run's predictions.csv, beside no other target.
+
+    Raises:
+        BadValueError: The column of the target is that of the answers.
+    """
+    width = schema.task.num_predictions
+    answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
+    own = [name for name in schema.target.columns if name in answers]
+    if own and len(answers) > 1 and {*answers} <= {*frame.columns}:
+        problem = (
+            f"column {own[0]!r} holds what a model answered (it has {listed([*answers[1:]])} as well), not the target"
+        )
+        raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
 
 
 def _readable(inputs: Inputs) -> NDArray[np.bool_]:

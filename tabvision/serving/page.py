@@ -14,10 +14,10 @@ from tabvision.schema import Schema
 MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
 MAX_SUGGESTED = 1_000
 _TEMPLATE = string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-_OF_IMAGES = "Choose one photo or several. They go to this server alone."
+_OF_IMAGES = "Ask about one photo or several. They go to this server alone."
 _OF_ROWS = "Fill in what is known; an empty field counts as missing. The values go to this server alone."
 _UPLOAD = (
-    '<div class="field"><label for="images">Photos</label>'
+    '<div class="field drop" id="drop"><label for="images">Drop photos here, or choose them</label>'
     '<input id="images" name="images" type="file" accept="image/*" multiple required></div>'
 )
 
@@ -45,8 +45,21 @@ def page(schema: Schema, nonce: str) -> str:
         nonce=escape(nonce),
         introduction=escape(_OF_IMAGES if has_images else _OF_ROWS),
         kind="images" if has_images else "row",
+        shrink=_shrunk_side(schema),
         fields=_UPLOAD if has_images else "\n".join(fields),
     )
+
+
+def _shrunk_side(schema: Schema) -> int:
+    """Return the shorter side in pixels to which the page shrinks larger photos before it sends them, 0 to send the files.
+
+    Twice the network's size leaves the answer as it is but for rounding. Points are answered in pixels of the file, and a
+    browser keeps neither more than 8 bits nor more than three channels.
+    """
+    image = schema.image
+    if image is None or schema.task.moves_with_image or image.value_range or image.channels not in (1, 3):
+        return 0
+    return 2 * max(image.size)
 
 
 def _field(index: int, name: str, control: str) -> str:

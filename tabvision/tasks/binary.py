@@ -69,7 +69,7 @@ class Binary(OneClass):
         values = frame.iloc[:, 0]
         numeric = labels.are_numbers(values, bools=False)
         others = "task='multiclass' or 'regression'" if numeric else "task='multiclass'"
-        return f"binary (2 values: {listed(few)}). Override with {others}."
+        return f"binary (2 values: {listed(few)}). Override with {others} (--task)."
 
     @override
     def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:

@@ -80,7 +80,7 @@ class Multiclass(OneClass):
         values = frame.iloc[:, 0]
         if few is None:
             return f"multiclass ({values.nunique():,} values)."
-        override = " Override with task='regression'." if labels.are_numbers(values, bools=False) else ""
+        override = " Override with task='regression' (--task)." if labels.are_numbers(values, bools=False) else ""
         return f"multiclass ({len(few)} values: {listed(few)}).{override}"
 
     @property

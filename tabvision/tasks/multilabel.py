@@ -74,7 +74,7 @@ class Multilabel(Task):
         if separator is not None:
             return f"multilabel (labels separated by {separator!r}). Leave the separator out for one class per row."
         if frame.shape[1] > 1 and all(labels.are_flags(frame[name].dropna()) for name in frame):
-            return "multilabel (columns of 0 and 1). Override with task='regression'."
+            return "multilabel (columns of 0 and 1). Override with task='regression' (--task)."
         return None
 
     @override

@@ -109,7 +109,7 @@ class Regression(Task):
             return None
         if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):
             return None
-        return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass'."
+        return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass' (--task)."
 
     @override
     @speaking()

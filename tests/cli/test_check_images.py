@@ -14,11 +14,12 @@ from tabvision.errors import BadValueError
 from tests.made.images import encoded, pixels, tiff, write_folder
 
 
-def run(*words: str) -> None:
+def run(*words: str) -> int:
     parser = argparse.ArgumentParser()
     check_images.add_check_images(parser.add_subparsers())
     arguments = parser.parse_args(["check-images", *words])
-    arguments.run(arguments)
+    status: int = arguments.run(arguments)
+    return status
 
 
 def test_damaged_images_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +27,7 @@ def test_damaged_images_are_printed_and_written(tmp_path: Path, capsys: pytest.C
     for file in sorted((root / "a").iterdir())[:22]:
         file.write_bytes(b"")
 
-    run(str(root), "--out", str(tmp_path / "bad.csv"), "--workers", "2")
+    assert run(str(root), "--out", str(tmp_path / "bad.csv"), "--workers", "2") == 1
 
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"{root}/a/a_000.jpg: 0 bytes"

@@ -52,12 +52,21 @@ def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
     pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
 
 
-def test_damaged_photos_are_borne_and_listed_beside_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("photos/cat/damaged.jpg").write_bytes(b"no image")
+def test_a_start_that_fails_leaves_nothing_in_the_way_of_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        Path(f"photos/cat/damaged_{number}.jpg").write_bytes(b"no image")
 
     assert main(["train", "photos", *SMALL]) == 2
+
     assert "or allow more with bad_share (--bad-share)" in capsys.readouterr().err
-    assert main(["train", "photos", *SMALL, "--bad-share", "0.1", "--overwrite"]) == 0
+    assert not any(Path("runs/photos").iterdir())
+    assert main(["train", "photos", *SMALL, "--bad-share", "0.2", "--no-report"]) == 0
+
+
+def test_a_damaged_photo_of_a_few_is_borne_and_listed_beside_the_run() -> None:
+    Path("photos/cat/damaged.jpg").write_bytes(b"no image")
+
+    assert main(["train", "photos", *SMALL]) == 0
 
     listed = pd.read_csv("runs/photos/bad_files.csv")
     assert listed["image"].tolist() == ["photos/cat/damaged.jpg"]
@@ -120,9 +129,71 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
     assert "1 photo could not be read" in capsys.readouterr().out
 
 
+def test_a_photo_of_which_none_could_be_read_is_not_called_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "photos", *SMALL, "--no-report"])
+    Path("broken.jpg").write_bytes(b"no image")
+    capsys.readouterr()
+
+    assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "out.csv"]) == 1
+
+    assert capsys.readouterr().out.startswith("0 photos answered: out.csv\n1 photo could not be read")
+
+
+def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "photos", *SMALL, "--no-report"])
+
+    words = ["runs/photos/best.ckpt", "runs/photos/predictions.csv", "--out"]
+    assert main(["calibrate", *words, "calibrated.ckpt"]) == 2
+    assert main(["report", *words, "report.html"]) == 2
+
+    sentence = "column 'label' holds what a model answered (it has probability_cat, probability_dog as well)"
+    assert capsys.readouterr().err.count(sentence) == 2
+
+
+def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> None:
+    words = [
+        "--resize",
+        "pad",
+        "--head",
+        "linear",
+        "--mixup",
+        "0.4",
+        "--cache",
+        "none",
+        "--frozen-bf16",
+        "--epochs",
+        "3",
+    ]
+
+    assert main(["train", "photos", *SMALL, *words, "--freeze-epochs", "2", "--no-report"]) == 0
+
+    recipe = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
+    assert {**recipe["data"]["init_args"], "resize": "pad", "cache": None} == recipe["data"]["init_args"]
+    assert {**recipe["model"]["init_args"], "head": "linear", "frozen_bf16": True} == recipe["model"]["init_args"]
+    stages, mixup, _ = recipe["trainer"]["callbacks"]
+    assert (stages["init_args"], mixup["init_args"]) == ({"freeze_epochs": 2}, {"alpha": 0.4})
+
+
+def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["train", "photos", *SMALL, "--freeze-epochs", "0", "--epochs", "1", "--lr", "1e-9", "--no-report"]) == 0
+    )
+
+    out = capsys.readouterr().out
+    accuracy, naive = (float(word) for word in next(line for line in out.splitlines() if line[:3] == "acc").split()[1:])
+    assert ("Worse than the naive prediction, which ignores the input: accuracy" in out) == (accuracy < naive)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (
+            ["photos", "--epochs", "1", "--freeze-epochs", "1"],
+            "--freeze-epochs must be less than the 1 epoch of the run",
+        ),
+        (["photos", "--epochs", "1", "--frozen-bf16"], "--frozen-bf16 is for epochs with a frozen body"),
+        (["phottos", "--body", "resnet18"], "no file 'phottos'. Did you mean 'photos'?"),
+        (["phottos", "--user", "a", "--item", "b"], "no file 'phottos'. Did you mean 'photos'?"),
         (["photos", "--body", "resnet3"], "no network named 'resnet3'"),
         (["photos", "--lr", "fast"], "--lr must be one number"),
         (["photos", "--augment", "strange"], "'strange'"),

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.run import _held_out, _metrics_table, free_folder
+from tabvision.cli.run import _held_out, _metrics_table, _worse_than_naive, free_folder
 from tabvision.data import TabularDataModule
 from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
@@ -106,6 +106,29 @@ def test_a_table_with_decimal_commas_is_trained_on_and_answered_as_its_twin_with
 
     points, commas = (Path(f"{name}_answers.csv").read_text() for name in ("points", "commas"))
     assert points == commas
+
+
+def test_several_targets_have_a_row_each_beside_their_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = curved(200, 0).assign(far=lambda rows: rows["x"] * 100)
+    frame.to_csv("two.csv", index=False)
+
+    assert main(["train", "two.csv", "--target", "pay,far", *TRAIN[4:], "--no-report"]) == 0
+
+    rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    table = {row[0]: [float(each) for each in row[1:]] for row in rows if row and row[0].startswith("mae")}
+    assert [*table] == ["mae", "mae of far", "mae of pay"]
+    np.testing.assert_allclose(np.mean([table["mae of far"], table["mae of pay"]], axis=0), table["mae"], rtol=1e-3)
+    held_out = pd.read_csv("runs/two/predictions.csv")
+    assert (held_out["far"] - held_out["prediction_far"]).abs().mean() == pytest.approx(
+        table["mae of far"][0], rel=1e-3
+    )
+
+
+def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not() -> None:
+    assert _worse_than_naive({"val/distance": 2.0}, {"val/distance": 1.0}).endswith(": distance.")
+    assert (
+        _worse_than_naive({"val/distance": 1.0, "val/accuracy": 0.9}, {"val/distance": 2.0, "val/accuracy": 0.5}) == ""
+    )
 
 
 BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--preset", "best"]

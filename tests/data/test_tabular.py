@@ -194,7 +194,7 @@ def test_the_summary_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None
 
     printed = capsys.readouterr().out
     assert printed.count(data.summary()) == 1
-    assert printed.count("target 'paid': binary (2 values: no, yes). Override with task='multiclass'.") == 1
+    assert printed.count("target 'paid': binary (2 values: no, yes). Override with task='multiclass' (--task).") == 1
     assert "rows: train 32, val 8" in printed
     data.train_dataloader(), data.val_dataloader(), data.show_batch(), data.baseline()
     assert capsys.readouterr().out == ""

@@ -20,18 +20,18 @@ from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
 
 MANY = [f"class {place}" for place in range(30)]
 INFERRED: list[tuple[Any, type[Task], str]] = [
-    (["<=50K", ">50K"] * 2, Binary, "binary (2 values: <=50K, >50K). Override with task='multiclass'."),
-    ([True, False], Binary, "binary (2 values: False, True). Override with task='multiclass'."),
-    ([0.0, 1.0], Binary, "binary (2 values: 0, 1). Override with task='multiclass' or 'regression'."),
-    ([3, 7], Binary, "binary (2 values: 3, 7). Override with task='multiclass' or 'regression'."),
+    (["<=50K", ">50K"] * 2, Binary, "binary (2 values: <=50K, >50K). Override with task='multiclass' (--task)."),
+    ([True, False], Binary, "binary (2 values: False, True). Override with task='multiclass' (--task)."),
+    ([0.0, 1.0], Binary, "binary (2 values: 0, 1). Override with task='multiclass' or 'regression' (--task)."),
+    ([3, 7], Binary, "binary (2 values: 3, 7). Override with task='multiclass' or 'regression' (--task)."),
     (np.array([True, None, False], dtype=object), Binary, "binary (2 values: False, True)."),
     (["a", "b", "c"], Multiclass, "multiclass (3 values: a, b, c)."),
     (pd.Categorical(["z", "y", "x"], ["z", "y", "x"], ordered=True), Multiclass, "multiclass (3 values: z, y, x)."),
-    (list(range(20)), Multiclass, "Override with task='regression'."),
+    (list(range(20)), Multiclass, "Override with task='regression' (--task)."),
     (pd.array([1, 2, 3, None]), Multiclass, "multiclass (3 values: 1, 2, 3)."),
     (MANY * 2, Multiclass, "multiclass (30 values)."),
-    (list(range(21)), Regression, "regression (numbers). Override with task='multiclass'."),
-    ([1.0, 2.0, 3.0], Regression, "regression (numbers). Override with task='multiclass'."),
+    (list(range(21)), Regression, "regression (numbers). Override with task='multiclass' (--task)."),
+    ([1.0, 2.0, 3.0], Regression, "regression (numbers). Override with task='multiclass' (--task)."),
     ([f"{number / 7:.3f}" for number in range(30)], Regression, "regression (numbers, held as text)."),
 ]
 

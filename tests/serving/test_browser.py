@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_the_page_asks_and_shows_the_answer(tmp_path: Path) -> None:
 
     expected = model().predict(row).iloc[0]
     assert f"<td>{expected['label']}</td>" in text
-    assert f"{expected['probability_yes']:.4g}"[:5] in text
+    assert f"{100 * expected['probability_yes']:.1f} %" in text
 
 
 @needs_chromium
@@ -87,7 +88,45 @@ def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> Non
         found = dict(line.split("\t") for line in lines)
         assert found.pop("label") == expected.pop("label")
         wanted = {name.replace("probability_", "probability of "): value for name, value in expected.items()}
-        assert {name: float(value) for name, value in found.items()} == pytest.approx(wanted, rel=1e-4)
+        assert [*found] == sorted(wanted, key=lambda name: -wanted[name])
+        assert found == {name: f"{100 * value:.1f} %" for name, value in wanted.items()}
+
+
+DROP = """
+const bytes = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
+const moved = new DataTransfer();
+moved.items.add(new File([bytes], "large.jpg", { type: "image/jpeg" }));
+const sent = [], send = window.fetch;
+window.fetch = (url, options) => { sent.push(...options.body.getAll("images")); return send(url, options); };
+window.sent = sent;
+document.dispatchEvent(new DragEvent("drop", { dataTransfer: moved, bubbles: true, cancelable: true }));
+"""
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_large_photo_that_is_dropped_is_sent_small_and_answered_as_the_file(tmp_path: Path) -> None:
+    predictor, file = vision(tmp_path), tmp_path / "large.jpg"
+    rows, columns = np.mgrid[:900, :1200]
+    pixels = np.stack([rows / 4, columns / 5, (rows + columns) / 9], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(file, quality=95)
+
+    with running(predictor) as client, browsing(tmp_path / "profile") as tab:
+        tab.open(str(client.base_url))
+        tab.value_of(DROP % base64.b64encode(file.read_bytes()).decode())
+        tab.wait_for("document.querySelectorAll('#answer table').length === 1")
+        sent = tab.value_of("[sent[0].name, sent[0].size]")
+        caption = tab.value_of("document.querySelector('#answer figcaption').innerText")
+        shown = tab.value_of("[...document.querySelectorAll('#answer tr')].map((row) => row.innerText)")
+
+    assert (sent[0], caption) == ("large.jpg", "large.jpg")
+    assert sent[1] < file.stat().st_size / 10
+    expected = predictor.predict(str(file)).iloc[0]
+    found = dict(line.split("\t") for line in shown)
+    assert found["label"] == expected["label"]
+    for name, value in found.items():
+        if name.startswith("probability of "):
+            assert abs(float(value.split()[0]) / 100 - expected[name.replace("probability of ", "probability_")]) < 0.02
 
 
 @pytest.mark.slow

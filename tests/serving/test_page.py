@@ -17,7 +17,7 @@ from typing_extensions import override
 from tabvision.data import TabularDataModule
 from tabvision.schema import Image, Schema, Target
 from tabvision.serving.page import MAX_OPTIONS, page
-from tabvision.tasks import Binary
+from tabvision.tasks import Binary, Points, Task
 from tests.made.trained import trained
 
 EVIL = "\"><script>alert(1)</script>&'<img src=x onerror=alert(1)>"
@@ -116,6 +116,25 @@ def test_images_are_uploaded() -> None:
     assert field["accept"] == "image/*"
 
 
+@pytest.mark.parametrize(
+    ("image", "task", "side"),
+    [
+        (Image(size=(8, 12)), Binary(), "24"),
+        (Image(size=(8, 12), channels=4), Binary(), "0"),
+        (Image(size=(8, 12), value_range=((0.0, 4095.0),)), Binary(), "0"),
+        (Image(size=(8, 12)), Points(), "0"),
+    ],
+    ids=["photos", "four bands", "12 bits", "points"],
+)
+def test_photos_are_shrunk_before_they_are_sent_where_nothing_is_lost(image: Image, task: Task, side: str) -> None:
+    columns = ("x", "y") if task == Points() else ("pet",)
+    schema = Schema(target=Target(columns=columns, task=task, classes=("cat", "dog")), image=image)
+
+    (form,) = Elements(page(schema, "n")).all("form")
+
+    assert form["data-shrink"] == side
+
+
 SHIM = """
 const field = (name, kind, value) => ({ value, dataset: { name, kind } });
 const fields = [field("x", "number", " 1.5 "), field("z", "number", ""), field("job", "json", '"cook"')];
@@ -170,7 +189,7 @@ def test_the_script_sends_the_fields_as_a_row_and_shows_the_answer(tmp_path: Pat
     }
     (table,) = found["shown"]["children"]
     cells = [[cell["textContent"] for cell in row["children"]] for row in table["children"]]
-    assert cells == [["label", "<b>yes</b>"], ["probability of yes", "0.123457"]]
+    assert cells == [["label", "<b>yes</b>"], ["probability of yes", "12.3 %"]]
 
 
 def test_the_script_shows_all_digits_of_integers(tmp_path: Path) -> None:
@@ -179,12 +198,13 @@ def test_the_script_shows_all_digits_of_integers(tmp_path: Path) -> None:
         "seven": 1234567,
         "text": ': 900719925474099301, \\"',
         "probability_1": 1e-20,
+        "probability_2": 1,
     }
     found = run_script(f"{{ ok: true, text: async () => {json.dumps(json.dumps(record))} }}", tmp_path)
 
     (table,) = found["shown"]["children"]
     cells = [row["children"][1]["textContent"] for row in table["children"]]
-    assert cells == ["900719925474099301", "1234567", record["text"], "1e-20"]
+    assert cells == ["900719925474099301", "1234567", record["text"], "100.0 %", "0.0 %"]
 
 
 def test_an_integer_that_a_script_would_round_is_offered_as_text() -> None:

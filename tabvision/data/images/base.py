@@ -51,7 +51,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         num_workers: Number of threads that decode, 0 for none; None for one per core.
         cache: "auto", "memory", a folder or None.
         device_augment: Whether the device augments whole batches; "auto" on a GPU.
-        bad_share: The largest fraction of files in [0, 1] that may be unreadable.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
+            ten, at most 3.
         verbose: Whether to print a summary of the data.
     """
 

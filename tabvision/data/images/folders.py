@@ -185,7 +185,7 @@ def _check_folder(folder: str | Path) -> str:
         raise BadValueError(f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the images")
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = closest(path.name, near)
-    remedy = f"Did you mean {str(path.with_name(close))!r}" if close else "Check the path"
+    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
     raise MissingFileError(f"no folder {str(folder)!r}", remedy)
 
 

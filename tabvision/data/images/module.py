@@ -80,7 +80,8 @@ class ImageDataModule(BaseImageDataModule):
             all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then augments those
             smaller images, a little softer than the files; evaluation gets exactly the same pixels.
         device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
-        bad_share: The largest fraction of files in [0, 1] that may be unreadable.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
+            ten, at most 3.
         schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
         na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and

@@ -27,6 +27,8 @@ from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Image
 
+_FEW = 3  # unreadable files that a large enough folder may always have
+
 Opened = StoredImage | UnreadableImageError
 """An image, or the error that says why it cannot be read."""
 
@@ -179,7 +181,8 @@ class BadFiles:
     """Files found to be unreadable, and the fraction of files that may be.
 
     Args:
-        max_fraction: The largest fraction of files in [0, 1] that may be unreadable.
+        max_fraction: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are allowed in any
+            case: one in ten, at most 3.
 
     Raises:
         BadTypeError: The fraction is not a number.
@@ -202,9 +205,10 @@ class BadFiles:
         """Raise if too many files are unreadable.
 
         Raises:
-            BadValueError: Their fraction is above `max_fraction`.
+            BadValueError: They are more than a few, and their fraction is above `max_fraction`.
         """
-        if len(self.reasons) <= self.max_fraction * self.num_files:
+        few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file of 40 is more than 1 %
+        if len(self.reasons) <= max(few, self.max_fraction * self.num_files):
             return
         shown = listed([f"{file!r} ({reason})" for file, reason in self.reasons.items()])
         problem = f"{len(self.reasons):,} of {count(self.num_files, 'image')} cannot be read so far, more than "

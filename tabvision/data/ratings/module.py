@@ -238,7 +238,7 @@ class CollabDataModule(TensorDataModule):
             with speaking(f"{type(self).__name__}, titles", keep=True):
                 items = dataclasses.replace(items, titles=titles_of(items, titles, title or "title"))
         if self.rating is None:
-            drawn = f"{self.negatives} negatives are drawn for each. Override with rating, negatives."
+            drawn = f"{self.negatives} negatives are drawn for each. Override with rating (--target) or negatives."
             logger.info(f"No rating: each row means that {self.user!r} took {self.item!r}; {drawn}")
             target = IMPLICIT_TARGET
         else:

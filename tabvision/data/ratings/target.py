@@ -37,14 +37,14 @@ def fit_ratings(
     Example:
         >>> frame = pd.DataFrame({"stars": [1, 2, 5]})
         >>> fit_ratings(frame, "stars", None, None, frame["stars"]).task.answer_range
-        ratings 'stars': numbers, predicted between 0.5 and 5.5. Override with y_range.
+        ratings 'stars': numbers, predicted between 0.5 and 5.5. Override with y_range (--y-range).
         (0.5, 5.5)
     """
     task = _rating_task(frame, rating, task).for_ratings(scale, y_range)
     target = fit_target(frame, [rating], task)
     if task.answer_range is not None:
         low, high = task.answer_range
-        found = f"numbers, predicted between {low:g} and {high:g}. Override with y_range."
+        found = f"numbers, predicted between {low:g} and {high:g}. Override with y_range (--y-range)."
     else:
         found = f"{task.name}{f', {target.classes[1]!r} is yes' if target.classes else ''}."
     logger.info(f"ratings {rating!r}: {found}")

@@ -178,7 +178,7 @@ def _read_path(source: str | Path, form: TextFormat, known: Known) -> pd.DataFra
     path = Path(source).expanduser()
     if path.is_dir():
         return _read_folder(path, form, known)
-    _check_file(path)
+    check_file(path)
     return _read_file(path, form, known)
 
 
@@ -248,7 +248,12 @@ def _unknown_format(path: Path) -> BadValueError:
     return BadValueError(problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them")
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise if there is no such file or folder; the sentence names a similar one.
+
+    Raises:
+        MissingFileError: There is none.
+    """
     if path.exists():
         return
     if not path.parent.is_dir():

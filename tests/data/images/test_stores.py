@@ -42,13 +42,30 @@ def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
         assert isinstance(found, UnreadableImageError)
 
 
+@pytest.mark.parametrize(
+    ("num_files", "share", "allowed"), [(9, 0.01, 0), (20, 0.01, 2), (40, 0.01, 3), (999, 0.01, 9), (40, 0, 0)]
+)
+def test_a_few_damaged_files_are_borne_whatever_the_share_unless_it_is_0(
+    num_files: int, share: float, allowed: int
+) -> None:
+    bad = BadFiles(share)
+    bad.num_files = num_files
+    for number in range(allowed):
+        bad.add(f"{number}.jpg", "0 bytes")
+    bad.check()
+    bad.add("one more.jpg", "0 bytes")
+
+    with pytest.raises(BadValueError, match=rf"more than bad_share={share} allows"):
+        bad.check()
+
+
 def test_up_to_the_share_damaged_files_are_borne() -> None:
-    bad = BadFiles(0.02)
-    bad.num_files = 100
+    bad = BadFiles(0.2)
+    bad.num_files = 10
     bad.add("a.jpg", "0 bytes")
     bad.add("b.jpg", "0 bytes")
     bad.check()
     bad.add("c.jpg", "no such file")
 
-    with pytest.raises(BadValueError, match=r"3 of 100 images cannot be read so far, more than bad_share=0.02 allows"):
+    with pytest.raises(BadValueError, match=r"3 of 10 images cannot be read so far, more than bad_share=0.2 allows"):
         bad.check()

@@ -26,7 +26,9 @@ def test_numbers_are_a_regression_and_the_choice_is_told(caplog: pytest.LogCaptu
 
     assert isinstance(target.task, Regression)
     assert (target.task.y_range, target.task.mean) == ((0.5, 3.5), (2.0,))
-    assert caplog.messages == ["ratings 'stars': numbers, predicted between 0.5 and 3.5. Override with y_range."]
+    assert caplog.messages == [
+        "ratings 'stars': numbers, predicted between 0.5 and 3.5. Override with y_range (--y-range)."
+    ]
 
 
 def test_the_scale_may_be_wider_than_the_training_rows() -> None:
