@@ -37,9 +37,11 @@ def page(schema: Schema, nonce: str) -> str:
         >>> "&lt;age&gt;" in text, "<age>" in text
         (True, False)
     """
-    has_images = schema.image is not None
+    has_images = schema.is_of_images
     controls = {"number": _number, "category": _category, "date": _date}
     fields = [controls[source.kind](index, source) for index, source in enumerate(sources_of(schema))]
+    names = () if schema.image is None or has_images else schema.image.columns
+    fields += [_photo(index, name) for index, name in enumerate(names, start=len(fields))]
     return _TEMPLATE.substitute(
         title=escape(f"Predict {', '.join(schema.target.columns)}"),
         nonce=escape(nonce),
@@ -87,6 +89,11 @@ def _category(index: int, source: Source) -> str:
     options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:MAX_SUGGESTED])
     control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
     return _field(index, name, f'{control}<datalist id="list-{index}">{options}</datalist>')
+
+
+def _photo(index: int, name: str) -> str:
+    attributes = f'id="field-{index}" data-column="{escape(name)}" type="file" accept="image/*"'
+    return _field(index, name, f"<input {attributes}>")
 
 
 def _for_script(label: Label) -> Label:
