@@ -215,7 +215,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if _given(arguments, option) is not None:
-            wanted = " or ".join(_KINDS[name] for name in kinds)
+            wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
             problem = f"{option.flag} is for {wanted}, and {arguments.data} is taken as {_KINDS[kind]}"
             raise BadValueError("tabvision train", problem, f"Leave {option.flag} out, or see tabvision train --help")
     if kind in ("table", "fused") and not arguments.target:
