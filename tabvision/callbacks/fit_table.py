@@ -17,13 +17,14 @@ from tabvision.callbacks.one_cycle import InverseDecay
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
-from tabvision.lightning import Callback, TrainerFn
+from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn
 from tabvision.nets.layers import evaluating
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 
 _LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
+_STATE_DICT = "lightning_module_state_dict"  # the method of a strategy whose weights a checkpoint holds
 
 
 _FEWEST_BATCHES = 100  # before so many, the rate is at its highest and a small table's score leaps
@@ -161,6 +162,9 @@ class AverageAndStop(Callback):
         self._last_step = trainer.global_step
         self._is_fitting = True
         self._validated = False
+        self._save_average(trainer)
+        if self._resumed and self._is_over(trainer, trainer.current_epoch - 1):  # as it was when it was saved
+            trainer.should_stop = True
 
     @override
     def on_train_batch_end(
@@ -196,10 +200,15 @@ class AverageAndStop(Callback):
         if score < self.best_score or not self._best:
             self.best_score, self.best_epoch = score, epoch
             self._best = {name: value.clone() for name, value in self._average.items()}
-            return
-        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / trainer.num_training_batches))
-        if epoch - self.best_epoch >= max(least, self.patience * (self.best_epoch + 1)):
+        elif self._is_over(trainer, epoch):
             trainer.should_stop = True
+
+    def _is_over(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Return whether the fit has had its patience when an epoch ends."""
+        if self.patience is None or not self._best:
+            return False
+        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / trainer.num_training_batches))
+        return epoch - self.best_epoch >= max(least, self.patience * (self.best_epoch + 1))
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -231,6 +240,7 @@ class AverageAndStop(Callback):
     def _release(self, trainer: pl.Trainer) -> None:
         """Leave the data as it was, and the weights alone, for what runs after the fit."""
         self._is_fitting = False
+        vars(trainer.strategy).pop(_STATE_DICT, None)
         if self.has_folds:
             trainer.datamodule.leave_folds()  # type: ignore[attr-defined]  # checked in setup
 
@@ -251,8 +261,7 @@ class AverageAndStop(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._is_fitting:
-            checkpoint[_LIVE] = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._average}
+            checkpoint[_LIVE] = self._live_state_dict()
 
     @override
     def on_load_checkpoint(
@@ -262,6 +271,15 @@ class AverageAndStop(Callback):
             names = _floats(pl_module)
             self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
+
+    def _save_average(self, trainer: pl.Trainer) -> None:
+        """Have every checkpoint hold the average until the fit ends: no hook of a callback sees one of weights alone."""
+        self._live_state_dict = live = trainer.strategy.lightning_module_state_dict
+
+        def state_dict() -> dict[str, Any]:
+            return {**live(), **self._average} if self._is_fitting else live()
+
+        setattr(trainer.strategy, _STATE_DICT, state_dict)
 
     @torch.no_grad()
     def _swap(self) -> None:
@@ -355,12 +373,16 @@ class FitTable(AverageAndStop, InverseDecay):
 
 
 def save_kept_weights(trainer: pl.Trainer) -> None:
-    """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit."""
+    """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit.
+
+    One that is called last goes on with the weights that train, for a fit that resumes.
+    """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     if any(isinstance(callback, AverageAndStop) and callback.best_epoch >= 0 for callback in callbacks):
         for callback in trainer.checkpoint_callbacks:
-            if path := getattr(callback, "best_model_path", ""):
-                trainer.save_checkpoint(path)
+            path, name = getattr(callback, "best_model_path", ""), getattr(callback, "filename", None)
+            if path and name != ModelCheckpoint.CHECKPOINT_NAME_LAST:
+                trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
 
 
 def _floats(module: pl.LightningModule) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tabvision.tasks import Task
 
 BAG = 5  # networks of --preset best
+_MODEL_CHECKPOINT, _EXACT_RESUME = "pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume"
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
 
@@ -79,14 +80,23 @@ class Job:
     intervals: float | None = None
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
+    def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
+        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from.
+
+        Args:
+            settings: More settings of both `ModelCheckpoint`.
+        """
+        best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
+        last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
+        return [Component(_MODEL_CHECKPOINT, best), Component(_MODEL_CHECKPOINT, last), Component(_EXACT_RESUME)]
+
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        best = Component("pytorch_lightning.callbacks.ModelCheckpoint", {"filename": "best", "monitor": self.monitor})
         logger = Component("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
         trainer = {
             **self.trainer,
             "logger": logger.to_recipe(),
-            "callbacks": [part.to_recipe() for part in (*self.callbacks, best)],
+            "callbacks": [part.to_recipe() for part in (*self.callbacks, *self.saving())],
             "enable_model_summary": False,
         }
         return {
@@ -202,10 +212,12 @@ def make_job(
         rest: Other fields of `Job`.
     """
     datamodule.batch_size = settings["batch_size"] = batch_size
+    machine = {name: getattr(arguments, name) for name in ("accelerator", "devices", "precision")}
     num_steps = len(datamodule.parts["train"].rows) // batch_size
     data = Component(f"tabvision.data.{type(datamodule).__name__}", settings)
     finder = [Component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
     trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
+    trainer |= {name: value for name, value in machine.items() if value is not None}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
     return Job(seed=arguments.seed, trainer=trainer, **parts, **rest)
 

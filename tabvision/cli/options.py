@@ -222,5 +222,23 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
         raise BadValueError("tabvision train", "a table needs --target, the column to predict", "Add --target COL")
 
 
+def given_flags(arguments: argparse.Namespace) -> list[str]:
+    """Return the options whose value is not the default.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_options(parser)
+        >>> given_flags(parser.parse_args(["--seed", "0", "--epochs", "3"]))
+        ['--epochs']
+    """
+    defaults: dict[str, Any] = {"store_true": False}  # None for every other option that names no default
+    return [
+        option.flag
+        for _, _, options in _GROUPS
+        for option in options
+        if _given(arguments, option) != option.details.get("default", defaults.get(str(option.details.get("action"))))
+    ]
+
+
 def _given(arguments: argparse.Namespace, option: _Option) -> Any:  # noqa: ANN401 - as the option's type
     return getattr(arguments, option.flag.removeprefix("--").replace("-", "_"))

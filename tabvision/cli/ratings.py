@@ -43,9 +43,13 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
         epochs=arguments.epochs or (_EPOCHS if is_rated else _IMPLICIT_EPOCHS),
         model=Component("tabvision.modules.CollabModule", model | lr_setting("lr", lr)),
         callbacks=[Component("tabvision.callbacks.OneCycle")],
-        shown=[data.user, data.item],
-        more=None if is_rated else _ranking,
+        **evaluation(data),
     )
+
+
+def evaluation(data: CollabDataModule) -> dict[str, Any]:
+    """Return the columns to show beside the target, and what ranks the items of pairs without ratings: fields of `Job`."""
+    return {"shown": [data.user, data.item], "more": None if data.rating is not None else _ranking}
 
 
 def _ranking(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:

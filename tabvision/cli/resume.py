@@ -13,7 +13,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.exact_resume import write_checkpoints_whole
 from tabvision.errors import BadValueError, TabvisionError, speaking
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import Strategy
+from tabvision.lightning import Strategy, TrainerFn
 
 _WHO = "recipe"
 _CONNECTOR = "checkpoint_connector.py"  # where Lightning spreads a checkpoint over the parts of a fit
@@ -33,7 +33,13 @@ def guard_checkpoints(trainer: pl.Trainer) -> None:
 @speaking(_WHO)
 def _opened(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
     folders = [str(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))]
-    return read_state(checkpoint_path, folders)
+    state = read_state(checkpoint_path, folders)
+    if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in state:
+        problem = (
+            f"{str(checkpoint_path)!r} holds weights alone, and a fit resumes from the state of its optimizer as well"
+        )
+        raise BadValueError(problem, "Pass the last.ckpt that the run wrote beside it")
+    return state
 
 
 @speaking(_WHO)

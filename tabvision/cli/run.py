@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
-from tabvision.cli.resume import guard_checkpoints
+from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.data.tables.write import check_not_read, write_frame, writing
 from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import BadValueError, count, shown, speaking
@@ -27,7 +26,8 @@ from tabvision.inference.answers import answer_frame
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
-from tabvision.lightning import Callback, CSVLogger, ModelCheckpoint, TQDMProgressBar
+from tabvision.inference.checkpoint import read_state
+from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar
 from tabvision.tuning import cross_validate
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     _Fitted: TypeAlias = tuple[pl.Trainer, Mapping[str, float], pd.DataFrame, Results | None]
 
 _WHO = "tabvision train"
-_FILES = ("report.html", "best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
+_FILES = (
+    *("report.html", "best.ckpt", "last.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml"),
+    "bad_files.csv",
+)
 
 
 def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
@@ -71,19 +74,24 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
             check_not_read(folder / name, [data, *reads])
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
-        raise BadValueError(_WHO, problem, "Choose another folder with --out, or replace the run with --overwrite")
+        remedy = "Choose another folder with --out, or replace the run with --overwrite"
+        if "last.ckpt" in held and "predictions.csv" not in held:
+            problem = f"{folder} holds a run that was interrupted"
+            remedy = (
+                f"Go on with --resume {folder}, or replace it with --overwrite, or choose another folder with --out"
+            )
+        raise BadValueError(_WHO, problem, remedy)
     return folder
 
 
-def run_job(
-    job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None, report: bool = True
-) -> None:
-    """Train and write every result into the folder."""
+def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
+    """Train, or go on with a run that was interrupted, and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
-    machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
-    job = replace(job, trainer={**job.trainer, **machine})
     with quiet_lightning():
-        trainer, measured, table, results = (_fit_bag if job.num_folds > 1 else _fit)(job, model, folder)
+        if job.num_folds > 1:
+            trainer, measured, table, results = _fit_bag(job, model, folder)
+        else:
+            trainer, measured, table, results = _fit(job, model, folder, resume=resume)
     if trainer.is_global_zero:
         with speaking(_WHO):
             write_frame(table, folder / "predictions.csv", overwrite=True)
@@ -134,19 +142,24 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 
-def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
+def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = False) -> _Fitted:
     """Fit a network; return its Trainer, and metrics, answers and results of the rows that were held out."""
-    data = job.datamodule
-    best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
-    trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
-    _clear(folder)
-    with _cleared_if_nothing_is_saved(folder), tidied(trainer):
-        _write_recipe(job.to_recipe(), folder)
-        trainer.fit(model, data)
+    data, last = job.datamodule, folder / "last.ckpt"
+    saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
+    trainer = _make_trainer(job, folder, saving, logger=CSVLogger(folder, name="", version=""))
+    if resume and trainer.is_global_zero:
+        _keep_metrics(trainer, folder, last)
+    if not resume:
+        _clear(folder)
+    with _cleared_if_nothing_is_saved(folder), tidied(trainer), reworded_resume_errors():
+        if not resume:
+            _write_recipe(job.to_recipe(), folder)
+        trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
         held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
-        (measured,) = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)
+        best = saving[0].best_model_path
+        (measured,) = trainer.validate(model, held_out, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
     is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
     results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered)
@@ -165,6 +178,17 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
         trainer.strategy.connect(found.module)
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
     return trainer, {f"val/{name}": value for name, value in found.metrics.items()}, found.predictions, found.results
+
+
+def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
+    """Have the logger go on below the epochs that metrics.csv has up to the checkpoint; it would begin the file anew."""
+    file, epoch = folder / "metrics.csv", read_state(last)["epoch"]
+    if not file.exists():
+        return
+    before = pd.read_csv(file, dtype="str").sort_index(axis=1)  # as the writer sorts its columns
+    logger: Any = trainer.logger
+    logger.experiment.metrics_keys = [*before.columns]  # creates the writer, which removes the file
+    before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(file, index=False)
 
 
 def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
@@ -286,6 +310,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
     network = f"the {job.num_folds} networks" if is_bag else f"the network with the lowest {title} loss"
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
+        "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",

@@ -44,7 +44,7 @@ def importing(*, safe: bool) -> Iterator[None]:
 
     settings = dict(parsing_settings)
     try:
-        allowed = _listed() if safe else {}
+        allowed = listed_classes() if safe else {}
         members = [f"{name}.{member}" for name, kind in allowed.items() for member in dir(kind)]  # load_from_checkpoint
         try:
             jsonargparse.set_parsing_settings(
@@ -74,7 +74,7 @@ def search_path(*, safe: bool) -> Iterator[None]:
             sys.path[:] = before
 
 
-def _listed() -> dict[str, type]:
+def listed_classes() -> dict[str, type]:
     """Return what safe mode builds, by the public name and by the name of the module that defines it."""
     names = {package: importlib.import_module(package).__all__ for package in _TABVISION} | _OTHERS
     found: dict[str, type] = {}

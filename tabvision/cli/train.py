@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
+from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
@@ -17,14 +18,23 @@ def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
     parser.add_argument(
         "data",
         metavar="DATA",
+        nargs="?",
         help="a CSV, Parquet or Feather file, or a folder of such; or a folder of photos, one folder per class",
     )
+    parser.add_argument("--resume", metavar="DIR", help="go on with the interrupted run in DIR, as its recipe says")
     add_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     """Write the recipe, train it, and write its predictions on the validation rows."""
+    if arguments.resume is not None:
+        from tabvision.cli.interrupted import resume_run
+
+        resume_run(arguments)
+        return
+    if arguments.data is None:
+        raise BadValueError("tabvision train", "DATA is missing", "Pass a table or a folder of photos")
     kind = _kind_of(arguments)
     check_options(arguments, kind)
     from tabvision.cli.run import free_folder, run_job
@@ -33,15 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
     reads = (arguments.titles, arguments.weights)
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
-    job = _job_of(arguments, kind)
-    run_job(
-        job,
-        folder,
-        accelerator=arguments.accelerator,
-        devices=arguments.devices,
-        precision=arguments.precision,
-        report=not arguments.no_report,
-    )
+    run_job(_job_of(arguments, kind), folder, report=not arguments.no_report)
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:

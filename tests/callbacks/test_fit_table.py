@@ -254,6 +254,41 @@ def test_a_fixed_budget_ends_with_the_average_of_its_last_steps() -> None:
     torch.testing.assert_close(module.state_dict()["net.head.weight"], average)
 
 
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_checkpoints_hold_the_average_with_and_without_the_state_of_the_optimizer(
+    weights_only: bool, tmp_path: Path
+) -> None:
+    data = made_data()
+    module = TabularModule(data.schema, members=2)
+    saver = ModelCheckpoint(tmp_path, "each", save_weights_only=weights_only, save_on_train_epoch_end=True)
+    settings: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": 3}
+    trainer = quiet_trainer(callbacks=[OneCycle(), AverageAndStop(patience=None), saver], **settings)
+
+    trainer.fit(module, data)
+
+    saved = torch.load(tmp_path / "each.ckpt", weights_only=True)
+    assert ("optimizer_states" in saved) != weights_only
+    for name, value in module.state_dict().items():  # the fit ends with the last average
+        torch.testing.assert_close(saved["state_dict"][name], value)
+    assert "lightning_module_state_dict" not in vars(trainer.strategy)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_fit_resumed_after_it_had_stopped_stays_so(tmp_path: Path) -> None:
+    data, found = made_data(split=0.3), []
+    for path in (None, tmp_path / "last.ckpt"):
+        module = TabularModule(data.schema, members=2)
+        last = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True)
+        callbacks = [FitTable(min_patience=1, patience=0.0), ExactResume(), last]
+        trainer = quiet_trainer(callbacks=callbacks, enable_checkpointing=True, max_epochs=90)
+        trainer.fit(module, data, ckpt_path=path, weights_only=None if path is None else True)
+        found.append((trainer.current_epoch, module.state_dict()))
+
+    (epochs, first), (again, second) = found
+    assert epochs == again < 90
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def test_it_serves_any_module(quick_trainer: MakeTrainer) -> None:
     module = UserModule()
 

@@ -322,7 +322,7 @@ def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoi
     assert main(["fit", "--config", "whole.yaml"]) == 2
     assert "monitors 'val/loss', and the data has no validation rows" in capsys.readouterr().err
 
-    recipe["trainer"]["callbacks"][-1]["init_args"]["monitor"] = "train/loss"
+    recipe["trainer"]["callbacks"][-3]["init_args"]["monitor"] = "train/loss"
     Path("whole.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["fit", "--config", "whole.yaml"]) == 0
     assert capsys.readouterr().out.endswith("best.ckpt was saved\n")

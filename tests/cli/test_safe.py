@@ -16,7 +16,7 @@ import yaml
 from typing_extensions import override
 
 from tabvision.cli import main
-from tabvision.cli.safe import _listed, check_writes_here, search_path
+from tabvision.cli.safe import check_writes_here, listed_classes, search_path
 from tabvision.errors import BadValueError
 from tests.made.sweeps import slow_but
 from tests.made.tables import people
@@ -202,7 +202,7 @@ def test_a_folder_that_names_its_modules_as_libraries_runs_none_in_safe_mode(tmp
 
 
 def test_the_list_is_of_classes_that_are_there() -> None:
-    listed = _listed()
+    listed = listed_classes()
 
     assert {"tabvision.data.TabularDataModule", "torch.optim.AdamW", "torch.optim.adamw.AdamW"} <= listed.keys()
     assert not any(name.startswith(("tabvision.inference", "tabvision.cli")) for name in listed)

@@ -1,0 +1,108 @@
+"""`tabvision train --resume`: go on with a run that was interrupted, from its `recipe.yaml` and its `last.ckpt`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tabvision.cli.jobs import Component, Job
+from tabvision.cli.options import given_flags
+from tabvision.cli.ratings import evaluation
+from tabvision.cli.run import run_job
+from tabvision.cli.safe import listed_classes
+from tabvision.data import CollabDataModule
+from tabvision.errors import BadValueError, MissingFileError, listed, speaking
+from tabvision.inference.checkpoint import read_state
+from tabvision.lightning import seed_everything
+
+_ALLOWED = ("--intervals", "--no-report")  # what a recipe does not hold
+_SAVING = ("pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume")
+
+
+@speaking("tabvision train")
+def resume_run(arguments: argparse.Namespace) -> None:
+    """Train the run in a folder to its end, and write what it would have written.
+
+    Raises:
+        MissingFileError: The folder has no run that can go on.
+        BadValueError: The run is finished, its folder was moved, its recipe cannot be read, or other options are given.
+    """
+    others = [flag for flag in given_flags(arguments) if flag not in _ALLOWED]
+    if arguments.data is not None or others:
+        problem = f"--resume goes on as the recipe of the run says, got {listed(others or [arguments.data])} as well"
+        raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
+    folder = Path(arguments.resume).expanduser()
+    _check_run(folder)
+    recipe = _read_recipe(folder / "recipe.yaml")
+    seed_everything(recipe["seed_everything"], workers=True, verbose=False)
+    run_job(_job_of(recipe, arguments.intervals), folder, report=not arguments.no_report, resume=True)
+
+
+def _check_run(folder: Path) -> None:
+    """Raise unless a folder holds a run that was interrupted."""
+    if not (folder / "recipe.yaml").is_file():
+        problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
+        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
+    again = f"tabvision fit --config {folder / 'recipe.yaml'}"
+    if (folder / "predictions.csv").exists():
+        longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"
+        raise BadValueError(f"the run in {str(folder)!r} is finished", f"To train on: {longer}")
+    if not (folder / "last.ckpt").is_file():
+        problem = f"{str(folder)!r} has no last.ckpt, which is saved after each epoch"
+        raise MissingFileError(problem, f"Start it again with --overwrite, or by its recipe: {again}")
+    states = read_state(folder / "last.ckpt").get("callbacks", {}).values()
+    folders = [state["dirpath"] for state in states if isinstance(state, dict) and "dirpath" in state]
+    if moved := [each for each in folders if Path(str(each)).resolve() != folder.resolve()]:
+        problem = f"the run in {str(folder)!r} was begun in {str(moved[0])!r}, where its best network is looked for"
+        raise BadValueError(problem, "Move the folder back")
+
+
+def _read_recipe(file: Path) -> dict[str, Any]:
+    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning."""
+    try:
+        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+        parts = [recipe["data"], recipe["model"], *recipe["trainer"]["callbacks"]]
+        names = [part["class_path"] for part in parts]
+        recipe["seed_everything"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
+        raise BadValueError(problem, "Start the run again with --overwrite") from error
+    if own := [name for name in names if name not in listed_classes()]:
+        last = file.with_name("last.ckpt")
+        remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
+        raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
+    return dict(recipe)
+
+
+def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
+    """Return the run of a recipe that `Job.to_recipe` returned."""
+    data, model, *callbacks = (
+        Component(part["class_path"], part.get("init_args", {}))
+        for part in (recipe["data"], recipe["model"], *recipe["trainer"]["callbacks"])
+    )
+    own = ("logger", "callbacks", "enable_model_summary")  # set by every run of this command
+    datamodule = data.build()
+    monitors = [part.init_args["monitor"] for part in callbacks if "monitor" in part.init_args]
+    return Job(
+        seed=recipe["seed_everything"],
+        data=data,
+        datamodule=datamodule,
+        model=model,
+        callbacks=[part for part in callbacks if part.class_path not in _SAVING],
+        trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
+        monitor=monitors[-1] if monitors else "val/loss",
+        intervals=intervals,
+        **_evaluation(datamodule),
+    )
+
+
+def _evaluation(datamodule: Any) -> dict[str, Any]:  # noqa: ANN401 - one of ours
+    """Return the fields of a run that follow from its data."""
+    if isinstance(datamodule, CollabDataModule):
+        return evaluation(datamodule)
+    image = datamodule.schema.image
+    return {} if image is None else {"shown": [image.name]}

@@ -1,0 +1,123 @@
+"""A run that was interrupted goes on by `tabvision train --resume`, and ends where an uninterrupted one does."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tabvision.cli import main
+from tests.made.images import write_folder
+from tests.made.tables import people
+
+COMMON = ["--accelerator", "cpu", "--no-report"]
+TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
+PHOTOS = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "6", *COMMON]
+EQUAL = ("metrics.csv", "predictions.csv", "recipe.yaml")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a table and photos in it."""
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    write_folder(tmp_path / "photos", {"cat": 12, "dog": 18})
+    return tmp_path
+
+
+def kill_when_it_can_be_resumed(words: list[str], run: Path) -> None:
+    """Starts a run in a process of its own, and kills it after its first epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tabvision", *words, "--out", str(run)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (run / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [TABLE, pytest.param([*TABLE, "--epochs", "30"], marks=pytest.mark.slow), PHOTOS],
+    ids=["table", "epochs", "photos"],
+)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, cut = Path("runs/whole"), Path("runs/cut")
+    assert main([*words, "--out", str(whole)]) == 0
+    kill_when_it_can_be_resumed(words, cut)
+    assert not (cut / "predictions.csv").exists()
+
+    assert main([*words, "--out", str(cut)]) == 2
+    assert f"Go on with --resume {cut}" in capsys.readouterr().err
+    assert main(["train", "--resume", str(cut), "--no-report"]) == 0
+
+    for name in EQUAL:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    one, other = (torch.load(run / "best.ckpt", weights_only=True) for run in (whole, cut))
+    assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+    assert "optimizer_states" not in one
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
+    assert main([*TABLE, "--epochs", "3"]) == 0
+    run = Path("runs/people")
+    whole = (run / "metrics.csv").read_bytes()
+    (run / "predictions.csv").unlink()  # as if it had been stopped between its last epoch and its answers
+
+    assert main(["train", "--resume", str(run), "--no-report"]) == 0
+
+    assert (run / "metrics.csv").read_bytes() == whole
+    assert (run / "predictions.csv").exists()
+
+
+def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
+) -> None:
+    assert main([*TABLE, "--epochs", "2", "--out", "done"]) == 0
+    for name, files in {"moved": ["recipe.yaml", "last.ckpt"], "early": ["recipe.yaml"], "own": ["last.ckpt"]}.items():
+        Path(name).mkdir()
+        for file in files:
+            shutil.copy(f"done/{file}", name)
+    recipe = Path("done/recipe.yaml").read_text()
+    Path("own/recipe.yaml").write_text(recipe.replace("tabvision.data.Tab", "mine.Tab"))
+    shutil.copytree("own", "broken")
+    Path("broken/recipe.yaml").write_text("- 3")
+    for name in ("own", "broken"):  # past the test of where it was begun
+        state = torch.load("done/last.ckpt", weights_only=True)
+        torch.save({**state, "callbacks": {}}, f"{name}/last.ckpt")
+    wanted = {
+        ("done",): "the run in 'done' is finished. To train on: tabvision fit --config done/recipe.yaml --ckpt_path",
+        ("nowhere",): "'nowhere' holds no run",
+        ("early",): "'early' has no last.ckpt",
+        ("moved",): "the run in 'moved' was begun in",
+        ("own",): "names mine.TabularDataModule, which is no part of tabvision",
+        ("broken",): "'broken/recipe.yaml' is not a recipe that tabvision train wrote",
+        ("moved", "--epochs", "3"): "--resume goes on as the recipe of the run says, got --epochs as well",
+        ("moved", "people.csv"): "--resume goes on as the recipe of the run says, got people.csv as well",
+    }
+    for words, sentence in wanted.items():
+        with subtests.test(words=words):
+            assert main(["train", "--resume", *words]) == 2
+            assert sentence in capsys.readouterr().err
+    assert main(["train"]) == 2
+    assert "DATA is missing" in capsys.readouterr().err
+
+
+def test_weights_alone_are_not_resumed_from_and_the_last_state_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TABLE, "--epochs", "2", "--out", "done"]) == 0
+    words = ["fit", "--config", "done/recipe.yaml", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=3"]
+
+    assert main([*words, "--ckpt_path", "done/best.ckpt"]) == 2
+    assert "'done/best.ckpt' holds weights alone" in capsys.readouterr().err
+    assert main([*words, "--ckpt_path", "done/last.ckpt"]) == 0
+
+    assert torch.load("runs/lightning_logs/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+    assert main(["predict", "done/last.ckpt", "people.csv", "--out", "answers.csv"]) == 0
