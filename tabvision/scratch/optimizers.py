@@ -100,8 +100,7 @@ class Adam(SGD):
     """Momentum over RMSProp, both corrected for having started at zero.
 
     Equal to `torch.optim.Adam(betas=(beta, alpha), eps=eps)` with L2, and to `AdamW` with decoupled decay; the constants are
-    those of `tabvision.modules`. The course's spreadsheet leaves the correction out: its first steps are then too long by
-    (1 - beta) / sqrt(1 - alpha).
+    those of `tabvision.modules`. Without the correction the first step would be (1 - beta) / sqrt(1 - alpha) times as long.
 
     Source: Kingma and Ba 2015.
     """
