@@ -35,7 +35,8 @@ def run(text: str, name: str = "lesson") -> str:
         line = text.count("\n", 0, cell.start("code"))
         printed = io.StringIO()
         with redirect_stdout(printed):
-            exec(compile("\n" * line + cell["code"], name, "exec"), names)  # tracebacks show the lesson's own lines
+            # tracebacks show the lesson's own lines; this file's `from __future__` imports are not the reader's
+            exec(compile("\n" * line + cell["code"], name, "exec", dont_inherit=True), names)
         output = "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
         return f"```python\n{cell['code']}```\n" + (f"\n```text\n{output}\n```\n" if output else "")
 
