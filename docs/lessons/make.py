@@ -16,9 +16,10 @@ import os
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
@@ -74,9 +75,12 @@ def main() -> None:
             target = arguments.notebooks / f"{path.stem}.ipynb"
             target.write_text(json.dumps(notebook(path.read_text(encoding="utf-8")), indent=1), encoding="utf-8")
         return
-    os.chdir(FOLDER)
     for path in chosen:
-        path.write_text(run(path.read_text(encoding="utf-8"), path.name), encoding="utf-8")
+        with TemporaryDirectory() as folder:  # for what a lesson writes beside its pictures
+            Path(folder, "pictures").symlink_to(FOLDER / "pictures")
+            os.chdir(folder)
+            path.write_text(run(path.read_text(encoding="utf-8"), path.name), encoding="utf-8")
+            os.chdir(FOLDER)
 
 
 if __name__ == "__main__":
