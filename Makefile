@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # A process for each core, with one thread: tensors of tests are tiny. Tests of one file share what their fixtures made.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
-CODE := $(wildcard tabvision tests datamodules benchmarks)
+CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format check browser surface clean
+.PHONY: help demo test test-slow lint format check browser surface lessons clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ browser:  ## Chromium from Debian's packages, if it is missing and can be instal
 
 surface: $(VENV)/.installed  ## accept a change of public names or options
 	$(BIN)/python tests/test_surface.py --write
+
+lessons: $(VENV)/.installed  ## run docs/lessons, and write what they print and draw
+	OMP_NUM_THREADS=1 $(BIN)/python docs/lessons/make.py
 
 clean:  ## remove the environment, caches and runs
 	rm -rf $(VENV) build dist runs lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -61,7 +61,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "benchmarks": (),
     "tests": (),
 }
-WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "preprocess")
+WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "preprocess", "scratch")
 TORCH_WHEN_CALLED = ("tasks",)  # torch inside functions, not at the top
 
 

@@ -11,6 +11,7 @@ from tabvision.plots.evaluation import (
     threshold_curves,
 )
 from tabvision.plots.images import image_grid
+from tabvision.plots.optimizers import optimizer_race
 from tabvision.plots.rates import lr_curve, schedule
 from tabvision.plots.runs import history
 
@@ -23,6 +24,7 @@ __all__ = [
     "image_grid",
     "importance",
     "lr_curve",
+    "optimizer_race",
     "reliability",
     "residuals",
     "schedule",

@@ -1,0 +1,18 @@
+"""The course in 300 lines of numpy: what the other parts of this library do, written to be read.
+
+Read `matmul.py`, `autograd.py`, `layers.py`, `optimizers.py` and `models.py` in this order. Tests hold each equal to torch
+and to the part of this library that does the same in earnest; docs/lessons/ walks through them.
+"""
+
+from tabvision.scratch.autograd import Value, side_by_side
+from tabvision.scratch.layers import Conv, Flatten, Linear, ReLU, Sequential, cross_entropy, mse, softmax
+from tabvision.scratch.matmul import matmul_by_broadcasting, matmul_by_einsum, matmul_by_loops, matmul_by_products
+from tabvision.scratch.models import DotBias, TabularNet, fit, image_net
+from tabvision.scratch.optimizers import SGD, Adam, Momentum, RMSProp, optimizer_race
+
+# fmt: off
+__all__ = [
+    "SGD", "Adam", "Conv", "DotBias", "Flatten", "Linear", "Momentum", "RMSProp", "ReLU", "Sequential", "TabularNet",
+    "Value", "cross_entropy", "fit", "image_net", "matmul_by_broadcasting", "matmul_by_einsum", "matmul_by_loops",
+    "matmul_by_products", "mse", "optimizer_race", "side_by_side", "softmax",
+]
