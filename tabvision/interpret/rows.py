@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,21 +67,29 @@ def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
     return {name: array[rows] for name, array in inputs.arrays.items()}
 
 
+def column_values(arrays: Mapping[str, NDArray[Any]], column: Source) -> Arrays:
+    """Return all that is made of a raw column, such as the parts of a date and the indicator of missing values."""
+    return {name: arrays[name][:, positions] for name, positions in _positions(column).items() if positions}
+
+
 def with_column(arrays: Arrays, column: Source, values: Arrays) -> Arrays:
-    """Return a batch in which all that is made of a raw column comes from other rows: parts of a date, the missing indicator.
+    """Return a batch in which all that is made of a raw column comes from other rows.
 
     Args:
         arrays: The batch, B rows.
         column: The raw column.
-        values: The encoded other rows, B of them or one for all.
+        values: The `column_values` of the other rows, B of them or one for all.
     """
     replaced = dict(arrays)
-    for name, parts in (("continuous", column.continuous), ("categorical", column.categorical)):
-        if parts:
-            positions = [position for position, _ in parts]
-            replaced[name] = arrays[name].copy()
-            replaced[name][:, positions] = values[name][:, positions]
+    for name, values_of_column in values.items():
+        replaced[name] = arrays[name].copy()
+        replaced[name][:, _positions(column)[name]] = values_of_column
     return replaced
+
+
+def _positions(column: Source) -> dict[str, list[int]]:
+    parts = {"continuous": column.continuous, "categorical": column.categorical}
+    return {name: [position for position, _ in found] for name, found in parts.items()}
 
 
 def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[str]:

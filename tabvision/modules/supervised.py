@@ -121,8 +121,18 @@ class SupervisedModule(pl.LightningModule, ABC):
         """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
         if "fold" not in batch:
             return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
-        logits = self.member_logits(batch)
-        return logits[torch.arange(len(logits), device=logits.device), batch["fold"]]
+        return self.combine_members(self.member_logits(batch), batch["fold"])
+
+    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
+        """Return the common logits of the members, (B, num_outputs); with folds those of the members that left the row out.
+
+        Shape:
+            - logits: (B, k, num_outputs) float
+            - fold: (B,) int64
+        """
+        if fold is not None:
+            return logits[torch.arange(len(logits), device=logits.device), fold]
+        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
 
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:

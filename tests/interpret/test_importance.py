@@ -144,6 +144,49 @@ def test_all_parts_of_a_date_and_the_indicators_of_missing_values_move_with_thei
     np.testing.assert_allclose(found["importance"].abs(), expected["importance"][found.index], atol=1e-6)
 
 
+class Wrapped(nn.Module):
+    """A network that is not known to add up its columns, so that whole rows are answered."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    @override
+    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        logits: Tensor = self.net(continuous, categorical)
+        return logits
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+@pytest.mark.parametrize("target", ["pay", "color"])
+def test_columns_exchanged_in_the_first_layer_have_the_importances_of_whole_rows(
+    *, target: str, own_inputs: bool
+) -> None:
+    frame = mixed_table().dropna(subset=[target])
+    schema = TabularDataModule(frame, target, verbose=False).schema
+    module = TabularModule(schema, members=2, member_widths=[8, 4], own_inputs=own_inputs)
+    for name, weights in module.named_parameters():
+        if "table" in name:  # at zero before training
+            torch.nn.init.normal_(weights)
+
+    found = importance(module, frame, repeats=3)
+
+    expected = importance(TabularModule(schema, net=Wrapped(module.net)), frame, repeats=3).set_index("column")
+    for name in ("importance", "std"):
+        np.testing.assert_allclose(found[name], expected[name][found["column"]], atol=1e-5)
+
+
+def test_a_bag_of_networks_has_the_importances_of_their_common_answer() -> None:
+    frame = make_frame(60)
+    module = TabularModule(Pair(TabularModule, "binary").data(make_frame()).schema, members=2, bag=3)
+    orders = np.stack([np.random.default_rng(seed).permutation(60) for seed in range(2)])
+
+    found = importance(module, frame, permutations=orders).set_index("column")
+
+    expected = by_hand(Predictor(module, device="cpu"), frame, "loss", orders)
+    np.testing.assert_allclose(found["importance"].abs(), expected["importance"][found.index], atol=1e-6)
+
+
 def test_users_and_items_have_importances() -> None:
     module = CollabModule(ratings_data().schema, factors=2)
 
