@@ -32,11 +32,13 @@ class Results:
         target: The encoded target.
         loss: The task's loss of each row.
         calibration: The thresholds of the classes, if they were calibrated.
+        fold: Of rows that were answered out of fold, the member of the network that left each out; see `importance`.
 
     Shape:
         - predictions: (N, C) or (N, T) float
         - target: (N,) int64 class codes, (N, C) zeros and ones, or (N, T) float
         - loss: (N,) float
+        - fold: (N,) int64; of a bag whose networks all learned from the rows (N, networks)
     """
 
     schema: Schema
@@ -45,6 +47,7 @@ class Results:
     target: NDArray[Any]
     loss: NDArray[Any]
     calibration: Calibration = UNCALIBRATED
+    fold: NDArray[np.int64] | None = None
 
     @classmethod
     @speaking("Results")
@@ -64,7 +67,8 @@ class Results:
             raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
         rows = frame.iloc[gathered["index"].numpy()]
         target = encode_target(rows, schema.target)
-        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy())
+        fold = gathered["fold"].numpy() if "fold" in gathered else None
+        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy(), fold=fold)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the target, the answer and the loss of each row, with the index of the rows."""
@@ -80,7 +84,8 @@ class Results:
     def take(self, rows: NDArray[np.integer]) -> Results:
         """Return some of the rows."""
         parts = (self.predictions[rows], self.target[rows], self.loss[rows])
-        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration)
+        fold = None if self.fold is None else self.fold[rows]
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration, fold)
 
     @property
     def decoded(self) -> NDArray[Any]:

@@ -39,6 +39,7 @@ def importance(
     max_rows: int | None = 10_000,
     seed: int = 0,
     permutations: ArrayLike | None = None,
+    fold: NDArray[np.integer] | None = None,
 ) -> pd.DataFrame:
     """Return the permutation importance of each raw column: how much worse a metric gets when the column is shuffled.
 
@@ -54,6 +55,8 @@ def importance(
         max_rows: The most rows to use, drawn at random; None for all.
         seed: Seed of that draw and of the shuffles.
         permutations: The row orders to shuffle by, each of `range(rows)`, in place of `repeats` random ones.
+        fold: `results.fold` of rows that were answered out of fold, `results.frame`: each is then answered, shuffled or not,
+            by the member that did not learn from it.
 
     Returns:
         `column`, `importance`, the mean over the repeats, and `std`, their standard deviation; the highest first. It is the
@@ -62,6 +65,7 @@ def importance(
 
     Shape:
         - permutations: (repeats, rows) int
+        - fold: (rows,) int64, or (rows, networks) for a bag
 
     Raises:
         BadTypeError: A model of images alone, or rows that are no table.
@@ -76,7 +80,7 @@ def importance(
     predictor = predictor_of(model)
     columns = list(raw_columns(predictor).values())
     rng = np.random.default_rng(seed)
-    inputs = read_rows(predictor, source, max_rows, rng)
+    inputs = read_rows(predictor, source, max_rows, rng, fold)
     assert inputs.frame is not None
     target = encode_target(inputs.frame, predictor.schema.target)
     orders = _orders(permutations, inputs.num_rows, repeats, rng)
@@ -120,7 +124,8 @@ def _general(predictor: Predictor, arrays: Arrays) -> _Exchange:
 
 def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) -> _Exchange:
     """Return the same for packed networks, whose other columns need not be computed again."""
-    device, num_rows = predictor.device, len(arrays["index"])
+    module, device, num_rows = predictor.module, predictor.device, len(arrays["index"])
+    fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
 
     def tensors(values: Arrays) -> tuple[Tensor, Tensor]:
         continuous = values.get("continuous", np.empty((num_rows, 0), np.float32))
@@ -134,7 +139,7 @@ def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) ->
         old, new = tensors(column_values(arrays, column)), [tensors(each) for each in others]
         of_nets = [net.exchange(each, numbers, categories, old, new) for net, each in zip(nets, sums, strict=True)]
         for logits in zip(*of_nets, strict=True):
-            yield predictor.calibration.scale(predictor.module.combine_members(torch.cat(logits, dim=1)).float())
+            yield predictor.calibration.scale(module.combine_members(torch.cat(logits, dim=1), fold).float())
 
     return exchange
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,18 +46,36 @@ def raw_column(predictor: Predictor, name: str) -> Source:
     return columns[name]
 
 
-def read_rows(predictor: Predictor, rows: Rows, max_rows: int | None, rng: np.random.Generator) -> Inputs:
+def read_rows(
+    predictor: Predictor,
+    rows: Rows,
+    max_rows: int | None,
+    rng: np.random.Generator,
+    fold: NDArray[np.integer] | None = None,
+) -> Inputs:
     """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table.
+
+    Args:
+        predictor: The predictor.
+        rows: The rows.
+        max_rows: The most rows; None for all.
+        rng: Draws them.
+        fold: The fold of each row, which then is among the arrays.
 
     Raises:
         BadTypeError: The rows are neither a frame nor a table file.
-        BadValueError: There are no rows.
+        BadValueError: There are no rows, or there are not as many folds.
     """
     inputs = predictor.read(rows)
     if inputs.frame is None:
         raise BadTypeError("rows must be a frame or a table file", "Pass such as pd.DataFrame(rows)")
     if not inputs.num_rows:
         raise BadValueError("there are no rows", "Pass at least one")
+    if fold is not None:
+        if len(fold) != inputs.num_rows:
+            problem = f"fold must have a number for each of {inputs.num_rows:,} rows, got {len(fold):,}"
+            raise BadValueError(problem, "Pass results.fold with results.frame")
+        inputs = replace(inputs, arrays={**inputs.arrays, "fold": fold})
     if max_rows is None or inputs.num_rows <= check_whole("max_rows", max_rows):
         return inputs
     return inputs.take(np.sort(rng.permutation(inputs.num_rows)[:max_rows]))

@@ -128,7 +128,7 @@ class SupervisedModule(pl.LightningModule, ABC):
 
         Shape:
             - logits: (B, k, num_outputs) float
-            - fold: (B,) int64
+            - fold: (B,) int64; (B, bag) if in each network of a bag a member left the row out
         """
         if fold is not None:
             return logits[torch.arange(len(logits), device=logits.device), fold]
@@ -234,11 +234,13 @@ class SupervisedModule(pl.LightningModule, ABC):
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
             - index: (B,) int64
             - loss: (B,) float, if the batch has a target
+            - fold: (B,) int64, if the batch has folds
         """
         logits = self.answer_logits(batch).float()
         predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
         loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
-        return {"predictions": predictions, "index": batch["index"], **loss}
+        fold = {"fold": batch["fold"]} if "fold" in batch else {}
+        return {"predictions": predictions, "index": batch["index"], **loss, **fold}
 
     @override
     @classmethod

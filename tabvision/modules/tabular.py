@@ -236,8 +236,11 @@ class TabularModule(SupervisedModule):
     def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
         if fold is None or self.hparams["bag"] == 1:
             return super().combine_members(logits, fold)
-        nets = torch.stack(logits.chunk(self.hparams["bag"], dim=1), dim=1)
-        return self.task.combine(nets[torch.arange(len(nets), device=nets.device), fold])
+        nets = torch.stack(logits.chunk(self.hparams["bag"], dim=1), dim=1)  # (B, bag, members, num_outputs)
+        rows = torch.arange(len(nets), device=nets.device)
+        if fold.ndim == 1:  # a network left the row out
+            return self.task.combine(nets[rows, fold])
+        return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
 
     @property
     def fold_members(self) -> int:

@@ -16,7 +16,7 @@ from tabvision.nets.packed import PackedNet
 class ColumnSums:
     """The logits of a `PackedNet` for rows of which one column is exchanged again and again, as if in evaluation mode.
 
-    The first layer's sums are taken once. An exchange takes off what the old values added, and adds what the new ones do.
+    The first layer's sums are taken once. An exchange adds to them what the new values add more than the old ones.
     Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
 
     Args:
@@ -78,14 +78,10 @@ class ColumnSums:
         """
         spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
         weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
-
-        def plus(start: Tensor, values: tuple[Tensor, Tensor], factor: float = 1.0) -> Tensor:
-            made = self._inputs.of_columns(*values, numbers, categories).permute(1, 2, 0)
-            return torch.baddbmm(start, weight, made.expand(len(start), -1, -1), alpha=factor)
-
-        others = plus(sums, old, -1.0)
+        before = self._inputs.of_columns(*old, numbers, categories)
         for values in new:
-            yield self._after(plus(others, values))
+            change = (self._inputs.of_columns(*values, numbers, categories) - before).permute(1, 2, 0)
+            yield self._after(torch.baddbmm(sums, weight, change.expand(len(sums), -1, -1)))
 
     def _after(self, hidden: Tensor) -> Tensor:
         """Return the logits for the first layer's sums, which are overwritten."""

@@ -14,6 +14,7 @@ from tabvision.data import TabularDataModule
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import Predictor, Results, gather
+from tabvision.interpret import importance
 from tabvision.modules import TabularModule, VisionModule
 from tests.made import points
 from tests.made.images import make, write_folder
@@ -66,6 +67,8 @@ def test_out_of_fold_losses_are_those_of_the_members_that_left_the_row_out(quick
 
     assert len(found) == 64
     assert found.loss.mean() == pytest.approx(fit.best_score, rel=1e-5)
+    again = importance(module, found.frame, fold=found.fold, repeats=1)
+    assert again.attrs["baseline"] == pytest.approx(fit.best_score, rel=1e-5)
 
 
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:

@@ -187,6 +187,30 @@ def test_a_bag_of_networks_has_the_importances_of_their_common_answer() -> None:
     np.testing.assert_allclose(found["importance"].abs(), expected["importance"][found.index], atol=1e-6)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_row_with_a_fold_is_answered_by_the_member_that_left_it_out(*, wrapped: bool) -> None:
+    frame, fold = make_frame(60, seed=3), np.arange(60) % 3
+    schema = Pair(TabularModule, "regression").data(make_frame()).schema
+    packed = TabularModule(schema, members=3, member_widths=[8], own_inputs=True).eval()
+    module = TabularModule(schema, net=Wrapped(packed.net)) if wrapped else packed
+    order = np.random.default_rng(0).permutation(60)
+
+    found = importance(module, frame, permutations=[order], fold=fold, metric="mae").set_index("column")
+
+    def error(rows: pd.DataFrame) -> float:
+        (arrays,) = Predictor(packed, device="cpu").read(rows).batches()
+        batch: Any = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch["categorical"] = batch["categorical"].long()
+        logits = packed.member_logits(batch)[np.arange(60), fold]
+        answers = packed.task.activate(logits).detach().numpy()[:, 0]
+        return float(np.abs(answers - frame[schema.target.columns[0]].to_numpy()).mean())
+
+    assert found.attrs["baseline"] == pytest.approx(error(frame), rel=1e-5)
+    for name in INPUTS:
+        shuffled = error(frame.assign(**{name: frame[name].array[order]}))
+        assert found["importance"][name] == pytest.approx(shuffled - error(frame), rel=1e-3)
+
+
 def test_users_and_items_have_importances() -> None:
     module = CollabModule(ratings_data().schema, factors=2)
 
@@ -246,6 +270,11 @@ def test_a_model_of_images_alone_is_refused() -> None:
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((BadValueError, UnknownNameError), match=f"importance: .*{message}"):
         importance(trained("binary")[2], make_frame(30), **settings)
+
+
+def test_folds_of_other_rows_are_refused() -> None:
+    with pytest.raises(BadValueError, match="importance: fold must have a number for each of 30 rows, got 29"):
+        importance(trained("binary")[2], make_frame(30), fold=np.zeros(29, np.int64))
 
 
 def test_a_metric_that_these_rows_do_not_define_is_refused() -> None:
