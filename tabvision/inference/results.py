@@ -11,13 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, speaking
+from tabvision.errors import BadTypeError, count, speaking
 from tabvision.inference.answers import UNCALIBRATED, answer_frame
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_SHOWN_ROWS = 5  # in a notebook
 
 
 @final
@@ -76,6 +78,11 @@ class Results:
         truth = self.frame[list(self.schema.target.columns)]
         truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "loss"})
         return pd.concat([truth, answers], axis=1).assign(loss=self.loss)
+
+    def _repr_html_(self) -> str:
+        """Return the number of rows, their mean loss, and the first of them, for a notebook."""
+        said = f"{count(len(self), 'row')}, mean loss {np.nanmean(self.loss) if len(self) else np.nan:.4g}"
+        return f"<p>{said}</p>\n{self.take(np.arange(min(len(self), _SHOWN_ROWS))).to_frame().to_html(max_cols=10)}"
 
     def __len__(self) -> int:
         """Return the number of rows."""
