@@ -290,12 +290,8 @@ class Schema:
 
     def _repr_html_(self) -> str:
         """Return the same as a table for a notebook."""
-        rows = [
-            (_cut(name, _MAX_PRINTED_WIDTH), kind, _cut(facts, _MAX_PRINTED_WIDTH))
-            for name, kind, facts in self._shown()
-        ]
-        cells = ["".join(f"<td>{html.escape(_on_one_line(cell))}</td>" for cell in row) for row in rows]
-        body = "\n".join(f"<tr>{row}</tr>" for row in cells)
+        rows = [[html.escape(_cut(_on_one_line(cell), _MAX_PRINTED_WIDTH)) for cell in row] for row in self._shown()]
+        body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
 
     def _shown(self) -> list[tuple[str, str, str]]:

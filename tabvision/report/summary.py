@@ -24,6 +24,7 @@ from tabvision.interpret import (
     worst_slices,
 )
 from tabvision.interpret.evaluation import errors_of
+from tabvision.report.intervals import NUM_RESAMPLES, half_widths
 from tabvision.report.tables import Table, of_100, rounded, table_of
 
 Section: TypeAlias = dict[str, Any]
@@ -190,17 +191,22 @@ def _measured(
 ) -> Section:
     rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
-    names = sorted(set(metrics) | set(baseline))
+    names, widths = sorted(set(metrics) | set(baseline)), half_widths(results)
+    shown = [name.removeprefix("val/") for name in names]
     table = pd.DataFrame(
         {
-            "metric": [name.removeprefix("val/") for name in names],
+            "metric": shown,
             "model": [metrics.get(name) for name in names],
+            "±": [float(f"{widths[name]:.2g}") if name in widths else None for name in shown],
             "naive": [baseline.get(name) for name in names],
         }
     )
-    return _section(
-        "How well it answers", text, parts=[_part("Metrics of the model and of a naive answer", table)] if names else []
+    how = (
+        f"± is half of the 95 % interval of the model's metric over {NUM_RESAMPLES} resamples of these rows (bootstrap): "
+        "what other such rows would change, not what another training run would."
     )
+    part = _part("Metrics of the model and of a naive answer", table, text=how if set(shown) & set(widths) else "")
+    return _section("How well it answers", text, parts=[part] if names else [])
 
 
 def _relies_on(importance: pd.DataFrame | None) -> Section:
