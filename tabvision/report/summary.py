@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -15,6 +15,7 @@ from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
 from tabvision.interpret import (
     confusion,
+    errors_by,
     likely_mislabeled,
     most_confused,
     reliability,
@@ -51,6 +52,8 @@ class ReportDetails(TypedDict, total=False):
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: What `interpret.importance` gave.
         history: The run's `metrics.csv`.
+        slice_by: Values of each row, in the order of the results, to show the errors by besides its columns: the name of each
+            says what they are.
         facts: What else there is to know, by name, such as the network, the versions and the time.
     """
 
@@ -61,6 +64,7 @@ class ReportDetails(TypedDict, total=False):
     metrics: Mapping[str, float]
     importance: pd.DataFrame | None
     history: pd.DataFrame | None
+    slice_by: Sequence[pd.Series[Any]]
     facts: Mapping[str, object]
 
 
@@ -85,7 +89,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     sections = [
         _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
         _relies_on(importance),
-        _wrong(results, importance),
+        _wrong(results, importance, details.get("slice_by", ())),
         _probabilities(results),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
@@ -222,10 +226,11 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
     return _section(title, text, parts=[_part(caption, top, "importance")])
 
 
-def _wrong(results: Results, importance: pd.DataFrame | None) -> Section:
+def _wrong(results: Results, importance: pd.DataFrame | None, slice_by: Sequence[pd.Series[Any]]) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     parts.append(_slices(results))
+    parts += [_part(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."
