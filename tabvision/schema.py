@@ -7,6 +7,7 @@ and to answer in the user's own labels. Nothing here needs torch.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -296,6 +297,19 @@ class Schema:
 
     def __str__(self) -> str:
         """Return a short table with a line for each raw column; if there are many, each kind is cut."""
+        shown = self._shown()
+        width = min(_MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
+        lines = [f"{_cut(_on_one_line(name), width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
+        return "\n".join(_cut(_on_one_line(line), _MAX_PRINTED_WIDTH).rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for a notebook."""
+        rows = [[html.escape(_cut(_on_one_line(cell), _MAX_PRINTED_WIDTH)) for cell in row] for row in self._shown()]
+        body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
+
+    def _shown(self) -> list[tuple[str, str, str]]:
+        """Return name, use and facts of each raw column to print."""
         dates = {date.name for date in self.dates}
         lists = {
             "target": [(", ".join(self.target.columns), self._describe_target())],
@@ -312,9 +326,7 @@ class Schema:
             shown += [(name, kind, facts) for name, facts in rows[:most]]
             if len(rows) > most:
                 shown.append(("…", kind, f"and {count(len(rows) - most, 'more column')}"))
-        width = min(_MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
-        lines = [f"{_cut(_on_one_line(name), width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
-        return "\n".join(_cut(_on_one_line(line), _MAX_PRINTED_WIDTH).rstrip() for line in lines)
+        return shown
 
     def _describe_target(self) -> str:
         task = self.target.task

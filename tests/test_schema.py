@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -69,6 +70,24 @@ def test_it_prints_one_line_a_column() -> None:
     assert "1 part: elapsed" in lines[1]
     assert "multiclass, 3 classes: no, 1, True" in lines[0]
     assert any("std 10, missing filled with 38" in line for line in lines)
+
+
+def test_a_notebook_shows_the_same_as_a_table_in_which_no_name_is_markup() -> None:
+    evil = Categorical(name="<script>alert(1)</script>", source="x", vocabulary=("<b>", "a\nb"))
+    shown = dataclasses.replace(SCHEMA, categorical=(evil,))._repr_html_()
+
+    rows = ElementTree.fromstring(shown).findall("tr")
+    assert ["".join(row[1].itertext()) for row in rows] == [
+        "use",
+        "target",
+        "date",
+        "categorical",
+        "continuous",
+        "left out",
+    ]
+    assert rows[3][0].text == "<script>alert(1)</script>"
+    assert rows[3][2].text == r"2 values: <b>, a\nb"
+    assert {element.tag for element in ElementTree.fromstring(shown).iter()} == {"table", "tr", "th", "td"}
 
 
 def test_a_wide_table_prints_short() -> None:

@@ -105,7 +105,8 @@ def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
     if not schema.continuous and not schema.categorical:
         return None
     rows = _MOST_ANSWERS // (_REPEATS * len(schema.inputs))
-    return importance(predictor, results.frame, repeats=_REPEATS, max_rows=min(_MAX_ROWS, max(_MIN_ROWS, rows)))
+    most = min(_MAX_ROWS, max(_MIN_ROWS, rows))
+    return importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
 
 
 def _metrics(results: Results, predictions: Any) -> dict[str, float]:  # noqa: ANN401 - (N, C), or (1, C) for all rows

@@ -18,6 +18,7 @@ from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
+from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import check_not_read, write_frame, writing
 from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import BadValueError, count, shown, speaking
@@ -135,11 +136,20 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
     )
     try:
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
-        details = {"measured_on": rows, "history": history, "overwrite": True, **figures}
+        seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
+        details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
+
+
+def _seen(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
+    """Return how often the user, and the item, of each row was seen in training."""
+    tensors, rows = data.parts["train"]
+    train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)
+    counts = [results.frame[name].map(train[name].value_counts()).fillna(0).astype(int) for name in names]
+    return [each.rename(f"how often {name} was seen in training") for each, name in zip(counts, names, strict=True)]
 
 
 def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = False) -> _Fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
@@ -81,6 +82,11 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @override
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Return the summary for a notebook."""
+        rows = self.summary().removeprefix(str(self.schema)).strip()
+        return f"{self.schema._repr_html_()}\n<p>{html.escape(rows).replace(chr(10), '<br>')}</p>"
 
     def baseline(self, part: PartName = "val") -> dict[str, float]:
         """Return metrics of the best constant prediction: class frequencies, or the mean of the training rows.

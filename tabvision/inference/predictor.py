@@ -32,6 +32,7 @@ from tabvision.schema import Schema
 
 _DTYPES = {
     "index": torch.int64,
+    "fold": torch.int64,
     "continuous": torch.float32,
     "categorical": torch.int64,
     "image": torch.uint8,
@@ -232,7 +233,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        logits: Tensor = self.calibration.scale(self.module(self._batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self.module.answer_logits(self._batch(arrays)).float())
         return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:

@@ -11,13 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, speaking
+from tabvision.errors import BadTypeError, count, speaking
 from tabvision.inference.answers import UNCALIBRATED, answer_frame
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_SHOWN_ROWS = 5  # in a notebook
 
 
 @final
@@ -32,11 +34,13 @@ class Results:
         target: The encoded target.
         loss: The task's loss of each row.
         calibration: The thresholds of the classes, if they were calibrated.
+        fold: Of rows that were answered out of fold, the member of the network that left each out; see `importance`.
 
     Shape:
         - predictions: (N, C) or (N, T) float
         - target: (N,) int64 class codes, (N, C) zeros and ones, or (N, T) float
         - loss: (N,) float
+        - fold: (N,) int64; of a bag whose networks all learned from the rows (N, networks)
     """
 
     schema: Schema
@@ -45,6 +49,7 @@ class Results:
     target: NDArray[Any]
     loss: NDArray[Any]
     calibration: Calibration = UNCALIBRATED
+    fold: NDArray[np.int64] | None = None
 
     @classmethod
     @speaking("Results")
@@ -64,7 +69,8 @@ class Results:
             raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
         rows = frame.iloc[gathered["index"].numpy()]
         target = encode_target(rows, schema.target)
-        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy())
+        fold = gathered["fold"].numpy() if "fold" in gathered else None
+        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy(), fold=fold)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the target, the answer and the loss of each row, with the index of the rows."""
@@ -73,6 +79,11 @@ class Results:
         truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "loss"})
         return pd.concat([truth, answers], axis=1).assign(loss=self.loss)
 
+    def _repr_html_(self) -> str:
+        """Return the number of rows, their mean loss, and the first of them, for a notebook."""
+        said = f"{count(len(self), 'row')}, mean loss {np.nanmean(self.loss) if len(self) else np.nan:.4g}"
+        return f"<p>{said}</p>\n{self.take(np.arange(min(len(self), _SHOWN_ROWS))).to_frame().to_html(max_cols=10)}"
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.loss)
@@ -80,7 +91,8 @@ class Results:
     def take(self, rows: NDArray[np.integer]) -> Results:
         """Return some of the rows."""
         parts = (self.predictions[rows], self.target[rows], self.loss[rows])
-        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration)
+        fold = None if self.fold is None else self.fold[rows]
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration, fold)
 
     @property
     def decoded(self) -> NDArray[Any]:

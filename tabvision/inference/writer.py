@@ -215,6 +215,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         - predictions: (R, C) or (R, T) float32
         - index: (R,) int64, ascending
         - loss: (R,) float32, if the rows had a target
+        - fold: (R,) int64, if the rows had folds
 
     Raises:
         BadTypeError: The outputs are not those of a tabvision module.
@@ -237,7 +238,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     if repeated := int((index.diff() == 0).sum()):
         problem = f"each row must come once, but {count(repeated, 'row')} came again"
         raise BadValueError(problem, "Gather one call of trainer.predict at a time")
-    others = [name for name in ("predictions", "loss") if name in ranks[0]]
+    others = [name for name in ("predictions", "loss", "fold") if name in ranks[0]]
     return {name: torch.cat([rank[name] for rank in ranks])[order] for name in others} | {"index": index}
 
 
@@ -246,7 +247,7 @@ def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | No
     batches = [batch for batch in batches if len(batch["index"])]
     own: dict[str, Tensor] | None = None
     if batches:
-        names = [name for name in ("predictions", "index", "loss") if name in batches[0]]
+        names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return [own]

@@ -17,7 +17,16 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, answer_names, predictor_of, raw_column, read_rows, take, with_column
+from tabvision.interpret.rows import (
+    Model,
+    answer_names,
+    column_values,
+    predictor_of,
+    raw_column,
+    read_rows,
+    take,
+    with_column,
+)
 from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source
 from tabvision.preprocess.parse import NO_DATE
@@ -91,7 +100,7 @@ def _partial_dependence(predictor: Predictor, inputs: Inputs, columns: Sequence[
         for point, answers in zip(points, found, strict=True):
             moved = arrays
             for column, row in zip(columns, point, strict=True):
-                moved = with_column(moved, column, take(inputs, [row]))
+                moved = with_column(moved, column, column_values(take(inputs, [row]), column))
             answers.append(predictor.answers(moved))
     stacked = np.array([np.concatenate(answers) for answers in found], np.float64)  # (points, rows, answers)
     low, high = np.quantile(stacked, _SPREAD, axis=1)
@@ -114,7 +123,8 @@ def _accumulated_effects(predictor: Predictor, inputs: Inputs, column: Source, g
     for arrays in inputs.take(present).batches():
         interval = intervals[arrays["index"]]
         low, high = (
-            predictor.answers(with_column(arrays, column, take(inputs, ends[interval + end]))) for end in (0, 1)
+            predictor.answers(with_column(arrays, column, column_values(take(inputs, ends[interval + end]), column)))
+            for end in (0, 1)
         )
         np.add.at(changes, interval, high.astype(np.float64) - low)
         np.add.at(counts, interval, 1)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadValueError, MissingColumnsError, speaking
+from tabvision.errors import BadValueError, MissingColumnsError, count, speaking
 from tabvision.inference.results import Results
 from tabvision.preprocess import Columns
 from tabvision.tasks import Task
@@ -94,7 +94,7 @@ def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
 
 
 @speaking("errors_by")
-def errors_by(results: Results, column: str, *, num_slices: int = _NUM_SLICES) -> pd.DataFrame:
+def errors_by(results: Results, column: str | pd.Series[Any], *, num_slices: int = _NUM_SLICES) -> pd.DataFrame:
     """Return the error of each slice of a column, the worst first.
 
     Numbers and dates are cut at quantiles; of other columns, and of numbers that the model takes as categories, the most
@@ -102,7 +102,8 @@ def errors_by(results: Results, column: str, *, num_slices: int = _NUM_SLICES) -
 
     Args:
         results: Any rows.
-        column: A column of `results.frame`, used by the model or not.
+        column: A column of `results.frame`, used by the model or not; or values of your own, one a row in their order, such
+            as how often the row's user was seen in training.
         num_slices: The most slices besides the missing values.
 
     Returns:
@@ -112,23 +113,21 @@ def errors_by(results: Results, column: str, *, num_slices: int = _NUM_SLICES) -
 
     Raises:
         MissingColumnsError: No such column.
-        BadValueError: Fewer than two slices.
+        BadValueError: Fewer than two slices, or not one value a row.
 
     Source: of a fraction the interval is Wilson's, else the normal one.
     """
     check_whole("num_slices", num_slices, 2)
+    if isinstance(column, pd.Series):
+        if len(column) != len(results):
+            problem = f"column must hold a value for each of {count(len(results), 'row')}, got {len(column):,}"
+            raise BadValueError(problem, "Pass values in the order of results.frame")
+        found = _errors_of_slices(results, _slices_of(column, num_slices))
+        return found.set_axis(["value" if column.name is None else column.name, *found.columns[1:]], axis=1)
     if column not in results.frame:
         raise MissingColumnsError([column], list(results.frame), "Name a column of the rows")
-    slices = _slices_of(results, column, num_slices)
-    errors = errors_of(results)
-    grouped = pd.Series(errors).groupby(slices, observed=True, sort=False)
-    found = grouped.agg(rows="count", error="mean", std="std").reset_index(names=column)
-    low, high = _interval(found, is_fraction=results.is_one_class)
-    found = found.drop(columns="std").assign(low=low, high=high)
-    found = found.sort_values("error", ascending=False, kind="stable", ignore_index=True)
-    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
-    found.attrs.update(error=name, overall=float(np.nanmean(errors)))
-    return found
+    found = _errors_of_slices(results, _slices_of_column(results, column, num_slices))
+    return found.set_axis([column, *found.columns[1:]], axis=1)
 
 
 @speaking("worst_slices")
@@ -147,8 +146,8 @@ def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
     targets = results.schema.target.columns
     parts, overall = [], float(np.nanmean(errors_of(results)))
     for column in (name for name in results.frame if name not in targets):
-        found = errors_by(results, str(column)).rename(columns={column: "slice"})
-        parts.append(found.assign(slice=found["slice"].astype(str)).assign(column=column))
+        found = _errors_of_slices(results, _slices_of_column(results, str(column), _NUM_SLICES))
+        parts.append(found.assign(slice=found["slice"].astype(str), column=column))
     if not parts:
         return pd.DataFrame(columns=["column", "slice", "rows", "error", "low", "high"])
     found = pd.concat(parts, ignore_index=True)[["column", "slice", "rows", "error", "low", "high"]]
@@ -302,14 +301,32 @@ def _classes_of(results: Results) -> list[Any]:
     return list(results.schema.target.classes)
 
 
-def _slices_of(results: Results, column: str, num_slices: int) -> NDArray[Any]:
-    """Return the slice of each row, (N,) text or the user's values."""
+def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
+    """Return `slice`, `rows`, `error`, `low` and `high`, the worst first."""
+    errors = errors_of(results)
+    grouped = pd.Series(errors).groupby(slices, observed=True, sort=False)
+    found = grouped.agg(rows="count", error="mean", std="std").reset_index(names="slice")
+    low, high = _interval(found, is_fraction=results.is_one_class)
+    found = found.drop(columns="std").assign(low=low, high=high)
+    found = found.sort_values("error", ascending=False, kind="stable", ignore_index=True)
+    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
+    found.attrs.update(error=name, overall=float(np.nanmean(errors)))
+    return found
+
+
+def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray[Any]:
+    """Return the slice of each row by a column of the frame."""
     values = cast("pd.Series", results.frame[column])
     for number in results.schema.continuous:
         if number.source == number.name == column:  # perhaps written as text
             values = pd.Series(Columns(results.frame).numbers(column, number.text).values)
-    is_date = isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M"
     is_name = column in {category.source for category in results.schema.categorical if category.source == category.name}
+    return _slices_of(values, num_slices, is_name=is_name)
+
+
+def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False) -> NDArray[Any]:
+    """Return the slice of each row, (N,) text or the user's values; numbers that are names are not cut."""
+    is_date = isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M"
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     is_ordered = is_date or (is_number and not is_name)
     missing = np.asarray(values.isna(), dtype=bool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -13,24 +14,32 @@ from torch import Tensor
 from tabvision.checks import check_choice, check_whole
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, speaking
-from tabvision.inference.inputs import Source
+from tabvision.inference.batches import Arrays
+from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, predictor_of, raw_columns, read_rows, take, with_column
+from tabvision.interpret.rows import Model, column_values, predictor_of, raw_columns, read_rows, with_column
 from tabvision.metrics import RunningMean
+from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.nets.column_sums import ColumnSums
+from tabvision.nets.packed import PackedNet
+from tabvision.preprocess.encode import Source
 
 _ROWS_ON_GPU = 65_536
+_ROWS_OF_PACKED = 1_024  # at once: the first layer's sums stay in a processor's caches
+_Exchange: TypeAlias = Callable[[Source, Iterable[Arrays]], Iterator[Tensor]]
 
 
 @speaking("importance")
 def importance(
     model: Model,
-    source: Source,
+    source: Rows,
     *,
     metric: str = "loss",
     repeats: int = 5,
     max_rows: int | None = 10_000,
     seed: int = 0,
     permutations: ArrayLike | None = None,
+    fold: NDArray[np.integer] | None = None,
 ) -> pd.DataFrame:
     """Return the permutation importance of each raw column: how much worse a metric gets when the column is shuffled.
 
@@ -46,6 +55,8 @@ def importance(
         max_rows: The most rows to use, drawn at random; None for all.
         seed: Seed of that draw and of the shuffles.
         permutations: The row orders to shuffle by, each of `range(rows)`, in place of `repeats` random ones.
+        fold: `results.fold` of rows that were answered out of fold, `results.frame`: each is then answered, shuffled or not,
+            by the member that did not learn from it.
 
     Returns:
         `column`, `importance`, the mean over the repeats, and `std`, their standard deviation; the highest first. It is the
@@ -54,6 +65,7 @@ def importance(
 
     Shape:
         - permutations: (repeats, rows) int
+        - fold: (rows,) int64, or (rows, networks) for a bag
 
     Raises:
         BadTypeError: A model of images alone, or rows that are no table.
@@ -68,22 +80,26 @@ def importance(
     predictor = predictor_of(model)
     columns = list(raw_columns(predictor).values())
     rng = np.random.default_rng(seed)
-    inputs = read_rows(predictor, source, max_rows, rng)
+    inputs = read_rows(predictor, source, max_rows, rng, fold)
     assert inputs.frame is not None
     target = encode_target(inputs.frame, predictor.schema.target)
     orders = _orders(permutations, inputs.num_rows, repeats, rng)
     baseline = _Score(predictor, metric)
     scores = [[_Score(predictor, metric) for _ in orders] for _ in columns]
+    values = [column_values(inputs.arrays, column) for column in columns]
+    nets = _packed_nets(predictor.module)
     on_gpu = predictor.device.type != "cpu" and inputs.images is None
-    batch_size = _ROWS_ON_GPU if on_gpu else None
+    batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
+        opened = [ColumnSums(net) for net in nets]
         for arrays in inputs.batches(batch_size):  # batches outside: an image is read once
             truth = predictor.encoded_target(target, arrays)
             baseline.update(predictor.logits(arrays), truth)
-            for column, of_column in zip(columns, scores, strict=True):
-                for order, score in zip(orders, of_column, strict=True):
-                    others = take(inputs, order[arrays["index"]])
-                    score.update(predictor.logits(with_column(arrays, column, others)), truth)
+            exchange = _opened(predictor, arrays, opened) if opened else _general(predictor, arrays)
+            for column, of_column, all_values in zip(columns, scores, values, strict=True):
+                shuffled = ({name: it[order[arrays["index"]]] for name, it in all_values.items()} for order in orders)
+                for score, logits in zip(of_column, exchange(column, shuffled), strict=True):
+                    score.update(logits, truth)
     found = np.array([[score.value() for score in of_column] for of_column in scores])
     worse = (found - baseline.value()) * (-1 if baseline.higher_is_better else 1)
     frame = pd.DataFrame(
@@ -92,6 +108,40 @@ def importance(
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     frame.attrs["baseline"] = baseline.value()
     return frame
+
+
+def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
+    """Return the networks of a module whose columns can be exchanged one at a time; none if it has others."""
+    nets = module.nets if isinstance(module, TabularModule) else ()
+    packed = tuple(net for net in nets if isinstance(net, PackedNet))
+    return packed if len(packed) == len(nets) else ()
+
+
+def _general(predictor: Predictor, arrays: Arrays) -> _Exchange:
+    """Return how the logits of a batch are found with one column taken from other rows: by answering whole rows."""
+    return lambda column, others: (predictor.logits(with_column(arrays, column, each)) for each in others)
+
+
+def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) -> _Exchange:
+    """Return the same for packed networks, whose other columns need not be computed again."""
+    module, device, num_rows = predictor.module, predictor.device, len(arrays["index"])
+    fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
+
+    def tensors(values: Arrays) -> tuple[Tensor, Tensor]:
+        continuous = values.get("continuous", np.empty((num_rows, 0), np.float32))
+        categorical = values.get("categorical", np.empty((num_rows, 0), np.int64))
+        return torch.from_numpy(continuous).to(device), torch.from_numpy(categorical).to(device, torch.int64)
+
+    sums = [net.of(*tensors(arrays)) for net in nets]
+
+    def exchange(column: Source, others: Iterable[Arrays]) -> Iterator[Tensor]:
+        numbers, categories = ([position for position, _ in it] for it in (column.continuous, column.categorical))
+        old, new = tensors(column_values(arrays, column)), [tensors(each) for each in others]
+        of_nets = [net.exchange(each, numbers, categories, old, new) for net, each in zip(nets, sums, strict=True)]
+        for logits in zip(*of_nets, strict=True):
+            yield predictor.calibration.scale(module.combine_members(torch.cat(logits, dim=1), fold).float())
+
+    return exchange
 
 
 def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +46,36 @@ def raw_column(predictor: Predictor, name: str) -> Source:
     return columns[name]
 
 
-def read_rows(predictor: Predictor, rows: Rows, max_rows: int | None, rng: np.random.Generator) -> Inputs:
+def read_rows(
+    predictor: Predictor,
+    rows: Rows,
+    max_rows: int | None,
+    rng: np.random.Generator,
+    fold: NDArray[np.integer] | None = None,
+) -> Inputs:
     """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table.
+
+    Args:
+        predictor: The predictor.
+        rows: The rows.
+        max_rows: The most rows; None for all.
+        rng: Draws them.
+        fold: The fold of each row, which then is among the arrays.
 
     Raises:
         BadTypeError: The rows are neither a frame nor a table file.
-        BadValueError: There are no rows.
+        BadValueError: There are no rows, or there are not as many folds.
     """
     inputs = predictor.read(rows)
     if inputs.frame is None:
         raise BadTypeError("rows must be a frame or a table file", "Pass such as pd.DataFrame(rows)")
     if not inputs.num_rows:
         raise BadValueError("there are no rows", "Pass at least one")
+    if fold is not None:
+        if len(fold) != inputs.num_rows:
+            problem = f"fold must have a number for each of {inputs.num_rows:,} rows, got {len(fold):,}"
+            raise BadValueError(problem, "Pass results.fold with results.frame")
+        inputs = replace(inputs, arrays={**inputs.arrays, "fold": fold})
     if max_rows is None or inputs.num_rows <= check_whole("max_rows", max_rows):
         return inputs
     return inputs.take(np.sort(rng.permutation(inputs.num_rows)[:max_rows]))
@@ -67,21 +86,29 @@ def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
     return {name: array[rows] for name, array in inputs.arrays.items()}
 
 
+def column_values(arrays: Mapping[str, NDArray[Any]], column: Source) -> Arrays:
+    """Return all that is made of a raw column, such as the parts of a date and the indicator of missing values."""
+    return {name: arrays[name][:, positions] for name, positions in _positions(column).items() if positions}
+
+
 def with_column(arrays: Arrays, column: Source, values: Arrays) -> Arrays:
-    """Return a batch in which all that is made of a raw column comes from other rows: parts of a date, the missing indicator.
+    """Return a batch in which all that is made of a raw column comes from other rows.
 
     Args:
         arrays: The batch, B rows.
         column: The raw column.
-        values: The encoded other rows, B of them or one for all.
+        values: The `column_values` of the other rows, B of them or one for all.
     """
     replaced = dict(arrays)
-    for name, parts in (("continuous", column.continuous), ("categorical", column.categorical)):
-        if parts:
-            positions = [position for position, _ in parts]
-            replaced[name] = arrays[name].copy()
-            replaced[name][:, positions] = values[name][:, positions]
+    for name, values_of_column in values.items():
+        replaced[name] = arrays[name].copy()
+        replaced[name][:, _positions(column)[name]] = values_of_column
     return replaced
+
+
+def _positions(column: Source) -> dict[str, list[int]]:
+    parts = {"continuous": column.continuous, "categorical": column.categorical}
+    return {name: [position for position, _ in found] for name, found in parts.items()}
 
 
 def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[str]:

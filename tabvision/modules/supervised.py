@@ -121,8 +121,18 @@ class SupervisedModule(pl.LightningModule, ABC):
         """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
         if "fold" not in batch:
             return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
-        logits = self.member_logits(batch)
-        return logits[torch.arange(len(logits), device=logits.device), batch["fold"]]
+        return self.combine_members(self.member_logits(batch), batch["fold"])
+
+    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
+        """Return the common logits of the members, (B, num_outputs); with folds those of the members that left the row out.
+
+        Shape:
+            - logits: (B, k, num_outputs) float
+            - fold: (B,) int64; (B, bag) if in each network of a bag a member left the row out
+        """
+        if fold is not None:
+            return logits[torch.arange(len(logits), device=logits.device), fold]
+        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
 
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
@@ -224,11 +234,13 @@ class SupervisedModule(pl.LightningModule, ABC):
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
             - index: (B,) int64
             - loss: (B,) float, if the batch has a target
+            - fold: (B,) int64, if the batch has folds
         """
         logits = self.answer_logits(batch).float()
         predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
         loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
-        return {"predictions": predictions, "index": batch["index"], **loss}
+        fold = {"fold": batch["fold"]} if "fold" in batch else {}
+        return {"predictions": predictions, "index": batch["index"], **loss, **fold}
 
     @override
     @classmethod

@@ -218,27 +218,29 @@ class TabularModule(SupervisedModule):
         return lambda num: PlainNumbers(num, norm=settings["continuous_norm"], squash=settings["squash"])
 
     @property
-    def _nets(self) -> tuple[nn.Module, ...]:
+    def nets(self) -> tuple[nn.Module, ...]:
         """The networks of a bag, or the only one."""
         return (self.net,) if self.hparams["bag"] == 1 else tuple(self.net.children())
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        logits = self.member_logits(batch)
-        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
+        return self.combine_members(self.member_logits(batch))
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        logits = [net(batch["continuous"], batch["categorical"]) for net in self._nets]
+        logits = [net(batch["continuous"], batch["categorical"]) for net in self.nets]
         logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 
     @override
-    def answer_logits(self, batch: Batch) -> Tensor:
-        if "fold" not in batch or self.hparams["bag"] == 1:
-            return super().answer_logits(batch)
-        logits = torch.stack(self.member_logits(batch).chunk(self.hparams["bag"], dim=1), dim=1)
-        return self.task.combine(logits[torch.arange(len(logits), device=logits.device), batch["fold"]])
+    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
+        if fold is None or self.hparams["bag"] == 1:
+            return super().combine_members(logits, fold)
+        nets = torch.stack(logits.chunk(self.hparams["bag"], dim=1), dim=1)  # (B, bag, members, num_outputs)
+        rows = torch.arange(len(nets), device=nets.device)
+        if fold.ndim == 1:  # a network left the row out
+            return self.task.combine(nets[rows, fold])
+        return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
 
     @property
     def fold_members(self) -> int:
@@ -249,7 +251,7 @@ class TabularModule(SupervisedModule):
     def scale_logits(self, factor: float) -> None:
         """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
         if self.hparams["net"] != OWN:
-            for net in self._nets:
+            for net in self.nets:
                 for parameter in net.head.parameters():  # type: ignore[union-attr]  # both networks have one
                     parameter.mul_(factor)
 
@@ -257,6 +259,6 @@ class TabularModule(SupervisedModule):
     def layer_groups(self) -> list[LayerGroup]:
         if self.hparams["net"] == OWN:
             return [LayerGroup("net", (self.net,))]
-        parts = {name: tuple(getattr(net, name) for net in self._nets) for name in ("embeddings", "layers", "head")}
+        parts = {name: tuple(getattr(net, name) for net in self.nets) for name in ("embeddings", "layers", "head")}
         groups = [LayerGroup(name, modules) for name, modules in parts.items()]
         return [group for group in groups if len(group)]

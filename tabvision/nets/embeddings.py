@@ -115,6 +115,12 @@ class Embeddings(nn.Module):
         self._in_order = [*itertools.chain(*self._columns)] == [*range(len(widths))]
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
+    @property
+    def order(self) -> list[int]:
+        """The columns in the order of the output: of several members those of one width stand together."""
+        by_width = [*itertools.chain(*self._columns)]
+        return by_width if self.members > 1 else sorted(by_width)
+
     def table(self, column: int) -> Tensor:
         """Return the embeddings of one column's codes, (cardinality, members * width)."""
         number = next(number for number, columns in enumerate(self._columns) if column in columns)

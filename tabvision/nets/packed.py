@@ -162,12 +162,14 @@ class _PackedNumbers(nn.Module):
         self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
 
     @override
-    def forward(self, continuous: Tensor) -> Tensor:
+    def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:
+        parts = (self.shift, self.scale, self.low, self.high, self.table, self.bias, self.weight)
+        shift, scale, low, high, table, bias, weight = parts if columns is None else [it[list(columns)] for it in parts]
         squashed = _squash(continuous)
-        places = torch.addcmul(self.shift, squashed.unsqueeze(-1), self.scale).clamp(self.low, self.high)
-        encoded = torch.bmm(places.transpose(0, 1), self.table).transpose(0, 1)
+        places = torch.addcmul(shift, squashed.unsqueeze(-1), scale).clamp(low, high)
+        encoded = torch.bmm(places.transpose(0, 1), table).transpose(0, 1)
         linear = squashed.clamp(-_FARTHEST, _FARTHEST).unsqueeze(-1)
-        return torch.addcmul(self.bias + encoded, linear, self.weight)
+        return torch.addcmul(bias + encoded, linear, weight)
 
 
 def _squash(numbers: Tensor) -> Tensor:
@@ -208,10 +210,41 @@ class _Inputs(nn.Module):
             embedded = self.categories(categorical)
             parts.append(embedded if self.members > 1 else embedded.unsqueeze(1))
         if len(self.numbers.table):
-            encoded = self.numbers(continuous)
-            by_member = encoded.view(*encoded.shape[:2], self.members, _NUMBER_WIDTH)
-            parts.append(by_member.transpose(1, 2).flatten(2))
+            parts.append(self._by_member(self.numbers(continuous)))
         return torch.cat(parts, dim=2)
+
+    def spans(self) -> tuple[list[range], list[range]]:
+        """Return where the inputs of each number, and of each category, stand among all."""
+        order, num_numbers = self.categories.order, len(self.numbers.table)
+        widths = [self.categories.table(column).shape[1] // self.members for column in order]
+        ends = itertools.accumulate([*widths, *[_NUMBER_WIDTH] * num_numbers], initial=0)
+        spans = list(itertools.starmap(range, itertools.pairwise(ends)))
+        by_column = dict(zip(order, spans, strict=False))
+        return spans[len(order) :], [by_column[column] for column in range(len(order))]
+
+    def of_columns(
+        self, continuous: Tensor, categorical: Tensor, numbers: Sequence[int], categories: Sequence[int]
+    ) -> Tensor:
+        """Return the inputs that are made of some columns alone, as if in evaluation mode.
+
+        Args:
+            continuous: (B, len(numbers)) float, the numbers of these columns.
+            categorical: (B, len(categories)) int64, the codes of these columns.
+            numbers: Positions of the numbers among all.
+            categories: Positions of the categories among all.
+        """
+        tables = [self.categories.table(column) for column in categories]
+        parts = [
+            table.index_select(0, codes).view(len(codes), self.members, -1)
+            for table, codes in zip(tables, categorical.unbind(1), strict=True)
+        ]
+        if numbers:
+            parts.append(self._by_member(self.numbers(continuous, numbers)))
+        return torch.cat(parts, dim=2)
+
+    def _by_member(self, encoded: Tensor) -> Tensor:
+        """Return the encodings of numbers, (B, N, members * 8), as (B, members, N * 8)."""
+        return encoded.view(*encoded.shape[:2], self.members, _NUMBER_WIDTH).transpose(1, 2).flatten(2)
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -15,6 +15,7 @@ from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
 from tabvision.interpret import (
     confusion,
+    errors_by,
     likely_mislabeled,
     most_confused,
     reliability,
@@ -24,6 +25,7 @@ from tabvision.interpret import (
     worst_slices,
 )
 from tabvision.interpret.evaluation import errors_of
+from tabvision.report.intervals import NUM_RESAMPLES, half_widths
 from tabvision.report.tables import Table, of_100, rounded, table_of
 
 Section: TypeAlias = dict[str, Any]
@@ -50,6 +52,8 @@ class ReportDetails(TypedDict, total=False):
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: What `interpret.importance` gave.
         history: The run's `metrics.csv`.
+        slice_by: Values of each row, in the order of the results, to show the errors by besides its columns: the name of each
+            says what they are.
         facts: What else there is to know, by name, such as the network, the versions and the time.
     """
 
@@ -60,6 +64,7 @@ class ReportDetails(TypedDict, total=False):
     metrics: Mapping[str, float]
     importance: pd.DataFrame | None
     history: pd.DataFrame | None
+    slice_by: Sequence[pd.Series[Any]]
     facts: Mapping[str, object]
 
 
@@ -84,7 +89,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     sections = [
         _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
         _relies_on(importance),
-        _wrong(results, importance),
+        _wrong(results, importance, details.get("slice_by", ())),
         _probabilities(results),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
@@ -190,17 +195,22 @@ def _measured(
 ) -> Section:
     rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
-    names = sorted(set(metrics) | set(baseline))
+    names, widths = sorted(set(metrics) | set(baseline)), half_widths(results)
+    shown = [name.removeprefix("val/") for name in names]
     table = pd.DataFrame(
         {
-            "metric": [name.removeprefix("val/") for name in names],
+            "metric": shown,
             "model": [metrics.get(name) for name in names],
+            "±": [float(f"{widths[name]:.2g}") if name in widths else None for name in shown],
             "naive": [baseline.get(name) for name in names],
         }
     )
-    return _section(
-        "How well it answers", text, parts=[_part("Metrics of the model and of a naive answer", table)] if names else []
+    how = (
+        f"± is half of the 95 % interval of the model's metric over {NUM_RESAMPLES} resamples of these rows (bootstrap): "
+        "what other such rows would change, not what another training run would."
     )
+    part = _part("Metrics of the model and of a naive answer", table, text=how if set(shown) & set(widths) else "")
+    return _section("How well it answers", text, parts=[part] if names else [])
 
 
 def _relies_on(importance: pd.DataFrame | None) -> Section:
@@ -216,10 +226,11 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
     return _section(title, text, parts=[_part(caption, top, "importance")])
 
 
-def _wrong(results: Results, importance: pd.DataFrame | None) -> Section:
+def _wrong(results: Results, importance: pd.DataFrame | None, slice_by: Sequence[pd.Series[Any]]) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     parts.append(_slices(results))
+    parts += [_part(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."

@@ -81,7 +81,7 @@ def cross_validate(
     check_whole("num_folds", num_folds, 2, remedy="Leave it out for 5")
     seed = data.seed if seed is None else check_whole("seed", seed, 0, remedy="Leave it out for the datamodule's")
     with same_random_state():
-        bag, found = _again(module, bag=num_folds), []
+        bag, found = _again(module, bag=num_folds), list[tuple[Tensor, Tensor]]()
         trainers = _new_trainers(trainer)
         first = next(trainers)
         members_fold = _members_fold(first, module, data)
@@ -97,7 +97,10 @@ def cross_validate(
             net.load_state_dict(fitted.net.state_dict())
             if members_fold:
                 found.append(_logits(fitted.to("cpu", torch.float32), part))  # as the bag's
-    return _measured(bag, data, bag.task.combine(torch.stack(found, dim=1)) if members_fold else _logits(bag, data))
+    if not members_fold:
+        return _measured(bag, data, *_logits(bag, data))
+    logits, folds = (torch.stack(each, dim=1) for each in zip(*found, strict=True))
+    return _measured(bag, data, bag.task.combine(logits), folds)
 
 
 def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
@@ -136,11 +139,13 @@ def _repeated(data: TabularDataModule, num_folds: int, seed: int) -> list[Tabula
     return parts
 
 
-def _logits(module: TabularModule, data: TabularDataModule) -> Tensor:
-    """Return the logits of each training row by what left it out, (N, num_outputs), the same on all ranks."""
+def _logits(module: TabularModule, data: TabularDataModule) -> tuple[Tensor, Tensor]:
+    """Return the logits of each training row by what left it out, (N, num_outputs), and its fold; the same on all ranks."""
     data.trainer = None  # every rank answers all rows
     with evaluating(module), torch.inference_mode():
-        return torch.cat([module.answer_logits(batch).float() for batch in data.fold_loader()])
+        found = [(module.answer_logits(batch).float(), batch["fold"]) for batch in data.fold_loader()]
+    logits, fold = zip(*found, strict=True)
+    return torch.cat(logits), torch.cat(fold)
 
 
 def _check(module: object, data: object, trainer: object) -> None:
@@ -183,7 +188,7 @@ def _again(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: ANN
     return TabularModule(**{**settings, "schema": module.schema, "optimizer": optimizer, **changed})
 
 
-def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor) -> CrossValidation:
+def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor, fold: Tensor) -> CrossValidation:
     """Return the answers for out-of-fold logits, and their metrics."""
     task, target, (tensors, rows) = bag.task, data.targets_of("train"), data.parts["train"]
     predictions = task.activate(logits)
@@ -197,5 +202,6 @@ def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor) -> Cr
     answers = pd.DataFrame(task.answers(numbers, task.decode(numbers), facts, proba=True))
     table = beside_target(data.frame, facts.columns, index.numpy(), answers)
     found = {"loss": (losses * weights).sum() / weights.sum(), **metrics.compute()}
-    results = Results.of_gathered(data.schema, data.frame, {"predictions": predictions, "index": index, "loss": losses})
+    gathered = {"predictions": predictions, "index": index, "loss": losses, "fold": fold}
+    results = Results.of_gathered(data.schema, data.frame, gathered)
     return CrossValidation(bag, table, {name: float(value) for name, value in found.items()}, results)

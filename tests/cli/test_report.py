@@ -128,7 +128,9 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     assert re.search(r"Names the right class of \w+ in \d+ of 100 images", photos_said)
     assert "a_0" in photos_said
     assert "photos/a" not in photos_said  # no path of a file, only its name
-    assert "Predicts stars within" in text_of("runs/stars/report.html")
+    stars_said = text_of("runs/stars/report.html")
+    assert "Predicts stars within" in stars_said
+    assert all(f"Errors by how often {name} was seen in training" in stars_said for name in ("user", "item"))
     assert not Path("runs/plays/report.html").exists()  # pairs have no target to be wrong about
     words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]
     assert main(words) == 0

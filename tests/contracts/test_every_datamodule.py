@@ -323,6 +323,15 @@ def test_overfitting_turns_the_shuffling_off(make: Make, quick_trainer: MakeTrai
     assert rows_of(data.train_dataloader()) == data.parts["train"].rows.tolist()
 
 
+def test_a_notebook_shows_columns_and_rows(make: Make) -> None:
+    data = make()
+
+    shown = data._repr_html_()
+
+    assert shown.startswith(data.schema._repr_html_())
+    assert all(f"{len(part.rows):,}" in shown.rpartition("</table>")[2] for part in data.parts.values())
+
+
 def test_what_was_found_is_printed_unless_that_is_not_wanted(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     make()
     assert capsys.readouterr().out == ""

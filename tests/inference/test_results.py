@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from tabvision.data import TabularDataModule
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import Predictor, Results, gather
+from tabvision.interpret import importance
 from tabvision.modules import TabularModule, VisionModule
 from tests.made import points
 from tests.made.images import make, write_folder
 from tests.made.pairs import TARGETS
+from tests.made.results import results_of
 from tests.made.trained import trained
 from tests.made.trainers import MakeTrainer
 
@@ -54,6 +57,21 @@ def test_a_row_is_shown_with_its_target_its_answer_and_its_loss() -> None:
     np.testing.assert_allclose(shown["loss"], -np.log(probability), rtol=1e-4)
 
 
+def test_a_notebook_shows_some_rows_in_which_no_name_is_markup() -> None:
+    made = results_of("multiclass")
+    classes = ("<script>alert(1)</script>", *made.schema.target.classes[1:])
+    target = dataclasses.replace(made.schema.target, classes=classes)
+    results = dataclasses.replace(made, schema=dataclasses.replace(made.schema, target=target))
+
+    shown = results._repr_html_()
+
+    assert shown.startswith(f"<p>400 rows, mean loss {results.loss.mean():.4g}</p>")
+    assert shown.count("<tr") == 6
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert results.take(np.arange(0))._repr_html_().startswith("<p>0 rows")
+
+
 def test_out_of_fold_losses_are_those_of_the_members_that_left_the_row_out(quick_trainer: MakeTrainer) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=64), "y": rng.normal(size=64)})
@@ -66,6 +84,8 @@ def test_out_of_fold_losses_are_those_of_the_members_that_left_the_row_out(quick
 
     assert len(found) == 64
     assert found.loss.mean() == pytest.approx(fit.best_score, rel=1e-5)
+    again = importance(module, found.frame, fold=found.fold, repeats=1)
+    assert again.attrs["baseline"] == pytest.approx(fit.best_score, rel=1e-5)
 
 
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:

@@ -130,6 +130,26 @@ def test_numbers_that_the_model_takes_as_names_are_sliced_by_value_and_large_one
     assert "1,000,000,000 to 1,000,000,199" in errors_by(results, "seen", num_slices=2)["seen"].tolist()
 
 
+def test_values_of_ones_own_are_slices_whatever_the_rows_are_called() -> None:
+    results = binary(seen=np.resize([1, 2, 5], N))
+    own = results.frame["seen"].rename("times seen")
+    again = dataclasses.replace(results, frame=results.frame.set_axis(np.zeros(N)))
+
+    expected = errors_by(results, "seen").rename(columns={"seen": "times seen"})
+    pd.testing.assert_frame_equal(errors_by(results, own), expected)
+    pd.testing.assert_frame_equal(errors_by(again, own), expected)
+    assert "value" in errors_by(results, pd.Series(np.zeros(N)))
+
+
+def test_a_column_may_be_called_as_a_figure_is() -> None:
+    results = binary(**dict.fromkeys(["rows", "error", "std", "low", "high", "slice"], np.resize(["u", "v"], N)))
+
+    assert [list(errors_by(results, name)) for name in ("rows", "std")] == [
+        [name, "rows", "error", "low", "high"] for name in ("rows", "std")
+    ]
+    assert list(worst_slices(results)) == ["column", "slice", "rows", "error", "low", "high"]
+
+
 @pytest.mark.parametrize("values", [[None] * N, [3] * N, [True, False] * (N // 2), [[1]] * N], ids=str)
 def test_any_column_has_slices(values: Any) -> None:
     assert errors_by(binary(z=values), "z")["rows"].sum() == N
@@ -213,8 +233,9 @@ def test_planted_wrong_labels_are_found() -> None:
         (lambda: top_losses(binary(), 0), BadValueError),
         (lambda: errors_by(binary(), "Y"), MissingColumnsError),
         (lambda: errors_by(binary(z=1), "z", num_slices=1), BadValueError),
+        (lambda: errors_by(binary(), pd.Series([1, 2])), BadValueError),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_question_that_the_results_cannot_answer_is_refused(ask: Any, error: type[Exception]) -> None:
     with pytest.raises(error):

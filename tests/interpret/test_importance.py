@@ -144,6 +144,73 @@ def test_all_parts_of_a_date_and_the_indicators_of_missing_values_move_with_thei
     np.testing.assert_allclose(found["importance"].abs(), expected["importance"][found.index], atol=1e-6)
 
 
+class Wrapped(nn.Module):
+    """A network that is not known to add up its columns, so that whole rows are answered."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    @override
+    def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        logits: Tensor = self.net(continuous, categorical)
+        return logits
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+@pytest.mark.parametrize("target", ["pay", "color"])
+def test_columns_exchanged_in_the_first_layer_have_the_importances_of_whole_rows(
+    *, target: str, own_inputs: bool
+) -> None:
+    frame = mixed_table().dropna(subset=[target])
+    schema = TabularDataModule(frame, target, verbose=False).schema
+    module = TabularModule(schema, members=2, member_widths=[8, 4], own_inputs=own_inputs)
+    for name, weights in module.named_parameters():
+        if "table" in name:  # at zero before training
+            torch.nn.init.normal_(weights)
+
+    found = importance(module, frame, repeats=3)
+
+    expected = importance(TabularModule(schema, net=Wrapped(module.net)), frame, repeats=3).set_index("column")
+    for name in ("importance", "std"):
+        np.testing.assert_allclose(found[name], expected[name][found["column"]], atol=1e-5)
+
+
+def test_a_bag_of_networks_has_the_importances_of_their_common_answer() -> None:
+    frame = make_frame(60)
+    module = TabularModule(Pair(TabularModule, "binary").data(make_frame()).schema, members=2, bag=3)
+    orders = np.stack([np.random.default_rng(seed).permutation(60) for seed in range(2)])
+
+    found = importance(module, frame, permutations=orders).set_index("column")
+
+    expected = by_hand(Predictor(module, device="cpu"), frame, "loss", orders)
+    np.testing.assert_allclose(found["importance"].abs(), expected["importance"][found.index], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_row_with_a_fold_is_answered_by_the_member_that_left_it_out(*, wrapped: bool) -> None:
+    frame, fold = make_frame(60, seed=3), np.arange(60) % 3
+    schema = Pair(TabularModule, "regression").data(make_frame()).schema
+    packed = TabularModule(schema, members=3, member_widths=[8], own_inputs=True).eval()
+    module = TabularModule(schema, net=Wrapped(packed.net)) if wrapped else packed
+    order = np.random.default_rng(0).permutation(60)
+
+    found = importance(module, frame, permutations=[order], fold=fold, metric="mae").set_index("column")
+
+    def error(rows: pd.DataFrame) -> float:
+        (arrays,) = Predictor(packed, device="cpu").read(rows).batches()
+        batch: Any = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch["categorical"] = batch["categorical"].long()
+        logits = packed.member_logits(batch)[np.arange(60), fold]
+        answers = packed.task.activate(logits).detach().numpy()[:, 0]
+        return float(np.abs(answers - frame[schema.target.columns[0]].to_numpy()).mean())
+
+    assert found.attrs["baseline"] == pytest.approx(error(frame), rel=1e-5)
+    for name in INPUTS:
+        shuffled = error(frame.assign(**{name: frame[name].array[order]}))
+        assert found["importance"][name] == pytest.approx(shuffled - error(frame), rel=1e-3)
+
+
 def test_users_and_items_have_importances() -> None:
     module = CollabModule(ratings_data().schema, factors=2)
 
@@ -203,6 +270,11 @@ def test_a_model_of_images_alone_is_refused() -> None:
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((BadValueError, UnknownNameError), match=f"importance: .*{message}"):
         importance(trained("binary")[2], make_frame(30), **settings)
+
+
+def test_folds_of_other_rows_are_refused() -> None:
+    with pytest.raises(BadValueError, match="importance: fold must have a number for each of 30 rows, got 29"):
+        importance(trained("binary")[2], make_frame(30), fold=np.zeros(29, np.int64))
 
 
 def test_a_metric_that_these_rows_do_not_define_is_refused() -> None:

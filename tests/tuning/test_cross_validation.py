@@ -16,7 +16,7 @@ from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
 from tabvision.data import GroupSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadTypeError
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.interpret import embedding_frame
+from tabvision.interpret import embedding_frame, importance
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.tuning import CrossValidation, cross_validate
 from tests.callbacks.test_fit_table import made_data
@@ -37,6 +37,13 @@ def one_cycle() -> pl.Trainer:
 
 def validated(data: TabularDataModule, **settings: Any) -> CrossValidation:
     return cross_validate(TabularModule(data.schema, **(SMALL | settings)), data, trainer=one_cycle, num_folds=FOLDS)
+
+
+def loss_out_of_fold(found: CrossValidation) -> float:
+    """What `importance` compares with: the loss of the answers by who left the row out."""
+    results = found.results
+    value: float = importance(found.module, results.frame, fold=results.fold, repeats=1).attrs["baseline"]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,7 @@ def test_a_row_is_answered_by_the_network_that_did_not_see_it(target: str) -> No
     columns = list(data.schema.target.columns)
     truth = data.frame[columns].iloc[found.predictions["row"]].reset_index(drop=True)
     pd.testing.assert_frame_equal(found.predictions[columns], truth)
+    assert loss_out_of_fold(found) == pytest.approx(found.results.loss.mean(), rel=1e-5)
 
 
 def test_a_column_that_names_the_row_is_of_no_use_out_of_fold() -> None:
@@ -262,6 +270,7 @@ def test_where_members_leave_out_rows_each_network_trains_on_all_and_the_members
     column = "prediction" if target == "regression" else "probability_yes"
     assert found.predictions[column].to_numpy() == pytest.approx(answers[:, -1].detach().numpy(), rel=1e-5)
     assert found.predictions["row"].tolist() == [*range(len(data.frame))]
+    assert loss_out_of_fold(found) == pytest.approx(found.results.loss.mean(), rel=1e-5)
 
 
 def time_data() -> TabularDataModule:

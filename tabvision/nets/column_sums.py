@@ -1,0 +1,90 @@
+"""A packed network opened at its first layer, which adds up its columns: one is exchanged without the cost of the others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from tabvision.nets.packed import PackedNet
+
+
+@final
+class ColumnSums:
+    """The logits of a `PackedNet` for rows of which one column is exchanged again and again, as if in evaluation mode.
+
+    The first layer's sums are taken once. An exchange adds to them what the new values add more than the old ones.
+    Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
+
+    Args:
+        net: The network.
+
+    Example:
+        >>> net = PackedNet([3], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4).eval()
+        >>> numbers, codes, none = torch.randn(5, 1), torch.tensor([[0], [1], [2], [1], [2]]), torch.empty(5, 0)
+        >>> sums = ColumnSums(net)
+        >>> (found,) = sums.exchange(sums.of(numbers, codes), [0], [], (numbers, none), [(numbers.flip(0), none)])
+        >>> torch.allclose(found, net(numbers.flip(0), codes), atol=1e-5)
+        True
+    """
+
+    def __init__(self, net: PackedNet) -> None:
+        self._inputs, layers = net.embeddings, list[Any](net.layers)
+        self._first = layers[0].linear
+        self._numbers, self._categories = self._inputs.spans()
+        self._later = []
+        for layer, following in itertools.pairwise([*layers, None]):
+            linear = net.head if following is None else following.linear
+            norm = layer.norm
+            scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(linear.members, 1, -1)
+            shift = norm.bias.view(scale.shape) - norm.running_mean.view(scale.shape) * scale
+            bias, weight = torch.baddbmm(linear.bias, shift, linear.weight), scale.transpose(1, 2) * linear.weight
+            self._later.append((bias.transpose(1, 2), weight.transpose(1, 2).contiguous()))
+
+    def of(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        """Return the first layer's sums of whole rows.
+
+        Shape:
+            - continuous: (B, N) float
+            - categorical: (B, K) int64
+            - returns: (k, width of the first layer, B) float
+        """
+        sums: Tensor = self._first(self._inputs(continuous, categorical))
+        return sums.permute(1, 2, 0).contiguous()
+
+    def exchange(
+        self,
+        sums: Tensor,
+        numbers: Sequence[int],
+        categories: Sequence[int],
+        old: tuple[Tensor, Tensor],
+        new: Iterable[tuple[Tensor, Tensor]],
+    ) -> Iterator[Tensor]:
+        """Yield the logits of all members with the new values in place of the old, for each of several exchanges.
+
+        Args:
+            sums: What `of` returned for the rows.
+            numbers: Positions of the exchanged numbers among all.
+            categories: Positions of the exchanged categories among all.
+            old: The values of these columns in the rows: numbers and codes.
+            new: The values to put there.
+
+        Shape:
+            - old, new: (B, len(numbers)) float and (B, len(categories)) int64
+            - yields: (B, k, num_outputs) float
+        """
+        spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
+        weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
+        before = self._inputs.of_columns(*old, numbers, categories)
+        for values in new:
+            change = (self._inputs.of_columns(*values, numbers, categories) - before).permute(1, 2, 0)
+            yield self._after(torch.baddbmm(sums, weight, change.expand(len(sums), -1, -1)))
+
+    def _after(self, hidden: Tensor) -> Tensor:
+        """Return the logits for the first layer's sums, which are overwritten."""
+        for bias, weight in self._later:
+            hidden = torch.baddbmm(bias, weight, hidden.relu_())
+        return hidden.permute(2, 0, 1)
