@@ -178,7 +178,8 @@ class Predictor:
         with torch.inference_mode():
             found = predict_all(predict, inputs, num_answers=task.num_predictions + 1, batch_size=batch_size)
         rows = np.flatnonzero(_readable(inputs))
-        return Results(self.schema, frame, found[:, :-1], target, found[:, -1], self.calibration).take(rows)
+        parts = found[:, :-1], target, found[:, -1], self.calibration, inputs.images
+        return Results(self.schema, frame, *parts).take(rows)
 
     @speaking("calibrate")
     def calibrate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,6 +19,8 @@ from tabvision.schema import Schema
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tabvision.inference.images import ImageBatches
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class Results:
         target: The encoded target.
         loss: The task's loss of each row.
         calibration: The thresholds of the classes, if they were calibrated.
+        images: The images of the rows, as `Inputs.images`; None if there are none, or their files are not known.
 
     Shape:
         - predictions: (N, C) or (N, T) float
@@ -45,16 +48,25 @@ class Results:
     target: NDArray[Any]
     loss: NDArray[Any]
     calibration: Calibration = UNCALIBRATED
+    images: ImageBatches | None = None
 
     @classmethod
     @speaking("Results")
-    def of_gathered(cls, schema: Schema, frame: pd.DataFrame, gathered: Mapping[str, Tensor]) -> Results:
+    def of_gathered(
+        cls,
+        schema: Schema,
+        frame: pd.DataFrame,
+        gathered: Mapping[str, Tensor],
+        *,
+        files: Sequence[str] | None = None,
+    ) -> Results:
         """Return the results of a `trainer.predict` over rows with a target, such as validation rows.
 
         Args:
             schema: The schema of the data: `data.schema`.
             frame: The rows of the data: `data.frame`.
             gathered: What `gather(trainer.predict(module, data.val_dataloader()))` returned.
+            files: The image file of each row of the frame, `data.files`, to look at some of them later.
 
         Raises:
             BadTypeError: The rows were predicted without their target.
@@ -62,9 +74,15 @@ class Results:
         if "loss" not in gathered:
             remedy = "Predict a loader of rows with a target, such as data.val_dataloader()"
             raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
-        rows = frame.iloc[gathered["index"].numpy()]
+        numbers = gathered["index"].numpy()
+        rows, images = frame.iloc[numbers], None
+        if files is not None:
+            from tabvision.inference.images import ImageBatches
+
+            images = ImageBatches([files[row] for row in numbers.tolist()], schema)
         target = encode_target(rows, schema.target)
-        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy())
+        answers = gathered["predictions"].numpy(), target, gathered["loss"].numpy()
+        return cls(schema, rows, *answers, images=images)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the target, the answer and the loss of each row, with the index of the rows."""
@@ -80,7 +98,8 @@ class Results:
     def take(self, rows: NDArray[np.integer]) -> Results:
         """Return some of the rows."""
         parts = (self.predictions[rows], self.target[rows], self.loss[rows])
-        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration)
+        images = None if self.images is None else self.images.take(rows)
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration, images)
 
     @property
     def decoded(self) -> NDArray[Any]:
