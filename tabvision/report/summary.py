@@ -24,6 +24,8 @@ from tabvision.interpret import (
     worst_slices,
 )
 from tabvision.interpret.evaluation import errors_of
+from tabvision.interpret.rows import Model
+from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Table, of_100, rounded, table_of
 
 Section: TypeAlias = dict[str, Any]
@@ -51,6 +53,7 @@ class ReportDetails(TypedDict, total=False):
         importance: What `interpret.importance` gave.
         history: The run's `metrics.csv`.
         facts: What else there is to know, by name, such as the network, the versions and the time.
+        model: The model, to show where it looked in the images with the greatest loss.
     """
 
     title: str
@@ -61,6 +64,7 @@ class ReportDetails(TypedDict, total=False):
     importance: pd.DataFrame | None
     history: pd.DataFrame | None
     facts: Mapping[str, object]
+    model: Model | None
 
 
 @speaking("summarize")
@@ -84,7 +88,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     sections = [
         _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
         _relies_on(importance),
-        _wrong(results, importance),
+        _wrong(results, importance, details.get("model")),
         _probabilities(results),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
@@ -216,10 +220,11 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
     return _section(title, text, parts=[_part(caption, top, "importance")])
 
 
-def _wrong(results: Results, importance: pd.DataFrame | None) -> Section:
+def _wrong(results: Results, importance: pd.DataFrame | None, model: Model | None) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     parts.append(_slices(results))
+    parts += photo_parts(results, model)
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."

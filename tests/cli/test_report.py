@@ -128,7 +128,12 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     assert re.search(r"Names the right class of \w+ in \d+ of 100 images", photos_said)
     assert "a_0" in photos_said
     assert "photos/a" not in photos_said  # no path of a file, only its name
+    num_pictures = Path("runs/photos/report.html").read_text(encoding="utf-8").count("<img")
+    assert num_pictures == 2 * len(
+        pd.read_csv("runs/photos/predictions.csv")
+    )  # beside each is where the network looked
     assert "Predicts stars within" in text_of("runs/stars/report.html")
     assert not Path("runs/plays/report.html").exists()  # pairs have no target to be wrong about
     words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]
     assert main(words) == 0
+    assert Path("photos.html").read_text(encoding="utf-8").count("<img") == 2 * 24
