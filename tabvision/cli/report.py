@@ -49,7 +49,8 @@ def _run(arguments: argparse.Namespace) -> None:
         check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
         results = predictor.losses(arguments.data, **form_of(arguments))
-        rows = f"{count(len(results), 'row')} of {Path(arguments.data).name}"
+        noun = "row" if results.schema.image is None else "image"
+        rows = f"{count(len(results), noun)} of {Path(arguments.data).name}"
         report_on(
             predictor,
             results,
@@ -93,7 +94,11 @@ def report_on(
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
-    details |= {"importance": _importance(predictor, results), "facts": {**(facts or {}), **network}}
+    details |= {
+        "model": predictor,
+        "importance": _importance(predictor, results),
+        "facts": {**(facts or {}), **network},
+    }
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)
 
 

@@ -172,7 +172,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         (measured,) = trainer.validate(model, held_out, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
     is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
-    results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered)
+    files = getattr(data, "files", None)  # of images
+    results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered, files=files)
     return trainer, measured, _held_out(data, gathered, shown=job.shown), results
 
 

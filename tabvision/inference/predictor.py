@@ -182,7 +182,9 @@ class Predictor:
         with torch.inference_mode():
             found = predict_all(predict, inputs, num_answers=task.num_predictions + 1, batch_size=batch_size)
         rows = np.flatnonzero(_readable(inputs))
-        return Results(self.schema, frame, found[:, :-1], target, found[:, -1], self.calibration).take(rows)
+        parts = found[:, :-1], target, found[:, -1], self.calibration
+        images = inputs.images if self.schema.is_of_images else None
+        return Results(self.schema, frame, *parts, images=images).take(rows)
 
     @speaking("calibrate")
     def calibrate(
@@ -230,10 +232,22 @@ class Predictor:
             save_calibrated(self._origin, fitted.calibration, file)
         return fitted
 
+    def batch(self, arrays: Arrays) -> Batch:
+        """Return one of `read(...).batches()` as tensors on the device."""
+        num_rows = len(arrays["index"])
+        batch: Any = {}
+        for name, dtype in _DTYPES.items():
+            if name in arrays:
+                batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
+            elif name in _TABLE:
+                batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
+        found: Batch = batch
+        return found
+
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        logits: Tensor = self.calibration.scale(self.module.answer_logits(self._batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self.module.answer_logits(self.batch(arrays)).float())
         return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
@@ -262,7 +276,7 @@ class Predictor:
         """Return the standard deviation of each prediction over the members of the network, (N, num_predictions)."""
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
-            logits = self.module.member_logits(self._batch(arrays)).float()
+            logits = self.module.member_logits(self.batch(arrays)).float()
             if logits.shape[1] == 1:
                 problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
                 raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
@@ -279,23 +293,12 @@ class Predictor:
         in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
-            batch = self._batch(arrays)
+            batch = self.batch(arrays)
             answers: Tensor = in_user_units(finish(self.module(batch).float()), batch.get("view"))
             return answers.cpu().numpy()
 
         with torch.inference_mode():
             return predict_all(predict, inputs, num_answers=width, batch_size=batch_size, view=view)
-
-    def _batch(self, arrays: Arrays) -> Batch:
-        num_rows = len(arrays["index"])
-        batch: Any = {}
-        for name, dtype in _DTYPES.items():
-            if name in arrays:
-                batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
-            elif name in _TABLE:
-                batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
-        found: Batch = batch
-        return found
 
 
 def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -18,6 +18,8 @@ from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tabvision.inference.images import ImageBatches
 
 _SHOWN_ROWS = 5  # in a notebook
 
@@ -35,6 +37,7 @@ class Results:
         loss: The task's loss of each row.
         calibration: The thresholds of the classes, if they were calibrated.
         fold: Of rows that were answered out of fold, the member of the network that left each out; see `importance`.
+        images: The images of the rows, as `Inputs.images`; None if there are none, or their files are not known.
 
     Shape:
         - predictions: (N, C) or (N, T) float
@@ -50,16 +53,25 @@ class Results:
     loss: NDArray[Any]
     calibration: Calibration = UNCALIBRATED
     fold: NDArray[np.int64] | None = None
+    images: ImageBatches | None = None
 
     @classmethod
     @speaking("Results")
-    def of_gathered(cls, schema: Schema, frame: pd.DataFrame, gathered: Mapping[str, Tensor]) -> Results:
+    def of_gathered(
+        cls,
+        schema: Schema,
+        frame: pd.DataFrame,
+        gathered: Mapping[str, Tensor],
+        *,
+        files: Sequence[str] | None = None,
+    ) -> Results:
         """Return the results of a `trainer.predict` over rows with a target, such as validation rows.
 
         Args:
             schema: The schema of the data: `data.schema`.
             frame: The rows of the data: `data.frame`.
             gathered: What `gather(trainer.predict(module, data.val_dataloader()))` returned.
+            files: The image file of each row of the frame, `data.files`, to look at some of them later.
 
         Raises:
             BadTypeError: The rows were predicted without their target.
@@ -67,10 +79,16 @@ class Results:
         if "loss" not in gathered:
             remedy = "Predict a loader of rows with a target, such as data.val_dataloader()"
             raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
-        rows = frame.iloc[gathered["index"].numpy()]
+        numbers = gathered["index"].numpy()
+        rows, images = frame.iloc[numbers], None
+        if files is not None:
+            from tabvision.inference.images import ImageBatches
+
+            images = ImageBatches([files[row] for row in numbers.tolist()], schema)
         target = encode_target(rows, schema.target)
         fold = gathered["fold"].numpy() if "fold" in gathered else None
-        return cls(schema, rows, gathered["predictions"].numpy(), target, gathered["loss"].numpy(), fold=fold)
+        answers = gathered["predictions"].numpy(), target, gathered["loss"].numpy()
+        return cls(schema, rows, *answers, fold=fold, images=images)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the target, the answer and the loss of each row, with the index of the rows."""
@@ -92,7 +110,8 @@ class Results:
         """Return some of the rows."""
         parts = (self.predictions[rows], self.target[rows], self.loss[rows])
         fold = None if self.fold is None else self.fold[rows]
-        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration, fold)
+        images = None if self.images is None else self.images.take(rows)
+        return Results(self.schema, self.frame.iloc[rows], *parts, self.calibration, fold, images)
 
     @property
     def decoded(self) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from tabvision.interpret.evaluation import (
     worst_slices,
 )
 from tabvision.interpret.explain import explain
+from tabvision.interpret.gradcam import gradcam
 from tabvision.interpret.importance import importance
 from tabvision.interpret.ranking import ranking_metrics
 from tabvision.interpret.recommend import recommend, similar_items
@@ -27,6 +28,7 @@ __all__ = [
     "embedding_frame",
     "errors_by",
     "explain",
+    "gradcam",
     "importance",
     "item_bias",
     "item_factors",

@@ -86,11 +86,16 @@ def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
         BadValueError: `k` is not a whole number from 1 on.
     """
     check_whole("k", k)
-    worst = results.take(np.argsort(-np.nan_to_num(results.loss, nan=-np.inf), kind="stable")[:k])
+    worst = results.take(worst_rows(results, k))
     answers = worst.to_frame()
     others = worst.frame.drop(columns=list(results.schema.target.columns))
     others = others.rename(columns={name: f"input_{name}" for name in others if name in answers})
     return pd.concat([answers, others], axis=1)
+
+
+def worst_rows(results: Results, k: int) -> NDArray[np.intp]:
+    """Return the numbers of the rows with the greatest loss, at most `k`, the worst first."""
+    return np.argsort(-np.nan_to_num(results.loss, nan=-np.inf), kind="stable")[:k]
 
 
 @speaking("errors_by")

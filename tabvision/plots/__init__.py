@@ -10,7 +10,7 @@ from tabvision.plots.evaluation import (
     slices,
     threshold_curves,
 )
-from tabvision.plots.images import image_grid
+from tabvision.plots.images import image_grid, show_results, top_losses
 from tabvision.plots.optimizers import optimizer_race
 from tabvision.plots.rates import lr_curve, schedule
 from tabvision.plots.runs import history
@@ -28,6 +28,8 @@ __all__ = [
     "reliability",
     "residuals",
     "schedule",
+    "show_results",
     "slices",
     "threshold_curves",
+    "top_losses",
 ]

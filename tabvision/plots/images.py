@@ -1,4 +1,4 @@
-"""Images in a grid, each with its label."""
+"""Images in a grid, each with its label, and with what a network answered."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
+from tabvision.inference import Results
+from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.photos import Photo, overlaid, photos_of
+from tabvision.interpret.rows import Model
+from tabvision.plots.style import COLORS, INK, font_families, short
 
 _INCHES = 2.2  # an image's side
+_MAX_CHARACTERS = 26  # of a line above an image
+_RIGHT, _WRONG = COLORS[2], COLORS[7]
 
 
 @speaking("image_grid")
@@ -35,11 +45,91 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
         raise BadValueError(problem, "Pass what data.show_batch() gives: image_grid(*zip(*shown))")
     across = columns or math.ceil(math.sqrt(len(images)))
     down = math.ceil(len(images) / across)
-    figure = Figure(figsize=(across * _INCHES, down * _INCHES), layout="constrained")
+    lines = max((str(label).count("\n") + 1 for label in labels), default=0)
+    size = (across * _INCHES, down * (_INCHES + 0.16 * lines))
+    layout = ConstrainedLayoutEngine(h_pad=0.08)  # the first line would touch the edge
+    figure = Figure(figsize=size, layout=layout, facecolor="none", edgecolor="none")
     for index, image in enumerate(images):
         axes = figure.add_subplot(down, across, index + 1)
         axes.imshow(image)
         axes.set_axis_off()
         if len(labels):
-            axes.set_title(str(labels[index]), fontsize="small")
+            title = "\n".join(short(line, _MAX_CHARACTERS) for line in str(labels[index]).split("\n"))
+            axes.set_title(title, fontsize=9, color=INK, fontfamily=font_families())
     return figure
+
+
+@speaking("plots.show_results")
+def show_results(
+    results: Results, k: int = 9, *, model: Model | None = None, columns: int | None = None, seed: int = 0
+) -> Figure:
+    """Draw images drawn at random, each with its label and the answer, and whether it is right.
+
+    Args:
+        results: The answers to images: `Predictor.losses`, or `Results.of_gathered` with their files.
+        k: The most images, at least 1.
+        model: The network, to show where it looked; None to show the images alone. See `interpret.gradcam`.
+        columns: Images in a row; None for a square.
+        seed: Seed of the draw.
+
+    Raises:
+        BadTypeError: The results have no images.
+        BadValueError: No rows, `k` below 1, or a network without a spatial map.
+    """
+    check_whole("k", k)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(results))[:k])
+    return _grid(photos_of(results, rows, model), columns, has_loss=False)
+
+
+@speaking("plots.top_losses")
+def top_losses(results: Results, k: int = 9, *, model: Model | None = None, columns: int | None = None) -> Figure:
+    """Draw the images with the greatest loss, the worst first, each with its label, the answer and the loss.
+
+    Args:
+        results: The answers to images: `Predictor.losses`, or `Results.of_gathered` with their files.
+        k: The most images, at least 1.
+        model: The network, to show where it looked; None to show the images alone. See `interpret.gradcam`.
+        columns: Images in a row; None for a square.
+
+    Raises:
+        BadTypeError: The results have no images; for a table see `interpret.top_losses`.
+        BadValueError: No rows, `k` below 1, or a network without a spatial map.
+    """
+    check_whole("k", k)
+    return _grid(photos_of(results, worst_rows(results, k), model), columns, has_loss=True)
+
+
+def _grid(photos: list[Photo], columns: int | None, *, has_loss: bool) -> Figure:
+    if not photos:
+        raise BadValueError("the results have no rows, so there is nothing to draw", "Pass labeled images")
+    blank = np.zeros((1, 1, 4))
+    pictures = [blank if photo.image is None else overlaid(photo) for photo in photos]
+    figure = image_grid(pictures, [_caption(photo, has_loss=has_loss) for photo in photos], columns=columns)
+    for axes, photo in zip(figure.axes, photos, strict=True):
+        if photo.is_right is not None:
+            axes.title.set_color(_RIGHT if photo.is_right else _WRONG)
+        if photo.image is None:
+            axes.text(0, 0, short(photo.reason, 30), ha="center", va="center", color=INK, fontsize=8, wrap=True)
+    return figure
+
+
+def _caption(photo: Photo, *, has_loss: bool) -> str:
+    """Return what stands above an image: label, answer with its probability, and the loss.
+
+    Example:
+        >>> print(_caption(Photo("a.jpg", "cat", "dog", 0.9, 2.5, False, None), has_loss=True))
+        true: cat
+        wrong: dog (0.90)
+        loss 2.5
+    """
+    kind = {None: "answer: ", True: "right: ", False: "wrong: "}[photo.is_right] if photo.label else ""
+    probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
+    lines = [f"true: {_line(photo.label)}"] if photo.label else []
+    lines.append(f"{kind}{_line(photo.answer, _MAX_CHARACTERS - len(kind + probability))}{probability}")
+    return "\n".join([*lines, *([f"loss {photo.loss:.3g}"] if has_loss else [])])
+
+
+def _line(text: str, most: int = _MAX_CHARACTERS) -> str:
+    """Return a text on one line, cut after so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -25,7 +25,9 @@ from tabvision.interpret import (
     worst_slices,
 )
 from tabvision.interpret.evaluation import errors_of
+from tabvision.interpret.rows import Model
 from tabvision.report.intervals import NUM_RESAMPLES, half_widths
+from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Table, of_100, rounded, table_of
 
 Section: TypeAlias = dict[str, Any]
@@ -55,6 +57,7 @@ class ReportDetails(TypedDict, total=False):
         slice_by: Values of each row, in the order of the results, to show the errors by besides its columns: the name of each
             says what they are.
         facts: What else there is to know, by name, such as the network, the versions and the time.
+        model: The model, to show where it looked in the images with the greatest loss.
     """
 
     title: str
@@ -66,6 +69,7 @@ class ReportDetails(TypedDict, total=False):
     history: pd.DataFrame | None
     slice_by: Sequence[pd.Series[Any]]
     facts: Mapping[str, object]
+    model: Model | None
 
 
 @speaking("summarize")
@@ -89,7 +93,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     sections = [
         _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
         _relies_on(importance),
-        _wrong(results, importance, details.get("slice_by", ())),
+        _wrong(results, importance, details),
         _probabilities(results),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
@@ -226,11 +230,12 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
     return _section(title, text, parts=[_part(caption, top, "importance")])
 
 
-def _wrong(results: Results, importance: pd.DataFrame | None, slice_by: Sequence[pd.Series[Any]]) -> Section:
+def _wrong(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     parts.append(_slices(results))
-    parts += [_part(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
+    parts += [_part(f"Errors by {values.name}", errors_by(results, values)) for values in details.get("slice_by", ())]
+    parts += photo_parts(results, details.get("model"))
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."

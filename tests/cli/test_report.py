@@ -131,6 +131,11 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     stars_said = text_of("runs/stars/report.html")
     assert "Predicts stars within" in stars_said
     assert all(f"Errors by how often {name} was seen in training" in stars_said for name in ("user", "item"))
+    num_pictures = Path("runs/photos/report.html").read_text(encoding="utf-8").count("<img")
+    assert num_pictures == 2 * len(
+        pd.read_csv("runs/photos/predictions.csv")
+    )  # beside each is where the network looked
     assert not Path("runs/plays/report.html").exists()  # pairs have no target to be wrong about
     words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]
     assert main(words) == 0
+    assert Path("photos.html").read_text(encoding="utf-8").count("<img") == 2 * 24

@@ -369,7 +369,7 @@ def test_the_uncertainty_is_how_far_the_members_differ(target: str) -> None:
 
     answers = predictor.predict(raw(), uncertainty=True)
 
-    task, batch = module.task, predictor._batch(next(predictor.read(raw()).batches()))
+    task, batch = module.task, predictor.batch(next(predictor.read(raw()).batches()))
     with torch.no_grad():
         members = module.member_logits(batch)
     each = np.stack([task.activate(members[:, number]).numpy() for number in range(3)])

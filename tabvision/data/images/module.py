@@ -168,7 +168,7 @@ class ImageDataModule(BaseImageDataModule):
             table = gathered(reader.labeled(source, target, schema), split, self._form)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
-            self.frame = table.frame
+            self.frame, self._table = table.frame, table
             self._fit(table, columns, stated, separator, split, schema)
             self._fill_others(source, test, predict, replace(reader, path=table.path, known=self.schema.known_columns))
             logger.info(self.summary())
@@ -183,6 +183,11 @@ class ImageDataModule(BaseImageDataModule):
                 counts = class_counts(part.tensors["target"][part.rows].numpy(), self.schema.target)
             lines.append(f"{name}: {count(len(part.rows), 'image')}" + (f" ({counts})" if counts else ""))
         return "\n".join(lines)
+
+    @property
+    def files(self) -> list[str]:
+        """The path of the image of each row of `frame`."""
+        return self._table.files(np.arange(len(self.frame), dtype=np.int64))
 
     def show_batch(self, num: int = 9) -> list[tuple[NDArray[np.uint8], str]]:
         """Return the first training images of the first epoch, augmented as for the network, each with its label.

@@ -1,0 +1,142 @@
+"""Images as the network sees them, each with its label, the answer to it, and where the network looked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.errors import BadTypeError
+from tabvision.inference import Results
+from tabvision.inference.batches import Inputs
+from tabvision.interpret.evaluation import errors_of
+from tabvision.interpret.gradcam import gradcam
+from tabvision.interpret.rows import Model
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One image of some results.
+
+    Args:
+        name: The name of its file; "" for an image in memory.
+        label: The true label, or numbers.
+        answer: The predicted label, or numbers.
+        probability: The probability of the predicted class; None for other tasks.
+        loss: The loss.
+        is_right: Whether the answer is the label; None for numbers.
+        image: (H, W, 3) uint8, as large as the network's input. Of a target that lies in the image, twice as wide: it is
+            drawn into the left half, and the answer into the right. None if the file cannot be read.
+        reason: Why it cannot be read, else "".
+        heat: (H, W), what `gradcam` gave; None if it was not asked for.
+    """
+
+    name: str
+    label: str
+    answer: str
+    probability: float | None
+    loss: float
+    is_right: bool | None
+    image: NDArray[np.uint8] | None
+    reason: str = ""
+    heat: NDArray[np.float32] | None = None
+
+
+def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None = None) -> list[Photo]:
+    """Return the images of some rows.
+
+    Args:
+        results: Results of a network that reads images, with their files.
+        rows: The row numbers.
+        model: The network, to show where it looked; None not to.
+
+    Raises:
+        BadTypeError: The results have no images.
+        BadValueError: The network has no spatial map, or answers several numbers; see `gradcam`.
+    """
+    some = results.take(rows)
+    if some.images is None:
+        remedy = "Pass what Predictor.losses gave for images, or Results.of_gathered(..., files=data.files)"
+        raise BadTypeError("the results have no images", remedy)
+    task, target = results.schema.task, results.schema.target
+    heats = None if model is None else gradcam(model, Inputs(len(some), images=some.images))
+    drawn = _drawn(some)
+    labels, answers = task.labels(some.target, target), task.labels(some.decoded, target)
+    right, errors = _right(some), errors_of(some)
+    found = []
+    for row, source in enumerate(some.images.sources):
+        image, label, answer = drawn.get(row), _text(labels[row]), _text(answers[row])
+        if task.moves_with_image:
+            label, answer = "", f"off by {errors[row]:.3g} pixels"
+        found.append(
+            Photo(
+                name=Path(source).name if isinstance(source, str | Path) else "",
+                label=label,
+                answer=answer,
+                probability=float(some.predictions[row, some.decoded[row]]) if some.is_one_class else None,
+                loss=float(some.loss[row]),
+                is_right=None if right is None else bool(right[row]),
+                image=image,
+                reason="" if image is not None else some.images.errors.get(row, ""),
+                heat=None if heats is None or image is None else heats[row],
+            )
+        )
+    return found
+
+
+def overlaid(photo: Photo) -> NDArray[np.uint8]:
+    """Return the image of a photo with its map over it: from red to yellow where the network looked, elsewhere paler."""
+    assert photo.image is not None
+    if photo.heat is None:
+        return photo.image
+    heat, gray = photo.heat[:, :, None], photo.image.mean(axis=2, keepdims=True)
+    color = np.concatenate([np.full_like(heat, 255), 255 * heat**2, 40 * heat], axis=2)
+    mixed = (1 - 0.6 * heat) * 0.85 * (photo.image + gray) / 2 + 0.6 * heat * color
+    found: NDArray[np.uint8] = mixed.clip(0, 255).astype(np.uint8)
+    return found
+
+
+def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
+    """Return the readable images by row, with what lies in them drawn."""
+    assert results.images is not None
+    found: dict[int, NDArray[np.uint8]] = {}
+    for arrays in results.images.batches(64):
+        for place, row in enumerate(arrays["index"].tolist()):
+            image = _as_rgb(arrays["image"][place])
+            if "view" in arrays:
+                view = arrays["view"][place : place + 1]
+                both = (results.target[row], results.predictions[row])
+                image = np.concatenate([_with_target(results, image, numbers, view) for numbers in both], axis=1)
+            found[row] = image
+    return found
+
+
+def _with_target(
+    results: Results, image: NDArray[np.uint8], numbers: NDArray[Any], view: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Return a copy of an image with a target drawn into it."""
+    task = results.schema.task
+    (encoded,) = task.to_view(numbers[None], view, cut=False)
+    return task.draw(image.copy(), encoded, results.schema.target)[0]
+
+
+def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image (C, H, W) of any number of channels as three to look at: the first three, or the first as gray."""
+    return np.ascontiguousarray((image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)).transpose(1, 2, 0))
+
+
+def _right(results: Results) -> NDArray[np.bool_] | None:
+    """Return whether the class, or all labels, of each row are right; None for numbers."""
+    if not results.schema.task.is_classes:
+        return None
+    same = results.decoded == (results.target if results.is_one_class else results.target > 0.5)
+    found: NDArray[np.bool_] = same if same.ndim == 1 else same.all(axis=1)
+    return found
+
+
+def _text(label: Any) -> str:  # noqa: ANN401 - a label, or several numbers
+    return ", ".join(f"{value:.4g}" for value in label) if isinstance(label, np.ndarray) else str(label)

@@ -1,0 +1,72 @@
+"""The images with the greatest loss as small pictures within the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tabvision.errors import BadValueError, count
+from tabvision.inference import Results
+from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.photos import Photo, overlaid, photos_of
+from tabvision.interpret.rows import Model
+from tabvision.report.tables import cell_text
+
+_MAX_PHOTOS = 24
+_SIDE = 160  # pixels of the shorter side, at most
+_MOST = 60  # characters of a label or a name
+_LOOKED = (
+    "Beside each image stands where the network looked: from red to yellow what spoke most for its answer. "
+    "It is coarse, and does not say whether the answer is right."
+)
+_NOT_LOOKED = "Where the network looked is not shown, since it has no spatial map, or answers several numbers."
+
+
+def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
+    """Return a part of the page with the images of the greatest loss; no part if the results have no images."""
+    if results.images is None:
+        return []
+    rows, text = worst_rows(results, _MAX_PHOTOS), ""
+    try:
+        photos, text = photos_of(results, rows, model), "" if model is None else _LOOKED
+    except BadValueError:
+        photos, text = photos_of(results, rows), _NOT_LOOKED
+    caption = f"The {count(len(photos), 'image')} with the greatest loss"
+    shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
+    return [{"caption": caption, "text": text, "table": None, "figure": None, "data": None, "photos": shown}]
+
+
+def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
+    """Return a photo as plain data: its pictures with their alternative texts, and the lines below them."""
+    name, label, answer = (cell_text(text, _MOST) for text in (photo.name or otherwise, photo.label, photo.answer))
+    kind = {None: "answer", True: "right", False: "wrong"}[photo.is_right]
+    probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
+    said = f"{kind}: {answer}{probability}"
+    lines = [name, *([f"true: {label}"] if label else []), said, f"loss {photo.loss:.3g}"]
+    pictures = []
+    if photo.image is not None:
+        pictures.append({"source": _data_uri(photo.image), "text": f"{name}; {', '.join(lines[1:-1])}"})
+        if photo.heat is not None:
+            pictures.append({"source": _data_uri(overlaid(photo)), "text": f"where the network looked in {name}"})
+    else:
+        lines.append(f"cannot be shown: {photo.reason}")
+    return {"pictures": pictures, "lines": lines}
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    """Return an image as a small JPEG within an address.
+
+    Example:
+        >>> _data_uri(np.zeros((4, 4, 3), np.uint8))[:23]
+        'data:image/jpeg;base64,'
+    """
+    small, buffer, factor = Image.fromarray(image), io.BytesIO(), _SIDE / min(image.shape[:2])
+    if factor < 1:
+        small = small.resize((round(factor * small.width), round(factor * small.height)))
+    small.save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
