@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +15,152 @@ from tabvision.schema import Label, Schema
 logger = logging.getLogger("tabvision")
 
 _EXACT = 1 - 1e-9  # correlation above which two columns of numbers are the same
+_NEARLY_ALL = 0.99  # fraction of the rows
+_MIN_OTHERS = 10  # rows beside those with the most frequent target
+_FIRST_ROWS = 1_000  # which show that most columns differ from the target
+_ROUNDING = 1e-3  # of the target's median deviation
+_NUM_PROBED, _NUM_PROBES = 20, 3  # rows in which a sum must be right before all are read, and how often they are drawn
+_MAX_OF_THREE, _MAX_NEAREST, _MAX_CHECKED = 100, 1_000, 5
 _MAX_LABELS = 10_000  # values of a column that are compared
 
 
 def log_leakage(schema: Schema, training: DataPart) -> None:
-    """Log each column that determines the target in every training row.
+    """Log each column that gives the target away, and columns whose sum is the target.
 
     Args:
         schema: Names of the columns.
         training: The training rows.
     """
-    for name in _leaking_columns(schema, training):
-        logger.info(
-            f"Note: {name!r} determines the target in every training row. If it is not known when predicting, leave it "
-            f"out: {asking('ignore', name)}."
-        )
+    for sentence in leakage_notes(schema, training):
+        logger.info(f"Note: {sentence}")
 
 
-def _leaking_columns(schema: Schema, training: DataPart) -> list[str]:
-    if len(training.rows) <= 2 or "target" not in training.tensors:
+def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
+    """Return a sentence for each column that gives the target away, or for two or three columns whose sum it is.
+
+    Args:
+        schema: Names of the columns.
+        training: The training rows.
+    """
+    if "target" not in training.tensors:
         return []
-    arrays = {name: tensor[training.rows].numpy() for name, tensor in training.tensors.items()}
-    target = arrays["target"]
-    if target.ndim == 1:
-        return [
-            column.name
-            for index, column in enumerate(schema.categorical)
-            if len(column.vocabulary) == len(schema.classes) and _is_renaming(arrays["categorical"][:, index], target)
-        ]
-    if schema.task.is_classes or target.shape[1] > 1:
+    counts = np.unique(training.tensors["target"][training.rows].numpy(), return_counts=True)[1]
+    if counts.sum() - counts.max(initial=0) < _MIN_OTHERS:  # chance makes other columns alike
         return []
-    return [
-        column.name
-        for index, column in enumerate(schema.continuous)
-        if _is_same_number(arrays["continuous"][:, index], target[:, 0])
+    notes = [
+        f"{name!r} determines the target in {'every' if is_exact else 'nearly every'} training row. If it is not known when "
+        f"predicting, leave it out: {asking('ignore', name)}."
+        for name, is_exact in _leaking_columns(schema, training).items()
     ]
+    if notes or not (terms := _summing_columns(schema, training)):
+        return notes
+    total = " ".join(f"{'-' if sign < 0 else '+'} {name!r}" for sign, name in terms).removeprefix("+ ")
+    names = [name for _, name in terms]
+    verb = "is" if len(names) == 1 else "add up to"
+    remedy = f"If not all of it is known when predicting, leave out what is not: {asking('ignore', names[0])}."
+    return [f"{total} {verb} the target in nearly every training row. {remedy}"]
+
+
+def _leaking_columns(schema: Schema, training: DataPart) -> dict[str, bool]:
+    """Return the columns that alone determine the target, and whether they do so in every row."""
+    tensors, rows = training
+    target = tensors["target"][rows].numpy()
+    if target.ndim == 1:
+        same_size = {
+            column.name: tensors["categorical"][rows, index].numpy()
+            for index, column in enumerate(schema.categorical)
+            if len(column.vocabulary) == len(schema.classes)
+        }
+        found = [name for name, codes in same_size.items() if _is_renaming(codes, target, least=_NEARLY_ALL)]
+        return {name: _is_renaming(same_size[name], target) for name in found}
+    if schema.task.is_classes or target.shape[1] > 1:
+        return {}
+    target = target[:, 0]
+
+    def is_same(index: int, most: int | None) -> bool:
+        return _is_same_number(tensors["continuous"][rows[:most], index].numpy(), target[:most])
+
+    indices = [
+        index for index in range(len(schema.continuous)) if len(rows) <= _FIRST_ROWS or is_same(index, _FIRST_ROWS)
+    ]
+    return {schema.continuous[index].name: True for index in indices if is_same(index, None)}
+
+
+def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]]:
+    """Return up to three columns, with their signs, whose sum is the target in nearly all rows; empty if there are none."""
+    tensors, rows = training
+    if schema.task.is_classes or tensors["target"].ndim == 1 or tensors["target"].shape[1] > 1:
+        return []
+    columns = [index for index, column in enumerate(schema.continuous) if column.part is None]
+    mean, std = (
+        np.array([(schema.continuous[index].mean, schema.continuous[index].std) for index in columns]).reshape(-1, 2).T
+    )
+    target = tensors["target"][rows, 0].numpy().astype(np.float64)
+    values, counts = np.unique(target, return_counts=True)
+    used = np.flatnonzero(target != values[counts.argmax()])  # where most rows are 0, so is many a sum
+    target = target[used]
+    if len(used) < _NUM_PROBED or not (scale := float(np.median(np.abs(target - np.median(target))))):
+        return []
+
+    def errors(some: NDArray[np.int64], signs: NDArray[np.int64], members: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how far each sum is off, (rows, sums)."""
+        raw = tensors["continuous"][rows[used[some]]][:, np.array(columns)[members]].numpy()
+        sums: NDArray[np.float64] = ((raw * std[members] + mean[members]) * signs).sum(axis=-1)
+        return np.abs(sums - target[some, None])
+
+    rng = np.random.default_rng(0)
+    for _ in range(_NUM_PROBES):  # a few rows may be wrong
+        probed = rng.choice(len(used), _NUM_PROBED, replace=False)
+        numbers = tensors["continuous"][rows[used[probed]]][:, columns].numpy() * std + mean
+        for signs, members in _likely_sums(numbers, target[probed]):
+            is_right = (errors(probed, signs, members) <= _ROUNDING * scale).all(axis=0)
+            for at in np.flatnonzero(is_right)[:_MAX_CHECKED]:
+                every = errors(np.arange(len(used)), signs[at : at + 1], members[at : at + 1])
+                if np.mean(every <= _ROUNDING * scale) >= _NEARLY_ALL:
+                    names = [schema.continuous[columns[member]].name for member in members[at]]
+                    return list(zip(signs[at].tolist(), names, strict=True))
+    return []
+
+
+def _likely_sums(
+    numbers: NDArray[np.float64], target: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the signs and positions, (S, 1) to (S, 3), of the columns whose sum is nearest to the target in a few rows.
+
+    A random projection makes one number of each column, so that a sum is found by sorting instead of by trying them all.
+    Of more than 100 columns, sums of three are looked for among those alone that vary most with the target.
+
+    Shape:
+        - numbers: (R, C)
+        - target: (R,)
+
+    Example:
+        >>> numbers = np.random.default_rng(0).normal(size=(20, 5))
+        >>> signs, members = list(_likely_sums(numbers, numbers[:, 4] - numbers[:, 1]))[1]
+        >>> signs[0].tolist(), members[0].tolist()
+        ([-1, 1], [1, 4])
+    """
+    weights = np.random.default_rng(1).normal(size=len(target))
+    wanted = weights @ target
+    together = np.abs((target - target.mean()) @ (numbers - numbers.mean(axis=0))) / (numbers.std(axis=0) + 1e-30)
+    few = np.argsort(-together, kind="stable")[:_MAX_OF_THREE]
+    for size, some in ((1, np.arange(numbers.shape[1])), (2, np.arange(numbers.shape[1])), (3, few)):
+        if len(some) < size:
+            return
+        projected = weights @ numbers[:, some]
+        terms, columns = np.concatenate([projected, -projected]), np.tile(some, 2)
+        chosen = np.stack(np.triu_indices(len(terms), 1), axis=1) if size == 3 else np.arange(len(terms))[:, None]
+        chosen = chosen[:, : size - 1] if size > 1 else np.empty((1, 0), dtype=np.int64)
+        order = np.argsort(terms)
+        needed = wanted - terms[chosen].sum(axis=1)
+        after = np.searchsorted(terms[order], needed)
+        last = order[np.clip(np.concatenate([after - 1, after]), 0, len(order) - 1)]
+        members = np.column_stack([np.concatenate([chosen, chosen]), last])
+        distance = np.abs(terms[members].sum(axis=1) - wanted)
+        nearest = members[np.argsort(distance)[:_MAX_NEAREST]]
+        found = columns[nearest]
+        is_sum = (np.diff(np.sort(found, axis=1), axis=1) > 0).all(axis=1)  # no column twice
+        yield np.where(nearest < len(some), 1, -1)[is_sum], found[is_sum]
 
 
 def log_similar_labels(schema: Schema) -> None:
@@ -82,8 +193,8 @@ def _similar_pair(labels: Sequence[Label]) -> tuple[str, str] | None:
     return None
 
 
-def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> bool:
-    """Return whether codes and classes map one to one.
+def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer], *, least: float = 1) -> bool:
+    """Return whether codes and classes map one to one, in at least a fraction of the rows of each.
 
     Example:
         >>> _is_renaming(np.array([2, 1, 2]), np.array([0, 1, 0])), _is_renaming(np.array([2, 1, 1]), np.array([0, 1, 0]))
@@ -91,8 +202,8 @@ def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer]) -> boo
     """
     num_classes = int(target.max()) + 1
     counts = np.bincount(codes.astype(np.int64) * num_classes + target, minlength=(int(codes.max()) + 1) * num_classes)
-    occurs = counts.reshape(-1, num_classes) > 0
-    return bool((occurs.sum(axis=0) <= 1).all() and (occurs.sum(axis=1) <= 1).all())
+    occurs = counts.reshape(-1, num_classes)
+    return all(bool((occurs.max(axis=axis) >= least * occurs.sum(axis=axis)).all()) for axis in (0, 1))
 
 
 def _is_same_number(values: NDArray[np.floating], target: NDArray[np.floating]) -> bool:

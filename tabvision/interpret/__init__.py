@@ -3,6 +3,7 @@
 Numbers only; figures are in `plots`.
 """
 
+from tabvision.interpret.drift import drift, overlap
 from tabvision.interpret.effects import effects
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.interpret.evaluation import (
@@ -24,6 +25,7 @@ from tabvision.interpret.recommend import recommend, similar_items
 
 __all__ = [
     "confusion",
+    "drift",
     "effects",
     "embedding_frame",
     "errors_by",
@@ -34,6 +36,7 @@ __all__ = [
     "item_factors",
     "likely_mislabeled",
     "most_confused",
+    "overlap",
     "pca",
     "ranking_metrics",
     "recommend",

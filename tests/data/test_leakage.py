@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data import TabularDataModule
-from tabvision.data.leakage import log_leakage, log_similar_labels
+from tabvision.data.leakage import leakage_notes, log_leakage, log_similar_labels
 
 Said = Callable[[TabularDataModule], list[str]]
 
@@ -83,3 +83,93 @@ def test_the_notes_are_printed(frame: pd.DataFrame, capsys: pytest.CaptureFixtur
     TabularDataModule(frame, "paid", split=None)
 
     assert "of 'paid' differ only in spaces" in capsys.readouterr().out
+
+
+def bikes(rows: int = 300) -> pd.DataFrame:
+    """Rides of which the count is that of casual and registered riders together."""
+    random = np.random.default_rng(3)
+    casual, registered = random.poisson(np.exp(random.normal([[3], [5]], 1, (2, rows))))
+    frame = pd.DataFrame({"temperature": random.normal(size=rows), "casual": casual, "registered": registered})
+    return frame.assign(id=np.arange(rows) + 1e9, count=casual + registered)
+
+
+def test_columns_that_add_up_to_the_target_are_named(said: Said) -> None:
+    (note,) = said(made_of(bikes(), "count"))
+
+    assert note.startswith("Note: 'registered' + 'casual' add up to the target in nearly every training row.")
+    assert note.endswith("leave out what is not: ignore=['registered'] (--ignore registered).")
+
+
+def test_three_columns_with_signs_are_named_even_if_a_row_in_two_hundred_is_wrong(said: Said) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).lognormal(3, 1, (600, 5)).round(2), columns=list("abcde"))
+    frame["profit"] = (frame["a"] - frame["b"] - frame["d"]).round(2)
+    frame.loc[[5, 300, 599], "profit"] += 50
+
+    (note,) = said(made_of(frame, "profit"))
+
+    assert note.startswith("Note: 'a' - 'd' - 'b' add up to the target")
+
+
+def test_a_sum_is_found_with_missing_parts_and_among_many_columns(said: Said) -> None:
+    frame = pd.concat([bikes(), pd.DataFrame(np.random.default_rng(1).normal(size=(300, 400))).add_prefix("x")], axis=1)
+    frame.loc[:1, "casual"] = np.nan
+
+    assert len(said(made_of(frame, "count"))) == 1
+
+
+@pytest.mark.parametrize("copy", [{"pay": 1.0}, {"pay": -1.0}])
+def test_a_column_that_is_nearly_the_target_is_named(copy: dict[str, float], said: Said) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 3)), columns=["age", "size", "pay"])
+    frame["copied"] = frame["pay"] * copy["pay"]
+    frame.loc[:2, "copied"] = 7.0
+
+    assert said(made_of(frame, "pay"))[0].startswith(f"Note: {'- ' if copy['pay'] < 0 else ''}'copied' is the target")
+
+
+def test_a_category_that_nearly_renames_the_classes_is_named(said: Said) -> None:
+    paid = np.random.default_rng(0).choice(["no", "yes"], 400)
+    frame = pd.DataFrame({"paid": paid, "sent": np.where(paid == "yes", "y", "n"), "age": np.arange(400.0) % 17})
+    frame.loc[0, "sent"] = {"y": "n", "n": "y"}[str(frame.loc[0, "sent"])]
+
+    assert "'sent' determines the target in nearly every training row" in said(made_of(frame))[0]
+
+
+def random_table(seed: int) -> pd.DataFrame:
+    """Numbers, counts or mostly zeros, of which no column has to do with another; `y` is one of them."""
+    random = np.random.default_rng(seed)
+    rows, columns = int(random.integers(3, 400)), int(random.integers(2, 60))
+    shape, kind = (rows, columns), seed % 4
+    if kind == 0:
+        values = random.normal(size=shape)
+    elif kind == 1:
+        values = random.poisson(random.choice([0.05, 1.0, 30.0]), shape).astype(float)
+    elif kind == 2:
+        values = random.integers(0, 2, shape).astype(float)
+    else:
+        values = np.exp(random.normal(0, 3, shape)).round(1) * (random.random(shape) < 0.1)
+    values[0, -1] += 5  # the target varies
+    return pd.DataFrame(values, columns=[f"x{column}" for column in range(columns - 1)] + ["y"])
+
+
+def no_alarms(seeds: range) -> None:
+    for seed in seeds:
+        frame = random_table(seed)
+        names = [name for name in frame if name != "y"]
+        data = TabularDataModule(frame, "y", task="regression", continuous=names, split=None, verbose=False)
+        assert leakage_notes(data.schema, data.parts["train"]) == [], seed
+
+
+def test_tables_of_random_numbers_give_no_false_alarm() -> None:
+    no_alarms(range(24))
+
+
+@pytest.mark.slow
+def test_hundreds_of_tables_give_no_false_alarm() -> None:
+    no_alarms(range(24, 324))
+
+
+@pytest.mark.parametrize("rows", [2, 3, 30])
+def test_a_target_of_two_values_and_a_single_column_are_no_leak(rows: int, said: Said) -> None:
+    frame = pd.DataFrame({"x": np.arange(float(rows)) ** 2, "y": [4.0] * (rows - 1) + [5.0]})
+
+    assert said(TabularDataModule(frame, "y", task="regression", continuous=["x"], split=None, verbose=False)) == []

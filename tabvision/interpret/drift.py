@@ -1,0 +1,229 @@
+"""How new rows differ from others, column by column, and which rows occur in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tabvision.data.tables.read import Source, read_frame, text_format
+from tabvision.errors import MissingColumnsError, speaking
+from tabvision.preprocess import Columns
+from tabvision.preprocess.columns import Numbers, Timestamps
+from tabvision.preprocess.encode import SourceKind, sources_of
+from tabvision.preprocess.parse import NO_DATE
+from tabvision.schema import Schema
+
+_ALPHA = 0.01  # of the columns without drift so many are flagged
+_MIN_EXPECTED = 5  # rows of a category for the chi-square distribution to hold
+_MEASURES = {"category": "total variation", "number": "Kolmogorov-Smirnov", "date": "Kolmogorov-Smirnov"}
+
+
+@speaking("drift")
+def drift(
+    reference: Source, new: Source, *, schema: Schema | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return how much each column differs between two tables, such as training rows and those of this month.
+
+    Args:
+        reference: The rows to compare with, such as the training rows: a frame or a table file.
+        new: The other rows.
+        schema: The schema of a model, whose raw columns are compared as it reads them; None to compare all columns that both
+            tables have, numbers and dates as such and everything else as categories.
+        columns: The columns to compare; None for these.
+
+    Returns:
+        A row for each column, those that drifted first, then by distance: `column`; `measure`; `distance`, from 0 for the
+        same distribution to 1 for nothing in common, missing values aside; `missing`, the increase of their fraction;
+        `unseen`, the fraction of the new rows with a category that the reference lacks; `outside`, of those beyond its
+        range; `p_value`, how likely differences like these are without drift; `drifted`, whether that is below 1 %.
+
+    Raises:
+        MissingColumnsError: A column does not exist.
+        BadValueError: A table has no rows, or text in place of a number.
+
+    Source:
+        The two-sample Kolmogorov-Smirnov test of numbers, Pearson's chi-square test of categories of which at least five
+        rows are expected, and of missing values with Yates's correction. Beyond the range: the k most extreme of all rows
+        are as likely any k. The smallest of these, times their number, is the p-value (Bonferroni).
+
+    Example:
+        >>> ages = pd.DataFrame({"age": np.arange(100.0), "job": ["cook", "nurse"] * 50})
+        >>> drift(ages, ages.assign(age=ages["age"] + 50))[["column", "distance", "outside", "drifted"]].values.tolist()
+        [['age', 0.5, 0.5, True], ['job', 0.0, 0.0, False]]
+    """
+    frames = _frames(reference, new, schema)
+    one, other = (Columns(frame) for frame in frames)
+    kinds = _kinds(one, other, schema)
+    names = list(kinds) if columns is None else list(columns)
+    for frame in frames:
+        if missing := [name for name in names if name not in frame]:
+            raise MissingColumnsError(missing, list(frame), "Name columns that both tables have")
+    rows = []
+    for name in names:
+        kind = kinds.get(name, "category")
+        rows.append(_compared(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
+    found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
+    found["drifted"] = found["p_value"] < _ALPHA
+    return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)
+
+
+@speaking("overlap")
+def overlap(
+    first: Source,
+    second: Source,
+    *,
+    target: str | Sequence[str] = (),
+    schema: Schema | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return the rows of the second table that occur in the first as well, such as validation rows among those of training.
+
+    Args:
+        first: A frame or a table file.
+        second: Another.
+        target: The column to predict, or several, which may differ.
+        schema: The schema of a model, whose raw columns and target are meant; None for all columns that both tables have.
+        columns: The columns to compare; None for these.
+
+    Returns:
+        `row`, the number of each such row in `second`; `first_row`, that of the first row like it in `first`; `same_target`,
+        whether a row like it has the same target too.
+
+    Raises:
+        MissingColumnsError: A column does not exist.
+        BadValueError: A table has no rows.
+
+    Example:
+        >>> train = pd.DataFrame({"age": [31, 42, 42], "paid": ["no", "no", "yes"]})
+        >>> overlap(train, pd.DataFrame({"age": [50, 42], "paid": ["no", "yes"]}), target="paid").to_dict("records")
+        [{'row': 1, 'first_row': 1, 'same_target': True}]
+    """
+    one, other = _frames(first, second, schema)
+    targets = [target] if isinstance(target, str) else list(target or (schema.target.columns if schema else ()))
+    common = [name for name in one if name in other and name not in targets]
+    names = list(columns) if columns is not None else common if schema is None else list(schema.inputs)
+    for frame in (one, other):
+        if missing := [name for name in (*names, *targets) if name not in frame]:
+            raise MissingColumnsError(missing, list(frame), "Name columns that both tables have")
+    both = pd.concat([one[[*names, *targets]], other[[*names, *targets]]], ignore_index=True)  # of one type
+    both = both.apply(lambda values: values.astype(str) if values.map(type).eq(list).any() else values)
+    hashes = pd.util.hash_pandas_object(both[names], index=False).to_numpy()
+    seen = pd.Series(hashes[: len(one)]).drop_duplicates()
+    rows = np.flatnonzero(np.isin(hashes[len(one) :], seen.to_numpy())) if names else np.empty(0, dtype=np.int64)
+    like = pd.Series(seen.index, index=seen.to_numpy()).loc[hashes[len(one) + rows]].to_numpy()
+    is_equal = _equal_rows(both[names], like, len(one) + rows)  # not only their hashes
+    rows, like = rows[is_equal], like[is_equal]
+    with_target = pd.util.hash_pandas_object(both, index=False).to_numpy()
+    same = np.isin(with_target[len(one) + rows], with_target[: len(one)])
+    return pd.DataFrame({"row": rows, "first_row": like, "same_target": same})
+
+
+def _frames(first: Source, second: Source, schema: Schema | None) -> list[pd.DataFrame]:
+    known = None if schema is None else schema.known_columns
+    return [read_frame(source, **text_format(schema), known=known) for source in (first, second)]
+
+
+def _equal_rows(frame: pd.DataFrame, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether pairs of rows hold the same values, a missing one like another."""
+    found = np.ones(len(first), dtype=np.bool_)
+    for name in frame:
+        one, other = (frame[name].iloc[rows].reset_index(drop=True) for rows in (first, second))
+        found &= ((one == other).fillna(value=False) | (one.isna() & other.isna())).to_numpy(dtype=np.bool_)
+    return found
+
+
+def _kinds(reference: Columns, new: Columns, schema: Schema | None) -> dict[str, SourceKind]:
+    """Return the columns to compare by default, and how each is read."""
+    if schema is not None:
+        return {source.name: source.kind for source in sources_of(schema)}
+    found: dict[str, SourceKind] = {}
+    for name in reference.frame:
+        if name in new.frame:
+            column = reference.read(str(name))
+            is_number = isinstance(column, Numbers) and column.kind != "boolean"
+            found[str(name)] = "number" if is_number else "date" if isinstance(column, Timestamps) else "category"
+    return found
+
+
+def _values(columns: Columns, name: str, kind: SourceKind, schema: Schema | None) -> NDArray[Any]:
+    """Return the values of a column that are not missing: floats, or objects of a category."""
+    forms = {source.name: source.form for source in sources_of(schema)} if schema is not None else {}
+    given = {"form": forms[name]} if forms.get(name) else {}
+    if kind == "number":
+        return columns.numbers(name, **given).values.astype(np.float64)
+    if kind == "date":
+        stamps = columns.timestamps(name, **given).values
+        return np.where(stamps == NO_DATE, np.nan, stamps.astype(np.float64))
+    values = columns.frame[name].astype(object)
+    found: NDArray[Any] = values.where(values.notna(), None).to_numpy()
+    return found
+
+
+def _compared(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
+    """Return the row of one column."""
+    one, other = (values[~np.asarray(pd.isna(values))] for values in (reference, new))
+    counts = np.array([[len(reference) - len(one), len(one)], [len(new) - len(other), len(other)]])
+    more_missing = counts[1, 0] / len(new) - counts[0, 0] / len(reference)
+    tests = [_chi_square(counts, correction=0.5)]
+    distance = unseen = outside = 0.0
+    if kind != "category":
+        one, other = np.sort(one), np.sort(other)
+        if len(one) and len(other):
+            below = int(np.searchsorted(other, one[0]))
+            above = len(other) - int(np.searchsorted(other, one[-1], side="right"))
+            outside = (below + above) / len(new)
+            distance, p_value = _kolmogorov_smirnov(one, other)
+            tests += [p_value, *(_extremes(len(one), len(other), num) for num in (below, above))]
+    elif len(one) and len(other):
+        codes, _ = pd.factorize(np.concatenate([one, other]))
+        table = np.stack([np.bincount(part, minlength=codes.max() + 1) for part in np.split(codes, [len(one)])])
+        distance = float(np.abs(table[0] / len(one) - table[1] / len(other)).sum() / 2)
+        unseen = float(table[1][table[0] == 0].sum() / len(new))
+        tests.append(_chi_square(_frequent(table)))
+    p_value = min(1.0, len(tests) * min(tests))
+    return name, _MEASURES[kind], distance, more_missing, unseen, outside, p_value
+
+
+def _kolmogorov_smirnov(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the largest distance of two sorted samples' distribution functions, and its p-value for large samples."""
+    every = np.concatenate([one, other])
+    fractions = [np.searchsorted(each, every, side="right") / len(each) for each in (one, other)]
+    distance = float(np.abs(fractions[0] - fractions[1]).max())
+    scaled = distance * np.sqrt(len(one) * len(other) / (len(one) + len(other)))
+    terms = np.arange(1, 101)
+    p_value = 2 * float(((-1.0) ** (terms - 1) * np.exp(-2 * (terms * scaled) ** 2)).sum())
+    return distance, min(1.0, p_value) if scaled > 0.2 else 1.0  # below 0.2 the series does not converge, and all is 1
+
+
+def _extremes(num_reference: int, num_new: int, num_beyond: int) -> float:
+    """Return the probability that the most extreme of all rows are new ones, so many of them.
+
+    Example:
+        >>> _extremes(100, 100, 0), round(_extremes(100, 100, 2), 4)
+        (1.0, 0.2487)
+    """
+    rank = np.arange(num_beyond)
+    return float(np.exp(np.log((num_new - rank) / (num_reference + num_new - rank)).sum()))
+
+
+def _frequent(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a table of two rows whose rare columns, of which fewer than five are expected in either row, are one."""
+    expected = table.sum(axis=0) * (table.sum(axis=1).min() / table.sum())
+    is_rare = expected < _MIN_EXPECTED
+    return np.column_stack([table[:, ~is_rare], table[:, is_rare].sum(axis=1)])
+
+
+def _chi_square(table: NDArray[np.int64], correction: float = 0) -> float:
+    """Return the p-value of independence; `correction` is Yates's half row, for tables of two columns."""
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2:
+        return 1.0
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    distance = np.maximum(np.abs(table - expected) - correction, 0)
+    statistic, freedom = (distance**2 / expected).sum(), table.shape[1] - 1
+    return float(torch.special.gammaincc(*torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)))
