@@ -42,10 +42,11 @@ def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -
         {'f1': {'model': None, 'naive': 0.1}, 'loss': {'model': 0.5, 'naive': None}}
     """
     return {
-        name.removeprefix("val/"): {"model": _known(measured.get(name)), "naive": _known(naive.get(name))}
+        name.removeprefix("val/"): {"model": known(measured.get(name)), "naive": known(naive.get(name))}
         for name in sorted(measured)
     }
 
 
-def _known(value: float | None) -> float | None:
+def known(value: float | None) -> float | None:
+    """Return a number as JSON holds it: None in place of NaN and infinity."""
     return None if value is None or not math.isfinite(value) else float(value)
