@@ -87,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with speaking("tabvision predict"):
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     print(f"{count(len(answers), 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in [*_measured(predictor, inputs, answers), *_notes(predictor, inputs, kept)]:
+    for sentence in _notes(predictor, inputs, kept, _measured(predictor, inputs, answers)):
         print(sentence)
     if "error" in answers:
         failed = int(answers["error"].notna().sum())
@@ -183,21 +183,18 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
     return [f"On {count(len(encoded), 'row')} with a known target: {each}"]
 
 
-def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str]:
-    """Return notes on missing values, unused columns and unknown categories in the input."""
+def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
+    """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
     from tabvision.modules import CollabModule
 
-    rows, notes = count(inputs.num_rows, "row"), []
+    rows, notes = count(inputs.num_rows, "row"), [*measured]
     if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:
-        extra = [
-            name
-            for name in inputs.frame.columns
-            if name not in {*predictor.schema.inputs, *predictor.schema.target.columns, *kept}
-        ]
+        used = {*predictor.schema.inputs, *kept, *(predictor.schema.target.columns if measured else ())}
+        extra = [name for name in inputs.frame.columns if name not in used]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     numbers = {number.source for number in predictor.schema.continuous}
     for name, num in inputs.unseen.items():

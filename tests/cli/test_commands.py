@@ -93,7 +93,7 @@ def test_predict_says_which_columns_it_did_not_use(capsys: pytest.CaptureFixture
     main(TRAIN)
     main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.parquet", "--no-proba"])
 
-    assert "with a known target: accuracy" in capsys.readouterr().out
+    assert "Not used: paid" in capsys.readouterr().out
     assert list(pd.read_parquet("answers.parquet")) == ["label"]
 
 
