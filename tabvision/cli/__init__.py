@@ -18,7 +18,9 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision.cli.calibrate import add_calibrate
 from tabvision.cli.check_images import add_check_images
+from tabvision.cli.compare import add_compare
 from tabvision.cli.demo import add_demo
+from tabvision.cli.evaluate import add_evaluate
 from tabvision.cli.export import add_export
 from tabvision.cli.lr_find import add_lr_find
 from tabvision.cli.predict import add_predict
@@ -142,7 +144,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_predict(commands)
     add_recommend(commands)
+    add_evaluate(commands)
     add_report(commands)
+    add_compare(commands)
     add_calibrate(commands)
     add_export(commands)
     add_serve(commands)

@@ -88,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     failed = int(answers["error"].notna().sum()) if "error" in answers else 0
     print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in _notes(predictor, inputs, kept):
+    for sentence in _notes(predictor, inputs, kept, _measured(predictor, inputs, answers)):
         print(sentence)
     if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
@@ -154,17 +154,48 @@ def _check_strict(inputs: Inputs, *, strict: bool) -> None:
         raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
 
 
-def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> list[str]:
-    """Return notes on missing values, unused columns and unknown categories in the input."""
+def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
+    """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
+    import numpy as np
+
+    from tabvision.cli.tables import number
+    from tabvision.data.targets import encode_target, missing_target
+    from tabvision.errors import TabvisionError, count
+    from tabvision.interpret.evaluate import scores
+
+    target, task = predictor.schema.target, predictor.schema.task
+    names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]
+    if inputs.frame is None or not {*target.columns} <= {*inputs.frame} or len(names) != task.num_predictions:
+        return []
+    predictions = answers[names].to_numpy(dtype=np.float64)
+    is_known = ~np.isnan(predictions).any(axis=1)
+    if not task.allows_missing and target.separator is None:
+        is_known &= ~missing_target(inputs.frame, target.columns)
+    if not is_known.any():
+        return []
+    try:
+        encoded = encode_target(inputs.frame[is_known], target)
+    except TabvisionError as error:
+        return [f"Not measured: {error}"]
+    found, naive = (
+        scores(task, each, encoded) for each in (predictions[is_known], task.constant(encoded).astype(np.float64))
+    )
+    each = ", ".join(f"{name} {number(value)} (naive {number(naive[name])})" for name, value in found.items())
+    return [f"On {count(len(encoded), 'row')} with a known target: {each}"]
+
+
+def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
+    """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
     from tabvision.modules import CollabModule
 
-    rows, notes = count(inputs.num_rows, "row"), []
+    rows, notes = count(inputs.num_rows, "row"), [*measured]
     if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:
-        extra = [name for name in inputs.frame.columns if name not in {*predictor.schema.inputs, *kept}]
+        used = {*predictor.schema.inputs, *kept, *(predictor.schema.target.columns if measured else ())}
+        extra = [name for name in inputs.frame.columns if name not in used]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
     numbers = {number.source for number in predictor.schema.continuous}

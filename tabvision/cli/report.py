@@ -43,22 +43,25 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.data.tables.write import check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
+    from tabvision.interpret.evaluate import scores
 
     reads = [arguments.checkpoint, arguments.data]
     with speaking(_WHO):
         check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
         results = predictor.losses(arguments.data, **form_of(arguments))
-        noun = "row" if results.schema.image is None else "image"
-        rows = f"{count(len(results), noun)} of {Path(arguments.data).name}"
+        task = predictor.schema.task
+        rows = (
+            f"{count(len(results), 'image' if results.schema.is_of_images else 'row')} of {Path(arguments.data).name}"
+        )
         report_on(
             predictor,
             results,
             arguments.out,
             checkpoint=arguments.checkpoint,
             measured_on=rows,
-            metrics={"loss": float(results.loss.mean()), **_metrics(results, results.predictions)},
-            baseline=_metrics(results, results.schema.task.constant(results.target)),
+            metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
+            baseline=scores(task, task.constant(results.target), results.target),
             overwrite=arguments.overwrite,
         )
     print(f"{rows}: {arguments.out}")
@@ -112,14 +115,3 @@ def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
     rows = _MOST_ANSWERS // (_REPEATS * len(schema.inputs))
     most = min(_MAX_ROWS, max(_MIN_ROWS, rows))
     return importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
-
-
-def _metrics(results: Results, predictions: Any) -> dict[str, float]:  # noqa: ANN401 - (N, C), or (1, C) for all rows
-    """Return the task's metrics of predictions."""
-    import numpy as np
-    import torch
-
-    metrics = results.schema.task.metrics()
-    everyone = np.broadcast_to(predictions, results.predictions.shape).astype(np.float32)
-    metrics.update(torch.from_numpy(everyone), torch.from_numpy(results.target))
-    return {name: float(value) for name, value in metrics.compute().items()}

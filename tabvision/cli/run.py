@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
+from tabvision.cli.tables import aligned, metrics_by_name, number
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import check_not_read, write_frame, writing
 from tabvision.data.targets import beside_target, encode_target
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 
 _WHO = "tabvision train"
 _FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml"),
+    *("report.html", "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "predictions.csv", "recipe.yaml"),
+    "hparams.yaml",
     "bad_files.csv",
 )
 
@@ -88,6 +91,7 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
+    start = time.perf_counter()
     with quiet_lightning():
         if job.num_folds > 1:
             trainer, measured, table, results = _fit_bag(job, model, folder)
@@ -105,11 +109,29 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
+        _write_metrics(job, model, folder, time.perf_counter() - start, {title: metrics_by_name(measured, naive)})
         if job.intervals is not None:
             _add_intervals(data, table, job.intervals, folder / "best.ckpt")
         if report and results is not None:
             _write_report(job, folder, results, metrics=measured, baseline=naive)
         _print_files(job, folder, title)
+
+
+def _write_metrics(
+    job: Job, model: SupervisedModule, folder: Path, seconds: float, metrics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
+    networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
+    num_parameters = sum(each.numel() for each in model.parameters())
+    facts = {
+        "data": Path(str(job.data.init_args.get("source", ""))).name,
+        "target": list(job.datamodule.schema.target.columns),
+        "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
+        "seconds": round(seconds, 1),
+        "metrics": metrics,
+    }
+    with speaking(_WHO), writing(folder):
+        (folder / "metrics.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
@@ -283,12 +305,9 @@ def _metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float],
         accuracy    0.9000  0.6000
         loss        0.5000
     """
-    rows = [(title, "model", "naive")]
-    for name, value in sorted(measured.items()):
-        rows.append((name.removeprefix("val/"), _number(value), _number(baseline.get(name))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{name:<{widths[0]}}  {model:>{widths[1]}}  {naive:>{widths[2]}}" for name, model, naive in rows]
-    return "\n".join(map(str.rstrip, lines))
+    found = metrics_by_name(measured, baseline)
+    rows = [(name, number(each["model"]), number(each["naive"])) for name, each in found.items()]
+    return aligned([(title, "model", "naive"), *rows])
 
 
 def _worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
@@ -307,13 +326,6 @@ def _worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, floa
     return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
 
-def _number(value: float | None) -> str:
-    """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN."""
-    if value is None or math.isnan(value):
-        return ""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
-
-
 def _print_files(job: Job, folder: Path, title: str) -> None:
     """Print the path and the purpose of each file."""
     is_bag = job.num_folds > 1
@@ -323,6 +335,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
         "metrics.csv": "loss and metrics of each epoch",
+        "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",

@@ -6,6 +6,7 @@ Numbers only; figures are in `plots`.
 from tabvision.interpret.drift import drift, overlap
 from tabvision.interpret.effects import effects
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
+from tabvision.interpret.evaluate import evaluate
 from tabvision.interpret.evaluation import (
     confusion,
     errors_by,
@@ -29,6 +30,7 @@ __all__ = [
     "effects",
     "embedding_frame",
     "errors_by",
+    "evaluate",
     "explain",
     "gradcam",
     "importance",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,7 @@ from tabvision.interpret.evaluation import errors_of
 from tabvision.interpret.rows import Model
 from tabvision.report.intervals import NUM_RESAMPLES, half_widths
 from tabvision.report.photos import photo_parts
-from tabvision.report.tables import Table, of_100, rounded, table_of
-
-Section: TypeAlias = dict[str, Any]
+from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
 _MAX_CLASSES = 200  # classes whose confusions are drawn
 _MAX_POINTS = 2_000  # rows in the cloud of predictions
@@ -105,26 +103,6 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         "answer": _answer(results),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
-
-
-def _section(
-    title: str, *texts: str, parts: list[dict[str, Any]] | None = None, commands: tuple[str, ...] = ()
-) -> Section:
-    return {"title": title, "texts": list(texts), "parts": parts or [], "commands": list(commands)}
-
-
-def _part(
-    caption: str,
-    frame: pd.DataFrame | None,
-    figure: str | None = None,
-    data: pd.DataFrame | None = None,
-    *,
-    text: str = "",
-) -> dict[str, Any]:
-    """Return a table, a figure of `tabvision.plots` with the frame that it draws, or both, below a text."""
-    table: Table | None = None if frame is None else table_of(frame)
-    drawn = (table if data is None else table_of(data)) if figure else None
-    return {"caption": caption, "text": text, "table": table, "figure": figure, "data": drawn}
 
 
 # The answer in one sentence.
@@ -213,34 +191,34 @@ def _measured(
         f"± is half of the 95 % interval of the model's metric over {NUM_RESAMPLES} resamples of these rows (bootstrap): "
         "what other such rows would change, not what another training run would."
     )
-    part = _part("Metrics of the model and of a naive answer", table, text=how if set(shown) & set(widths) else "")
-    return _section("How well it answers", text, parts=[part] if names else [])
+    part = part_of("Metrics of the model and of a naive answer", table, text=how if set(shown) & set(widths) else "")
+    return section_of("How well it answers", text, parts=[part] if names else [])
 
 
 def _relies_on(importance: pd.DataFrame | None) -> Section:
     title = "What it relies on"
     if importance is None or importance.empty:
-        return _section(title)
+        return section_of(title)
     text = (
         "The longer the bar, the worse the answers become when the values of that column are shuffled among the rows. "
         "It says what the model uses, not what causes the target; columns that tell the same share their importance."
     )
     top = importance.head(20)
     caption = f"What it relies on most: {len(top)} of {count(len(importance), 'column')}"
-    return _section(title, text, parts=[_part(caption, top, "importance")])
+    return section_of(title, text, parts=[part_of(caption, top, "importance")])
 
 
 def _wrong(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     parts.append(_slices(results))
-    parts += [_part(f"Errors by {values.name}", errors_by(results, values)) for values in details.get("slice_by", ())]
+    parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in details.get("slice_by", ())]
     parts += photo_parts(results, details.get("model"))
-    parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
+    parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."
-        parts.append(_part("Labels to check", _few_columns(doubtful, results, importance), text=text))
-    return _section("Where it is wrong", parts=parts)
+        parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
+    return section_of("Where it is wrong", parts=parts)
 
 
 def _slices(results: Results) -> dict[str, Any]:
@@ -249,11 +227,11 @@ def _slices(results: Results) -> dict[str, Any]:
         text = (
             "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
         )
-        return _part("", None, text=text)
+        return part_of("", None, text=text)
     name = "error rate" if results.schema.task.is_classes else "mean absolute error"
     found.attrs.update(error=name, overall=float(np.nanmean(errors_of(results))))
     text = "These slices are answered worse than the rest, by more than chance explains."
-    return _part("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
+    return part_of("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
 
 
 def _confusions(results: Results) -> list[dict[str, Any]]:
@@ -261,10 +239,10 @@ def _confusions(results: Results) -> list[dict[str, Any]]:
     caption = "The classes that are confused most often" if len(pairs) else "No class is taken for another"
     counts = confusion(results)
     if len(counts) > _MAX_CLASSES:
-        return [_part(caption, pairs)]
+        return [part_of(caption, pairs)]
     counts.insert(0, "true", counts.index, allow_duplicates=True)
     matrix = "Rows of each true class, by the class that was answered"
-    return [_part(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), _part(caption, pairs)]
+    return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), part_of(caption, pairs)]
 
 
 def _residuals(results: Results) -> list[dict[str, Any]]:
@@ -281,7 +259,7 @@ def _residuals(results: Results) -> list[dict[str, Any]]:
     ).reset_index()
     some = found.groupby("name", sort=False).head(_MAX_POINTS) if len(results) > _MAX_POINTS else found
     caption = "Predictions beside the truth, and how far they are off"
-    return [_part(caption, table, "residuals", some)]
+    return [part_of(caption, table, "residuals", some)]
 
 
 def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
@@ -302,13 +280,13 @@ def _probabilities(results: Results) -> Section:
     calibration, parts = results.calibration, list[dict[str, Any]]()
     if not results.schema.task.is_classes:
         if not calibration.half_widths:
-            return _section("Whether its intervals hold")
+            return section_of("Whether its intervals hold")
         distance = np.abs(results.decoded - results.target)
         known = np.isfinite(distance)
         held = float((distance <= np.array(calibration.half_widths))[known].mean())
         wanted = of_100(calibration.coverage or 0)
         text = f"Its intervals were made to hold {wanted} of 100 true numbers, and hold {of_100(held)}."
-        return _section("Whether its intervals hold", text)
+        return section_of("Whether its intervals hold", text)
     found = reliability(results)
     error = float(found.attrs["expected_calibration_error"])
     is_sure, is_wrong = "Its probabilities can be taken at their word.", "tabvision calibrate brings the two together."
@@ -316,23 +294,23 @@ def _probabilities(results: Results) -> Section:
         f"On average, how sure the model says it is and how often it is right differ by {rounded(100 * error)} of 100. "
         f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
     )
-    parts.append(_part("How often answers of each confidence are right", found, "reliability"))
+    parts.append(part_of("How often answers of each confidence are right", found, "reliability"))
     if not results.is_one_class or len(results.schema.target.classes) == 2:
         parts.append(_thresholds(threshold_curves(results)))
-    return _section("Whether its probabilities hold", text, parts=parts)
+    return section_of("Whether its probabilities hold", text, parts=parts)
 
 
 def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
     best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
     few = list(curves["label"].unique())[:6]
     caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
-    return _part(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
+    return part_of(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
 
 
 def _learned(history: pd.DataFrame | None) -> Section:
     title = "How it learned"
     if history is None or "epoch" not in history or history["epoch"].isna().all():
-        return _section(title)
+        return section_of(title)
     frame = history.sort_values("step", kind="stable") if "step" in history else history
     # a learning rate is logged at a step, without its epoch
     epochs = frame.assign(epoch=frame["epoch"].bfill()).groupby("epoch").last().reset_index()
@@ -341,8 +319,8 @@ def _learned(history: pd.DataFrame | None) -> Section:
     rows = np.unique(np.linspace(0, len(epochs) - 1, _MAX_EPOCH_ROWS).astype(int))
     caption = f"Loss and metrics over {count(len(epochs), 'epoch')}"
     if not any(str(name).startswith(("train/", "val/", "oof/", "test/")) for name in names):
-        return _section(title)
-    return _section(title, parts=[_part(caption, epochs[names].iloc[rows], "history", thin)])
+        return section_of(title)
+    return section_of(title, parts=[part_of(caption, epochs[names].iloc[rows], "history", thin)])
 
 
 def _asking(results: Results, checkpoint: str) -> Section:
@@ -351,7 +329,7 @@ def _asking(results: Results, checkpoint: str) -> Section:
     new = "photos/" if schema.is_of_images else "new.csv"
     commands = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
     text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP."
-    return _section("How to ask it", text, commands=commands)
+    return section_of("How to ask it", text, commands=commands)
 
 
 def _limits(results: Results) -> Section:
@@ -367,9 +345,9 @@ def _limits(results: Results) -> Section:
     if results.schema.categorical:
         texts.append("A category that was not among its training rows is unknown to it, and counts as such.")
     texts.append("The errors above are those of rows like these. Where new rows differ, measure again.")
-    return _section("What it does not know", *texts)
+    return section_of("What it does not know", *texts)
 
 
 def _made(facts: Mapping[str, object]) -> Section:
     frame = pd.DataFrame({"what": list(facts), "value": [str(value) for value in facts.values()]})
-    return _section("How it was made", parts=[_part("Network, versions and time", frame)] if len(frame) else [])
+    return section_of("How it was made", parts=[part_of("Network, versions and time", frame)] if len(frame) else [])

@@ -1,4 +1,4 @@
-"""Frames as plain data, and numbers as a reader wants them."""
+"""Frames, and the sections of a page, as plain data; numbers as a reader wants them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+Section: TypeAlias = dict[str, Any]
 Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain
 
 
@@ -28,6 +29,27 @@ def frame_of(table: Table) -> pd.DataFrame:
     frame = pd.DataFrame(table["rows"], columns=table["columns"])
     frame.attrs.update(table["attrs"])
     return frame
+
+
+def section_of(
+    title: str, *texts: str, parts: list[dict[str, Any]] | None = None, commands: tuple[str, ...] = ()
+) -> Section:
+    """Return a section of a page: sentences, then commands, then parts with a table, a figure or both."""
+    return {"title": title, "texts": list(texts), "parts": parts or [], "commands": list(commands)}
+
+
+def part_of(
+    caption: str,
+    frame: pd.DataFrame | None,
+    figure: str | None = None,
+    data: pd.DataFrame | None = None,
+    *,
+    text: str = "",
+) -> dict[str, Any]:
+    """Return a table, a figure of `tabvision.plots` with the frame that it draws, or both, below a text."""
+    table: Table | None = None if frame is None else table_of(frame)
+    drawn = (table if data is None else table_of(data)) if figure else None
+    return {"caption": caption, "text": text, "table": table, "figure": figure, "data": drawn}
 
 
 def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a table

@@ -65,7 +65,8 @@ def _svg(figure: str, data: Table, caption: str, number: int) -> Markup:
     frame = frame_of(data)
     if figure == "confusion_matrix":
         frame = frame.iloc[:, 1:].set_axis(frame.iloc[:, 0].tolist())
-    text = re.sub(_NOT_FOR_PAGES, "", svg_of(getattr(plots, figure)(frame), str(number)), flags=re.DOTALL)
+    drawn: Any = frame if "run" not in frame or figure != "history" else dict(list(frame.groupby("run", sort=False)))
+    text = re.sub(_NOT_FOR_PAGES, "", svg_of(getattr(plots, figure)(drawn), str(number)), flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text).replace(INK, "currentColor")
     size = re.search(r'viewBox="0 0 [^"]*"', text)

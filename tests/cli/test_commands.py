@@ -239,7 +239,10 @@ def test_unusable_words_exit_with_usage(words: list[str], capsys: pytest.Capture
         ([], "a table needs --target, the column to predict"),
         (["--target", "paid", "--body", "resnet18"], "--body is for images, and people.csv is taken as a table"),
         (["--target", "paid", "--factors", "9"], "--factors is for ratings, and people.csv is taken as a table"),
-        (["--image", "job", "--image-only", "--dates", "age"], "--dates is for a table, and people.csv is taken as images"),
+        (
+            ["--image", "job", "--image-only", "--dates", "age"],
+            "--dates is for a table, and people.csv is taken as images",
+        ),
     ],
 )
 def test_an_option_of_another_kind_of_data_is_refused(

@@ -141,7 +141,8 @@ def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.
     assert "Network 5 of 5: 120 training rows." in told
     assert ["out-of-fold", "model", "naive"] in [line.split() for line in told.splitlines()]
     assert told.splitlines()[-1] == "A recipe holds one fit, and this run was 5: the same command repeats it."
-    assert {path.name for path in Path("runs/people").iterdir()} == {"best.ckpt", "predictions.csv", "report.html"}
+    written = {path.name for path in Path("runs/people").iterdir()}
+    assert written == {"best.ckpt", "metrics.json", "predictions.csv", "report.html"}
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(120)]
     bag = TabularModule.load_from_checkpoint("runs/people/best.ckpt")
     assert bag.hparams["bag"] == 5

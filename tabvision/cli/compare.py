@@ -1,0 +1,63 @@
+"""`tabvision compare`: several runs beside each other, as a table and as one page."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHO = "tabvision compare"
+
+
+def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser("compare", help="set the metrics of several runs beside each other")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
+    parser.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Print the table, and write the page."""
+    from tabvision.data.tables.write import check_destination
+    from tabvision.errors import shown, speaking
+    from tabvision.report import compare_runs, write_comparison
+
+    with speaking(_WHO):
+        if arguments.out:
+            check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite)
+        found = compare_runs(arguments.runs)
+        print(_table_of(found))
+        for note in found.attrs["notes"]:
+            print(shown(note))
+        if arguments.out:
+            write_comparison(arguments.out, arguments.runs, overwrite=arguments.overwrite)
+            print(f"The runs and their histories: {arguments.out}")
+
+
+def _table_of(found: pd.DataFrame) -> str:
+    """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
+    from tabvision.cli.tables import aligned
+
+    best, columns = (
+        found.attrs["best"],
+        [name for name in found if found[name].notna().any() and any(found[name] != "")],
+    )
+    rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
+    for _, row in found.iterrows():
+        cells = [_cell(name, row[name]) for name in columns]
+        marks = ["*" if row["run"] in best.get(name, ()) else " " if best.get(name) else "" for name in columns]
+        rows.append([cell + mark for cell, mark in zip(cells, marks, strict=True)])
+    legend = "\n* the best of these runs" if best else ""
+    return aligned(rows) + legend
+
+
+def _cell(column: str, value: object) -> str:
+    from tabvision.cli.tables import number
+
+    if isinstance(value, float):
+        return f"{value:g}" if column == "seconds" else number(value)
+    return "" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""`tabvision evaluate`: the metrics of a checkpoint on labeled rows, with intervals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabvision.cli.options import add_form_options, form_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHO = "tabvision evaluate"
+
+
+def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    parser.add_argument(
+        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
+    )
+    parser.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
+    add_form_options(parser)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Answer the rows, print the metrics and write them."""
+    from tabvision.data.tables.write import FORMATS, check_destination
+    from tabvision.errors import count, speaking
+    from tabvision.inference import Predictor
+    from tabvision.interpret import evaluate
+
+    with speaking(_WHO):
+        if arguments.out:
+            suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, arguments.data]
+            check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
+        predictor = Predictor(arguments.checkpoint, device=arguments.device)
+        results = predictor.losses(arguments.data, **form_of(arguments))
+        found = evaluate(results)
+        noun = "row" if predictor.schema.image is None else "image"
+        print(evaluation_table(found, f"{count(len(results), noun)} of {Path(arguments.data).name}"))
+        if arguments.out:
+            _write(found, Path(arguments.out).expanduser())
+            print(f"The metrics: {arguments.out}")
+
+
+def evaluation_table(found: pd.DataFrame, title: str) -> str:
+    """Return what `interpret.evaluate` found as text."""
+    from tabvision.cli.tables import aligned, number
+
+    rows = [[name, *map(number, values)] for name, *values in found.itertuples(index=False)]
+    return f"{aligned([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
+
+
+def metrics_of(found: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Return what `interpret.evaluate` found as plain data, by metric: None for what is not known."""
+    from tabvision.cli.tables import known
+
+    return {
+        str(name): {str(column): known(value) for column, value in values.items()}
+        for name, values in found.set_index("metric").iterrows()
+    }
+
+
+def _write(found: pd.DataFrame, path: Path) -> None:
+    from tabvision.data.tables.write import write_frame, written_whole
+
+    if path.suffix.lower() != ".json":
+        write_frame(found, path, overwrite=True)
+        return
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(metrics_of(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")

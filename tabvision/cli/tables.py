@@ -1,0 +1,52 @@
+"""Tables that commands print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tabvision.errors import shown
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as lines: the first column to the left, the others to the right.
+
+    Example:
+        >>> print(aligned([("run", "f1"), ("a", "0.5")]))
+        run   f1
+        a    0.5
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ([f"{first:<{widths[0]}}", *map(str.rjust, others, widths[1:])] for first, *others in cells)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN.
+
+    Example:
+        >>> number(0.5), number(2.5e-31), number(None)
+        ('0.5000', '2.5e-31', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
+    """Return the model's value of each metric and that of a naive answer, as plain data: None for what is not known.
+
+    Example:
+        >>> metrics_by_name({"val/loss": 0.5, "val/f1": float("nan")}, {"val/f1": 0.1})
+        {'f1': {'model': None, 'naive': 0.1}, 'loss': {'model': 0.5, 'naive': None}}
+    """
+    return {
+        name.removeprefix("val/"): {"model": known(measured.get(name)), "naive": known(naive.get(name))}
+        for name in sorted(measured)
+    }
+
+
+def known(value: float | None) -> float | None:
+    """Return a number as JSON holds it: None in place of NaN and infinity."""
+    return None if value is None or not math.isfinite(value) else float(value)

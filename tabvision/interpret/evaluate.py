@@ -1,0 +1,98 @@
+"""The metrics of a model on labeled rows, beside those of a naive answer, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, count, speaking
+from tabvision.inference.results import Results
+from tabvision.tasks import Task
+
+_MAX_ROWS, _MAX_NUMBERS = 10_000, 4_000_000  # of a resample: some milliseconds each
+_MIN_ROWS = 500
+
+
+@speaking("evaluate")
+def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Return the loss and the task's metrics of the model, with intervals, beside those of a naive answer.
+
+    An interval says how far the metric may be off because these rows, and no others, were measured. It says nothing of the
+    luck of a training, and holds for rows that are independent and like these. Few rows make it a little too narrow: with 200
+    rows, of 100 intervals at 0.95 more than 90 held an accuracy of 0.91 and an mae, and 89 an auroc of 0.97, which is near
+    its end. Where every row is right the interval is one point.
+
+    Args:
+        results: Rows that the model did not learn from, with its answers.
+        coverage: The fraction of such intervals that hold the metric of endlessly many rows, in (0, 1).
+        repeats: How often rows are drawn with replacement, at least 20.
+        seed: Determines the draws.
+
+    Returns:
+        `metric`, `model`, `low`, `high`, and `naive`: that of the best answer that is the same for all of these rows.
+
+    Raises:
+        BadValueError: There are no rows, or a setting is out of range.
+
+    Source: the percentile bootstrap; above 10,000 rows a draw has fewer, and its deviations shrink by the root of the
+    ratio (Bickel, Götze, van Zwet 1997, "Resampling fewer than n observations").
+
+    Example:
+        >>> from tabvision.schema import Schema, Target
+        >>> from tabvision.tasks import Binary
+        >>> schema = Schema(target=Target(columns=("paid",), task=Binary(), classes=("no", "yes")))
+        >>> predictions, target = np.tile([[0.9, 0.1], [0.4, 0.6]], (50, 1)), np.array([0, 1, 0, 0] * 25)
+        >>> found = evaluate(Results(schema, pd.DataFrame(index=range(100)), predictions, target, np.zeros(100)))
+        >>> found[["metric", "model", "naive"]].values.tolist()[0], bool(found["low"][0] < 0.75 < found["high"][0])
+        (['accuracy', 0.75, 0.75], True)
+    """
+    check_whole("repeats", repeats, 20, remedy="Pass such as 500")
+    if not 0 < coverage < 1:
+        raise BadValueError(f"coverage must lie in (0, 1), got {coverage!r}", "Pass such as 0.95")
+    if not len(results):
+        raise BadValueError("the results have no rows, so there is nothing to measure", "Pass rows with their target")
+    found = pd.Series({**scores(results.schema.task, results.predictions, results.target), "loss": results.loss.mean()})
+    naive = scores(results.schema.task, results.schema.task.constant(results.target), results.target)
+    num_rows = len(results)
+    num_drawn = min(num_rows, _MAX_ROWS, max(_MIN_ROWS, _MAX_NUMBERS // results.predictions.shape[1]))
+    drawn = _resampled(results, num_drawn, repeats, np.random.default_rng(seed))
+    tails = [(1 - coverage) / 2, (1 + coverage) / 2]
+    low, high = drawn.quantile(tails).to_numpy()
+    if num_drawn < num_rows:
+        center, shrunk = drawn.mean().to_numpy(), np.sqrt(num_drawn / num_rows)
+        low, high = (found.to_numpy() + (each - center) * shrunk for each in (low, high))
+    columns = {"metric": found.index, "model": found.to_numpy(), "low": low, "high": high}
+    frame = pd.DataFrame({**columns, "naive": [naive.get(name, np.nan) for name in found.index]})
+    frame = frame.sort_values("metric", ignore_index=True)
+    frame.attrs["note"] = f"{100 * coverage:g} % intervals, by {count(repeats, 'draw')} of rows (bootstrap)"
+    return frame
+
+
+def scores(task: Task, predictions: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    """Return the task's metrics of predictions.
+
+    Shape:
+        - predictions: (N, C) or (N, T), or one row for all
+        - target: as `encode_target` returns it
+    """
+    metrics = task.metrics()
+    for metric in metrics.values():
+        metric.distributed_available_fn = lambda: False  # every process has all rows
+    everyone = np.broadcast_to(predictions, (len(target), predictions.shape[1])).astype(np.float32)
+    metrics.update(torch.from_numpy(everyone), torch.from_numpy(target))
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def _resampled(results: Results, num_drawn: int, repeats: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Return the metrics of each draw, a row each."""
+    task, found = results.schema.task, list[dict[str, float]]()
+    for _ in range(repeats):
+        rows = draw.integers(len(results), size=num_drawn)
+        loss = float(results.loss[rows].mean())
+        found.append({**scores(task, results.predictions[rows], results.target[rows]), "loss": loss})
+    return pd.DataFrame(found)
