@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     _Fitted: TypeAlias = tuple[pl.Trainer, Mapping[str, float], pd.DataFrame, Results | None]
 
 _WHO = "tabvision train"
-_FILES = ("report.html", "best.ckpt", "metrics.csv", "predictions.csv", "recipe.yaml", "hparams.yaml", "bad_files.csv")
+_FILES = (
+    "report.html",
+    "best.ckpt",
+    "probe.ckpt",
+    "metrics.csv",
+    "predictions.csv",
+    "recipe.yaml",
+    "hparams.yaml",
+    "bad_files.csv",
+)
 
 
 def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
@@ -59,7 +68,7 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
     is_pipe = source.exists() and not (source.is_file() or source.is_dir())  # resolved, the folder "." has a name too
     name = "" if is_pipe else source.resolve().name.lstrip(".").split(".")[0]
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
-    if _is_worker():
+    if is_worker():
         return folder
     if folder.exists() and not folder.is_dir():
         raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
@@ -136,6 +145,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
     trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
     _clear(folder)
     _write_recipe(job.to_recipe(), folder)
+    if job.probe is not None and not is_worker():
+        job.probe.save(folder / "probe.ckpt", data)
     with tidied(trainer):
         trainer.fit(model, data)
         save_kept_weights(trainer)
@@ -176,7 +187,7 @@ def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **
 
 def _clear(folder: Path) -> None:
     """Create the folder, or remove an older run from it."""
-    if _is_worker():
+    if is_worker():
         return
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,14 +196,14 @@ def _clear(folder: Path) -> None:
 
 
 def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
-    if _is_worker():
+    if is_worker():
         return
     with speaking(_WHO), writing(folder):
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 
 
-def _is_worker() -> bool:
+def is_worker() -> bool:
     """Return whether this is not the first process of the run, which alone takes care of the folder."""
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
@@ -256,6 +267,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
     network = f"the {job.num_folds} networks" if is_bag else f"the network with the lowest {title} loss"
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
+        "probe.ckpt": "the linear probe, which answers as well",
         "metrics.csv": "loss and metrics of each epoch",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
