@@ -40,8 +40,7 @@ class FineTune(Schedule):
         pct_start: Fraction of the second cycle in which the rate rises, in (0, 1).
         div: The first rate of the second cycle is its peak divided by this.
         div_final: The last rate of each cycle is its peak divided by this.
-        batch_norm: What BatchNorm does in layers that start out frozen: "keep", "eval" or, as in fastai, "train"; see
-            `Unfreeze`.
+        batch_norm: What BatchNorm does outside the last group: "keep", "eval" or, as in fastai, "train"; see `Unfreeze`.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:

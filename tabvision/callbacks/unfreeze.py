@@ -20,13 +20,12 @@ from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup, num_new
+from tabvision.nets.layers import PRETRAINED_NORMS, restore_pretrained_norms
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
 POLICIES = get_args(BatchNormPolicy)
 _logger = logging.getLogger("tabvision")
-# not `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out
-_CHECKPOINT_KEY = "tabvision_unfreeze"
 
 
 @final
@@ -34,18 +33,19 @@ class Unfreeze(Callback):
     """Train the last layer groups first, and more of them from later epochs on.
 
     The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
-    stay in the optimizer, which skips them, weight decay included; they count as trainable while `configure_optimizers` runs,
-    so that an optimizer filtered by `requires_grad` holds them too. A scheduler of the module's own is left alone. Under DDP
-    the model is wrapped again when the stage changes, so that all ranks stay bitwise equal. After the fit every layer is
-    trainable. A parameter that was frozen before the fit, within a layer group of which others train, stays frozen; a group
-    that was frozen whole is thawed by its stage: leave it out of the groups if it is to stay frozen.
+    are in evaluation mode, without dropout and stochastic depth. They stay in the optimizer, which skips them, weight decay
+    included; they count as trainable while `configure_optimizers` runs, so that an optimizer filtered by `requires_grad`
+    holds them too. A scheduler of the module's own is left alone. Under DDP the model is wrapped again when the stage
+    changes, so that all ranks stay bitwise equal. After the fit every layer is trainable. A parameter that was frozen before
+    the fit, within a layer group of which others train, stays frozen; a group that was frozen whole is thawed by its stage:
+    leave it out of the groups if it is to stay frozen.
 
     Args:
         stages: Number of epochs in which only new groups train: the last, and those before it that say so; or how many of the
             last groups train from each epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
-        batch_norm: What BatchNorm does in layers that start out frozen: "keep" keeps the pretrained statistics, after
-            unfreezing too, unless there are none; "eval" keeps them while the layer is frozen; "train" updates statistics
-            and weights all along, as fastai does.
+        batch_norm: What BatchNorm does outside the last group: "keep" keeps the statistics that it had before the module's
+            first fit, if any, whether or not its layer is frozen; "eval" keeps them while the layer is frozen; "train"
+            updates statistics and weights all along, as fastai does.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
@@ -72,9 +72,8 @@ class Unfreeze(Callback):
         self._has_new = is_integer(stages)  # the first stage trains all new groups
         self.batch_norm = batch_norm
         self.groups = checked_groups(groups)
-        # decides which layers "keep" applies to; a sweep has those of the fit around it
-        self._first_stages = self.stages
-        self._preserved: frozenset[str] | None = None  # names of the BatchNorms that keep their statistics
+        self._is_sweep = False  # has what the fit around it has
+        self._resting: list[nn.Module] = []  # parts in evaluation while they are frozen
         self._frozen: frozenset[str] | None = None  # names of the parameters that stay frozen
         self._started = False  # in a fit, from its setup on
 
@@ -94,9 +93,8 @@ class Unfreeze(Callback):
             check_owners(trainer)
             _check_strategy(trainer)
             pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
-            if self._preserved is None or self._first_stages is self.stages:
-                self._preserved = self._with_statistics(pl_module)
-            if self._frozen is None or self._first_stages is self.stages:
+            vars(pl_module).setdefault(PRETRAINED_NORMS, _with_statistics(pl_module))
+            if self._frozen is None or not self._is_sweep:
                 self._frozen = _frozen_within(layer_groups_of(pl_module, self.groups), pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
             self._started = True
@@ -120,33 +118,40 @@ class Unfreeze(Callback):
     def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
             _rewrap(trainer)
-        names = {id(part): _plain_name(name) for name, part in pl_module.named_modules()}
-        for group, trains in self._parts(pl_module, trainer.current_epoch):
-            for norm in _norms_in(group, pl_module):
-                frozen = names[id(norm)] in (self._preserved or ())
-                norm.train(self.batch_norm == "train" or (trains and not frozen))
+        self._set_modes(pl_module, trainer.current_epoch)
 
-    def _with_statistics(self, module: pl.LightningModule) -> frozenset[str]:
-        """Return the names of the BatchNorms that "keep" applies to: in layers that start out frozen, with statistics."""
-        if self.batch_norm != "keep":
-            return frozenset()
-        found = layer_groups_of(module, self.groups)
-        frozen = found[: len(found) - self._num_trained(self._first_stages, 0, found)]
-        norms = {id(norm) for group in frozen for norm in _norms_in(group, module) if not _is_fresh(norm)}
-        return frozenset(_plain_name(name) for name, part in module.named_modules() if id(part) in norms)
+    def _set_modes(self, module: pl.LightningModule, epoch: int) -> None:
+        """Put frozen parts into evaluation, such as dropout and stochastic depth, and each BatchNorm by its policy."""
+        self._wake()
+        parts = self._parts(module, epoch)
+        frozen = _frozen_parts(module, [group for group, trains in parts if not trains])
+        self._resting = [part for part in frozen if part.training]
+        for part in self._resting:
+            part.training = False
+        names = {id(part): _plain_name(name) for name, part in module.named_modules()}
+        pretrained = vars(module)[PRETRAINED_NORMS] if self.batch_norm == "keep" else ()
+        for number, (group, trains) in enumerate(parts):
+            for norm in _norms_in(group, module):
+                kept = number < len(parts) - 1 and names[id(norm)] in pretrained
+                norm.train(self.batch_norm == "train" or (trains and not kept))
+
+    def _wake(self) -> None:
+        """Put the parts that were frozen back into training mode."""
+        for part in self._resting:
+            part.training = True
+        self._resting = []
 
     @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[_CHECKPOINT_KEY] = {"kept": sorted(self._preserved or ())}
+        checkpoint[PRETRAINED_NORMS] = {"kept": sorted(vars(pl_module).get(PRETRAINED_NORMS, ()))}
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if _CHECKPOINT_KEY in checkpoint:  # a BatchNorm that was new when the fit began has statistics by now
-            self._preserved = frozenset(checkpoint[_CHECKPOINT_KEY]["kept"])
+        restore_pretrained_norms(pl_module, checkpoint)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -171,6 +176,7 @@ class Unfreeze(Callback):
         if not self._started:
             return
         self._started = False
+        self._wake()
         frozen, self._frozen = self._frozen_before(module), None
         for group in layer_groups_of(module, self.groups):
             _set_trainable(group, trains=True, frozen=frozen)
@@ -182,7 +188,7 @@ class Unfreeze(Callback):
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
         sweep._has_new = self._has_new
-        sweep._first_stages, sweep._preserved, sweep._frozen = self._first_stages, self._preserved, self._frozen
+        sweep._is_sweep, sweep._frozen = True, self._frozen
         return [sweep]
 
     def apply(self, module: pl.LightningModule, epoch: int) -> bool:
@@ -277,6 +283,26 @@ def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
     parts = [part for module in group.modules for part in module.modules()]
     owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
     return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, kind)))
+
+
+def _with_statistics(module: nn.Module) -> frozenset[str]:
+    """Return the names of the BatchNorms that have statistics."""
+    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - as in `_norms_in`
+    norms = [(name, part) for name, part in module.named_modules() if isinstance(part, kind)]
+    return frozenset(_plain_name(name) for name, norm in norms if not _is_fresh(norm))
+
+
+def _frozen_parts(module: nn.Module, frozen: Sequence[LayerGroup]) -> list[nn.Module]:
+    """Return the parts of a module whose parameters all are in frozen layer groups, and all parts within them."""
+    held = {id(parameter) for group in frozen for parameter in group}
+    found = [part for group in frozen for part in group.modules if not list(part.parameters())]  # such as a Dropout
+    for part in module.children():
+        own = {id(parameter) for parameter in part.parameters()}
+        if own and own <= held:
+            found += part.modules()
+        elif own & held:
+            found += _frozen_parts(part, frozen)
+    return list(dict.fromkeys(found))
 
 
 def _is_fresh(norm: nn.Module) -> bool:

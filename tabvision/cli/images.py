@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
+
+import pandas as pd
+import torch
 
 from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings
 from tabvision.cli.options import settings_of
+from tabvision.cli.run import is_worker
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError, count
+from tabvision.modules import VisionModule
+from tabvision.nets.backbones import body_license
+from tabvision.random_state import same_random_state
+from tabvision.tuning import Probe, probe
 
+_BODY = "resnet34"
 _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
@@ -33,6 +43,10 @@ def image_job(arguments: argparse.Namespace) -> Job:
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None
+    bodies = model["body"].split(",") if "body" in model else [_BODY]
+    best = _best_body(data, model, bodies, arguments.accelerator) if arguments.probe or len(bodies) > 1 else None
+    if best is not None:
+        model["body"] = best.module.hparams["body"]
     return make_job(
         arguments,
         data,
@@ -41,8 +55,42 @@ def image_job(arguments: argparse.Namespace) -> Job:
         epochs=epochs,
         model=Component("tabvision.modules.VisionModule", model),
         callbacks=callbacks,
+        probe=best,
         shown=[] if data.schema.image is None else [data.schema.image.name],
     )
+
+
+def _best_body(data: ImageDataModule, settings: dict[str, Any], bodies: Sequence[str], accelerator: str) -> Probe:
+    """Return the linear probe with the lowest loss of these bodies, and print what they are worth."""
+    is_on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    found = []
+    for body in bodies:
+        with same_random_state():  # those of the run
+            module = VisionModule(data.schema, **{**settings, "body": body})
+        found.append(probe(module.cuda() if is_on_gpu else module, data))
+    best = min(found, key=lambda each: each.metrics["val/loss"])
+    if not is_worker():
+        if len(bodies) > 1:
+            print(_ranking(bodies, found))
+        name, value = next((name, value) for name, value in best.metrics.items() if name != "val/loss")
+        of = f" of {best.module.hparams['body']}, which is trained" if len(bodies) > 1 else ""
+        beside = f"naive {data.baseline()[name]:.4g}; {best.seconds:.1f} s"
+        print(f"a linear probe on frozen features{of}: {name.removeprefix('val/')} {value:.4g}, {beside}")
+    return best
+
+
+def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
+    """Return a table of bodies, the best first: the metrics of their probes, seconds and license."""
+    rows = [
+        {
+            **{name.removeprefix("val/"): f"{value:.4g}" for name, value in each.metrics.items()},
+            "seconds": f"{each.seconds:.1f}",
+            "license": body_license(body) or "not stated",
+        }
+        for body, each in zip(bodies, found, strict=True)
+    ]
+    table = pd.DataFrame(rows, index=pd.Index(bodies))
+    return str(table.sort_values("loss", key=lambda losses: losses.astype(float)).to_string())
 
 
 def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
     from tabvision.tasks import Task
+    from tabvision.tuning import Probe
 
 BAG = 5  # networks of --preset best
 _MODEL_CHECKPOINT, _EXACT_RESUME = "pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume"
@@ -65,6 +66,7 @@ class Job:
         shown: Columns to write beside the target in predictions.csv.
         num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
+        probe: What answers before the run, to be saved with it; None for none.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -78,6 +80,7 @@ class Job:
     shown: Sequence[str] = ()
     num_folds: int = 1
     intervals: float | None = None
+    probe: Probe | None = None
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401

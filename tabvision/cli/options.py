@@ -87,9 +87,11 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--label-depth", "data.label_depth", "N", "how many folders deep the class folders are (default 1)",
                 _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX", "the label is in the file name: its first (group)"),
+        _Option("--probe", "", None, "first a linear probe on frozen features: an answer in seconds, in probe.ckpt", _YES),
     ]),
     ("images", ("images", "fused"), [
-        _Option("--body", "model.body", "NAME", "pretrained network of torchvision or timm (default resnet34)"),
+        _Option("--body", "model.body", "NAME",
+                "pretrained network of torchvision or timm (default resnet34); of a,b,c the best by a linear probe"),
         _Option("--weights", "model.weights", "NAME", "default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
         _Option("--resize", "data.resize", None, "how other shapes are brought to that size (default crop)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class _SchemaCLI(LightningCLI):
         The module raises during setup if the checkpoint has another schema.
 
         Raises:
-            MissingFileError: The checkpoint does not exist.
+            MissingFileError: The checkpoint does not exist, or none is named to measure and none is beside the recipe.
             BadValueError: The recipe asks to run the code in a checkpoint.
         """
         settings = self.config.get(str(self.config.get("subcommand"))) or {}
@@ -61,6 +61,8 @@ class _SchemaCLI(LightningCLI):
                 "weights_only: false would run the code that a checkpoint may hold, and a recipe may not ask for that"
             )
             raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
+        if self.config.get("subcommand") in ("validate", "test") and not settings.get("ckpt_path"):
+            settings["ckpt_path"] = _best_beside(settings.get("config") or ())
         path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
             raise MissingFileError(_WHO, f"no checkpoint at {path!r}", "Check --ckpt_path")
@@ -110,6 +112,20 @@ class _SchemaCLI(LightningCLI):
         if trainer.is_global_zero and not trainer.fast_dev_run:
             for path in best_networks(trainer) or ["No checkpoint"]:
                 print(f"{path} was saved")
+
+
+def _best_beside(recipes: Sequence[Any]) -> str:
+    """Return the best checkpoint of the run that a recipe is of, which is in the recipe's folder.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    found = [best for recipe in recipes if (best := Path(str(recipe)).with_name("best.ckpt")).is_file()]
+    if not found:
+        problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"
+        raise MissingFileError(_WHO, problem, "Pass --ckpt_path with the checkpoint to measure")
+    print(f"{found[-1]} is measured")
+    return str(found[-1])
 
 
 class _SafeCLI(_SchemaCLI):

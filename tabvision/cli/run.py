@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 _WHO = "tabvision train"
 _FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "predictions.csv", "recipe.yaml"),
+    *("report.html", "best.ckpt", "last.ckpt", "probe.ckpt", "metrics.csv", "metrics.json", "predictions.csv"),
+    "recipe.yaml",
     "hparams.yaml",
     "bad_files.csv",
 )
@@ -68,7 +69,7 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
     is_pipe = source.exists() and not (source.is_file() or source.is_dir())  # resolved, the folder "." has a name too
     name = "" if is_pipe else source.resolve().name.lstrip(".").split(".")[0]
     folder = Path(out).expanduser() if out else Path("runs") / (name or "data")
-    if _is_worker():
+    if is_worker():
         return folder
     if folder.exists() and not folder.is_dir():
         raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
@@ -186,6 +187,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
     with _cleared_if_nothing_is_saved(folder), tidied(trainer), reworded_resume_errors():
         if not resume:
             _write_recipe(job.to_recipe(), folder)
+            if job.probe is not None and not is_worker():
+                job.probe.save(folder / "probe.ckpt", data)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -238,7 +241,7 @@ def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **
 
 def _clear(folder: Path) -> None:
     """Create the folder, or remove an older run from it."""
-    if _is_worker():
+    if is_worker():
         return
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -258,14 +261,14 @@ def _cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
 
 
 def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
-    if _is_worker():
+    if is_worker():
         return
     with speaking(_WHO), writing(folder):
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
 
 
-def _is_worker() -> bool:
+def is_worker() -> bool:
     """Return whether this is not the first process of the run, which alone takes care of the folder."""
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0
 
@@ -334,6 +337,7 @@ def _print_files(job: Job, folder: Path, title: str) -> None:
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
+        "probe.ckpt": "the linear probe, which answers as well",
         "metrics.csv": "loss and metrics of each epoch",
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
         "predictions.csv": f"{rows}: target, label, probabilities",

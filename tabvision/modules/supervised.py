@@ -23,6 +23,7 @@ from tabvision.lightning import MixedPrecision
 from tabvision.metrics import RunningMean
 from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.layers import restore_pretrained_norms
 from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
@@ -280,6 +281,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        restore_pretrained_norms(self, checkpoint)
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # saved by other code
             return

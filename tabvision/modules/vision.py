@@ -147,14 +147,16 @@ class VisionModule(SupervisedModule):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.head(self.features(batch))
+        return logits
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the body makes of the images of a batch, (B, C, H, W) float, or (B, C) if it pools."""
         images = batch["image"]
         if images.dtype == torch.uint8:
             images = normalize(images, self._image.mean, self._image.std)
         images = images.to(self.dtype)  # under Trainer(precision="bf16-true"), which leaves uint8 unchanged
-        logits: Tensor = self.head(self._features(images.contiguous(memory_format=self._memory_format)))
-        return logits
-
-    def _features(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=self._memory_format)
         low = self.hparams["frozen_bf16"] and self.training
         low = low and not any(parameter.requires_grad for parameter in self.body.parameters())
         with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():

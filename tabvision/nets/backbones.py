@@ -69,6 +69,25 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
     return body
 
 
+def body_license(name: str) -> str | None:
+    """Return the license of a network's default weights, as timm states it; None where it does not.
+
+    Raises:
+        UnknownNameError: The network does not exist.
+
+    Example:
+        >>> body_license("timm/resnet50.a1_in1k"), body_license("resnet18")
+        ('apache-2.0', None)
+    """
+    found = _find(name)
+    if found.origin != "timm":
+        return None
+    import timm
+
+    config = timm.get_pretrained_cfg(f"{found.net}.{found.tag}" if found.tag else found.net)
+    return None if config is None else config.license
+
+
 def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
     """Return layer groups of a body of about equal depth, input side first, by timm's `group_matcher` if there is one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -86,6 +86,17 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+# Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
+# Not in a callback's `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out.
+PRETRAINED_NORMS = "tabvision_unfreeze"
+
+
+def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Tell a module which BatchNorms had statistics before its first fit; one that was new then has some by now."""
+    if PRETRAINED_NORMS in checkpoint:
+        vars(module)[PRETRAINED_NORMS] = frozenset(checkpoint[PRETRAINED_NORMS]["kept"])
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:

@@ -2,6 +2,7 @@
 
 from tabvision.tuning.callback import FindLR
 from tabvision.tuning.cross_validation import CrossValidation, cross_validate
+from tabvision.tuning.linear_probe import Probe, probe
 from tabvision.tuning.sweep import LRFinding, lr_find
 
-__all__ = ["CrossValidation", "FindLR", "LRFinding", "cross_validate", "lr_find"]
+__all__ = ["CrossValidation", "FindLR", "LRFinding", "Probe", "cross_validate", "lr_find", "probe"]

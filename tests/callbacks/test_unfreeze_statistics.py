@@ -11,9 +11,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
+from typing_extensions import override
 
 from tabvision.callbacks import FineTune, Unfreeze
-from tests.made.modules import STEPS, UserModule, make_loader, make_module, three_groups
+from tests.made.modules import STEPS, UserModule, make_loader, make_module, three_groups, three_lists
 from tests.made.trainers import MakeTrainer
 
 STAGED: dict[str, Callable[[], pl.Callback]] = {
@@ -87,12 +88,72 @@ def test_policy_eval_lets_pretrained_statistics_follow_from_the_thaw_on(quick_tr
     assert batches_followed(module) == 1 + 2 * STEPS
 
 
-def test_layers_that_train_from_the_first_epoch_on_follow(quick_trainer: MakeTrainer) -> None:
+@pytest.mark.parametrize(
+    "callback",
+    [Unfreeze(0, groups=three_groups), Unfreeze({0: 2}, groups=three_groups), FineTune(0, groups=three_groups)],
+)
+def test_layers_that_train_from_the_first_epoch_on_keep_theirs_too(
+    callback: pl.Callback, quick_trainer: MakeTrainer
+) -> None:
+    module = pretrained()
+    before, weight = statistics(module), norm_of(module).weight.clone()
+
+    quick_trainer(max_epochs=2, callbacks=[callback]).fit(module, make_loader())
+
+    assert same(before, statistics(module))
+    assert isinstance(callback, Unfreeze) or not torch.equal(weight, norm_of(module).weight)
+
+
+def with_norm_in_head(module: UserModule) -> list[Any]:
+    """The BatchNorm in the last of two layer groups."""
+    return [module.body[0], [module.body[1], module.middle, module.head]]
+
+
+def test_a_norm_of_the_last_group_follows_even_with_statistics(quick_trainer: MakeTrainer) -> None:
     module = pretrained()
 
-    quick_trainer(max_epochs=2, callbacks=[Unfreeze({0: "all"}, groups=three_groups)]).fit(module, make_loader())
+    quick_trainer(max_epochs=2, callbacks=[Unfreeze(1, groups=with_norm_in_head)]).fit(module, make_loader())
 
     assert batches_followed(module) == 1 + 2 * STEPS
+
+
+def test_a_norm_that_was_fresh_before_the_first_fit_follows_in_the_second_as_well(quick_trainer: MakeTrainer) -> None:
+    module = make_module()
+
+    for _ in range(2):
+        quick_trainer(max_epochs=2, callbacks=[FineTune(0, groups=three_groups)]).fit(module, make_loader())
+
+    assert batches_followed(module) == 4 * STEPS
+
+
+class Modes(pl.Callback):
+    """Which parts are in training mode, in each batch."""
+
+    def __init__(self) -> None:
+        self.names: list[set[str]] = []
+
+    @override
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        self.names.append({name for name, part in pl_module.named_modules() if part.training})
+
+
+@pytest.mark.filterwarnings("ignore:Found 1 module.s. in eval mode")
+@pytest.mark.parametrize("groups", [three_groups, three_lists])
+def test_a_frozen_part_is_in_evaluation_with_its_dropout_until_it_thaws(
+    groups: Any, quick_trainer: MakeTrainer
+) -> None:
+    module, seen = pretrained(dropout=0.5), Modes()
+    module.body[2].eval()  # as its user has it
+
+    quick_trainer(max_epochs=3, callbacks=[Unfreeze({0: 1, 1: 2, 2: "all"}, groups=groups), seen]).fit(
+        module, make_loader()
+    )
+
+    middle = {"middle", "middle.0", "middle.1", "middle.2"}
+    assert seen.names[0] == {"", "head"}
+    assert seen.names[STEPS] == {"", "head"} | middle
+    assert seen.names[2 * STEPS] == {"", "head", "body", "body.0"} | middle
+    assert {name for name, part in module.named_modules() if not part.training} == {"body.2"}
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # the second fit goes on writing where the first did

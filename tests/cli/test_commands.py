@@ -1,6 +1,7 @@
 """The commands as a user types them, in a folder of their own."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -111,9 +112,24 @@ def test_regression_answers_in_the_users_units() -> None:
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # true, and of no matter to a validation
 def test_validate_measures_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     main(TRAIN)
+    printed = capsys.readouterr().out
+    accuracy = next(line.split()[1] for line in printed.splitlines() if line.startswith("accuracy"))
 
-    assert main(["validate", "--config", "runs/people/recipe.yaml", "--ckpt_path", "runs/people/best.ckpt"]) == 0
-    assert "val/accuracy" in capsys.readouterr().out
+    for words in ([], ["--ckpt_path", "runs/people/best.ckpt"]):
+        assert main(["validate", "--config", "runs/people/recipe.yaml", *words]) == 0
+        printed = capsys.readouterr().out
+        (measured,) = re.findall(r"val/accuracy\W+([0-9.]+)", printed)
+        assert measured.startswith(accuracy)
+        assert ("runs/people/best.ckpt is measured" in printed) is not bool(words)
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(TRAIN)
+    Path("runs/people/best.ckpt").unlink()
+
+    assert main([command, "--config", "runs/people/recipe.yaml"]) == 2
+    assert "there is no best.ckpt beside the recipe, and the network of a recipe alone" in capsys.readouterr().err
 
 
 def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:

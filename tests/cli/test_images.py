@@ -224,3 +224,27 @@ def test_a_fourth_band_of_16_bits_is_trained_on_by_command(capsys: pytest.Captur
     assert main(["fit", "--config", "four/recipe.yaml"]) == 0
     assert main(["predict", "four/best.ckpt", "fields/a", "--out", "answers.csv"]) == 0
     assert pd.read_csv("answers.csv")["label"].notna().all()
+
+
+def test_a_probe_answers_before_the_run_and_does_not_change_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "photos", *SMALL, "--no-report", "--out", "plain"]) == 0
+    assert main(["train", "photos", *SMALL, "--no-report", "--out", "probed", "--probe"]) == 0
+
+    assert "a linear probe on frozen features: accuracy" in capsys.readouterr().out
+    assert Path("plain/metrics.csv").read_text() == Path("probed/metrics.csv").read_text()
+    assert Path("plain/recipe.yaml").read_text() == Path("probed/recipe.yaml").read_text()
+    assert main(["predict", "probed/probe.ckpt", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
+
+
+def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--no-report", "--out", "best"]
+    words[1] = "test_resnet,test_byobnet"
+
+    assert main(["train", "photos", *words]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.split()[-2:] == ["seconds", "license"])
+    best = lines[first + 1].split()[0]
+    assert any(f"a linear probe on frozen features of {best}, which is trained" in line for line in lines)
+    recipe = yaml.safe_load(Path("best/recipe.yaml").read_text(encoding="utf-8"))
+    assert recipe["model"]["init_args"]["body"] == best

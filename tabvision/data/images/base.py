@@ -139,6 +139,16 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             **order,
         )
 
+    def plain_loader(self, part: PartName) -> ImageLoader:
+        """Return a loader of all rows of a split in their order, without augmentation, the same on every rank."""
+        return ImageLoader(
+            lambda: self._reader(part, plain=True),
+            *self.part(part),
+            self.bad,
+            batch_size=self.batch_size * EVAL_BATCHES,
+            task=self.schema.task,
+        )
+
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         move = super().transfer_batch_to_device
@@ -159,12 +169,12 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         """Pickle without the caches, which every process fills itself."""
         return {**self.__dict__, "_stores": {}}
 
-    def _reader(self, part: PartName) -> BatchReader:
-        """Return the reader of the part's images at the current size."""
+    def _reader(self, part: PartName, *, plain: bool = False) -> BatchReader:
+        """Return the reader of the part's images at the current size; those of training are augmented, unless plain."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         view: View = EvaluationView(self.size, self.image.resize)
-        if part == "train":
+        if part == "train" and not plain:
             on_device = on_gpu if self.device_augment == "auto" else self.device_augment
             kind = DeviceView if on_device else TrainingView
             view = kind(self.size, self.image.resize, self.augment, self.seed)

@@ -1,0 +1,164 @@
+"""A linear probe: the first answer of a pretrained network, from features of its body that are computed once."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from tabvision import lightning as pl
+from tabvision.data import ImageDataModule
+from tabvision.data.base import PartName
+from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.modules import VisionModule
+from tabvision.nets.layers import evaluating
+from tabvision.random_state import same_random_state
+from tabvision.tasks import Task
+
+_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+_HELD_OUT = 5  # every fifth training row chooses the penalty
+_MOST_STEPS = 100
+
+
+class _Rows(NamedTuple):
+    """Features of rows, with their targets and their weights in the loss."""
+
+    features: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def taken(self, chosen: Tensor) -> _Rows:
+        return _Rows(*(tensor[chosen] for tensor in self))
+
+
+@final
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` returns.
+
+    Args:
+        module: The body and a linear head that answers, with weights of their own.
+        metrics: Metrics of the validation rows, as a Trainer logs them: `val/loss` and those of the task.
+        seconds: How long features and head took.
+    """
+
+    module: VisionModule
+    metrics: Mapping[str, float]
+    seconds: float
+
+    def save(self, path: str | Path, data: ImageDataModule) -> None:
+        """Write a checkpoint for `Predictor`, with what `data` knows for test-time augmentation."""
+        settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
+        trainer.strategy.connect(self.module)
+        self.module.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # set by Lightning's connector
+        trainer.save_checkpoint(path, weights_only=True)
+
+
+@speaking("probe")
+def probe(module: VisionModule, data: ImageDataModule) -> Probe:
+    """Fit a linear head to what a body makes of the training rows, without augmentation, and measure it on validation rows.
+
+    The features are pooled to their mean over the image and standardized. The head minimizes the task's loss and the square
+    of its weights, by a penalty that held-out training rows choose: logistic regression for classes and labels, ridge for
+    numbers. The module, and random states, stay as they are.
+
+    Args:
+        module: A module for images, on the device that computes the features.
+        data: The rows, with a validation split.
+
+    Raises:
+        BadTypeError: The module or the data is of another kind.
+        BadValueError: There is no validation split, or too few images can be read.
+    """
+    if not isinstance(module, VisionModule) or not isinstance(data, ImageDataModule):
+        got = f"{type(module).__name__} and {type(data).__name__}"
+        problem = f"a probe is of a VisionModule and an ImageDataModule, got {got}"
+        raise BadTypeError(problem, "Pass probe(VisionModule(data.schema), data)")
+    data.part("val")
+    start = time.perf_counter()
+    train, val = (_rows_of(module, data, part) for part in ("train", "val"))
+    if len(train.target) <= _HELD_OUT or not len(val.target):
+        problem = f"{len(train.target)} training and {len(val.target)} validation images can be read"
+        raise BadValueError(problem, "Add images, or replace the damaged files")
+    mean, std = train.features.mean(0), train.features.std(0) + 1e-6
+    train, val = (rows._replace(features=(rows.features - mean) / std) for rows in (train, val))
+    head = _fitted(train, module.task)
+    logits = head(val.features).detach()
+    metrics = {"val/loss": _loss(module.task, logits, val).item(), **_metrics(module.task, logits, val.target)}
+    with torch.no_grad():
+        head.weight.div_(std)
+        head.bias.sub_(head.weight @ mean)
+    with same_random_state():
+        return Probe(_with_head(module, head), metrics, time.perf_counter() - start)
+
+
+@torch.no_grad()
+def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName) -> _Rows:
+    """Return the pooled features of a split's rows, on the CPU."""
+    features, targets, weights = [], [], []
+    with evaluating(module):
+        for batch in data.plain_loader(part):
+            found = module.features(data.transfer_batch_to_device(batch, module.device, 0))
+            features.append((found.mean(dim=(2, 3)) if found.ndim == 4 else found).float().cpu())
+            targets.append(batch["target"])
+            weights.append(batch.get("weight", torch.ones(len(batch["index"]))))
+    empty = torch.zeros(0)
+    return _Rows(*(torch.cat(each) if each else empty for each in (features, targets, weights)))
+
+
+def _fitted(rows: _Rows, task: Task) -> nn.Linear:
+    """Return a linear head, with the penalty that is best on some of the rows for a head fitted to the others."""
+    order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
+    held_out, others = rows.taken(order[::_HELD_OUT]), rows.taken(order[torch.arange(len(order)) % _HELD_OUT > 0])
+    losses = []
+    for penalty in _PENALTIES:
+        head = _minimized(others, task, penalty)
+        losses.append(_loss(task, head(held_out.features), held_out).item())
+    return _minimized(rows, task, _PENALTIES[losses.index(min(losses))])
+
+
+def _minimized(rows: _Rows, task: Task, penalty: float) -> nn.Linear:
+    """Return the head that minimizes the mean loss and half the penalty times the sum of its squared weights."""
+    with same_random_state():
+        head = nn.Linear(rows.features.shape[1], task.num_outputs)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = _loss(task, head(rows.features), rows) + penalty / 2 * head.weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return head
+
+
+def _loss(task: Task, logits: Tensor, rows: _Rows) -> Tensor:
+    losses = task.loss(logits, rows.target)
+    return (losses * rows.weight).sum() / rows.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _metrics(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
+    metrics = task.metrics()
+    for metric in metrics.values():
+        metric.distributed_available_fn = lambda: False  # every rank has all rows
+    metrics.update(task.activate(logits), target)
+    return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
+
+
+def _with_head(module: VisionModule, head: nn.Linear) -> VisionModule:
+    """Return a module with a copy of the body and that head, whose checkpoint names the body as the module's does."""
+    own: dict[str, Any] = {name: module.hparams[name] for name in ("num_groups", "channels_last")}
+    found = VisionModule(module.schema, body=copy.deepcopy(module.body).cpu(), head="linear", **own)
+    found.hparams["body"] = module.hparams["body"]
+    cast("nn.Sequential", found.head)[-1].load_state_dict(head.state_dict())
+    return found.eval()

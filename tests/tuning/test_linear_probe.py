@@ -1,0 +1,110 @@
+"""A linear probe: what it minimizes, what it measures, and that its checkpoint answers as measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from tabvision.data import ImageDataModule
+from tabvision.errors import BadTypeError, BadValueError
+from tabvision.inference import Predictor
+from tabvision.modules import VisionModule
+from tabvision.tasks import Multiclass, Regression
+from tabvision.tuning import probe
+from tabvision.tuning.linear_probe import _minimized, _Rows
+from tests.made.images import frame_of, write_folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("probe") / "photos", {"cat": 15, "dog": 15, "elk": 15})
+
+
+def make(source: Any, target: Any = None, **settings: Any) -> tuple[VisionModule, ImageDataModule]:
+    data = ImageDataModule(source, target, **{"size": 32, "verbose": False, "num_workers": 0, **settings})
+    torch.manual_seed(0)
+    return VisionModule(data.schema, body="test_resnet", weights=None), data
+
+
+def rows(target: torch.Tensor) -> _Rows:
+    features = torch.randn(len(target), 4, generator=torch.Generator().manual_seed(1))
+    features[:, 0] += target.reshape(len(target), -1)[:, 0]
+    return _Rows(features, target, torch.ones(len(target)))
+
+
+def test_the_head_of_classes_is_that_of_a_logistic_regression() -> None:
+    given = rows(torch.arange(60) % 3)
+
+    head = _minimized(given, Multiclass(num_classes=3), 0.1)
+
+    reference = LogisticRegression(C=1 / (60 * 0.1)).fit(given.features, given.target)
+    found = head(given.features).softmax(1).detach().numpy()
+    np.testing.assert_allclose(found, reference.predict_proba(given.features), atol=1e-3)
+
+
+def test_the_head_of_numbers_is_that_of_a_ridge_regression() -> None:
+    numbers = torch.randn(60, 1, generator=torch.Generator().manual_seed(2))
+    given = rows(numbers)
+    task = Regression(margin=None).fit(numbers.numpy(), 0)
+
+    head = _minimized(given, task, 0.1)
+
+    standard = (numbers - task.mean[0]) / task.spread[0]
+    scale = float(task.loss(torch.ones(1, 1), numbers.mean().reshape(1, 1)))  # of a squared error of one
+    reference = Ridge(alpha=60 * 0.1 / 2 / scale).fit(given.features, standard[:, 0])
+    np.testing.assert_allclose(head.weight.detach().numpy()[0], reference.coef_, atol=1e-3)
+
+
+def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(photos: Path, tmp_path: Path) -> None:
+    module, data = make(photos)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+
+    found = probe(module, data)
+    found.save(tmp_path / "probe.ckpt", data)
+
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    val = data.parts["val"]
+    answers = Predictor(tmp_path / "probe.ckpt", device="cpu").predict(data.frame.iloc[val.rows.numpy()], tta=1)
+    assert len(answers) == len(val.rows)
+    plain = Predictor(tmp_path / "probe.ckpt", device="cpu").predict(data.frame.iloc[val.rows.numpy()])
+    truth = np.array(data.schema.target.classes)[val.tensors["target"][val.rows].numpy()]
+    assert (plain["label"].to_numpy() == truth).mean() == pytest.approx(found.metrics["val/accuracy"])
+    assert found.metrics["val/accuracy"] > data.baseline()["val/accuracy"]
+
+
+def test_several_labels_and_numbers_are_probed_too(photos: Path) -> None:
+    for target, settings in (("tags", {"separator": " "}), ("y", {"weight": "weight"})):
+        module, data = make(frame_of(photos), target, path="file", root=photos, split=0.3, **settings)
+        metrics = probe(module, data).metrics
+
+        assert {*data.baseline()} | {"val/loss"} == {*metrics}
+        assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_body_of_ones_own_is_asked_for_again(photos: Path, tmp_path: Path) -> None:
+    _, data = make(photos)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
+
+    found = probe(VisionModule(data.schema, body=body), data)
+    found.save(tmp_path / "probe.ckpt", data)
+
+    with pytest.raises(BadValueError, match="a body of your own"):
+        Predictor(tmp_path / "probe.ckpt")
+    Predictor(tmp_path / "probe.ckpt", body=body)
+
+
+def test_what_cannot_be_probed_is_refused(photos: Path) -> None:
+    module, data = make(photos, split=None)
+
+    with pytest.raises(BadValueError, match="no val split"):
+        probe(module, data)
+    with pytest.raises(BadTypeError, match="got VisionModule and DataFrame"):
+        probe(module, pd.DataFrame())
