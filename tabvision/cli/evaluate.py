@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
         results = predictor.losses(arguments.data, **form_of(arguments))
         found = evaluate(results)
-        noun = "row" if predictor.schema.image is None else "image"
+        noun = "image" if predictor.schema.is_of_images else "row"
         print(evaluation_table(found, f"{count(len(results), noun)} of {Path(arguments.data).name}"))
         if arguments.out:
             _write(found, Path(arguments.out).expanduser())

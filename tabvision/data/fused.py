@@ -34,7 +34,6 @@ from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Task
 
 
-@final
 class FusedDataModule(BaseImageDataModule):
     """Load a table whose rows name one or several images: columns and images of each row in one batch.
 

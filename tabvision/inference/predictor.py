@@ -37,6 +37,7 @@ _DTYPES = {
     "categorical": torch.int64,
     "image": torch.uint8,
     "has_image": torch.float32,
+    "features": torch.float32,
     "view": torch.float32,
 }
 _TABLE = ("continuous", "categorical")  # in every batch, even without columns

@@ -10,11 +10,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_choice, check_whole
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.inference.batches import ROWS_AT_ONCE, Arrays, Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, answer_names, predictor_of, raw_columns, read_rows, take
+from tabvision.interpret.rows import (
+    Model,
+    answer_names,
+    positions_of,
+    predictor_of,
+    raw_columns,
+    read_rows,
+    take,
+    with_features,
+)
 
 Unit = Literal["answer", "logits"]
 Row: TypeAlias = Mapping[str, object] | pd.Series | pd.DataFrame
@@ -51,7 +60,7 @@ def explain(
         each answer and the mean answer to the background rows.
 
     Raises:
-        BadTypeError: A model that reads images, or rows that are no table.
+        BadTypeError: A model of images alone, or rows that are no table.
         BadValueError: Not one row, a background without rows, or a number out of range.
         UnknownNameError: There is no such unit.
 
@@ -62,11 +71,10 @@ def explain(
     check_whole("samples", samples, 2)
     check_choice("unit", unit, get_args(Unit))
     predictor, rng = predictor_of(model), np.random.default_rng(seed)
-    if predictor.schema.image is not None:
-        raise BadTypeError("the model reads images, which have no column to explain", "Look at them with top_losses")
     to, values = _one_row(predictor, row)
-    others = read_rows(predictor, background, None, rng)
-    starts, orders = _sampled(others.num_rows, len(values), (samples + 1) // 2, rng)
+    num_pairs = (samples + 1) // 2
+    others = read_rows(predictor, background, None if predictor.schema.image is None else num_pairs, rng)
+    starts, orders = _sampled(others.num_rows, len(values), num_pairs, rng)
     answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
     paths = _along_paths(predictor, to, others, starts, orders, answer)
     changes = np.zeros((*orders.shape, paths.shape[2]))
@@ -89,7 +97,7 @@ def _one_row(predictor: Predictor, row: Row) -> tuple[Inputs, dict[str, object]]
     inputs = predictor.read(source)
     if inputs.num_rows != 1:
         raise BadValueError(f"row must be one row, got {inputs.num_rows:,}", "Pass such as frame.iloc[0]")
-    names = raw_columns(predictor)
+    inputs, names = with_features(predictor, inputs), raw_columns(predictor)
     if isinstance(source, pd.DataFrame):
         return inputs, {name: source[name].iloc[0] for name in names}
     return inputs, {name: source[name] for name in names}
@@ -129,8 +137,8 @@ def _along_paths(
         changed = (ranks[part, None, :] < np.arange(num_steps)[:, None]).reshape(-1, orders.shape[1])
         arrays = take(others, np.repeat(starts[part], num_steps))
         for index, column in enumerate(raw_columns(predictor).values()):
-            for name, encoded in (("continuous", column.continuous), ("categorical", column.categorical)):
-                for position, _ in encoded:
+            for name, positions in positions_of(column).items():
+                for position in positions:
                     arrays[name][changed[:, index], position] = to.arrays[name][0, position]
         found.append(answer({"index": np.arange(len(changed)), **arrays}))
     answers = np.concatenate(found).astype(np.float64)

@@ -17,16 +17,15 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.inference.batches import Arrays
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, column_values, predictor_of, raw_columns, read_rows, with_column
+from tabvision.interpret.rows import Column, Model, column_values, predictor_of, raw_columns, read_rows, with_column
 from tabvision.metrics import RunningMean
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.packed import PackedNet
-from tabvision.preprocess.encode import Source
 
 _ROWS_ON_GPU = 65_536
 _ROWS_OF_PACKED = 1_024  # at once: the first layer's sums stay in a processor's caches
-_Exchange: TypeAlias = Callable[[Source, Iterable[Arrays]], Iterator[Tensor]]
+_Exchange: TypeAlias = Callable[[Column, Iterable[Arrays]], Iterator[Tensor]]
 
 
 @speaking("importance")
@@ -45,7 +44,7 @@ def importance(
 
     All that is made of a raw column moves together, such as the parts of a date and the indicator of missing values. Take
     rows that training did not see. Of columns that tell the same each may get little, since the model reads the others.
-    The image of a model that reads both is not shuffled.
+    The images of a row are columns as well, if the model reads both.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
@@ -134,7 +133,7 @@ def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) ->
 
     sums = [net.of(*tensors(arrays)) for net in nets]
 
-    def exchange(column: Source, others: Iterable[Arrays]) -> Iterator[Tensor]:
+    def exchange(column: Column, others: Iterable[Arrays]) -> Iterator[Tensor]:
         numbers, categories = ([position for position, _ in it] for it in (column.continuous, column.categorical))
         old, new = tensors(column_values(arrays, column)), [tensors(each) for each in others]
         of_nets = [net.exchange(each, numbers, categories, old, new) for net, each in zip(nets, sums, strict=True)]

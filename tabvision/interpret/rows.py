@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
@@ -23,6 +24,20 @@ Model: TypeAlias = Predictor | SupervisedModule | str | Path
 """A predictor, a module in memory, or the path of a checkpoint."""
 
 
+@final
+@dataclass(frozen=True)
+class ImageColumn:
+    """A raw column of images beside others, and its position among those of a row."""
+
+    name: str
+    position: int
+    continuous: tuple[()] = ()
+    categorical: tuple[()] = ()
+
+
+Column: TypeAlias = Source | ImageColumn
+
+
 def predictor_of(model: Model) -> Predictor:
     """Return the predictor of a model; raise if it reads images alone."""
     predictor = model if isinstance(model, Predictor) else Predictor(model)
@@ -32,15 +47,17 @@ def predictor_of(model: Model) -> Predictor:
     return predictor
 
 
-def raw_columns(predictor: Predictor) -> dict[str, Source]:
+def raw_columns(predictor: Predictor) -> dict[str, Column]:
     """Return the raw columns that a model reads, in the order of its schema, each with the encoded columns made of it."""
-    found = {source.name: source for source in sources_of(predictor.schema)}
+    found: dict[str, Column] = {source.name: source for source in sources_of(predictor.schema)}
+    if (image := predictor.schema.image) is not None:
+        found |= {name: ImageColumn(name, position) for position, name in enumerate(image.columns)}
     return {name: found[name] for name in predictor.schema.inputs if name in found}
 
 
 def raw_column(predictor: Predictor, name: str) -> Source:
-    """Return one of the raw columns; raise if the model does not read it."""
-    columns = raw_columns(predictor)
+    """Return one of the raw columns that hold values; raise if the model does not read it, or it names images."""
+    columns = {source.name: source for source in sources_of(predictor.schema)}
     if name not in columns:
         raise UnknownNameError("column", name, columns)
     return columns[name]
@@ -76,9 +93,23 @@ def read_rows(
             problem = f"fold must have a number for each of {inputs.num_rows:,} rows, got {len(fold):,}"
             raise BadValueError(problem, "Pass results.fold with results.frame")
         inputs = replace(inputs, arrays={**inputs.arrays, "fold": fold})
-    if max_rows is None or inputs.num_rows <= check_whole("max_rows", max_rows):
+    if max_rows is not None and inputs.num_rows > check_whole("max_rows", max_rows):
+        inputs = inputs.take(np.sort(rng.permutation(inputs.num_rows)[:max_rows]))
+    return with_features(predictor, inputs)
+
+
+def with_features(predictor: Predictor, inputs: Inputs) -> Inputs:
+    """Return the inputs with the features of their images in place of the images, which are read once."""
+    if inputs.images is None:
         return inputs
-    return inputs.take(np.sort(rng.permutation(inputs.num_rows)[:max_rows]))
+    module: Any = predictor.module  # of columns and images, since others were refused
+    features, has_image = [], []
+    with torch.inference_mode():
+        for arrays in inputs.batches():
+            features.append(module.features(predictor.batch(arrays)).cpu().numpy())
+            has_image.append(arrays["has_image"])
+    found = {"features": np.concatenate(features), "has_image": np.concatenate(has_image)}
+    return replace(inputs, images=None, arrays={**inputs.arrays, **found})
 
 
 def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
@@ -86,12 +117,12 @@ def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
     return {name: array[rows] for name, array in inputs.arrays.items()}
 
 
-def column_values(arrays: Mapping[str, NDArray[Any]], column: Source) -> Arrays:
+def column_values(arrays: Mapping[str, NDArray[Any]], column: Column) -> Arrays:
     """Return all that is made of a raw column, such as the parts of a date and the indicator of missing values."""
-    return {name: arrays[name][:, positions] for name, positions in _positions(column).items() if positions}
+    return {name: arrays[name][:, positions] for name, positions in positions_of(column).items() if positions}
 
 
-def with_column(arrays: Arrays, column: Source, values: Arrays) -> Arrays:
+def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
     """Return a batch in which all that is made of a raw column comes from other rows.
 
     Args:
@@ -102,11 +133,14 @@ def with_column(arrays: Arrays, column: Source, values: Arrays) -> Arrays:
     replaced = dict(arrays)
     for name, values_of_column in values.items():
         replaced[name] = arrays[name].copy()
-        replaced[name][:, _positions(column)[name]] = values_of_column
+        replaced[name][:, positions_of(column)[name]] = values_of_column
     return replaced
 
 
-def _positions(column: Source) -> dict[str, list[int]]:
+def positions_of(column: Column) -> dict[str, list[int]]:
+    """Return the positions in each array of all that is made of a raw column."""
+    if isinstance(column, ImageColumn):
+        return {"features": [column.position], "has_image": [column.position]}
     parts = {"continuous": column.continuous, "categorical": column.categorical}
     return {name: [position for position, _ in found] for name, found in parts.items()}
 

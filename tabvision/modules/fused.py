@@ -156,7 +156,8 @@ class FusedModule(SupervisedModule):
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        images = self.images(self.features(batch))
+        features = batch["features"] if "features" in batch else self.features(batch)
+        images = self.images(features, batch.get("has_image"))
         hidden = self.net.hidden(batch["continuous"], batch["categorical"])
         if self.training and (fraction := self.hparams["part_dropout"]):
             drawn = torch.rand(len(images), device=images.device)
@@ -165,18 +166,16 @@ class FusedModule(SupervisedModule):
         return self.net.join(hidden, images)
 
     def features(self, batch: Batch) -> Tensor:
-        """Return the mean of each feature of the body over each image of a row, (B, P, F); a learned one where there is none.
+        """Return the mean of each feature of the body over each image of a row, (B, P, F), 0 where there is none.
 
         Shape:
             - batch["image"]: (B, P, C, H, W)
             - batch["has_image"]: (B, P); without it every row has its images
         """
         images = batch["image"]
-        has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32)).to(self.dtype)
-        fractions = has_image.flatten().unsqueeze(1)
-        found = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
-        known: Tensor = fractions * found + (1 - fractions) * self.images.absent
-        return known.view(*has_image.shape, known.shape[1])
+        has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32))
+        features = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
+        return features.view(*has_image.shape, features.shape[1])
 
     def _features_of_some(self, images: Tensor, is_there: Tensor) -> Tensor:
         """Return the features of images, 0 for those that are not there."""
@@ -207,13 +206,18 @@ class FusedModule(SupervisedModule):
 
 @final
 class _ImageSide(nn.Module):
-    """Reduce the features of the images of a row to a few numbers. (B, P, F) -> (B, width).
+    """Reduce the features of the images of a row to a few numbers, with a learned vector for each image that is missing.
 
     Args:
         num_features: F, the features of an image.
         num_images: P, the images of a row.
         width: Numbers for a row.
         dropout: Fraction of the features dropped in training.
+
+    Shape:
+        - features: (B, P, F) float
+        - has_image: (B, P) float, or None if there are all
+        - returns: (B, width) float
     """
 
     def __init__(self, num_features: int, num_images: int, width: int, dropout: float) -> None:
@@ -225,7 +229,10 @@ class _ImageSide(nn.Module):
         )
 
     @override
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, has_image: Tensor | None = None) -> Tensor:
+        if has_image is not None:
+            fractions = has_image.to(features.dtype).unsqueeze(2)  # of a row that is blended with another, both count
+            features = fractions * features + (1 - fractions) * self.absent
         reduced: Tensor = self.layers(features.flatten(1))
         return reduced
 

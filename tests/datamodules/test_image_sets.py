@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from datamodules.fashion_mnist import NAMES, FashionMNISTDataModule, read_idx
+from datamodules.houses import PHOTOS, HousesDataModule
 from datamodules.imagenette import ImagenetteDataModule
 from datamodules.pets import PetsDataModule
 from datamodules.planet import PlanetDataModule
@@ -29,6 +30,19 @@ def test_pets_have_their_breed_in_their_name(tmp_path: Path) -> None:
 
     assert data.schema.classes == ("Abyssinian", "great_dane")
     assert next(iter(data.train_dataloader()))["image"].shape == (4, 3, 8, 8)
+
+
+def test_houses_have_four_photos_beside_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded(pixels()))
+    columns = {"bedrooms": [2, 3] * 5, "bathrooms": [1, 2] * 5, "area": range(10), "zipcode": [94501, 94502] * 5}
+    frame = pd.DataFrame({**dict.fromkeys(PHOTOS, "a.jpg"), **columns, "price": np.arange(10) * 1e5})
+    frame.to_csv(tmp_path / "houses.csv", index=False)
+
+    data = HousesDataModule(tmp_path / "houses.csv", **QUIET)
+
+    assert next(iter(data.train_dataloader()))["image"].shape == (4, 4, 3, 8, 8)
+    assert "zipcode" in {column.name for column in data.schema.categorical}
+    assert HousesDataModule(tmp_path / "houses.csv", **QUIET, schema=data.schema).schema == data.schema
 
 
 def test_planet_has_several_labels_a_chip(tmp_path: Path) -> None:
