@@ -179,11 +179,12 @@ def _measured(
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
     names, widths = sorted(set(metrics) | set(baseline)), half_widths(results)
     shown = [name.removeprefix("val/") for name in names]
+    is_known = not widths.keys().isdisjoint(shown)
     table = pd.DataFrame(
         {
             "metric": shown,
             "model": [metrics.get(name) for name in names],
-            "±": [float(f"{widths[name]:.2g}") if name in widths else None for name in shown],
+            **({"±": [float(f"{widths[name]:.2g}") if name in widths else None for name in shown]} if is_known else {}),
             "naive": [baseline.get(name) for name in names],
         }
     )
@@ -191,7 +192,7 @@ def _measured(
         f"± is half of the 95 % interval of the model's metric over {NUM_RESAMPLES} resamples of these rows (bootstrap): "
         "what other such rows would change, not what another training run would."
     )
-    part = part_of("Metrics of the model and of a naive answer", table, text=how if set(shown) & set(widths) else "")
+    part = part_of("Metrics of the model and of a naive answer", table, text=how if is_known else "")
     return section_of("How well it answers", text, parts=[part] if names else [])
 
 

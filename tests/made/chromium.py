@@ -30,6 +30,7 @@ class Tab:
     def __init__(self, asks: int, answers: int) -> None:
         self._asks, self._answers = asks, answers
         self._number, self._rest, self._session = 0, b"", ""
+        self.events: list[dict[str, Any]] = []  # what the page told while it was asked
 
     def open(self, address: str) -> None:
         """Shows an address in a new tab."""
@@ -44,7 +45,7 @@ class Tab:
         message |= {"sessionId": self._session} if self._session else {}
         os.write(self._asks, json.dumps(message).encode() + b"\0")
         while (found := self._next()).get("id") != self._number:
-            continue
+            self.events.append(found)
         if "error" in found:
             raise RuntimeError(f"{method}: {found['error']}")
         return found["result"]

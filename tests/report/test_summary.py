@@ -49,6 +49,18 @@ def test_other_targets_have_a_sentence_of_their_own(kind: str, start: str) -> No
     assert summarize(results_of(kind))["answer"].startswith(start)
 
 
+def test_a_metric_has_its_interval_beside_it_if_it_is_one_of_the_tasks() -> None:
+    results = results_of("regression")
+    made = [
+        summarize(results, metrics=metrics) for metrics in ({"val/mae": 13_700.0, "val/loss": 0.1}, {"val/loss": 0.1})
+    ]
+
+    known, unknown = ([part["table"] for part in summary["sections"][0]["parts"]] for summary in made)
+    assert known[0]["columns"] == ["metric", "model", "±", "naive"]
+    assert known[0]["rows"] == [["loss", 0.1, None, None], ["mae", 13_700.0, 1600.0, None]]
+    assert unknown[0]["columns"] == ["metric", "model", "naive"]
+
+
 def test_the_slice_that_is_answered_worst_is_named() -> None:
     (section,) = [each for each in summarize(results_of("binary"))["sections"] if each["title"] == "Where it is wrong"]
     (part,) = [each for each in section["parts"] if each["figure"] == "slices"]
