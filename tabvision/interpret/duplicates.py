@@ -149,12 +149,13 @@ def _vectors(predictor: Predictor, inputs: Inputs) -> tuple[NDArray[np.int64], T
     """Return the rows of readable photos, and of each a vector whose products are similarities, (N, D)."""
     image, module, rows, found = predictor.schema.image, predictor.module, [], []
     assert image is not None
+    body: Any = module.body
     with torch.inference_mode():
         for arrays in inputs.batches():
             pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
             if not len(pixels):
                 continue
-            features = module.body(normalize(pixels, image.mean, image.std).to(module.dtype)).float()
+            features = body(normalize(pixels, image.mean, image.std).to(module.dtype)).float()
             features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
             coarse = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
             coarse = coarse - coarse.mean(dim=1, keepdim=True)
