@@ -49,7 +49,7 @@ def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
     kind = {None: "answer", True: "right", False: "wrong"}[photo.is_right]
     probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
     said = f"{kind}: {answer}{probability}"
-    lines = [name, *([f"true: {label}"] if label else []), said, f"loss {photo.loss:.3g}"]
+    lines = [name, f"true: {label}", said, f"loss {photo.loss:.3g}"]
     pictures = []
     if photo.image is not None:
         pictures.append({"source": _data_uri(photo.image), "text": f"{name}; {', '.join(lines[1:-1])}"})
