@@ -63,7 +63,7 @@ def explain(
     check_choice("unit", unit, get_args(Unit))
     predictor, rng = predictor_of(model), np.random.default_rng(seed)
     if predictor.schema.image is not None:
-        raise BadTypeError("the model reads images, which have no column to explain", "Look at them with top_losses")
+        raise BadTypeError("the model reads images, which have no column to explain", "Look at them with gradcam")
     to, values = _one_row(predictor, row)
     others = read_rows(predictor, background, None, rng)
     starts, orders = _sampled(others.num_rows, len(values), (samples + 1) // 2, rng)

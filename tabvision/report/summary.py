@@ -223,7 +223,9 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
 def _wrong(results: Results, importance: pd.DataFrame | None, model: Model | None) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
-    parts.append(_slices(results))
+    image = results.schema.image
+    if set(results.frame) - {*results.schema.target.columns, image and image.name}:
+        parts.append(_slices(results))
     parts += photo_parts(results, model)
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):

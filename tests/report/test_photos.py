@@ -57,6 +57,7 @@ def test_the_worst_images_stand_on_the_page_with_where_the_network_looked(tmp_pa
     assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
     assert FILE[:40] in elements.text
     assert "hidden" not in text
+    assert "No slice of a column" not in text  # there are no columns
     assert str(tmp_path) not in text
 
 
