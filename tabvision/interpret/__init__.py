@@ -4,6 +4,7 @@ Numbers only; figures are in `plots`.
 """
 
 from tabvision.interpret.drift import drift, overlap
+from tabvision.interpret.duplicates import duplicates
 from tabvision.interpret.effects import effects
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.interpret.evaluate import evaluate
@@ -27,6 +28,7 @@ from tabvision.interpret.recommend import recommend, similar_items
 __all__ = [
     "confusion",
     "drift",
+    "duplicates",
     "effects",
     "embedding_frame",
     "errors_by",

@@ -24,13 +24,13 @@ class Photo:
 
     Args:
         name: The name of its file; "" for an image in memory.
-        label: The true label, or numbers.
-        answer: The predicted label, or numbers.
+        label: The true label, or numbers; "left" for points.
+        answer: The predicted label, or numbers; for points how many pixels they are off.
         probability: The probability of the predicted class; None for other tasks.
         loss: The loss.
         is_right: Whether the answer is the label; None for numbers.
-        image: (H, W, 3) uint8, as large as the network's input. Of a target that lies in the image, twice as wide: it is
-            drawn into the left half, and the answer into the right. None if the file cannot be read.
+        image: (H, W, 3) uint8, as large as the network's input; None if the file cannot be read. A target that lies in the
+            image is drawn into it, and the answer into a copy at its right, which makes it twice as wide.
         reason: Why it cannot be read, else "".
         heat: (H, W), what `gradcam` gave; None if it was not asked for.
     """
@@ -71,7 +71,7 @@ def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None =
     for row, source in enumerate(some.images.sources):
         image, label, answer = drawn.get(row), _text(labels[row]), _text(answers[row])
         if task.moves_with_image:
-            label, answer = "", f"off by {errors[row]:.3g} pixels"
+            label, answer = "left", f"right, off by {errors[row]:.3g}"
         found.append(
             Photo(
                 name=Path(source).name if isinstance(source, str | Path) else "",
@@ -139,4 +139,4 @@ def _right(results: Results) -> NDArray[np.bool_] | None:
 
 
 def _text(label: Any) -> str:  # noqa: ANN401 - a label, or several numbers
-    return ", ".join(f"{value:.4g}" for value in label) if isinstance(label, np.ndarray) else str(label)
+    return ", ".join(f"{value:.4g}" for value in label) if isinstance(label, np.ndarray) else str(label) or "none"

@@ -43,7 +43,7 @@ def predictor_of(model: Model) -> Predictor:
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if not sources_of(predictor.schema):
         problem = "the model must read columns of a table, and it reads images alone"
-        raise BadTypeError(problem, "Look at its images with top_losses")
+        raise BadTypeError(problem, "Look at its images with gradcam and plots.top_losses")
     return predictor
 
 

@@ -18,7 +18,7 @@ from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
 from tabvision.plots.style import COLORS, INK, font_families, short
 
-_INCHES = 2.2  # an image's side
+_INCHES = 2.2  # the side of a square image; others have its area
 _MAX_CHARACTERS = 26  # of a line above an image
 _RIGHT, _WRONG = COLORS[2], COLORS[7]
 
@@ -46,7 +46,9 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
     across = columns or math.ceil(math.sqrt(len(images)))
     down = math.ceil(len(images) / across)
     lines = max((str(label).count("\n") + 1 for label in labels), default=0)
-    size = (across * _INCHES, down * (_INCHES + 0.16 * lines))
+    height, width = np.shape(images[0])[:2]
+    aspect = math.sqrt(width / height)
+    size = (across * _INCHES * aspect, down * (_INCHES / aspect + 0.16 * lines))
     layout = ConstrainedLayoutEngine(h_pad=0.08)  # the first line would touch the edge
     figure = Figure(figsize=size, layout=layout, facecolor="none", edgecolor="none")
     for index, image in enumerate(images):
@@ -122,11 +124,10 @@ def _caption(photo: Photo, *, has_loss: bool) -> str:
         wrong: dog (0.90)
         loss 2.5
     """
-    kind = {None: "answer: ", True: "right: ", False: "wrong: "}[photo.is_right] if photo.label else ""
+    kind = {None: "answer: ", True: "right: ", False: "wrong: "}[photo.is_right]
     probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
-    lines = [f"true: {_line(photo.label)}"] if photo.label else []
-    lines.append(f"{kind}{_line(photo.answer, _MAX_CHARACTERS - len(kind + probability))}{probability}")
-    return "\n".join([*lines, *([f"loss {photo.loss:.3g}"] if has_loss else [])])
+    answer = f"{kind}{_line(photo.answer, _MAX_CHARACTERS - len(kind + probability))}{probability}"
+    return "\n".join([f"true: {_line(photo.label)}", answer, *([f"loss {photo.loss:.3g}"] if has_loss else [])])
 
 
 def _line(text: str, most: int = _MAX_CHARACTERS) -> str:

@@ -24,7 +24,9 @@ _LOOKED = (
     "Beside each image stands where the network looked: from red to yellow what spoke most for its answer. "
     "It is coarse, and does not say whether the answer is right."
 )
-_NOT_LOOKED = "Where the network looked is not shown, since it has no spatial map, or answers several numbers."
+_NOT_LOOKED = (
+    "Where the network looked is not shown, since it has no spatial map or gradient, or answers several numbers."
+)
 
 
 def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
@@ -34,7 +36,7 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
     rows, text = worst_rows(results, _MAX_PHOTOS), ""
     try:
         photos, text = photos_of(results, rows, model), "" if model is None else _LOOKED
-    except BadValueError:
+    except (BadValueError, RuntimeError):  # torch's own, of a network that has no gradient
         photos, text = photos_of(results, rows), _NOT_LOOKED
     caption = f"The {count(len(photos), 'image')} with the greatest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
@@ -47,7 +49,7 @@ def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
     kind = {None: "answer", True: "right", False: "wrong"}[photo.is_right]
     probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
     said = f"{kind}: {answer}{probability}"
-    lines = [name, *([f"true: {label}"] if label else []), said, f"loss {photo.loss:.3g}"]
+    lines = [name, f"true: {label}", said, f"loss {photo.loss:.3g}"]
     pictures = []
     if photo.image is not None:
         pictures.append({"source": _data_uri(photo.image), "text": f"{name}; {', '.join(lines[1:-1])}"})

@@ -212,7 +212,9 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
 def _wrong(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
-    parts.append(_slices(results))
+    image = results.schema.image
+    if set(results.frame) - {*results.schema.target.columns, image and image.name}:
+        parts.append(_slices(results))
     parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in details.get("slice_by", ())]
     parts += photo_parts(results, details.get("model"))
     parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))

@@ -109,9 +109,20 @@ def test_points_are_drawn_beside_the_answer(tmp_path: Path) -> None:
     row, column = (float(each.mean()) for each in np.nonzero(is_yellow[:, :32]))
     assert (row, column) == pytest.approx((24, 8), abs=1)
     assert is_yellow[:, 32:].any()
-    assert photo.answer.startswith("off by ")
+    assert photo.answer.startswith("right, off by ")
 
 
 def test_results_without_files_are_a_sentence() -> None:
     with pytest.raises(BadTypeError, match="the results have no images"):
         photos_of(results_of("binary"), np.array([0]))
+
+
+def test_a_photo_without_labels_says_so(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    files = sorted(map(str, folder.rglob("*.jpg")))
+    frame = pd.DataFrame({"file": files, "tags": ["a b", "", "a"] * 3})
+    data = ImageDataModule(frame, "tags", separator=" ", size=32, batch_size=4, num_workers=1, verbose=False)
+
+    results = Predictor(network(data), device="cpu").losses(frame)
+
+    assert [photo.label for photo in photos_of(results, np.arange(3))] == ["a b", "none", "a"]

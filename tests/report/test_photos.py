@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import override
 
 from tabvision.inference import Predictor, Results
 from tabvision.modules import VisionModule
@@ -56,6 +57,7 @@ def test_the_worst_images_stand_on_the_page_with_where_the_network_looked(tmp_pa
     assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
     assert FILE[:40] in elements.text
     assert "hidden" not in text
+    assert "No slice of a column" not in text  # there are no columns
     assert str(tmp_path) not in text
 
 
@@ -81,8 +83,22 @@ def test_a_large_photo_becomes_a_small_one(tmp_path: Path) -> None:
     assert [image.size for image in pixels] == [(320, 160)] * 8
 
 
-def test_without_a_map_the_images_stand_alone_and_the_page_says_so(tmp_path: Path) -> None:
-    results, predictor = answered(tmp_path, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 48, 4)))
+class NoGradient(nn.Module):
+    """A network whose answers have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.conv(images).detach()
+        return features
+
+
+@pytest.mark.parametrize("net", [nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 48, 4)), NoGradient()])
+def test_without_a_map_the_images_stand_alone_and_the_page_says_so(net: nn.Module, tmp_path: Path) -> None:
+    results, predictor = answered(tmp_path, net)
 
     text = write_report(tmp_path / "a.html", results, model=predictor).read_text(encoding="utf-8")
 

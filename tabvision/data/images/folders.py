@@ -109,7 +109,7 @@ def class_folders(
         BadValueError: No or too few class folders, no image in them, or names that are not UTF-8.
     """
     root = _check_folder(folder)
-    parts = _part_folders(root)
+    parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _below(path)]
     above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
     if depth is not None:
@@ -153,7 +153,7 @@ def all_images(folder: str | Path) -> ImageTable:
     return ImageTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
 
 
-def _part_folders(root: str) -> list[tuple[str, int]] | None:
+def part_folders(root: str) -> list[tuple[str, int]] | None:
     """Return the folders that are parts, each with its part, or None if the folder holds class folders.
 
     A class may be named train: the folder of the training part holds folders and no images directly.
@@ -167,7 +167,7 @@ def _part_folders(root: str) -> list[tuple[str, int]] | None:
 
 def unlabeled_test(folder: str | Path) -> str | None:
     """Return the folder of test images without class folders, or None."""
-    tests = [path for path, part in _part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
+    tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not _below(path)), None)
 
 

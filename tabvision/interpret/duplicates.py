@@ -1,0 +1,184 @@
+"""Photos that are almost the same, within the data and across its parts, where they flatter what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tabvision.augment.normalize import normalize
+from tabvision.checks import check_fraction, check_whole
+from tabvision.data import ImageDataModule
+from tabvision.data.images.folders import part_folders
+from tabvision.errors import BadTypeError, MissingColumnsError, speaking
+from tabvision.inference.batches import Inputs
+from tabvision.inference.images import ImageBatches
+from tabvision.inference.inputs import Source
+from tabvision.inference.predictor import Predictor
+from tabvision.interpret.rows import Model
+from tabvision.schema import Schema
+
+_THRESHOLD = (
+    0.85  # measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
+)
+_SIDE = 8  # pixels of the coarse image
+_ROWS_AT_ONCE = 1024
+_PART_NAMES = ("train", "val", "test")
+
+
+class _Photos(NamedTuple):
+    """Photos with what is known of each: its part or None, and the code of its label, -1 if it is not known."""
+
+    inputs: Inputs
+    parts: list[Any]
+    labels: NDArray[np.int64]
+
+
+@speaking("duplicates")
+def duplicates(
+    model: Model,
+    source: Source | ImageDataModule,
+    *,
+    threshold: float = _THRESHOLD,
+    split: str | None = None,
+    max_pairs: int = 10_000,
+) -> pd.DataFrame:
+    """Return the pairs of photos that are almost the same: re-encoded, resized or slightly cropped.
+
+    A pair across parts is leakage: the validation photo was learned from. The similarity is the mean of two cosines: of the
+    network's pooled features, and of the photo in 8 x 8 pixels less their mean. Features alone also take photos of one class
+    for copies, above all after training. Mirrored photos are not found, nor are those of a single color.
+
+    Args:
+        model: A `Predictor`, a module in memory, or the path of a checkpoint. Of a body that never learned, all features are
+            alike, and a few other photos come near 0.9.
+        source: What `Predictor.predict` takes, labeled or not, or an `ImageDataModule`, whose parts are then known. So they
+            are in a folder of folders train and valid.
+        threshold: The lowest similarity, in (0, 1]. Small pictures of one thing, such as digits, need a higher one.
+        split: The column of a table that names the part of each row; None if there is none.
+        max_pairs: The most pairs.
+
+    Returns:
+        `first` and `second`, the files or, of images in memory, row numbers; `similarity`, the greatest first; `first_part`
+        and `second_part`, and `same_label`, each None if not known. Photos that cannot be read are left out.
+
+    Raises:
+        BadTypeError: The model has no body of photos.
+        BadValueError: A number is out of range.
+        MissingColumnsError: There is no column `split`.
+    """
+    check_fraction("threshold", threshold, "(]", remedy="Leave it out for 0.85")
+    check_whole("max_pairs", max_pairs)
+    predictor = model if isinstance(model, Predictor) else Predictor(model)
+    if predictor.schema.image is None or not hasattr(predictor.module, "body"):
+        raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
+    photos = (
+        _of_data(source, predictor.schema) if isinstance(source, ImageDataModule) else _read(predictor, source, split)
+    )
+    assert photos.inputs.images is not None
+    rows, vectors = _vectors(predictor, photos.inputs)
+    first, second, similarity = _similar(vectors, threshold, max_pairs)
+    first, second = rows[first], rows[second]
+    sources = photos.inputs.images.sources
+    names = [str(each) if isinstance(each, str | Path) else row for row, each in enumerate(sources)]
+    labels = photos.labels[first], photos.labels[second]
+    known = (labels[0] >= 0) & (labels[1] >= 0)
+    columns = {
+        "first": [names[row] for row in first],
+        "second": [names[row] for row in second],
+        "similarity": similarity,
+        "first_part": pd.Series([photos.parts[row] for row in first], dtype=object),
+        "second_part": pd.Series([photos.parts[row] for row in second], dtype=object),
+        "same_label": np.where(known, labels[0] == labels[1], None),
+    }
+    return pd.DataFrame(columns)
+
+
+def _of_data(data: ImageDataModule, schema: Schema) -> _Photos:
+    """Return the photos of every part of a datamodule."""
+    files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
+    for name, part in data.parts.items():
+        rows = part.rows.numpy()
+        files += data.tables[name].files(rows)
+        parts += [name] * len(rows)
+        target = part.tensors.get("target")
+        labels.append(pd.DataFrame(index=rows) if target is None else pd.DataFrame(target[part.rows].numpy()))
+    return _Photos(Inputs(len(files), images=ImageBatches(files, schema)), parts, _codes(pd.concat(labels)))
+
+
+def _read(predictor: Predictor, source: Source, split: str | None) -> _Photos:
+    """Return the photos of any source; of a folder the names of folders tell the part and the class."""
+    inputs, schema = predictor.read(source), predictor.schema
+    frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame
+    if split is not None and split not in frame:
+        raise MissingColumnsError(
+            [split], list(frame), "Name the column of a table that says to which part a row belongs"
+        )
+    parts = [None] * inputs.num_rows if split is None else frame[split].astype(object).tolist()
+    labels = frame[list(schema.target.columns)] if set(schema.target.columns) <= set(frame) else frame[[]]
+    if isinstance(source, str | Path) and inputs.shown:  # a folder
+        root = Path(source).expanduser()
+        folders = [Path(path).relative_to(root).parent.parts for path in frame.iloc[:, 0]]
+        known = {Path(path).name: _PART_NAMES[part] for path, part in part_folders(str(root)) or []}
+        parts = [known.get(names[0]) if names else None for names in folders]
+        classes = {str(name) for name in schema.classes}
+        labels = pd.DataFrame({"label": [next((name for name in names if name in classes), None) for names in folders]})
+    return _Photos(inputs, parts, _codes(labels))
+
+
+def _codes(labels: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the same code for the same label, -1 where it is missing or there are no columns.
+
+    Example:
+        >>> _codes(pd.DataFrame({"x": ["cat", None, "dog", "cat"]})).tolist(), _codes(pd.DataFrame(index=[0, 1])).tolist()
+        ([0, -1, 1, 0], [-1, -1])
+    """
+    if labels.shape[1] == 0:
+        return np.full(len(labels), -1)
+    found: NDArray[np.int64] = labels.groupby(list(labels), sort=False).ngroup().fillna(-1).to_numpy(dtype=np.int64)
+    return found
+
+
+def _vectors(predictor: Predictor, inputs: Inputs) -> tuple[NDArray[np.int64], Tensor]:
+    """Return the rows of readable photos, and of each a vector whose products are similarities, (N, D)."""
+    image, module, rows, found = predictor.schema.image, predictor.module, [], []
+    assert image is not None
+    body: Any = module.body
+    with torch.inference_mode():
+        for arrays in inputs.batches():
+            pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
+            if not len(pixels):
+                continue
+            features = body(normalize(pixels, image.mean, image.std).to(module.dtype)).float()
+            features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
+            coarse = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
+            coarse = coarse - coarse.mean(dim=1, keepdim=True)
+            both = [functional.normalize(features, dim=1), functional.normalize(coarse, dim=1, eps=1.0)]
+            found.append(torch.cat(both, dim=1).mul(0.5**0.5).cpu())
+            rows.append(arrays["index"])
+    return (np.concatenate(rows), torch.cat(found)) if rows else (np.empty(0, np.int64), torch.empty(0, 1))
+
+
+def _similar(vectors: Tensor, threshold: float, most: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """Return the pairs whose product is at least the threshold, at most so many, and their products, the greatest first.
+
+    Example:
+        >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]])
+        >>> [each.tolist() for each in _similar(vectors, 0.9, 10)[:2]]
+        [[0], [2]]
+    """
+    kept = torch.empty(3, 0, dtype=torch.float64)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        products = vectors[start : start + _ROWS_AT_ONCE] @ vectors[start:].T
+        first, second = torch.nonzero(torch.triu(products, diagonal=1) >= threshold, as_tuple=True)
+        found = torch.stack([first + start, second + start, products[first, second]]).to(torch.float64)
+        kept = torch.cat([kept, found], dim=1)
+        kept = kept[:, torch.sort(kept[2], descending=True, stable=True)[1][:most]]
+    pairs = kept.numpy()
+    return pairs[0].astype(int), pairs[1].astype(int), pairs[2].clip(max=1)
