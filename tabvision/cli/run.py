@@ -124,7 +124,7 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         details = {"measured_on": rows, "history": history, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **details)
+        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, data=job.datamodule, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -33,6 +33,7 @@ _MAX_POINTS = 2_000  # rows in the cloud of predictions
 _MAX_EPOCHS = 300
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
+_MAX_DRIFTED = 10
 _MAX_NAMED = 3  # numbers to predict that one sentence names
 _MAX_INPUTS = 6  # columns beside the rows with the greatest loss
 _MAX_PROBABILITIES = 4
@@ -49,6 +50,8 @@ class ReportDetails(TypedDict, total=False):
         baseline: Metrics of the best constant prediction: `data.baseline()`.
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: What `interpret.importance` gave.
+        oddities: Sentences on what is odd in the data, such as columns that give the target away.
+        drift: What `interpret.drift` gave for the training rows and these.
         history: The run's `metrics.csv`.
         facts: What else there is to know, by name, such as the network, the versions and the time.
     """
@@ -59,6 +62,8 @@ class ReportDetails(TypedDict, total=False):
     baseline: Mapping[str, float]
     metrics: Mapping[str, float]
     importance: pd.DataFrame | None
+    oddities: Sequence[str]
+    drift: pd.DataFrame | None
     history: pd.DataFrame | None
     facts: Mapping[str, object]
 
@@ -86,6 +91,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         _relies_on(importance),
         _wrong(results, importance),
         _probabilities(results),
+        _odd(results, details.get("oddities", ()), details.get("drift")),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
         _limits(results),
@@ -311,6 +317,20 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
     few = list(curves["label"].unique())[:6]
     caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
     return _part(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
+
+
+def _odd(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
+    title, rows = "What is odd in the data", f"these {_noun(results)}s and those of training"
+    if drift is None or drift.empty:
+        return _section(title, *oddities)
+    found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)
+    if found.empty:
+        return _section(title, *oddities, f"No column differs between {rows} by more than chance explains.")
+    text = (
+        "At a distance of 0 the values are spread alike, at 1 they have nothing in common. Beside it: the increase of "
+        "missing values, the fraction of rows with a category that training lacks, and of those beyond its range."
+    )
+    return _section(title, *oddities, parts=[_part(f"Columns that differ between {rows}", found, text=text)])
 
 
 def _learned(history: pd.DataFrame | None) -> Section:
