@@ -229,6 +229,7 @@ def _wrong(results: Results, importance: pd.DataFrame | None) -> Section:
     parts.append(_part("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."
+        doubtful = doubtful.rename(columns={"label": "suggested label"})
         parts.append(_part("Labels to check", _few_columns(doubtful, results, importance), text=text))
     return _section("Where it is wrong", parts=parts)
 
