@@ -57,6 +57,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     (None, ("table", "images", "fused"), [
         _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
         _Option("--weight", "data.weight", "COL", "column of row weights"),
+        _Option("--corrections", "data.corrections", "FILE",
+                "table that relabels or drops rows: row (or the image's path) and label (empty or drop)"),
     ]),
     (None, _ALL, [
         _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",

@@ -74,6 +74,7 @@ def report_on(
     *,
     checkpoint: str | Path,
     facts: Mapping[str, object] | None = None,
+    data: object = None,
     **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
     """Write the page, with the importance of the columns and what is known of the network.
@@ -84,6 +85,7 @@ def report_on(
         out: The page.
         checkpoint: Where the model is, for the commands that the page names.
         facts: What else there is to know, by name.
+        data: The datamodule of the model, whose training rows are compared with these; None if it is not at hand.
         details: As for `write_report`.
     """
     import torch
@@ -97,12 +99,63 @@ def report_on(
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
+    details |= _oddities(predictor, results, data)
     details |= {
         "model": predictor,
         "importance": _importance(predictor, results),
         "facts": {**(facts or {}), **network},
     }
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)
+
+
+def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str, Any]:
+    """Return what is odd in the rows of a table, by themselves and beside those of training."""
+    from tabvision.data import TabularDataModule
+
+    if predictor.schema.image is not None:
+        return {}
+    if not isinstance(data, TabularDataModule):
+        return {"oddities": _unlike_training(predictor, results)}
+    from tabvision.data.leakage import leakage_notes
+    from tabvision.interpret import drift
+
+    training = data.part("train")
+    notes = [*leakage_notes(data.schema, training), *_unlike_training(predictor, results)]
+    if "val" not in data.parts:
+        return {"oddities": notes}
+    rows = data.frame.iloc[training.tensors["index"][training.rows].numpy()]
+    notes += _rows_twice(rows, results)
+    return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
+
+
+def _unlike_training(predictor: Predictor, results: Results) -> list[str]:
+    """Return a sentence for each column with values that training lacks."""
+    from tabvision.errors import count
+
+    inputs, rows = predictor.read(results.frame), count(len(results), "row")
+    unseen, far = "that training lacks", "far beyond those of training, so that the answers are guesses"
+    return [
+        f"{num:,} of {rows} with a value of {name!r} {what}."
+        for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
+        for name, num in counts.items()
+    ]
+
+
+def _rows_twice(training: pd.DataFrame, results: Results) -> list[str]:
+    """Return a sentence on the rows that occur among those of training as well, if there are any."""
+    from tabvision.errors import count, listed
+    from tabvision.interpret import overlap
+
+    found = overlap(training, results.frame, schema=results.schema)
+    if found.empty:
+        return []
+    where = listed([str(row) for row in results.frame.index[found["row"]]])
+    twice, same = f"{len(found):,} of {count(len(results), 'row')}", found["same_target"].sum()
+    sentence = (
+        f"{twice} are among the training rows as well, in all columns that the model reads, {same:,} of them with the same "
+        f"target: rows {where}. The model may know them by heart."
+    )
+    return [sentence]
 
 
 def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:

@@ -162,7 +162,7 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
         seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **details)
+        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, data=job.datamodule, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 

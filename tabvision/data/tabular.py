@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, PartName, TensorDataModule
+from tabvision.data.corrections import corrected
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import TensorLoader
@@ -75,6 +76,9 @@ class TabularDataModule(TensorDataModule):
         sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
         names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
         missing_target: "error" to raise if the target is missing in some row, "drop" to leave such rows out and log how many.
+        corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
+            columns `row`, the row's number in a file or its label in a frame's index, and `label`, the new label, or nothing
+            or "drop".
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
@@ -113,6 +117,7 @@ class TabularDataModule(TensorDataModule):
         sep: str | None = None,
         names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
+        corrections: Source | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
@@ -126,7 +131,10 @@ class TabularDataModule(TensorDataModule):
             self.frame = self._gather(source, split, schema)
             check_columns(self.frame, columns)
             stated = stated_task(task, schema)
-            numbers = rows_with_target(self.frame, columns, missing_target, stated)
+            self.frame, kept = corrected(
+                self.frame, corrections, columns, task=stated, separator=separator, schema=schema
+            )
+            numbers = kept[rows_with_target(taken(self.frame, kept), columns, missing_target, stated)]
             rows = taken(self.frame, numbers)
             split = (None if len(rows) < SMALL_TABLE else 0.2) if split == "auto" else split
             chosen = chosen_task(rows, columns, stated, separator)

@@ -14,6 +14,7 @@ from tabvision.inference.results import Results
 from tabvision.preprocess import Columns
 from tabvision.tasks import Task
 
+_ROW = "row"
 _MISSING, _OTHER = "missing", "other"
 _Z = 1.959964  # standard deviations of a 95 % interval
 _NUM_SLICES = 8
@@ -263,8 +264,9 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
         k: The most rows.
 
     Returns:
-        The target, `suggested` and `margin`, the probability of the label less that of the suggestion, lowest first; then
-        the user's other columns.
+        The index `row`; the target (`true_label` if its name is `label`); `label`, the suggestion; `margin`, the probability
+        of the target less that of the suggestion, lowest first; then the user's other columns. Written with `to_csv` and
+        edited by a person it is what `corrections=` of a datamodule and `tabvision train --corrections` read.
 
     Raises:
         BadValueError: The target is not one class per row.
@@ -285,8 +287,11 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
     worst = listed_rows[np.argsort(margin[listed_rows], kind="stable")][:k]
     (target,) = results.schema.target.columns
     frame = results.frame.iloc[worst]
-    columns = {target: frame[target], "suggested": classes[suggested[worst]], "margin": margin[worst]}
-    return pd.concat([pd.DataFrame(columns, index=frame.index), frame.drop(columns=target)], axis=1)
+    own_names = (_ROW, "label", "margin")
+    frame = frame.drop(columns=target).rename(columns={name: f"input_{name}" for name in own_names})
+    truth = {f"true_{target}" if target in own_names else target: results.frame[target].iloc[worst]}
+    columns = {**truth, "label": classes[suggested[worst]], "margin": margin[worst]}
+    return pd.concat([pd.DataFrame(columns, index=frame.index), frame], axis=1).rename_axis(index=_ROW)
 
 
 def errors_of(results: Results) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ _MAX_POINTS = 2_000  # rows in the cloud of predictions
 _MAX_EPOCHS = 300
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
+_MAX_DRIFTED = 10
 _MAX_NAMED = 3  # numbers to predict that one sentence names
 _MAX_INPUTS = 6  # columns beside the rows with the greatest loss
 _MAX_PROBABILITIES = 4
@@ -51,6 +52,8 @@ class ReportDetails(TypedDict, total=False):
         baseline: Metrics of the best constant prediction: `data.baseline()`.
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: What `interpret.importance` gave.
+        oddities: Sentences on what is odd in the data, such as columns that give the target away.
+        drift: What `interpret.drift` gave for the training rows and these.
         history: The run's `metrics.csv`.
         slice_by: Values of each row, in the order of the results, to show the errors by besides its columns: the name of each
             says what they are.
@@ -64,6 +67,8 @@ class ReportDetails(TypedDict, total=False):
     baseline: Mapping[str, float]
     metrics: Mapping[str, float]
     importance: pd.DataFrame | None
+    oddities: Sequence[str]
+    drift: pd.DataFrame | None
     history: pd.DataFrame | None
     slice_by: Sequence[pd.Series[Any]]
     facts: Mapping[str, object]
@@ -93,6 +98,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         _relies_on(importance),
         _wrong(results, importance, details),
         _probabilities(results),
+        _odd(results, details.get("oddities", ()), details.get("drift")),
         _learned(details.get("history")),
         _asking(results, details.get("checkpoint", "best.ckpt")),
         _limits(results),
@@ -220,6 +226,7 @@ def _wrong(results: Results, importance: pd.DataFrame | None, details: ReportDet
     parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
         text = "Where the model is this sure of another class, the label may be wrong."
+        doubtful = doubtful.rename(columns={"label": "suggested label"})
         parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
     return section_of("Where it is wrong", parts=parts)
 
@@ -308,6 +315,20 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
     few = list(curves["label"].unique())[:6]
     caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
     return part_of(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
+
+
+def _odd(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
+    title, rows = "What is odd in the data", f"these {_noun(results)}s and those of training"
+    if drift is None or drift.empty:
+        return section_of(title, *oddities)
+    found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)
+    if found.empty:
+        return section_of(title, *oddities, f"No column differs between {rows} by more than chance explains.")
+    text = (
+        "At a distance of 0 the values are spread alike, at 1 they have nothing in common. Beside it: the increase of "
+        "missing values, the fraction of rows with a category that training lacks, and of those beyond its range."
+    )
+    return section_of(title, *oddities, parts=[part_of(f"Columns that differ between {rows}", found, text=text)])
 
 
 def _learned(history: pd.DataFrame | None) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -139,3 +140,29 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     words = ["report", "runs/photos/best.ckpt", "photos", "--device", "cpu", "--out", "photos.html"]
     assert main(words) == 0
     assert Path("photos.html").read_text(encoding="utf-8").count("<img") == 2 * 24
+
+
+def test_the_report_of_a_run_says_what_is_odd_in_its_data() -> None:
+    frame = people(400).assign(pension=lambda frame: frame["paid"].map({"well": "<b>w", "badly": "<b>b"}))
+    pd.concat([frame, frame[:200]]).to_csv("people.csv", index=False)
+
+    assert main([*REPORTED, "--validation", "0.5"]) == 0
+
+    said = html.unescape(text_of("runs/people/report.html"))
+    assert "What is odd in the data 'pension' determines the target in every training row." in said
+    assert re.search(r"\d+ of 300 rows are among the training rows as well, in all columns that the model reads", said)
+    assert "No column differs between these rows and those of training by more than chance explains." in said
+    assert "<b>" not in Path("runs/people/report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_says_how_many_rows_are_unlike_those_of_training() -> None:
+    assert main(TRAIN) == 0
+    frame = people(60).assign(job=["cook"] * 57 + ["pope"] * 3)
+    frame.loc[:4, "age"] = 900
+    frame.to_csv("new.csv", index=False)
+
+    assert main(["report", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "page.html"]) == 0
+
+    said = html.unescape(text_of("page.html"))
+    assert "3 of 60 rows with a value of 'job' that training lacks." in said
+    assert "5 of 60 rows with a value of 'age' far beyond those of training" in said

@@ -214,12 +214,13 @@ def test_planted_wrong_labels_are_found() -> None:
     planted = rng.permutation(N)[:10]
     given[planted] = (truth[planted] + 1) % 3
     schema = Schema(target=Target(columns=("y",), task=Multiclass(3), classes=("a", "b", "c")))
-    frame = pd.DataFrame({"y": np.array(list("abc"))[given], "row": np.arange(N)})
+    frame = pd.DataFrame({"y": np.array(list("abc"))[given], "row": np.arange(N), "margin": 0})
 
     found = likely_mislabeled(Results(schema, frame, scores, given, np.zeros(N)))
 
-    assert set(found["row"]) == set(planted)
-    assert found["suggested"].tolist() == np.array(list("abc"))[truth[found["row"]]].tolist()
+    assert set(found.index) == set(planted)
+    assert found.reset_index().columns.tolist() == ["row", "y", "label", "margin", "input_row", "input_margin"]
+    assert found["label"].tolist() == np.array(list("abc"))[truth[found.index]].tolist()
 
 
 @pytest.mark.parametrize(

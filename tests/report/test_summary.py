@@ -6,9 +6,11 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabvision.errors import BadValueError
+from tabvision.interpret import drift
 from tabvision.report import summarize
 from tests.made.results import KINDS, others, results_of
 
@@ -66,6 +68,18 @@ def test_the_slice_that_is_answered_worst_is_named() -> None:
     (part,) = [each for each in section["parts"] if each["figure"] == "slices"]
 
     assert part["table"]["rows"][0][:2] == ["job", "pilot"]
+
+
+def test_only_columns_that_drifted_are_listed() -> None:
+    one = pd.DataFrame({"age": np.arange(400.0), "job": ["cook", "nurse"] * 200})
+    frames = [drift(one, one.assign(age=one["age"] + more)) for more in (0, 90)]
+    summaries = [summarize(results_of("binary"), drift=frame, oddities=["Ducks."]) for frame in frames]
+    odd = [next(it for it in each["sections"] if "odd" in it["title"]) for each in summaries]
+
+    alike = "No column differs between these rows and those of training by more than chance explains."
+    assert odd[0]["texts"] == ["Ducks.", alike]
+    (part,) = odd[1]["parts"]
+    assert [row[:3] for row in part["table"]["rows"]] == [["age", "Kolmogorov-Smirnov", pytest.approx(0.225)]]
 
 
 def test_what_is_not_known_has_no_section() -> None:

@@ -77,6 +77,8 @@ def test_names_and_values_are_never_markup(kind: str, tmp_path: Path) -> None:
         **others(),
         "importance": pd.DataFrame({"column": [EVIL], "importance": [1.0], "std": [0.1]}),
         "facts": {EVIL: EVIL},
+        "oddities": [EVIL],
+        "drift": pd.DataFrame({"column": [EVIL], "measure": [EVIL], "distance": [1.0], "drifted": [True]}),
     }
 
     text = write_report(tmp_path / "a.html", results, title=EVIL, **rest).read_text(encoding="utf-8")

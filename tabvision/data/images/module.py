@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import DataPart, PartName
+from tabvision.data.corrections import corrected
 from tabvision.data.images.base import BaseImageDataModule, augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
@@ -25,9 +26,9 @@ from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange
 from tabvision.data.images.sources import Images, SourceReader, gathered, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task
+from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
 from tabvision.data.splits.base import Rows, Split
-from tabvision.data.tables.read import text_format, words_of
+from tabvision.data.tables.read import Source, text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.logs import notes_at
@@ -89,6 +90,8 @@ class ImageDataModule(BaseImageDataModule):
         sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
         names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
         missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
+        corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
+            columns `row`, or the images' column of paths, and `label`, the new label, or nothing or "drop".
         verbose: Whether to print a summary of the data.
 
     Raises:
@@ -132,6 +135,7 @@ class ImageDataModule(BaseImageDataModule):
         sep: str | None = None,
         names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
+        corrections: Source | None = None,
         verbose: bool = True,
     ) -> None:
         stated = stated_task(task, schema)
@@ -168,8 +172,12 @@ class ImageDataModule(BaseImageDataModule):
             table = gathered(reader.labeled(source, target, schema), split, self._form)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
+            check_columns(table.frame, columns)
+            facts: Any = {"path": table.path, "task": stated, "separator": separator, "schema": schema}
+            frame, kept = corrected(table.frame, corrections, columns, **facts)
+            table = replace(table, frame=frame)
             self.frame, self._table = table.frame, table
-            self._fit(table, columns, stated, separator, split, schema)
+            self._fit(table, columns, stated, separator, split, schema, kept=kept)
             self._fill_others(source, test, predict, replace(reader, path=table.path, known=self.schema.known_columns))
             logger.info(self.summary())
 
@@ -218,11 +226,12 @@ class ImageDataModule(BaseImageDataModule):
         separator: str | None,
         split: float | Split | None,
         schema: Schema | None,
+        *,
+        kept: Rows,
     ) -> None:
-        """Choose the task, divide the rows, make the schema from those that train, and prepare their targets."""
-        check_columns(table.frame, columns)
+        """Choose the task, divide the kept rows, make the schema from those that train, and prepare their targets."""
         check_files(table)
-        numbers = rows_with_target(table.frame, columns, self.missing_target, stated)
+        numbers = kept[rows_with_target(taken(table.frame, kept), columns, self.missing_target, stated)]
         used = table.taken(numbers)
         rows = used.frame[list(columns)]  # without a copy of the paths
         task = chosen_task(rows, columns, stated, separator)

@@ -1,0 +1,149 @@
+"""Relabel or drop rows by a list of corrections, such as an edited `interpret.likely_mislabeled`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.data.splits.base import Rows
+from tabvision.data.tables.read import Source, read_frame
+from tabvision.data.targets import infer_task, missing_cells
+from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.schema import Schema
+from tabvision.tasks import Task
+
+logger = logging.getLogger("tabvision")
+
+_ROW, _LABEL, _DROP = "row", "label", "drop"
+
+
+def corrected(
+    frame: pd.DataFrame,
+    corrections: Source | None,
+    columns: Sequence[str],
+    *,
+    path: str | None = None,
+    task: Task | None = None,
+    separator: str | None = None,
+    schema: Schema | None = None,
+) -> tuple[pd.DataFrame, Rows]:
+    """Return a frame with new labels in some rows, and the numbers of the rows to keep; log how many are changed.
+
+    Args:
+        frame: The rows of a source.
+        corrections: A frame or a table file with the column `row`, a label of the frame's index, which is the row's number
+            in a file, or for images the column of paths; and `label`, the new label, or nothing or "drop" to leave the row
+            out. Other columns are for people. None changes nothing.
+        columns: The target's column.
+        path: The column of paths of images.
+        task: The task, if it is known.
+        separator: Text between the labels in one multi-label column.
+        schema: A schema that is used again, whose labels are known as well.
+
+    Raises:
+        MissingColumnsError: There is neither `row` nor the column of paths, or no `label`.
+        BadValueError: A row is named twice or does not exist, a label is unknown, or the target has several columns.
+
+    Example:
+        >>> frame = pd.DataFrame({"paid": ["no", "yes", "no"]})
+        >>> found, rows = corrected(frame, pd.DataFrame({"row": [0, 2], "label": ["yes", "drop"]}), ["paid"])
+        1 row relabeled, 1 row dropped by the corrections.
+        >>> found["paid"].tolist(), rows.tolist()
+        (['yes', 'yes', 'no'], [0, 1])
+    """
+    every = np.arange(len(frame), dtype=np.int64)
+    if corrections is None:
+        return frame, every
+    if len(columns) != 1:
+        problem = f"corrections are for a target of one column, and there are {len(columns)}"
+        raise BadValueError(problem, "Correct the table itself")
+    listing = read_frame(corrections, na_values=[], known={_LABEL: (), **({path: ()} if path else {})})
+    key = _ROW if path is None or path not in listing else path
+    if missing := [name for name in (key, _LABEL) if name not in listing]:
+        raise MissingColumnsError(missing, list(listing), "Pass a table of corrections with the columns row and label")
+    rows = _positions(listing[key], pd.Index(frame[path]) if key == path else frame.index, key)
+    (column,) = columns
+    is_dropped, labels = _new_labels(listing[_LABEL], frame, column, task, separator, schema)
+    changed = frame[column].astype(labels.dtype).copy()
+    changed.iloc[rows[~is_dropped]] = labels.array
+    counts = f"{count(len(labels), 'row')} relabeled, {count(int(is_dropped.sum()), 'row')} dropped"
+    logger.info(f"{counts} by the corrections.")
+    return frame.assign(**{column: changed}), np.delete(every, rows[is_dropped])
+
+
+def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
+    """Return the number of each row that is named; raise if one does not exist or is named twice.
+
+    Example:
+        >>> _positions(pd.Series([7, 5]), pd.Index([5, 6, 7]), "row")
+        array([2, 0])
+    """
+    is_number = pd.api.types.is_numeric_dtype(labels)
+    named = pd.Index(pd.to_numeric(wanted, errors="coerce") if is_number else wanted.astype(str))
+    labels = labels if is_number else labels.astype(str)
+    several = [*wanted[named.duplicated()], *wanted[named.isin(labels[labels.duplicated()])]]
+    if several:
+        problem = (
+            f"each {key} of the corrections must be that of one row, once, got {listed([repr(it) for it in several])}"
+        )
+        raise BadValueError(problem, "Keep one line of each, or give the rows an index without duplicates")
+    found = labels.get_indexer(named)
+    if (absent := wanted[found < 0].tolist()) and len(absent):
+        what = f"{key} of the corrections must be of the source's {count(len(labels), 'row')}"
+        raise BadValueError(
+            f"each {what}, got {listed([repr(it) for it in absent])}", "Correct the list, or pass its source"
+        )
+    return np.asarray(found, dtype=np.int64)
+
+
+def _new_labels(
+    given: pd.Series,
+    frame: pd.DataFrame,
+    column: str,
+    task: Task | None,
+    separator: str | None,
+    schema: Schema | None,
+) -> tuple[NDArray[np.bool_], pd.Series]:
+    """Return which rows are dropped, and the labels of the others as the target holds them; raise if one is unknown."""
+    values = frame[column].dropna()
+    if values.map(type).eq(list).any():
+        raise BadValueError(
+            f"corrections are for a target of text or numbers, and {column!r} holds lists", "Correct it itself"
+        )
+    known = {_text(value): value for value in (*values.unique(), *(schema.classes if schema else ()))}
+    texts = ["" if is_out else _text(value) for value, is_out in zip(given, missing_cells(given), strict=True)]
+    is_dropped = np.array([not text or (text == _DROP and text not in known) for text in texts], dtype=np.bool_)
+    texts = [text for text, is_out in zip(texts, is_dropped, strict=True) if not is_out]
+    if separator is not None:
+        parts = {part.strip() for text in known for part in text.split(separator)}
+        unknown = [part for text in texts for part in text.split(separator) if part.strip() not in parts]
+        found: list[Any] = texts
+    else:
+        unknown = [text for text in texts if text not in known]
+        found = [known.get(text, text) for text in texts]
+    if unknown and not (task or infer_task(frame, [column], separator)[0]).is_classes:
+        numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
+        unknown = [text for text, is_none in zip(texts, numbers.isna(), strict=True) if is_none]
+        if not unknown:
+            return is_dropped, numbers if pd.api.types.is_numeric_dtype(values) else pd.Series(
+                texts, dtype=values.dtype
+            )
+    if unknown:
+        raise UnknownNameError(f"label of {column!r}", unknown[0], known)
+    return is_dropped, pd.Series(found, dtype=values.dtype)
+
+
+def _text(value: object) -> str:
+    """Return a label as a file of corrections spells it.
+
+    Example:
+        >>> _text("a "), _text(2.0), _text(True)
+        ('a ', '2', 'True')
+    """
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if is_whole else str(value)  # type: ignore[call-overload]
