@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings
-from tabvision.cli.options import settings_of
-from tabvision.data import ImageDataModule
+from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings, split_setting
+from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.errors import BadValueError
 
 _EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
@@ -18,7 +17,9 @@ _BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
     settings = source_settings(arguments, "images")
-    data = ImageDataModule(**settings)
+    if isinstance(arguments.test, float) or arguments.split is not None:
+        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
+    data = Component("tabvision.data.ImageDataModule", settings).build()
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None

@@ -16,6 +16,7 @@ import yaml
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
+from tabvision.cli.progress import progress_callbacks
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints
 from tabvision.cli.tables import aligned, metrics_by_name, number
@@ -28,6 +29,7 @@ from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
 from tabvision.lightning import Callback, CSVLogger, ModelCheckpoint, TQDMProgressBar
+from tabvision.logs import notes_at
 from tabvision.tuning import cross_validate
 
 if TYPE_CHECKING:
@@ -79,15 +81,22 @@ def free_folder(out: str | None, data: str, *, overwrite: bool, reads: Sequence[
 
 
 def run_job(
-    job: Job, folder: Path, *, accelerator: str, devices: str, precision: str | None = None, report: bool = True
+    job: Job,
+    folder: Path,
+    *,
+    accelerator: str,
+    devices: str,
+    precision: str | None = None,
+    report: bool = True,
 ) -> None:
     """Train and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
     machine = {"accelerator": accelerator, "devices": devices, **({"precision": precision} if precision else {})}
     job = replace(job, trainer={**job.trainer, **machine})
     start = time.perf_counter()
-    with quiet_lightning():
+    with quiet_lightning(), notes_at(verbose=not job.quiet):
         trainer, measured, table, results = (_fit_bag if job.num_folds > 1 else _fit)(job, model, folder)
+        tested = _test(trainer, data)
     if trainer.is_global_zero:
         with speaking(_WHO):
             write_frame(table, folder / "predictions.csv", overwrite=True)
@@ -97,11 +106,15 @@ def run_job(
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
-        _write_metrics(job, model, folder, time.perf_counter() - start, {title: metrics_by_name(measured, naive)})
+        metrics = {title: metrics_by_name(measured, naive)}
+        if tested:
+            metrics["test"] = metrics_by_name(tested, data.baseline("test"))
+            print(_metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
+        _write_metrics(job, model, folder, time.perf_counter() - start, metrics)
         if job.intervals is not None:
             _add_intervals(data, table, job.intervals, folder / "best.ckpt")
         if report and results is not None:
-            _write_report(job, folder, results, metrics=measured, baseline=naive)
+            _write_report(job, folder, results, tested, metrics=measured, baseline=naive)
         _print_files(job, folder, title)
 
 
@@ -133,7 +146,17 @@ def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: flo
     )
 
 
-def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[str, float]) -> None:
+def _test(trainer: pl.Trainer, data: _DataModule) -> Mapping[str, float]:
+    """Return the metrics of the finished network on the test rows; none if there are no such rows."""
+    if "test" not in data.parts:
+        return {}
+    (measured,) = trainer.validate(trainer.lightning_module, data.loader("test"), verbose=False)
+    return measured
+
+
+def _write_report(
+    job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
+) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
     from tabvision.cli.report import report_on
     from tabvision.inference import Predictor
@@ -148,7 +171,11 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         details = {"measured_on": rows, "history": history, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, **details)
+        facts: dict[str, object] = {"seed": job.seed}
+        if tested:
+            said = ", ".join(f"{name.removeprefix('val/')} {number(value)}" for name, value in sorted(tested.items()))
+            facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
+        report_on(predictor, results, page, checkpoint=best, facts=facts, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
@@ -157,7 +184,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
     """Fit a network; return its Trainer, and metrics, answers and results of the rows that were held out."""
     data = job.datamodule
     best = ModelCheckpoint(dirpath=folder, filename="best", monitor=job.monitor, enable_version_counter=False)
-    trainer = _make_trainer(job, folder, [best], logger=CSVLogger(folder, name="", version=""))
+    loggers = [CSVLogger(folder, name="", version=""), *_more_loggers(job, folder)]
+    trainer = _make_trainer(job, folder, [best], logger=loggers)
     _clear(folder)
     _write_recipe(job.to_recipe(), folder)
     with tidied(trainer):
@@ -188,14 +216,32 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
 
 def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
     """Return a new Trainer of the run, before the older run in the folder is removed."""
-    bar = TQDMProgressBar(refresh_rate=job.trainer["log_every_n_steps"])
-    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **settings}
+    shown = progress_callbacks(job.trainer["log_every_n_steps"], quiet=job.quiet)
+    bar = {} if any(isinstance(each, TQDMProgressBar) for each in shown) else {"enable_progress_bar": False}
+    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **bar, **settings}
     with reworded_trainer_errors(_WHO):
         trainer = pl.Trainer(
-            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, bar]
+            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, *shown]
         )
     guard_checkpoints(trainer)
     return trainer
+
+
+def _more_loggers(job: Job, folder: Path) -> list[Any]:
+    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder.
+
+    Raises:
+        BadValueError: Its package is not installed.
+    """
+    if job.logger is None:
+        return []
+    try:
+        return [replace(job.logger, init_args={**job.logger.init_args, "save_dir": str(folder)}).build()]
+    except ModuleNotFoundError as error:
+        name = job.logger.class_path.rpartition(".")[2].removesuffix("Logger").lower()
+        raise BadValueError(
+            _WHO, f"--logger {name} needs a package that is not installed", f"pip install {name}"
+        ) from error
 
 
 def _clear(folder: Path) -> None:
