@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from typing_extensions import override
 
@@ -21,8 +22,17 @@ def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
     """
     if quiet:
         return []
-    bar: list[Callback] = [TQDMProgressBar(refresh_rate=refresh_rate)] if sys.stderr.isatty() else []
-    return [*bar, HistoryLines()]
+    bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
+    return [HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
+
+
+class _Bar(TQDMProgressBar):
+    """A bar with the loss of the last steps alone, which no terminal cuts; the history has the rest."""
+
+    @override
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name.removesuffix("_step"): value for name, value in metrics.items() if name.endswith("_step")}
 
 
 class HistoryLines(Callback):
