@@ -150,7 +150,7 @@ def _test(trainer: pl.Trainer, data: _DataModule) -> Mapping[str, float]:
     """Return the metrics of the finished network on the test rows; none if there are no such rows."""
     if "test" not in data.parts:
         return {}
-    (measured,) = trainer.validate(trainer.lightning_module, data.loader("test"), verbose=False)
+    (measured,) = trainer.validate(trainer.lightning_module, data.test_dataloader(), verbose=False)
     return measured
 
 
@@ -193,7 +193,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path) -> _Fitted:
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
         held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
-        (measured,) = trainer.validate(model, held_out, ckpt_path="best", weights_only=True, verbose=False)
+        validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
+        (measured,) = trainer.validate(model, validation, ckpt_path="best", weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
     is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
     results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered)

@@ -127,6 +127,32 @@ def test_photos_and_ratings_are_held_out_as_asked(tmp_path: Path, capsys: pytest
     assert main([*RATINGS, "--split", "group:item", *rest, "--overwrite"]) == 0
 
 
+def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fit() -> None:
+    rng = np.random.default_rng(0)
+    pairs = pd.DataFrame({"user": rng.integers(20, size=400), "item": rng.integers(30, size=400)}).drop_duplicates()
+    pairs.to_csv("plays.csv", index=False)
+
+    words = [
+        "--user",
+        "user",
+        "--item",
+        "item",
+        "--test",
+        "0.2",
+        "--epochs",
+        "1",
+        "--accelerator",
+        "cpu",
+        "--no-report",
+    ]
+    assert main(["train", "plays.csv", *words]) == 0
+
+    measured = json.loads(Path("runs/plays/metrics.json").read_text())["metrics"]
+    during = pd.read_csv("runs/plays/metrics.csv")["val/accuracy"].max()
+    assert measured["validation"]["accuracy"]["model"] == pytest.approx(during)
+    assert measured["test"]["accuracy"]["model"] > 0.5  # four of five are negatives
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
