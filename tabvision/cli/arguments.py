@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import re
 
 
 def names(text: str) -> list[str]:
@@ -94,3 +95,66 @@ def size(text: str) -> int | tuple[int, int]:
     if len(sides) not in (1, 2) or min(sides) < 1:
         raise argparse.ArgumentTypeError(f"must be pixels such as 224 or 192x256, got {text!r}")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def file_or_fraction(text: str) -> str | float:
+    """Return a fraction between 0 and 1, or the path of a file or folder.
+
+    Example:
+        >>> file_or_fraction("0.1"), file_or_fraction("test.csv")
+        (0.1, 'test.csv')
+    """
+    try:
+        float(text)
+    except ValueError:
+        return text
+    return fraction(text)
+
+
+def way_to_split(text: str) -> str:
+    """Return the name of a split, with a column after a colon where it needs one.
+
+    Example:
+        >>> way_to_split("group:patient")
+        'group:patient'
+    """
+    way, colon, column = text.partition(":")
+    if way not in ("random", "stratified", "time", "group", "column", "last") or (colon and not column):
+        known = "random, stratified, time:COL, group:COL, column:COL or last"
+        raise argparse.ArgumentTypeError(f"must be {known}, got {text!r}")
+    if colon and way in ("random", "stratified"):
+        raise argparse.ArgumentTypeError(f"{way} takes no column, got {text!r}")
+    return text
+
+
+def weights(text: str) -> str | tuple[float, ...]:
+    """Return "balanced", or one number for each class.
+
+    Example:
+        >>> weights("1,2.5")
+        (1.0, 2.5)
+    """
+    try:
+        return text if text == "balanced" else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        problem = f"must be balanced, or numbers such as 1,5, got {text!r}"
+        raise argparse.ArgumentTypeError(problem) from None
+
+
+def duration(text: str) -> str:
+    """Return a time as a Trainer's `max_time` takes it: days, hours, minutes and seconds.
+
+    Example:
+        >>> duration("90s"), duration("1.5h"), duration("00:02:00:00")
+        ('00:00:01:30', '00:01:30:00', '00:02:00:00')
+    """
+    if re.fullmatch(r"\d+:\d\d:\d\d:\d\d", text):
+        return text
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    seconds = round(float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]) if found else 0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"must be a time such as 90s, 30m or 2h, got {text!r}")
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days:02}:{hours:02}:{minutes:02}:{seconds:02}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from tabvision.cli.images import IMAGE_BATCHES, image_job, stages
-from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings
-from tabvision.cli.options import settings_of
-from tabvision.data import FusedDataModule
+from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings, split_setting
+from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.errors import NoFeatureError
 
 _EPOCHS, _FREEZE_EPOCHS = 12, 10  # new parts learn for long, and the body little
@@ -19,8 +18,10 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     settings = source_settings(arguments, "fused")
     if settings.get("cache") == "none":
         settings["cache"] = None
+    if isinstance(arguments.test, float) or arguments.split is not None:
+        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     try:
-        data = FusedDataModule(**settings)
+        data = Component("tabvision.data.FusedDataModule", settings).build()
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)

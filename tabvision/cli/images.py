@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings
-from tabvision.cli.options import settings_of
+from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings, split_setting
+from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError, count
@@ -39,7 +39,9 @@ def image_job(arguments: argparse.Namespace) -> Job:
     callbacks = [Component("tabvision.callbacks.FineTune", stages(arguments, epochs, _FREEZE_EPOCHS))]
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    data = ImageDataModule(**settings)
+    if isinstance(arguments.test, float) or arguments.split is not None:
+        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
+    data = Component("tabvision.data.ImageDataModule", settings).build()
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 BAG = 5  # networks of --preset best
 _MODEL_CHECKPOINT, _EXACT_RESUME = "pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume"
+_WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
+_LOGGERS = {
+    "tensorboard": "pytorch_lightning.loggers.TensorBoardLogger",
+    "mlflow": "pytorch_lightning.loggers.MLFlowLogger",
+    "wandb": "pytorch_lightning.loggers.WandbLogger",
+}
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
 
@@ -37,7 +44,10 @@ class Component:
     def build(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the class is
         """Return an object of the class."""
         module, _, name = self.class_path.rpartition(".")
-        return getattr(importlib.import_module(module), name)(*arguments, **self.init_args)
+        settings = {
+            key: value.build() if isinstance(value, Component) else value for key, value in self.init_args.items()
+        }
+        return getattr(importlib.import_module(module), name)(*arguments, **settings)
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the component as it stands in a recipe.
@@ -46,8 +56,10 @@ class Component:
             >>> Component("tabvision.callbacks.OneCycle").to_recipe()
             {'class_path': 'tabvision.callbacks.OneCycle'}
         """
-        settings = {"init_args": dict(self.init_args)} if self.init_args else {}
-        return {"class_path": self.class_path, **settings}
+        settings = {
+            key: value.to_recipe() if isinstance(value, Component) else value for key, value in self.init_args.items()
+        }
+        return {"class_path": self.class_path, **({"init_args": settings} if settings else {})}
 
 
 @final
@@ -67,6 +79,8 @@ class Job:
         num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         probe: What answers before the run, to be saved with it; None for none.
+        logger: A logger besides metrics.csv, or None.
+        quiet: Whether nothing is shown while it fits.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -81,6 +95,8 @@ class Job:
     num_folds: int = 1
     intervals: float | None = None
     probe: Probe | None = None
+    logger: Component | None = None
+    quiet: bool = False
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
@@ -96,9 +112,10 @@ class Job:
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
         logger = Component("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
+        more = None if self.logger is None else replace(self.logger, init_args={"save_dir": "runs"})
         trainer = {
             **self.trainer,
-            "logger": logger.to_recipe(),
+            "logger": logger.to_recipe() if more is None else [logger.to_recipe(), more.to_recipe()],
             "callbacks": [part.to_recipe() for part in (*self.callbacks, *self.saving())],
             "enable_model_summary": False,
         }
@@ -106,7 +123,7 @@ class Job:
             "seed_everything": self.seed,
             "trainer": trainer,
             "model": {"class_path": self.model.class_path, "init_args": dict(self.model.init_args)},
-            "data": {"class_path": self.data.class_path, "init_args": dict(self.data.init_args)},
+            "data": self.data.to_recipe(),
         }
 
 
@@ -118,15 +135,15 @@ def table_job(arguments: argparse.Namespace) -> Job:
     Raises:
         BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
     """
-    from tabvision.data import TabularDataModule
-
     is_bag = arguments.preset == "best"
-    if is_bag and arguments.validation is not None:
-        problem = f"with --preset best every row is held out once, got --validation {arguments.validation:g} as well"
-        raise BadValueError("tabvision train", problem, "Leave --validation out")
-    split = None if is_bag else DEFAULT_VALIDATION if arguments.epochs else "auto"
-    settings = {"split": split, **source_settings(arguments, "table")}
-    data = TabularDataModule(**settings)
+    if is_bag:
+        for name, value in (("validation", arguments.validation), ("split", arguments.split)):
+            if value is not None:
+                problem = f"with --preset best every row is held out once, got --{name} {value} as well"
+                raise BadValueError("tabvision train", problem, f"Leave --{name} out")
+    split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if arguments.epochs else "auto")
+    settings = {**source_settings(arguments, "table"), "split": split}
+    data = Component("tabvision.data.TabularDataModule", settings).build()
     num_rows = len(data.parts["train"].rows)
     if arguments.intervals:
         _check_intervals(data.schema.task, len(data.parts.get("val", data.parts["train"]).rows), arguments.intervals)
@@ -185,10 +202,66 @@ def most_epochs(num_rows: int) -> int:
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
     """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list."""
-    settings = {"source": arguments.data, **settings_of(arguments, kind, "data")}
+    settings = {"source": arguments.data, **settings_of(arguments, kind, "data"), **shared_settings(arguments)}
     if len(settings.get("target", ())) == 1:
         (settings["target"],) = settings["target"]
     return settings
+
+
+def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of options that all datamodules take: a test file, class weights, silence.
+
+    Raises:
+        BadValueError: `--class-weights` without `--task`.
+    """
+    settings: dict[str, Any] = {}
+    if isinstance(arguments.test, str):
+        settings["test"] = arguments.test
+    if arguments.quiet:
+        settings["verbose"] = False
+    if arguments.class_weights is not None:
+        if arguments.task not in _WEIGHTED:
+            problem = f"--class-weights is for classes or labels, and --task is {arguments.task or 'not given'}"
+            raise BadValueError("tabvision train", problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
+        weights = {"class_weights": arguments.class_weights}
+        settings["task"] = Component(f"tabvision.tasks.{arguments.task.capitalize()}", weights)
+    return settings
+
+
+def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
+    """Return how the rows are split, as in a recipe.
+
+    Args:
+        arguments: The parsed arguments.
+        default: The validation rows where no option names them: a fraction, "auto" or None.
+
+    Raises:
+        BadValueError: The column is missing, the options contradict each other, or the way is for ratings.
+    """
+    test = arguments.test if isinstance(arguments.test, float) else None
+    share = default if arguments.validation is None else arguments.validation
+    if arguments.split is None:
+        return share if test is None else (share, test)
+    way, _, column = arguments.split.partition(":")
+    column = column or (arguments.timestamp or "" if way in ("time", "last") else "")
+    if way in ("time", "group", "column") and not column:
+        remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
+        raise BadValueError("tabvision train", f"--split {way} needs to know the column", f"Pass {remedy}")
+    if way in ("column", "last"):
+        if arguments.validation is not None or test is not None:
+            option = f"--validation {arguments.validation}" if test is None else f"--test {test}"
+            problem = f"--split {way} says which rows are held out, so there is no {option}"
+            raise BadValueError("tabvision train", problem, "Leave one of the two out")
+        if way == "last":
+            if not arguments.user:
+                raise BadValueError(
+                    "tabvision train", "--split last is for ratings", "Choose another, such as time:COL"
+                )
+            return Component("tabvision.data.LeaveLastOut", {"user": arguments.user, "timestamp": column or None})
+        return Component("tabvision.data.ColumnSplit", {"column": column})
+    fractions = {"share": arguments.validation or DEFAULT_VALIDATION, **({"test_share": test} if test else {})}
+    named = {} if way in ("random", "stratified") else {"column": column}
+    return Component(f"tabvision.data.{way.capitalize()}Split", {**named, **fractions})
 
 
 def make_job(
@@ -221,8 +294,16 @@ def make_job(
     finder = [Component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
     trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
     trainer |= {name: value for name, value in machine.items() if value is not None}
+    if arguments.max_time is not None:
+        trainer["max_time"] = arguments.max_time
+        if not any(part.class_path == "tabvision.callbacks.FitTable" for part in callbacks):
+            logging.getLogger("tabvision").info(
+                f"The rates fall over {epochs} epochs. If --max-time ends the run before, they have not come down, and the "
+                f"network is worse than after fewer --epochs."
+            )
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
-    return Job(seed=arguments.seed, trainer=trainer, **parts, **rest)
+    logger = Component(_LOGGERS[arguments.logger]) if arguments.logger in _LOGGERS else None
+    return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 
 
 def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number

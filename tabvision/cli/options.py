@@ -7,7 +7,18 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tabvision.cli.arguments import fraction, names, positive, seed, size, whole
+from tabvision.cli.arguments import (
+    duration,
+    file_or_fraction,
+    fraction,
+    names,
+    positive,
+    seed,
+    size,
+    way_to_split,
+    weights,
+    whole,
+)
 from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:
@@ -119,7 +130,6 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--user", "data.user", "COL", "column of users"),
         _Option("--item", "data.item", "COL", "column of items"),
         _Option("--timestamp", "data.timestamp", "COL", "column of timestamps, for --split and --duplicates"),
-        _Option("--split", "", None, "validation rows: the latest, or each user's last", {"choices": ["time", "last"]}),
         _Option("--duplicates", "data.duplicates", None, "what to do about repeated pairs (default few: last if few)",
                 {"choices": ["error", "last", "keep", "few"]}),
         _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
@@ -137,6 +147,14 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
         _Option("--validation", "data.split", "FRACTION",
                 "fraction of rows to validate on (default 0.2; a table below 10,000 rows needs none)", {"type": fraction}),
+        _Option("--test", "", "FILE|FRACTION", "rows to measure the finished network on: a file or folder, or a fraction",
+                {"type": file_or_fraction}),
+        _Option("--split", "", "WAY", "which rows are held out: random, stratified, time:COL (the latest), group:COL (whole "
+                "groups), column:COL (it says train, valid or test); of ratings also time, and last (of each user)",
+                {"type": way_to_split}),
+        _Option("--class-weights", "", "WEIGHTS", "weights of the classes in the loss: balanced, or 1,5 in their order",
+                {"type": weights}),
+        _Option("--max-time", "", "TIME", "stop after so long: 90s, 30m or 2h", {"type": duration}),
         _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
         _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
         _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
@@ -145,6 +163,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("output", _ALL, [
         _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
         _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
+        _Option("--logger", "", None, "log to another tool as well, which must be installed (default csv: metrics.csv)",
+                {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
+        _Option("--quiet", "", None, "print the metrics and the files alone", {"action": "store_true"}),
         _Option("--no-report", "", None, "write no report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip

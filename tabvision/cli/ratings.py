@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job
+from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, shared_settings, split_setting
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError
@@ -31,7 +31,7 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
         BadValueError: The user or the item column is not named, or there is more than one target.
     """
     settings = _data_settings(arguments)
-    data = CollabDataModule(**settings)
+    data = Component("tabvision.data.CollabDataModule", settings).build()
     model = settings_of(arguments, "ratings", "model")
     is_rated = data.rating is not None
     lr = _IMPLICIT_LR if arguments.lr is None and not is_rated else arguments.lr
@@ -81,29 +81,27 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if targets[0] is not None and arguments.negatives is not None:
         raise BadValueError(_WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
     given = settings_of(arguments, "ratings", "data")
-    settings = {"source": arguments.data, "duplicates": "few", **given, "split": _split_setting(arguments)}
+    settings = {"source": arguments.data, "duplicates": "few", **given, **shared_settings(arguments)}
+    settings["split"] = _split_setting(arguments)
     renamed = {"rating": settings.pop("target", [None])[0], "missing": settings.pop("missing_target", None)}
     if "y_range" in settings:
         settings["y_range"] = tuple(settings["y_range"])
     return settings | {name: value for name, value in renamed.items() if value is not None}
 
 
-def _split_setting(arguments: argparse.Namespace) -> str | float:
-    """Return the split by name, or else the fraction of rows that validate.
+def _split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the datamodule takes it
+    """Return the split: by name where a name says it all.
 
     Raises:
-        BadValueError: A fraction is given beside a split that has its own, or the split has no timestamp column.
+        BadValueError: The split has no timestamp column, or contradicts another option.
     """
-    if arguments.split is None:
-        return float(arguments.validation or DEFAULT_VALIDATION)
-    if arguments.validation is not None:
-        rows = {"time": "the latest fifth", "last": "the last row of each user"}[arguments.split]
-        problem = f"--split {arguments.split} validates on {rows}, so there is no --validation {arguments.validation}"
-        raise BadValueError(_WHO, problem, "Leave one of the two out")
-    if arguments.timestamp is None:
-        problem = f"--split {arguments.split} needs to know when each row was rated"
-        raise BadValueError(_WHO, problem, "Add --timestamp COL")
-    return str(arguments.split)
+    if arguments.split in ("time", "last"):
+        if arguments.timestamp is None:
+            problem = f"--split {arguments.split} needs to know when each row was rated"
+            raise BadValueError(_WHO, problem, "Add --timestamp COL")
+        if arguments.validation is None and not isinstance(arguments.test, float):
+            return arguments.split
+    return split_setting(arguments, DEFAULT_VALIDATION)
 
 
 def show_films(folder: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
+from tabvision.cli.progress import progress_callbacks
 from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.tables import aligned, metrics_by_name, number
@@ -31,6 +33,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar
+from tabvision.logs import notes_at
 from tabvision.tuning import cross_validate
 
 if TYPE_CHECKING:
@@ -93,11 +96,10 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     """Train, or go on with a run that was interrupted, and write every result into the folder."""
     data, model = job.datamodule, job.model.build(job.datamodule.schema)
     start = time.perf_counter()
-    with quiet_lightning():
-        if job.num_folds > 1:
-            trainer, measured, table, results = _fit_bag(job, model, folder)
-        else:
-            trainer, measured, table, results = _fit(job, model, folder, resume=resume)
+    with quiet_lightning(), notes_at(verbose=not job.quiet):
+        fitted = _fit_bag(job, model, folder) if job.num_folds > 1 else _fit(job, model, folder, resume=resume)
+        trainer, measured, table, results = fitted
+        tested = _test(trainer, data)
     if trainer.is_global_zero:
         with speaking(_WHO):
             write_frame(table, folder / "predictions.csv", overwrite=True)
@@ -110,11 +112,15 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
         print(_metrics_table(measured, naive, title))
         if sentence := _worse_than_naive(measured, naive):
             print(sentence)
-        _write_metrics(job, model, folder, time.perf_counter() - start, {title: metrics_by_name(measured, naive)})
+        metrics = {title: metrics_by_name(measured, naive)}
+        if tested:
+            metrics["test"] = metrics_by_name(tested, data.baseline("test"))
+            print(_metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
+        _write_metrics(job, model, folder, time.perf_counter() - start, metrics)
         if job.intervals is not None:
             _add_intervals(data, table, job.intervals, folder / "best.ckpt")
         if report and results is not None:
-            _write_report(job, folder, results, metrics=measured, baseline=naive)
+            _write_report(job, folder, results, tested, metrics=measured, baseline=naive)
         _print_files(job, folder, title)
 
 
@@ -146,7 +152,17 @@ def _add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: flo
     )
 
 
-def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[str, float]) -> None:
+def _test(trainer: pl.Trainer, data: _DataModule) -> Mapping[str, float]:
+    """Return the metrics of the finished network on the test rows; none if there are no such rows."""
+    if "test" not in data.parts:
+        return {}
+    (measured,) = trainer.validate(trainer.lightning_module, data.test_dataloader(), verbose=False)
+    return measured
+
+
+def _write_report(
+    job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
+) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
     from tabvision.cli.report import report_on
     from tabvision.inference import Predictor
@@ -162,7 +178,11 @@ def _write_report(job: Job, folder: Path, results: Results, **figures: Mapping[s
         seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        report_on(predictor, results, page, checkpoint=best, facts={"seed": job.seed}, data=job.datamodule, **details)
+        facts: dict[str, object] = {"seed": job.seed}
+        if tested:
+            said = ", ".join(f"{name.removeprefix('val/')} {number(value)}" for name, value in sorted(tested.items()))
+            facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
+        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule, **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
@@ -179,7 +199,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
     """Fit a network; return its Trainer, and metrics, answers and results of the rows that were held out."""
     data, last = job.datamodule, folder / "last.ckpt"
     saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
-    trainer = _make_trainer(job, folder, saving, logger=CSVLogger(folder, name="", version=""))
+    loggers = [CSVLogger(folder, name="", version=""), *_more_loggers(job, folder)]
+    trainer = _make_trainer(job, folder, saving, logger=loggers)
     if resume and trainer.is_global_zero:
         _keep_metrics(trainer, folder, last)
     if not resume:
@@ -193,8 +214,9 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
         held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
+        validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
         best = saving[0].best_model_path
-        (measured,) = trainer.validate(model, held_out, ckpt_path=best, weights_only=True, verbose=False)
+        (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
     is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
@@ -229,14 +251,32 @@ def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
 
 def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
     """Return a new Trainer of the run, before the older run in the folder is removed."""
-    bar = TQDMProgressBar(refresh_rate=job.trainer["log_every_n_steps"])
-    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **settings}
+    shown = progress_callbacks(job.trainer["log_every_n_steps"], quiet=job.quiet)
+    bar = {} if any(isinstance(each, TQDMProgressBar) for each in shown) else {"enable_progress_bar": False}
+    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **bar, **settings}
     with reworded_trainer_errors(_WHO):
         trainer = pl.Trainer(
-            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, bar]
+            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, *shown]
         )
     guard_checkpoints(trainer)
     return trainer
+
+
+def _more_loggers(job: Job, folder: Path) -> list[Any]:
+    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder.
+
+    Raises:
+        BadValueError: Its package is not installed.
+    """
+    if job.logger is None:
+        return []
+    try:
+        return [replace(job.logger, init_args={**job.logger.init_args, "save_dir": str(folder)}).build()]
+    except ModuleNotFoundError as error:
+        name = job.logger.class_path.rpartition(".")[2].removesuffix("Logger").lower()
+        raise BadValueError(
+            _WHO, f"--logger {name} needs a package that is not installed", f"pip install {name}"
+        ) from error
 
 
 def _clear(folder: Path) -> None:

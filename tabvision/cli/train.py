@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
 
-    reads = (arguments.titles, arguments.weights, arguments.corrections)
+    reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test)
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
     run_job(_job_of(arguments, kind), folder, report=not arguments.no_report)

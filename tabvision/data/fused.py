@@ -23,7 +23,7 @@ from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.splits.base import Split
+from tabvision.data.splits.base import ShortSplit
 from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.read import Source, folder_of, read_frame
 from tabvision.data.tabular import TabularDataModule
@@ -69,6 +69,7 @@ class FusedDataModule(BaseImageDataModule):
         cache: Caches images at about the network's size: "auto", "memory", a folder or None, as for `ImageDataModule`.
         device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
         bad_share: The largest fraction of the images in [0, 1] that may be unreadable.
+        corrections: A table or file that relabels or drops rows before the split, as for `TabularDataModule`.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
         na_values: The words in a CSV file that mean a missing value, as for `TabularDataModule`.
@@ -106,7 +107,7 @@ class FusedDataModule(BaseImageDataModule):
         normalize: Normalize = None,
         task: Task | str | None = None,
         separator: str | None = None,
-        split: float | Split | None = 0.2,
+        split: ShortSplit = 0.2,
         weight: str | None = None,
         test: Source | None = None,
         predict: Source | None = None,
@@ -116,6 +117,7 @@ class FusedDataModule(BaseImageDataModule):
         cache: str | Path | None = "auto",
         device_augment: bool | Literal["auto"] = "auto",
         bad_share: float = 0.1,
+        corrections: Source | None = None,
         schema: Schema | None = None,
         encoding: str | None = None,
         na_values: Sequence[str] | None = None,
@@ -155,6 +157,7 @@ class FusedDataModule(BaseImageDataModule):
             predict=predict,
             batch_size=batch_size,
             seed=seed,
+            corrections=corrections,
             schema=schema,
             encoding=encoding,
             na_values=na_values,

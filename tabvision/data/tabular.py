@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -61,8 +61,8 @@ class TabularDataModule(TensorDataModule):
         ignore: Columns to leave out.
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".
-        split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows; "auto" is None below
-            10,000 rows, where `FitTable` needs no validation rows, and else 0.2.
+        split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, or None to train
+            on all rows; "auto" is None below 10,000 rows, where `FitTable` needs no validation rows, and else 0.2.
         weight: A column with the weight of each row in the loss, at least 0.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
@@ -105,7 +105,7 @@ class TabularDataModule(TensorDataModule):
         ignore: Sequence[str] | None = None,
         task: Task | str | None = None,
         separator: str | None = None,
-        split: float | Split | Literal["auto"] | None = 0.2,
+        split: float | Split | Literal["auto"] | tuple[float | Literal["auto"] | None, float] | None = 0.2,
         weight: str | None = None,
         test: Source | None = None,
         predict: Source | None = None,
@@ -136,10 +136,9 @@ class TabularDataModule(TensorDataModule):
             )
             numbers = kept[rows_with_target(taken(self.frame, kept), columns, missing_target, stated)]
             rows = taken(self.frame, numbers)
-            split = (None if len(rows) < SMALL_TABLE else 0.2) if split == "auto" else split
             chosen = chosen_task(rows, columns, stated, separator)
             codes = chosen.stratify_codes(rows, columns)
-            self._divide = divide = as_split(split, stratify=codes is not None)
+            self._divide = divide = as_split(_settled(split, len(rows)), stratify=codes is not None)
             chosen = chosen.for_later_rows() if isinstance(divide, TimeSplit) else chosen
             parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
@@ -276,3 +275,16 @@ class TabularDataModule(TensorDataModule):
             if self.weight is not None:
                 tensors["weight"] = torch.from_numpy(row_weights(raw.frame, self.weight))
         return tensors
+
+
+def _settled(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the datamodule
+    """Return the split with what "auto" means for so many rows in its place.
+
+    Example:
+        >>> _settled("auto", 500), _settled(("auto", 0.1), 50_000)
+        (None, (0.2, 0.1))
+    """
+    share = None if num_rows < SMALL_TABLE else 0.2
+    if isinstance(split, tuple | list) and split[:1] in (("auto",), ["auto"]):
+        return (share, *split[1:])
+    return share if isinstance(split, str) and split == "auto" else split

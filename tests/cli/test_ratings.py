@@ -113,8 +113,8 @@ def test_a_line_without_a_title_names_the_id() -> None:
         (["--user", "who", "--item", "who"], "user and item are the same column"),
         (["--user", "who", "--item", "film", "--split", "last"], "--split last needs to know when each row was rated"),
         (
-            ["--user", "who", "--item", "film", "--split", "time", "--timestamp", "when", "--validation", "0.3"],
-            "--split time validates on the latest fifth, so there is no --validation 0.3",
+            ["--user", "who", "--item", "film", "--split", "last", "--timestamp", "when", "--validation", "0.3"],
+            "--split last says which rows are held out, so there is no --validation 0.3",
         ),
         (
             ["--user", "who", "--item", "film", "--target", "stars", "--negatives", "2"],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabvision.data.images.files import ImageTable
 from tabvision.data.rows import named_target
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, as_split, parts_from
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, ShortSplit, Split, SplitRows, as_split, parts_from
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Schema, Target
 from tabvision.tasks import labels
@@ -36,7 +36,7 @@ def divide(
     numbers: Rows,
     num_rows: int,
     codes: NDArray[np.int64] | None,
-    split: float | Split | None,
+    split: ShortSplit,
     *,
     seed: int,
 ) -> SplitRows:

@@ -27,7 +27,7 @@ from tabvision.data.images.sources import Images, SourceReader, gathered, is_fol
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
-from tabvision.data.splits.base import Rows, Split
+from tabvision.data.splits.base import Rows, ShortSplit, Split
 from tabvision.data.tables.read import Source, text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
@@ -69,8 +69,8 @@ class ImageDataModule(BaseImageDataModule):
         task: The kind of target: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
             pixels of each upright image, which are transformed with it; a missing point has empty values.
         separator: The separator of the labels in one multi-label column, such as " ".
-        split: Fraction of images for validation in (0, 1), a split object, or None to train on everything. Folders named
-            for validation override a fraction.
+        split: Fraction of images for validation in (0, 1), that and the fraction for testing, a split object, or None to
+            train on everything. Folders named for validation override a fraction.
         weight: A column with the weight of each row in the loss, at least 0.
         test: A folder or table with test images.
         predict: A folder, a table or a list of paths to predict, without labels.
@@ -119,7 +119,7 @@ class ImageDataModule(BaseImageDataModule):
         normalize: Normalize = None,
         task: Task | str | None = None,
         separator: str | None = None,
-        split: float | Split | None = 0.2,
+        split: ShortSplit = 0.2,
         weight: str | None = None,
         test: Images | None = None,
         predict: Images | None = None,
@@ -224,7 +224,7 @@ class ImageDataModule(BaseImageDataModule):
         columns: Sequence[str],
         stated: Task | None,
         separator: str | None,
-        split: float | Split | None,
+        split: ShortSplit,
         schema: Schema | None,
         *,
         kept: Rows,

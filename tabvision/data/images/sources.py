@@ -17,7 +17,7 @@ from tabvision.data.images.files import (
 )
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.images.labels import target_columns
-from tabvision.data.splits.base import Split
+from tabvision.data.splits.base import ShortSplit, Split
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, table_files
 from tabvision.data.tables.text_file import TextFormat
@@ -88,7 +88,7 @@ class SourceReader:
         return image_table(source, path=path, root=self.root, suffix=self.suffix, known=self.known, **self.form)
 
 
-def gathered(table: ImageTable, split: float | Split | None, form: TextFormat) -> ImageTable:
+def gathered(table: ImageTable, split: ShortSplit, form: TextFormat) -> ImageTable:
     """Return the table with the rows that the split adds."""
     if not isinstance(split, Split) or table.part is not None:
         return table

@@ -37,7 +37,7 @@ from tabvision.data.ratings.target import (
 )
 from tabvision.data.rows import taken
 from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
-from tabvision.data.splits.ordered import ratings_split
+from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
@@ -49,7 +49,7 @@ from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 _NOT_READ = "a model of ratings reads users and items"
-RatingsSplit = float | Split | Literal["time", "last"] | None
+RatingsSplit = float | Split | Literal["time", "last"] | tuple[float | None, float] | None
 """A random fraction of rows, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
 
 
@@ -69,7 +69,8 @@ class CollabDataModule(TensorDataModule):
         title: The column of titles, in `titles` or else in the ratings themselves.
         task: The kind of rating: a task, its name, or None to infer it.
         y_range: Lowest and highest prediction; None for the ratings in the source widened by half a step.
-        split: Fraction of rows for validation in (0, 1), a split object, "time", "last", or None to train on all rows.
+        split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, "time",
+            "last", or None to train on all rows.
         negatives: Items not taken to draw for each item taken, at least 1; only without a rating.
         duplicates: "error" to raise if a pair of user and item repeats, "last" to use its last row, "keep" to use all; "few"
             to use its last row if at most one row in a thousand repeats a pair, else to raise.
@@ -202,7 +203,7 @@ class CollabDataModule(TensorDataModule):
 
     def _used_timestamp(self, timestamp: str | None, split: RatingsSplit) -> str | None:
         """Return the column of timestamps if anything depends on it, else log that it is not used."""
-        if timestamp is None or isinstance(split, str) or self.duplicates == "last":
+        if timestamp is None or isinstance(split, str | TimeSplit | LeaveLastOut) or self.duplicates == "last":
             return timestamp
         purpose = 'it is for split="time" or "last", or duplicates="last"'
         logger.info(f"Column {timestamp!r} of timestamps is not used: {purpose}.")

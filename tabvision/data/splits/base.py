@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Unpack, final
+from typing import Any, TypeAlias, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,9 @@ class Split(ABC):
         Raises:
             BadValueError: A part would be empty, or the frame lacks what the split needs.
         """
+
+
+ShortSplit: TypeAlias = float | Split | tuple[float | None, float] | None
 
 
 @final
@@ -152,11 +155,12 @@ class StratifiedSplit(Split):
 
 
 @speaking("split")
-def as_split(value: float | Split | None, *, stratify: bool) -> Split:
+def as_split(value: ShortSplit, *, stratify: bool) -> Split:
     """Return the split that a short form stands for.
 
     Args:
-        value: A fraction in (0, 1) of random validation rows, a split, or None for no validation rows.
+        value: A fraction in (0, 1) of random validation rows, such a fraction or None and that of test rows, a split, or None
+            for no validation rows.
         stratify: Whether a fraction is taken from each class.
 
     Raises:
@@ -170,6 +174,8 @@ def as_split(value: float | Split | None, *, stratify: bool) -> Split:
         return _NoSplit()
     if isinstance(value, Split):
         return value
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return (StratifiedSplit if stratify else RandomSplit)(0 if value[0] is None else value[0], value[1])
     if isinstance(value, bool) or not isinstance(value, int | float):
         problem = f"split must be a fraction in (0, 1), a split object or None, got {value!r}"
         raise BadTypeError(problem, "Pass 0.2, or SourceSplit(validation=...) for rows from another source")
@@ -186,6 +192,7 @@ def parts_from(
     """
     parts = SplitRows(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
     wanted = {"training": parts.train, "validation": parts.validation} | ({"test": parts.test} if test_share else {})
+    wanted = {name: rows for name, rows in wanted.items() if name != "validation" or share != 0}
     for name, rows in wanted.items():
         if not len(rows):
             fractions = (
@@ -201,7 +208,7 @@ def check_fractions(share: object, test_share: object) -> None:
     for name, value in (("share", share), ("test_share", test_share)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
-        if not (0 < value < 1 or (name == "test_share" and value == 0)):
+        if not (0 < value < 1 or (value == 0 and (name == "test_share" or test_share))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
             raise BadValueError(
                 f"{name} must lie in {bounds}, got {value!r}", "Pass a fraction of the rows such as 0.2"

@@ -1,0 +1,77 @@
+"""What a run shows while it fits: a line of history for each epoch, below which a terminal has a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from typing_extensions import override
+
+from tabvision import lightning as pl
+from tabvision.cli.tables import number
+from tabvision.lightning import Callback, TQDMProgressBar
+
+
+def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
+    """Return the callbacks that show progress: none if quiet, and a bar only where a terminal can redraw it.
+
+    Args:
+        refresh_rate: Steps after which the bar is drawn again.
+        quiet: Whether to show nothing.
+    """
+    if quiet:
+        return []
+    bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
+    return [HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
+
+
+class _Bar(TQDMProgressBar):
+    """A bar with the loss of the last steps alone, which no terminal cuts; the history has the rest."""
+
+    @override
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name.removesuffix("_step"): value for name, value in metrics.items() if name.endswith("_step")}
+
+
+class HistoryLines(Callback):
+    """Print the loss and metrics of each epoch as a line, in which a log file has no control characters."""
+
+    def __init__(self) -> None:
+        self._waiting: int | None = None  # the epoch whose training metrics are computed after the callbacks' hooks
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waiting = trainer.current_epoch
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print(trainer)
+
+    def _print(self, trainer: pl.Trainer) -> None:
+        if self._waiting is None or not trainer.is_global_zero:
+            return
+        line = history_line(self._waiting + 1, {name: float(value) for name, value in trainer.callback_metrics.items()})
+        self._waiting = None
+        bar = trainer.progress_bar_callback
+        if bar is not None:
+            bar.print(line)
+        else:
+            print(line, flush=True)
+
+
+def history_line(epoch: int, metrics: Mapping[str, float]) -> str:
+    """Return the metrics of an epoch as text, the training loss first.
+
+    Example:
+        >>> history_line(3, {"val/f1": 0.5, "train/loss": 0.25, "val/loss": 0.75, "train/loss_step": 9.0})
+        'epoch   3  train/loss 0.2500  val/loss 0.7500  val/f1 0.5000'
+    """
+    shown = [name for name in metrics if "/" in name and not name.endswith("_step") and not name.startswith("lr")]
+    shown.sort(key=lambda name: (not name.startswith("train/"), not name.endswith("/loss"), name))
+    return "  ".join([f"epoch {epoch:>3}", *(f"{name} {number(metrics[name])}" for name in shown)])
