@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -94,5 +95,7 @@ def _resampled(results: Results, num_drawn: int, repeats: int, draw: np.random.G
     for _ in range(repeats):
         rows = draw.integers(len(results), size=num_drawn)
         loss = float(results.loss[rows].mean())
-        found.append({**scores(task, results.predictions[rows], results.target[rows]), "loss": loss})
+        with warnings.catch_warnings():  # a draw without a class has no AUROC
+            warnings.simplefilter("ignore")
+            found.append({**scores(task, results.predictions[rows], results.target[rows]), "loss": loss})
     return pd.DataFrame(found)

@@ -16,6 +16,7 @@ from tabvision.inference import Results
 from tabvision.interpret import (
     confusion,
     errors_by,
+    evaluate,
     likely_mislabeled,
     most_confused,
     reliability,
@@ -26,10 +27,10 @@ from tabvision.interpret import (
 )
 from tabvision.interpret.evaluation import errors_of
 from tabvision.interpret.rows import Model
-from tabvision.report.intervals import NUM_RESAMPLES, half_widths
 from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
+_RESAMPLES, _MIN_MEASURED = 100, 10  # of rows for an interval, and the fewest rows with one
 _MAX_CLASSES = 200  # classes whose confusions are drawn
 _MAX_POINTS = 2_000  # rows in the cloud of predictions
 _MAX_EPOCHS = 300
@@ -183,7 +184,7 @@ def _measured(
 ) -> Section:
     rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
-    names, widths = sorted(set(metrics) | set(baseline)), half_widths(results)
+    names, widths = sorted(set(metrics) | set(baseline)), _half_widths(results)
     shown = [name.removeprefix("val/") for name in names]
     is_known = not widths.keys().isdisjoint(shown)
     table = pd.DataFrame(
@@ -195,11 +196,19 @@ def _measured(
         }
     )
     how = (
-        f"± is half of the 95 % interval of the model's metric over {NUM_RESAMPLES} resamples of these rows (bootstrap): "
+        f"± is half of the 95 % interval of the model's metric over {_RESAMPLES} resamples of these rows (bootstrap): "
         "what other such rows would change, not what another training run would."
     )
     part = part_of("Metrics of the model and of a naive answer", table, text=how if is_known else "")
     return section_of("How well it answers", text, parts=[part] if names else [])
+
+
+def _half_widths(results: Results) -> dict[str, float]:
+    """Return half of the 95 % interval of each of the task's metrics; none for very few rows."""
+    if len(results) < _MIN_MEASURED:
+        return {}
+    found = evaluate(results, repeats=_RESAMPLES).set_index("metric").drop("loss")
+    return {str(name): float(width) for name, width in ((found["high"] - found["low"]) / 2).dropna().items()}
 
 
 def _relies_on(importance: pd.DataFrame | None) -> Section:

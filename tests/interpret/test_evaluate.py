@@ -82,3 +82,12 @@ def test_one_row_is_measured_and_none_is_refused() -> None:
         evaluate(results, coverage=95)
     with pytest.raises(BadValueError, match="repeats"):
         evaluate(dataclasses.replace(results), repeats=0)
+
+
+def test_draws_without_a_class_are_left_out() -> None:
+    target = np.zeros(40, dtype=np.int64)
+    target[0] = 1
+
+    found = evaluate(dataclasses.replace(results_of("binary", 40), target=target), repeats=50).set_index("metric")
+
+    assert 0 <= found["low"]["auroc"] < found["high"]["auroc"] <= 1
