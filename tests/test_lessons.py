@@ -87,7 +87,7 @@ def test_a_notebook_has_the_lessons_cells_in_order_and_no_outputs() -> None:
 def test_one_command_writes_all_notebooks(tmp_path: Path) -> None:
     subprocess.run([sys.executable, FOLDER / "make.py", "--notebooks", tmp_path], check=True)
 
-    written = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.iterdir())]
+    written = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.glob("*.ipynb"))]
     assert [book["cells"][0]["source"].splitlines()[0] for book in written] == [
         path.read_text(encoding="utf-8").splitlines()[0] for path in lessons()
     ]

@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = [path for path in lessons() if not arguments.names or path.name.startswith(tuple(arguments.names))]
     if arguments.notebooks:
-        arguments.notebooks.mkdir(parents=True, exist_ok=True)
+        (arguments.notebooks / "pictures").mkdir(parents=True, exist_ok=True)  # where their cells write
         for path in chosen:
             target = arguments.notebooks / f"{path.stem}.ipynb"
             target.write_text(json.dumps(notebook(path.read_text(encoding="utf-8")), indent=1), encoding="utf-8")

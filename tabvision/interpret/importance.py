@@ -93,8 +93,9 @@ def importance(
         opened = [ColumnSums(net) for net in nets]
         for arrays in inputs.batches(batch_size):  # batches outside: an image is read once
             truth = predictor.encoded_target(target, arrays)
-            baseline.update(predictor.logits(arrays), truth)
             exchange = _opened(predictor, arrays, opened) if opened else _general(predictor, arrays)
+            (unshuffled,) = exchange(columns[0], [column_values(arrays, columns[0])])  # rounded as the others are
+            baseline.update(unshuffled, truth)
             for column, of_column, all_values in zip(columns, scores, values, strict=True):
                 shuffled = ({name: it[order[arrays["index"]]] for name, it in all_values.items()} for order in orders)
                 for score, logits in zip(of_column, exchange(column, shuffled), strict=True):

@@ -69,7 +69,7 @@ class Momentum(SGD):
     grows to 1 / (1 - beta) times that: at a constant beta, torch's step at rate lr is the lesson's at lr / (1 - beta). If a
     schedule changes beta they differ for good, since torch's sum still holds gradients at their old weight.
 
-    Equal to `torch.optim.SGD(momentum=beta)` with `form="torch"`.
+    Equal to `torch.optim.SGD(momentum=beta)` where `form`, an attribute, is "torch".
     """
 
     form: Literal["lesson", "torch"] = "lesson"

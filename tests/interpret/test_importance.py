@@ -176,6 +176,12 @@ def test_columns_exchanged_in_the_first_layer_have_the_importances_of_whole_rows
         np.testing.assert_allclose(found[name], expected[name][found["column"]], atol=1e-5)
 
 
+def test_an_order_that_leaves_all_as_it_is_takes_exactly_nothing() -> None:
+    found = importance(trained("binary")[2], make_frame(60), permutations=[range(60)])
+
+    assert (found[["importance", "std"]] == 0).all(axis=None)
+
+
 def test_a_bag_of_networks_has_the_importances_of_their_common_answer() -> None:
     frame = make_frame(60)
     module = TabularModule(Pair(TabularModule, "binary").data(make_frame()).schema, members=2, bag=3)
