@@ -85,7 +85,7 @@ class RandomSplit(Split):
     """Split rows at random.
 
     Args:
-        share: The fraction of the rows that validate, in (0, 1).
+        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
         test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
 
     Example:
@@ -100,7 +100,7 @@ class RandomSplit(Split):
     @speaking()
     def __post_init__(self) -> None:
         """Check the fractions."""
-        check_fractions(self.share, self.test_share)
+        check_fractions(self.share, self.test_share, test_alone=True)
 
     @override
     @speaking()
@@ -118,7 +118,7 @@ class StratifiedSplit(Split):
     """Split rows at random, each class in the same proportion to within a row; every class has a row in training.
 
     Args:
-        share: The fraction of the rows that validate, in (0, 1).
+        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
         test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
 
     Example:
@@ -134,7 +134,7 @@ class StratifiedSplit(Split):
     @speaking()
     def __post_init__(self) -> None:
         """Check the fractions."""
-        check_fractions(self.share, self.test_share)
+        check_fractions(self.share, self.test_share, test_alone=True)
 
     @override
     @speaking()
@@ -203,12 +203,18 @@ def parts_from(
     return parts
 
 
-def check_fractions(share: object, test_share: object) -> None:
-    """Raise if a fraction is not a number or out of range, or if both leave no rows for training."""
+def check_fractions(share: object, test_share: object, *, test_alone: bool = False) -> None:
+    """Raise if a fraction is not a number or out of range, or if both leave no rows for training.
+
+    Args:
+        share: The fraction that validates.
+        test_share: The fraction that tests.
+        test_alone: Whether no row need validate if some test.
+    """
     for name, value in (("share", share), ("test_share", test_share)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
-        if not (0 < value < 1 or (value == 0 and (name == "test_share" or test_share))):
+        if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
             raise BadValueError(
                 f"{name} must lie in {bounds}, got {value!r}", "Pass a fraction of the rows such as 0.2"

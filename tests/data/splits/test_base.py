@@ -155,6 +155,21 @@ def test_short_forms_mean_what_they_say() -> None:
     assert as_split(0.3, stratify=False) == RandomSplit(0.3)
     assert as_split(None, stratify=True) == _NoSplit()
     assert as_split(split, stratify=True) is split
+    assert as_split((0.3, 0.1), stratify=True) == StratifiedSplit(0.3, 0.1)
+    assert as_split((None, 0.1), stratify=False) == RandomSplit(0, 0.1)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_test_rows_need_no_validation_rows_beside_them(stratify: bool) -> None:
+    parts = as_split((None, 0.2), stratify=stratify)(FRAME, CODES, seed=0)
+
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (46, 0, 11)
+    for share in ((1.5, 0.1), (0.2, 0.9), (None, 0)):
+        with pytest.raises(BadValueError):
+            as_split(share, stratify=stratify)
+    for split in (GroupSplit, TimeSplit):
+        with pytest.raises(BadValueError, match="share must lie"):
+            split("group", 0, 0.2)
 
 
 @pytest.mark.parametrize("value", ["0.2", True, [0.2], FRAME])
