@@ -38,8 +38,9 @@ class Inputs:
         images: The images of the rows, drawn on demand; None for a schema without.
         index: The index of the source frame; None if the source is not a frame.
         frame: The rows as a table, if the source is one.
-        unseen: The number of rows with a category that training lacks, or with text in place of a number, by raw column.
-        outside: The number of rows with a number or date far beyond those of training, by raw column.
+        unseen_rows: The numbers of the rows with a category that training lacks, or with text in place of a number, by raw
+            column; without columns that have none.
+        outside_rows: Likewise those with a number or date far beyond those of training.
         shown: Columns to show before the answers.
     """
 
@@ -48,9 +49,19 @@ class Inputs:
     images: ImageBatches | None = None
     index: pd.Index | None = None
     frame: pd.DataFrame | None = None
-    unseen: Mapping[str, int] = field(default_factory=dict)
-    outside: Mapping[str, int] = field(default_factory=dict)
+    unseen_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    outside_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """The number of rows with a category that training lacks, or with text in place of a number, by raw column."""
+        return {name: len(rows) for name, rows in self.unseen_rows.items()}
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """The number of rows with a number or date far beyond those of training, by raw column."""
+        return {name: len(rows) for name, rows in self.outside_rows.items()}
 
     @property
     def errors(self) -> Mapping[int, str]:
@@ -72,6 +83,8 @@ class Inputs:
             index=None if self.index is None else self.index[rows],
             frame=None if self.frame is None else self.frame.iloc[rows],
             shown={name: np.asarray(values)[rows] for name, values in self.shown.items()},
+            unseen_rows=_among(rows, self.unseen_rows),
+            outside_rows=_among(rows, self.outside_rows),
         )
 
     def batches(self, batch_size: int | None = None, view: int = 0) -> Iterator[Arrays]:
@@ -97,6 +110,12 @@ class Inputs:
             stop = min(start + size, self.num_rows)
             part = {name: array[start:stop] for name, array in self.arrays.items()}
             yield {"index": np.arange(start, stop)} | part
+
+
+def _among(rows: NDArray[np.integer], numbers: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """Return the row numbers of each column among some of the rows, without columns that have none."""
+    found = {name: np.flatnonzero(np.isin(rows, of_column)) for name, of_column in numbers.items()}
+    return {name: of_column for name, of_column in found.items() if len(of_column)}
 
 
 def predict_all(
@@ -162,8 +181,8 @@ def assembled(
         answers.insert(position, name, values)
     if inputs.index is not None:
         answers.index = inputs.index
-    answers.attrs["unseen"] = dict(inputs.unseen)
-    answers.attrs["outside"] = dict(inputs.outside)
+    answers.attrs["unseen"] = inputs.unseen
+    answers.attrs["outside"] = inputs.outside
     answers.attrs["absent"] = dict(inputs.absent)
     answers.attrs["held"] = int(schema.task.held(predictions).sum())
     return answers

@@ -91,7 +91,7 @@ class InputReader:
                 f"Pass a table with them that names the images in {self.schema.image.name!r}",
             )
         rows = self._of_rows(found.frame, form)
-        return replace(found, arrays=rows.arrays, unseen=rows.unseen, outside=rows.outside)
+        return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)
 
     def _of_rows(self, source: Rows, form: TextFormat, *, labeled: bool = False) -> Inputs:
         if not labeled:
@@ -115,8 +115,11 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        outside = _outside_counts(self.schema, self._ranges, arrays[0])
-        return Inputs(len(arrays[0]), used, unseen=_unseen_counts(self.schema, arrays[1], rows), outside=outside)
+        unseen, outside = (
+            _unseen_rows(self.schema, arrays[1], rows),
+            _outside_rows(self.schema, self._ranges, arrays[0]),
+        )
+        return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
 
 
 def _ranges(schema: Schema) -> NDArray[np.float32]:
@@ -131,8 +134,10 @@ def _ranges(schema: Schema) -> NDArray[np.float32]:
     return np.stack([low - beyond, high + beyond])
 
 
-def _outside_counts(schema: Schema, ranges: NDArray[np.float32], numbers: NDArray[np.float32]) -> dict[str, int]:
-    """Return the number of rows with a number or a date far beyond the training rows, for raw columns with such rows."""
+def _outside_rows(
+    schema: Schema, ranges: NDArray[np.float32], numbers: NDArray[np.float32]
+) -> dict[str, NDArray[np.int64]]:
+    """Return the rows with a number or a date far beyond the training rows, for raw columns with such rows."""
     low, high = ranges
     is_outside = (numbers < low) | (numbers > high)
     if not is_outside.any():
@@ -141,11 +146,15 @@ def _outside_counts(schema: Schema, ranges: NDArray[np.float32], numbers: NDArra
     for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
         source = schema.continuous[position].source  # of several parts of a date one is enough
         found[source] = found.get(source, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
-    return {source: int(rows.sum()) for source, rows in found.items()}
+    return {source: np.flatnonzero(rows) for source, rows in found.items()}
 
 
-def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dict[str, int]:  # noqa: ANN401 - likewise
-    """Return the number of rows with a category that training lacks or text that is no number, for columns with such rows.
+def _unseen_rows(
+    schema: Schema,
+    codes: NDArray[np.integer],
+    rows: Any,  # noqa: ANN401 - likewise
+) -> dict[str, NDArray[np.int64]]:
+    """Return the rows with a category that training lacks or text that is no number, for columns with such rows.
 
     Args:
         schema: The schema of the model.
@@ -157,23 +166,27 @@ def _unseen_counts(schema: Schema, codes: NDArray[np.integer], rows: Any) -> dic
         >>> from tabvision.tasks import Binary
         >>> job = Categorical(name="job", source="job", vocabulary=("cook", "nurse"))
         >>> schema = Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,))
-        >>> _unseen_counts(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
-        {'job': 1}
+        >>> _unseen_rows(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
+        {'job': array([2])}
     """
 
     def values_of(source: str) -> Any:  # noqa: ANN401 - a series or a list
         return rows[source] if isinstance(rows, pd.DataFrame) else [row[source] for row in rows]
 
     has_zero = (codes == 0).any(axis=0).tolist()
-    found = {}
+    found: dict[str, list[int]] = {}
     for position, column in enumerate(schema.categorical):
         if has_zero[position] and column.name == column.source:  # others are indicators and parts of dates
             values = values_of(column.source)
             unknown = np.flatnonzero((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool))
             unseen = values.iloc[unknown] if isinstance(values, pd.Series) else [values[row] for row in unknown]
-            found[column.name] = sum(not is_blank(value) for value in unseen)
+            found[column.name] = [
+                row for row, value in zip(unknown.tolist(), unseen, strict=True) if not is_blank(value)
+            ]
     for number in schema.continuous:
         if number.text != "strict":
-            texts = (value for value in values_of(number.source) if isinstance(value, str) and not is_blank(value))
-            found[number.source] = sum(parse_number(text, number.text) is None for text in texts)
-    return {name: number for name, number in found.items() if number}
+            texts = ((row, value) for row, value in enumerate(values_of(number.source)) if isinstance(value, str))
+            found[number.source] = [
+                row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None
+            ]
+    return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}

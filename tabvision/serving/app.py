@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabvision import __version__
 from tabvision.errors import BadValueError, TabvisionError, listed, speaking
+from tabvision.inference.batches import Inputs
 from tabvision.schema import Schema
 from tabvision.serving.batcher import Answer, MicroBatcher
 from tabvision.serving.page import page
@@ -52,7 +53,11 @@ class Answerer(Protocol):
 
     @property
     def predict(self) -> Callable[..., pd.DataFrame]:
-        """Return a function from rows, or images as bytes, to one row of answers for each."""
+        """Return a function from what `read` returned to one row of answers for each row."""
+
+    @property
+    def read(self) -> Callable[..., Inputs]:
+        """Return a function from rows, or images as bytes, to the inputs of the network."""
 
 
 @speaking("serve")
@@ -160,7 +165,11 @@ class _Service:
         return _reply(self.model.schema.to_dict())
 
     def _answer(self, rows: list[Any]) -> list[Answer]:
-        answers = self.model.predict(rows, **self.settings).to_dict("records")
+        inputs = self.model.read(rows)
+        found = self.model.predict(inputs, **self.settings)
+        answers = found.to_dict("records")
+        if found.attrs.get("unseen") or found.attrs.get("outside"):
+            _add_unlike(inputs, answers)
         for answer in answers:
             if not isinstance(answer.get("error", ""), str):
                 del answer["error"]  # of a row that has an answer
@@ -211,6 +220,14 @@ class _Service:
                 sentence = "A field holds text, and no path or URL is opened. Upload the image's file itself."
                 raise RequestError(WRONG_VALUES, sentence)
             return [await value.read() for value in values if isinstance(value, UploadFile)]
+
+
+def _add_unlike(inputs: Inputs, answers: list[Answer]) -> None:
+    """Add to the answers to rows unlike those of training the columns by which they are."""
+    for key, found in (("unseen", inputs.unseen_rows), ("outside", inputs.outside_rows)):
+        for column, rows in found.items():
+            for row in rows.tolist():
+                answers[row].setdefault(key, []).append(column)
 
 
 def _declared_length(request: Request, limits: Limits) -> int:

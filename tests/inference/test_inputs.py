@@ -247,6 +247,8 @@ def test_numbers_and_dates_far_beyond_the_training_rows_are_counted() -> None:
     assert outside(day="2030-01-01", x=1e30) == {"x": 1, "day": 1}
     assert read(frame.assign(x=1e6)).outside == {"x": 101}
     assert read(frame).outside == {}
+    found = read(frame.assign(x=np.where(np.arange(len(frame)) % 50, frame["x"], 1e6))).take(np.array([1, 50, 51, 100]))
+    assert (found.outside, found.outside_rows["x"].tolist()) == ({"x": 2}, [1, 3])
     answers = Predictor(TabularModule(data.schema), device="cpu").predict(frame.assign(x=1e6))
     assert answers.attrs["outside"] == {"x": 101}
 

@@ -67,6 +67,9 @@ class Means:
 
     schema = Schema(target=Target(columns=("label",), task=Binary(), classes=("a", "b")), image=Image(size=(8, 8)))
 
+    def read(self, source: Any, /) -> Any:
+        return source
+
     def predict(self, source: Any, /) -> pd.DataFrame:
         assert all(isinstance(each, bytes) for each in source)  # never a path
         return pd.DataFrame({"mean": [float(read_image(each).mean()) for each in source]})

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabvision.data import TabularDataModule
 from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.modules import TabularModule
@@ -36,12 +37,17 @@ def plain_rows(rows: int = 40) -> list[dict[str, Any]]:
     return found
 
 
+def frame_of(answers: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the answers alone, without what is unlike training."""
+    return pd.DataFrame(answers).drop(columns=["unseen", "outside"], errors="ignore")
+
+
 def test_rows_are_answered_as_the_predictor_does(client: httpx.Client) -> None:
     response = client.post("/predict", json=plain_rows())
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
-    pd.testing.assert_frame_equal(pd.DataFrame(response.json()), model().predict(raw()), check_dtype=False, rtol=1e-5)
+    pd.testing.assert_frame_equal(frame_of(response.json()), model().predict(raw()), check_dtype=False, rtol=1e-5)
 
 
 def test_one_row_is_answered_with_one_object(client: httpx.Client) -> None:
@@ -56,7 +62,34 @@ def test_an_exported_model_is_served_alike() -> None:
     with running(OnnxPredictor(exported("binary"))) as other:
         answers = other.post("/predict", json=plain_rows(5)).json()
 
-    pd.testing.assert_frame_equal(pd.DataFrame(answers), model().predict(raw(5)), check_dtype=False, rtol=1e-5)
+    pd.testing.assert_frame_equal(frame_of(answers), model().predict(raw(5)), check_dtype=False, rtol=1e-5)
+
+
+def unlike_rows() -> tuple[Predictor, list[dict[str, Any]]]:
+    """A predictor, and rows of which two are unlike those of training."""
+    frame = pd.DataFrame(
+        {"job": ["cook", "nurse"] * 20, "age": np.arange(40.0), "paid": ["no", "no", "yes", "yes"] * 10}
+    )
+    data = TabularDataModule(frame, "paid", verbose=False)
+    rows = [
+        {"job": job, "age": age}
+        for job, age in (("cook", 5), ("pope", 900), ("nurse", 7), ("nurse", None), ("cook", -900))
+    ]
+    return Predictor(TabularModule(data.schema), device="cpu"), rows
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_rows_unlike_those_of_training_name_the_columns(times: int) -> None:
+    predictor, rows = unlike_rows()
+
+    with running(predictor) as other:
+        answers = other.post("/predict", json=rows * times).json()
+        one = other.post("/predict", json=rows[1]).json()
+
+    assert (one["unseen"], one["outside"]) == (["job"], ["age"])
+    found = [(answer.get("unseen"), answer.get("outside")) for answer in answers]
+    assert found == [(None, None), (["job"], ["age"]), (None, None), (None, None), (None, ["age"])] * times
+    assert predictor.predict(rows).attrs["outside"] == {"age": 2}
 
 
 def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
@@ -66,7 +99,7 @@ def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
     with running(predictor, uncertainty=True) as other:
         answers = other.post("/predict", json=plain_rows(5)).json()
 
-    pd.testing.assert_frame_equal(pd.DataFrame(answers), expected, check_dtype=False, rtol=1e-5)
+    pd.testing.assert_frame_equal(frame_of(answers), expected, check_dtype=False, rtol=1e-5)
 
 
 def test_a_model_without_members_says_that_it_has_no_uncertainty() -> None:
@@ -193,6 +226,9 @@ class Broken:
         self.schema = model().schema
         self.answer = answer
 
+    def read(self, source: Any, /) -> Any:
+        return source
+
     def predict(self, source: Any, /) -> pd.DataFrame:
         if self.answer is None:
             raise RuntimeError("secret /path/of/the/server")
@@ -302,6 +338,9 @@ class Half:
     @property
     def schema(self) -> Schema:
         return model().schema
+
+    def read(self, source: Any, /) -> Any:
+        return source
 
     def predict(self, source: Any, /) -> pd.DataFrame:
         answers = {"label": [None, "a"], "p": [np.nan, 0.5], "error": ["broken", np.nan]}

@@ -53,6 +53,9 @@ class Columns:
 
     schema = property(lambda _: model().schema)
 
+    def read(self, source: Any, /) -> Any:
+        return source
+
     def predict(self, source: Any, /) -> pd.DataFrame:
         return pd.DataFrame({"columns": [len(pd.DataFrame(source).columns)] * len(source)})
 
