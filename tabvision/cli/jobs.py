@@ -36,7 +36,10 @@ class Component:
     def build(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the class is
         """Return an object of the class."""
         module, _, name = self.class_path.rpartition(".")
-        return getattr(importlib.import_module(module), name)(*arguments, **self.init_args)
+        settings = {
+            key: value.build() if isinstance(value, Component) else value for key, value in self.init_args.items()
+        }
+        return getattr(importlib.import_module(module), name)(*arguments, **settings)
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the component as it stands in a recipe.

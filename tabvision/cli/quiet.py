@@ -90,7 +90,7 @@ def tidied(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def best_networks(trainer: pl.Trainer) -> list[str]:
-    """Return the path of the best checkpoint that each callback has saved, as seen from the working directory, but no last."""
+    """Return the path of the best checkpoint of each callback, as seen from the working directory; that of no last.ckpt."""
     callbacks = [callback for callback in trainer.checkpoint_callbacks if getattr(callback, "filename", None) != "last"]
     paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
     return [os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in paths if path]

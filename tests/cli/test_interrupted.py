@@ -29,13 +29,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kill_when_it_can_be_resumed(words: list[str], run: Path) -> None:
-    """Starts a run in a process of its own, and kills it after its first epoch."""
+    """Starts a run in a process of its own, and kills it after some epochs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tabvision", *words, "--out", str(run)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (run / "last.ckpt").exists():
+    metrics = run / "metrics.csv"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:  # written when last.ckpt is
         assert process.poll() is None
         time.sleep(0.001)
     process.kill()
@@ -75,6 +76,20 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
     assert main(["train", "--resume", str(run), "--no-report"]) == 0
 
     assert (run / "metrics.csv").read_bytes() == whole
+    assert (run / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "left", ["", "epoch,oof/loss,step,train/loss\n0,0.5,3,0.6\n1,0."], ids=["nothing", "half a line"]
+)
+def test_metrics_that_were_cut_off_are_no_hindrance(left: str) -> None:
+    assert main([*TABLE, "--epochs", "3"]) == 0
+    run = Path("runs/people")
+    (run / "predictions.csv").unlink()
+    (run / "metrics.csv").write_text(left)
+
+    assert main(["train", "--resume", str(run), "--no-report"]) == 0
+
     assert (run / "predictions.csv").exists()
 
 
