@@ -122,8 +122,6 @@ def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
         with subtests.test(words=words):
             assert main(["train", "--resume", *words]) == 2
             assert sentence in capsys.readouterr().err
-    assert main(["train"]) == 2
-    assert "DATA is missing" in capsys.readouterr().err
 
 
 def test_weights_alone_are_not_resumed_from_and_the_last_state_is(capsys: pytest.CaptureFixture[str]) -> None:
