@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.arguments import fraction
 from tabvision.cli.options import add_form_options, form_of
+
+if TYPE_CHECKING:
+    from tabvision.data.base import PartName
 
 
 def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
@@ -14,9 +18,18 @@ def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
     parser = commands.add_parser(
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    parser.add_argument("checkpoint", metavar="CKPT", nargs="?", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
-        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="a table with the target, or a folder of class folders, not used in training",
+    )
+    parser.add_argument(
+        "--run",
+        dest="folder",
+        metavar="DIR",
+        help="in place of both: the best.ckpt of a run, and its test rows, else its validation rows",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
     parser.add_argument(
@@ -36,10 +49,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
 
-    predictor = Predictor(arguments.checkpoint)
+    with speaking("tabvision calibrate"):
+        checkpoint, rows = _checkpoint_and_rows(arguments)
+    predictor = Predictor(checkpoint)
     with speaking("tabvision calibrate"):
         fitted = predictor.calibrate(
-            arguments.data,
+            rows,
             out=arguments.out,
             per_label=arguments.per_label,
             metric=arguments.metric,
@@ -54,3 +69,54 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"  {name}: {', '.join(f'{value:.6g}' for value in numbers)}")
     for name, before in fitted.before.items():
         print(f"  {name}: {before:.4f} before, {fitted.after[name]:.4f} after")
+
+
+def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any]:
+    """Return the checkpoint to calibrate, and the rows to do it on.
+
+    Raises:
+        BadValueError: Neither a checkpoint with rows nor a run is given, or both are.
+    """
+    from tabvision.errors import BadValueError
+
+    given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
+    if len(given) != (0 if arguments.folder else 2):
+        names = " ".join([*given, *(["--run", arguments.folder] if arguments.folder else [])])
+        problem = f"a checkpoint and rows are needed, or a run, got {names or 'neither'}"
+        raise BadValueError(problem, "Pass CKPT DATA, or --run DIR alone")
+    if not arguments.folder:
+        return arguments.checkpoint, arguments.data
+    folder = Path(arguments.folder).expanduser()
+    return folder / "best.ckpt", _rows_of(folder)
+
+
+def _rows_of(run: Path) -> Any:  # noqa: ANN401 - a frame, or the test source of the recipe
+    """Return the test rows of a run, else its validation rows, and say which.
+
+    Raises:
+        MissingFileError: The folder has no recipe.
+        BadValueError: The run held out no rows.
+    """
+    from tabvision.cli.interrupted import component, read_recipe
+    from tabvision.data.images.base import BaseImageDataModule
+    from tabvision.errors import BadValueError, MissingFileError
+
+    if not (run / "recipe.yaml").is_file():
+        problem = f"{str(run)!r} holds no run, which would have a recipe.yaml"
+        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
+    recipe = component(read_recipe(run / "recipe.yaml")["data"])
+    if recipe.init_args.get("test") is not None:
+        return recipe.init_args["test"]
+    data = recipe.build()
+    parts: tuple[PartName, ...] = ("test", "val")
+    name = next((name for name in parts if name in data.parts), None)
+    if name is None:
+        problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
+        raise BadValueError(problem, "Pass CKPT and rows of your own; train --intervals adds intervals out of fold")
+    known = "" if name == "test" else ", by which the epoch was chosen as well"
+    print(f"On the {'test' if name == 'test' else 'validation'} rows of the run{known}")
+    rows = data.parts[name].tensors["index"][data.parts[name].rows].numpy()
+    if not isinstance(data, BaseImageDataModule) or data.schema.image is None:
+        return data.frame.iloc[rows]
+    table = data.tables[name]
+    return table.frame.iloc[rows].assign(**{data.schema.image.name: table.files(rows)})

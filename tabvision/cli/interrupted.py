@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def resume_run(arguments: argparse.Namespace) -> None:
         raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
     folder = Path(arguments.resume).expanduser()
     _check_run(folder)
-    recipe = _read_recipe(folder / "recipe.yaml")
+    recipe = read_recipe(folder / "recipe.yaml")
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
     run_job(_job_of(recipe, arguments.intervals), folder, report=not arguments.no_report, resume=True)
 
@@ -61,29 +61,46 @@ def _check_run(folder: Path) -> None:
         raise BadValueError(problem, "Move the folder back")
 
 
-def _read_recipe(file: Path) -> dict[str, Any]:
-    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning."""
+def read_recipe(file: Path) -> dict[str, Any]:
+    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning.
+
+    Raises:
+        BadValueError: It is none, or names other classes.
+    """
     try:
-        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-        parts = [recipe["data"], recipe["model"], *recipe["trainer"]["callbacks"]]
-        names = [part["class_path"] for part in parts]
-        recipe["seed_everything"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        recipe = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+        names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]["callbacks"]])]
+        recipe["seed_everything"], recipe["data"]["class_path"], recipe["model"]["class_path"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
         raise BadValueError(problem, "Start the run again with --overwrite") from error
     if own := [name for name in names if name not in listed_classes()]:
         last = file.with_name("last.ckpt")
         remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
         raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
-    return dict(recipe)
+    return recipe
+
+
+def _class_paths(value: object) -> Iterator[str]:
+    """Yield the name of each class in nested settings."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if isinstance(value, Mapping) and "class_path" in value:
+        yield str(value["class_path"])
+    for item in items:
+        yield from _class_paths(item)
+
+
+def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
+    """Return what a recipe names as a `Component`, with the components within its settings; other settings as they are."""
+    if not isinstance(value, Mapping) or "class_path" not in value:
+        return value
+    return Component(value["class_path"], {name: component(each) for name, each in value.get("init_args", {}).items()})
 
 
 def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
     """Return the run of a recipe that `Job.to_recipe` returned."""
-    data, model, *callbacks = (
-        Component(part["class_path"], part.get("init_args", {}))
-        for part in (recipe["data"], recipe["model"], *recipe["trainer"]["callbacks"])
-    )
+    callbacks = [component(part) for part in recipe["trainer"]["callbacks"]]
+    data = component(recipe["data"])
     own = ("logger", "callbacks", "enable_model_summary")  # set by every run of this command
     datamodule = data.build()
     monitors = [part.init_args["monitor"] for part in callbacks if "monitor" in part.init_args]
@@ -91,7 +108,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
         seed=recipe["seed_everything"],
         data=data,
         datamodule=datamodule,
-        model=model,
+        model=component(recipe["model"]),
         callbacks=[part for part in callbacks if part.class_path not in _SAVING],
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
         monitor=monitors[-1] if monitors else "val/loss",

@@ -241,11 +241,12 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
 def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
     """Have the logger go on below the epochs that metrics.csv has up to the checkpoint; it would begin the file anew."""
     file, epoch = folder / "metrics.csv", read_state(last)["epoch"]
-    if not file.exists():
+    if not file.exists() or not file.stat().st_size:  # killed as it began to write
         return
     before = pd.read_csv(file, dtype="str").sort_index(axis=1)  # as the writer sorts its columns
     logger: Any = trainer.logger
     logger.experiment.metrics_keys = [*before.columns]  # creates the writer, which removes the file
+    before = before.dropna(subset=["epoch", "step"])  # killed within a line
     before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(file, index=False)
 
 

@@ -6,7 +6,6 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
-from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
@@ -23,7 +22,7 @@ def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
     )
     parser.add_argument("--resume", metavar="DIR", help="go on with the interrupted run in DIR, as its recipe says")
     add_options(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, refuse=parser.error)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -34,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
         resume_run(arguments)
         return
     if arguments.data is None:
-        raise BadValueError("tabvision train", "DATA is missing", "Pass a table or a folder of photos")
+        arguments.refuse("DATA is missing: a table, or a folder of photos")
     kind = _kind_of(arguments)
     check_options(arguments, kind)
     from tabvision.cli.run import free_folder, run_job

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
-from tabvision.cli import calibrate
+from tabvision.cli import calibrate, main
 from tabvision.errors import UnknownNameError
 from tabvision.inference.checkpoint import open_checkpoint
 from tests.made.commands import run
+from tests.made.images import write_folder
 from tests.made.pairs import make_frame
+from tests.made.tables import TRAIN, people
 from tests.made.trained import trained
 
 
@@ -37,3 +41,68 @@ def test_an_unknown_metric_is_refused(tmp_path: Path) -> None:
     make_frame(30).to_csv(tmp_path / "rows.csv", index=False)
     with pytest.raises(UnknownNameError, match="no metric named 'auc'"):
         run(calibrate, trained("binary")[0], tmp_path / "rows.csv", "--out", tmp_path / "n.ckpt", "--metric", "auc")
+
+
+@pytest.mark.parametrize(
+    "split", [0.25, {"class_path": "RandomSplit", "init_args": {"share": 0.25, "test_share": 0.5}}]
+)
+def test_a_run_is_calibrated_on_the_rows_that_it_held_out(
+    split: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = people()
+    frame.assign(paid=frame["paid"].sample(frac=1, random_state=0).to_numpy()).to_csv("people.csv", index=False)
+    assert main([*TRAIN, "--validation", "0.25"]) == 0
+    recipe = Path("runs/people/recipe.yaml")
+    if isinstance(split, dict):
+        settings = yaml.safe_load(recipe.read_text())
+        settings["data"]["init_args"]["split"] = {**split, "class_path": "tabvision.data.RandomSplit"}
+        recipe.write_text(yaml.safe_dump(settings))
+
+    assert main(["calibrate", "--run", "runs/people", "--out", "calibrated.ckpt"]) == 0
+
+    part, rows = ("test", 60) if isinstance(split, dict) else ("validation", 30)
+    out = capsys.readouterr().out
+    assert f"On the {part} rows of the run" in out
+    assert f"Calibrated on {rows} rows: calibrated.ckpt" in out
+
+
+def test_photos_of_a_run_are_calibrated_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [path.name for path in sorted(write_folder(tmp_path / "photos", {"a": 30}).glob("a/*"))]
+    pd.DataFrame({"file": names, "price": range(30)}).to_csv("prices.csv", index=False)
+    words = [
+        "train",
+        "prices.csv",
+        "--image",
+        "file",
+        "--root",
+        "photos/a",
+        "--target",
+        "price",
+        "--body",
+        "test_resnet",
+    ]
+    settings = ["--weights", "none", "--size", "32", "--epochs", "1", "--accelerator", "cpu", "--no-report"]
+    assert main([*words, *settings]) == 0
+
+    assert main(["calibrate", "--run", "runs/prices", "--out", "calibrated.ckpt", "--coverage", "0.5"]) == 0
+
+    assert "Calibrated on 6 rows: calibrated.ckpt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--run", "nowhere"], "'nowhere' holds no run"),
+        (["best.ckpt"], "a checkpoint and rows are needed, or a run, got best.ckpt"),
+        (["best.ckpt", "rows.csv", "--run", "x"], "got best.ckpt rows.csv --run x"),
+    ],
+)
+def test_a_run_that_is_none_or_something_beside_it_is_a_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", *words, "--out", "new.ckpt"]) == 2
+    assert sentence in capsys.readouterr().err
