@@ -15,6 +15,7 @@ class Batch(TypedDict, total=False):
         - continuous: (B, N) float32, standardized
         - categorical: (B, K) int64, code 0 = missing or unseen
         - image: (B, C, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader
+        - features: (B, C, H, W) or (B, C) float, what a frozen body makes of the images, in place of `image`
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
         - weight: (B,) float32, weights of the rows in the loss
         - fold: (B,) int64, the fold of each training row, which the member of that number does not learn from
@@ -25,6 +26,7 @@ class Batch(TypedDict, total=False):
     continuous: Tensor
     categorical: Tensor
     image: Tensor
+    features: Tensor
     target: Tensor
     weight: Tensor
     fold: Tensor
