@@ -23,6 +23,7 @@ from tests.made.images import write_folder
 from tests.made.modules import different
 from tests.made.processes import both_ranks, on_two
 from tests.made.processes_features import features_of, write_many
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
@@ -132,7 +133,7 @@ def test_features_kept_and_computed_anew_train_the_same_to_the_bit(photos: Path)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
-@pytest.mark.parametrize("step", [2, 5, 9, 13])
+@pytest.mark.parametrize("step", slow_but([5], [2, 5, 10, 13, 15]))
 def test_a_resumed_fit_ends_with_the_same_bits(step: int, photos: Path, tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     whole = fitted(photos, [FineTune(3), FrozenFeatures(views=2), ExactResume(), saver], max_epochs=4)
