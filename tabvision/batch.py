@@ -16,8 +16,9 @@ class Batch(TypedDict, total=False):
         - categorical: (B, K) int64, code 0 = missing or unseen
         - image: (B, C, H, W) float32, normalized, as passed to a module by a Trainer; uint8 as yielded by a loader;
           (B, P, C, H, W) where P columns name the images of a row beside other columns
-        - features: (B, P, F) float32, what a body makes of the images, in place of `image`
         - has_image: (B, P) float32, 1 for each image that a row has, 0 for one that is missing or cannot be read
+        - features: (B, C, H, W) or (B, C) float, what a frozen body makes of the images, in place of `image`; (B, P, C) of
+          P images
         - target: (B,) int64 class codes, (B, C) float32 for multi-label or soft classes, (B, T) float32 for numbers
         - weight: (B,) float32, weights of the rows in the loss
         - fold: (B,) int64, the fold of each training row, which the member of that number does not learn from

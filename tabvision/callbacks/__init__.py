@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tabvision.callbacks.exact_resume import ExactResume
     from tabvision.callbacks.fine_tune import FineTune
     from tabvision.callbacks.fit_table import AverageAndStop, FitTable
+    from tabvision.callbacks.frozen_features import FrozenFeatures
     from tabvision.callbacks.mixing import CutMix, MixUp
     from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, InverseDecay, OneCycle
     from tabvision.callbacks.progressive_resize import ProgressiveResize
@@ -26,6 +27,7 @@ __all__ = [
     "FineTune",
     "FitTable",
     "FlatCosine",
+    "FrozenFeatures",
     "InverseDecay",
     "MixUp",
     "OneCycle",
@@ -42,6 +44,7 @@ _MODULES = {
     "FineTune": "fine_tune",
     "FitTable": "fit_table",
     "FlatCosine": "one_cycle",
+    "FrozenFeatures": "frozen_features",
     "InverseDecay": "one_cycle",
     "MixUp": "mixing",
     "OneCycle": "one_cycle",

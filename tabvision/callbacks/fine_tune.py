@@ -18,7 +18,6 @@ from tabvision.lightning import Callback
 from tabvision.nets.layer_groups import num_new
 from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle
 
-_FROZEN_PCT_START = 0.99  # fastai: the frozen cycle only rises
 _FROZEN_DIV = 25.0
 _BODY_RATIO = 10.0  # fastai's `slice(base_lr)`: of groups that would train in the frozen cycle
 _MOMENTUM = (0.95, 0.85, 0.95)
@@ -40,6 +39,8 @@ class FineTune(Schedule):
         pct_start: Fraction of the second cycle in which the rate rises, in (0, 1).
         div: The first rate of the second cycle is its peak divided by this.
         div_final: The last rate of each cycle is its peak divided by this.
+        frozen_pct_start: Fraction of the frozen cycle in which the rate rises, in (0, 1); fastai's only rises. With several
+            frozen epochs 0.3 ends better.
         batch_norm: What BatchNorm does outside the last group: "keep", "eval" or, as in fastai, "train"; see `Unfreeze`.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
@@ -63,6 +64,7 @@ class FineTune(Schedule):
         div: float = 5.0,
         *,
         div_final: float = 1e5,
+        frozen_pct_start: float = 0.99,
         batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class FineTune(Schedule):
         check_whole("freeze_epochs", freeze_epochs, 0)
         check_rates(base_lr)
         check_fraction("pct_start", pct_start, "()")
+        check_fraction("frozen_pct_start", frozen_pct_start, "()")
         for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
             check_least(name, value, 1)
         self.freeze_epochs = freeze_epochs
@@ -79,6 +82,7 @@ class FineTune(Schedule):
         self.lr_mult = lr_mult
         self.pct_start = pct_start
         self.div = div
+        self.frozen_pct_start = frozen_pct_start
         self.div_final = div_final
         self.unfreeze = Unfreeze(freeze_epochs, batch_norm=batch_norm, groups=groups)
 
@@ -113,7 +117,12 @@ class FineTune(Schedule):
         frozen = self._frozen_steps(length)
         if step < frozen:
             factor, momentum = one_cycle(
-                step, frozen, pct_start=_FROZEN_PCT_START, div=_FROZEN_DIV, div_final=self.div_final, momentum=_MOMENTUM
+                step,
+                frozen,
+                pct_start=self.frozen_pct_start,
+                div=_FROZEN_DIV,
+                div_final=self.div_final,
+                momentum=_MOMENTUM,
             )
             is_new = number >= num_groups - self._num_new
             peak = self._head_rate / (1 if is_new else _BODY_RATIO)

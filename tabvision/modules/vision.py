@@ -147,7 +147,7 @@ class VisionModule(SupervisedModule):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.head(self.features(batch))
+        logits: Tensor = self.head(batch["features"] if "features" in batch else self.features(batch))
         return logits
 
     def features(self, batch: Batch) -> Tensor:

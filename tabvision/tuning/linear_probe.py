@@ -104,7 +104,7 @@ def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName) -> _Ro
     """Return the pooled features of a split's rows, on the CPU."""
     features, targets, weights = [], [], []
     with evaluating(module):
-        for batch in data.plain_loader(part):
+        for batch in data.ordered_loader(part):
             found = module.features(data.transfer_batch_to_device(batch, module.device, 0))
             features.append((found.mean(dim=(2, 3)) if found.ndim == 4 else found).float().cpu())
             targets.append(batch["target"])

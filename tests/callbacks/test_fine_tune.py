@@ -79,6 +79,21 @@ def test_frozen_groups_do_not_move_and_all_do_after(quick_trainer: MakeTrainer) 
     assert heads[2 * STEPS] == pytest.approx(1e-3 / 5)
 
 
+def test_the_frozen_cycle_comes_down_again_if_it_is_to(quick_trainer: MakeTrainer) -> None:
+    rates = Rates()
+    staging = FineTune(3, base_lr=1e-2, frozen_pct_start=0.3, groups=three_groups)
+
+    quick_trainer(max_epochs=4, callbacks=[staging, rates]).fit(make_module(), make_loader())
+
+    head = [rate[-1] for rate in rates.lr[: 3 * STEPS]]
+    top = head.index(max(head))
+    assert 3 <= top <= 4
+    assert head[top] == pytest.approx(1e-2, rel=0.05)
+    assert head[: top + 1] == sorted(head[: top + 1])
+    assert head[top:] == sorted(head[top:], reverse=True)
+    assert head[-1] < 1e-3
+
+
 def test_nothing_frozen_is_one_cycle_over_all(quick_trainer: MakeTrainer) -> None:
     rates = Rates()
 

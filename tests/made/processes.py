@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from tests.made import processes_images, processes_stages, processes_tables, resumes, transfer
+from tests.made import processes_features, processes_images, processes_stages, processes_tables, resumes, transfer
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 600  # a stop for what hangs
 SCRIPTS: dict[str, Callable[[Path], None]] = {
+    "features": processes_features.main,
     "images": processes_images.main,
     "resumes": resumes.main,
     "resumes, few": resumes.few,

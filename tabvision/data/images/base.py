@@ -25,7 +25,7 @@ from tabvision.data.base import Order, PartName, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import ImageTable
-from tabvision.data.images.loader import EXTRAS, ImageLoader
+from tabvision.data.images.loader import EXTRAS, ROW, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
@@ -139,15 +139,28 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             **order,
         )
 
-    def plain_loader(self, part: PartName) -> ImageLoader:
-        """Return a loader of all rows of a split in their order, without augmentation, the same on every rank."""
-        return ImageLoader(
-            lambda: self._reader(part, plain=True),
-            *self.part(part),
+    def ordered_loader(
+        self, part: PartName, rows: Tensor | None = None, batch_size: int | None = None, *, epoch: int | None = None
+    ) -> ImageLoader:
+        """Return a loader of rows of a split in the given order, the same on every rank; `ROW` in a batch has their numbers.
+
+        Args:
+            part: The split.
+            rows: (R,) int64 numbers among the split's tensors; None for all of the split.
+            batch_size: Rows in a batch; None for as many as in evaluation.
+            epoch: The epoch whose augmentation to draw; None for no augmentation.
+        """
+        tensors, all_rows = self.part(part)
+        loader = ImageLoader(
+            lambda: self._reader(part, plain=epoch is None),
+            {**tensors, ROW: torch.arange(len(self.tables[part].frame))},
+            all_rows if rows is None else rows,
             self.bad,
-            batch_size=self.batch_size * EVAL_BATCHES,
+            batch_size=batch_size or self.batch_size * EVAL_BATCHES,
             task=self.schema.task,
         )
+        loader.batch_sampler.sampler.set_epoch(epoch or 0)
+        return loader
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -160,7 +173,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
         mean, std = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
         done = _finished(batch, mean, std, self.augment.own)
-        if self.trainer is None:
+        if self.trainer is None or "features" in done:
             return done
         # the Trainer converted floats to its precision before these images were floats
         return {**done, "image": self.trainer.precision_plugin.convert_input(done["image"])}
@@ -247,7 +260,7 @@ def _finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Ow
         - batch["image"]: (B, C, h, w) uint8
         - returns: `image` (B, C, H, W) float32, without the keys in `EXTRAS`
     """
-    if batch["image"].dtype != torch.uint8:
+    if "features" in batch or batch["image"].dtype != torch.uint8:
         return batch
     extras: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
     rest = {name: value for name, value in batch.items() if name not in EXTRAS}

@@ -18,6 +18,7 @@ from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.tasks import Task
 
+ROW = "row"  # key of a batch: the number of each row among the tensors, for who asks for it
 # Keys of a batch that finish its images on the device; a module does not see them
 EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
@@ -41,6 +42,10 @@ class ImageLoader:
         world_size: Number of ranks.
         on_end: Called when a pass ends or is interrupted.
         task: The kind of target; one that moves with its image is transformed into the network's view.
+
+    Attributes:
+        cached: A function, called when a pass begins, that returns the tensors of the batches of all readable rows, to be
+            taken by `ROW` in place of reading images; or None to read them.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -69,6 +74,7 @@ class ImageLoader:
             raise BadValueError(problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
         self.task = task
+        self.cached: Callable[[], Mapping[str, Tensor] | None] | None = None
         order = RowOrder(rows, shuffle=shuffle, seed=seed)
         self.least = 2 if shuffle else 0
         self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=max(1, self.least))
@@ -78,6 +84,23 @@ class ImageLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        cached = None if self.cached is None else self.cached()
+        yield from self._read_batches() if cached is None else self._cached_batches(cached)
+
+    def _cached_batches(self, cached: Mapping[str, Tensor]) -> Iterator[Batch]:
+        self._reader = None
+        order = self.batch_sampler.sampler.rows
+        position = torch.full((int(order.max()) + 1 if len(order) else 0,), -1)
+        position[cached[ROW]] = torch.arange(len(cached[ROW]))
+        for rows in self.batch_sampler:
+            found = position[rows][position[rows] >= 0]  # the others could not be read
+            if len(found) < (least := min(self.least, len(rows))):
+                others = position[torch.from_numpy(self._rows_after(rows.numpy()))]
+                found = torch.cat([found, others[others >= 0][: least - len(found)]])
+            if len(found):
+                yield cast("Batch", {name: tensor[found] for name, tensor in cached.items() if name != ROW})
+
+    def _read_batches(self) -> Iterator[Batch]:
         reader = self.make_reader()
         epoch = self.batch_sampler.sampler.epoch
         self._reader = reader
@@ -124,7 +147,7 @@ class ImageLoader:
         least = min(self.least, len(read.rows) + len(read.errors))
         if len(read.rows) >= least:
             return read
-        for row in self._rows_after(read):
+        for row in self._rows_after(np.array([*read.rows, *read.errors], dtype=np.int64)):
             other = reader.read(np.array([row]), epoch)
             self._record_errors(reader, other)
             read = read.extended(other)
@@ -132,10 +155,9 @@ class ImageLoader:
                 return read
         raise BadValueError("too few images can be read to train on", "Replace the damaged files")
 
-    def _rows_after(self, read: Read) -> NDArray[np.int64]:
-        """Return the part's other rows, beginning with those numbered after the lowest row of the batch."""
+    def _rows_after(self, taken: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the part's other rows than those of a batch, beginning with those numbered after its lowest."""
         rows = np.sort(self.batch_sampler.sampler.rows.numpy())
-        taken = np.array([*read.rows, *read.errors], dtype=np.int64)
         rolled = np.roll(rows, -int(np.searchsorted(rows, taken.min())))
         return rolled[~np.isin(rolled, taken)]
 

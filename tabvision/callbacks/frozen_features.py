@@ -1,0 +1,205 @@
+"""Compute what a frozen body makes of each image once, and train the head on it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, distributed
+from typing_extensions import override
+
+from tabvision import lightning as pl
+from tabvision.callbacks.fine_tune import FineTune
+from tabvision.callbacks.layer_groups import layer_groups_of
+from tabvision.callbacks.mixing import CutMix, MixUp
+from tabvision.callbacks.unfreeze import Unfreeze
+from tabvision.checks import check_positive, check_whole
+from tabvision.data.base import PartName
+from tabvision.data.images.base import BaseImageDataModule
+from tabvision.data.images.loader import ImageLoader
+from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import Callback, TrainerFn
+from tabvision.nets.layers import evaluating
+
+CHUNK_ROWS = (
+    64  # images that the body sees at once: fixed, so that every batch and number of ranks has the same features
+)
+_logger = logging.getLogger("tabvision")
+_Tensors = Mapping[str, Tensor]
+
+
+@final
+class FrozenFeatures(Callback):
+    """Compute what a frozen body makes of each image once, and train the head on that, beside `FineTune` or `Unfreeze`.
+
+    In an epoch in which the last layer group trains alone, a batch has `features` in place of `image`, and the body rests.
+    View 0 of a training image is plain, view 1 is augmented as in epoch 1 otherwise, and so on; a validation image has one.
+    Features are computed by `module.features(batch)` in evaluation mode, in fixed chunks that ranks share: they are a
+    function of weights and view alone, so that nothing is saved and a resumed fit has the same. They are kept in the memory
+    of each process until the body thaws.
+
+    A module of your own offers `features(batch)`, and a `forward` that takes `batch["features"]` where it is there.
+
+    Args:
+        views: Views of each training image, at least 1: epoch e trains on view e modulo `views`.
+        most_gb: The most memory for features, in gigabytes, above 0. If they need more, each epoch computes all anew, as
+            without this callback, and says so.
+
+    Raises:
+        BadTypeError: An argument is of another kind.
+        BadValueError: An argument is out of range. When a fit starts: nothing freezes the body, its BatchNorm follows the
+            data, the data are no images, the module has no `features`, or images are blended.
+    """
+
+    @speaking()
+    def __init__(self, views: int = 1, *, most_gb: float = 2.0) -> None:
+        check_whole("views", views, remedy="Pass 1, or 2 for an augmented view as well")
+        check_positive("most_gb", most_gb, remedy="Pass 2")
+        self.views = views
+        self.most_gb = most_gb
+        self._kept: dict[tuple[object, ...], _Tensors] = {}
+        self._is_too_large = False
+
+    @override
+    @speaking()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._check(trainer, pl_module)
+            self._is_too_large = False
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._serve(trainer, pl_module, trainer.val_dataloaders, view=0)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # which a resumed fit may skip
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._kept = {}
+        for loader in (*_loaders(trainer.train_dataloader), *_loaders(trainer.val_dataloaders)):
+            loader.cached = None
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
+
+    def _serve(self, trainer: pl.Trainer, module: pl.LightningModule, loaders: object, *, view: int) -> None:
+        """Have loaders yield features from their next pass on if only the head trains, else images."""
+        unfreeze = _unfreeze_of(trainer)
+        assert unfreeze is not None
+        groups = layer_groups_of(module, unfreeze.groups)
+        is_frozen = len(groups) > 1 and unfreeze.num_trainable(trainer.current_epoch, len(groups)) == 1
+        if not is_frozen:
+            self._kept = {}
+        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+        for loader in _loaders(loaders):
+            rows = loader.batch_sampler.sampler.rows
+            part = next((name for name, part in data.parts.items() if part.rows is rows), None)
+            loader.cached = None
+            if is_frozen and part is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # as above
+                # called where the pass begins, when every other callback has done its part
+                loader.cached = functools.partial(self._tensors, trainer, module, part, view)
+
+    def _tensors(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - a module with `features`
+        """Return the tensors of all readable rows of a split in a view, or None if they need too much memory."""
+        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        key = (part, view, data.size)
+        if any(kept[-1] != data.size for kept in self._kept):
+            self._kept = {}
+        if key not in self._kept and not self._is_too_large:
+            found = self._computed(trainer, module, data, part, view)
+            self._is_too_large = found is None
+            if found is not None:
+                self._kept[key] = found
+        return self._kept.get(key)
+
+    @torch.no_grad()
+    def _computed(
+        self,
+        trainer: pl.Trainer,
+        module: Any,  # noqa: ANN401 - as above
+        data: BaseImageDataModule,
+        part: PartName,
+        view: int,
+    ) -> _Tensors | None:
+        rows = data.parts[part].rows
+        chunks = torch.split(rows, CHUNK_ROWS)[trainer.global_rank :: trainer.world_size]
+        loader = data.ordered_loader(part, torch.cat(chunks or (rows[:0],)), CHUNK_ROWS, epoch=view or None)
+        own: list[dict[str, Tensor]] = []
+        exceeds = False
+        with evaluating(module):
+            module.training = part == "train"  # its parts are not, as in a frozen epoch
+            for batch in loader:
+                moved = data.transfer_batch_to_device(batch, module.device, 0)
+                finished: Any = data.on_after_batch_transfer(moved, 0)
+                with trainer.precision_plugin.forward_context():
+                    features = module.features(finished)
+                if exceeds := self._exceeds(features, data):
+                    break
+                others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
+                own.append({**others, "features": features.cpu()})
+        return _joined(None if exceeds else own)
+
+    def _exceeds(self, features: Tensor, data: BaseImageDataModule) -> bool:
+        """Return whether the features of all rows and views are too large, and say so."""
+        counts = {name: len(part.rows) * (self.views if name == "train" else 1) for name, part in data.parts.items()}
+        images = sum(counts.get(name, 0) for name in ("train", "val"))
+        needed = features[:1].numel() * features.itemsize * images / 1e9
+        if needed > self.most_gb:
+            problem = f"the features take {needed:.1f} GB, more than most_gb={self.most_gb:g}"
+            _logger.info(f"FrozenFeatures: {problem}, and are computed anew in each epoch, as without it.")
+        return needed > self.most_gb
+
+    def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        unfreeze = _unfreeze_of(trainer)
+        if unfreeze is None:
+            raise BadValueError("nothing freezes the body", "Add FineTune() or Unfreeze()")
+        if unfreeze.batch_norm == "train":
+            problem = "the features change from step to step, since batch_norm='train' lets BatchNorm follow the data"
+            raise BadValueError(problem, "Leave batch_norm out")
+        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        if not isinstance(data, BaseImageDataModule):
+            raise BadValueError(f"it needs an ImageDataModule, got {type(data).__name__}", "Pass fit(module, data)")
+        if not callable(getattr(module, "features", None)):
+            problem = f"{type(module).__name__} has no features(batch)"
+            raise BadValueError(problem, 'Give it one, and a forward that takes batch["features"] where it is there')
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+            if isinstance(callback, MixUp | CutMix):
+                problem = f"{type(callback).__name__} blends images, and the frozen epochs have none"
+                raise BadValueError(problem, f"Leave {type(callback).__name__} or FrozenFeatures out")
+
+
+def _unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
+    """Return the callback that says which layers train."""
+    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # as above
+    for callback in callbacks:
+        if isinstance(callback, Unfreeze | FineTune):
+            return callback.unfreeze if isinstance(callback, FineTune) else callback
+    return None
+
+
+def _loaders(found: object) -> list[ImageLoader]:
+    """Return our loaders of one or several."""
+    return [each for each in (found if isinstance(found, list | tuple) else [found]) if isinstance(each, ImageLoader)]
+
+
+def _joined(own: list[dict[str, Tensor]] | None) -> _Tensors | None:
+    """Return the tensors of the batches of all ranks as one, or None if a rank has None."""
+    parts = [own]
+    if distributed.is_available() and distributed.is_initialized():
+        parts = [None] * distributed.get_world_size()
+        distributed.all_gather_object(parts, own)
+    if any(part is None for part in parts):
+        return None
+    batches = [batch for part in parts for batch in part or ()]
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
