@@ -22,6 +22,7 @@ from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn
+from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating
 
 CHUNK_ROWS = (
@@ -98,7 +99,7 @@ class FrozenFeatures(Callback):
         unfreeze = _unfreeze_of(trainer)
         assert unfreeze is not None
         groups = layer_groups_of(module, unfreeze.groups)
-        is_frozen = len(groups) > 1 and unfreeze.num_trainable(trainer.current_epoch, len(groups)) == 1
+        is_frozen = unfreeze.num_trained(trainer.current_epoch, groups) <= num_new(groups) < len(groups)
         if not is_frozen:
             self._kept = {}
         data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector

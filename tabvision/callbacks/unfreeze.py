@@ -210,14 +210,14 @@ class Unfreeze(Callback):
         names = self._frozen or ()
         return {id(parameter) for name, parameter in module.named_parameters() if _plain_name(name) in names}
 
-    def _num_trained(self, stages: Stages, epoch: int, groups: Sequence[LayerGroup]) -> int:
+    def num_trained(self, epoch: int, groups: Sequence[LayerGroup]) -> int:
         """Return how many of the last layer groups train in an epoch."""
-        return max(num_trainable(stages, epoch, len(groups)), num_new(groups) if self._has_new else 0)
+        return max(num_trainable(self.stages, epoch, len(groups)), num_new(groups) if self._has_new else 0)
 
     def _parts(self, module: pl.LightningModule, epoch: int) -> list[tuple[LayerGroup, bool]]:
         """Return each layer group and whether it trains in an epoch."""
         found = layer_groups_of(module, self.groups)
-        first = len(found) - self._num_trained(self.stages, epoch, found)
+        first = len(found) - self.num_trained(epoch, found)
         return [(group, number >= first) for number, group in enumerate(found)]
 
 

@@ -9,8 +9,9 @@ from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, sou
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.errors import NoFeatureError
 
-_EPOCHS, _FREEZE_EPOCHS = 12, 10  # new parts learn for long, and the body little
+_EPOCHS, _FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 _BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
+_PCT_START, _VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
@@ -29,7 +30,11 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     if arguments.weights == "none":  # random weights
         model["weights"] = None
     epochs = arguments.epochs or _EPOCHS
-    rates = {"base_lr": _BASE_LR, "lr_mult": _LR_MULT, **stages(arguments, epochs, _FREEZE_EPOCHS)}
+    rates = {"base_lr": _BASE_LR, "lr_mult": _LR_MULT, "frozen_pct_start": _PCT_START}
+    rates |= stages(arguments, epochs, _FREEZE_EPOCHS)
+    callbacks = [Component("tabvision.callbacks.FineTune", rates)]
+    if rates["freeze_epochs"]:
+        callbacks.append(Component("tabvision.callbacks.FrozenFeatures", {"views": _VIEWS}))
     return make_job(
         arguments,
         data,
@@ -37,6 +42,6 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
-        callbacks=[Component("tabvision.callbacks.FineTune", rates)],
+        callbacks=callbacks,
         shown=data.image.columns,
     )

@@ -114,7 +114,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "values that become black and white (default: all of 8 bits, else most of those found)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "none, light, default or strong"),
-        _Option("--freeze-epochs", "", "N", "epochs for the new parts alone, 0 for none (default 1; with other columns 10)",
+        _Option("--freeze-epochs", "", "N", "epochs for the new parts alone, 0 for none (default 1; with other columns 30)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--cache", "data.cache", "WHERE", "memory, none, or a folder for small copies of the photos (default auto)"),
         _Option("--bad-share", "data.bad_share", "FRACTION",

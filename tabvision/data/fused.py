@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
-from tabvision.data.base import DataPart, Order, PartName
-from tabvision.data.images.base import EVAL_BATCHES, BaseImageDataModule
+from tabvision.data.base import DataPart, PartName
+from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
@@ -172,20 +172,15 @@ class FusedDataModule(BaseImageDataModule):
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values()) * len(columns)
 
     @override
-    def make_loader(self, part: PartName, order: Order) -> ImageLoader:
-        return _FusedLoader(
-            lambda: self._reader(part),
-            *self.parts[part],
-            self.bad,
-            batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
-            on_end=self._write_bad_files,
-            num_images=len(self.image.columns),
-            **order,
-        )
+    def _loader(
+        self, make_reader: Callable[[], BatchReader], tensors: Mapping[str, Tensor], rows: Tensor, **settings: Any
+    ) -> ImageLoader:
+        num_images = len(self.image.columns)
+        return _FusedLoader(make_reader, tensors, rows, self.bad, num_images=num_images, **settings)
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        if batch["image"].dtype != torch.uint8:
+        if "features" in batch or batch["image"].dtype != torch.uint8:
             return batch
         by_image: dict[str, Any] = {**batch}
         for name in ("image", *(name for name in EXTRAS if name != "size")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -129,15 +129,19 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
-        return ImageLoader(
-            lambda: self._reader(part),
-            *self.parts[part],
-            self.bad,
-            batch_size=self.batch_size * (1 if part == "train" else EVAL_BATCHES),
-            on_end=self._write_bad_files,
-            task=self.schema.task,
-            **order,
-        )
+        batch_size = self.batch_size * (1 if part == "train" else EVAL_BATCHES)
+        settings: dict[str, Any] = {"batch_size": batch_size, "on_end": self._write_bad_files, **order}
+        return self._loader(lambda: self._reader(part), *self.parts[part], **settings)
+
+    def _loader(
+        self,
+        make_reader: Callable[[], BatchReader],
+        tensors: Mapping[str, Tensor],
+        rows: Tensor,
+        **settings: Any,  # noqa: ANN401
+    ) -> ImageLoader:
+        """Return a loader of rows of a split; see `ImageLoader`."""
+        return ImageLoader(make_reader, tensors, rows, self.bad, task=self.schema.task, **settings)
 
     def ordered_loader(
         self, part: PartName, rows: Tensor | None = None, batch_size: int | None = None, *, epoch: int | None = None
@@ -151,13 +155,12 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             epoch: The epoch whose augmentation to draw; None for no augmentation.
         """
         tensors, all_rows = self.part(part)
-        loader = ImageLoader(
+        numbered = {**tensors, ROW: torch.arange(int(all_rows.max()) + 1 if len(all_rows) else 0)}
+        loader = self._loader(
             lambda: self._reader(part, plain=epoch is None),
-            {**tensors, ROW: torch.arange(len(self.tables[part].frame))},
+            numbered,
             all_rows if rows is None else rows,
-            self.bad,
             batch_size=batch_size or self.batch_size * EVAL_BATCHES,
-            task=self.schema.task,
         )
         loader.batch_sampler.sampler.set_epoch(epoch or 0)
         return loader
