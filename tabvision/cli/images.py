@@ -45,9 +45,10 @@ def image_job(arguments: argparse.Namespace) -> Job:
     model = settings_of(arguments, "images", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None
-    bodies = model["body"].split(",") if "body" in model else [_BODY]
-    best = _best_body(data, model, bodies, arguments.accelerator) if arguments.probe or len(bodies) > 1 else None
-    if best is not None:
+    bodies = [name.strip() for name in model.get("body", _BODY).split(",")]
+    best = None
+    if len(bodies) > 1 or (arguments.probe and not is_worker()):  # every process has to know the best of several
+        best = _best_body(data, model, bodies, arguments.accelerator)
         model["body"] = best.module.hparams["body"]
     return make_job(
         arguments,
