@@ -47,7 +47,8 @@ def corrected(
 
     Raises:
         MissingColumnsError: There is neither `row` nor the column of paths, or no `label`.
-        BadValueError: A row is named twice or does not exist, a label is unknown, or the target has several columns.
+        BadValueError: A row is named twice or does not exist, no row is left, or the target has several columns.
+        UnknownNameError: A label is none of the target's.
 
     Example:
         >>> frame = pd.DataFrame({"paid": ["no", "yes", "no"]})
@@ -69,6 +70,8 @@ def corrected(
     rows = _positions(listing[key], pd.Index(frame[path]) if key == path else frame.index, key)
     (column,) = columns
     is_dropped, labels = _new_labels(listing[_LABEL], frame, column, task, separator, schema)
+    if is_dropped.sum() == len(frame):
+        raise BadValueError("the corrections drop every row", "Keep some, or give them a label")
     changed = frame[column].astype(labels.dtype).copy()
     changed.iloc[rows[~is_dropped]] = labels.array
     counts = f"{count(len(labels), 'row')} relabeled, {count(int(is_dropped.sum()), 'row')} dropped"

@@ -106,6 +106,7 @@ def test_an_index_of_the_users_own_names_the_rows() -> None:
         (listing(r1="wel"), UnknownNameError, "no label of 'paid' named 'wel'. Choices: well, badly."),
         (pd.DataFrame({"row": [1]}), MissingColumnsError, "'label'"),
         (pd.DataFrame({"line": [1], "label": ["well"]}), MissingColumnsError, "'row'"),
+        (pd.DataFrame({"row": range(120), "label": ""}), BadValueError, "the corrections drop every row. Keep some"),
         ("absent.csv", TabvisionError, "absent.csv"),
     ],
 )
