@@ -122,4 +122,4 @@ def _evaluation(datamodule: Any) -> dict[str, Any]:  # noqa: ANN401 - one of our
     if isinstance(datamodule, CollabDataModule):
         return evaluation(datamodule)
     image = datamodule.schema.image
-    return {} if image is None else {"shown": [image.name]}
+    return {} if image is None else {"shown": [*image.columns]}
