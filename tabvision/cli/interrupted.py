@@ -103,6 +103,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
     data = component(recipe["data"])
     own = ("logger", "callbacks", "enable_model_summary")  # set by every run of this command
     datamodule = data.build()
+    loggers = recipe["trainer"].get("logger")
     monitors = [part.init_args["monitor"] for part in callbacks if "monitor" in part.init_args]
     return Job(
         seed=recipe["seed_everything"],
@@ -113,6 +114,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
         monitor=monitors[-1] if monitors else "val/loss",
         intervals=intervals,
+        logger=component(loggers[1]) if isinstance(loggers, list) else None,  # besides that of metrics.csv
         **_evaluation(datamodule),
     )
 
