@@ -9,9 +9,9 @@ from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, sou
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.errors import NoFeatureError
 
-_EPOCHS, _FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
-_BASE_LR, _LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
-_PCT_START, _VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
+EPOCHS, FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
+BASE_LR, LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
+PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
@@ -29,12 +29,12 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     model = settings_of(arguments, "fused", "model")
     if arguments.weights == "none":  # random weights
         model["weights"] = None
-    epochs = arguments.epochs or _EPOCHS
-    rates = {"base_lr": _BASE_LR, "lr_mult": _LR_MULT, "frozen_pct_start": _PCT_START}
-    rates |= stages(arguments, epochs, _FREEZE_EPOCHS)
+    epochs = arguments.epochs or EPOCHS
+    rates = {"base_lr": BASE_LR, "lr_mult": LR_MULT, "frozen_pct_start": PCT_START}
+    rates |= stages(arguments, epochs, FREEZE_EPOCHS)
     callbacks = [Component("tabvision.callbacks.FineTune", rates)]
     if rates["freeze_epochs"]:
-        callbacks.append(Component("tabvision.callbacks.FrozenFeatures", {"views": _VIEWS}))
+        callbacks.append(Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS}))
     return make_job(
         arguments,
         data,

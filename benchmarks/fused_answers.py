@@ -1,0 +1,202 @@
+"""Answers from photos, from a table, and from both, beside gradient boosting with the same rows.
+
+    python benchmarks/fused_answers.py --path houses/houses.csv --target price --log \
+        --image frontal kitchen bathroom bedroom --categorical zipcode --out benchmarks/results/fused_answers.json
+
+Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The table's network trains on both of the former,
+since it stops by folds. Photos alone are a ridge regression on the body's features of all photos of a row, its strength chosen
+by cross-validation; boosting on both gets their first 32 principal components beside the columns. lightgbm is left out if it is
+not installed. Lower is better: root mean squared error of the target, or of its logarithm. Nothing was chosen by looking at test
+rows of these splits; the network's settings were chosen on other splits of the same houses.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import describe_run, make_parser, run_facts, table, tell
+from benchmarks.quiet import quiet_trainer
+from benchmarks.table_answers import Parts, boosting, lightgbm, tabvision_default
+from tabvision.callbacks import FineTune, FrozenFeatures
+from tabvision.cli import fused as command
+from tabvision.cli.images import IMAGE_BATCHES
+from tabvision.cli.jobs import default_batch_size
+from tabvision.data import FusedDataModule, SourceSplit
+from tabvision.inference import Predictor
+from tabvision.lightning import ModelCheckpoint
+from tabvision.modules import FusedModule
+
+COMPONENTS, STRENGTHS = 32, np.logspace(1, 6, 11)
+
+
+def divided(frame: pd.DataFrame, target: str, seed: int) -> tuple[Parts, list[NDArray[np.intp]]]:
+    """The rows in three random parts, and the row numbers of each."""
+    order = np.random.default_rng(seed).permutation(len(frame))
+    rows = np.split(order, [int(0.64 * len(frame)), int(0.8 * len(frame))])
+    train, stop, test = (frame.iloc[each].reset_index(drop=True) for each in rows)
+    return Parts(train, stop, test, target, ()), rows
+
+
+def fused(parts: Parts, seed: int, options: Any, folder: Path) -> NDArray[Any]:  # noqa: ANN401 - parsed arguments
+    """What `tabvision train --image` fits, without its command line."""
+    torch.manual_seed(seed)
+    batch_size = default_batch_size(len(parts.train), **IMAGE_BATCHES)
+    data = FusedDataModule(
+        parts.train, parts.target, image=options.image, categorical=options.categorical, root=options.path.parent,
+        size=options.size, split=SourceSplit(parts.stop), seed=seed, batch_size=batch_size, verbose=False,
+    )  # fmt: skip
+    module = FusedModule(data.schema, body=options.body)
+    best = ModelCheckpoint(dirpath=folder, filename=f"{seed}", monitor="val/loss", save_weights_only=True)
+    stages = FineTune(
+        command.FREEZE_EPOCHS,
+        base_lr=command.BASE_LR,
+        lr_mult=command.LR_MULT,
+        frozen_pct_start=command.PCT_START,
+    )
+    trainer = quiet_trainer(
+        command.EPOCHS,
+        stages,
+        FrozenFeatures(command.VIEWS),
+        best,
+        enable_progress_bar=False,
+        enable_checkpointing=True,
+    )
+    trainer.fit(module, data)
+    rows = parts.test.drop(columns=parts.target)
+    for name in options.image:
+        rows[name] = [str(options.path.parent / file) for file in rows[name]]
+    return np.asarray(Predictor(best.best_model_path).predict(rows)["prediction"], dtype=np.float64)
+
+
+def features_of(frame: pd.DataFrame, options: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed arguments
+    """The body's features of all photos of each row, (rows, photos * features)."""
+    settings: dict[str, Any] = {"root": options.path.parent, "size": options.size, "augment": "none", "split": None}
+    data = FusedDataModule(frame, options.target, image=options.image, verbose=False, **settings)
+    module = FusedModule(data.schema, body=options.body).eval()
+    found: list[Any] = [None] * len(frame)
+    with torch.inference_mode():
+        for batch in data.ordered_loader("train"):
+            for row, values in zip(
+                batch["index"], module.features(data.on_after_batch_transfer(batch, 0)), strict=True
+            ):
+                found[int(row)] = values.flatten().numpy()
+    return np.stack(found).astype(np.float64)
+
+
+def photos_alone(parts: Parts, rows: Sequence[NDArray[np.intp]], features: NDArray[np.float64]) -> NDArray[Any]:
+    """Ridge regression on the features of the photos."""
+    from sklearn.linear_model import RidgeCV
+
+    known = np.concatenate(rows[:2])
+    mean, std = features[known].mean(axis=0), features[known].std(axis=0) + 1e-9
+    target = pd.concat([parts.train, parts.stop])[parts.target]
+    model = RidgeCV(STRENGTHS).fit((features[known] - mean) / std, target)
+    return np.asarray(model.predict((features[rows[2]] - mean) / std))
+
+
+def with_components(parts: Parts, rows: Sequence[NDArray[np.intp]], features: NDArray[np.float64]) -> Parts:
+    """The parts with the first principal components of the features as columns."""
+    from sklearn.decomposition import PCA
+
+    known = PCA(COMPONENTS, random_state=0).fit(features[np.concatenate(rows[:2])])
+    names = [f"component_{number}" for number in range(COMPONENTS)]
+    more = [pd.DataFrame(known.transform(features[each]), columns=names) for each in rows]
+    train, stop, test = (part.join(each) for part, each in zip(parts[:3], more, strict=True))
+    return Parts(train, stop, test, parts.target, ())
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The figures as a table, each with its standard error over the splits."""
+    errors = result["errors"]
+    spread = {name: stdev(values) / len(values) ** 0.5 for name, values in errors.items()}
+    best = min(errors, key=lambda name: fmean(errors[name]))
+    rows = []
+    for name, values in errors.items():
+        mean = f"{fmean(values):.4f} ± {spread[name]:.4f}"
+        difference = [one - other for one, other in zip(values, errors["fused"], strict=True)]
+        beside = "" if name == "fused" else f"{fmean(difference):+.4f} ± {stdev(difference) / len(values) ** 0.5:.4f}"
+        rows.append([name, f"**{mean}**" if name == best else mean, beside])
+    head = ["", "error ± standard error", "beside fused, paired"]
+    text = f"{result['rows']:,} rows of {result['data']}, {result['splits']} splits; {result['body']}, {result['size']} pixels."
+    return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
+
+
+def methods_of(
+    whole: Parts,
+    rows: Sequence[NDArray[np.intp]],
+    features: NDArray[np.float64],
+    seed: int,
+    options: Any,  # noqa: ANN401
+) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Each method, ready to answer the test rows of a split."""
+    train, stop, test = (part.drop(columns=options.image) for part in whole[:3])
+    columns = Parts(train, stop, test, options.target, ())
+    both = with_components(columns, rows, features)
+    boosted = {"boosting": boosting, **({"lightgbm": lightgbm} if find_spec("lightgbm") else {})}
+    mean = whole.train[options.target].mean()
+    return {
+        "naive": lambda: np.full(len(test), mean),
+        "photos alone": lambda: photos_alone(whole, rows, features),
+        "table alone": lambda: tabvision_default(columns, seed),
+        **{f"{name}, table": partial(run, columns, seed) for name, run in boosted.items()},
+        **{f"{name}, table + features": partial(run, both, seed) for name, run in boosted.items()},
+        "fused": lambda: fused(whole, seed, options, options.folder),
+    }
+
+
+def parsed() -> Any:  # noqa: ANN401 - parsed arguments
+    """The options."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--path", type=Path, required=True, help="a CSV file with paths of photos relative to it")
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--image", nargs="+", required=True, help="the columns of paths")
+    parser.add_argument("--categorical", nargs="*", default=[])
+    parser.add_argument("--log", action="store_true", help="predict the logarithm of the target")
+    parser.add_argument("--body", default="efficientnet_lite0")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path("runs/fused_answers"), help="where checkpoints go")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("tabvision").setLevel(logging.ERROR)
+    frame = pd.read_csv(options.path)
+    frame[options.categorical] = frame[options.categorical].astype(str)
+    if options.log:
+        frame[options.target] = np.log(frame[options.target])
+    features = features_of(frame, options)
+    errors: dict[str, list[float]] = {}
+    for seed in range(options.splits):
+        whole, rows = divided(frame, options.target, seed)
+        for name, run in methods_of(whole, rows, features, seed, options).items():
+            start = time.process_time()
+            errors.setdefault(name, []).append(whole.error(run()))
+            print(seed, name, round(errors[name][-1], 4), f"{time.process_time() - start:.0f} s", flush=True)
+    facts = {"data": options.path.stem, "rows": len(frame), "body": options.body, "size": options.size}
+    packages = ("tabvision", "torch", "scikit-learn", "lightgbm", "timm")
+    result = {**run_facts(1, packages), **facts, "splits": options.splits, "errors": errors}
+    tell(result, to_markdown(result), options.out)
+
+
+if __name__ == "__main__":
+    main()
