@@ -3,11 +3,12 @@
     python benchmarks/fused_answers.py --path houses/houses.csv --target price --log \
         --image frontal kitchen bathroom bedroom --categorical zipcode --out benchmarks/results/fused_answers.json
 
-Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The table's network trains on both of the former,
-since it stops by folds. Photos alone are a ridge regression on the body's features of all photos of a row, its strength chosen
-by cross-validation; boosting on both gets their first 32 principal components beside the columns. lightgbm is left out if it is
-not installed. Lower is better: root mean squared error of the target, or of its logarithm. Nothing was chosen by looking at test
-rows of these splits; the network's settings were chosen on other splits of the same houses.
+Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The table's network trains on both of the
+former, since it stops by folds. Photos alone are a ridge regression on the body's features of all photos of a row, its
+strength chosen by cross-validation; boosting on both gets their first 32 principal components beside the columns.
+lightgbm is left out if it is not installed. Lower is better: root mean squared error of the target, or of its
+logarithm. Nothing was chosen by looking at test rows of these splits; the network's settings were chosen on other
+splits of the same houses.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         beside = "" if name == "fused" else f"{fmean(difference):+.4f} ± {stdev(difference) / len(values) ** 0.5:.4f}"
         rows.append([name, f"**{mean}**" if name == best else mean, beside])
     head = ["", "error ± standard error", "beside fused, paired"]
-    text = f"{result['rows']:,} rows of {result['data']}, {result['splits']} splits; {result['body']}, {result['size']} pixels."
+    text = f"{result['rows']:,} rows of {result['data']}, {result['splits']} splits; "
+    text += f"{result['body']} at {result['size']} pixels."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
