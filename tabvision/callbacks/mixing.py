@@ -130,7 +130,7 @@ class _Mixing(Callback, ABC):
         present = [key for key in _INPUTS if key in batch and batch[key].numel()]
         unsupported = [key for key in present if key not in self.blends]
         if unsupported or not present:
-            wanted = " or ".join(repr(key) for key in self.blends)
+            wanted = " or ".join(repr(key) for key in self.blends if key != "has_image")
             problem = f"it blends {wanted}, and the batch has {unsupported or sorted(map(str, batch))}"
             remedy = "Leave it out, or name the inputs to blend, which leaves the rest unchanged: inputs=[...]"
             raise BadValueError(problem, remedy)

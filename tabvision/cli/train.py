@@ -62,21 +62,24 @@ def _kind_of(arguments: argparse.Namespace) -> str:
             check_file(folder)
     if arguments.user or arguments.item:
         return "ratings"
-    if arguments.label_pattern or arguments.image_only or (arguments.image and arguments.task == "points"):
+    if arguments.label_pattern or arguments.image_only:
         return "images"
     if arguments.image:
-        return "fused" if _has_columns(arguments) else "images"
+        return "fused" if _learns_from_columns(arguments) else "images"
     if not folder.is_dir():
         return "table"
     return "table" if table_files(folder) else "images"
 
 
-def _has_columns(arguments: argparse.Namespace) -> bool:
-    """Return whether DATA has columns besides its images, target and weights."""
+def _learns_from_columns(arguments: argparse.Namespace) -> bool:
+    """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
     from tabvision.cli.options import form_of
     from tabvision.data.tables.read import read_frame
     from tabvision.errors import speaking
+    from tabvision.tasks.registry import task_named
 
+    if arguments.task is not None and task_named(arguments.task).moves_with_image:
+        return False
     with speaking("tabvision train"):
         frame = read_frame(arguments.data, **form_of(arguments))
     return bool({*frame.columns} - {*arguments.image, *(arguments.target or ()), arguments.weight})

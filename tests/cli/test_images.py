@@ -170,7 +170,7 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
     recipe = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert {**recipe["data"]["init_args"], "resize": "pad", "cache": None} == recipe["data"]["init_args"]
     assert {**recipe["model"]["init_args"], "head": "linear", "frozen_bf16": True} == recipe["model"]["init_args"]
-    stages, mixup, _ = recipe["trainer"]["callbacks"]
+    stages, mixup, *_ = recipe["trainer"]["callbacks"]
     assert (stages["init_args"], mixup["init_args"]) == ({"freeze_epochs": 2}, {"alpha": 0.4})
 
 
