@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference.results import Results
+from tabvision.metrics import values_of
 from tabvision.tasks import Task
 
 _MAX_ROWS, _MAX_NUMBERS = 10_000, 4_000_000  # of a resample: some milliseconds each
@@ -81,12 +82,8 @@ def scores(task: Task, predictions: NDArray[Any], target: NDArray[Any]) -> dict[
         - predictions: (N, C) or (N, T), or one row for all
         - target: as `encode_target` returns it
     """
-    metrics = task.metrics()
-    for metric in metrics.values():
-        metric.distributed_available_fn = lambda: False  # every process has all rows
     everyone = np.broadcast_to(predictions, (len(target), predictions.shape[1])).astype(np.float32)
-    metrics.update(torch.from_numpy(everyone), torch.from_numpy(target))
-    return {name: float(value) for name, value in metrics.compute().items()}
+    return values_of(task.metrics(), torch.from_numpy(everyone), torch.from_numpy(target))
 
 
 def _resampled(results: Results, num_drawn: int, repeats: int, draw: np.random.Generator) -> pd.DataFrame:
