@@ -53,7 +53,7 @@ def duplicates(
     """Return the pairs of photos that are almost the same: re-encoded, resized or slightly cropped.
 
     A pair across parts is leakage: the model was trained on a copy of the validation photo. The similarity is the mean of two
-    cosines: of the network's pooled features, and of the photo in 8 x 8 pixels less their mean. With features alone, photos of
+    cosines: of the network's pooled features, and of the photo in 8 x 8 pixels less their mean. By features alone photos of
     one class are taken for copies, above all after training. Mirrored photos are not found, nor are those of a single color.
 
     Args:
