@@ -1,4 +1,4 @@
-"""The images with the greatest loss as small pictures within the page."""
+"""The images with the greatest loss, as small images within the page."""
 
 from __future__ import annotations
 
