@@ -15,7 +15,7 @@ from tabvision.inference import Results
 from tabvision.interpret.evaluation import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
-from tabvision.report.tables import cell_text
+from tabvision.report.tables import cell_text, part_of
 
 _MAX_PHOTOS = 24
 _SIDE = 160  # pixels of the shorter side, at most
@@ -40,7 +40,7 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
         photos, text = photos_of(results, rows), _NOT_LOOKED
     caption = f"The {count(len(photos), 'image')} with the greatest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
-    return [{"caption": caption, "text": text, "table": None, "figure": None, "data": None, "photos": shown}]
+    return [{**part_of(caption, None, text=text), "photos": shown}]
 
 
 def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
