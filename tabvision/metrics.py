@@ -59,6 +59,19 @@ def regression_metrics(num_targets: int) -> MetricCollection:
     return _collection(**metrics)
 
 
+def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) -> dict[str, float]:
+    """Return the metrics of rows that every process has, so that nothing is summed over the processes.
+
+    Example:
+        >>> values_of(regression_metrics(1), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [3.0]]))["mae"]
+        0.5
+    """
+    for metric in metrics.values():
+        metric.distributed_available_fn = lambda: False
+    metrics.update(predictions, target)
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
 def point_metrics() -> MetricCollection:
     """Return the mean distance of predicted points (B, 2 P) from the true ones that are not missing."""
     return _collection(distance=_RowError(_unchanged, _mean_distance))

@@ -18,7 +18,7 @@ from tabvision.preprocess.encode import SourceKind, sources_of
 from tabvision.preprocess.parse import NO_DATE
 from tabvision.schema import Schema
 
-_ALPHA = 0.01  # of the columns without drift so many are flagged
+_ALPHA = 0.01  # the fraction of columns without drift that are flagged
 _MIN_EXPECTED = 5  # rows of a category for the chi-square distribution to hold
 _MEASURES = {"category": "total variation", "number": "Kolmogorov-Smirnov", "date": "Kolmogorov-Smirnov"}
 
@@ -27,7 +27,7 @@ _MEASURES = {"category": "total variation", "number": "Kolmogorov-Smirnov", "dat
 def drift(
     reference: Source, new: Source, *, schema: Schema | None = None, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return how much each column differs between two tables, such as training rows and those of this month.
+    """Return how much the distribution of each column differs between two tables, such as training rows and this month's.
 
     Args:
         reference: The rows to compare with, such as the training rows: a frame or a table file.
@@ -87,7 +87,7 @@ def overlap(
         first: A frame or a table file.
         second: Another.
         target: The column to predict, or several, which may differ.
-        schema: The schema of a model, whose raw columns and target are meant; None for all columns that both tables have.
+        schema: The schema of a model, to compare its raw columns and target; None for all columns that both tables have.
         columns: The columns to compare; None for these.
 
     Returns:
@@ -201,7 +201,7 @@ def _kolmogorov_smirnov(one: NDArray[np.float64], other: NDArray[np.float64]) ->
 
 
 def _extremes(num_reference: int, num_new: int, num_beyond: int) -> float:
-    """Return the probability that the most extreme of all rows are new ones, so many of them.
+    """Return the probability that the `num_beyond` most extreme of all rows are all new ones.
 
     Example:
         >>> _extremes(100, 100, 0), round(_extremes(100, 100, 2), 4)

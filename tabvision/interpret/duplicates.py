@@ -22,6 +22,7 @@ from tabvision.inference.images import ImageBatches
 from tabvision.inference.inputs import Source
 from tabvision.inference.predictor import Predictor
 from tabvision.interpret.rows import Model
+from tabvision.nets.heads import mean_pooled
 from tabvision.schema import Schema
 
 _THRESHOLD = (
@@ -51,15 +52,15 @@ def duplicates(
 ) -> pd.DataFrame:
     """Return the pairs of photos that are almost the same: re-encoded, resized or slightly cropped.
 
-    A pair across parts is leakage: the validation photo was learned from. The similarity is the mean of two cosines: of the
-    network's pooled features, and of the photo in 8 x 8 pixels less their mean. Features alone also take photos of one class
-    for copies, above all after training. Mirrored photos are not found, nor are those of a single color.
+    A pair across parts is leakage: the model was trained on a copy of the validation photo. The similarity is the mean of two
+    cosines: of the network's pooled features, and of the photo in 8 x 8 pixels less their mean. By features alone photos of
+    one class are taken for copies, above all after training. Mirrored photos are not found, nor are those of a single color.
 
     Args:
-        model: A `Predictor`, a module in memory, or the path of a checkpoint. Of a body that never learned, all features are
-            alike, and a few other photos come near 0.9.
-        source: What `Predictor.predict` takes, labeled or not, or an `ImageDataModule`, whose parts are then known. So they
-            are in a folder of folders train and valid.
+        model: A `Predictor`, a module in memory, or the path of a checkpoint. The features of an untrained body are all
+            alike, so that a few different photos come near 0.9.
+        source: What `Predictor.predict` takes, labeled or not, or an `ImageDataModule`. The parts are known for a datamodule,
+            and for a folder that holds the folders train and valid.
         threshold: The lowest similarity, in (0, 1]. Small pictures of one thing, such as digits, need a higher one.
         split: The column of a table that names the part of each row; None if there is none.
         max_pairs: The most pairs.
@@ -69,14 +70,14 @@ def duplicates(
         and `second_part`, and `same_label`, each None if not known. Photos that cannot be read are left out.
 
     Raises:
-        BadTypeError: The model has no body of photos.
+        BadTypeError: The model does not read images alone, or has no body.
         BadValueError: A number is out of range.
         MissingColumnsError: There is no column `split`.
     """
     check_fraction("threshold", threshold, "(]", remedy="Leave it out for 0.85")
     check_whole("max_pairs", max_pairs)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
-    if predictor.schema.image is None or not hasattr(predictor.module, "body"):
+    if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
         raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
     photos = (
         _of_data(source, predictor.schema) if isinstance(source, ImageDataModule) else _read(predictor, source, split)
@@ -155,8 +156,7 @@ def _vectors(predictor: Predictor, inputs: Inputs) -> tuple[NDArray[np.int64], T
             pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
             if not len(pixels):
                 continue
-            features = body(normalize(pixels, image.mean, image.std).to(module.dtype)).float()
-            features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
+            features = mean_pooled(body(normalize(pixels, image.mean, image.std).to(module.dtype))).float()
             coarse = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
             coarse = coarse - coarse.mean(dim=1, keepdim=True)
             both = [functional.normalize(features, dim=1), functional.normalize(coarse, dim=1, eps=1.0)]

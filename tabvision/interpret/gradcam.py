@@ -1,4 +1,4 @@
-"""Where in an image a network sees what it answers: Grad-CAM."""
+"""Grad-CAM: maps of the regions of an image that support a network's answer."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def gradcam(
     target: Label | None = None,
     batch_size: int = _BATCH_SIZE,
 ) -> Maps:
-    """Return a map for each image of where the network sees what speaks for its answer.
+    """Return a map for each image of the regions that support the network's answer.
 
     The map weighs each channel of the last spatial features by the mean gradient of the class's logit; of a transformer each
-    token's features by their own gradient. It is coarse, and shows what the answer goes by, not whether it is right.
+    token's features by their own gradient. It is coarse, and shows what the answer rests on, not whether it is right.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
         images: What `Predictor.predict` takes.
-        layer: The part whose output is looked at, named as in `module.named_modules()`, such as "body.net.layer3"; None for
+        layer: The part whose output is used, named as in `module.named_modules()`, such as "body.net.layer3"; None for
             the last one with a spatial map.
         target: The class, or the number of several, to explain; None for the predicted class, or the one number.
         batch_size: Images in a batch of the network.
 
     Returns:
-        Of each image a map in [0, 1], as large as the network's input: 0 where nothing speaks for the answer, 1 where most
-        does. NaN for an image that cannot be read.
+        A map in [0, 1] for each image, as large as the network's input: 0 where nothing supports the answer, 1 where the
+        support is greatest. NaN for an image that cannot be read.
 
     Shape:
         - returns: N arrays (H, W) float32
@@ -104,7 +104,7 @@ def _maps(predictor: Predictor, arrays: Arrays, layer: str | None, target: Label
 
 @contextlib.contextmanager
 def _outputs_of(module: nn.Module, layer: str | None) -> Iterator[dict[str, Tensor]]:
-    """Collect what the body's parts, or one layer, put out in this thread, by name in the order of the computation."""
+    """Collect the outputs of the body's parts, or of one layer, in this thread, by name in the order of computation."""
     outputs: dict[str, Tensor] = {}
     thread = threading.get_ident()
 

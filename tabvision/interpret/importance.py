@@ -42,9 +42,9 @@ def importance(
 ) -> pd.DataFrame:
     """Return the permutation importance of each raw column: how much worse a metric gets when the column is shuffled.
 
-    All that is made of a raw column moves together, such as the parts of a date and the indicator of missing values. Take
-    rows that training did not see. Of columns that tell the same each may get little, since the model reads the others.
-    The images of a row are columns as well, if the model reads both.
+    All that is encoded from a raw column moves together, such as the parts of a date and the indicator of missing values.
+    Pass rows that training did not see. Of columns with the same information each may get little, since the model reads the
+    others. A column of image paths counts as one column.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
@@ -118,12 +118,12 @@ def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
 
 
 def _general(predictor: Predictor, arrays: Arrays) -> _Exchange:
-    """Return how the logits of a batch are found with one column taken from other rows: by answering whole rows."""
+    """Return a function that computes a batch's logits with one column from other rows, by answering whole rows."""
     return lambda column, others: (predictor.logits(with_column(arrays, column, each)) for each in others)
 
 
 def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) -> _Exchange:
-    """Return the same for packed networks, whose other columns need not be computed again."""
+    """Return the same function for packed networks, which does not compute the other columns again."""
     module, device, num_rows = predictor.module, predictor.device, len(arrays["index"])
     fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
 

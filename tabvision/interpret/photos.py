@@ -32,7 +32,7 @@ class Photo:
         image: (H, W, 3) uint8, as large as the network's input; None if the file cannot be read. A target that lies in the
             image is drawn into it, and the answer into a copy at its right, which makes it twice as wide.
         reason: Why it cannot be read, else "".
-        heat: (H, W), what `gradcam` gave; None if it was not asked for.
+        heat: The map of `gradcam`, (H, W); None without a model.
     """
 
     name: str
@@ -44,6 +44,18 @@ class Photo:
     image: NDArray[np.uint8] | None
     reason: str = ""
     heat: NDArray[np.float32] | None = None
+
+    def lines(self, most: int) -> list[str]:
+        """Return a caption in three lines of at most `most` characters: label, answer with its probability, and loss.
+
+        Example:
+            >>> Photo("a.jpg", "cat", "Old English Sheepdog", 0.9, 2.5, False, None).lines(26)
+            ['true: cat', 'wrong: Old English… (0.90)', 'loss 2.5']
+        """
+        kind = {None: "answer: ", True: "right: ", False: "wrong: "}[self.is_right]
+        probability = "" if self.probability is None else f" ({self.probability:.2f})"
+        answer = f"{kind}{_cut(self.answer, most - len(kind + probability))}{probability}"
+        return [f"true: {_cut(self.label, most - len('true: '))}", answer, f"loss {self.loss:.3g}"]
 
 
 def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None = None) -> list[Photo]:
@@ -62,11 +74,10 @@ def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None =
     if some.images is None:
         remedy = "Pass what Predictor.losses gave for images, or Results.of_gathered(..., files=data.files)"
         raise BadTypeError("the results have no images", remedy)
-    task, target = results.schema.task, results.schema.target
+    task, target, errors = results.schema.task, results.schema.target, errors_of(some)
     heats = None if model is None else gradcam(model, Inputs(len(some), images=some.images))
     drawn = _drawn(some)
     labels, answers = task.labels(some.target, target), task.labels(some.decoded, target)
-    right, errors = _right(some), errors_of(some)
     found = []
     for row, source in enumerate(some.images.sources):
         image, label, answer = drawn.get(row), _text(labels[row]), _text(answers[row])
@@ -79,7 +90,7 @@ def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None =
                 answer=answer,
                 probability=float(some.predictions[row, some.decoded[row]]) if some.is_one_class else None,
                 loss=float(some.loss[row]),
-                is_right=None if right is None else bool(right[row]),
+                is_right=bool(errors[row] == 0) if task.is_classes else None,
                 image=image,
                 reason="" if image is not None else some.images.errors.get(row, ""),
                 heat=None if heats is None or image is None else heats[row],
@@ -105,10 +116,10 @@ def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
     assert results.images is not None
     found: dict[int, NDArray[np.uint8]] = {}
     for arrays in results.images.batches(64):
-        for place, row in enumerate(arrays["index"].tolist()):
-            image = _as_rgb(arrays["image"][place])
+        for position, row in enumerate(arrays["index"].tolist()):
+            image = _as_rgb(arrays["image"][position])
             if "view" in arrays:
-                view = arrays["view"][place : place + 1]
+                view = arrays["view"][position : position + 1]
                 both = (results.target[row], results.predictions[row])
                 image = np.concatenate([_with_target(results, image, numbers, view) for numbers in both], axis=1)
             found[row] = image
@@ -129,13 +140,10 @@ def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray((image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)).transpose(1, 2, 0))
 
 
-def _right(results: Results) -> NDArray[np.bool_] | None:
-    """Return whether the class, or all labels, of each row are right; None for numbers."""
-    if not results.schema.task.is_classes:
-        return None
-    same = results.decoded == (results.target if results.is_one_class else results.target > 0.5)
-    found: NDArray[np.bool_] = same if same.ndim == 1 else same.all(axis=1)
-    return found
+def _cut(text: str, most: int) -> str:
+    """Return a text on one line, cut after so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def _text(label: Any) -> str:  # noqa: ANN401 - a label, or several numbers

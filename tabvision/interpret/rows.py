@@ -1,4 +1,4 @@
-"""The rows that a question about a model is asked of, and how a raw column is replaced in them."""
+"""Rows for a question about a model, read once, and a raw column replaced in them."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
 
 
 def column_values(arrays: Mapping[str, NDArray[Any]], column: Column) -> Arrays:
-    """Return all that is made of a raw column, such as the parts of a date and the indicator of missing values."""
+    """Return all that is encoded from a raw column, such as the parts of a date and the indicator of missing values."""
     return {name: arrays[name][:, positions] for name, positions in positions_of(column).items() if positions}
 
 
 def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
-    """Return a batch in which all that is made of a raw column comes from other rows.
+    """Return a batch in which all that is encoded from a raw column comes from other rows.
 
     Args:
         arrays: The batch, B rows.
@@ -138,7 +138,7 @@ def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
 
 
 def positions_of(column: Column) -> dict[str, list[int]]:
-    """Return the positions in each array of all that is made of a raw column."""
+    """Return the positions in each array of all that is encoded from a raw column."""
     if isinstance(column, ImageColumn):
         return {"features": [column.position], "has_image": [column.position]}
     parts = {"continuous": column.continuous, "categorical": column.categorical}

@@ -1,4 +1,4 @@
-"""A packed network opened at its first layer, which adds up its columns: one is exchanged without the cost of the others."""
+"""A packed network with the sums of its first layer kept: one column is exchanged without computing the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tabvision.nets.packed import PackedNet
 class ColumnSums:
     """The logits of a `PackedNet` for rows of which one column is exchanged again and again, as if in evaluation mode.
 
-    The first layer's sums are taken once. An exchange adds to them what the new values add more than the old ones.
+    The first layer's sums are computed once. An exchange adds to them the difference between new and old values.
     Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
 
     Args:
@@ -70,7 +70,7 @@ class ColumnSums:
             numbers: Positions of the exchanged numbers among all.
             categories: Positions of the exchanged categories among all.
             old: The values of these columns in the rows: numbers and codes.
-            new: The values to put there.
+            new: The new values, a pair like `old` for each exchange.
 
         Shape:
             - old, new: (B, len(numbers)) float and (B, len(categories)) int64

@@ -55,6 +55,11 @@ class _MeanPool(nn.Module):
         return input.mean(dim=(2, 3))
 
 
+def mean_pooled(features: Tensor) -> Tensor:
+    """Return the mean of each feature over the image, (B, C), of (B, C, H, W); or (B, C) as it is, if the body pools."""
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+
 def make_head(
     num_features: int,
     num_outputs: int,

@@ -94,7 +94,7 @@ PRETRAINED_NORMS = "tabvision_unfreeze"
 
 
 def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:
-    """Tell a module which BatchNorms had statistics before its first fit; one that was new then has some by now."""
+    """Record in a module which BatchNorms had statistics before its first fit, as the checkpoint says."""
     if PRETRAINED_NORMS in checkpoint:
         vars(module)[PRETRAINED_NORMS] = frozenset(checkpoint[PRETRAINED_NORMS]["kept"])
 

@@ -45,7 +45,7 @@ def embedding_map(
     font has is drawn as a square.
 
     Args:
-        frame: What `interpret.pca` gave, the most important rows first: they are labeled next.
+        frame: The result of `interpret.pca`, the most important rows first: they are labeled next.
         axes: Which two axes, counted from 1.
         max_labels: The most labels to write; 0 for none.
         title: The title of the figure.
@@ -125,7 +125,7 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     """Draw the highest and the lowest biases as bars.
 
     Args:
-        frame: What `interpret.item_bias` or `user_bias` gave, in any order.
+        frame: The result of `interpret.item_bias` or `user_bias`, in any order.
         k: Bars at each end, at least 1; fewer where there are fewer rows.
         title: The title of the figure.
 

@@ -37,7 +37,7 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
     Small fractions are shaded more than in proportion, so that confusions are seen beside a strong diagonal.
 
     Args:
-        frame: What `interpret.confusion` gave, counts or fractions. Beyond 12 classes no cell holds its number.
+        frame: The result of `interpret.confusion`, counts or fractions. Beyond 12 classes no cell holds its number.
         title: The title of the figure.
 
     Raises:
@@ -75,7 +75,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     """Draw how much the model relies on each column as bars, the most important on top.
 
     Args:
-        frame: What `interpret.importance` gave.
+        frame: The result of `interpret.importance`.
         k: The most bars, at least 1.
         title: The title of the figure.
 
@@ -107,7 +107,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the mean answer over the values of a column, with its band: a line for each class or number to predict.
 
     Args:
-        frame: What `interpret.effects` gave. Of many answers those that change most are drawn.
+        frame: The result of `interpret.effects`. Of many answers those that change most are drawn.
         title: The title of the figure.
 
     Raises:
@@ -157,7 +157,7 @@ def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw how often answers of each confidence are right beside the diagonal of calibrated answers, and their rows.
 
     Args:
-        frame: What `interpret.reliability` gave.
+        frame: The result of `interpret.reliability`.
         title: The title of the figure.
 
     Raises:
@@ -185,7 +185,7 @@ def residuals(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw predictions over their targets beside the distribution of the residuals, a row for each number to predict.
 
     Args:
-        frame: What `interpret.residuals` gave. Of many rows an even selection is drawn in the cloud.
+        frame: The result of `interpret.residuals`. Of many rows an even selection is drawn in the cloud.
         title: The title of the figure.
 
     Raises:
@@ -224,7 +224,7 @@ def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw precision, recall and F1 over the threshold above which a label is predicted, a panel for each label.
 
     Args:
-        frame: What `interpret.threshold_curves` gave. At most six labels are drawn.
+        frame: The result of `interpret.threshold_curves`. At most six labels are drawn.
         title: The title of the figure.
 
     Raises:
@@ -261,7 +261,7 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     """Draw the error of each slice with its 95 % interval, and a line at the error of all rows.
 
     Args:
-        frame: What `interpret.errors_by` or `interpret.worst_slices` gave.
+        frame: The result of `interpret.errors_by` or `interpret.worst_slices`.
         k: The most slices, at least 1.
         title: The title of the figure.
 

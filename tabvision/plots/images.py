@@ -106,31 +106,11 @@ def _grid(photos: list[Photo], columns: int | None, *, has_loss: bool) -> Figure
         raise BadValueError("the results have no rows, so there is nothing to draw", "Pass labeled images")
     blank = np.zeros((1, 1, 4))
     pictures = [blank if photo.image is None else overlaid(photo) for photo in photos]
-    figure = image_grid(pictures, [_caption(photo, has_loss=has_loss) for photo in photos], columns=columns)
+    captions = ["\n".join(photo.lines(_MAX_CHARACTERS)[: 3 if has_loss else 2]) for photo in photos]
+    figure = image_grid(pictures, captions, columns=columns)
     for axes, photo in zip(figure.axes, photos, strict=True):
         if photo.is_right is not None:
             axes.title.set_color(_RIGHT if photo.is_right else _WRONG)
         if photo.image is None:
             axes.text(0, 0, short(photo.reason, 30), ha="center", va="center", color=INK, fontsize=8, wrap=True)
     return figure
-
-
-def _caption(photo: Photo, *, has_loss: bool) -> str:
-    """Return what stands above an image: label, answer with its probability, and the loss.
-
-    Example:
-        >>> print(_caption(Photo("a.jpg", "cat", "dog", 0.9, 2.5, False, None), has_loss=True))
-        true: cat
-        wrong: dog (0.90)
-        loss 2.5
-    """
-    kind = {None: "answer: ", True: "right: ", False: "wrong: "}[photo.is_right]
-    probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
-    answer = f"{kind}{_line(photo.answer, _MAX_CHARACTERS - len(kind + probability))}{probability}"
-    return "\n".join([f"true: {_line(photo.label)}", answer, *([f"loss {photo.loss:.3g}"] if has_loss else [])])
-
-
-def _line(text: str, most: int = _MAX_CHARACTERS) -> str:
-    """Return a text on one line, cut after so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"

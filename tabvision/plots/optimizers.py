@@ -14,10 +14,10 @@ _COLUMNS = {"optimizer", "epoch", "slope", "intercept"}
 
 @speaking("plots.optimizer_race")
 def optimizer_race(frame: pd.DataFrame) -> Figure:
-    """Draw slope and intercept of each optimizer over the epochs, and where they should arrive.
+    """Draw slope and intercept of each optimizer over the epochs, beside the true values.
 
     Args:
-        frame: What `scratch.optimizer_race` gave.
+        frame: The frame that `scratch.optimizer_race` returned.
 
     Raises:
         BadTypeError: The frame lacks a column.

@@ -92,7 +92,7 @@ def lr_curve(finding: LRFinding) -> Figure:
     """Draw the smoothed loss over the rate, and mark the suggestions on it.
 
     Args:
-        finding: What `lr_find` gave.
+        finding: The result of `lr_find`.
 
     Example:
         >>> finding = LRFinding((1e-3, 1e-2), (1.0, 0.5), lowest=1e-3, valley=1e-3, steep=1e-3, minimum=1e-3, slide=1e-3)

@@ -1,4 +1,4 @@
-"""Several runs beside each other: what each is, how well it answers, and a page with their histories in one figure."""
+"""A comparison of several runs: their facts and metrics, and a page with their histories in one figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.report.tables import Section, part_of, rounded, section_of
 from tabvision.report.write import render
 
-_LOSSES = ("oof/loss", "val/loss", "val_loss", "train/loss")  # what the best epoch is told by
+_LOSSES = ("oof/loss", "val/loss", "val_loss", "train/loss")  # the first of these chooses the best epoch
 _FACTS = ("run", "data", "network", "epochs", "best epoch", "seconds", "measured on")
 _MAX_BYTES = 1 << 20  # of a recipe or of metrics.json; ours have some thousand
 _MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # that a recipe may hold
@@ -29,7 +29,7 @@ _UNLIKE = ("data.source", "data.split", "data.seed", "data.validation", "seed_ev
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What a folder says about its run.
+    """A run as its folder describes it.
 
     Args:
         name: The folder's name.
@@ -94,7 +94,7 @@ def write_comparison(
     return path
 
 
-# What is read.
+# Reading.
 
 
 def _read_all(folders: Sequence[str | Path]) -> tuple[list[_Run], list[str]]:
@@ -135,19 +135,19 @@ def _read(folder: Path, name: str) -> _Run:
             raise _NoRunError("holds a model without its metrics; tabvision evaluate measures it on labeled rows")
         raise _NoRunError("holds no run: neither metrics.json nor metrics.csv")
     frame = pd.read_csv(history) if history.exists() else None
-    told = json.loads(_text_of(final)) if final.exists() else {}
+    saved = json.loads(_text_of(final)) if final.exists() else {}
     recipe = yaml.safe_load(_text_of(folder / "recipe.yaml")) if (folder / "recipe.yaml").exists() else {}
     settings = dict(itertools.islice(_settings(recipe), _MAX_SETTINGS))
     epochs, best, metrics = _of_history(frame)
-    measured = _measured(told.get("metrics"))
-    target = told.get("target") or recipe.get("data", {}).get("init_args", {}).get("target") or ()
+    measured = _measured(saved.get("metrics"))
+    target = saved.get("target") or recipe.get("data", {}).get("init_args", {}).get("target") or ()
     facts = {
         "run": name,
-        "data": _named(told.get("data") or settings.get("data.source", "")),
-        "network": str(told.get("network") or settings.get("model", "").rpartition(".")[2]),
+        "data": _named(saved.get("data") or settings.get("data.source", "")),
+        "network": str(saved.get("network") or settings.get("model", "").rpartition(".")[2]),
         "epochs": epochs,
         "best epoch": best,
-        "seconds": told.get("seconds"),
+        "seconds": saved.get("seconds"),
         "measured on": next(iter(measured), "validation" if metrics else ""),
     }
     final_metrics = {
@@ -185,14 +185,19 @@ def _of_history(frame: pd.DataFrame | None) -> tuple[int | None, int | None, dic
     """
     if frame is None or "epoch" not in frame:
         return None, None, {}
-    epochs = cast("pd.DataFrame", frame.select_dtypes("number").groupby("epoch").last())
-    monitor = next((name for name in _LOSSES if name in epochs and epochs[name].notna().any()), None)
+    epochs, monitor = _epochs(frame)
     if monitor is None:
         return len(epochs) or None, None, {}
     best = epochs[monitor].idxmin()
     measured = epochs.loc[best].dropna()
     metrics = {name[4:]: float(value) for name, value in measured.items() if str(name).startswith(("val/", "val_"))}
     return int(epochs.index[-1]) + 1, int(best) + 1, metrics
+
+
+def _epochs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """Return a row for each epoch, and the name of the loss that chooses the best one; None if no loss was logged."""
+    epochs = cast("pd.DataFrame", frame.select_dtypes("number").groupby("epoch").last())
+    return epochs, next((name for name in _LOSSES if name in epochs and epochs[name].notna().any()), None)
 
 
 def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -231,7 +236,7 @@ def _named(value: object) -> str:
     return (Path(text).name or text) if "/" in text or "\\" in text else text
 
 
-# What is said.
+# Writing.
 
 
 def _frame_of(runs: Sequence[_Run], notes: Iterable[str]) -> pd.DataFrame:
@@ -281,18 +286,18 @@ def _unlike(runs: Sequence[_Run]) -> list[str]:
 
 def _differences(runs: Sequence[_Run]) -> list[str]:
     """Return the names of the settings that are not the same in all runs with a recipe."""
-    told = [run.settings for run in runs if run.settings]
-    names = dict.fromkeys(name for settings in told for name in settings)
-    return [name for name in names if len({settings.get(name) for settings in told}) > 1]
+    with_recipe = [run.settings for run in runs if run.settings]
+    names = dict.fromkeys(name for settings in with_recipe for name in settings)
+    return [name for name in names if len({settings.get(name) for settings in with_recipe}) > 1]
 
 
 def _summary(runs: Sequence[_Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
     """Return what `render` takes."""
     caption = "The runs; the best value of each metric is in bold"
     table = part_of(caption if frame.attrs["best"] else "The runs", frame)
-    places = {name: index for index, name in enumerate(frame)}
+    positions = {name: index for index, name in enumerate(frame)}
     table["table"]["attrs"]["best"] = [
-        [row, places[metric]]
+        [row, positions[metric]]
         for metric, names in frame.attrs["best"].items()
         for row, name in enumerate(frame["run"])
         if name in names
@@ -325,21 +330,20 @@ def _histories(runs: Sequence[_Run]) -> Section:
     for run in runs:
         if run.history is None or "epoch" not in run.history:
             continue
-        names = [name for name in _LOSSES if name in run.history and run.history[name].notna().any()]
-        if not names:
+        epochs, monitor = _epochs(run.history)
+        if monitor is None:
             continue
-        epochs = run.history.select_dtypes("number").groupby("epoch").last().reset_index()
-        losses = epochs[names[0]].dropna()
+        losses = epochs[monitor].dropna()
         rows.append(
             {
                 "run": run.name,
-                "loss": names[0],
+                "loss": monitor,
                 "first epoch": losses.iloc[0],
                 "best epoch": losses.min(),
                 "last epoch": losses.iloc[-1],
             }
         )
-        thin = epochs.iloc[:: math.ceil(len(epochs) / _MAX_EPOCHS)]
+        thin = epochs.reset_index().iloc[:: math.ceil(len(epochs) / _MAX_EPOCHS)]
         drawn.append(thin[[name for name in thin if not str(name).startswith("lr")]].assign(run=run.name))
     if not drawn:
         return section_of(title)
@@ -351,13 +355,13 @@ def _histories(runs: Sequence[_Run]) -> Section:
 
 
 def _settings_that_differ(runs: Sequence[_Run]) -> Section:
-    title, told = "What differs", [run for run in runs if run.settings]
-    if len(told) < 2:
+    title, with_recipe = "What differs", [run for run in runs if run.settings]
+    if len(with_recipe) < 2:
         return section_of(title)
-    names = _differences(told)
+    names = _differences(with_recipe)
     if not names:
         return section_of(title, "Their recipes are the same.")
     frame = pd.DataFrame(
-        {"setting": names, **{run.name: [run.settings.get(name, "") for name in names] for run in told}}
+        {"setting": names, **{run.name: [run.settings.get(name, "") for name in names] for run in with_recipe}}
     )
     return section_of(title, parts=[part_of("The settings that are not the same in all runs", frame)])

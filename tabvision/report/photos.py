@@ -1,4 +1,4 @@
-"""The images with the greatest loss as small pictures within the page."""
+"""The images with the greatest loss, as small images within the page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tabvision.inference import Results
 from tabvision.interpret.evaluation import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
-from tabvision.report.tables import cell_text
+from tabvision.report.tables import cell_text, part_of
 
 _MAX_PHOTOS = 24
 _SIDE = 160  # pixels of the shorter side, at most
-_MOST = 60  # characters of a label or a name
+_MOST = 70  # characters of a line
 _LOOKED = (
     "Beside each image stands where the network looked: from red to yellow what spoke most for its answer. "
     "It is coarse, and does not say whether the answer is right."
@@ -40,16 +40,13 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
         photos, text = photos_of(results, rows), _NOT_LOOKED
     caption = f"The {count(len(photos), 'image')} with the greatest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
-    return [{"caption": caption, "text": text, "table": None, "figure": None, "data": None, "photos": shown}]
+    return [{**part_of(caption, None, text=text), "photos": shown}]
 
 
 def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
     """Return a photo as plain data: its pictures with their alternative texts, and the lines below them."""
-    name, label, answer = (cell_text(text, _MOST) for text in (photo.name or otherwise, photo.label, photo.answer))
-    kind = {None: "answer", True: "right", False: "wrong"}[photo.is_right]
-    probability = "" if photo.probability is None else f" ({photo.probability:.2f})"
-    said = f"{kind}: {answer}{probability}"
-    lines = [name, f"true: {label}", said, f"loss {photo.loss:.3g}"]
+    name = cell_text(photo.name or otherwise, _MOST)
+    lines = [name, *photo.lines(_MOST)]
     pictures = []
     if photo.image is not None:
         pictures.append({"source": _data_uri(photo.image), "text": f"{name}; {', '.join(lines[1:-1])}"})

@@ -1,4 +1,4 @@
-"""What there is to say about a trained model, as plain data: sentences, tables, and the numbers of figures."""
+"""A summary of a trained model as plain data: sentences, tables, and the numbers of figures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
 
 
 class ReportDetails(TypedDict, total=False):
-    """What there is to know about a model besides its results; all of it may be left out.
+    """Facts about a model besides its results, each optional.
 
     Keys:
         title: The heading; the names of the target's columns if left out.
@@ -52,13 +52,13 @@ class ReportDetails(TypedDict, total=False):
         checkpoint: The path of the model in the commands of the page.
         baseline: Metrics of the best constant prediction: `data.baseline()`.
         metrics: Metrics of the model: what `trainer.validate` returned.
-        importance: What `interpret.importance` gave.
+        importance: The frame that `interpret.importance` returned.
         oddities: Sentences on what is odd in the data, such as columns that give the target away.
-        drift: What `interpret.drift` gave for the training rows and these.
+        drift: The frame that `interpret.drift` returned for the training rows and these.
         history: The run's `metrics.csv`.
-        slice_by: Values of each row, in the order of the results, to show the errors by besides its columns: the name of each
-            says what they are.
-        facts: What else there is to know, by name, such as the network, the versions and the time.
+        slice_by: Series with a value for each row, in the order of the results, to show the errors by besides its columns;
+            the name of each is shown.
+        facts: Other facts by name, such as the network, the versions and the time.
         model: The model, to show where it looked in the images with the greatest loss.
     """
 
@@ -78,11 +78,11 @@ class ReportDetails(TypedDict, total=False):
 
 @speaking("summarize")
 def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, Any]:
-    """Return what there is to say about a model as plain data, which JSON holds.
+    """Return a summary of a model as plain data that JSON can hold.
 
     Args:
         results: Rows that the model did not learn from, with its answers.
-        details: What else there is to know; see `ReportDetails`.
+        details: Other facts about the model; see `ReportDetails`.
 
     Returns:
         `title`, `answer` (one sentence), and `sections` of `title`, `texts`, `commands` and `parts`: a part has a `caption`,
@@ -334,7 +334,7 @@ def _odd(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) 
     if found.empty:
         return section_of(title, *oddities, f"No column differs between {rows} by more than chance explains.")
     text = (
-        "At a distance of 0 the values are spread alike, at 1 they have nothing in common. Beside it: the increase of "
+        "At a distance of 0 the values are distributed alike, at 1 they have nothing in common. Beside it: the increase of "
         "missing values, the fraction of rows with a category that training lacks, and of those beyond its range."
     )
     return section_of(title, *oddities, parts=[part_of(f"Columns that differ between {rows}", found, text=text)])

@@ -19,6 +19,7 @@ from tabvision.data.targets import beside_target
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.inference import Results
 from tabvision.logs import notes_at
+from tabvision.metrics import values_of
 from tabvision.modules import TabularModule
 from tabvision.modules.supervised import OWN
 from tabvision.nets.layers import evaluating
@@ -192,16 +193,12 @@ def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor, fold:
     """Return the answers for out-of-fold logits, and their metrics."""
     task, target, (tensors, rows) = bag.task, data.targets_of("train"), data.parts["train"]
     predictions = task.activate(logits)
-    metrics = task.metrics()
-    for metric in metrics.values():
-        metric.distributed_available_fn = lambda: False  # every rank has all rows
-    metrics.update(predictions, target)
     weights = tensors["weight"][rows] if "weight" in tensors else torch.ones(len(rows))
     losses, index = task.loss(logits, target), tensors["index"][rows]
     numbers, facts = predictions.numpy(), data.schema.target
     answers = pd.DataFrame(task.answers(numbers, task.decode(numbers), facts, proba=True))
     table = beside_target(data.frame, facts.columns, index.numpy(), answers)
-    found = {"loss": (losses * weights).sum() / weights.sum(), **metrics.compute()}
+    found = {"loss": float((losses * weights).sum() / weights.sum()), **values_of(task.metrics(), predictions, target)}
     gathered = {"predictions": predictions, "index": index, "loss": losses, "fold": fold}
     results = Results.of_gathered(data.schema, data.frame, gathered)
-    return CrossValidation(bag, table, {name: float(value) for name, value in found.items()}, results)
+    return CrossValidation(bag, table, found, results)

@@ -1,4 +1,4 @@
-"""A linear probe: the first answer of a pretrained network, from features of its body that are computed once."""
+"""A linear probe: a linear head on the features of a pretrained body, which are computed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
 from tabvision.data.base import PartName
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
+from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layers import evaluating
 from tabvision.random_state import same_random_state
 from tabvision.tasks import Task
@@ -40,12 +42,12 @@ class _Rows(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Probe:
-    """What `probe` returns.
+    """A linear probe: what `probe` returns.
 
     Args:
-        module: The body and a linear head that answers, with weights of their own.
+        module: Copies of the body's weights, and a linear head: a module that predicts.
         metrics: Metrics of the validation rows, as a Trainer logs them: `val/loss` and those of the task.
-        seconds: How long features and head took.
+        seconds: How long the features and the head took.
     """
 
     module: VisionModule
@@ -53,7 +55,12 @@ class Probe:
     seconds: float
 
     def save(self, path: str | Path, data: ImageDataModule) -> None:
-        """Write a checkpoint for `Predictor`, with what `data` knows for test-time augmentation."""
+        """Write a checkpoint for `Predictor`.
+
+        Args:
+            path: The file.
+            data: The datamodule of the probe, whose augmentation the checkpoint records for test-time augmentation.
+        """
         settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
         trainer.strategy.connect(self.module)
@@ -63,7 +70,7 @@ class Probe:
 
 @speaking("probe")
 def probe(module: VisionModule, data: ImageDataModule) -> Probe:
-    """Fit a linear head to what a body makes of the training rows, without augmentation, and measure it on validation rows.
+    """Fit a linear head to a body's features of the training rows, without augmentation, and measure it on validation rows.
 
     The features are pooled to their mean over the image and standardized. The head minimizes the task's loss and the square
     of its weights, by a penalty that held-out training rows choose: logistic regression for classes and labels, ridge for
@@ -91,11 +98,15 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
     train, val = (rows._replace(features=(rows.features - mean) / std) for rows in (train, val))
     head = _fitted(train, module.task)
     logits = head(val.features).detach()
-    metrics = {"val/loss": _loss(module.task, logits, val).item(), **_metrics(module.task, logits, val.target)}
+    found = {
+        "loss": _loss(module.task, logits, val).item(),
+        **values_of(module.task.metrics(), module.task.activate(logits), val.target),
+    }
     with torch.no_grad():
         head.weight.div_(std)
         head.bias.sub_(head.weight @ mean)
     with same_random_state():
+        metrics = {f"val/{name}": value for name, value in found.items()}
         return Probe(_with_head(module, head), metrics, time.perf_counter() - start)
 
 
@@ -106,7 +117,7 @@ def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName) -> _Ro
     with evaluating(module):
         for batch in data.ordered_loader(part):
             found = module.features(data.transfer_batch_to_device(batch, module.device, 0))
-            features.append((found.mean(dim=(2, 3)) if found.ndim == 4 else found).float().cpu())
+            features.append(mean_pooled(found).float().cpu())
             targets.append(batch["target"])
             weights.append(batch.get("weight", torch.ones(len(batch["index"]))))
     empty = torch.zeros(0)
@@ -145,14 +156,6 @@ def _minimized(rows: _Rows, task: Task, penalty: float) -> nn.Linear:
 def _loss(task: Task, logits: Tensor, rows: _Rows) -> Tensor:
     losses = task.loss(logits, rows.target)
     return (losses * rows.weight).sum() / rows.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _metrics(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
-    metrics = task.metrics()
-    for metric in metrics.values():
-        metric.distributed_available_fn = lambda: False  # every rank has all rows
-    metrics.update(task.activate(logits), target)
-    return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
 
 
 def _with_head(module: VisionModule, head: nn.Linear) -> VisionModule:
