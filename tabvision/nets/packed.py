@@ -160,6 +160,7 @@ class _PackedNumbers(nn.Module):
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
         self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
         self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
+        self.requires_grad_(num > 0)  # without numbers they are empty, and DDP waits for a gradient of all that train
 
     @override
     def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:

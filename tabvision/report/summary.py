@@ -255,13 +255,15 @@ def _slices(results: Results) -> dict[str, Any]:
 
 def _confusions(results: Results) -> list[dict[str, Any]]:
     pairs = most_confused(results)
-    caption = "The classes that are confused most often" if len(pairs) else "No class is taken for another"
+    often = part_of("", None, text="No class is taken for another.")
+    if len(pairs):
+        often = part_of("The classes that are confused most often", pairs)
     counts = confusion(results)
     if len(counts) > _MAX_CLASSES:
-        return [part_of(caption, pairs)]
+        return [often]
     counts.insert(0, "true", counts.index, allow_duplicates=True)
     matrix = "Rows of each true class, by the class that was answered"
-    return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), part_of(caption, pairs)]
+    return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), often]
 
 
 def _residuals(results: Results) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ class Scenario(NamedTuple):
         return [name for name in (*ALL_TARGETS, "weight") if name not in spared]
 
 
+NO_FEATURES = [*(name for name in ALL_TARGETS if name != "paid"), "weight"]
 WITHOUT_NORMS = {"batch_norm": False, "continuous_norm": False, "optimizer": "sgd", "momentum": 0.0, "lr": 0.1}
 SCENARIOS = {
     "even": Scenario(100, 20, "binary"),
@@ -63,6 +64,7 @@ SCENARIOS = {
     "fewer validation rows than processes": Scenario(41, 1, "binary"),
     "fewer validation rows, numbers": Scenario(41, 1, "regression"),
     "no validation rows": Scenario(61, None, "binary"),
+    "categories alone": Scenario(61, 12, "binary", data={"ignore": [*NO_FEATURES, "x", "z"]}),
     "folds": Scenario(101, None, "regression", data={"seed": 0}, callback=FitTable),
     "no norms": Scenario(100, 20, "regression", module=WITHOUT_NORMS),
 }
