@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # A process for each core, with one thread: tensors of tests are tiny. Tests of one file share what their fixtures made.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
-CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons)
+CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons docs/pictures)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format check browser surface lessons clean
