@@ -90,3 +90,28 @@ def test_what_does_not_go_together_is_refused(
 
     assert expected in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_photos_beside_a_table_elsewhere_are_found_when_its_rows_are_answered_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data").mkdir()
+    for name in ("rows.csv", "photos"):
+        (folder / name).rename(folder / "data" / name)
+    assert main([BOTH[0], "data/rows.csv", *BOTH[2:], "--test", "0.2"]) == 0
+    predictor = Predictor("runs/rows/best.ckpt", device="cpu")
+
+    results = predictor.losses("data/rows.csv")
+    again = predictor.losses(results.frame)
+
+    np.testing.assert_allclose(again.predictions, results.predictions, rtol=1e-5)
+    assert "No report was written" not in capsys.readouterr().out
+    for words in ([], ["--overwrite"]):
+        assert main(["calibrate", "--run", "runs/rows", "--out", "new.ckpt", "--coverage", "0.5", *words]) == 0
+        out = capsys.readouterr().out
+        assert "On the test rows of the run" in out
+        assert "Calibrated on 12 rows" in out
+        recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())
+        recipe["data"]["init_args"] |= {"test": "data/few.csv", "split": 0.2}  # then of a file of their own
+        Path("runs/rows/recipe.yaml").write_text(yaml.safe_dump(recipe))
+        pd.read_csv("data/rows.csv").head(12).to_csv("data/few.csv", index=False)
