@@ -95,7 +95,12 @@ def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
     """Return what a recipe names as a `Component`, with the components within its settings; other settings as they are."""
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
-    return Component(value["class_path"], {name: component(each) for name, each in value.get("init_args", {}).items()})
+    settings = {name: component(each) for name, each in value.get("init_args", {}).items()}
+    if value["class_path"].startswith(
+        "tabvision.tasks."
+    ):  # whose weights are a tuple, which YAML does not tell from a list
+        settings = {name: tuple(each) if isinstance(each, list) else each for name, each in settings.items()}
+    return Component(value["class_path"], settings)
 
 
 def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:

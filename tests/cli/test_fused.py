@@ -78,6 +78,7 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
     ("words", "expected"),
     [
         (["--image", "file,sides"], "sides"),
+        (["--image", "file", "--body", "a,b"], "several bodies are compared for images alone"),
         (["--image", "file,back", "--image-only"], "one image of each row"),
         (["--image", "file", "--label-depth", "2"], "--label-depth is for images"),
         (["--image", "file", "--preset", "best"], "--preset is for a table"),
@@ -86,7 +87,7 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
 def test_what_does_not_go_together_is_refused(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", "rows.csv", "--target", "pay", *words, *SMALL]) == 2
+    assert main(["train", "rows.csv", "--target", "pay", *SMALL, *words]) == 2
 
     assert expected in capsys.readouterr().err
     assert not Path("runs").exists()
