@@ -35,9 +35,11 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
     during = pd.read_csv("runs/rows/predictions.csv")
     assert isinstance(Predictor("runs/rows/best.ckpt", device="cpu").module, FusedModule)
 
-    assert main(["predict", "runs/rows/best.ckpt", "rows.csv", "--out", "again.csv"]) == 0
+    pd.read_csv("rows.csv").assign(id="007").to_csv("more.csv", index=False)
+    assert main(["predict", "runs/rows/best.ckpt", "more.csv", "--keep", "id", "--out", "again.csv"]) == 0
 
-    again = pd.read_csv("again.csv")
+    again = pd.read_csv("again.csv", dtype={"id": "str"})
+    assert set(again["id"]) == {"007"}
     np.testing.assert_allclose(again["prediction"].iloc[during["row"]], during["prediction"], rtol=1e-4)
     out = capsys.readouterr().out
     assert "60 rows answered" in out
