@@ -71,7 +71,9 @@ def gradcam(
     check_whole("batch_size", batch_size)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if predictor.schema.image is None or not predictor.schema.is_of_images:
-        raise BadTypeError("the model is none of images alone", "Look at its columns with importance and effects")
+        raise BadTypeError(
+            "the model must read images alone, and it reads columns", "Look at its columns with importance and effects"
+        )
     if layer is not None and layer not in dict(predictor.module.named_modules()):
         raise UnknownNameError("layer", layer, [name for name, _ in predictor.module.named_modules() if name])
     inputs = images if isinstance(images, Inputs) else predictor.read(images)
