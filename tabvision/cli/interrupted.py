@@ -96,9 +96,7 @@ def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
     settings = {name: component(each) for name, each in value.get("init_args", {}).items()}
-    if value["class_path"].startswith(
-        "tabvision.tasks."
-    ):  # whose weights are a tuple, which YAML does not tell from a list
+    if value["class_path"].startswith("tabvision.tasks."):  # its weights are a tuple, in YAML a list
         settings = {name: tuple(each) if isinstance(each, list) else each for name, each in settings.items()}
     return Component(value["class_path"], settings)
 
