@@ -10,7 +10,11 @@ from tabvision.cli.arguments import fraction
 from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tabvision.data.base import PartName
+
+_FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the recipe is written
 
 
 def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
@@ -90,7 +94,7 @@ def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any
     return folder / "best.ckpt", _rows_of(folder)
 
 
-def _rows_of(run: Path) -> Any:  # noqa: ANN401 - a frame, or the test source of the recipe
+def _rows_of(run: Path) -> pd.DataFrame:
     """Return the test rows of a run, else its validation rows, and say which.
 
     Raises:
@@ -98,15 +102,15 @@ def _rows_of(run: Path) -> Any:  # noqa: ANN401 - a frame, or the test source of
         BadValueError: The run held out no rows.
     """
     from tabvision.cli.interrupted import component, read_recipe
-    from tabvision.data.images.base import BaseImageDataModule
+    from tabvision.data.images.files import PATH_COLUMN
+    from tabvision.data.tables.read import read_frame
     from tabvision.errors import BadValueError, MissingFileError
+    from tabvision.inference.results import with_images
 
     if not (run / "recipe.yaml").is_file():
         problem = f"{str(run)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
     recipe = component(read_recipe(run / "recipe.yaml")["data"])
-    if recipe.init_args.get("test") is not None:
-        return recipe.init_args["test"]
     data = recipe.build()
     parts: tuple[PartName, ...] = ("test", "val")
     name = next((name for name in parts if name in data.parts), None)
@@ -115,8 +119,16 @@ def _rows_of(run: Path) -> Any:  # noqa: ANN401 - a frame, or the test source of
         raise BadValueError(problem, "Pass CKPT and rows of your own; train --intervals adds intervals out of fold")
     known = "" if name == "test" else ", by which the epoch was chosen as well"
     print(f"On the {'test' if name == 'test' else 'validation'} rows of the run{known}")
-    rows = data.parts[name].tensors["index"][data.parts[name].rows].numpy()
-    if not isinstance(data, BaseImageDataModule) or data.schema.image is None:
-        return data.frame.iloc[rows]
-    table = data.tables[name]
-    return table.frame.iloc[rows].assign(**{data.schema.image.name: table.files(rows)})
+    (tensors, rows), schema, test = data.parts[name], data.schema, recipe.init_args.get("test")
+    if schema.is_of_images:  # `tables` has the rows that the tensors are of, which may be fewer than the source's
+        table = data.tables[name]
+        return table.frame.iloc[rows.numpy()].assign(**{schema.image.name: table.files(rows.numpy())})
+    frame = data.frame
+    if name == "test" and test is not None:
+        form = {each: recipe.init_args[each] for each in _FORM if each in recipe.init_args}
+        frame = read_frame(test, **form, known=schema.known_columns)
+    numbers = tensors["index"][rows].numpy()
+    if schema.image is None:
+        return frame.iloc[numbers]
+    files = data.tables[name].frame[PATH_COLUMN].to_numpy().reshape(len(frame), -1)[numbers]
+    return with_images(frame.iloc[numbers], schema.image.columns, files.ravel().tolist())

@@ -7,7 +7,7 @@ import argparse
 from tabvision.cli.images import IMAGE_BATCHES, image_job, stages
 from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings, split_setting
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
-from tabvision.errors import NoFeatureError
+from tabvision.errors import BadValueError, NoFeatureError
 
 EPOCHS, FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 BASE_LR, LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
@@ -15,7 +15,14 @@ PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a p
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages."""
+    """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages.
+
+    Raises:
+        BadValueError: Several bodies are named.
+    """
+    if arguments.body is not None and "," in arguments.body:
+        problem = f"several bodies are compared for images alone, got --body {arguments.body}"
+        raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
     settings = source_settings(arguments, "fused")
     if settings.get("cache") == "none":
         settings["cache"] = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tabvision.cli.jobs import Component, Job
+from tabvision.cli.jobs import LOGGERS, Component, Job
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
 from tabvision.cli.run import run_job
@@ -69,12 +69,13 @@ def read_recipe(file: Path) -> dict[str, Any]:
     """
     try:
         recipe = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
-        names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]["callbacks"]])]
+        names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
         recipe["seed_everything"], recipe["data"]["class_path"], recipe["model"]["class_path"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
         raise BadValueError(problem, "Start the run again with --overwrite") from error
-    if own := [name for name in names if name not in listed_classes()]:
+    known = {*listed_classes(), *LOGGERS.values()}
+    if own := [name for name in names if name not in known]:
         last = file.with_name("last.ckpt")
         remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
         raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
@@ -94,7 +95,10 @@ def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
     """Return what a recipe names as a `Component`, with the components within its settings; other settings as they are."""
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
-    return Component(value["class_path"], {name: component(each) for name, each in value.get("init_args", {}).items()})
+    settings = {name: component(each) for name, each in value.get("init_args", {}).items()}
+    if value["class_path"].startswith("tabvision.tasks."):  # its weights are a tuple, in YAML a list
+        settings = {name: tuple(each) if isinstance(each, list) else each for name, each in settings.items()}
+    return Component(value["class_path"], settings)
 
 
 def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
@@ -114,7 +118,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
         monitor=monitors[-1] if monitors else "val/loss",
         intervals=intervals,
-        logger=component(loggers[1]) if isinstance(loggers, list) else None,  # besides that of metrics.csv
+        logger=Component(loggers[1]["class_path"]) if isinstance(loggers, list) and loggers[1:] else None,
         **_evaluation(datamodule),
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BAG = 5  # networks of --preset best
 _MODEL_CHECKPOINT, _EXACT_RESUME = "pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume"
 _WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
-_LOGGERS = {
+LOGGERS = {  # that a run may have besides that of metrics.csv
     "tensorboard": "pytorch_lightning.loggers.TensorBoardLogger",
     "mlflow": "pytorch_lightning.loggers.MLFlowLogger",
     "wandb": "pytorch_lightning.loggers.WandbLogger",
@@ -302,7 +302,7 @@ def make_job(
                 f"network is worse than after fewer --epochs."
             )
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
-    logger = Component(_LOGGERS[arguments.logger]) if arguments.logger in _LOGGERS else None
+    logger = Component(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 
 

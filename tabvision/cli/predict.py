@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,11 +71,15 @@ def _run(arguments: argparse.Namespace) -> int:
     image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
     with speaking("tabvision predict"):
         source, form = _source_of(arguments, has_images=image is not None), form_of(arguments)
-        if predictor.schema.image is None:
-            kept_text = {*(arguments.keep or ())}.difference(predictor.schema.inputs)
-            known = {**predictor.schema.known_columns, **dict.fromkeys(kept_text, ())}
-            source = read_frame(source, **text_format(predictor.schema, **form), known=known)
-        inputs = predictor.read(source, **form)
+        kept_text = {*(arguments.keep or ())}.difference(predictor.schema.inputs)
+        read: Any = functools.partial(
+            read_frame,
+            **text_format(predictor.schema, **form),
+            known={**predictor.schema.known_columns, **dict.fromkeys(kept_text, ())},
+        )
+        inputs = predictor.read(read(source) if predictor.schema.image is None else source, **form)
+        if inputs.frame is not None and predictor.schema.image is not image and kept_text:
+            inputs = replace(inputs, frame=read(source))  # read above with its images, which are beside it
         kept = _kept(arguments, predictor, inputs)
         _check_strict(inputs, strict=arguments.strict)
     answers = predictor.predict(

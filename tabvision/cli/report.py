@@ -112,7 +112,7 @@ def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str,
     """Return what is odd in the rows of a table, by themselves and beside those of training."""
     from tabvision.data import TabularDataModule
 
-    if predictor.schema.image is not None:
+    if predictor.schema.is_of_images:
         return {}
     if not isinstance(data, TabularDataModule):
         return {"oddities": _unlike_training(predictor, results)}

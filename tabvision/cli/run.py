@@ -296,7 +296,7 @@ def _cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not (folder / "best.ckpt").exists():
+        if not any((folder / name).exists() for name in ("best.ckpt", "last.ckpt")):
             _clear(folder)
         raise
 

@@ -38,11 +38,14 @@ def _run(arguments: argparse.Namespace) -> None:
     check_options(arguments, kind)
     from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
+    from tabvision.logs import notes_at
 
     reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test)
     folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
-    run_job(_job_of(arguments, kind), folder, report=not arguments.no_report)
+    with notes_at(verbose=not arguments.quiet):
+        job = _job_of(arguments, kind)
+    run_job(job, folder, report=not arguments.no_report)
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:

@@ -171,6 +171,12 @@ class FusedDataModule(BaseImageDataModule):
         self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values()) * len(columns)
 
+    @property
+    def files(self) -> list[str]:
+        """The paths of the images of each row of `frame`, those of the first row first; "" for one that there is not."""
+        found: list[str] = self.tables["train"].frame[PATH_COLUMN].tolist()
+        return found
+
     @override
     def _loader(
         self, make_reader: Callable[[], BatchReader], tensors: Mapping[str, Tensor], rows: Tensor, **settings: Any

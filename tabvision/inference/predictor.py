@@ -26,7 +26,7 @@ from tabvision.inference.calibration.fit import Calibrated, Wanted, check_wanted
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
-from tabvision.inference.results import Results
+from tabvision.inference.results import Results, with_images
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema
 
@@ -185,6 +185,8 @@ class Predictor:
         rows = np.flatnonzero(_readable(inputs))
         parts = found[:, :-1], target, found[:, -1], self.calibration
         images = inputs.images if self.schema.is_of_images else None
+        if inputs.images is not None and images is None:  # the rows may be answered again
+            frame = with_images(frame, inputs.images.image.columns, inputs.images.sources)
         return Results(self.schema, frame, *parts, images=images).take(rows)
 
     @speaking("calibrate")

@@ -71,7 +71,7 @@ class Results:
             schema: The schema of the data: `data.schema`.
             frame: The rows of the data: `data.frame`.
             gathered: What `gather(trainer.predict(module, data.val_dataloader()))` returned.
-            files: The image file of each row of the frame, `data.files`, to look at some of them later.
+            files: The image files of the rows of the frame, `data.files`, to look at some of them later.
 
         Raises:
             BadTypeError: The rows were predicted without their target.
@@ -81,10 +81,15 @@ class Results:
             raise BadTypeError("the predictions have no loss, since their rows had no target", remedy)
         numbers = gathered["index"].numpy()
         rows, images = frame.iloc[numbers], None
-        if files is not None:
-            from tabvision.inference.images import ImageBatches
+        if files is not None and schema.image is not None:
+            num = len(schema.image.columns)
+            found = [files[row * num + position] for row in numbers.tolist() for position in range(num)]
+            if schema.is_of_images:
+                from tabvision.inference.images import ImageBatches
 
-            images = ImageBatches([files[row] for row in numbers.tolist()], schema)
+                images = ImageBatches(found, schema)
+            else:
+                rows = with_images(rows, schema.image.columns, found)
         target = encode_target(rows, schema.target)
         fold = gathered["fold"].numpy() if "fold" in gathered else None
         answers = gathered["predictions"].numpy(), target, gathered["loss"].numpy()
@@ -122,3 +127,20 @@ class Results:
     def is_one_class(self) -> bool:
         """Whether each row has one class, rather than labels or numbers."""
         return self.schema.task.is_classes and self.target.ndim == 1
+
+
+def with_images(frame: pd.DataFrame, columns: Sequence[str], images: Sequence[object]) -> pd.DataFrame:
+    """Return rows that name their images as they can be opened, whatever folder the paths were relative to; or None.
+
+    Args:
+        frame: The rows.
+        columns: The columns of images.
+        images: The images of the first row, then those of the second.
+
+    Example:
+        >>> with_images(pd.DataFrame({"front": ["a.jpg"]}), ["front"], ["photos/a.jpg"])["front"].tolist()
+        ['photos/a.jpg']
+    """
+    found = [None if isinstance(each, str) and not each else each for each in images]
+    cells = {name: found[position :: len(columns)] for position, name in enumerate(columns)}
+    return frame.assign(**{name: pd.Series(each, frame.index, dtype=object) for name, each in cells.items()})

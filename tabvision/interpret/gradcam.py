@@ -60,7 +60,7 @@ def gradcam(
         - returns: N arrays (H, W) float32
 
     Raises:
-        BadTypeError: The model reads no images.
+        BadTypeError: The model reads no images, or columns as well.
         BadValueError: The network has no spatial map, or none that the answer depends on; or there are several numbers and no
             target.
         UnknownNameError: There is no such layer or target.
@@ -70,8 +70,10 @@ def gradcam(
     """
     check_whole("batch_size", batch_size)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
-    if predictor.schema.image is None:
-        raise BadTypeError("the model reads no images", "Look at its columns with importance and effects")
+    if predictor.schema.image is None or not predictor.schema.is_of_images:
+        raise BadTypeError(
+            "the model must read images alone, and it reads columns", "Look at its columns with importance and effects"
+        )
     if layer is not None and layer not in dict(predictor.module.named_modules()):
         raise UnknownNameError("layer", layer, [name for name, _ in predictor.module.named_modules() if name])
     inputs = images if isinstance(images, Inputs) else predictor.read(images)

@@ -170,6 +170,8 @@ class _Score:
         metrics = {str(key): metric for key, metric in self._task.metrics().items()}
         check_choice("metric", name, ["loss", *metrics])
         self._metric = None if name == "loss" else metrics[name].to(predictor.device)
+        if self._metric is not None:
+            self._metric.distributed_available_fn = lambda: False  # every process has all rows
         better = False if self._metric is None else self._metric.higher_is_better
         if better is None:
             remedy = f"Set higher_is_better in the class {type(self._metric).__name__}"

@@ -122,6 +122,10 @@ class VisionModule(SupervisedModule):
             saved={**hidden, "head_scale": head_scale, "body": body, "weights": weights, "head": head},
         )
         image = image_of(self.schema)
+        if not self.schema.is_of_images:
+            raise BadValueError(
+                "the schema is of rows with columns and images", "Use FusedModule, or an ImageDataModule"
+            )
         chosen: dict[str, Any] = {"kind": head, "scale": head_scale}
         chosen |= {} if head == "linear" else {"widths": head_widths, "dropout": dropout}
         if not is_own:

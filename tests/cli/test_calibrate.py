@@ -86,11 +86,16 @@ def test_photos_of_a_run_are_calibrated_on(
         "test_resnet",
     ]
     settings = ["--weights", "none", "--size", "32", "--epochs", "1", "--accelerator", "cpu", "--no-report"]
-    assert main([*words, *settings]) == 0
+    pd.DataFrame({"row": range(5), "label": "drop"}).to_csv("drop.csv", index=False)
+    assert main([*words, *settings, "--corrections", "drop.csv"]) == 0
 
     assert main(["calibrate", "--run", "runs/prices", "--out", "calibrated.ckpt", "--coverage", "0.5"]) == 0
 
-    assert "Calibrated on 6 rows: calibrated.ckpt" in capsys.readouterr().out
+    assert "Calibrated on 5 rows: calibrated.ckpt" in capsys.readouterr().out
+    pd.read_csv("runs/prices/predictions.csv")[["file", "price"]].to_csv("photos/a/held.csv", index=False)
+    words = ["calibrate", "runs/prices/best.ckpt", "photos/a/held.csv", "--out", "same.ckpt", "--coverage", "0.5"]
+    assert main(words) == 0
+    assert open_checkpoint("calibrated.ckpt").calibration == open_checkpoint("same.ckpt").calibration
 
 
 @pytest.mark.parametrize(

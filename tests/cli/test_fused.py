@@ -35,9 +35,11 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
     during = pd.read_csv("runs/rows/predictions.csv")
     assert isinstance(Predictor("runs/rows/best.ckpt", device="cpu").module, FusedModule)
 
-    assert main(["predict", "runs/rows/best.ckpt", "rows.csv", "--out", "again.csv"]) == 0
+    pd.read_csv("rows.csv").assign(id="007").to_csv("more.csv", index=False)
+    assert main(["predict", "runs/rows/best.ckpt", "more.csv", "--keep", "id", "--out", "again.csv"]) == 0
 
-    again = pd.read_csv("again.csv")
+    again = pd.read_csv("again.csv", dtype={"id": "str"})
+    assert set(again["id"]) == {"007"}
     np.testing.assert_allclose(again["prediction"].iloc[during["row"]], during["prediction"], rtol=1e-4)
     out = capsys.readouterr().out
     assert "60 rows answered" in out
@@ -78,6 +80,7 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
     ("words", "expected"),
     [
         (["--image", "file,sides"], "sides"),
+        (["--image", "file", "--body", "a,b"], "several bodies are compared for images alone"),
         (["--image", "file,back", "--image-only"], "one image of each row"),
         (["--image", "file", "--label-depth", "2"], "--label-depth is for images"),
         (["--image", "file", "--preset", "best"], "--preset is for a table"),
@@ -86,7 +89,32 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
 def test_what_does_not_go_together_is_refused(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", "rows.csv", "--target", "pay", *words, *SMALL]) == 2
+    assert main(["train", "rows.csv", "--target", "pay", *SMALL, *words]) == 2
 
     assert expected in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_photos_beside_a_table_elsewhere_are_found_when_its_rows_are_answered_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data").mkdir()
+    for name in ("rows.csv", "photos"):
+        (folder / name).rename(folder / "data" / name)
+    assert main([BOTH[0], "data/rows.csv", *BOTH[2:], "--test", "0.2"]) == 0
+    predictor = Predictor("runs/rows/best.ckpt", device="cpu")
+
+    results = predictor.losses("data/rows.csv")
+    again = predictor.losses(results.frame)
+
+    np.testing.assert_allclose(again.predictions, results.predictions, rtol=1e-5)
+    assert "No report was written" not in capsys.readouterr().out
+    for words in ([], ["--overwrite"]):
+        assert main(["calibrate", "--run", "runs/rows", "--out", "new.ckpt", "--coverage", "0.5", *words]) == 0
+        out = capsys.readouterr().out
+        assert "On the test rows of the run" in out
+        assert "Calibrated on 12 rows" in out
+        recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())
+        recipe["data"]["init_args"] |= {"test": "data/few.csv", "split": 0.2}  # then of a file of their own
+        Path("runs/rows/recipe.yaml").write_text(yaml.safe_dump(recipe))
+        pd.read_csv("data/rows.csv").head(12).to_csv("data/few.csv", index=False)

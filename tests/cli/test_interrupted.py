@@ -68,7 +68,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
-    assert main([*TABLE, "--epochs", "3"]) == 0
+    assert main([*TABLE, "--epochs", "3", "--task", "binary", "--class-weights", "1,5"]) == 0
     run = Path("runs/people")
     whole = (run / "metrics.csv").read_bytes()
     (run / "predictions.csv").unlink()  # as if it had been stopped between its last epoch and its answers
@@ -105,7 +105,10 @@ def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
     Path("own/recipe.yaml").write_text(recipe.replace("tabvision.data.Tab", "mine.Tab"))
     shutil.copytree("own", "broken")
     Path("broken/recipe.yaml").write_text("- 3")
-    for name in ("own", "broken"):  # past the test of where it was begun
+    shutil.copytree("own", "logger")
+    loggers = "logger:\n  - {class_path: pytorch_lightning.loggers.CSVLogger}\n  - {class_path: os.system}\n  before:"
+    Path("logger/recipe.yaml").write_text(recipe.replace("logger:", loggers, 1))
+    for name in ("own", "broken", "logger"):  # past the test of where it was begun
         state = torch.load("done/last.ckpt", weights_only=True)
         torch.save({**state, "callbacks": {}}, f"{name}/last.ckpt")
     wanted = {
@@ -114,6 +117,7 @@ def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
         ("early",): "'early' has no last.ckpt",
         ("moved",): "the run in 'moved' was begun in",
         ("own",): "names mine.TabularDataModule, which is no part of tabvision",
+        ("logger",): "names os.system, which is no part of tabvision",
         ("broken",): "'broken/recipe.yaml' is not a recipe that tabvision train wrote",
         ("moved", "--epochs", "3"): "--resume goes on as the recipe of the run says, got --epochs as well",
         ("moved", "people.csv"): "--resume goes on as the recipe of the run says, got people.csv as well",

@@ -216,6 +216,8 @@ def test_a_run_stops_in_time_and_is_whole(capsys: pytest.CaptureFixture[str]) ->
     people().to_csv("people.csv", index=False)
     assert main([*words, "--epochs", "2", "--overwrite"]) == 0
     assert "The rates fall over 2 epochs. If --max-time ends the run before" in capsys.readouterr().out
+    assert main([*words, "--epochs", "2", "--overwrite", "--quiet"]) == 0
+    assert "The rates fall" not in capsys.readouterr().out
 
 
 def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(

@@ -192,5 +192,5 @@ def test_a_network_without_positions_is_a_sentence() -> None:
 def test_a_model_of_rows_has_no_images() -> None:
     pair = Pair(TabularModule, "binary")
 
-    with pytest.raises(BadTypeError, match="gradcam: the model reads no images"):
+    with pytest.raises(BadTypeError, match="gradcam: the model must read images alone"):
         gradcam(pair.module(pair.data().schema), {"x": 1.0})

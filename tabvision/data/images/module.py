@@ -141,6 +141,8 @@ class ImageDataModule(BaseImageDataModule):
         stated = stated_task(task, schema)
         if stated is not None and stated.moves_with_image and schema is None:
             resize = resize or "squish"  # the whole target stays in view
+        if schema is not None and schema.image is not None and not schema.is_of_images:
+            raise BadValueError("the schema is of rows with columns and images", "Use FusedDataModule")
         known = image_facts(
             schema, path or PATH_COLUMN, size, resize, normalize, channels=channels, value_range=value_range
         )
