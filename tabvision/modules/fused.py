@@ -66,9 +66,9 @@ class FusedModule(SupervisedModule):
 
     Example:
         >>> from tabvision.schema import Continuous, Image, Target
-        >>> from tabvision.tasks import Regression
+        >>> from tabvision.tasks import Binary
         >>> area = Continuous(name="area", source="area", mean=0.0, std=1.0, fill=0.0, bins=(-1.0, 1.0))
-        >>> target, image = Target(columns=("price",), task=Regression()), Image(size=(64, 64), optional=True)
+        >>> target, image = Target(columns=("sold",), task=Binary()), Image(size=(64, 64), optional=True)
         >>> module = FusedModule(Schema(target=target, continuous=(area,), image=image), body="resnet18", weights=None)
         >>> [group.name for group in module.layer_groups()]
         ['early', 'late', 'table', 'head']
