@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# A process for each core, with one thread: tensors of tests are tiny. Tests of one file share what their fixtures made.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# A process for each core and one more, since some tests wait for processes of their own, each with one thread: tensors of
+# tests are tiny. Tests of one file share what their fixtures made.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
 CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons docs/pictures)
 
@@ -32,7 +34,7 @@ test: $(VENV)/.installed  ## tests and doctests, but those marked slow
 	@echo 'Slow tests were left out: make test-slow runs just those.'
 
 test-slow: $(VENV)/.installed  ## just the tests marked slow
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --no-loadscope-reorder  # the longest files first: tests/conftest.py
 
 lint: $(VENV)/.installed  ## formatting, ruff, mypy --strict
 	$(BIN)/ruff format --check .

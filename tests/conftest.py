@@ -16,6 +16,12 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
+_LONGEST = ("test_readme.py", "test_lessons.py", "test_exact_resume_sweep.py", "test_run.py", "test_damaged.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @pytest.fixture(autouse=True)

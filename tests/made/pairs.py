@@ -150,9 +150,11 @@ SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
     VisionModule: {"body": "test_resnet", "weights": None, "head_widths": [8], "dropout": 0.0, "lr": 0.01},
 }
 OF_MLP = {"widths", "batch_norm", "continuous_norm", "squash", "activation", "numbers", "embedding_widths"}
-# Modules that do not predict every kind of target, and what they predict.
+# Modules that are not swept over every kind of target, and the kinds they are.
 PREDICTS: dict[type[SupervisedModule], Sequence[str]] = {
-    CollabModule: ("binary", "binary_weighted", "regression", "regression_range")
+    CollabModule: ("binary", "binary_weighted", "regression", "regression_range"),
+    # the other kinds pass through the same lines as in the modules that it is made of
+    FusedModule: ("binary", "multiclass_weighted", "multilabel_columns", "regression_several"),
 }
 TABLES: list[type[SupervisedModule]] = [CollabModule, TabularModule]  # modules that read the frame's own rows
 
