@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tabvision.cli.images import IMAGE_BATCHES, image_job, stages
-from tabvision.cli.jobs import Component, Job, default_batch_size, make_job, source_settings, split_setting
-from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
+from tabvision.cli.images import IMAGE_BATCHES, image_job, image_settings, stages
+from tabvision.cli.jobs import Component, Job, default_batch_size, make_job
 from tabvision.errors import BadValueError, NoFeatureError
 
 EPOCHS, FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
@@ -23,19 +22,12 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     if arguments.body is not None and "," in arguments.body:
         problem = f"several bodies are compared for images alone, got --body {arguments.body}"
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
-    settings = source_settings(arguments, "fused")
-    if settings.get("cache") == "none":
-        settings["cache"] = None
-    if isinstance(arguments.test, float) or arguments.split is not None:
-        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
+    settings, model = image_settings(arguments, "fused")
     try:
         data = Component("tabvision.data.FusedDataModule", settings).build()
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
-    model = settings_of(arguments, "fused", "model")
-    if arguments.weights == "none":  # random weights
-        model["weights"] = None
     epochs = arguments.epochs or EPOCHS
     rates = {"base_lr": BASE_LR, "lr_mult": LR_MULT, "frozen_pct_start": PCT_START}
     rates |= stages(arguments, epochs, FREEZE_EPOCHS)

@@ -27,24 +27,17 @@ IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 
 def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
-    settings = source_settings(arguments, "images")
+    settings, model = image_settings(arguments, "images")
     paths = settings.pop("image", [])
     if len(paths) > 1:
         problem = f"a network of images alone sees one image of each row, got --image {','.join(paths)}"
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
-    if settings.get("cache") == "none":
-        settings["cache"] = None
     epochs = arguments.epochs or _EPOCHS
     callbacks = [Component("tabvision.callbacks.FineTune", stages(arguments, epochs, _FREEZE_EPOCHS))]
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    if isinstance(arguments.test, float) or arguments.split is not None:
-        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     data = Component("tabvision.data.ImageDataModule", settings).build()
-    model = settings_of(arguments, "images", "model")
-    if arguments.weights == "none":  # random weights
-        model["weights"] = None
     bodies = [name.strip() for name in model.get("body", _BODY).split(",")]
     best = None
     if len(bodies) > 1 or (arguments.probe and not is_worker()):  # every process has to know the best of several
@@ -94,6 +87,22 @@ def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
     ]
     table = pd.DataFrame(rows, index=pd.Index(bodies))
     return str(table.sort_values("loss", key=lambda losses: losses.astype(float)).to_string())
+
+
+def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a datamodule and of a module with images, in which the word "none" is None.
+
+    Args:
+        arguments: The parsed arguments.
+        kind: "images", or "fused" for images beside columns.
+    """
+    settings, model = source_settings(arguments, kind), settings_of(arguments, kind, "model")
+    for these, name in ((settings, "cache"), (model, "weights")):
+        if these.get(name) == "none":
+            these[name] = None
+    if isinstance(arguments.test, float) or arguments.split is not None:
+        settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
+    return settings, model
 
 
 def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
