@@ -85,6 +85,7 @@ class Categorical:
         titles: Readable names in the order of the vocabulary, such as film titles; empty if there are none.
         part: The part of the date it is, or "missing" for the indicator of a missing number or date; None for a raw category.
         text: How text is matched with the vocabulary: exactly.
+        width: Embedding width of a network that has grown; None for the network's own rule.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Categorical:
     titles: tuple[str, ...] = ()
     part: DatePart | Literal["missing"] | None = None
     text: Literal["exact"] = "exact"
+    width: int | None = None
 
     @property
     def cardinality(self) -> int:
@@ -341,6 +343,11 @@ class Schema:
         parts = [str(column.part) for column in columns if column.source == date.name]
         written = "" if date.format == "iso" else f"text read as {date.format}, "
         return f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
+
+
+def grown_widths(schema: Schema) -> dict[int, int]:
+    """Return the embedding widths that a network keeps since it has grown, by the category's position."""
+    return {position: it.width for position, it in enumerate(schema.categorical) if it.width is not None}
 
 
 _LISTS: dict[str, type[Any]] = {

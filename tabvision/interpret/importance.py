@@ -21,7 +21,7 @@ from tabvision.interpret.rows import Column, Model, column_values, predictor_of,
 from tabvision.metrics import RunningMean
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.column_sums import ColumnSums
-from tabvision.nets.packed import PackedNet
+from tabvision.nets.packed import PackedLinear, PackedNet
 
 _ROWS_ON_GPU = 65_536
 _ROWS_OF_PACKED = 1_024  # at once: the first layer's sums stay in a processor's caches
@@ -113,7 +113,7 @@ def importance(
 def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
     """Return the networks of a module whose columns can be exchanged one at a time; none if it has others."""
     nets = module.nets if isinstance(module, TabularModule) else ()
-    packed = tuple(net for net in nets if isinstance(net, PackedNet))
+    packed = tuple(net for net in nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear))
     return packed if len(packed) == len(nets) else ()
 
 

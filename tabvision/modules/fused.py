@@ -18,11 +18,12 @@ from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule
 from tabvision.modules.vision import body_of, image_of
 from tabvision.nets.backbones import body_groups
+from tabvision.nets.growth import with_growth
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
-from tabvision.schema import Schema
+from tabvision.schema import Schema, grown_widths
 from tabvision.tracing import is_traced
 
 
@@ -139,12 +140,14 @@ class FusedModule(SupervisedModule):
         self.net = PackedNet(
             [column.cardinality for column in self.schema.categorical],
             [column.bins for column in self.schema.continuous],
-            self.task.num_outputs,
+            self.schema.target.first_outputs,
             widths=packed["member_widths"],
             **{name: packed[name] for name in ("members", "own_inputs", "dropout")},
             unknown_share=unknown_share,
+            embedding_widths=grown_widths(self.schema),
             joined=image_width,
         )
+        self.net.head = with_growth(self.net.head, self.schema.target.grown, self.task.join_new)
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()
         self._image = image_of(self.schema)

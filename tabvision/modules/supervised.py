@@ -278,6 +278,25 @@ class SupervisedModule(pl.LightningModule, ABC):
                 _check_schema(module, given, "the checkpoint has another schema")
             return module
 
+    @speaking()
+    def grow(self, schema: Schema | dict[str, Any]) -> Self:
+        """Return a module that knows the categories, columns and classes of further rows, and at first answers as this one.
+
+        Its optimizer starts anew. Prepare the rows with its schema: `TabularDataModule(..., schema=module.schema)`.
+
+        - A new category starts as the unknown one, a new column without weight: the answers of old rows stay.
+        - A new class starts with a probability of 0.001; the others keep their ratios.
+
+        Args:
+            schema: The schema of the further rows: `data.schema` of a datamodule fitted to them.
+
+        Raises:
+            BadValueError: The rows do not fit the network's target or columns, or a part of it is the user's own.
+        """
+        from tabvision.modules.growth import grown_module  # it imports every kind of network
+
+        return grown_module(self, schema if isinstance(schema, Schema) else Schema.from_dict(schema))
+
     @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, s
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
-from tabvision.schema import Continuous, Schema
+from tabvision.schema import Continuous, Schema, grown_widths
 
 NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
@@ -158,10 +159,13 @@ class TabularModule(SupervisedModule):
             momentum=momentum,
             saved={**settings, "net": net, "lr": lr},
         )
-        nets = [
+        nets: list[Any] = [
             self._own_net(given_net) if net == OWN else self._packed() if net == "packed" else self._mlp(given_numbers)
             for _ in range(bag)
         ]
+        if net != OWN:
+            for each in nets:
+                each.head = with_growth(each.head, facts.target.grown, self.task.join_new)
         self.net: nn.Module = nets[0] if bag == 1 else nn.ModuleList(nets)
 
     def _packed(self) -> PackedNet:
@@ -169,8 +173,9 @@ class TabularModule(SupervisedModule):
         return PackedNet(
             [column.cardinality for column in self.schema.categorical],
             [column.bins for column in self.schema.continuous],
-            self.task.num_outputs,
+            self.schema.target.first_outputs,
             widths=settings["member_widths"],
+            embedding_widths=grown_widths(self.schema),
             **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
         )
 
@@ -184,8 +189,9 @@ class TabularModule(SupervisedModule):
         return EmbeddingMLP(
             [column.cardinality for column in self.schema.categorical],
             len(self.schema.continuous),
-            self.task.num_outputs,
-            embedding_widths={names.index(name): width for name, width in named_widths.items()},
+            self.schema.target.first_outputs,
+            embedding_widths=grown_widths(self.schema)
+            | {names.index(name): width for name, width in named_widths.items()},
             numbers=self._encoder_factory("plain" if numbers is None else numbers),
             **{name: settings[name] for name in shared},
         )
@@ -252,8 +258,7 @@ class TabularModule(SupervisedModule):
         """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
         if self.hparams["net"] != OWN:
             for net in self.nets:
-                for parameter in net.head.parameters():  # type: ignore[union-attr]  # both networks have one
-                    parameter.mul_(factor)
+                scale_outputs(cast("nn.Module", net.head), factor)
 
     @override
     def layer_groups(self) -> list[LayerGroup]:

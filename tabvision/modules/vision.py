@@ -19,6 +19,7 @@ from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.backbone import Body, as_body
 from tabvision.nets.backbones import body_groups, make_body
+from tabvision.nets.growth import with_growth
 from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
@@ -132,11 +133,12 @@ class VisionModule(SupervisedModule):
             check_head(**chosen)
         check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
         self.body = body_of(self, net, source)
-        shape = self.body.feature_shape(image.size)
+        shape, target = self.body.feature_shape(image.size), self.schema.target
         if is_own:
             self.head: nn.Module = self._own_head(top, shape)
         else:
-            self.head = make_head(shape[0], self.task.num_outputs, pooled=len(shape) == 1, **chosen)
+            self.head = made = make_head(shape[0], target.first_outputs, pooled=len(shape) == 1, **chosen)
+            made[-1] = with_growth(made[-1], target.grown, self.task.join_new)
         body_groups(self.body, num_groups - 1)  # raises now if there are too many
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
         self.hparams["schema"] = self.schema.to_dict()

@@ -37,7 +37,7 @@ class ColumnSums:
         self._numbers, self._categories = self._inputs.spans()
         self._later = []
         for layer, following in itertools.pairwise([*layers, None]):
-            linear = net.head if following is None else following.linear
+            linear: Any = net.head if following is None else following.linear
             norm = layer.norm
             scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(linear.members, 1, -1)
             shift = norm.bias.view(scale.shape) - norm.running_mean.view(scale.shape) * scale

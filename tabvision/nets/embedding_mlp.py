@@ -120,13 +120,22 @@ class _TableInputs(nn.Module):
         super().__init__()
         self.categories = categories
         self.numbers = numbers(num_continuous) if num_continuous else PlainNumbers(0)
-        self.has_numbers = num_continuous > 0
+        self.num_numbers = num_continuous
         self.width = categories.width + numbers_width(self.numbers, num_continuous)
+
+    def spans(self) -> tuple[list[range], list[range]]:
+        """Return where the inputs of each number, and of each category, stand among all."""
+        widths = [self.categories.table(column).shape[1] for column in range(len(self.categories.order))]
+        num_numbers = self.num_numbers
+        width = (self.width - self.categories.width) // max(1, num_numbers)
+        ends = itertools.accumulate([*widths, *[width] * num_numbers], initial=0)
+        spans = list(itertools.starmap(range, itertools.pairwise(ends)))
+        return spans[len(widths) :], spans[: len(widths)]
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         parts = [self.categories(categorical)] if self.categories.width else []
-        parts += [self.numbers(continuous)] if self.has_numbers else []
+        parts += [self.numbers(continuous)] if self.num_numbers else []
         return torch.cat(parts, dim=1)
 
 

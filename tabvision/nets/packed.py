@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.nets.embeddings import Embeddings, table_widths
+from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import LIMIT
 
@@ -49,6 +49,7 @@ class PackedNet(nn.Module):
         dropout: Fraction dropped after each hidden layer, in [0, 1).
         own_inputs: Whether each member has embeddings and encodings of its own.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
+        embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
 
     Shape:
@@ -80,6 +81,7 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
+        embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
     ) -> None:
         super().__init__()
@@ -91,11 +93,13 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
-        self.embeddings = _Inputs(cardinalities, bins, members if own_inputs else 1, unknown_share)
+        self.embeddings = _Inputs(
+            cardinalities, bins, members if own_inputs else 1, unknown_share, embedding_widths or {}
+        )
         self.layers = nn.Sequential()
         for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):
             self.layers.append(_Layer(members, size + (joined if number == len(widths) else 0), width, dropout))
-        self.head = _PackedLinear(members, widths[-1], num_outputs)
+        self.head: nn.Module = PackedLinear(members, widths[-1], num_outputs)
         nn.init.uniform_(self.head.weight, -_HEAD_SCALE * widths[-1] ** -0.5, _HEAD_SCALE * widths[-1] ** -0.5)
 
     @override
@@ -190,14 +194,19 @@ class _Inputs(nn.Module):
     """The input side: embeddings and encoded numbers of each row, (B, inputs, width) for 1 or k inputs."""
 
     def __init__(
-        self, cardinalities: Sequence[int], bins: Sequence[Sequence[float]], members: int, unknown_share: float
+        self,
+        cardinalities: Sequence[int],
+        bins: Sequence[Sequence[float]],
+        members: int,
+        unknown_share: float,
+        chosen: Mapping[int, int],
     ) -> None:
         super().__init__()
         if not len(cardinalities) and not len(bins):
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
         widths = [
-            min(width, max(4, _MOST_WEIGHTS // number))
-            for width, number in zip(table_widths(cardinalities, None), cardinalities, strict=True)
+            chosen.get(column, min(embedding_width(number), max(4, _MOST_WEIGHTS // number)))
+            for column, number in enumerate(cardinalities)
         ]
         self.members = members
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
@@ -249,7 +258,7 @@ class _Inputs(nn.Module):
 
 
 @final
-class _PackedLinear(nn.Module):
+class PackedLinear(nn.Module):
     """A linear layer for each member. (B, k, in) -> (B, k, out); (B, 1, in) is the same input for every member."""
 
     def __init__(self, members: int, size: int, width: int) -> None:
@@ -272,7 +281,7 @@ class _Layer(nn.Module):
 
     def __init__(self, members: int, size: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.linear = _PackedLinear(members, size, width)
+        self.linear = PackedLinear(members, size, width)
         for weight in self.linear.weight:
             nn.init.orthogonal_(weight)
         self.norm = BatchNorm1d(members * width, eps=_NORM_EPS)

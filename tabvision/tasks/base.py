@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ Array = TypeVar("Array", bound=Any)  # numpy or torch
 SMALL_TABLE = (
     10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
 )
+NEW_CLASS = 1e-3  # probability of a class that is new to a network
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 
@@ -124,6 +126,32 @@ class Task(ABC):
     def for_later_rows(self) -> Self:
         """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
         return self
+
+    def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
+        """Return the task of a network that goes on with further rows.
+
+        Args:
+            new: The task as fitted to the new rows.
+            num_classes: Classes in all, the known ones first; 0 for numbers.
+
+        Raises:
+            BadValueError: There are new classes, which the task cannot add.
+        """
+        if num_classes:
+            raise BadValueError(f"a network does not learn new classes of {self.name}", "Train a new one on all rows")
+        return self
+
+    def join_new(self, known: Tensor, new: Tensor) -> Tensor:
+        """Return the logits of all classes of a network that has grown; where `new` is 0 each new class is rare.
+
+        Shape:
+            - known: (..., C) float, the logits of the known classes
+            - new: (..., N) float
+            - returns: (..., C + N) float
+        """
+        import torch
+
+        return torch.cat([known, new + math.log(NEW_CLASS / (1 - NEW_CLASS))], dim=-1)
 
     @property
     def answer_range(self) -> tuple[float, float] | None:
@@ -309,6 +337,7 @@ class Target:
         low: The smallest training value of each column, if recorded.
         high: The largest training value of each column, if recorded.
         num_rows: The number of training rows, if recorded: small tables get another network and another fit.
+        grown: The number of classes that each growth of the network has added.
     """
 
     columns: tuple[str, ...]
@@ -318,11 +347,17 @@ class Target:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     num_rows: int = 0
+    grown: tuple[int, ...] = ()
 
     @property
     def of_small_table(self) -> bool:
         """Whether so few rows train that members of a network hold out rows for each other."""
         return 0 < self.num_rows < SMALL_TABLE
+
+    @property
+    def first_outputs(self) -> int:
+        """The logits of the first fit, before the network has grown."""
+        return self.task.num_outputs - sum(self.grown)
 
     @property
     def quoted(self) -> str:

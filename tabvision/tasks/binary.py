@@ -11,10 +11,19 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, listed, speaking
-from tabvision.tasks.base import Correction, Target
-from tabvision.tasks.checks import ClassWeights, check_weights, class_frequencies, fit_weights, one_hot, weights_of
+from tabvision.tasks.base import Correction, Target, Task
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_weights,
+    class_frequencies,
+    fit_weights,
+    grow_weights,
+    one_hot,
+    weights_of,
+)
 from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import binary_losses, logit_of_mean
+from tabvision.tasks.multiclass import Multiclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +128,18 @@ class Binary(OneClass):
 
         # sigmoid(-z) rather than 1 - sigmoid(z): exact for large logits as well
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
+
+    @override
+    def grow(self, new: Task, num_classes: int) -> Task:
+        if num_classes == 2:
+            return self
+        weights = grow_weights(self.class_weights, num_classes)
+        return Multiclass(
+            num_classes,
+            label_smoothing=self.label_smoothing,
+            class_weights=weights,
+            focal_gamma=self.focal_gamma,
+        )
 
     @override
     def combine(self, logits: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ def fit_weights(weights: ClassWeights, counts: NDArray[Any]) -> ClassWeights:
     return tuple((inverse * counts.sum() / (inverse * counts).sum()).tolist())
 
 
+def grow_weights(weights: ClassWeights, num_classes: int) -> ClassWeights:
+    """Return the weights of the known classes, and 1 for each new one."""
+    return (*weights, *[1.0] * (num_classes - len(weights))) if isinstance(weights, tuple) else weights
+
+
 def fitted_count(number: int | None) -> int:
     """Return the number of outputs; raise if the task is not fitted yet."""
     if number is None:

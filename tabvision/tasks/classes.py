@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +10,12 @@ import numpy as np
 from typing_extensions import override
 
 from tabvision.errors import BadValueError
-from tabvision.tasks.base import Target, Task
+from tabvision.tasks.base import NEW_CLASS, Target, Task
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from tabvision.plain import Label
 
@@ -66,6 +68,14 @@ class OneClass(Task):
 
         found: NDArray[Any] = labels.as_array(target.classes)[codes]
         return found
+
+    @override
+    def join_new(self, known: Tensor, new: Tensor) -> Tensor:
+        import torch
+
+        # of the probability that remains the known classes keep their fractions
+        odds = math.log(NEW_CLASS / (1 - new.shape[-1] * NEW_CLASS))
+        return torch.cat([known, new + known.logsumexp(-1, keepdim=True) + odds], dim=-1)
 
     @override
     def answers(

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import listed, speaking
-from tabvision.tasks.base import Correction
+from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
@@ -20,6 +20,7 @@ from tabvision.tasks.checks import (
     class_frequencies,
     fit_weights,
     fitted_count,
+    grow_weights,
     one_hot,
     weights_of,
 )
@@ -113,6 +114,11 @@ class Multiclass(OneClass):
     @override
     def activate(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=1)
+
+    @override
+    def grow(self, new: Task, num_classes: int) -> Multiclass:
+        weights = grow_weights(self.class_weights, num_classes)
+        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
 
     @override
     def combine(self, logits: Tensor) -> Tensor:

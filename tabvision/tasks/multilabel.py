@@ -12,7 +12,15 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_least, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, Target, Task, bad_separator
-from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, weights_of
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_agrees,
+    check_weights,
+    fit_weights,
+    fitted_count,
+    grow_weights,
+    weights_of,
+)
 from tabvision.tasks.classes import class_answers
 from tabvision.tasks.losses import binary_losses, logit_of_mean
 
@@ -132,6 +140,11 @@ class Multilabel(Task):
     @override
     def activate(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
+
+    @override
+    def grow(self, new: Task, num_classes: int) -> Multilabel:
+        weights = grow_weights(self.class_weights, num_classes)
+        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
 
     @override
     def combine(self, logits: Tensor) -> Tensor:

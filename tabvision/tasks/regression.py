@@ -137,6 +137,13 @@ class Regression(Task):
         )
 
     @override
+    def grow(self, new: Task, num_classes: int) -> Regression:
+        if not isinstance(new, Regression) or not self.low or not new.low:
+            return self
+        low, high = tuple(map(min, self.low, new.low)), tuple(map(max, self.high, new.high))
+        return dataclasses.replace(self, low=low, high=high)
+
+    @override
     def for_later_rows(self) -> Regression:
         return self if self.margin is None else dataclasses.replace(self, margin=max(1.0, self.margin))
 

@@ -31,6 +31,7 @@ class Scenario(NamedTuple):
     data: dict[str, Any] = {}  # noqa: RUF012 - read, never written
     module: dict[str, Any] = {}  # noqa: RUF012
     callback: type[pl.Callback] = OneCycle
+    is_grown: bool = False  # from a module that knows two thirds of the rows, and one class less
 
     def build(self, **overrides: Any) -> tuple[SupervisedModule, Any]:
         """The module and its data, the same in every process."""
@@ -41,7 +42,11 @@ class Scenario(NamedTuple):
         frame["weight"] = frame["weight"].where(frame.index != 3, 0.0)
         settings = {"split": split, "batch_size": 8, "ignore": self.ignored} | self.data | overrides
         data = pair.data(frame, **settings)
-        return pair.module(data.schema, **self.module), data
+        if not self.is_grown:
+            return pair.module(data.schema, **self.module), data
+        some = frame[frame["kind"] != "mid"].reset_index(drop=True)
+        grown = pair.module(pair.data(some, **settings | {"split": None}).schema, **self.module).grow(data.schema)
+        return grown, pair.data(frame, **settings, schema=grown.schema)
 
     @property
     def ignored(self) -> list[str]:
@@ -65,6 +70,7 @@ SCENARIOS = {
     "fewer validation rows, numbers": Scenario(41, 1, "regression"),
     "no validation rows": Scenario(61, None, "binary"),
     "categories alone": Scenario(61, 12, "binary", data={"ignore": [*NO_FEATURES, "x", "z"]}),
+    "grown": Scenario(101, 19, "multiclass", is_grown=True),
     "folds": Scenario(101, None, "regression", data={"seed": 0}, callback=FitTable),
     "no norms": Scenario(100, 20, "regression", module=WITHOUT_NORMS),
 }

@@ -1,0 +1,180 @@
+"""Networks that go on with new categories, columns and classes: at first they answer as they did."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.embeddings import Embeddings
+from tabvision.nets.factorization import DotBias
+from tabvision.nets.numeric import PiecewiseNumbers
+from tabvision.nets.packed import PackedLinear, PackedNet
+
+Join = Callable[[Tensor, Tensor], Tensor]
+_Rows = tuple[list[int], list[int]]  # inputs of a layer, and the inputs of the grown layer that they become
+
+
+@final
+class GrownOutputs(nn.Module):
+    """The last layer of a network that learns further classes: outputs for the known classes, and for the new ones.
+
+    Args:
+        known: The layer for the known classes.
+        new: A layer of the same inputs for the new ones; it starts at zero.
+        join: From the outputs of both to logits: `task.join_new`.
+
+    Shape:
+        - input: (..., inputs) float
+        - returns: (..., known + new) float
+
+    Example:
+        >>> from tabvision.tasks import Multiclass
+        >>> grown = GrownOutputs(nn.Linear(3, 2), nn.Linear(3, 1), Multiclass(3).join_new)
+        >>> round(grown(torch.rand(1, 3)).softmax(1)[0, 2].item(), 6)
+        0.001
+    """
+
+    scale: Tensor
+
+    def __init__(self, known: nn.Module, new: nn.Module, join: Join) -> None:
+        super().__init__()
+        self.known, self.new, self.join = known, new, join
+        self.register_buffer("scale", torch.ones(()))
+        for parameter in self.new.parameters():
+            nn.init.zeros_(parameter)
+
+    @override
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.join(self.known(rows), self.new(rows)) * self.scale
+
+
+def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module:
+    """Return the last layer of a network whose target has grown.
+
+    Args:
+        layer: The last layer for the classes of the first fit.
+        grown: The number of classes that each growth has added; empty to return the layer.
+        join: As for `GrownOutputs`.
+    """
+    num_inputs, members = _num_inputs(layer), layer.members if isinstance(layer, PackedLinear) else 0
+    for number in grown:
+        new = PackedLinear(members, num_inputs, number) if members else nn.Linear(num_inputs, number)
+        layer = GrownOutputs(layer, new, join)
+    return layer
+
+
+@torch.no_grad()
+def scale_outputs(layer: nn.Module, factor: float) -> None:
+    """Multiply the outputs of the last layer of a network by a number."""
+    for tensor in [layer.scale] if isinstance(layer, GrownOutputs) else layer.parameters():
+        tensor.mul_(factor)
+
+
+@torch.no_grad()
+def copy_outputs(known: nn.Module, new: nn.Module, *, has_more: bool, rows: _Rows | None = None) -> None:
+    """Copy the last layer of a network.
+
+    Args:
+        known: The layer.
+        new: That of the grown network.
+        has_more: Whether the target has new classes, so that `new` is a `GrownOutputs` around such a layer.
+        rows: As for `_copy_layer`.
+    """
+    if has_more:
+        assert isinstance(new, GrownOutputs), "built from a target that has grown"
+        new = new.known
+    if isinstance(known, GrownOutputs) and isinstance(new, GrownOutputs):
+        new.scale.copy_(known.scale)
+        copy_outputs(known.known, new.known, has_more=False, rows=rows)
+        known, new = known.new, new.new
+    _copy_layer(known, new, rows)
+
+
+def _copy_layer(known: nn.Module, new: nn.Module, rows: _Rows | None) -> None:
+    """Copy a linear layer to one that may have further inputs, and one output more for the negative of two classes.
+
+    Args:
+        known: An `nn.Linear`, (outputs, inputs), or the packed layer of several members, (members, inputs, outputs).
+        new: The larger layer.
+        rows: The inputs of `known`, and those of `new` that they become; None for the same.
+    """
+    outputs = 0 if isinstance(known, nn.Linear) else -1
+    for name, parameter in new.named_parameters():
+        old = known.get_parameter(name)
+        size = old.shape[outputs]
+        part = parameter.zero_().narrow(outputs, parameter.shape[outputs] - size, size)
+        if rows is not None and name == "weight":
+            part[:, rows[1]] = old[:, rows[0]]
+        else:
+            part.copy_(old)
+
+
+@torch.no_grad()
+def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingMLP, *, has_more: bool) -> None:
+    """Copy the parts of a network for tables that grow: inputs, the layer that reads them, and the last.
+
+    A new category starts as the unknown one. A new column starts without any weight.
+    """
+    _copy_embeddings(known.embeddings.categories, new.embeddings.categories)
+    _copy_numbers(known.embeddings.numbers, new.embeddings.numbers)
+    old_spans, new_spans = ([*numbers, *categories] for numbers, categories in _same_columns(known, new))
+    first, grown_first = _first_layer(known), _first_layer(new)
+    num_joined = 0 if first is known.head else _num_inputs(first) - known.embeddings.width  # the images of a row
+    ends = [range(net.embeddings.width, net.embeddings.width + num_joined) for net in (known, new)]
+    rows = ([*itertools.chain(*old_spans, ends[0])], [*itertools.chain(*new_spans, ends[1])])
+    copy_outputs(known.head, new.head, has_more=has_more, rows=rows if first is known.head else None)
+    if first is not known.head:
+        _copy_layer(first, grown_first, rows)
+
+
+def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:
+    """Return the layer that reads the inputs."""
+    if not len(net.layers):
+        return net.head
+    return cast("nn.Module", net.layers[0].linear) if isinstance(net, PackedNet) else net.layers[0]
+
+
+def _num_inputs(layer: nn.Module) -> int:
+    return layer.get_parameter("weight").shape[1]
+
+
+def _same_columns(
+    known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingMLP
+) -> list[tuple[list[range], list[range]]]:
+    """Return where the inputs of the known columns stand in both networks: of each number, and of each category."""
+    (numbers, categories), (grown_numbers, grown_categories) = known.embeddings.spans(), new.embeddings.spans()
+    return [(numbers, categories), (grown_numbers[: len(numbers)], grown_categories[: len(categories)])]
+
+
+def _copy_embeddings(known: Embeddings, new: Embeddings) -> None:
+    for column in range(len(known.order)):
+        _copy_rows(known.table(column), new.table(column))
+
+
+@torch.no_grad()
+def copy_factors(known: DotBias, new: DotBias) -> None:
+    """Copy the factors of users and items; new ones start as unknown ones."""
+    for name in ("users", "items"):
+        _copy_rows(getattr(known, name).weight, getattr(new, name).weight)
+
+
+def _copy_rows(known: Tensor, new: Tensor) -> None:
+    new[:] = known[0]
+    new[: len(known)] = known
+
+
+def _copy_numbers(known: nn.Module, new: nn.Module) -> None:
+    """Copy what an encoder has learned of each number; all its tensors begin with the columns."""
+    state: dict[str, Any] = new.state_dict()
+    for name, old in known.state_dict().items():
+        tensor = state[name]
+        if isinstance(known, PiecewiseNumbers) and name == "encoding.linear.weight":  # a column's last bin stands last
+            tensor[: len(old), : old.shape[1] - 1], tensor[: len(old), -1] = old[:, :-1], old[:, -1]
+        elif not name.startswith("encoding.impl."):  # made of the bins
+            tensor[tuple(slice(size) for size in old.shape)] = old
