@@ -32,6 +32,7 @@ from benchmarks import (
     short_fine_tunes,
     table_answers,
     training_speed,
+    warm_start,
 )
 from benchmarks.common import table, write_text
 
@@ -73,6 +74,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "planet": ("Several labels an image, beside fastai", planet.to_markdown),
     "simulated_ratings": ("Ratings of many users and items", collab.simulation_to_markdown),
     "collab": ("Ratings, beside fastai", collab.to_markdown),
+    "warm_start": ("Going on with new rows", warm_start.to_markdown),
     "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
     "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),
     "on_gpu": ("On a GPU", on_gpu.to_markdown),

@@ -65,7 +65,7 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
     other_data: ClassVar[str] = (
-        "For other columns or classes build a new module from data.schema"  # what to do about another schema
+        "For further columns or classes call grow(data.schema); for other ones build a new module from data.schema"
     )
 
     def __init__(

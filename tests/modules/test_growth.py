@@ -58,7 +58,8 @@ def first_fit(**settings: Any) -> TabularModule:
 
 def probabilities(module: SupervisedModule, frame: pd.DataFrame, labels: str) -> np.ndarray[Any, np.dtype[Any]]:
     answers = Predictor(module).predict(frame, proba=True)
-    return answers[[f"probability_{label}" for label in labels]].to_numpy()
+    found: np.ndarray[Any, np.dtype[Any]] = answers[[f"probability_{label}" for label in labels]].to_numpy()
+    return found
 
 
 @pytest.mark.parametrize("settings", NETS, ids=str)

@@ -73,7 +73,8 @@ def test_a_packed_layer_is_the_layers_of_its_members() -> None:
             norm: Any = layer.norm
             scale = (norm.running_var[mine] + norm.eps).rsqrt() * norm.weight[mine]
             rows = (hidden - norm.running_mean[mine]) * scale + norm.bias[mine]
-        expected = rows @ net.head.weight[member] + net.head.bias[member]
+        head: Any = net.head
+        expected = rows @ head.weight[member] + head.bias[member]
         torch.testing.assert_close(found[:, member], expected)
 
 

@@ -1,0 +1,219 @@
+"""Going on with new rows, `module.grow`, beside training on all rows anew: the gain in a fifth of the steps.
+
+    python benchmarks/warm_start.py --out benchmarks/results/warm_start.json
+
+A network of the old rows is grown for the new ones and trains on all rows for a fifth of the steps of a network that starts
+anew; both with one-cycle, their default rates, one thread, and the same rows held out, among the new ones alone:
+
+- flights: months 1 to 8, then 9 and 10, which are new categories; AUC
+- ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
+- digits: classes 0 to 7, then all ten, held out among all; accuracy of a fine-tuned body of photos
+
+"Gain" is what the grown network gained over the old one, as a fraction of what the new one gained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import describe_run, make_parser, run_facts, spread_of, table, tell
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pytorch_lightning as pl
+
+    from tabvision.inference import Predictor
+    from tabvision.modules import SupervisedModule
+    from tabvision.schema import Schema
+
+FRACTION = 0.2  # of the steps, and of the new rows that are held out
+
+
+class Task(NamedTuple):
+    """Rows in the order in which they come, and how they train.
+
+    Args:
+        old: Rows of the first fit.
+        new: Rows that come later.
+        held_out: Rows that score.
+        data: From rows, and a schema or None, to a datamodule without a validation part.
+        module: From a schema to a new module.
+        score: From a predictor and rows to a number.
+        epochs: Of a fit from the start.
+    """
+
+    old: pd.DataFrame
+    new: pd.DataFrame
+    held_out: pd.DataFrame
+    data: Callable[..., Any]
+    module: Callable[..., Any]
+    score: Callable[..., float]
+    epochs: int
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = {
+            name: [measure(TASKS[name](seed, Path(folder)), seed) for seed in range(options.seeds)]
+            for name in options.tasks
+        }
+    result = {**run_facts(threads=1), "tasks": tasks}
+    tell(result, to_markdown(result), options.out)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    return parser.parse_args(words)
+
+
+def measure(task: Task, seed: int) -> dict[str, Any]:
+    """The scores of the old network, of a new one, and of the old one grown."""
+    import pandas as pd
+
+    both = pd.concat([task.old, task.new], ignore_index=True)
+    first, every = task.data(task.old), task.data(both)
+    old = fit(task.module(first.schema), first, seed, epochs=task.epochs)
+    anew = fit(task.module(every.schema), every, seed, epochs=task.epochs)
+    steps = task.epochs * len(every.train_dataloader())
+    grown = old.grow(every.schema)
+    grown = fit(grown, task.data(both, grown.schema), seed, steps=round(FRACTION * steps))
+    found = {name: score(task, module) for name, module in (("old", old), ("anew", anew), ("grown", grown))}
+    gain = (found["grown"] - found["old"]) / (found["anew"] - found["old"])
+    print({**found, "gain": gain}, file=sys.stderr)
+    return {**found, "gain": gain, "steps": steps}
+
+
+def fit(
+    module: SupervisedModule, data: pl.LightningDataModule, seed: int, *, epochs: int = -1, steps: int = -1
+) -> SupervisedModule:
+    """A module trained with one-cycle."""
+    import pytorch_lightning as pl
+
+    from tabvision.callbacks import OneCycle
+
+    pl.seed_everything(seed, verbose=False)
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, callbacks=[OneCycle()], max_epochs=epochs, max_steps=steps, **quiet
+    )
+    trainer.fit(module, data)
+    return module
+
+
+def score(task: Task, module: SupervisedModule) -> float:
+    """What a module scores on the rows that are held out."""
+    from tabvision.inference import Predictor
+
+    return task.score(Predictor(module), task.held_out)
+
+
+def flights(seed: int, _: Path) -> Task:
+    """New months."""
+    from sklearn.metrics import roc_auc_score
+
+    from tabvision.data import TabularDataModule
+    from tabvision.data.demo import FLIGHTS_CATEGORICAL, flights
+    from tabvision.modules import TabularModule
+
+    frame = flights()
+    later = frame[frame["month"].isin([9, 10])]
+    held_out = later.sample(frac=FRACTION, random_state=seed)
+
+    def data(rows: pd.DataFrame, schema: Schema | None = None) -> TabularDataModule:
+        kinds: dict[str, Any] = {} if schema else {"categorical": list(FLIGHTS_CATEGORICAL)}
+        return TabularDataModule(rows, "late", split=None, batch_size=4096, schema=schema, verbose=False, **kinds)
+
+    def auc(predictor: Predictor, rows: pd.DataFrame) -> float:
+        answers = predictor.predict(rows, proba=True)["probability_yes"]
+        return float(roc_auc_score(rows["late"] == "yes", answers))
+
+    old = frame[frame["month"] <= 8]
+    return Task(old, later.drop(held_out.index), held_out, data, TabularModule, auc, epochs=3)
+
+
+def ratings(seed: int, _: Path) -> Task:
+    """New users and films."""
+    import numpy as np
+
+    from tabvision.data import CollabDataModule
+    from tabvision.data.demo import ratings
+    from tabvision.modules import CollabModule
+
+    frame = ratings().sort_values("timestamp", ignore_index=True)
+    cut = int(0.8 * len(frame))
+    later = frame[cut:]
+    held_out = later.sample(frac=FRACTION, random_state=seed)
+
+    def data(rows: pd.DataFrame, schema: Schema | None = None) -> CollabDataModule:
+        return CollabDataModule(
+            rows, user="user", item="film", rating="rating", split=None, schema=schema, batch_size=256, verbose=False
+        )
+
+    def rmse(predictor: Predictor, rows: pd.DataFrame) -> float:
+        errors = predictor.predict(rows)["prediction"].to_numpy() - rows["rating"].to_numpy()
+        return float(np.sqrt((errors**2).mean()))
+
+    return Task(frame[:cut], later.drop(held_out.index), held_out, data, CollabModule, rmse, epochs=5)
+
+
+def digits(seed: int, folder: Path) -> Task:
+    """New classes of photos."""
+    import pandas as pd
+
+    from tabvision.data import ImageDataModule
+    from tabvision.data.demo import digits
+    from tabvision.modules import VisionModule
+
+    root = digits(folder / f"digits{seed}")
+    files = sorted(root.rglob("*.png"))
+    frame = pd.DataFrame({"file": map(str, files), "digit": [f"d{file.parent.name}" for file in files]})
+    held_out = frame.sample(frac=FRACTION, random_state=seed)
+    rows = frame.drop(held_out.index)
+    is_new = rows["digit"].isin(["d8", "d9"])
+
+    def data(rows: pd.DataFrame, schema: Schema | None = None) -> ImageDataModule:
+        return ImageDataModule(
+            rows, "digit", path="file", split=None, size=32, augment="none", schema=schema, verbose=False
+        )
+
+    def module(schema: Schema) -> VisionModule:
+        return VisionModule(schema, body="efficientnet_lite0")
+
+    def accuracy(predictor: Predictor, rows: pd.DataFrame) -> float:
+        return float((predictor.predict(rows["file"].tolist())["label"].to_numpy() == rows["digit"].to_numpy()).mean())
+
+    return Task(rows[~is_new], rows[is_new], held_out, data, module, accuracy, epochs=3)
+
+
+TASKS: dict[str, Callable[[int, Path], Task]] = {"flights": flights, "ratings": ratings, "digits": digits}
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """A line for each task."""
+    lines = []
+    for name, runs in result["tasks"].items():
+        means = {key: spread_of([run[key] for run in runs]) for key in ("old", "anew", "grown", "gain")}
+        cells = [f"{it['mean']:.4f} ± {it['spread']:.4f}" for key, it in means.items() if key != "gain"]
+        gain = means["gain"]
+        lines.append([name, *cells, f"{gain['mean']:.0%} ± {gain['spread']:.0%}", str(len(runs))])
+    headers = ["task", "old network", "anew on all rows", "grown, a fifth of the steps", "gain", "seeds"]
+    return f"{describe_run(result)}\n\n{table(headers, lines)}"
+
+
+if __name__ == "__main__":
+    main()
