@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
-CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons docs/pictures)
+CODE := $(wildcard tabvision tests datamodules benchmarks docs)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format check browser surface lessons clean
+.PHONY: help demo test test-slow lint format check browser surface lessons notebooks docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -59,6 +59,13 @@ surface: $(VENV)/.installed  ## accept a change of public names or options
 
 lessons: $(VENV)/.installed  ## run docs/lessons, and write what they print and draw
 	OMP_NUM_THREADS=1 $(BIN)/python docs/lessons/make.py
+
+notebooks: $(VENV)/.installed  ## write docs/lessons as notebooks to build/notebooks
+	$(BIN)/python docs/lessons/make.py --notebooks build/notebooks
+
+docs: $(VENV)/.installed  ## build the documentation site in build/site; CI builds it in tests/test_docs_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'To read it with search: python -m http.server -d build/site'
 
 clean:  ## remove the environment, caches and runs
 	rm -rf $(VENV) build dist runs lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
