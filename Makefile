@@ -9,13 +9,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 # Folders that exist: mypy fails on one that does not.
-CODE := $(wildcard tabvision tests datamodules benchmarks docs/lessons docs/pictures)
+CODE := $(wildcard tabvision tests datamodules benchmarks docs)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format check browser surface lessons clean
+.PHONY: help demo test test-slow lint format check browser surface lessons notebooks docs licenses wheel-check test-oldest clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 # The build backend comes first, pinned like the rest, so that the editable install fetches nothing unpinned.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -59,6 +59,35 @@ surface: $(VENV)/.installed  ## accept a change of public names or options
 
 lessons: $(VENV)/.installed  ## run docs/lessons, and write what they print and draw
 	OMP_NUM_THREADS=1 $(BIN)/python docs/lessons/make.py
+
+notebooks: $(VENV)/.installed  ## write docs/lessons as notebooks to build/notebooks
+	$(BIN)/python docs/lessons/make.py --notebooks build/notebooks
+
+docs: $(VENV)/.installed  ## build the documentation site in build/site; CI builds it in tests/test_docs_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'To read it with search: python -m http.server -d build/site'
+
+licenses: $(VENV)/.installed  ## list the dependencies with their licenses in build/licenses.md
+	mkdir -p build
+	$(BIN)/python docs/licenses.py > build/licenses.md
+
+# Neither of these is part of CI: each downloads a whole environment of some GB.
+wheel-check:  ## install the wheel with all it asks for in a fresh environment, and use it from an empty folder
+	rm -rf build/wheel && mkdir -p build/wheel/empty
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	build/wheel/venv/bin/pip install --quiet "$$(echo build/wheel/*.whl)[demo,export,serve]"
+	cd build/wheel/empty && ../venv/bin/tabvision demo vision
+
+# What warns in an old version is no fault of ours, so that warnings are shown, not raised.
+OLDEST := tests/contracts tests/preprocess tests/tasks tests/modules tests/inference tests/cli/test_commands.py
+test-oldest:  ## the core tests with the oldest versions that pyproject.toml allows
+	rm -rf build/oldest
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/pip install --quiet setuptools
+	build/oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[demo,export,jpeg,serve]' \
+		httpx hypothesis pytest
+	OMP_NUM_THREADS=1 build/oldest/bin/python -m pytest -m 'not slow' -o filterwarnings=default $(OLDEST)
 
 clean:  ## remove the environment, caches and runs
 	rm -rf $(VENV) build dist runs lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
