@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_what_was_not_written() -> None:
-    """Empty the streams that take no output, as Python would write to them again at exit; see its documentation of SIGPIPE."""
+    """Empty the streams that take no output, as Python writes to them again at exit; see its documentation of SIGPIPE."""
     for stream in (sys.stdout, sys.stderr):
         try:
             print(end="", flush=True, file=stream)  # nothing where the stream is closed
@@ -91,7 +91,7 @@ def _status_of(words: list[str]) -> int:
 
 
 def _say(sentence: str) -> None:
-    """Print a sentence, which may start with the command already, on standard error, unless that is on a full disk as well."""
+    """Print a sentence, which may start with the command already, on standard error, unless that is full as well."""
     with suppress(OSError):
         print(sentence if sentence.startswith("tabvision ") else f"tabvision: {sentence}", file=sys.stderr)
 
@@ -135,7 +135,7 @@ def _of_a_file(error: OSError) -> TabvisionError:
     if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError | TabvisionError):
         raise error
     told = [each for each in chain if isinstance(each, TabvisionError)]
-    return told[-1] if told else UnwritableFileError(chain[-1].filename, chain[-1])
+    return told[-1] if told else UnwritableFileError(getattr(chain[-1], "filename", None), chain[-1])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -109,7 +109,9 @@ def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
 
 
 def test_a_disk_that_names_no_file_is_told() -> None:
-    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith("a file, or what a command prints, could not be written (No space left on")
+    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith(
+        "a file, or what a command prints, could not be written (No"
+    )
 
 
 def test_the_first_file_that_could_not_be_written_is_named() -> None:
