@@ -100,7 +100,7 @@ class UnwritableFileError(TabvisionError, OSError):
     def _sentence(self) -> str:
         path, error = self.args
         reason = os.strerror(self.errno) if self.errno else str(error).split("\n")[0]
-        name = "a file" if path is None else repr(str(path))
+        name = "a file, or what a command prints," if path is None else repr(str(path))
         return f"{name} could not be written ({reason}). Free space on the disk, or choose another folder."
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from typing_extensions import override
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, or `predict` answered none; 2
-        for wrong input, which one sentence on standard error explains; 130 after Ctrl-C; 141 if nobody reads the output any
-        more, as after `| head`.
+        for wrong input or a full disk, which one sentence on standard error explains; 130 after Ctrl-C; 141 if nobody reads
+        the output any more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -58,11 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _status_of(words)
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what Python writes at exit; see its documentation of SIGPIPE
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                os.dup2(nowhere, stream.fileno())
         return _BROKEN_PIPE
+    finally:
+        _discard_what_was_not_written()
+
+
+def _discard_what_was_not_written() -> None:
+    """Empty the streams that take no output, as Python writes to them again at exit; see its documentation of SIGPIPE."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            print(end="", flush=True, file=stream)  # nothing where the stream is closed
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _status_of(words: list[str]) -> int:
@@ -70,17 +78,22 @@ def _status_of(words: list[str]) -> int:
     try:
         return _run(words)
     except TabvisionError as error:
-        message = str(error)  # starts with the command, or with a class of the library
-        print(message if message.startswith("tabvision ") else f"tabvision: {message}", file=sys.stderr)
+        _say(str(error))
         return _USAGE_ERROR
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"tabvision: {_of_a_file(error)}", file=sys.stderr)
+        _say(str(_of_a_file(error)))
         return _USAGE_ERROR
     except KeyboardInterrupt as stop:
-        print(f"tabvision: stopped; {stop}" if str(stop) else "tabvision: stopped", file=sys.stderr)
+        _say(f"stopped; {stop}" if str(stop) else "stopped")
         return 130  # the shell's status for an interrupt
+
+
+def _say(sentence: str) -> None:
+    """Print a sentence, which may start with the command already, on standard error, unless that is full as well."""
+    with suppress(OSError):
+        print(sentence if sentence.startswith("tabvision ") else f"tabvision: {sentence}", file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:
@@ -109,7 +122,7 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
 def _of_a_file(error: OSError) -> TabvisionError:
     """Return the sentence for a name that is too long, or for a disk that is full or read-only.
 
-    It is about the first file of several; closing the others fails as well.
+    It is about the first file of several, as closing the others fails as well, or about the wrong input before it.
 
     Raises:
         OSError: The error is another one.
@@ -119,10 +132,10 @@ def _of_a_file(error: OSError) -> TabvisionError:
         chain.append(before)
     if error.errno == errno.ENAMETOOLONG:
         return too_long(error, "")
-    if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError):
+    if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError | TabvisionError):
         raise error
     told = [each for each in chain if isinstance(each, TabvisionError)]
-    return told[-1] if told else UnwritableFileError(chain[-1].filename, chain[-1])
+    return told[-1] if told else UnwritableFileError(getattr(chain[-1], "filename", None), chain[-1])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -206,7 +206,8 @@ class TabularDataModule(TensorDataModule):
 
     def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
         frame = self._read(source, schema)
-        return split.gather(frame, **self._form) if isinstance(split, Split) else frame
+        known = schema.known_columns if schema else self._known
+        return split.gather(frame, known, **self._form) if isinstance(split, Split) else frame
 
     def _fit(
         self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]

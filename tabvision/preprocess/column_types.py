@@ -263,10 +263,12 @@ def _judge_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Verdict 
 def _identifier(column: Text) -> _Verdict | None:
     """Return the verdict on text of which all or nearly all values differ; None for other text."""
     size = len(column.values) - column.values.null_count
-    if _all_distinct(column):
+    found = num_distinct_text(column, at_most=size)
+    if found == size > 1:
+        rows = "every row that has one" if column.has_missing() else "every row"
         note = _IDENTIFIER_NOTE.format(rows="no two")
-        return _Verdict(None, "identifier: a different text in every row", note=note)
-    if size < _MIN_TEXTS or (found := num_distinct_text(column, at_most=size)) < _MIN_DISTINCT * size:
+        return _Verdict(None, f"identifier: a different text in {rows}", note=note)
+    if size < _MIN_TEXTS or found < _MIN_DISTINCT * size:
         return None
     reason = f"identifier: {found:,} of {size:,} texts differ"
     return _Verdict(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
@@ -303,16 +305,13 @@ def _is_constant(column: Column) -> bool:
     return bool((values == values[0]).all())
 
 
-def _all_distinct(column: Numbers | Text) -> bool:
+def _all_distinct(column: Numbers) -> bool:
     """Return whether every row has a value and no two rows the same, as in an identifier.
 
     Example:
         >>> _all_distinct(Numbers(np.array([3, 1, 2]), "integer")), _all_distinct(Numbers(np.array([3, 1, 1]), "integer"))
         (True, False)
     """
-    size = len(column.values)
-    if column.has_missing() or size < 2:
+    if column.has_missing() or len(column.values) < 2:
         return False
-    if isinstance(column, Text):
-        return num_distinct_text(column, at_most=size) == size
     return all(len(distinct_numbers(values)) == len(values) for values in (sample_of(column.values), column.values))

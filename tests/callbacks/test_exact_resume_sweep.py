@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.made.processes import both_ranks, on_two
-from tests.made.resumes import CASES, sweep
+from tests.made.resumes import CASES, PLUG_IN_CASES, sweep
 from tests.made.sweeps import slow_but
 
 QUICK = [
@@ -20,13 +20,21 @@ QUICK = [
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES))
+@pytest.mark.parametrize("name", slow_but(QUICK, [name for name in CASES if name not in PLUG_IN_CASES]))
 def test_resumed_from_every_checkpoint_a_fit_leaves_behind_what_the_uninterrupted_one_does(
     name: str, tmp_path: Path
 ) -> None:
     found = sweep(name, tmp_path)
 
     assert len(found) > 9
+    assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}
+
+
+@pytest.mark.parametrize("name", slow_but(["plug-in adult"], PLUG_IN_CASES))
+def test_so_does_a_fit_on_each_of_the_plug_ins(name: str, tmp_path: Path) -> None:
+    found = sweep(name, tmp_path, every=10)
+
+    assert len(found) > 2
     assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from tabvision.cli import _of_a_file, main
 from tabvision.errors import UnwritableFileError
 from tests.made.tables import TRAIN, people
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 CHECKPOINT = "runs/people/best.ckpt"
 FIT = ["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]
 
@@ -73,6 +77,27 @@ def test_a_full_disk_leaves_the_older_checkpoint(capsys: pytest.CaptureFixture[s
     assert older.read_bytes() == Path(CHECKPOINT).read_bytes()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--help"], "tabvision: a file, or what a command prints, could not be written (No space left on device)."),
+        (["check-images", "none"], "tabvision check-images: no folder 'none'."),
+    ],
+)
+def test_output_that_goes_to_a_full_disk(words: list[str], sentence: str, unbuffered: str) -> None:
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tabvision", *words],
+            env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
     full = OSError(errno.ENOSPC, "full")
     full.__context__ = ZeroDivisionError("of training")
@@ -84,7 +109,9 @@ def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
 
 
 def test_a_disk_that_names_no_file_is_told() -> None:
-    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith("a file could not be written (No space left on")
+    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith(
+        "a file, or what a command prints, could not be written (No"
+    )
 
 
 def test_the_first_file_that_could_not_be_written_is_named() -> None:

@@ -354,6 +354,16 @@ def test_null_in_joined_labels_of_a_file_means_no_label_whatever_its_format(suff
         quiet(frame, "tags", separator=" ")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_null_in_joined_labels_of_a_separate_file_alone_means_no_label(suffix: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"tags": ["a b", "b", "a"] * 8, "x": np.arange(24) / 3})
+    held_out = written(pd.DataFrame({"tags": ["b", None], "x": [1.0, 2.0]}), tmp_path / f"held_out{suffix}")
+
+    data = quiet(frame, "tags", separator=" ", split=SourceSplit(validation=held_out))
+
+    assert data.targets_of("val").tolist() == [[0, 1], [0, 0]]
+
+
 def written(frame: pd.DataFrame, path: Path) -> Path:
     """A file of the frame, in the format of its suffix."""
     match path.suffix:

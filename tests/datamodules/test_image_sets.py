@@ -17,6 +17,7 @@ from datamodules.pets import PetsDataModule
 from datamodules.planet import PlanetDataModule
 from tabvision.errors import BadValueError, MissingFileError
 from tests.made.images import encoded, pixels, write_folder
+from tests.made.plug_ins import idx
 
 QUIET: dict[str, Any] = {"verbose": False, "batch_size": 4, "size": 8}
 
@@ -78,12 +79,10 @@ def test_imagenette_is_divided_as_its_makers_did(tmp_path: Path) -> None:
 
 
 def write_idx(path: Path, values: np.ndarray, *, packed: bool) -> None:
-    head = bytes([0, 0, 8, values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
-    data = head + values.astype(np.uint8).tobytes()
     if packed:
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(data))
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(idx(values)))
     else:
-        path.write_bytes(data)
+        path.write_bytes(idx(values))
 
 
 @pytest.fixture(params=[True, False])

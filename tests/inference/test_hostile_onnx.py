@@ -11,6 +11,8 @@ import pytest
 from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor
 from tests.inference.test_onnx_predictor import facts, rewritten
+from tests.made.fuzz import check
+from tests.made.sweeps import slow_but
 from tests.made.trained import exported, raw
 
 
@@ -107,3 +109,8 @@ def test_a_class_of_half_a_character_is_refused() -> None:
 
     with pytest.raises(BadValueError, match=r"the schema in the .* bytes is damaged: a name holds a lone surrogate"):
         OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema | {"target": target}}))
+
+
+@pytest.mark.parametrize("cases", slow_but([40], [40, 4_000]))
+def test_files_with_other_bytes_facts_or_graphs_end_in_answers_or_a_sentence(cases: int) -> None:
+    check("exports", seed=cases, cases=cases)

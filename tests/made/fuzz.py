@@ -1,8 +1,8 @@
 """Damage inputs in many ways and use each: `python -m tests.made.fuzz WHAT SEED CASES`, in a process of its own.
 
-WHAT is the path of a table file, or recipes, commands or bodies. A signal ends the process, and the test. What ends in
-anything but success or a sentence of ours, takes longer than 10 s, or needs more than 1 GB beyond what the imports hold, is
-printed.
+WHAT is the path of a table file, or recipes, commands, bodies or exports. A signal ends the process, and the test. What
+ends in anything but success or a sentence of ours, computes for longer than 10 s, or needs more than 1 GB beyond what the
+imports hold, is printed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import json
 import os
 import random
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,8 @@ from tabvision.errors import TabvisionError
 from tabvision.logs import notes_at
 
 SECONDS, MOST_KIB = 10, 1 << 20
+LONGEST_WAIT = 60  # seconds, on a machine that others use as well
+SERVED = 3  # seconds that a server runs
 Case = Callable[[random.Random], object]
 VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 3, 0.5, -2.5, 1e308, float("nan"), float("inf"), "", " ", "x", "é\u202e", "0", "1e-3",
@@ -52,7 +56,10 @@ COMMANDS = [
     ["recommend", "best.ckpt", "--user", "cook", "-k", "3", "--min-pairs", "1", "--out", "found.csv"],
     ["check-images", "photos", "--out", "bad.csv", "--overwrite", "--channels", "3", "--workers", "1"],
     ["validate", "--config", "recipe.yaml", "--trainer.devices", "1"],
+    ["serve", "best.ckpt", "--port", "0", "--host", "127.0.0.1", "--max-rows", "3", "--max-megabytes", "1", "--uncertainty"],
+    ["demo", "tabular", "--out", "shown"],
 ]  # fmt: skip
+ALWAYS = {"train": ["--epochs", "1", "--accelerator", "cpu", "--devices", "1"], "demo": ["--rows", "60"]}
 ONE_STEP = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "fast_dev_run=true"]
 
 
@@ -123,7 +130,11 @@ def run(words: list[str]) -> str | None:
         except SystemExit as end:
             ending = end.code  # type: ignore[assignment]  # argparse's and Lightning's are numbers
     last = (errors.getvalue().strip().splitlines() or [""])[-1]
-    if ending not in (0, 1, 2) or "Traceback" in errors.getvalue() or (ending and not last.startswith("tabvision")):
+    if (
+        ending not in (0, 1, 2, 130)
+        or "Traceback" in errors.getvalue()
+        or (ending and not last.startswith("tabvision"))
+    ):
         return f"status {ending}, {last!r}"
     return None
 
@@ -171,6 +182,18 @@ def recipes() -> Iterator[Case]:
 
 
 @contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Press Ctrl-C in the block, which a server takes as its end."""
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
 def commands() -> Iterator[Case]:
     """Command lines with words left out, doubled, replaced or in another order."""
     with run_folder():
@@ -206,9 +229,10 @@ def commands() -> Iterator[Case]:
                         words.append(words.pop(place))
                     case _:
                         words[place] = draw.choice(odd)
-            if words[0] == "train":
-                words += ["--epochs", "1", "--accelerator", "cpu", "--devices", "1"]
-            wrong = run(words)
+            words += ALWAYS.get(words[0], [])
+            shutil.rmtree("shown", ignore_errors=True)
+            with stopped_after(SERVED) if words[0] == "serve" else contextlib.nullcontext():
+                wrong = run(words)
             return wrong and f"{wrong} {words}"
 
         yield command
@@ -244,7 +268,67 @@ def bodies() -> Iterator[Case]:
         yield ask
 
 
-KINDS = {"recipes": recipes, "commands": commands, "bodies": bodies}
+@contextmanager
+def exports() -> Iterator[Case]:
+    """ONNX files with other bytes, other facts or another graph, asked a few rows."""
+    import onnx
+
+    from tabvision.inference import OnnxPredictor
+    from tests.made.trained import exported, raw
+
+    content, rows = exported("multiclass").read_bytes(), raw(3)
+    model = onnx.load_from_string(content)
+    facts = json.loads(next(entry.value for entry in model.metadata_props))
+
+    def ask(draw: random.Random) -> None:
+        changed_model = onnx.ModelProto()
+        changed_model.CopyFrom(model)
+        match draw.randrange(3):
+            case 0:
+                data = damaged(content, draw)
+            case 1:
+                changed_model.metadata_props[0].value = json.dumps(changed(facts, draw))
+                data = changed_model.SerializeToString()
+            case _:
+                change_graph(changed_model.graph, draw)
+                data = changed_model.SerializeToString()
+        with contextlib.suppress(TabvisionError), notes_at(verbose=False):
+            OnnxPredictor(data, threads=1).predict(rows)
+
+    yield ask
+
+
+def change_graph(graph: Any, draw: random.Random) -> None:
+    """Other operators, wires, attributes, shapes or weights, or an operator that is gone."""
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        if draw.randrange(2):
+            change_weight(draw.choice(graph.initializer), draw)
+            continue
+        node = draw.choice(graph.node)
+        match draw.randrange(4):
+            case 0:
+                node.op_type = draw.choice(["Add", "Loop", "If", "Reshape", "Expand", "Tile", "Range", "Nope", ""])
+            case 1 if node.input:
+                names = [name for each in graph.node for name in (*each.input, *each.output)]
+                node.input[draw.randrange(len(node.input))] = draw.choice([*names, "", "x"])
+            case 2:
+                graph.node.remove(node)
+            case _ if node.attribute:
+                attribute = draw.choice(node.attribute)
+                attribute.i, attribute.type = draw.choice([-1, 0, 1, 99, 1 << 40]), draw.choice([attribute.type, 2])
+
+
+def change_weight(weight: Any, draw: random.Random) -> None:
+    match draw.randrange(3):
+        case 0:
+            weight.dims[:] = [draw.choice([0, -1, 1, 3, 1 << 20, 1 << 40]) for _ in weight.dims]
+        case 1:
+            weight.raw_data = damaged(weight.raw_data or b"x", draw)
+        case _:
+            weight.data_type = draw.randrange(24)
+
+
+KINDS = {"recipes": recipes, "commands": commands, "bodies": bodies, "exports": exports}
 
 
 def main(what: str, seed: int, cases: int) -> None:
@@ -254,7 +338,7 @@ def main(what: str, seed: int, cases: int) -> None:
     with make() as use:
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for case in range(cases):
-            start = time.perf_counter()
+            start, began = time.process_time(), time.perf_counter()
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -262,8 +346,9 @@ def main(what: str, seed: int, cases: int) -> None:
                         print(f"case {case}: {wrong}")
             except Exception as error:  # what this looks for
                 print(f"case {case}: {type(error).__name__}: {str(error)[:200]}")
-            if (seconds := time.perf_counter() - start) > SECONDS:
-                print(f"case {case}: {seconds:.0f} s")
+            seconds, waited = time.process_time() - start, time.perf_counter() - began
+            if seconds > SECONDS or waited > LONGEST_WAIT:
+                print(f"case {case}: {seconds:.0f} s of computing, {waited:.0f} s in all")
             if (more := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) > MOST_KIB:
                 print(f"case {case}: {more:,} KiB more")
                 held += more

@@ -33,9 +33,10 @@ from tabvision.callbacks import (
     Unfreeze,
 )
 from tabvision.data import ImageDataModule, IndexSplit
-from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
+from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
 from tests.made.drawn import with_files
 from tests.made.pairs import Pair, make_frame
+from tests.made.plug_ins import PLUG_INS
 from tests.made.trainers import quiet_trainer
 
 EPOCHS, ROWS, BATCH_SIZE = 3, 60, 8  # 48 rows train: six batches in an epoch on one rank, three on two
@@ -48,6 +49,7 @@ class Case(NamedTuple):
     callbacks: Callable[[], list[pl.Callback]] = lambda: [OneCycle()]
     settings: dict[str, Any] = {}  # noqa: RUF012 - read, never written
     kind: type[SupervisedModule] = TabularModule
+    data: Callable[[Path], Any] | None = None
 
 
 def _stopping(patience: int = 2) -> EarlyStopping:
@@ -79,6 +81,18 @@ CASES = {
     "images": Case(lambda: [FineTune(1), MixUp()], {"val_check_interval": 2}, VisionModule),
     "images that grow": Case(lambda: [ProgressiveResize({0: 16, 2: SIDE}), OneCycle()], {}, VisionModule),
 }
+
+_KINDS = {
+    "houses": FusedModule,
+    "movielens": CollabModule,
+    **dict.fromkeys(("adult", "diamonds", "flights"), TabularModule),
+}
+_LIMITS = {"limit_train_batches": 6, "limit_val_batches": 2, "val_check_interval": 2, "accumulate_grad_batches": 2}
+PLUG_IN_CASES = {
+    f"plug-in {name}": Case(lambda: [OneCycle(), _stopping(6)], _LIMITS, _KINDS.get(name, VisionModule), data)
+    for name, data in PLUG_INS.items()
+}
+CASES |= PLUG_IN_CASES
 
 
 class Saver(Checkpoint):
@@ -134,7 +148,7 @@ def fit(name: str, folder: Path, ckpt: str | None = None, *, own: bool = False, 
     case, rank = CASES[name], int(os.environ.get("LOCAL_RANK", "0"))
     # a process that resumes has random states of its own
     pl.seed_everything((1 if ckpt is None else 99) + rank, verbose=False)
-    module, data = _parts(case.kind, folder)
+    module, data = _parts(case, folder)
     kept, logger = folder / "kept", CSVLogger(folder, name="logs" if ckpt is None else "resumed")
     if rank == 0:
         shutil.rmtree(kept, ignore_errors=True)
@@ -159,13 +173,19 @@ def fit(name: str, folder: Path, ckpt: str | None = None, *, own: bool = False, 
     return _outcome(trainer, module, kept, logger)
 
 
-def _parts(kind: type[SupervisedModule], folder: Path) -> tuple[SupervisedModule, Any]:
+def _parts(case: Case, folder: Path) -> tuple[SupervisedModule, Any]:
+    kind = case.kind
     pair, frame = Pair(kind, "regression"), make_frame(ROWS)
     split = IndexSplit(range(0, ROWS, 5))
-    if kind is VisionModule:
+    if case.data is not None:
+        own = folder / f"files{os.environ.get('LOCAL_RANK', '0')}"  # each rank its own
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(parents=True)
+        data: Any = case.data(own)
+    elif kind is VisionModule:
         folder.mkdir(parents=True, exist_ok=True)
         frame = with_files(frame, folder / f"images{os.environ.get('LOCAL_RANK', '0')}")  # each rank its own
-        data: Any = ImageDataModule(
+        data = ImageDataModule(
             frame, "pay", path="file", split=split, batch_size=BATCH_SIZE, num_workers=1, size=SIDE, verbose=False
         )
     else:
@@ -232,16 +252,16 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep every case on two ranks, and write down what differs."""
-    _sweep_on_two(folder, list(CASES), every=5)
+    _sweep_on_two(folder, {name: 20 if name in PLUG_IN_CASES else 5 for name in CASES})
 
 
 def few(folder: Path) -> None:
     """Sweep a case on two ranks from a few of its checkpoints."""
-    _sweep_on_two(folder, ["accumulation, validating within epochs"], every=6)
+    _sweep_on_two(folder, {"accumulation, validating within epochs": 6})
 
 
-def _sweep_on_two(folder: Path, names: list[str], every: int) -> None:
+def _sweep_on_two(folder: Path, each: dict[str, int]) -> None:
     torch.set_num_threads(1)
     on_two = {"devices": 2, "strategy": "ddp"}
-    found = {name: sweep(name, folder / name, every, **on_two) for name in names}
+    found = {name: sweep(name, folder / name, every, **on_two) for name, every in each.items()}
     torch.save(found, folder / f"rank{distributed.get_rank()}.pt")

@@ -411,8 +411,9 @@ def test_text_is_what_it_writes_and_a_note_says_so(
     [
         ([*ROADS[:98], "1 Hill Road", "2 Hill Road"], "identifier: 98 of 100 texts differ"),
         ([*ROADS[:97], *["1 Hill Road"] * 3], "categorical"),
-        ([*ROADS[:49], *[None] * 100], "categorical"),  # of so few nothing can be told
-        ([*ROADS, *[None] * 100], "identifier: 100 of 100 texts differ"),
+        ([*ROADS[:48], ROADS[0], *[None] * 100], "categorical"),  # one repeat among so few tells nothing
+        ([*ROADS[:20], None], "identifier: a different text in every row that has one"),
+        ([*ROADS, *[None] * 100], "identifier: a different text in every row that has one"),
         ([*(str(n * 7) for n in range(99)), "none"], "identifier: a different whole number in every row"),
     ],
 )

@@ -110,7 +110,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     @override
     def setup(self, stage: str) -> None:
         if self.trainer is not None:  # here, since all ranks must ask for the folder of the run
-            self._run_folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            self._run_folder = None if folder.absolute() == Path.cwd() else folder  # nobody asked for files there
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
@@ -215,15 +216,17 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         return 1 if self.trainer is None else max(1, self.trainer.num_devices)
 
     def _write_bad_files(self) -> None:
-        """Write the files found to be unreadable to the folder of the run, unless somebody else's list is there."""
+        """Write the files found to be unreadable to the folder of the run if it has one, unless another list is there."""
         if len(self.bad.reasons) == self._num_written or self.trainer is None:
             return
         rank = self.trainer.global_rank
-        folder = self._run_folder or Path(self.trainer.default_root_dir)
+        folder = self._run_folder or Path()
         file = folder / ("bad_files.csv" if rank == 0 else f"bad_files_rank{rank}.csv")
         self._num_written = len(self.bad.reasons)
         where = f", listed in {str(file)!r}."
-        if file.exists() and file != self._listed_in:
+        if self._run_folder is None:
+            where = ". `bad_files` of the datamodule lists them."
+        elif file.exists() and file != self._listed_in:
             where = f"; {str(file)!r} was there before and is kept. `bad_files` of the datamodule lists them."
         else:
             folder.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class ImageDataModule(BaseImageDataModule):
 
     The facts are in `data.schema` as soon as the object exists; a summary is printed. Before training only the
     headers of 64 images are read, and their pixels if they are not 8-bit RGB. A file that cannot be read is left out of its
-    batch, and listed in `bad_files.csv` in the folder of the run (the Trainer's `log_dir`).
+    batch, and listed in `bad_files.csv` in the folder of the run (the Trainer's `log_dir`), if it has one.
 
     Args:
         source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
@@ -171,7 +171,7 @@ class ImageDataModule(BaseImageDataModule):
             problem = f"label_depth={label_depth!r} is for a folder of class folders"
             raise BadValueError(problem, "Leave label_depth out")
         with notes_at(verbose):
-            table = gathered(reader.labeled(source, target, schema), split, self._form)
+            table = gathered(reader.labeled(source, target, schema), split, reader)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
             check_columns(table.frame, columns)

@@ -88,11 +88,11 @@ class SourceReader:
         return image_table(source, path=path, root=self.root, suffix=self.suffix, known=self.known, **self.form)
 
 
-def gathered(table: ImageTable, split: ShortSplit, form: TextFormat) -> ImageTable:
+def gathered(table: ImageTable, split: ShortSplit, reader: SourceReader) -> ImageTable:
     """Return the table with the rows that the split adds."""
     if not isinstance(split, Split) or table.part is not None:
         return table
-    return replace(table, frame=split.gather(table.frame, **form))
+    return replace(table, frame=split.gather(table.frame, reader.known, **reader.form))
 
 
 def is_folder(source: Images) -> bool:

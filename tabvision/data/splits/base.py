@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
@@ -38,7 +39,12 @@ class Split(ABC):
         """Columns that only the split uses, and that are not features."""
         return ()
 
-    def gather(self, frame: pd.DataFrame, **form: Unpack[TextFormat]) -> pd.DataFrame:  # noqa: ARG002
+    def gather(
+        self,
+        frame: pd.DataFrame,
+        known: Known | None = None,  # noqa: ARG002
+        **form: Unpack[TextFormat],  # noqa: ARG002
+    ) -> pd.DataFrame:
         """Return the frame with every row to split: the frame itself, unless the split adds rows of its own."""
         return frame
 

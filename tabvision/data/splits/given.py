@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
+from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
@@ -130,13 +131,13 @@ class SourceSplit(Split):
         return (PART_COLUMN,)
 
     @override
-    def gather(self, frame: pd.DataFrame, **form: Unpack[TextFormat]) -> pd.DataFrame:
+    def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
         """Return the training, validation and test rows, in this order; columns that training lacks are ignored."""
         frames = [frame.reset_index(drop=True)]
         texts = {name: isinstance(frame[name].dtype, pd.StringDtype) for name in frame}
-        known = {name: frame[name].unique().tolist() if is_text else None for name, is_text in texts.items()}
+        texts_of = {name: frame[name].unique().tolist() if is_text else None for name, is_text in texts.items()}
         for source in (self.validation, *(() if self.test is None else (self.test,))):
-            rows = read_frame(source, **form, known=known)
+            rows = read_frame(source, **form, known={**texts_of, **(known or {})})
             if missing := [name for name in frame.columns if name not in rows.columns]:
                 remedy = "Give the validation and test sources the columns of the training source"
                 raise MissingColumnsError(missing, rows.columns, remedy)

@@ -17,8 +17,9 @@ from tabvision.callbacks import ExactResume
 from tabvision.errors import (
     BadValueError,
 )
+from tabvision.tuning import lr_find
 from tests.made.images import make, write_folder
-from tests.made.trainers import MakeTrainer
+from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
 @pytest.fixture
@@ -163,6 +164,21 @@ def test_damaged_files_are_listed_in_the_run_s_folder_and_over_no_file_of_the_us
     assert len(pd.read_csv(tmp_path / "runs/lightning_logs/version_0/bad_files.csv")) == len(data.bad_files) == 1
     sentence = f"1 file that cannot be read left out; {str(own)!r} was there before and is kept."
     assert sum(sentence in record.message for record in caplog.records) == 1
+
+
+def test_a_run_without_a_folder_writes_no_list_into_the_working_directory(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "ants" / "ants_000.jpg").write_bytes(b"")
+    data = make(photos, bad_share=0.1)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    quiet_trainer(max_epochs=1).fit(Net(), data)
+    lr_find(quiet_trainer(), Net(), data, num_steps=20)
+
+    assert len(data.bad_files) == 1
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("workers", [(0, 2), (3, 1)])
