@@ -99,8 +99,8 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
     from tabvision.cli.safe import search_path
 
     with search_path(safe=safe):  # before the imports below: `python -m` looks for torch in the working folder first
-        from tabvision.cli.quiet import quiet_lightning
         from tabvision.cli.recipe import make_cli
+        from tabvision.logs import quiet_lightning
 
         with quiet_lightning():
             make_cli(words, run=True, safe=safe)
