@@ -27,7 +27,7 @@ RANKS = (
     {"interpret"},
     {"plots"},
     {"report"},
-    {"serving", "sklearn"},
+    {"serving", "sklearn", "hub"},
     {"cli"},
     {"__main__"},
 )
@@ -54,6 +54,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvicorn": ("serving",),
     "fastapi": (),  # serving checks requests against the schema itself
     "sklearn": ("sklearn", "data.demo"),  # estimators; the digits of a demo
+    "huggingface_hub": ("nets.backbones", "inference.files", "hub"),
     "fastai": (),
     # the library's users, never its parts
     "datamodules": (),
