@@ -25,6 +25,7 @@ from tabvision.cli.export import add_export
 from tabvision.cli.lr_find import add_lr_find
 from tabvision.cli.predict import add_predict
 from tabvision.cli.push import add_push
+from tabvision.cli.recipes import add_recipes
 from tabvision.cli.recommend import add_recommend
 from tabvision.cli.report import add_report
 from tabvision.cli.serve import add_serve
@@ -152,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_serve(commands)
     add_push(commands)
+    add_recipes(commands)
     add_lr_find(commands)
     add_check_images(commands)
     add_demo(commands)
