@@ -134,8 +134,8 @@ def tabvision_default(parts: Parts, seed: int) -> NDArray[Any]:
     """What `tabvision train` fits, without its command line."""
     from benchmarks.quiet import quiet_trainer
     from tabvision.callbacks import FitTable
-    from tabvision.cli.jobs import most_epochs, table_batch_size
     from tabvision.data import SourceSplit, TabularDataModule
+    from tabvision.data.tabular import most_epochs, table_batch_size
     from tabvision.inference import Predictor
     from tabvision.modules import TabularModule
 

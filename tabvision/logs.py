@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,14 @@ from contextvars import ContextVar
 from typing_extensions import override
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in Lightning's order
+_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+_USELESS_WARNINGS = (
+    ".*exists and is not empty.*",
+    ".*does not have many workers.*",
+    ".*LeafSpec.*deprecated.*",
+    ".*dirpath has changed.*",  # on purpose: measuring a recipe writes into a folder of its own
+    ".*args parameter is intended to run from within Python.*",
+)
 _silenced: ContextVar[bool] = ContextVar("silenced", default=False)
 _logger = logging.getLogger("tabvision")
 
@@ -37,6 +46,23 @@ def notes_at(verbose: bool) -> Iterator[None]:  # noqa: FBT001 - `verbose` of th
         yield
     finally:
         _silenced.reset(token)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning logs about the machine, the folder and the loader inside the block."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for pattern in _USELESS_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 class _Printer(logging.Handler):

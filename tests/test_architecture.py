@@ -27,7 +27,7 @@ RANKS = (
     {"interpret"},
     {"plots"},
     {"report"},
-    {"serving"},
+    {"serving", "sklearn", "hub"},
     {"cli"},
     {"__main__"},
 )
@@ -36,7 +36,7 @@ RANK_OF = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 SAME_RANK = {("schema", "tasks"), ("tuning", "inference")}
 
 LIGHTNING_DOOR = ("lightning",)
-LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "cli")
+LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "sklearn", "cli")
 # What may import a third party, as prefixes below tabvision; an empty tuple means nowhere.
 DOORS: dict[str, tuple[str, ...]] = {
     "timm": ("nets.backbones",),
@@ -53,7 +53,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "starlette": ("serving",),
     "uvicorn": ("serving",),
     "fastapi": (),  # serving checks requests against the schema itself
-    "sklearn": ("data.demo",),  # the digits of a demo
+    "sklearn": ("sklearn", "data.demo"),  # estimators; the digits of a demo
+    "huggingface_hub": ("nets.backbones", "inference.files", "hub"),
     "fastai": (),
     # the library's users, never its parts
     "datamodules": (),

@@ -25,6 +25,8 @@ from tabvision.cli.evaluate import add_evaluate
 from tabvision.cli.export import add_export
 from tabvision.cli.lr_find import add_lr_find
 from tabvision.cli.predict import add_predict
+from tabvision.cli.push import add_push
+from tabvision.cli.recipes import add_recipes
 from tabvision.cli.recommend import add_recommend
 from tabvision.cli.report import add_report
 from tabvision.cli.serve import add_serve
@@ -112,8 +114,8 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
     from tabvision.cli.safe import search_path
 
     with search_path(safe=safe):  # before the imports below: `python -m` looks for torch in the working folder first
-        from tabvision.cli.quiet import quiet_lightning
         from tabvision.cli.recipe import make_cli
+        from tabvision.logs import quiet_lightning
 
         with quiet_lightning():
             make_cli(words, run=True, safe=safe)
@@ -163,6 +165,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_calibrate(commands)
     add_export(commands)
     add_serve(commands)
+    add_push(commands)
+    add_recipes(commands)
     add_lr_find(commands)
     add_check_images(commands)
     add_demo(commands)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
@@ -135,6 +134,8 @@ def table_job(arguments: argparse.Namespace) -> Job:
     Raises:
         BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
     """
+    from tabvision.data.tabular import most_epochs, table_batch_size
+
     is_bag = arguments.preset == "best"
     if is_bag:
         for name, value in (("validation", arguments.validation), ("split", arguments.split)):
@@ -177,27 +178,6 @@ def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
         if "intervals" not in task.calibrated_by:
             raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
         half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
-
-
-def table_batch_size(num_rows: int) -> int:
-    """Return the power of two nearest to 4 * sqrt(rows), from 32 to 2,048.
-
-    Example:
-        >>> [table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
-        [32, 128, 1024, 2048]
-    """
-    exponent = round(math.log2(4 * math.sqrt(num_rows)))
-    return 1 << min(11, max(5, int(exponent)))
-
-
-def most_epochs(num_rows: int) -> int:
-    """Return the epochs after which a fit that stops by itself ends at the latest.
-
-    Example:
-        >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
-        [115, 36, 20]
-    """
-    return max(2, round(800 / math.pow(num_rows, 0.3)))
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:

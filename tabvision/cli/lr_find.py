@@ -25,11 +25,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _find(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
-    from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
+    from tabvision.cli.quiet import reworded_trainer_errors, tidied
     from tabvision.cli.recipe import make_cli
     from tabvision.data.tables.write import check_destination, check_not_read, written_whole
     from tabvision.errors import speaking
     from tabvision.lightning import MisconfigurationException
+    from tabvision.logs import quiet_lightning
     from tabvision.tuning import lr_find
 
     if arguments.plot:  # checked before the long sweep

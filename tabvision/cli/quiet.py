@@ -1,10 +1,8 @@
-"""Silence Lightning's messages that do not help a user, reword its errors, and tidy what a Trainer leaves behind."""
+"""Reword Lightning's errors, and tidy what a Trainer leaves behind."""
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,32 +13,6 @@ from tabvision import lightning as pl
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.lightning import CSVLogger, MisconfigurationException
-
-_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
-_USELESS_WARNINGS = (
-    ".*exists and is not empty.*",
-    ".*does not have many workers.*",
-    ".*LeafSpec.*deprecated.*",
-    ".*dirpath has changed.*",  # on purpose: measuring a recipe writes into a folder of its own
-    ".*args parameter is intended to run from within Python.*",
-)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning logs about the machine, the folder and the loader inside the block."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for pattern in _USELESS_WARNINGS:
-            warnings.filterwarnings("ignore", message=pattern)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import Job
 from tabvision.cli.progress import progress_callbacks
-from tabvision.cli.quiet import quiet_lightning, reworded_trainer_errors, tidied
+from tabvision.cli.quiet import reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.tables import aligned, metrics_by_name, number
 from tabvision.data import CollabDataModule
@@ -33,7 +33,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar
-from tabvision.logs import notes_at
+from tabvision.logs import notes_at, quiet_lightning
 from tabvision.tuning import cross_validate
 
 if TYPE_CHECKING:

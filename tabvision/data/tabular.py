@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -289,3 +290,24 @@ def _settled(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the dat
     if isinstance(split, tuple | list) and split[:1] in (("auto",), ["auto"]):
         return (share, *split[1:])
     return share if isinstance(split, str) and split == "auto" else split
+
+
+def table_batch_size(num_rows: int) -> int:
+    """Return the power of two nearest to 4 * sqrt(rows), from 32 to 2,048.
+
+    Example:
+        >>> [table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
+        [32, 128, 1024, 2048]
+    """
+    exponent = round(math.log2(4 * math.sqrt(num_rows)))
+    return 1 << min(11, max(5, int(exponent)))
+
+
+def most_epochs(num_rows: int) -> int:
+    """Return the epochs after which a fit that stops by itself ends at the latest.
+
+    Example:
+        >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
+        [115, 36, 20]
+    """
+    return max(2, round(800 / math.pow(num_rows, 0.3)))

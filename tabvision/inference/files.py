@@ -1,4 +1,4 @@
-"""Read the bytes of a file from a path, a web address or an fsspec store, up to a limit on what a server may send."""
+"""Read the bytes of a file from a path, a web address, the Hugging Face hub or an fsspec store, up to a limit of bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import IO, TypeAlias
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
 
 Origin: TypeAlias = str | Path | bytes
-"""A file: its path, an http or https address, an address of a store such as s3:// or gs://, or its bytes."""
+"""A file: its path, an http or https address, hf://user/model, an address of a store such as s3:// or gs://, or its bytes."""
 
 MAX_DOWNLOAD = 4 << 30  # bytes
 TIMEOUT_SECONDS = 30.0  # without a byte
 _CHUNK = 1 << 20
+_ON_HUB = re.compile(r"hf://([^/@:]+/[^/@:]+)(?:@((?:refs/(?:pr|convert)/)?[^/@]+))?(?:/(.+))?", re.IGNORECASE)
 _LOCAL = ("file", "local")  # schemes of local files, which must be named by a path
 
 
@@ -47,7 +48,8 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
     """Return all bytes of the file.
 
     Args:
-        origin: A path, an http or https address, one that fsspec opens, such as s3:// or gs://, or the bytes themselves.
+        origin: A path, an http or https address, hf://user/model for a repository on the Hugging Face hub, optionally with
+            @revision and /file, an address that fsspec opens, such as s3:// or gs://, or the bytes themselves.
         kind: The suffix to name in error sentences.
         max_bytes: The most bytes to accept from a server.
 
@@ -72,6 +74,8 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
                 problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
                 raise BadValueError(problem, "Try again")
             return received
+    if scheme == "hf":
+        return _from_hub(str(origin), kind, max_bytes)
     if scheme is not None:
         return _from_store(str(origin), scheme, kind, max_bytes)
     file = Path(origin).expanduser()
@@ -97,6 +101,59 @@ def _explained(url: str) -> Iterator[None]:
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
+
+
+def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
+    """Return the bytes of a file on the Hugging Face hub, through its cache, and without a network from the cache alone."""
+    from huggingface_hub import hf_hub_download, hf_hub_url
+
+    found = _ON_HUB.fullmatch(url)
+    if found is None:
+        ways = f"hf://user/model, hf://user/model@revision or hf://user/model/file{kind}"
+        raise BadValueError(f"an address on the hub is {ways}, got {url}", "Correct the address")
+    repo, revision, file = found[1], found[2], found[3] or f"{'best' if kind == '.ckpt' else 'model'}{kind}"
+    with _explained_hub(url, repo, revision, file):
+        size, is_reached = _size_on_hub(hf_hub_url(repo, file, revision=revision))
+        if size is None or size <= max_bytes:
+            return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not is_reached)).read_bytes()
+    remedy = "Download it and pass its path, if it is what you expect"
+    raise BadValueError(f"{url} holds {size:,} bytes, and at most {max_bytes:,} are read", remedy)
+
+
+@contextmanager
+def _explained_hub(url: str, repo: str, revision: str | None, file: str) -> Iterator[None]:
+    """Turn any error of the hub into one of ours."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.LocalEntryNotFoundError as error:
+        problem = f"{url} is not in the cache of the hub, and the hub cannot be reached"
+        raise BadValueError(problem, "Connect to the network, or pass the path of a file") from error
+    except errors.EntryNotFoundError as error:
+        raise MissingFileError(f"{repo} holds no {file}", f"Name the file: hf://{repo}/path/of/it") from error
+    except errors.RevisionNotFoundError as error:
+        remedy = "Pass a branch, a tag or a commit, or leave it out"
+        raise BadValueError(f"{repo} has no revision {revision!r}", remedy) from error
+    except errors.RepositoryNotFoundError as error:
+        problem = f"there is no repository {repo} on the hub, or it is private and your token does not open it"
+        raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
+    except Exception as error:  # of the network, of a repository's name, of the cache
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        problem = f"{url} could not be read ({reason:.300})"
+        raise BadValueError(problem, "Check the address and the network") from error
+
+
+def _size_on_hub(url: str) -> tuple[int | None, bool]:
+    """Return the size that the hub states, and whether it was reached; downloading would try for most of a minute."""
+    from huggingface_hub import errors, get_hf_file_metadata
+
+    try:
+        return get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS).size, True
+    except errors.HfHubHTTPError:  # an answer: downloading says what is wrong
+        return None, True
+    except Exception:
+        return None, False
 
 
 def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:

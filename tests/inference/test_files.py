@@ -13,6 +13,7 @@ import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference.files import _scheme_of, name_of, read_bytes
+from tests.made.hub import Hub, hub
 from tests.made.servers import Page, serving
 
 
@@ -131,3 +132,64 @@ def test_addresses_and_paths_are_told_apart() -> None:
     assert _scheme_of("file:///a") is None
     assert _scheme_of("c:/a") is None
     assert name_of(bytes(1_000)) == "the 1,000 bytes"
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with hub(monkeypatch, tmp_path / "cache") as found:
+        found.repositories["user/model"] = [
+            {"best.ckpt": b"old"},
+            {"best.ckpt": b"new", "model.onnx": b"onnx", "deep/a.ckpt": b"deep"},
+        ]
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "content"),
+    [
+        ("hf://user/model", ".ckpt", b"new"),
+        ("hf://user/model@main", ".ckpt", b"new"),
+        ("hf://user/model@v0", ".ckpt", b"old"),
+        ("hf://user/model", ".onnx", b"onnx"),
+        ("hf://user/model@v1/deep/a.ckpt", ".ckpt", b"deep"),
+    ],
+)
+def test_a_repository_of_the_hub_gives_its_file(there: Hub, address: str, kind: str, content: bytes) -> None:
+    assert read_bytes(address, kind=kind) == content
+    assert sum(request.startswith("GET /user") for request in there.requests) == 1
+
+    assert read_bytes(address, kind=kind) == content
+    assert sum(request.startswith("GET /user") for request in there.requests) == 1, "the cache was not asked"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("hf://user/model@v7", "user/model has no revision 'v7'"),
+        ("hf://user/model/b.ckpt", "user/model holds no b.ckpt. Name the file"),
+        ("hf://user/none", "there is no repository user/none on the hub, or it is private"),
+        ("hf://user", "an address on the hub is hf://user/model"),
+        ("hf://a b/c", "hf://a b/c could not be read"),
+    ],
+)
+@pytest.mark.usefixtures("there")
+def test_what_the_hub_does_not_have_is_told(address: str, said: str) -> None:
+    with pytest.raises((BadValueError, MissingFileError), match=said):
+        read_bytes(address)
+
+
+def test_a_file_of_the_hub_that_is_too_large_is_not_downloaded(there: Hub) -> None:
+    with pytest.raises(BadValueError, match="hf://user/model holds 3 bytes, and at most 2 are read"):
+        read_bytes("hf://user/model", max_bytes=2)
+
+    assert not any(request.startswith("GET /user") for request in there.requests)
+
+
+@pytest.mark.usefixtures("there")
+def test_offline_a_file_comes_from_the_cache_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_bytes("hf://user/model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    assert read_bytes("hf://user/model") == b"new"
+    with pytest.raises(BadValueError, match="hf://user/other is not in the cache of the hub"):
+        read_bytes("hf://user/other")

@@ -1,0 +1,86 @@
+"""`tabvision recipes`: the recipes with measured results, and the datamodules of public data that they name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+_WHO = "tabvision recipes"
+_PACKAGE = Path(__file__).parents[1]
+
+
+def add_recipes(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+    """Add the command."""
+    parser = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="print the names of the recipes and their questions")
+    listing.set_defaults(run=_list)
+    getting = actions.add_parser(
+        "get", help="copy a recipe, and the datamodule that it names into datamodules/ beside it"
+    )
+    getting.add_argument("name", metavar="NAME", help="as tabvision recipes list prints it")
+    getting.add_argument("--out", metavar="FILE", help="the recipe's file (default NAME.yaml)")
+    getting.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    getting.set_defaults(run=_get)
+
+
+def _list(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - a command takes them
+    recipes = _recipes()
+    width = max(map(len, recipes))
+    for name, file in recipes.items():
+        question = re.match(r"# (.*?[.?])\s", file.read_text(encoding="utf-8"))
+        print(f"{name:<{width}}  {question[1] if question else ''}".rstrip())
+
+
+def _get(arguments: argparse.Namespace) -> None:
+    """Copy the recipe and the plug-ins that it needs."""
+    from tabvision.data.tables.write import check_destination, writing, written_whole
+    from tabvision.errors import UnknownNameError, speaking
+
+    with speaking(_WHO):
+        recipes = _recipes()
+        if arguments.name not in recipes:
+            raise UnknownNameError("recipe", arguments.name, recipes)
+        out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
+        sources = {out: recipes[arguments.name]}
+        sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}
+        new = {to: file.read_bytes() for to, file in sources.items() if not _is_there(to, file)}
+        with writing(out.parent):
+            (out.parent / "datamodules").mkdir(parents=True, exist_ok=True)
+        for to in new:
+            check_destination(to, suffixes=(".yaml", ".yml", ".py"), overwrite=arguments.overwrite)
+        for to, text in new.items():
+            with written_whole(to) as partial:
+                partial.write_bytes(text)
+    print(f"{out}, and {', '.join(sorted(str(to) for to in sources if to != out))}")
+    folder = "" if out.parent == Path() else f"cd {out.parent}; "
+    print(f"Train it: {folder}tabvision fit --config {out.name}")
+
+
+def _is_there(to: Path, file: Path) -> bool:
+    """Return whether a copy of the file is there already; any `__init__.py` is as good."""
+    return to.is_file() and (to.name == "__init__.py" or to.read_bytes() == file.read_bytes())
+
+
+def _root() -> Path:
+    """Return the folder of models/ and datamodules/: in the package where it is installed, and else the checkout."""
+    installed = _PACKAGE / "recipes"
+    return installed if installed.is_dir() else _PACKAGE.parent
+
+
+def _recipes() -> dict[str, Path]:
+    """Return the file of each recipe, by name."""
+    return {file.parent.name: file for file in sorted(_root().glob("models/*/recipe.yaml"))}
+
+
+def _plug_ins(recipe: Path) -> list[Path]:
+    """Return the files of datamodules/ that a recipe needs."""
+    folder, waiting, found = _root() / "datamodules", [recipe], [_root() / "datamodules" / "__init__.py"]
+    while waiting:
+        named = re.findall(r"\bdatamodules\.(\w+)", waiting.pop().read_text(encoding="utf-8"))
+        files = dict.fromkeys(folder / f"{name}.py" for name in named)
+        waiting += (more := [file for file in files if file not in found and file.is_file()])
+        found += more
+    return found

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
+
+import tabvision
+from tabvision.callbacks import FitTable
+from tabvision.data import TabularDataModule
+from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.errors import BadValueError, TabvisionError
+from tabvision.inference import Predictor
+from tabvision.lightning import Trainer
+from tabvision.modules import TabularModule
+from tabvision.sklearn import TabularClassifier, TabularRegressor
+from tabvision.tasks import Multiclass
+from tests.made.tables import mixed_table
+
+CPU = {"accelerator": "cpu"}
+ESTIMATORS = [TabularClassifier, TabularRegressor]
+EXPECTED_FAILURES = {
+    "check_sample_weight_equivalence_on_dense_data": "the number of rows decides their order and their batches: a "
+    "row of weight 2 teaches what two rows do, but not to the bit",
+}
+
+
+def tiny(kind: Any, **settings: Any) -> Any:
+    """An estimator that fits in a moment."""
+    fixed = {"epochs": 6, "members": 2, "member_widths": (16,), "batch_size": 32, "trainer": CPU, "random_state": 0}
+    return kind(**{**fixed, **settings})
+
+
+@pytest.fixture(scope="module")
+def homes() -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Columns of every kind with missing values, and two classes that can be told from them."""
+    frame = mixed_table(240).drop(columns="pay")
+    return frame, pd.Series(np.where(frame["visits"] > 500, "often", "seldom"), name="visited")
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("legacy", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_scikit_learns_checks_pass(kind: Any, legacy: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those that the checks provoke
+        found = check_estimator(
+            tiny(kind), legacy=legacy, expected_failed_checks=EXPECTED_FAILURES, on_fail=None, on_skip=None
+        )
+
+    assert [each for each in found if each["status"] == "failed"] == []
+    assert len(found) > (50 if legacy else 10)
+
+
+def test_the_default_fit_is_that_of_the_command(homes: Any) -> None:
+    X, y = homes
+    model = TabularClassifier(trainer=CPU | {"max_epochs": 12}, random_state=3).fit(X, y)
+    seed = int(np.random.RandomState(3).randint(2**31 - 1))
+    data = TabularDataModule(X.assign(visited=y), "visited", split="auto", seed=seed, verbose=False)
+    data.batch_size = table_batch_size(len(X))
+    torch.manual_seed(seed)
+    module = TabularModule(data.schema)
+    silent: Any = {**CPU, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    Trainer(max_epochs=12, **silent, enable_model_summary=False, callbacks=[FitTable()]).fit(module, data)
+
+    answers = Predictor(module).predict(X)
+
+    assert most_epochs(len(X)) > 12
+    assert np.array_equal(model.predict_proba(X), answers.iloc[:, 1:].to_numpy(np.float64))
+    assert model.n_iter_ <= 12
+
+
+def test_frames_with_categories_dates_and_missing_values_are_learned_from(homes: Any) -> None:
+    X, y = homes
+
+    model = tiny(TabularClassifier, epochs=15).fit(X, y)
+
+    assert model.score(X, y) > 0.9
+    assert [*model.classes_] == ["often", "seldom"]
+    assert [*model.feature_names_in_] == [*X]
+    assert model.n_features_in_ == X.shape[1]
+    assert model.predict(X.iloc[:1]).shape == (1,)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X.rename(columns={"size": "length"}))
+
+
+def test_an_array_and_a_frame_of_its_columns_give_the_same(homes: Any) -> None:
+    X, y = homes
+    columns = X[["size", "color", "rooms"]]
+    frame = columns.rename(columns={"size": "x0", "color": "x1", "rooms": "x2"})
+
+    of_frame = tiny(TabularClassifier, categorical=["x2"]).fit(frame, y)
+    of_array = tiny(TabularClassifier, categorical=["x2"]).fit(columns.to_numpy(), y.to_numpy())
+
+    assert np.array_equal(of_frame.predict_proba(frame), of_array.predict_proba(columns.to_numpy()))
+    assert not hasattr(of_array, "feature_names_in_")
+
+
+def test_the_checkpoint_answers_in_the_users_labels_by_the_name_of_y(homes: Any, tmp_path: Path) -> None:
+    X, y = homes
+    model = tiny(TabularClassifier).fit(X, y)
+    (tmp_path / "best.ckpt").write_bytes(model.checkpoint_)
+
+    predictor = Predictor(tmp_path / "best.ckpt", device="cpu")
+
+    assert predictor.schema.target.columns == ("visited",)
+    assert predictor.predict(X)["label"].tolist() == model.predict(X).tolist()
+
+
+@pytest.mark.parametrize("labels", [["b", "a"], [2.0, 1.0], [True, False], [3, 7], [-1, 10, 5]])
+def test_probabilities_are_in_the_order_of_the_classes(labels: list[Any]) -> None:
+    x = np.arange(120) % len(labels)
+    y = np.array(labels)[x]
+
+    model = tiny(TabularClassifier, epochs=20, continuous=["x0"]).fit(x[:, None].astype(float), y)
+
+    assert [*model.classes_] == sorted(labels)
+    assert (model.classes_[model.predict_proba(x[:, None].astype(float)).argmax(1)] == y).mean() > 0.9
+    assert model.predict(x[:, None]).dtype == y.dtype
+
+
+def test_several_numbers_are_predicted_together() -> None:
+    X = np.linspace(-1, 1, 200)[:, None]
+    y = np.hstack([X, 5 - X])
+
+    model = tiny(TabularRegressor, epochs=30).fit(X, y)
+
+    assert model.predict(X).shape == (200, 2)
+    assert model.score(X, y) > 0.8
+
+
+def test_weights_change_what_is_learned() -> None:
+    X, y = np.zeros((100, 1)), np.arange(100) % 2.0
+    X[:, 0] = np.arange(100) % 4
+
+    heavy = tiny(TabularRegressor, epochs=40, continuous=["x0"]).fit(X, y, sample_weight=np.where(X[:, 0] < 2, 1, 0))
+
+    assert np.abs(heavy.predict(X)[:2] - [0, 1]).max() < 0.3
+    with pytest.raises(ValueError, match="must be numbers of at least 0"):
+        tiny(TabularRegressor).fit(X, y, sample_weight=-np.ones(100))
+
+
+def test_a_random_state_repeats_the_fit_and_leaves_those_of_others_alone(homes: Any) -> None:
+    X, y = homes
+    before = torch.get_rng_state()
+
+    first, again, other = (tiny(TabularClassifier, random_state=seed).fit(X, y).predict_proba(X) for seed in (1, 1, 2))
+
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pickle_holds_a_checkpoint_and_no_module(homes: Any) -> None:
+    X, y = homes
+    model = tiny(TabularClassifier, task=Multiclass(label_smoothing=0.1)).fit(X, y)
+
+    pickled = pickle.dumps(model)
+
+    strings = [argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)]
+    assert not [name for name in strings if name.startswith(("torch", "tabvision.modules", "tabvision.inference"))]
+    assert np.array_equal(pickle.loads(pickled).predict_proba(X), model.predict_proba(X))
+
+
+def test_unpickling_reads_the_checkpoint_as_any_file_is_read(homes: Any) -> None:
+    model = tiny(TabularClassifier).fit(*homes)
+    model.checkpoint_ = model.checkpoint_[:-500]
+
+    with pytest.raises(TabvisionError, match="is damaged or not a checkpoint"):
+        pickle.loads(pickle.dumps(model))
+
+
+def test_it_is_cross_validated_searched_piped_and_cloned(homes: Any) -> None:
+    X, y = homes
+    pipe = make_pipeline(FunctionTransformer(lambda frame: frame.drop(columns="grade")), tiny(TabularClassifier))
+
+    scores = cross_val_score(clone(pipe), X, y, cv=3)
+    search = GridSearchCV(pipe, {"tabularclassifier__lr": [1e-5, 3e-2]}, cv=2).fit(X, y)
+
+    assert len(scores) == 3
+    assert search.best_params_ == {"tabularclassifier__lr": 3e-2}
+    assert search.best_estimator_.score(X, y) > 0.6
+
+
+def test_settings_reach_the_module_the_trainer_and_the_callbacks(homes: Any) -> None:
+    X, y = homes
+    callbacks = [FitTable(folds=False)]
+
+    model = tiny(
+        TabularClassifier,
+        module={"net": "mlp", "widths": [8]},
+        members=None,
+        member_widths=None,
+        callbacks=callbacks,
+        split=0.25,
+        trainer=CPU | {"max_steps": 7},
+    ).fit(X, y)
+
+    assert model.predictor_.module.hparams["widths"] == [8]
+    assert model.predictor_.schema.target.num_rows == 180
+    assert callbacks[0].best_epoch == -1, "the callback itself was used, not a copy"
+
+
+def test_one_class_is_refused_and_so_is_predicting_before_the_fit(homes: Any) -> None:
+    X, _ = homes
+
+    with pytest.raises(BadValueError, match="TabularClassifier: y must hold at least two classes, got 1 class, 'one'"):
+        tiny(TabularClassifier).fit(X, ["one"] * len(X))
+    with pytest.raises(NotFittedError):
+        tiny(TabularClassifier).predict(X)
+
+
+def test_without_scikit_learn_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.base", None)
+
+    with pytest.raises(ImportError, match=r"pip install 'tabvision\[sklearn\]'"):
+        runpy.run_path(str(Path(tabvision.__file__).with_name("sklearn.py")))
+
+
+@pytest.mark.slow
+def test_on_two_ranks_both_have_the_same_estimator(tmp_path: Path) -> None:
+    script = tmp_path / "fit.py"
+    script.write_text(
+        "import os\n"
+        "from tests.made.tables import people\n"
+        "from tabvision.sklearn import TabularClassifier\n"
+        "two = {'accelerator': 'cpu', 'devices': 2, 'strategy': 'ddp'}\n"
+        "X = people()\n"
+        "model = TabularClassifier(epochs=2, random_state=0, trainer=two).fit(X.drop(columns='paid'), X['paid'])\n"
+        f"name = {str(tmp_path)!r} + '/' + os.environ['LOCAL_RANK']\n"
+        "open(name, 'wb').write(model.checkpoint_ + model.predict_proba(X.drop(columns='paid')).tobytes())\n"
+    )
+
+    root = str(Path(__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-W", "ignore", script], check=True, capture_output=True, env=os.environ | {"PYTHONPATH": root}
+    )
+
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
