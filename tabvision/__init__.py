@@ -1,6 +1,30 @@
 """tabvision: fastai's way of training as plain PyTorch Lightning parts.
 
-Importing this package loads neither torch nor pandas; import the part you need, such as `tabvision.data`.
+Importing this package loads neither torch nor pandas. A class such as `tabvision.TabularModule` is imported when it is first
+used, from the part that it belongs to: `tabvision.modules`.
 """
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tabvision.callbacks import *
+    from tabvision.data import *
+    from tabvision.inference import *
+    from tabvision.modules import *
+    from tabvision.tasks import *
+    from tabvision.tuning import *
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name of a part when it is first used."""
+        from importlib import import_module, util
+
+        is_module = util.find_spec(f"{__name__}.{name}") is not None  # `from tabvision import schema` asks here first
+        for part in () if is_module else ("callbacks", "data", "inference", "modules", "tasks", "tuning"):
+            package = import_module(f"{__name__}.{part}")
+            if name in package.__all__:
+                globals()[name] = getattr(package, name)  # later accesses do not get here
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

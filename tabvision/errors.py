@@ -80,6 +80,12 @@ class MissingFileError(TabvisionError, FileNotFoundError):
     __str__ = TabvisionError.__str__  # instead of OSError's
 
 
+class MissingPackageError(TabvisionError, ImportError):
+    """A package that is not installed."""
+
+    __str__ = TabvisionError.__str__  # instead of ImportError's
+
+
 class UnwritableFileError(TabvisionError, OSError):
     """A file that cannot be written: the disk is full or read-only, or the folder belongs to somebody else.
 

@@ -1,59 +1,66 @@
 """The one door to Lightning: every part of the library takes its names from here.
 
 Lightning comes as two packages, `pytorch_lightning` and `lightning`, whose classes do not know each other. Which of them the
-library builds on is decided in this file alone.
+library builds on is decided in this file alone, when the first name is taken: see `tree`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import importlib
 import os
+import re
 import sys
+import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from pytorch_lightning.accelerators import CUDAAccelerator
-from pytorch_lightning.callbacks import (
-    BackboneFinetuning,
-    BaseFinetuning,
-    Callback,
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    TQDMProgressBar,
-)
-from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
-from pytorch_lightning.plugins.precision import MixedPrecision
-from pytorch_lightning.strategies import (
-    DDPStrategy,
-    DeepSpeedStrategy,
-    FSDPStrategy,
-    ModelParallelStrategy,
-    Strategy,
-)
-from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from pytorch_lightning.utilities.model_helpers import is_overridden
+from tabvision.errors import BadTypeError, MissingPackageError, UnknownNameError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both packages hold the same classes, and a type checker is shown those of the first
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+    from pytorch_lightning.accelerators import CUDAAccelerator
+    from pytorch_lightning.callbacks import (
+        BackboneFinetuning,
+        BaseFinetuning,
+        Callback,
+        EarlyStopping,
+        GradientAccumulationScheduler,
+        LearningRateFinder,
+        ModelCheckpoint,
+        StochasticWeightAveraging,
+        TQDMProgressBar,
+    )
+    from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
     from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+    from pytorch_lightning.loggers import CSVLogger
+    from pytorch_lightning.plugins.io import TorchCheckpointIO
+    from pytorch_lightning.plugins.precision import MixedPrecision
+    from pytorch_lightning.strategies import (
+        DDPStrategy,
+        DeepSpeedStrategy,
+        FSDPStrategy,
+        ModelParallelStrategy,
+        Strategy,
+    )
+    from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
+    from pytorch_lightning.utilities.combined_loader import CombinedLoader
+    from pytorch_lightning.utilities.model_helpers import is_overridden
 else:
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever Lightning offers
-        """Import the command line's names, and with them jsonargparse, when they are first asked for."""
-        if name not in ("ArgsType", "LightningArgumentParser", "LightningCLI"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from pytorch_lightning import cli
-
-        return getattr(cli, name)
+        """Import a name from the chosen package when it is first taken; those of the command line bring jsonargparse."""
+        if name in __all__:
+            for module in _MODULES:
+                part = importlib.import_module(f"{tree()}{module}")
+                if hasattr(part, name):
+                    globals()[name] = getattr(part, name)  # later accesses do not get here
+                    return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
@@ -69,7 +76,6 @@ __all__ = [
     "EarlyStopping",
     "EarlyStoppingReason",
     "FSDPStrategy",
-    "FitLoop",
     "GradientAccumulationScheduler",
     "LearningRateFinder",
     "LightningArgumentParser",
@@ -93,6 +99,107 @@ __all__ = [
     "rank_zero_warn",
     "seed_everything",
 ]
+_MODULES = (  # of either package, where the names above are; the command line last
+    "",
+    ".callbacks",
+    ".accelerators",
+    ".callbacks.early_stopping",
+    ".loggers",
+    ".plugins.io",
+    ".plugins.precision",
+    ".strategies",
+    ".trainer.states",
+    ".utilities.combined_loader",
+    ".utilities.exceptions",
+    ".utilities.model_helpers",
+    ".utilities.rank_zero",
+    ".cli",
+)
+_TREES = ("pytorch_lightning", "lightning.pytorch")
+SETTING = "TABVISION_LIGHTNING"  # the environment variable that chooses
+_NAMED = re.compile(rf"(?<![\w./\\-])({'|'.join(map(re.escape, _TREES))})(?=\.(\w+\.)*[A-Z])")  # before a class
+
+
+@functools.cache
+def tree() -> str:
+    """Return the package that the library builds on, "pytorch_lightning" or "lightning.pytorch".
+
+    It is the one that is already imported. If none or both are: the one that the environment variable TABVISION_LIGHTNING
+    names, or else the one that is installed, of both `pytorch_lightning`.
+
+    Raises:
+        UnknownNameError: The variable names another package.
+        MissingPackageError: None is installed, or not the one that the variable names.
+    """
+    imported = [name for name in _TREES if sys.modules.get(name) is not None]
+    wanted = os.environ.get(SETTING)
+    if wanted and wanted not in {*_TREES, "lightning"}:
+        raise UnknownNameError(f"Lightning for {SETTING}", wanted, _TREES)
+    candidates = [name for name in _TREES if not wanted or name.startswith(wanted)]
+    found = imported if len(imported) == 1 else [name for name in candidates if _is_installed(name)]
+    if not found:
+        problem = f"{' or '.join(candidates)} is needed, and is not installed"
+        raise MissingPackageError(problem, "Install it: pip install 'tabvision[pl]' or 'tabvision[lightning]'")
+    return found[0]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if error.name not in {None, name, name.partition(".")[0]}:
+            raise  # a package that it needs is missing
+        return False
+    return True
+
+
+def _other() -> ModuleType | None:
+    """Return the package that the library does not build on, if it is imported too."""
+    (name,) = {*_TREES} - {tree()}
+    return sys.modules.get(name)
+
+
+def warn_of_both(who: str) -> None:
+    """Warn if both packages are imported and nothing says which of them the user means.
+
+    Args:
+        who: The class that is built.
+    """
+    other = _other()
+    if other is not None and not os.environ.get(SETTING):
+        problem = (
+            f"it is a part of {tree()}, which the Trainer of {other.__name__} does not take, and both are imported"
+        )
+        warnings.warn(f"{who}: {problem}. {_remedy(other)}.", stacklevel=4)
+
+
+def check_trainer(trainer: object) -> None:
+    """Raise if a Trainer is of the package that the library does not build on.
+
+    Raises:
+        BadTypeError: It is.
+    """
+    other = _other()
+    if other is not None and isinstance(trainer, other.Trainer):
+        problem = (
+            f"this is a part of {tree()}, and the Trainer is of {other.__name__}, whose classes do not know each other"
+        )
+        raise BadTypeError(problem, _remedy(other))
+
+
+def _remedy(other: ModuleType) -> str:
+    return f"To build on {other.__name__}, import it before tabvision and without {tree()}, or set {SETTING}={other.__name__}"
+
+
+def in_this_tree(text: str) -> str:
+    """Return the text of a recipe with the classes of either package named as those of the chosen one.
+
+    Example:
+        >>> names = (in_this_tree(f"{name}.callbacks.EarlyStopping") for name in ("lightning.pytorch", "pytorch_lightning"))
+        >>> next(names) == next(names)
+        True
+    """
+    return _NAMED.sub(tree(), text)
 
 
 def _stop_openmp() -> None:

@@ -10,11 +10,11 @@ import dataclasses
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from msgspec import Meta
 
-from tabvision.errors import count, speaking
+from tabvision.errors import BadTypeError, count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
 from tabvision.plain import from_plain
 from tabvision.schema_formats import accepting_spread, read_facts
@@ -357,6 +357,36 @@ _LISTS: dict[str, type[Any]] = {
     "left_out": LeftOut,
     "images": Image,
 }
+
+
+@runtime_checkable
+class HasSchema(Protocol):
+    """What knows its schema, such as a datamodule."""
+
+    @property
+    def schema(self) -> Schema:
+        """The schema."""
+
+
+SchemaSource: TypeAlias = Schema | HasSchema | dict[str, Any]
+
+
+def schema_of(source: SchemaSource) -> Schema:
+    """Return the schema that a module is to be built from.
+
+    Args:
+        source: A schema, the dict it was saved as, or what has one.
+
+    Raises:
+        BadTypeError: It is something else.
+        BadValueError: The dict is of a newer format, or not what `Schema.to_dict` wrote.
+    """
+    if isinstance(source, dict):
+        return Schema.from_dict(source)
+    found = source if isinstance(source, Schema) else getattr(source, "schema", None)
+    if not isinstance(found, Schema):
+        raise BadTypeError(f"a schema is needed, got {type(source).__name__}", "Pass data.schema, or the datamodule")
+    return found
 
 
 def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above

@@ -1,14 +1,142 @@
-"""What Lightning's strategies that fork need of the process that they fork."""
+"""Which of Lightning's two packages the library builds on, what it says to the other, and a process that is forked."""
 
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-import tabvision.lightning  # noqa: F401 - it stops the threads
+from tabvision.errors import UnknownNameError
+from tabvision.lightning import SETTING, in_this_tree, tree
+
+ROOT = Path(__file__).parents[1]
+OLD, NEW = "pytorch_lightning", "lightning.pytorch"
+
+
+@pytest.mark.parametrize(
+    ("imported", "setting", "chosen"),
+    [
+        ([OLD], "", OLD),
+        ([NEW], "", NEW),
+        ([NEW], OLD, NEW),  # the Trainer is there already
+        ([OLD, NEW], "", OLD),
+        ([OLD, NEW], "lightning", NEW),
+        ([OLD, NEW], NEW, NEW),
+        ([OLD, NEW], OLD, OLD),
+    ],
+)
+def test_the_package_that_is_imported_is_built_on_or_the_one_that_the_setting_names(
+    imported: list[str], setting: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SETTING, setting)
+    for name in (OLD, NEW):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in imported:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+
+    assert tree.__wrapped__() == chosen
+
+
+def test_a_setting_that_names_no_lightning_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "lightening")
+
+    with pytest.raises(
+        UnknownNameError, match=r"no Lightning for TABVISION_LIGHTNING named 'lightening'. Choices: pyt"
+    ):
+        tree.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "class_path: lightning.pytorch.callbacks.EarlyStopping",
+            "class_path: pytorch_lightning.callbacks.EarlyStopping",
+        ),
+        (
+            "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
+            "--trainer.logger=pytorch_lightning.loggers.CSVLogger",
+        ),
+        ("save_dir: runs/lightning.pytorch", "save_dir: runs/lightning.pytorch"),
+        ("class_path: mine.lightning.pytorch.Own", "class_path: mine.lightning.pytorch.Own"),
+    ],
+)
+def test_a_recipe_of_either_package_names_the_classes_of_the_chosen_one(text: str, found: str) -> None:
+    assert in_this_tree(text) == found
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh Python says, in the root of the repository."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_everything_works_where_pytorch_lightning_is_not_installed(tmp_path: Path) -> None:
+    done = in_a_process("-W", "ignore", "-m", "tests.made.other_lightning", str(tmp_path))
+
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+WITHOUT = """
+import sys
+sys.modules.update(pytorch_lightning=None, lightning=None)
+from tabvision.modules import TabularModule
+"""
+
+
+def test_without_lightning_a_sentence_says_what_to_install() -> None:
+    done = in_a_process("-c", WITHOUT)
+
+    said = "pytorch_lightning or lightning.pytorch is needed, and is not installed. Install it: pip install 'tabvision[pl]'"
+    assert said in done.stderr
+
+
+MIXED = """
+from tabvision.callbacks import OneCycle
+from tabvision.modules import TabularModule
+from tabvision.tuning import lr_find
+from tests.made.tables import quiet, table
+
+data = quiet(table())
+import lightning as L
+
+class Own(L.LightningModule):
+    training_step = configure_optimizers = lambda *_: None
+
+def trainer(**settings):
+    return L.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, **settings)
+
+for attempt in (
+    lambda: trainer(callbacks=[OneCycle()]).fit(Own(), data.loader("train")),
+    lambda: trainer().fit(Own(), datamodule=data),
+    lambda: lr_find(trainer(), Own(), data),
+    lambda: trainer().fit(TabularModule(data), data),
+):
+    try:
+        attempt()
+    except TypeError as error:
+        print(error)
+"""
+
+
+def test_a_part_of_one_package_in_the_trainer_of_the_other_is_one_sentence() -> None:
+    done = in_a_process("-c", MIXED)
+
+    assert done.returncode == 0, done.stderr
+    sentence = (
+        "this is a part of pytorch_lightning, and the Trainer is of lightning.pytorch, whose classes do not know each"
+    )
+    *refused, unknown = done.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in refused] == ["OneCycle", "TabularDataModule", "lr_find"]
+    assert all(f": {sentence} other. To build on lightning.pytorch, import it before" in line for line in refused)
+    assert "got `TabularModule`" in unknown  # Lightning's own words, before anything of the module is called
+    assert (
+        "UserWarning: TabularModule: it is a part of pytorch_lightning, which the Trainer of lightning.p" in done.stderr
+    )
 
 
 def compute() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from pathlib import Path
-from typing import Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, distributed
@@ -13,18 +13,21 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.data.tables.write import written_whole
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import (
     Callback,
     EarlyStopping,
     EarlyStoppingReason,
-    FitLoop,
     GradientAccumulationScheduler,
     ModelCheckpoint,
     TorchCheckpointIO,
+    check_trainer,
     rank_zero_warn,
 )
 from tabvision.random_state import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 
 
 @runtime_checkable
@@ -63,7 +66,9 @@ class ExactResume(Callback):
         self._stopped = False
 
     @override
+    @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        check_trainer(trainer)
         self._module = pl_module
         write_checkpoints_whole(trainer)
 

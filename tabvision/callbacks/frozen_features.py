@@ -21,7 +21,7 @@ from tabvision.data.base import PartName
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, TrainerFn
+from tabvision.lightning import Callback, TrainerFn, check_trainer
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating
 
@@ -67,6 +67,7 @@ class FrozenFeatures(Callback):
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        check_trainer(trainer)
         if stage == "fit":
             self._check(trainer, pl_module)
             self._is_too_large = False

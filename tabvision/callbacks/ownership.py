@@ -15,6 +15,7 @@ from tabvision.lightning import (
     Callback,
     LearningRateFinder,
     StochasticWeightAveraging,
+    check_trainer,
 )
 
 Quantity = Literal[
@@ -67,7 +68,9 @@ def check_owners(trainer: pl.Trainer) -> None:
 
     Raises:
         BadValueError: Two callbacks set the same thing.
+        BadTypeError: The Trainer is of the Lightning package that the library does not build on.
     """
+    check_trainer(trainer)
     owners: dict[Quantity, str] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
         name = type(callback).__name__

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tabvision.cli.jobs import LOGGERS, Component, Job
+from tabvision.cli.jobs import EXACT_RESUME, LOGGERS, Component, Job, logger_of, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
 from tabvision.cli.run import run_job
@@ -17,10 +17,9 @@ from tabvision.cli.safe import listed_classes
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import seed_everything
+from tabvision.lightning import in_this_tree, seed_everything
 
 _ALLOWED = ("--intervals", "--no-report")  # what a recipe does not hold
-_SAVING = ("pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume")
 
 
 @speaking("tabvision train")
@@ -68,13 +67,13 @@ def read_recipe(file: Path) -> dict[str, Any]:
         BadValueError: It is none, or names other classes.
     """
     try:
-        recipe = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+        recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
         names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
         recipe["seed_everything"], recipe["data"]["class_path"], recipe["model"]["class_path"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
         raise BadValueError(problem, "Start the run again with --overwrite") from error
-    known = {*listed_classes(), *LOGGERS.values()}
+    known = {*listed_classes(), *(logger_of(name).class_path for name in LOGGERS.values())}
     if own := [name for name in names if name not in known]:
         last = file.with_name("last.ckpt")
         remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
@@ -114,7 +113,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
         data=data,
         datamodule=datamodule,
         model=component(recipe["model"]),
-        callbacks=[part for part in callbacks if part.class_path not in _SAVING],
+        callbacks=[part for part in callbacks if part.class_path not in (model_checkpoint(), EXACT_RESUME)],
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
         monitor=monitors[-1] if monitors else "val/loss",
         intervals=intervals,

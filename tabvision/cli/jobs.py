@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING, Any, final
 
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.errors import BadValueError, speaking
+from tabvision.lightning import tree
 
 if TYPE_CHECKING:
     from tabvision.tasks import Task
     from tabvision.tuning import Probe
 
 BAG = 5  # networks of --preset best
-_MODEL_CHECKPOINT, _EXACT_RESUME = "pytorch_lightning.callbacks.ModelCheckpoint", "tabvision.callbacks.ExactResume"
 _WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
-LOGGERS = {  # that a run may have besides that of metrics.csv
-    "tensorboard": "pytorch_lightning.loggers.TensorBoardLogger",
-    "mlflow": "pytorch_lightning.loggers.MLFlowLogger",
-    "wandb": "pytorch_lightning.loggers.WandbLogger",
-}
+LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb": "WandbLogger"}  # besides metrics.csv
 _AUTO = "auto"  # --lr auto: the rate is found before training
+
+
+EXACT_RESUME = "tabvision.callbacks.ExactResume"
+
+
+def model_checkpoint() -> str:
+    """Return the import path of Lightning's `ModelCheckpoint`."""
+    return f"{tree()}.callbacks.ModelCheckpoint"
+
+
+def logger_of(name: str, **settings: str) -> Component:
+    """Return one of Lightning's loggers, such as "CSVLogger"."""
+    return Component(f"{tree()}.loggers.{name}", settings)
 
 
 @final
@@ -106,11 +115,11 @@ class Job:
         """
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
-        return [Component(_MODEL_CHECKPOINT, best), Component(_MODEL_CHECKPOINT, last), Component(_EXACT_RESUME)]
+        return [*(Component(model_checkpoint(), each) for each in (best, last)), Component(EXACT_RESUME)]
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        logger = Component("pytorch_lightning.loggers.CSVLogger", {"save_dir": "runs"})
+        logger = logger_of("CSVLogger", save_dir="runs")
         more = None if self.logger is None else replace(self.logger, init_args={"save_dir": "runs"})
         trainer = {
             **self.trainer,
@@ -282,7 +291,7 @@ def make_job(
                 f"network is worse than after fewer --epochs."
             )
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
-    logger = Component(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
+    logger = logger_of(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tabvision import lightning as pl
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, TabvisionError
-from tabvision.lightning import CSVLogger, MisconfigurationException
+from tabvision.lightning import CSVLogger, MisconfigurationException, tree
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
         if not isinstance(error, only):
             raise
         problem = " ".join(str(error).split()).rstrip(".")
-        remedy = "Correct that setting; they are those of pytorch_lightning.Trainer"
+        remedy = f"Correct that setting; they are those of {tree()}.Trainer"
         raise BadValueError(speaker, problem, remedy) from error
 
 

@@ -18,7 +18,13 @@ from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
-from tabvision.lightning import ArgsType, LightningArgumentParser, LightningCLI, MisconfigurationException
+from tabvision.lightning import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    MisconfigurationException,
+    in_this_tree,
+)
 
 _CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning takes instead of a path
 _TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "list": "a list"}
@@ -36,6 +42,10 @@ class _OneRecipeParser(LightningArgumentParser):
 
     def _create_group_if_requested(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
         return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})  # type: ignore[no-untyped-call]
+
+    def _load_config_parser_mode(self, content: str, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
+        """Read a recipe, whichever of the two packages of Lightning it names."""
+        return super()._load_config_parser_mode(in_this_tree(content), *arguments, **settings)
 
 
 class _SchemaCLI(LightningCLI):
@@ -165,7 +175,7 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
                 "exit_on_error": False,
                 "prog": "tabvision",
             },
-            args=arguments,
+            args=[in_this_tree(word) for word in arguments] if isinstance(arguments, list) else arguments,
             run=run,
         )
 
@@ -204,7 +214,9 @@ def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
 
 def _reworded(text: str) -> BadValueError:
     """Return an error with the parser's text, without Python types and without the recipe that the text may hold."""
-    if denied := re.search(r"Importing '([^']+)' is not allowed, denied by the '([*]|tabvision|pytorch_|torch)?", text):
+    if denied := re.search(
+        r"Importing '([^']+)' is not allowed, denied by the '([*]|tabvision|pytorch_|light|torch)?", text
+    ):
         outside = denied[2] is not None
         problem = f"{denied[1]} {'is not on the list of what --safe builds' if outside else 'may run commands'}"
         remedy = "If you trust the recipe, run it without --safe" if outside else "Leave it out"

@@ -10,20 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tabvision.errors import BadValueError
+from tabvision.lightning import tree
 
 WARNING = (
     "A recipe is a program: it may import modules of the working folder and write files anywhere. With --safe it builds only"
     " parts of tabvision and a list of Lightning's and torch's, and writes only below the working folder."
 )
 _TABVISION = ("tabvision.data", "tabvision.modules", "tabvision.callbacks", "tabvision.tasks", "tabvision.tuning")
-_OTHERS = {
-    "pytorch_lightning.callbacks": (
+_LIGHTNING = {
+    "callbacks": (
         *("DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateFinder"),
         *("LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary", "RichProgressBar"),
         *("StochasticWeightAveraging", "TQDMProgressBar", "Timer"),
     ),
-    "pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger"),
-    "pytorch_lightning.strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
+    "loggers": ("CSVLogger", "TensorBoardLogger"),
+    "strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
+}
+_OTHERS = {
     "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
 }
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
@@ -76,7 +79,8 @@ def search_path(*, safe: bool) -> Iterator[None]:
 
 def listed_classes() -> dict[str, type]:
     """Return what safe mode builds, by the public name and by the name of the module that defines it."""
-    names = {package: importlib.import_module(package).__all__ for package in _TABVISION} | _OTHERS
+    names = {package: importlib.import_module(package).__all__ for package in _TABVISION}
+    names |= {f"{tree()}.{part}": kinds for part, kinds in _LIGHTNING.items()} | _OTHERS
     found: dict[str, type] = {}
     for package, members in names.items():
         for member in members:

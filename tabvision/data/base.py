@@ -17,7 +17,7 @@ from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.data.loaders import TensorLoader, check_batch_size
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import CombinedLoader, TrainerFn
+from tabvision.lightning import CombinedLoader, TrainerFn, check_trainer, warn_of_both
 from tabvision.schema import Schema
 
 PartName = Literal["train", "val", "test", "predict"]
@@ -65,6 +65,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
+        warn_of_both(type(self).__name__)
         self.batch_size = check_batch_size(batch_size)
         self.seed = check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")
         self.verbose = verbose
@@ -73,6 +74,17 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     @abstractmethod
     def make_loader(self, part: PartName, order: Order) -> AnyLoader:
         """Return the loader of a split that exists, in the given order."""
+
+    @property
+    def trainer(self) -> pl.Trainer | None:
+        """The Trainer that runs it, as of any LightningDataModule."""
+        return self._trainer
+
+    @trainer.setter
+    @speaking()
+    def trainer(self, trainer: pl.Trainer | None) -> None:
+        check_trainer(trainer)  # here, since nothing of it is called before Lightning fails over its class
+        self._trainer = trainer
 
     def summary(self) -> str:
         """Return the use of every column, and the number of rows in each split."""

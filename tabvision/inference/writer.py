@@ -21,7 +21,7 @@ from tabvision import lightning as pl
 from tabvision.data.tables.write import check_destination, writing, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
-from tabvision.lightning import Callback
+from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
 
 MERGE_ROWS = 1_000_000  # held in memory at once
@@ -57,6 +57,7 @@ class PredictionWriter(Callback):
     @override
     @speaking()
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_trainer(trainer)
         if (num_loaders := len(trainer.num_predict_batches)) > 1:
             problem = f"it writes the rows of one loader, got {num_loaders}"
             raise BadValueError(problem, "Predict one loader at a time, each into a folder of its own")

@@ -18,7 +18,7 @@ from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
-from tabvision.schema import Categorical, Schema
+from tabvision.schema import Categorical, Schema, SchemaSource
 
 Kind = Literal["dot", "neural"]
 
@@ -78,7 +78,7 @@ class CollabModule(SupervisedModule):
     @speaking()
     def __init__(
         self,
-        schema: Schema | dict[str, Any],
+        schema: SchemaSource,
         *,
         factors: int = 50,
         kind: Kind = "dot",
@@ -143,7 +143,7 @@ class CollabModule(SupervisedModule):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        categorical = batch["categorical"]
+        categorical = self.needed(batch, "categorical")
         if self.hparams["kind"] == "dot":  # not its class, which torch.compile hides
             logits: Tensor = self.net(categorical)
         else:

@@ -23,7 +23,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
-from tabvision.schema import Schema, grown_widths
+from tabvision.schema import Schema, SchemaSource, grown_widths, schema_of
 from tabvision.tracing import is_traced
 
 
@@ -84,7 +84,7 @@ class FusedModule(SupervisedModule):
     @speaking()
     def __init__(
         self,
-        schema: Schema | dict[str, Any],
+        schema: SchemaSource,
         *,
         body: str | nn.Module = "resnet34",
         weights: str | Path | None = "default",
@@ -104,7 +104,7 @@ class FusedModule(SupervisedModule):
         decay_norms: bool = False,
         momentum: float = 0.9,
     ) -> None:
-        facts = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        facts = schema_of(schema)
         net, source = body, weights
         # these are saved, to rebuild the module from a checkpoint, which holds the weights
         body, weights = (OWN if isinstance(net, nn.Module) else net), None
@@ -161,7 +161,7 @@ class FusedModule(SupervisedModule):
     def member_logits(self, batch: Batch) -> Tensor:
         features = batch["features"] if "features" in batch else self.features(batch)
         images = self.images(features, batch.get("has_image"))
-        hidden = self.net.hidden(batch["continuous"], batch["categorical"])
+        hidden = self.net.hidden(self.needed(batch, "continuous"), self.needed(batch, "categorical"))
         if self.training and (fraction := self.hparams["part_dropout"]):
             drawn = torch.rand(len(images), device=images.device)
             images = images * (drawn >= fraction).to(images.dtype)[:, None]
@@ -175,7 +175,7 @@ class FusedModule(SupervisedModule):
             - batch["image"]: (B, P, C, H, W)
             - batch["has_image"]: (B, P); without it every row has its images
         """
-        images = batch["image"]
+        images = self.needed(batch, "image")
         has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32))
         features = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
         return features.view(*has_image.shape, features.shape[1])

@@ -19,7 +19,7 @@ from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_choice, check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import MixedPrecision
+from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
 from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup, check_groups
@@ -27,7 +27,7 @@ from tabvision.nets.layers import restore_pretrained_norms
 from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
-from tabvision.schema import Schema
+from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task, own_task
 
 CHECKPOINT_FORMAT = 1
@@ -47,7 +47,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     every `Trainer(log_every_n_steps=...)` batches.
 
     Args:
-        schema: The schema of the data: `data.schema`, or the dict it was saved as.
+        schema: The schema of the data, or what has it as its `schema`, such as the datamodule; or the dict it was saved as.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the weight decay, at least 0.
@@ -70,13 +70,13 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     def __init__(
         self,
-        schema: Schema | dict[str, Any],
+        schema: SchemaSource,
         *,
         lr: Rates = 2e-2,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.01,
         decay: Decay = "decoupled",
-        decay_norms: bool = False,  # noqa: ARG002 - saved with the settings, like all of them
+        decay_norms: bool = False,
         momentum: float = 0.9,
         saved: Mapping[str, object] | None = None,
     ) -> None:
@@ -88,11 +88,20 @@ class SupervisedModule(pl.LightningModule, ABC):
             check_choice("decay", decay, get_args(Decay))
             check_fraction("momentum", to_plain(momentum), remedy="Pass a fraction such as 0.9")
             check_rates(cast("Rates", to_plain(lr)))
-        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        warn_of_both(type(self).__name__)
+        self.schema = schema_of(schema)
         self.task = self.schema.task
         self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
-            plain = {name: to_plain(value) for name, value in {**self.hparams, **(saved or {})}.items()}
+            own = {
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "decay": decay,
+                "decay_norms": decay_norms,
+                "momentum": momentum,
+            }
+            # a command line saves what its class takes, and a subclass may take fewer settings
+            plain = {name: to_plain(value) for name, value in {**own, **self.hparams, **(saved or {})}.items()}
         self.hparams.update(plain)
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings but not every vocabulary
@@ -134,6 +143,21 @@ class SupervisedModule(pl.LightningModule, ABC):
         if fold is not None:
             return logits[torch.arange(len(logits), device=logits.device), fold]
         return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
+
+    def needed(self, batch: Batch, key: str) -> Tensor:
+        """Return a tensor of a batch, which a loader of the user's own may lack.
+
+        Raises:
+            BadValueError: The batch has no such tensor, or is no dict.
+        """
+        if isinstance(batch, dict) and key in batch:
+            found: Tensor = batch[key]  # type: ignore[literal-required]  # checked above
+            return found
+        got = ", ".join(map(repr, batch)) if isinstance(batch, dict) else type(batch).__name__
+        remedy = (
+            "Put it in, of a table without such columns with width 0; tabvision.batch.Batch lists the keys and shapes"
+        )
+        raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
 
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
@@ -241,7 +265,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
         loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
         fold = {"fold": batch["fold"]} if "fold" in batch else {}
-        return {"predictions": predictions, "index": batch["index"], **loss, **fold}
+        return {"predictions": predictions, "index": self.needed(batch, "index"), **loss, **fold}
 
     @override
     @classmethod
@@ -249,7 +273,7 @@ class SupervisedModule(pl.LightningModule, ABC):
         cls,
         *args: Any,
         task: Task | type[Task] | None = None,
-        schema: Schema | dict[str, Any] | None = None,
+        schema: SchemaSource | None = None,
         **settings: Any,
     ) -> Self:
         """Return the module saved in a checkpoint, as for any LightningModule.
@@ -274,12 +298,11 @@ class SupervisedModule(pl.LightningModule, ABC):
                 problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"
                 raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
             if schema is not None:
-                given = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-                _check_schema(module, given, "the checkpoint has another schema")
+                _check_schema(module, schema_of(schema), "the checkpoint has another schema")
             return module
 
     @speaking()
-    def grow(self, schema: Schema | dict[str, Any]) -> Self:
+    def grow(self, schema: SchemaSource) -> Self:
         """Return a module that knows the categories, columns and classes of further rows, and at first answers as this one.
 
         Its optimizer starts anew. Prepare the rows with its schema: `TabularDataModule(..., schema=module.schema)`.
@@ -288,14 +311,14 @@ class SupervisedModule(pl.LightningModule, ABC):
         - A new class starts with a probability of 0.001; the others keep their ratios.
 
         Args:
-            schema: The schema of the further rows: `data.schema` of a datamodule fitted to them.
+            schema: A datamodule fitted to the further rows, or its schema.
 
         Raises:
             BadValueError: The rows do not fit the network's target or columns, or a part of it is the user's own.
         """
         from tabvision.modules.growth import grown_module  # it imports every kind of network
 
-        return grown_module(self, schema if isinstance(schema, Schema) else Schema.from_dict(schema))
+        return grown_module(self, schema_of(schema))
 
     @override
     @speaking()
@@ -357,7 +380,7 @@ class SupervisedModule(pl.LightningModule, ABC):
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each row, the mean over the members that learn from it, (B,)."""
         num_rows, members = logits.shape[:2]
-        target = batch["target"]
+        target = self.needed(batch, "target")
         if members == 1:
             return self.task.loss(logits.flatten(0, 1), target)
         losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
@@ -373,9 +396,13 @@ class SupervisedModule(pl.LightningModule, ABC):
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = _at_least_float32(self.answer_logits(batch))
-        if len(batch["index"]):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
+        if len(logits):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
             self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
-        self._metrics[dataloader_idx].update(self.task.activate(logits), batch["target"])
+        self._update_metrics(dataloader_idx, self.task.activate(logits), self.needed(batch, "target"))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # traced, an update would leave a metric's lists empty
+    def _update_metrics(self, dataloader_idx: int, predictions: Tensor, target: Tensor) -> None:
+        self._metrics[dataloader_idx].update(predictions, target)
 
     def _log_evaluation(self, stage: str) -> None:
         for dataloader_idx, metrics in enumerate(self._metrics):
@@ -394,7 +421,7 @@ class SupervisedModule(pl.LightningModule, ABC):
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
 
 
-def settled(schema: Schema | dict[str, Any], unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
+def settled(schema: SchemaSource, unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
     """Return settings with their defaults filled in, or None for each if they have no effect.
 
     Args:

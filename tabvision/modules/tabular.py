@@ -20,7 +20,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
-from tabvision.schema import Continuous, Schema, grown_widths
+from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
 
 NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
@@ -38,7 +38,7 @@ class TabularModule(SupervisedModule):
     network, an `EmbeddingMLP`.
 
     Args:
-        schema: The schema of the data: `data.schema`, or the dict it was saved as.
+        schema: The schema of the data, or what has it, such as the datamodule; or the dict it was saved as.
         net: "packed"; "mlp"; a network of your own from `(continuous, categorical)` to logits (B, num_outputs), or
             (B, k, num_outputs) for k members; a function from the schema to one; or None to choose by the other settings.
         members: Number of members, only for "packed".
@@ -88,7 +88,7 @@ class TabularModule(SupervisedModule):
     @speaking()
     def __init__(
         self,
-        schema: Schema | dict[str, Any],
+        schema: SchemaSource,
         *,
         net: str | nn.Module | NetFactory | None = None,
         members: int | None = None,
@@ -113,7 +113,7 @@ class TabularModule(SupervisedModule):
         bag: int = 1,
     ) -> None:
         check_whole("bag", bag)
-        facts = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        facts = schema_of(schema)
         given_net, given_numbers = net, numbers  # saved is a name, to rebuild the module from a checkpoint
         numbers = numbers if isinstance(numbers, str | None) else OWN
         mlp = {
@@ -234,7 +234,8 @@ class TabularModule(SupervisedModule):
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        logits = [net(batch["continuous"], batch["categorical"]) for net in self.nets]
+        continuous, categorical = self.needed(batch, "continuous"), self.needed(batch, "categorical")
+        logits = [net(continuous, categorical) for net in self.nets]
         logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 

@@ -23,7 +23,7 @@ from tabvision.nets.growth import with_growth
 from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
-from tabvision.schema import Image, Schema
+from tabvision.schema import Image, Schema, SchemaSource
 
 
 @final
@@ -34,7 +34,7 @@ class VisionModule(SupervisedModule):
     checkpoint holds the weights, so loading it needs neither the file nor the network they came from.
 
     Args:
-        schema: The schema of the data: `data.schema`, or the dict it was saved as.
+        schema: The schema of the data, or what has it, such as the datamodule; or the dict it was saved as.
         body: A torchvision or timm name, such as "resnet34", "timm/convnext_tiny" or "efficientnet_lite0"; or a network of
             your own, from images to features.
         weights: "default", a named set, a local file, or None for random ones. A network of your own keeps its weights.
@@ -81,7 +81,7 @@ class VisionModule(SupervisedModule):
     @speaking()
     def __init__(
         self,
-        schema: Schema | dict[str, Any],
+        schema: SchemaSource,
         *,
         body: str | nn.Module = "resnet34",
         weights: str | Path | None = "default",
@@ -158,7 +158,7 @@ class VisionModule(SupervisedModule):
 
     def features(self, batch: Batch) -> Tensor:
         """Return what the body makes of the images of a batch, (B, C, H, W) float, or (B, C) if it pools."""
-        images = batch["image"]
+        images = self.needed(batch, "image")
         if images.dtype == torch.uint8:
             images = normalize(images, self._image.mean, self._image.std)
         images = images.to(self.dtype)  # under Trainer(precision="bf16-true"), which leaves uint8 unchanged

@@ -1,8 +1,29 @@
-"""Find settings before training, and measure them on rows that training did not see."""
+"""Find settings before training, and measure them on rows that training did not see.
 
-from tabvision.tuning.callback import FindLR
-from tabvision.tuning.cross_validation import CrossValidation, cross_validate
-from tabvision.tuning.linear_probe import Probe, probe
-from tabvision.tuning.sweep import LRFinding, lr_find
+Each name is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from tabvision.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tabvision.tuning.callback import FindLR
+    from tabvision.tuning.cross_validation import CrossValidation, cross_validate
+    from tabvision.tuning.linear_probe import Probe, probe
+    from tabvision.tuning.sweep import LRFinding, lr_find
 
 __all__ = ["CrossValidation", "FindLR", "LRFinding", "Probe", "cross_validate", "lr_find", "probe"]
+
+# No module has the name of a function here: importing it would replace the function.
+_MODULES = {
+    "CrossValidation": "cross_validation",
+    "FindLR": "callback",
+    "LRFinding": "sweep",
+    "Probe": "linear_probe",
+    "cross_validate": "cross_validation",
+    "lr_find": "sweep",
+    "probe": "linear_probe",
+}
+if not TYPE_CHECKING:  # a type checker sees the imports above
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.checks import check_choice
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, rank_zero_info
+from tabvision.lightning import Callback, check_trainer, rank_zero_info
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
@@ -66,6 +66,7 @@ class FindLR(Callback):
     @override
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_trainer(trainer)
         resumed = trainer.ckpt_path is not None
         if trainer.lr_scheduler_configs:
             problem = "the module's configure_optimizers returns a scheduler, which keeps the rates it was created with"

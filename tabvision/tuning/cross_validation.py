@@ -18,6 +18,7 @@ from tabvision.data import TabularDataModule
 from tabvision.data.targets import beside_target
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.inference import Results
+from tabvision.lightning import check_trainer
 from tabvision.logs import notes_at
 from tabvision.metrics import values_of
 from tabvision.modules import TabularModule
@@ -109,6 +110,7 @@ def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
     last: object = None
     while True:
         made = trainer()
+        check_trainer(made)
         if not isinstance(made, pl.Trainer) or made is last:
             problem = (
                 f"trainer must return a new Trainer at each call, got {'the same' if made is last else repr(made)}"

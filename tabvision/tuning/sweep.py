@@ -16,7 +16,15 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, CUDAAccelerator, DDPStrategy, Strategy, TrainerStatus, is_overridden
+from tabvision.lightning import (
+    Callback,
+    CUDAAccelerator,
+    DDPStrategy,
+    Strategy,
+    TrainerStatus,
+    check_trainer,
+    is_overridden,
+)
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
@@ -87,10 +95,12 @@ def lr_find(
         stop_factor: The sweep ends when the smoothed loss is this many times the lowest.
 
     Raises:
+        BadTypeError: The trainer is of the Lightning package that the library does not build on.
         BadValueError: A rate or number is out of range, no batch has a loss, or it is not a number from the start.
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
+    check_trainer(trainer)
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
     sweepable = [callback for callback in trainer.callbacks if isinstance(callback, _Sweepable)]  # type: ignore[attr-defined]

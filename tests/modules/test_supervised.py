@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 from pathlib import Path
@@ -13,16 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.optim import SGD
+from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from tabvision.batch import Batch
+from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor, gather
 from tabvision.inference.checkpoint import load_module
+from tabvision.lightning import LightningCLI
 from tabvision.metrics import RunningMean
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.layer_groups import LayerGroup
-from tabvision.schema import Schema
+from tabvision.schema import SchemaSource
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.payload import Payload
 from tests.made.ratings import ratings_data
@@ -34,7 +38,7 @@ from tests.made.trainers import MakeTrainer
 class Linear(SupervisedModule):
     """A user's own module: one layer over the numbers."""
 
-    def __init__(self, schema: Schema | dict[str, Any], scale: float = 1.0, *, lr: Any = 0.1) -> None:
+    def __init__(self, schema: SchemaSource, scale: float = 1.0, *, lr: Any = 0.1) -> None:
         super().__init__(
             schema,
             lr=lr,
@@ -238,7 +242,7 @@ def test_a_list_of_rates_of_another_length_is_refused_before_training(quick_trai
 
 def test_a_setting_that_is_no_plain_data_is_refused() -> None:
     class Odd(Linear):
-        def __init__(self, schema: Schema, hook: Any) -> None:
+        def __init__(self, schema: SchemaSource, hook: Any) -> None:
             super().__init__(schema)
             self.hook = hook
 
@@ -395,3 +399,83 @@ def test_a_compiled_module_is_compiled_no_more_often_in_more_steps(quick_trainer
         num_compiled.append(counters["stats"]["unique_graphs"])
 
     assert num_compiled[0] == num_compiled[1] > 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own reading of it
+def test_a_compiled_module_logs_the_metrics_of_a_plain_one(quick_trainer: MakeTrainer) -> None:
+    torch.compiler.reset()
+    data, logged = tabular_data("binary", make_frame(60)), []
+    plain = small(data)
+    compiled: Any = torch.compile(copy.deepcopy(plain), backend="eager")
+    for module in (plain, compiled):
+        trainer = quick_trainer()
+        trainer.fit(module, data)
+        logged.append({name: pytest.approx(float(value)) for name, value in trainer.callback_metrics.items()})
+
+    assert logged[0] == {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert {"val/accuracy", "val/f1"} <= {*logged[0]}
+
+
+class Narrow(Linear):
+    """A user's own module that takes fewer settings than SupervisedModule."""
+
+    def __init__(self, schema: SchemaSource, *, lr: float = 0.1) -> None:
+        super().__init__(schema, scale=0.5, lr=lr)
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+def test_a_command_line_of_a_users_own_keeps_the_settings_that_a_subclass_does_not_take(tmp_path: Path) -> None:
+    class Linked(LightningCLI):
+        @override
+        def add_arguments_to_parser(self, parser: Any) -> None:
+            parser.link_arguments("data.schema", "model.schema", apply_on="instantiate")
+
+    make_frame(60)[["x", "paid"]].to_csv(tmp_path / "rows.csv", index=False)
+    quiet = "--trainer.logger=false --trainer.enable_progress_bar=false --trainer.accelerator=cpu --data.verbose=false"
+    words = f"fit --model.lr=0.2 --data.source={tmp_path}/rows.csv --data.target=paid --trainer.max_epochs=1 {quiet}"
+    folder = f"--trainer.default_root_dir={tmp_path}"
+    cli = Linked(
+        Narrow, TabularDataModule, args=[*words.split(), folder], seed_everything_default=0, save_config_callback=None
+    )
+
+    trainer: Any = cli.trainer
+    assert {name: cli.model.hparams[name] for name in ("lr", "weight_decay", "momentum")} == {
+        "lr": 0.2,
+        "weight_decay": 0.0,
+        "momentum": 0.0,
+    }
+    again = Narrow.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    assert torch.equal(again.layer.weight, cli.model.layer.weight)
+    assert again.hparams["lr"] == 0.2
+
+
+def test_a_module_takes_what_has_a_schema(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(60))
+
+    module = TabularModule(data)
+
+    assert module.schema == data.schema
+    quick_trainer(limit_train_batches=1, limit_val_batches=1).fit(module, data)
+    with pytest.raises(BadTypeError, match=r"TabularModule: a schema is needed, got DataFrame\. Pass data"):
+        TabularModule(make_frame(3))
+
+
+def test_a_batch_that_lacks_what_the_module_needs_is_one_sentence(quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(60))
+    batch: dict[str, Tensor] = dict(next(iter(data.loader("val"))))  # type: ignore[arg-type]
+    module = small(data)
+
+    def loader(*without: str) -> DataLoader[Any]:
+        rows = [{name: tensor[row] for name, tensor in batch.items() if name not in without} for row in range(8)]
+        return DataLoader(rows, batch_size=4)  # type: ignore[arg-type]  # a list is a dataset
+
+    quick_trainer().fit(module, loader("index"), loader("index"))
+    for key in ("categorical", "continuous", "target"):
+        with pytest.raises(BadValueError, match=f"^TabularModule: a batch must be a dict with '{key}', got 'i"):
+            quick_trainer(num_sanity_val_steps=0).fit(module, loader(key), loader())
+    with pytest.raises(BadValueError, match=r"^TabularModule: a batch must be a dict with 'index', got 'c"):
+        quick_trainer().predict(module, loader("index"))
+    pairs = DataLoader(TensorDataset(torch.ones(8, 2), torch.ones(8)))
+    with pytest.raises(BadValueError, match="must be a dict with 'continuous', got list"):
+        quick_trainer().fit(module, pairs, pairs)
