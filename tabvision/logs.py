@@ -24,6 +24,7 @@ _USELESS_WARNINGS = (
     ".*does not have many workers.*",
     ".*LeafSpec.*deprecated.*",
     ".*dirpath has changed.*",  # on purpose: measuring a recipe writes into a folder of its own
+    ".*smaller than the logging interval.*",  # what is logged is of epochs
     ".*args parameter is intended to run from within Python.*",
 )
 _silenced: ContextVar[bool] = ContextVar("silenced", default=False)

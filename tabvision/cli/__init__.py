@@ -141,11 +141,11 @@ def _of_a_file(error: OSError) -> TabvisionError:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors show long and unprintable words as the library's do."""
+    """A parser whose errors are one sentence, and show long and unprintable words as the library's do."""
 
     @override
     def error(self, message: str) -> NoReturn:
-        super().error(shown(message))
+        self.exit(_USAGE_ERROR, f"{self.prog}: {shown(message)}. See {self.prog} --help.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,8 @@ import argparse
 import csv
 import math
 import re
+from contextlib import suppress
+from typing import Any
 
 
 def names(text: str) -> list[str]:
@@ -125,6 +127,45 @@ def way_to_split(text: str) -> str:
     if colon and way in ("random", "stratified"):
         raise argparse.ArgumentTypeError(f"{way} takes no column, got {text!r}")
     return text
+
+
+TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
+
+
+def task(text: str) -> str:
+    """Return the name of a task, with its settings after commas.
+
+    Example:
+        >>> task("regression,error=huber")
+        'regression,error=huber'
+    """
+    name, *settings = text.split(",")
+    if name not in TASKS:
+        raise argparse.ArgumentTypeError(f"must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {name!r}")
+    if wrong := [it for it in settings if not re.fullmatch(r"\w+=.+", it)]:
+        raise argparse.ArgumentTypeError(f"settings follow as NAME=VALUE, got {wrong[0]!r}")
+    return text
+
+
+def name_and_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a task and its settings: numbers, "low:high" as a pair, "none" as None, else text.
+
+    Example:
+        >>> name_and_settings("regression,error=huber,y_range=0:5,margin=none")
+        ('regression', {'error': 'huber', 'y_range': (0, 5), 'margin': None})
+    """
+    name, *settings = text.split(",")
+    pairs = (setting.split("=", 1) for setting in settings)
+    return name, {key: _value(value) for key, value in pairs}
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - as a setting takes it
+    if ":" in text:
+        return tuple(_value(part) for part in text.split(":"))
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return None if text == "none" else text
 
 
 def weights(text: str) -> str | tuple[float, ...]:

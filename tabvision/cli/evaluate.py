@@ -20,7 +20,10 @@ def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not nam
     parser = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
-        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="a table with the target, in one file or several, or a folder of class folders, not used in training",
     )
     parser.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
     add_form_options(parser)
@@ -31,6 +34,7 @@ def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not nam
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows, print the metrics and write them."""
+    from tabvision.cli.tables import shown_name
     from tabvision.data.tables.write import FORMATS, check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -38,13 +42,14 @@ def _run(arguments: argparse.Namespace) -> None:
 
     with speaking(_WHO):
         if arguments.out:
-            suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, arguments.data]
+            suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
             check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
-        results = predictor.losses(arguments.data, **form_of(arguments))
+        data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
+        results = predictor.losses(data, **form_of(arguments))
         found = evaluate(results)
         noun = "image" if predictor.schema.is_of_images else "row"
-        print(evaluation_table(found, f"{count(len(results), noun)} of {Path(arguments.data).name}"))
+        print(evaluation_table(found, f"{count(len(results), noun)} of {shown_name(data)}"))
         if arguments.out:
             _write(found, Path(arguments.out).expanduser())
             print(f"The metrics: {arguments.out}")

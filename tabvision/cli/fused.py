@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tabvision.cli.images import IMAGE_BATCHES, image_job, image_settings, stages
-from tabvision.cli.jobs import Component, Job, default_batch_size, make_job
+from tabvision.cli.jobs import Component, Job, built, default_batch_size, make_job
 from tabvision.errors import BadValueError, NoFeatureError
 
 EPOCHS, FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
@@ -24,7 +24,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
     settings, model = image_settings(arguments, "fused")
     try:
-        data = Component("tabvision.data.FusedDataModule", settings).build()
+        data = built(arguments, Component("tabvision.data.FusedDataModule", settings))
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)

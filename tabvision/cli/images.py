@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, source_settings, split_setting
+from tabvision.cli.jobs import Component, Job, built, default_batch_size, lr_setting, make_job, source_settings
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
+from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError, count
 from tabvision.modules import VisionModule
@@ -37,7 +38,11 @@ def image_job(arguments: argparse.Namespace) -> Job:
     callbacks = [Component("tabvision.callbacks.FineTune", stages(arguments, epochs, _FREEZE_EPOCHS))]
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    data = Component("tabvision.data.ImageDataModule", settings).build()
+    data = built(arguments, Component("tabvision.data.ImageDataModule", settings))
+    if "val" not in data.parts and (arguments.probe or "," in model.get("body", "")):
+        option = "--probe" if arguments.probe else f"--body {model['body']}"
+        problem = f"{option} measures a linear probe on held-out images, and none are held out"
+        raise BadValueError("tabvision train", problem, "Leave --validation none out, or name one body and no --probe")
     bodies = [name.strip() for name in model.get("body", _BODY).split(",")]
     best = None
     if len(bodies) > 1 or (arguments.probe and not is_worker()):  # every process has to know the best of several
@@ -100,7 +105,10 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
     for these, name in ((settings, "cache"), (model, "weights")):
         if these.get(name) == "none":
             these[name] = None
-    if isinstance(arguments.test, float) or arguments.split is not None:
+    if kind == "images" and settings.pop("day_first", False) and not (arguments.split or "").startswith("time"):
+        problem = "--day-first is for dates, and a network of images alone reads none"
+        raise BadValueError("tabvision train", problem, "Leave it out, or split by time")
+    if holds_out(arguments):
         settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     return settings, model
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tabvision.cli.jobs import EXACT_RESUME, LOGGERS, Component, Job, logger_of, model_checkpoint
+from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, logger_of, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
-from tabvision.cli.run import run_job
+from tabvision.cli.run import is_finished, run_job
 from tabvision.cli.safe import listed_classes
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import in_this_tree, seed_everything
 
-_ALLOWED = ("--intervals", "--no-report")  # what a recipe does not hold
+_ALLOWED = ("--intervals", "--no-report", "--quiet")  # what a recipe does not hold, or not all of
 
 
 @speaking("tabvision train")
@@ -31,14 +32,15 @@ def resume_run(arguments: argparse.Namespace) -> None:
         BadValueError: The run is finished, its folder was moved, its recipe cannot be read, or other options are given.
     """
     others = [flag for flag in given_flags(arguments) if flag not in _ALLOWED]
-    if arguments.data is not None or others:
-        problem = f"--resume goes on as the recipe of the run says, got {listed(others or [arguments.data])} as well"
+    if arguments.data or others:
+        problem = f"--resume goes on as the recipe of the run says, got {listed(others or arguments.data)} as well"
         raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
     folder = Path(arguments.resume).expanduser()
     _check_run(folder)
     recipe = read_recipe(folder / "recipe.yaml")
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
-    run_job(_job_of(recipe, arguments.intervals), folder, report=not arguments.no_report, resume=True)
+    job = _job_of(recipe, arguments.intervals, quiet=arguments.quiet)
+    run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
 def _check_run(folder: Path) -> None:
@@ -47,7 +49,7 @@ def _check_run(folder: Path) -> None:
         problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
     again = f"tabvision fit --config {folder / 'recipe.yaml'}"
-    if (folder / "predictions.csv").exists():
+    if is_finished(folder):
         longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"
         raise BadValueError(f"the run in {str(folder)!r} is finished", f"To train on: {longer}")
     if not (folder / "last.ckpt").is_file():
@@ -100,12 +102,13 @@ def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
     return Component(value["class_path"], settings)
 
 
-def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
+def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) -> Job:
     """Return the run of a recipe that `Job.to_recipe` returned."""
     callbacks = [component(part) for part in recipe["trainer"]["callbacks"]]
     data = component(recipe["data"])
     own = ("logger", "callbacks", "enable_model_summary")  # set by every run of this command
-    datamodule = data.build()
+    quiet = quiet or data.init_args.get("verbose") is False
+    datamodule = replace(data, init_args={**data.init_args, "verbose": not quiet}).build()
     loggers = recipe["trainer"].get("logger")
     monitors = [part.init_args["monitor"] for part in callbacks if "monitor" in part.init_args]
     return Job(
@@ -115,8 +118,9 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None) -> Job:
         model=component(recipe["model"]),
         callbacks=[part for part in callbacks if part.class_path not in (model_checkpoint(), EXACT_RESUME)],
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
-        monitor=monitors[-1] if monitors else "val/loss",
+        monitor=monitors[-1] if monitors else LAST,
         intervals=intervals,
+        quiet=quiet,
         logger=Component(loggers[1]["class_path"]) if isinstance(loggers, list) and loggers[1:] else None,
         **_evaluation(datamodule),
     )

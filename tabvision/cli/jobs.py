@@ -6,11 +6,12 @@ import argparse
 import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, final
 
+from tabvision.cli.arguments import name_and_settings
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import tree
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from tabvision.tuning import Probe
 
 BAG = 5  # networks of --preset best
+_OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # settings of tasks that the data fill in
 _WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
 LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb": "WandbLogger"}  # besides metrics.csv
+LAST = "epoch"  # what is monitored where the last network is the best
 _AUTO = "auto"  # --lr auto: the rate is found before training
 
 
@@ -82,7 +85,7 @@ class Job:
         model: The module, which also gets the datamodule's schema.
         callbacks: In any order.
         trainer: Settings of the Trainer, as in a recipe.
-        monitor: The logged loss that says which checkpoint is best.
+        monitor: The logged loss that says which checkpoint is best; "epoch" for the last one, where no rows are held out.
         shown: Columns to write beside the target in predictions.csv.
         num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
@@ -107,6 +110,13 @@ class Job:
     quiet: bool = False
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
+    @property
+    def measured_on(self) -> str:
+        """The rows on which the network is measured: "validation", "out-of-fold", or "" if no rows are held out."""
+        if "val" in self.datamodule.parts:
+            return "validation"
+        return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
+
     def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
         """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from.
 
@@ -114,6 +124,7 @@ class Job:
             settings: More settings of both `ModelCheckpoint`.
         """
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
+        best |= {"mode": "max"} if self.monitor == LAST else {}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
         return [*(Component(model_checkpoint(), each) for each in (best, last)), Component(EXACT_RESUME)]
 
@@ -143,6 +154,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     Raises:
         BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
     """
+    from tabvision.cli.splits import split_setting
     from tabvision.data.tabular import most_epochs, table_batch_size
 
     is_bag = arguments.preset == "best"
@@ -158,7 +170,19 @@ def table_job(arguments: argparse.Namespace) -> Job:
     if arguments.intervals:
         _check_intervals(data.schema.task, len(data.parts.get("val", data.parts["train"]).rows), arguments.intervals)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
-    if arguments.epochs:
+    has_folds = data.schema.target.of_small_table and data.may_fold and not arguments.epochs
+    has_rows = has_folds or is_bag or "val" in data.parts
+    if arguments.intervals and not has_rows:
+        problem = "--intervals are by the errors on held-out rows, and no rows are held out"
+        raise BadValueError("tabvision train", problem, "Leave --validation none out")
+    epochs = arguments.epochs or most_epochs(num_rows)
+    if not has_rows and not arguments.epochs:
+        epochs = max(2, epochs // 2)
+        logging.getLogger("tabvision").info(
+            f"No rows are held out to say when the fit is over: it runs for {epochs} epochs, as most fits of so many rows "
+            f"take. --epochs says otherwise."
+        )
+    if arguments.epochs or not has_rows:
         average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
         callbacks = [Component("tabvision.callbacks.OneCycle"), average]
     else:
@@ -168,12 +192,12 @@ def table_job(arguments: argparse.Namespace) -> Job:
         data,
         settings,
         batch_size=arguments.batch_size or table_batch_size(num_rows),
-        epochs=arguments.epochs or most_epochs(num_rows),
+        epochs=epochs,
         model=model,
         callbacks=callbacks,
         num_folds=BAG if is_bag else 1,
         intervals=arguments.intervals,
-        monitor="oof/loss" if data.schema.target.of_small_table and not arguments.epochs else "val/loss",
+        monitor="oof/loss" if has_folds else "val/loss" if has_rows else LAST,
     )
 
 
@@ -198,59 +222,44 @@ def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
 
 
 def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of options that all datamodules take: a test file, class weights, silence.
+    """Return the settings of options that all datamodules take: a test file, the task and its settings, silence.
 
     Raises:
         BadValueError: `--class-weights` without `--task`.
+        UnknownNameError: The task has no such setting.
     """
     settings: dict[str, Any] = {}
     if isinstance(arguments.test, str):
         settings["test"] = arguments.test
     if arguments.quiet:
         settings["verbose"] = False
+    task, of_task = name_and_settings(arguments.task) if arguments.task else (None, {})
     if arguments.class_weights is not None:
-        if arguments.task not in _WEIGHTED:
-            problem = f"--class-weights is for classes or labels, and --task is {arguments.task or 'not given'}"
+        if task not in _WEIGHTED:
+            problem = f"--class-weights is for classes or labels, and --task is {task or 'not given'}"
             raise BadValueError("tabvision train", problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
-        weights = {"class_weights": arguments.class_weights}
-        settings["task"] = Component(f"tabvision.tasks.{arguments.task.capitalize()}", weights)
+        of_task["class_weights"] = arguments.class_weights
+    if task and of_task:
+        _check_settings(task, of_task)
+        settings["task"] = Component(f"tabvision.tasks.{task.capitalize()}", of_task)
     return settings
 
 
-def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return how the rows are split, as in a recipe.
+def _check_settings(task: str, settings: Mapping[str, object]) -> None:
+    """Raise if a task has no such setting, or takes it from the data."""
+    from tabvision.tasks.registry import task_named
 
-    Args:
-        arguments: The parsed arguments.
-        default: The validation rows where no option names them: a fraction, "auto" or None.
+    known = [each.name for each in fields(task_named(task)) if each.name not in _OF_DATA]  # type: ignore[arg-type]  # all are dataclasses
+    for name in settings:
+        if name not in known:
+            with speaking("tabvision train"):
+                raise UnknownNameError(f"setting of --task {task}", name, known)
 
-    Raises:
-        BadValueError: The column is missing, the options contradict each other, or the way is for ratings.
-    """
-    test = arguments.test if isinstance(arguments.test, float) else None
-    share = default if arguments.validation is None else arguments.validation
-    if arguments.split is None:
-        return share if test is None else (share, test)
-    way, _, column = arguments.split.partition(":")
-    column = column or (arguments.timestamp or "" if way in ("time", "last") else "")
-    if way in ("time", "group", "column") and not column:
-        remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
-        raise BadValueError("tabvision train", f"--split {way} needs to know the column", f"Pass {remedy}")
-    if way in ("column", "last"):
-        if arguments.validation is not None or test is not None:
-            option = f"--validation {arguments.validation}" if test is None else f"--test {test}"
-            problem = f"--split {way} says which rows are held out, so there is no {option}"
-            raise BadValueError("tabvision train", problem, "Leave one of the two out")
-        if way == "last":
-            if not arguments.user:
-                raise BadValueError(
-                    "tabvision train", "--split last is for ratings", "Choose another, such as time:COL"
-                )
-            return Component("tabvision.data.LeaveLastOut", {"user": arguments.user, "timestamp": column or None})
-        return Component("tabvision.data.ColumnSplit", {"column": column})
-    fractions = {"share": arguments.validation or DEFAULT_VALIDATION, **({"test_share": test} if test else {})}
-    named = {} if way in ("random", "stratified") else {"column": column}
-    return Component(f"tabvision.data.{way.capitalize()}Split", {**named, **fractions})
+
+def built(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules
+    """Return the datamodule; a table that was read to learn its columns is not read again, as a pipe cannot be."""
+    frame = getattr(arguments, "frame", None)
+    return data.build() if frame is None else replace(data, init_args={**data.init_args, "source": frame}).build()
 
 
 def make_job(
@@ -290,6 +299,8 @@ def make_job(
                 f"The rates fall over {epochs} epochs. If --max-time ends the run before, they have not come down, and the "
                 f"network is worse than after fewer --epochs."
             )
+    if "val" not in datamodule.parts:
+        rest = {"monitor": LAST, **rest}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
     logger = logger_of(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabvision.cli.arguments import (
+    TASKS,
     duration,
     file_or_fraction,
     fraction,
@@ -15,6 +16,7 @@ from tabvision.cli.arguments import (
     positive,
     seed,
     size,
+    task,
     way_to_split,
     weights,
     whole,
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
+NO_ROWS = "none"  # of --validation
 _KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
-_TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
 _TABLE = "a table (what is not named is inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
@@ -63,7 +65,9 @@ _FORM = [  # how a text file is written: also of commands that predict
 _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
-        _Option("--task", "data.task", None, "kind of target (default: inferred)", {"choices": _TASKS}),
+        _Option("--task", "data.task", "NAME[,SETTING=VALUE]",
+                f"kind of target: {', '.join(TASKS)} (default: inferred), and settings of it such as regression,error=huber "
+                "or binary,threshold=0.3", {"type": task}),
     ]),
     (None, ("table", "images", "fused"), [
         _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
@@ -72,6 +76,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
     ]),
     (None, _ALL, [
+        _Option("--day-first", "data.day_first", None, "dates such as 3/4/2024 have the day first", _YES),
         _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
                 {"action": "store_const", "const": "drop"}),
         *_FORM,
@@ -154,13 +159,15 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
-        _Option("--validation", "data.split", "FRACTION",
-                "fraction of rows to validate on (default 0.2; a table below 10,000 rows needs none)", {"type": fraction}),
+        _Option("--validation", "", "FILE|FRACTION|none",
+                "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 10,000 rows needs "
+                "none), or none, to train on every row", {"type": file_or_fraction}),
         _Option("--test", "", "FILE|FRACTION",
                 "rows to measure the finished network on: a file, a folder, or a fraction of DATA",
                 {"type": file_or_fraction}),
         _Option("--split", "", "WAY", "which rows are held out: random, stratified, time:COL (the latest), group:COL (whole "
-                "groups), column:COL (which holds train, valid or test); for ratings also time, and last (of each user)",
+                "groups), column:COL (which holds train, valid or test), last (the last rows; of ratings the last of each "
+                "user); for ratings also time",
                 {"type": way_to_split}),
         _Option("--class-weights", "", "WEIGHTS", "weights of the classes in the loss: balanced, or 1,5 in their order",
                 {"type": weights}),

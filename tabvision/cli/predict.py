@@ -28,9 +28,10 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         "data",
         metavar="DATA",
         nargs="+",
-        help="a CSV, Parquet or Feather file with the training columns, or a folder of such; or photos, or a folder of them",
+        help="a CSV, Parquet, Feather or Excel file with the training columns, or several, 'new/*.csv' or a folder; or "
+        "photos, or a folder of them",
     )
-    parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet or .feather")
+    parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet, .feather or .xlsx")
     parser.add_argument(
         "--keep",
         metavar="A,B",
@@ -102,22 +103,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
-    """Return the table or folder, or the paths of some images.
-
-    Raises:
-        BadValueError: Several tables.
-    """
-    from tabvision.errors import BadValueError
-
-    paths: list[str] = arguments.data
-    if not has_images:
-        if len(paths) > 1:
-            problem = f"a table is answered one at a time, got {len(paths)} files"
-            raise BadValueError(problem, "Run the command once for each")
-        return paths[0]
+    """Return the table or folder, or the paths of some images."""
     from tabvision.data.images.files import is_image
 
-    return paths[0] if len(paths) == 1 and not is_image(Path(paths[0]).name) else paths
+    paths: list[str] = arguments.data
+    is_one = len(paths) == 1 and not (has_images and is_image(Path(paths[0]).name))
+    return paths[0] if is_one else paths
 
 
 def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, shared_settings, split_setting
-from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
+from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, shared_settings
+from tabvision.cli.options import settings_of
+from tabvision.cli.splits import ratings_split_setting
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import CollabModule
@@ -49,7 +50,8 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
 
 def evaluation(data: CollabDataModule) -> dict[str, Any]:
     """Return the columns to show beside the target, and what ranks the items of pairs without ratings: fields of `Job`."""
-    return {"shown": [data.user, data.item], "more": None if data.rating is not None else _ranking}
+    is_ranked = data.rating is None and "val" in data.parts
+    return {"shown": [data.user, data.item], "more": _ranking if is_ranked else None}
 
 
 def _ranking(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:
@@ -82,26 +84,11 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BadValueError(_WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
     given = settings_of(arguments, "ratings", "data")
     settings = {"source": arguments.data, "duplicates": "few", **given, **shared_settings(arguments)}
-    settings["split"] = _split_setting(arguments)
+    settings["split"] = ratings_split_setting(arguments)
     renamed = {"rating": settings.pop("target", [None])[0], "missing": settings.pop("missing_target", None)}
     if "y_range" in settings:
         settings["y_range"] = tuple(settings["y_range"])
     return settings | {name: value for name, value in renamed.items() if value is not None}
-
-
-def _split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the datamodule takes it
-    """Return the split: by name where a name says it all.
-
-    Raises:
-        BadValueError: The split has no timestamp column, or contradicts another option.
-    """
-    if arguments.split in ("time", "last"):
-        if arguments.timestamp is None:
-            problem = f"--split {arguments.split} needs to know when each row was rated"
-            raise BadValueError(_WHO, problem, "Add --timestamp COL")
-        if arguments.validation is None and not isinstance(arguments.test, float):
-            return arguments.split
-    return split_setting(arguments, DEFAULT_VALIDATION)
 
 
 def show_films(folder: Path) -> None:

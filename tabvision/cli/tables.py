@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tabvision.errors import shown
 
@@ -50,3 +51,14 @@ def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -
 def known(value: float | None) -> float | None:
     """Return a number as JSON holds it: None in place of NaN and infinity."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def shown_name(source: object) -> str:
+    """Return the name of the data without its folder, of several files that of the first and their number.
+
+    Example:
+        >>> shown_name("data/people.csv"), shown_name(["a.csv", "b.csv"])
+        ('people.csv', 'a.csv and 1 more')
+    """
+    first, *others = source if isinstance(source, list) else [source]
+    return Path(str(first)).name + (f" and {len(others):,} more" if others else "")

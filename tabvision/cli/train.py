@@ -17,8 +17,9 @@ def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
     parser.add_argument(
         "data",
         metavar="DATA",
-        nargs="?",
-        help="a CSV, Parquet or Feather file, or a folder of such; or a folder of photos, one folder per class",
+        nargs="*",
+        help="a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
+        "folder per class",
     )
     parser.add_argument("--resume", metavar="DIR", help="go on with the interrupted run in DIR, as its recipe says")
     add_options(parser)
@@ -32,19 +33,24 @@ def _run(arguments: argparse.Namespace) -> None:
 
         resume_run(arguments)
         return
-    if arguments.data is None:
+    if not arguments.data:
         arguments.refuse("DATA is missing: a table, or a folder of photos")
+    if len(arguments.data) == 1:
+        (arguments.data,) = arguments.data
     kind = _kind_of(arguments)
     check_options(arguments, kind)
     from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
     from tabvision.logs import notes_at
 
-    reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test)
-    folder = free_folder(arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads)
+    reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test, arguments.validation)
+    place = (arguments.out, arguments.data)
+    if arguments.probe or "," in (arguments.body or ""):  # which takes a while
+        free_folder(*place, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
-        job = _job_of(arguments, kind)
+        job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
+    folder = free_folder(*place, overwrite=arguments.overwrite, reads=reads)
     run_job(job, folder, report=not arguments.no_report)
 
 
@@ -56,35 +62,48 @@ def _kind_of(arguments: argparse.Namespace) -> str:
     """
     from pathlib import Path
 
-    from tabvision.data.tables.read import check_file, table_files
+    from tabvision.data.tables.files import are_tables, check_file, files_of, is_glob, table_files
     from tabvision.errors import speaking
 
-    folder = Path(arguments.data).expanduser()
-    if "://" not in arguments.data:  # reading says what to do about an address
-        with speaking("tabvision train"):
-            check_file(folder)
+    data = arguments.data
+    with speaking("tabvision train"):
+        if isinstance(data, str) and is_glob(data):
+            found = [str(file) for file in files_of(data)]
+            arguments.data = data = data if are_tables(found) else found  # a recipe names the images one by one
+        for each in data if isinstance(data, list) else [data]:
+            if "://" not in each and not is_glob(each):  # reading says what to do about an address
+                check_file(Path(each).expanduser())
     if arguments.user or arguments.item:
         return "ratings"
     if arguments.label_pattern or arguments.image_only:
         return "images"
     if arguments.image:
         return "fused" if _learns_from_columns(arguments) else "images"
-    if not folder.is_dir():
-        return "table"
-    return "table" if table_files(folder) else "images"
+    if isinstance(data, list):
+        return "table" if are_tables(data) else "images"
+    folder = Path(data).expanduser()
+    return "images" if folder.is_dir() and not table_files(folder) else "table"
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
     from tabvision.cli.options import form_of
+    from tabvision.data.tables.cells import MISSING_WORDS
+    from tabvision.data.tables.files import folder_of
     from tabvision.data.tables.read import read_frame
     from tabvision.errors import speaking
-    from tabvision.tasks.registry import task_named
+    from tabvision.logs import notes_at
+    from tabvision.schema import JoinedLabels
 
-    if arguments.task is not None and task_named(arguments.task).moves_with_image:
+    if arguments.task is not None and arguments.task.startswith("points"):
         return False
-    with speaking("tabvision train"):
-        frame = read_frame(arguments.data, **form_of(arguments))
+    known = dict.fromkeys(arguments.image, MISSING_WORDS)
+    if arguments.separator is not None:
+        known |= dict.fromkeys(arguments.target or (), JoinedLabels([""]))
+    with speaking("tabvision train"), notes_at(verbose=not arguments.quiet):
+        frame = read_frame(arguments.data, known=known, **form_of(arguments))
+    frame.attrs["folder"] = str(folder_of(arguments.data))
+    arguments.frame = frame
     return bool({*frame.columns} - {*arguments.image, *(arguments.target or ()), arguments.weight})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +25,10 @@ from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
 from tabvision.data.splits.base import ShortSplit
+from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.tables.cells import MISSING_WORDS
-from tabvision.data.tables.read import Source, folder_of, read_frame
+from tabvision.data.tables.files import folder_of
+from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tabular import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
 from tabvision.logs import notes_at
@@ -42,7 +45,7 @@ class FusedDataModule(BaseImageDataModule):
     exists.
 
     Args:
-        source: A DataFrame, or the path of a CSV, Parquet or Feather file.
+        source: A DataFrame, or the path of a CSV, Parquet, Feather or Excel file, or several: a list, "data/*.csv", a folder.
         target: The column to predict, or several.
         image: The column of image paths, or several; None only with `schema`.
         root: The folder that paths are relative to; None for the table file's own.
@@ -76,6 +79,7 @@ class FusedDataModule(BaseImageDataModule):
         sep: The text between the fields of a CSV file, as for `TabularDataModule`.
         names: The names of the columns of a CSV file without a header, as for `TabularDataModule`.
         missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
+        day_first: Whether dates in text have the day before the month, as for `TabularDataModule`.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
@@ -124,6 +128,7 @@ class FusedDataModule(BaseImageDataModule):
         sep: str | None = None,
         names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
+        day_first: bool = False,
         verbose: bool = True,
     ) -> None:
         columns = _image_columns(image, schema)
@@ -164,6 +169,7 @@ class FusedDataModule(BaseImageDataModule):
             sep=sep,
             names=names,
             missing_target=missing_target,
+            day_first=day_first,
             verbose=verbose,
         )
         self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
@@ -256,7 +262,19 @@ class _Columns(TabularDataModule):
     @override
     def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
         frame = super()._gather(source, split, schema)
+        if isinstance(split, SourceSplit) and self._root is None:
+            frame = self._with_whole_paths(frame, split)
         self.images["train"] = self._images_of("train", frame)
+        return frame
+
+    def _with_whole_paths(self, frame: pd.DataFrame, split: SourceSplit) -> pd.DataFrame:
+        """Return the rows with absolute paths where they come from a file in another folder than the source."""
+        here = folder_of(self._sources["train"])
+        for number, source in enumerate(split.sources, start=1):
+            if (root := folder_of(source)) and root != here:
+                paths = frame.loc[frame[PART_COLUMN] == number, list(self._image.columns)]
+                is_named = paths.notna() & (paths != "")
+                frame.loc[paths.index, paths.columns] = paths.mask(is_named, f"{Path(root).resolve()}{os.sep}" + paths)
         return frame
 
     @override

@@ -53,7 +53,7 @@ class TabularDataModule(TensorDataModule):
     every column is printed.
 
     Args:
-        source: A DataFrame, or the path of a CSV, Parquet or Feather file.
+        source: A DataFrame, or the path of a CSV, Parquet, Feather or Excel file, or several: a list, "data/*.csv", a folder.
         target: The column to predict, or several.
         categorical: Columns to read as categories, whatever their values. Others are inferred.
         continuous: Columns to read as numbers.
@@ -80,6 +80,8 @@ class TabularDataModule(TensorDataModule):
         corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
             columns `row`, the row's number in a file or its label in a frame's index, and `label`, the new label, or nothing
             or "drop".
+        day_first: Whether dates in text such as 3/4/2024 have the day before the month; else those that can be read both
+            ways are no dates.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
@@ -119,9 +121,11 @@ class TabularDataModule(TensorDataModule):
         names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
         corrections: Source | None = None,
+        day_first: bool = False,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
+        self._day_first = day_first
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         self.weight = weight
         self.missing_target = missing_target
@@ -224,7 +228,8 @@ class TabularDataModule(TensorDataModule):
         features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
         check_reserved(training.frame, reserved, target.columns, features)
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
-        fitted = fit_features(training, infer_kinds(training, target=target.columns, **named))  # type: ignore[arg-type]  # its own names
+        settings: Any = {**named, "day_first": self._day_first}
+        fitted = fit_features(training, infer_kinds(training, target=target.columns, **settings))
         return Schema(
             target=target,
             continuous=fitted.continuous,

@@ -25,7 +25,8 @@ from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import SourceStore, draw_rows, views_of
 from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
-from tabvision.data.tables.read import folder_of, read_frame, table_files
+from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob, table_files
+from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError, count
 from tabvision.inference.batches import Inputs
@@ -211,7 +212,7 @@ class ImageReader:
         if isinstance(source, bytes | PilImage.Image | np.ndarray):
             return self._inputs([source])
         if isinstance(source, str | Path):
-            return self._from_path(Path(source).expanduser())
+            return self._from_list(list(files_of(source))) if is_glob(source) else self._from_path(source)
         if isinstance(source, pd.DataFrame):
             return self._from_frame(source)
         if hasattr(source, "__arrow_c_stream__"):
@@ -221,7 +222,8 @@ class ImageReader:
             return self._from_frame(pd.DataFrame([source] if is_row else dict(source)))
         return self._from_list(source)
 
-    def _from_path(self, path: Path) -> Inputs:
+    def _from_path(self, source: str | Path) -> Inputs:
+        path = Path(source).expanduser()
         if path.is_dir() and not table_files(path):
             return self._from_table(SourceReader().unlabeled(str(path)), shown=True)
         if not path.exists():
@@ -245,6 +247,9 @@ class ImageReader:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"
         if not isinstance(source, list | tuple):
             raise BadTypeError(f"source must be images, got {type(source).__name__}", remedy)
+        if are_tables(source):
+            frame = read_frame(source, **self.form, known=self.schema.known_columns)
+            return self._from_frame(frame, root=folder_of(source))
         if source and all(isinstance(each, Mapping) for each in source):
             return self._from_frame(pd.DataFrame(list(source)))
         kinds = (str, Path, bytes, PilImage.Image, np.ndarray)

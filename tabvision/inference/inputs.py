@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.tables.cells import MISSING_WORDS
+from tabvision.data.tables.files import is_paths
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
@@ -28,7 +29,9 @@ FEW_ROWS = 16  # up to this number plain Python is faster than a frame
 _BEYOND = 0.1  # of the width of the training range: numbers that far beyond it are told
 _BEYOND_FEW = 5  # divided by the training rows, more of it: the range of few rows is no bound to others
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
-Rows: TypeAlias = pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | str | Path
+Rows: TypeAlias = (
+    pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | Sequence[str | Path] | str | Path
+)
 Source: TypeAlias = "Rows | ImageSource | Sequence[ImageSource]"
 """Rows; or a folder, one image, or a list of images: paths, bytes, PIL images or arrays; or a table that names images."""
 
@@ -67,7 +70,7 @@ class InputReader:
         """Return the inputs of the network for a source.
 
         Args:
-            source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or a table file. Images: a
+            source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or table files. Images: a
                 folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that names files.
             labeled: Whether to read the targets as well, into `frame`: a folder then holds one folder for each class.
             form: How a text file is written; see `read_frame`.
@@ -94,7 +97,7 @@ class InputReader:
         return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)
 
     def _of_rows(self, source: Rows, form: TextFormat, *, labeled: bool = False) -> Inputs:
-        if not labeled:
+        if not labeled and not is_paths(source):
             if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
                 source = [source]
             if isinstance(source, list | tuple):

@@ -123,7 +123,8 @@ class Predictor:
         beyond the training rows than a tenth of their range.
 
         Args:
-            source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet or Feather file.
+            source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet,
+                Feather or Excel file, or several: a list, "new/*.csv", a folder.
                 Images: a folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that
                 names files. If the module reads both: such a table with its columns. Or what `read` returned.
             proba: Whether to add the probabilities, or the intervals.

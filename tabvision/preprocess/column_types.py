@@ -17,6 +17,8 @@ from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.text_formats import (
     TextNumbers,
     dates_in,
+    day_before_month,
+    has_zones,
     note_on_text,
     num_distinct_text,
     numbers_in,
@@ -37,10 +39,10 @@ _IDENTIFIER_NOTE = (
     "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-_DATES_NOTE = "text that reads as dates{order}. " + _KEEP_TEXT
+_DATES_NOTE = "text that reads as dates{order}{zone}. " + _KEEP_TEXT
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
-    'dates=["NAME={first}"] (--dates NAME={first}).'
+    'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
 )
 _READ_NOTE = "text that reads as numbers{form}{others}. " + _KEEP_TEXT
 
@@ -87,6 +89,7 @@ def infer_kinds(
     continuous: Sequence[str] | None = None,
     dates: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
+    day_first: bool = False,
 ) -> Kinds:
     """Infer the kind of every column, and log a note on choices that may surprise.
 
@@ -105,6 +108,7 @@ def infer_kinds(
         continuous: Columns to use as numbers, whatever would be inferred; text is parsed.
         dates: Columns to use as dates, whatever would be inferred. "when=d/m/Y" says the order of the dates in text as well.
         ignore: Columns to leave out.
+        day_first: Whether text that can be dates in several orders has the day before the month.
 
     Raises:
         MissingColumnsError: A named column is missing.
@@ -125,7 +129,9 @@ def infer_kinds(
     forced = _forced(columns, target, named)
     columns.check_any_row()
     features = [name for name in columns.frame.columns if name not in set(target)]
-    verdicts = {name: _judge(columns, name, forced.get(name), orders.get(name)) for name in features}
+    verdicts = {
+        name: _judge(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
+    }
     left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None)
     if len(left_out) == len(features):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
@@ -177,7 +183,7 @@ def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[s
     return forced
 
 
-def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | None) -> _Verdict:
+def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | None, *, day_first: bool) -> _Verdict:
     if forced == "ignore":
         return _Verdict(None, "ignored on request")
     column = columns.read(name)
@@ -190,7 +196,9 @@ def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | 
         columns.numbers(name, form or "strict")  # raises if the text does not parse
         return _Verdict("continuous", form=form)
     if forced == "dates":
-        orders = dates_in(text.without_blank()) if order is None and isinstance(text, Text) else ()
+        orders = (
+            _orders_of(text.without_blank(), day_first=day_first) if order is None and isinstance(text, Text) else ()
+        )
         date_form = order or _only_order(orders, name)
         return _Verdict("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
@@ -199,14 +207,16 @@ def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | 
         return _Verdict(None, "no value in any row")
     if _is_constant(column):
         return _Verdict(None, "constant")
-    return _infer_text(text) if isinstance(text, Text) else _infer(columns, name)
+    return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer(columns, name)
 
 
 def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
     """Return the order of dates, ISO if there is none; raise if there are several."""
     if len(orders) > 1:
         problem = f"the dates of {name!r} can be read in the order {' or '.join(orders)}"
-        raise BadValueError(problem, f"Say which: {asking('dates', f'{name}={orders[0]}')}")
+        raise BadValueError(
+            problem, f"Say which: {asking('dates', f'{name}={orders[0]}')}, or day_first=True (--day-first)"
+        )
     return orders[0] if orders else "iso"
 
 
@@ -229,12 +239,19 @@ def _infer(columns: Columns, name: str) -> _Verdict:
     return _Verdict("continuous" if are_many else "categorical")
 
 
-def _infer_text(column: Text) -> _Verdict:
+def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
+    """Return the orders in which text is dates; of several those with the day first, if it is."""
+    orders = dates_in(column)
+    return day_before_month(orders) if day_first and len(orders) > 1 else orders
+
+
+def _infer_text(column: Text, *, day_first: bool) -> _Verdict:
     text = column.without_blank()
-    orders = dates_in(text)
+    orders = _orders_of(text, day_first=day_first)
     if len(orders) == 1:
         order = "" if orders[0] == "iso" else f" in the order {orders[0]}"
-        return _Verdict("dates", note=_DATES_NOTE.format(order=order), form=orders[0])
+        zone = " with time zones; the parts are read in UTC" if has_zones(text) else ""
+        return _Verdict("dates", note=_DATES_NOTE.format(order=order, zone=zone), form=orders[0])
     numbers = None if orders else numbers_in(column)
     if numbers and (verdict := _judge_numbers(column.to_numbers("", numbers.form).values, numbers)):
         return verdict

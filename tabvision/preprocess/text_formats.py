@@ -138,6 +138,26 @@ def dates_in(column: Text) -> tuple[DateFormat, ...]:
     return orders
 
 
+def has_zones(column: Text) -> bool:
+    """Return whether some dates of a sample have a time zone other than UTC.
+
+    Example:
+        >>> has_zones(Text(pa.array(["2024-01-02T10:00+02:00"]))), has_zones(Text(pa.array(["2024-01-02T10:00Z"])))
+        (True, False)
+    """
+    return bool(pc.any(pc.match_substring_regex(sample_of(column.values), r"[T ].*[+-][0-9]{2}:?[0-9]{2}\s*$")).as_py())
+
+
+def day_before_month(orders: Sequence[DateFormat]) -> tuple[DateFormat, ...]:
+    """Return the orders in which the day is before the month.
+
+    Example:
+        >>> day_before_month(["d/m/Y", "m/d/Y"])
+        ('d/m/Y',)
+    """
+    return tuple(order for order in orders if order.find("d") < order.find("m"))
+
+
 def all_match(column: Text, pattern: str) -> bool:
     """Return whether the values of a sample match a regular expression.
 

@@ -71,7 +71,8 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
     assert main([*TABLE, "--epochs", "3", "--task", "binary", "--class-weights", "1,5"]) == 0
     run = Path("runs/people")
     whole = (run / "metrics.csv").read_bytes()
-    (run / "predictions.csv").unlink()  # as if it had been stopped between its last epoch and its answers
+    for name in ("predictions.csv", "metrics.json"):
+        (run / name).unlink()  # as if it had been stopped between its last epoch and its answers
 
     assert main(["train", "--resume", str(run), "--no-report"]) == 0
 

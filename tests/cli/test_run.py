@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.run import _held_out, _metrics_table, _worse_than_naive, free_folder
+from tabvision.cli.outputs import held_out_table, metrics_table, worse_than_naive
+from tabvision.cli.run import free_folder
 from tabvision.data import TabularDataModule
 from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
@@ -43,7 +44,7 @@ def test_a_run_has_a_folder_of_its_own_whatever_the_data_is_called(
 
 
 def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
-    table = _metrics_table(
+    table = metrics_table(
         {"val/mae": 119.1782, "val/rmse": 2.5e-31, "val/mse": 3e9, "val/r2": -0.1},
         {"val/mae": 119.4708, "val/rmse": 2e-31, "val/mse": 3e9, "val/r2": 0.0},
     )
@@ -58,7 +59,7 @@ def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
 
 
 def test_what_cannot_be_measured_is_left_empty() -> None:
-    assert _metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == [
+    assert metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == [
         "auroc",
         "0.5000",
     ]
@@ -87,7 +88,7 @@ def test_a_column_whose_name_is_an_answers_is_told_apart_from_it(name: str) -> N
     data = TabularDataModule(frame, name, verbose=False)
     rows = torch.tensor([4, 2])
 
-    table = _held_out(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])})
+    table = held_out_table(data, {"index": rows, "predictions": torch.tensor([[0.9, 0.1], [0.2, 0.8]])})
 
     assert list(table)[:3] == ["row", f"true_{name}", "label"]
     assert table["row"].tolist() == [4, 2]
@@ -125,9 +126,9 @@ def test_several_targets_have_a_row_each_beside_their_mean(capsys: pytest.Captur
 
 
 def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not() -> None:
-    assert _worse_than_naive({"val/distance": 2.0}, {"val/distance": 1.0}).endswith(": distance.")
+    assert worse_than_naive({"val/distance": 2.0}, {"val/distance": 1.0}).endswith(": distance.")
     assert (
-        _worse_than_naive({"val/distance": 1.0, "val/accuracy": 0.9}, {"val/distance": 2.0, "val/accuracy": 0.5}) == ""
+        worse_than_naive({"val/distance": 1.0, "val/accuracy": 0.9}, {"val/distance": 2.0, "val/accuracy": 0.5}) == ""
     )
 
 

@@ -156,7 +156,11 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--split", "last"], "--split last is for ratings"),
+        (["--split", "column:part", "--validation", "none"], "there is no --validation none"),
+        (["--validation", "people.csv", "--test", "0.1"], "--validation people.csv says which rows are held out"),
+        (["--validation", "none", "--split", "time:day"], "so --split time:day has nothing to do"),
+        (["--task", "binary,odd=1"], "no setting of --task binary is named 'odd'"),
+        (["--task", "binary,threshold=2"], "threshold"),
         (["--split", "group"], "--split group needs to know the column. Pass --split group:COL"),
         (["--split", "column:part", "--test", "0.1"], "there is no --test 0.1"),
         (["--split", "time:paid"], "column 'paid' must hold dates"),
@@ -234,3 +238,70 @@ def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(
     assert not re.search(r"[\r\x1b]", told.out + told.err)
     assert quiet[0].split() == ["validation", "model", "naive"]
     assert not any(line.startswith("epoch ") for line in quiet)
+
+
+def test_validation_rows_come_from_a_file_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.read_csv("people.csv")
+    frame[:30].to_csv("valid.csv", index=False)
+
+    assert main([*TRAIN, "--validation", "valid.csv"]) == 0
+
+    assert parts_of(capsys.readouterr().out) == {"train": 120, "val": 30}
+    assert len(pd.read_csv(RUN / "predictions.csv")) == 30
+
+
+def test_every_row_may_train(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--validation", "none"]) == 0
+    told = capsys.readouterr().out
+    recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())
+
+    assert parts_of(told) == {"train": 120}
+    assert "No rows were held out" in told
+    assert json.loads((RUN / "metrics.json").read_text())["metrics"] == {}
+    assert not (RUN / "predictions.csv").exists()
+    assert recipe["trainer"]["callbacks"][2]["init_args"]["monitor"] == "epoch"
+    assert main(["fit", "--config", str(RUN / "recipe.yaml"), "--trainer.logger.init_args.save_dir", "again"]) == 0
+    assert main(["compare", str(RUN)]) == 0
+    assert main([*TRAIN[:-3], "--validation", "none", "--intervals", "0.9", "--overwrite"]) == 2
+
+
+def test_a_small_table_that_holds_nothing_out_stops_by_out_of_fold_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--no-report"]
+
+    assert main([*words, "--validation", "none", "--split", "group:firm", "--test", "0.2"]) == 0
+
+    assert set(parts_of(capsys.readouterr().out)) == {"train", "test"}
+    assert list(json.loads((RUN / "metrics.json").read_text())["metrics"]) == ["out-of-fold", "test"]
+
+
+def test_photos_are_validated_on_those_of_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path / "photos", {"a": 10, "b": 10})
+    write_folder(tmp_path / "others" / "more", {"a": 3, "b": 3})
+    words = ["--body", "test_resnet", "--weights", "none", "--size", "16", "--epochs", "1", "--accelerator", "cpu"]
+
+    assert main(["train", "photos", *words, "--no-report", "--validation", "others/more"]) == 0
+    assert "val: 6 images (a 3, b 3)" in capsys.readouterr().out
+    assert main(["train", "photos", *words, "--no-report", "--validation", "none", "--overwrite"]) == 0
+    assert "train: 20 images" in capsys.readouterr().out
+    assert main(["train", "photos", *words, "--validation", "none", "--probe", "--out", "new"]) == 2
+
+    assert "none are held out" in capsys.readouterr().err
+
+
+def test_a_task_has_its_settings() -> None:
+    words = [*TRAIN[:2], "--target", "age", *TRAIN[4:], "--drop-missing-target"]
+
+    assert main([*words, "--task", "regression,error=huber,y_range=0:100"]) == 0
+
+    recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())["data"]["init_args"]["task"]
+    assert recipe == {"class_path": "tabvision.tasks.Regression", "init_args": {"error": "huber", "y_range": [0, 100]}}
+    assert main(["fit", "--config", str(RUN / "recipe.yaml"), "--trainer.logger.init_args.save_dir", "again"]) == 0
+
+
+def test_the_column_is_told_before_the_run_that_is_in_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+
+    assert main(["train", "people.csv", "--target", "pai"]) == 2
+    assert "did you mean 'paid'" in capsys.readouterr().err
+    assert main(TRAIN) == 2
+    assert "holds a run already" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import MISSING_WORDS, Known
-from tabvision.data.tables.read import Source, folder_of, read_frame
+from tabvision.data.tables.files import are_tables, folder_of, is_paths
+from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
 
@@ -62,6 +63,11 @@ class ImageTable:
         if len(rows) == len(self.frame):
             return self
         return replace(self, frame=self.frame.iloc[rows], part=None if self.part is None else self.part[rows])
+
+    def with_whole_paths(self) -> ImageTable:
+        """Return the table with absolute paths, which need neither the folder nor the suffix."""
+        paths = _packed([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
+        return replace(self, frame=self.frame.assign(**{self.path: paths}), root="", suffix="")
 
     def files(self, rows: Rows) -> list[str]:
         """Return the paths of some rows' files, ready to open."""
@@ -135,7 +141,7 @@ def image_table(
         BadTypeError: The column does not hold paths.
         BadValueError: Paths are missing, or there is no column of paths.
     """
-    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
+    if (isinstance(source, list | tuple) and not source) or (is_paths(source) and not are_tables(source)):
         source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
     if isinstance(source, str | Path) and is_image(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one image"

@@ -23,7 +23,7 @@ from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, c
 from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.images.sources import Images, SourceReader, gathered, is_folder
+from tabvision.data.images.sources import Images, SourceReader, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
@@ -48,7 +48,7 @@ class ImageDataModule(BaseImageDataModule):
 
     Args:
         source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
-            path of a CSV, Parquet or Feather file, with a column of paths; or with `label_pattern` a folder of images.
+            path of a CSV, Parquet, Feather or Excel file, with a column of paths; or with `label_pattern` a folder of images.
         target: The column to predict, or several; for folders the name of the column of classes.
         path: The column of paths; None for the first column that holds image file names.
         root: The folder that paths are relative to; None for the table file's own.
@@ -171,14 +171,14 @@ class ImageDataModule(BaseImageDataModule):
             problem = f"label_depth={label_depth!r} is for a folder of class folders"
             raise BadValueError(problem, "Leave label_depth out")
         with notes_at(verbose):
-            table = gathered(reader.labeled(source, target, schema), split, reader)
+            table = reader.labeled(source, target, schema)
             self.image = replace(known, name=table.path if schema is None else known.name)
             columns = target_columns(target, schema, LABEL_COLUMN if LABEL_COLUMN in table.frame else None)
             check_columns(table.frame, columns)
+            table = reader.with_split(table, split, columns)
             facts: Any = {"path": table.path, "task": stated, "separator": separator, "schema": schema}
-            frame, kept = corrected(table.frame, corrections, columns, **facts)
-            table = replace(table, frame=frame)
-            self.frame, self._table = table.frame, table
+            self.frame, kept = corrected(table.frame, corrections, columns, **facts)
+            self._table = table = replace(table, frame=self.frame)
             self._fit(table, columns, stated, separator, split, schema, kept=kept)
             self._fill_others(source, test, predict, replace(reader, path=table.path, known=self.schema.known_columns))
             logger.info(self.summary())

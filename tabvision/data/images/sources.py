@@ -18,8 +18,10 @@ from tabvision.data.images.files import (
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.images.labels import target_columns
 from tabvision.data.splits.base import ShortSplit, Split
+from tabvision.data.splits.given import SourceSplit
 from tabvision.data.tables.cells import Known
-from tabvision.data.tables.read import Source, table_files
+from tabvision.data.tables.files import table_files
+from tabvision.data.tables.read import Source
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.schema import Schema
 
@@ -71,6 +73,25 @@ class SourceReader:
         table = all_images(cast("str", source)) if is_folder(source) else self._table(source, self.path)
         return labels_from_names(table, self.label_pattern, label=label)
 
+    def with_split(self, table: ImageTable, split: ShortSplit, columns: Sequence[str]) -> ImageTable:
+        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ.
+
+        Args:
+            table: The images of the source.
+            split: The split.
+            columns: The target's columns.
+        """
+        if not isinstance(split, Split) or table.part is not None:
+            return table
+        if not isinstance(split, SourceSplit):
+            return replace(table, frame=split.gather(table.frame, self.known, **self.form))
+        read = replace(self, path=table.path)
+        tables = [table, *(read.labeled(source, columns, None, least=1) for source in split.sources)]
+        if any((each.root, each.suffix) != (table.root, table.suffix) for each in tables):
+            tables = [each.with_whole_paths() for each in tables]
+        frame, *others = (each.frame for each in tables)
+        return replace(tables[0], frame=split.joined(frame, others))
+
     def unlabeled(self, source: Images) -> ImageTable:
         """Return the images to predict."""
         if is_folder(source):
@@ -86,13 +107,6 @@ class SourceReader:
     def _table(self, source: Images, path: str | None) -> ImageTable:
         """Return the images of a table or list."""
         return image_table(source, path=path, root=self.root, suffix=self.suffix, known=self.known, **self.form)
-
-
-def gathered(table: ImageTable, split: ShortSplit, reader: SourceReader) -> ImageTable:
-    """Return the table with the rows that the split adds."""
-    if not isinstance(split, Split) or table.part is not None:
-        return table
-    return replace(table, frame=split.gather(table.frame, reader.known, **reader.form))
 
 
 def is_folder(source: Images) -> bool:

@@ -60,7 +60,8 @@ class CollabDataModule(TensorDataModule):
     the item; negatives are drawn from items not taken, anew each epoch in training and once for validation.
 
     Args:
-        source: A DataFrame, or the path of a CSV, Parquet or Feather file; one row per rating.
+        source: A DataFrame, or the path of a CSV, Parquet, Feather or Excel file, or several: a list, "data/*.csv", a
+            folder; one row per rating.
         user: The column of users' ids.
         item: The column of items' ids.
         rating: The column of ratings; None if each row means that the user took the item.
@@ -86,6 +87,7 @@ class CollabDataModule(TensorDataModule):
             the like (and None, except beside other words), [] for none.
         sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
         names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
+        day_first: Whether timestamps in text such as 3/4/2024 have the day before the month.
         verbose: Whether to print the schema and what was found.
 
     Raises:
@@ -127,18 +129,18 @@ class CollabDataModule(TensorDataModule):
         na_values: Sequence[str] | None = None,
         sep: str | None = None,
         names: Sequence[str] | None = None,
+        day_first: bool = False,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
         check_names(user, item, rating, timestamp=timestamp, title=title)
         check_settings(rating, task, y_range, negatives)
         self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
-        self.missing = missing
+        self.missing, self._day_first = missing, day_first
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         with notes_at(verbose):
-            divide = (
-                ratings_split(split, user, timestamp) if isinstance(split, str) else as_split(split, stratify=False)
-            )
+            split = ratings_split(split, user, timestamp, day_first=day_first) if isinstance(split, str) else split
+            divide = as_split(split, stratify=False)
             own_title = title if titles is None else None
             self._used = {user, item, rating, timestamp, own_title, *divide.columns}
             gathered = divide.gather(self._read(source, schema), **self._form)
@@ -214,7 +216,7 @@ class CollabDataModule(TensorDataModule):
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
         rows = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
-            rows = sorted_by_time(frame, rows, timestamp)
+            rows = sorted_by_time(frame, rows, timestamp, day_first=self._day_first)
         return np.sort(without_duplicates(frame, rows, (self.user, self.item), self.duplicates))
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:

@@ -127,14 +127,16 @@ def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Dup
     return "last"
 
 
-def sorted_by_time(frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str) -> NDArray[np.int64]:
+def sorted_by_time(
+    frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str, *, day_first: bool = False
+) -> NDArray[np.int64]:
     """Return row numbers sorted by time; rows with equal timestamps stay in order.
 
     Example:
         >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "31/12/2019"]}), np.arange(2), "when").tolist()
         [1, 0]
     """
-    times = times_as_numbers(frame[timestamp].iloc[rows])
+    times = times_as_numbers(frame[timestamp].iloc[rows], day_first=day_first)
     return rows[np.argsort(times, kind="stable")]
 
 

@@ -133,11 +133,20 @@ class SourceSplit(Split):
     @override
     def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
         """Return the training, validation and test rows, in this order; columns that training lacks are ignored."""
-        frames = [frame.reset_index(drop=True)]
         texts = {name: isinstance(frame[name].dtype, pd.StringDtype) for name in frame}
         texts_of = {name: frame[name].unique().tolist() if is_text else None for name, is_text in texts.items()}
-        for source in (self.validation, *(() if self.test is None else (self.test,))):
-            rows = read_frame(source, **form, known={**texts_of, **(known or {})})
+        known = {**texts_of, **(known or {})}
+        return self.joined(frame, [read_frame(source, **form, known=known) for source in self.sources])
+
+    @property
+    def sources(self) -> tuple[Any, ...]:
+        """The sources of the validation and test rows."""
+        return (self.validation,) if self.test is None else (self.validation, self.test)
+
+    def joined(self, frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Return the training rows and those of the other sources, already read, in this order."""
+        frames = [frame.reset_index(drop=True)]
+        for rows in others:
             if missing := [name for name in frame.columns if name not in rows.columns]:
                 remedy = "Give the validation and test sources the columns of the training source"
                 raise MissingColumnsError(missing, rows.columns, remedy)

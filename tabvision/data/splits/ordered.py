@@ -27,7 +27,7 @@ from tabvision.data.splits.base import (
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import parse_dates, parse_number
-from tabvision.preprocess.text_formats import dates_in
+from tabvision.preprocess.text_formats import dates_in, day_before_month
 from tabvision.schema import DateFormat
 
 _logger = logging.getLogger("tabvision")
@@ -40,7 +40,8 @@ class GroupSplit(Split):
 
     Args:
         column: The column with the group of each row, such as a patient; it is not a feature.
-        share: The fraction of the rows that validate, in (0, 1), met as closely as the drawn groups allow.
+        share: The fraction of the rows that validate, in (0, 1), met as closely as the drawn groups allow; with test rows
+            it may be 0.
         test_share: The fraction of the rows that test, in [0, 1).
 
     Example:
@@ -57,7 +58,7 @@ class GroupSplit(Split):
     @speaking()
     def __post_init__(self) -> None:
         """Check the fractions."""
-        check_fractions(self.share, self.test_share)
+        check_fractions(self.share, self.test_share, test_alone=True)
 
     @property
     @override
@@ -68,7 +69,7 @@ class GroupSplit(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes, groups = factorized(frame, self.column)
-        needed = 3 if self.test_share else 2
+        needed = 1 + (self.share > 0) + (self.test_share > 0)
         if len(groups) < needed:
             problem = f"column {self.column!r} has {count(len(groups), 'group')}, {needed} parts need at least {needed}"
             raise BadValueError(problem, "Use another column, or RandomSplit")
@@ -76,7 +77,8 @@ class GroupSplit(Split):
         sizes = np.bincount(codes)
         part = np.full(len(groups), TRAIN, dtype=np.int8)
         spare = 1 if self.test_share else 0
-        part[_draw(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
+        if self.share:
+            part[_draw(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
         if self.test_share:
             rest = order[part[order] == TRAIN]
             part[_draw(rest[:-1], sizes, self.test_share * len(frame))] = TEST
@@ -92,9 +94,10 @@ class TimeSplit(Split):
 
     Args:
         column: Dates, times or numbers. Text is read as numbers, or else as ISO 8601 dates, or else in the format of its
-            first value (month before day if both are possible).
-        share: The fraction of the rows that validate, in (0, 1).
+            first value (month before day if both are possible). None for the order of the rows.
+        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
         test_share: The fraction of the rows that test, in [0, 1).
+        day_first: Whether the day is before the month where both are possible.
 
     Example:
         >>> frame = pd.DataFrame({"day": [3, 1, 2, 5, 4]})
@@ -102,32 +105,36 @@ class TimeSplit(Split):
         [3, 4]
     """
 
-    column: str
+    column: str | None
     share: float = 0.2
     test_share: float = 0.0
+    day_first: bool = False
 
     @speaking()
     def __post_init__(self) -> None:
         """Check the fractions."""
-        check_fractions(self.share, self.test_share)
+        check_fractions(self.share, self.test_share, test_alone=True)
 
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        times = times_as_numbers(split_column(frame, self.column))
+        times: NDArray[Any] = np.arange(len(frame))
+        if self.column is not None:
+            times = times_as_numbers(split_column(frame, self.column), day_first=self.day_first)
         ordered = np.sort(times)
         cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # where a new time begins
-        needed = 2 if self.test_share else 1
+        needed = (self.share > 0) + (self.test_share > 0)
         if len(cuts) < needed:
             problem = f"column {self.column!r} has {count(len(cuts) + min(1, len(ordered)), 'distinct time')}"
             raise BadValueError(f"{problem}, {needed + 1} parts need at least {needed + 1}", "Use RandomSplit")
         part = np.full(len(times), TRAIN, dtype=np.int8)
         end = len(times)
         if self.test_share:
-            end = _nearest(cuts[1:], round(len(times) * (1 - self.test_share)))
+            end = _nearest(cuts[needed - 1 :], round(len(times) * (1 - self.test_share)))
             cuts = cuts[cuts < end]
-        start = _nearest(cuts, round(end - len(times) * self.share))
-        part[times >= ordered[start]] = VALIDATION
+        if self.share:
+            start = _nearest(cuts, round(end - len(times) * self.share))
+            part[times >= ordered[start]] = VALIDATION
         if self.test_share:
             part[times >= ordered[end]] = TEST
         return parts_from(part, self.share, self.test_share)
@@ -149,11 +156,12 @@ def _nearest(cuts: NDArray[Any], index: int) -> int:
     return int(cuts[np.argmin(np.abs(cuts - index))])
 
 
-def times_as_numbers(values: pd.Series) -> NDArray[Any]:
+def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[Any]:
     """Convert times to numbers in the same order.
 
     Args:
         values: Dates, times, numbers, or text of one of them; without missing values.
+        day_first: Whether the day is before the month where both are possible.
 
     Raises:
         BadTypeError: The values are not times.
@@ -166,27 +174,29 @@ def times_as_numbers(values: pd.Series) -> NDArray[Any]:
         # the first value settles most columns of dates without a look at the rest
         is_numbers = all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1))
         numbers = pd.to_numeric(values, errors="coerce") if is_numbers else None
-        values = _as_dates(values) if numbers is None or numbers.isna().any() else numbers
+        values = _as_dates(values, day_first=day_first) if numbers is None or numbers.isna().any() else numbers
     found = values.to_numpy()
     return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
 
 
-def _orders(values: pd.Series) -> tuple[DateFormat, ...]:
+def _orders(values: pd.Series, *, day_first: bool) -> tuple[DateFormat, ...]:
     """Return the orders in which text is dates other than ISO dates; of several the month first, with a note."""
     orders = dates_in(Text(pa.array(values, pa.large_string())))
-    if len(orders) > 1:
+    if len(orders) > 1 and day_first:
+        orders = day_before_month(orders)
+    elif len(orders) > 1:
         orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
         _logger.info(
-            f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If that is wrong, write "
-            f"them as 2024-12-31."
+            f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If the day is first, "
+            f"say so: day_first=True (--day-first)."
         )
     return () if orders == ("iso",) else orders
 
 
-def _as_dates(values: pd.Series) -> pd.Series:
+def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
-    if isinstance(values.dtype, pd.StringDtype) and (orders := _orders(values)):
+    if isinstance(values.dtype, pd.StringDtype) and (orders := _orders(values, day_first=day_first)):
         return pd.Series(parse_dates(pa.array(values, pa.large_string()), orders[0]).view("datetime64[us]"))
     for options in ({"format": "ISO8601"}, {}):
         try:
@@ -212,6 +222,7 @@ class LeaveLastOut(Split):
         user: The column of users.
         timestamp: The timestamp column, as for `TimeSplit`; None for the order of the rows.
         test: Whether there is a test part.
+        day_first: As for `TimeSplit`.
 
     Example:
         >>> frame = pd.DataFrame({"user": [1, 1, 2, 2, 2], "time": [9, 5, 1, 2, 3]})
@@ -222,6 +233,7 @@ class LeaveLastOut(Split):
     user: str
     timestamp: str | None = None
     test: bool = False
+    day_first: bool = False
 
     @override
     @speaking()
@@ -229,7 +241,7 @@ class LeaveLastOut(Split):
         users, _ = factorized(frame, self.user)
         times: NDArray[Any] = np.arange(len(frame))
         if self.timestamp is not None:
-            times = times_as_numbers(split_column(frame, self.timestamp))
+            times = times_as_numbers(split_column(frame, self.timestamp), day_first=self.day_first)
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
@@ -243,7 +255,7 @@ class LeaveLastOut(Split):
         return parts_from(part, test_share=float(self.test), remedy=remedy)
 
 
-def ratings_split(split: str, user: str, timestamp: str | None) -> Split:
+def ratings_split(split: str, user: str, timestamp: str | None, *, day_first: bool = False) -> Split:
     """Return the split with the name "last" or "time".
 
     Raises:
@@ -251,13 +263,13 @@ def ratings_split(split: str, user: str, timestamp: str | None) -> Split:
 
     Example:
         >>> ratings_split("time", "user", "when")
-        TimeSplit(column='when', share=0.2, test_share=0.0)
+        TimeSplit(column='when', share=0.2, test_share=0.0, day_first=False)
     """
     if split == "last":
-        return LeaveLastOut(user, timestamp)
+        return LeaveLastOut(user, timestamp, day_first=day_first)
     if split != "time":
         remedy = 'Pass a fraction such as 0.2, a split object, "time", "last" or None'
         raise BadValueError(f"split {split!r} is not known", remedy)
     if timestamp is None:
         raise BadValueError('split="time" needs the timestamp column', "Name it: timestamp=...")
-    return TimeSplit(timestamp)
+    return TimeSplit(timestamp, day_first=day_first)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,18 +17,16 @@ import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
+from tabvision.data.tables.excel import read_excel
+from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
 
-_JSON_SUFFIXES = (".json", ".jsonl")
-_SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".pq", ".feather", ".arrow")
-
-
-Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | str | Path
-"""A source of rows: a frame, a dict of columns, a list of rows (dicts), or the path of a table file or a folder of them."""
+Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | list[str | Path] | str | Path
+"""A source of rows: a frame, a dict of columns, a list of rows (dicts), or table files: a path, a glob, a folder, a list."""
 
 
 def text_format(
@@ -70,7 +67,8 @@ def read_frame(
         source: A frame (one of pandas is returned as it is, not copied; one of polars or others is read through
             `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
             path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl (each also .gz, .bz2, .xz, .zip), .parquet, .pq,
-            .feather, .arrow; a pipe, read as its suffix says or else as .csv; or a folder of such files with equal columns.
+            .feather, .arrow, .xlsx; a pipe, read as its suffix says or else as .csv; or a folder, a glob such as
+            "data/*.csv" or a list of such files with equal columns.
         known: Columns of a text file of which it is known whether they are text: the texts they may hold, or None.
         form: How a text file is written; see `TextFormat`.
 
@@ -83,12 +81,12 @@ def read_frame(
         >>> read_frame({"age": [31, 42]}).shape
         (2, 1)
     """
-    if isinstance(source, str | Path):
-        frame = _read_path(source, form, known or {})
+    if isinstance(source, str | Path) or is_paths(source):
+        frame = _read_files(files_of(source), form, known or {})
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
-        frame = _frame_of(source)
+        frame = _frame_of(source)  # type: ignore[arg-type]  # no paths are left
     elif hasattr(source, "__arrow_c_stream__"):
         frame = _frame_of_arrow(source)
     else:
@@ -100,29 +98,6 @@ def read_frame(
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
         raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
     return frame
-
-
-def folder_of(source: object) -> Path | str:
-    """Return the folder that a table file, or a folder of them, stands in; "" for a pipe and what is in memory."""
-    path = Path(source).expanduser() if isinstance(source, str | Path) else None
-    return path.parent if path is not None and (path.is_file() or path.is_dir()) else ""
-
-
-def table_files(folder: Path) -> list[Path]:
-    """Return the table files directly in a folder, sorted by name; none if there are images or folders beside them.
-
-    Files whose name begins with `_` or `.` are those of the program that wrote the others.
-    """
-    found: list[Path] = []
-    with os.scandir(folder) as entries:  # a folder of a million images is left at the first
-        for entry in entries:
-            suffix = without_compression(Path(entry.name)).suffix.lower()
-            if not entry.is_file() or suffix not in _SHARD_SUFFIXES:
-                if entry.name.startswith((".", "_")):
-                    continue
-                return []
-            found.append(Path(entry.path))
-    return sorted(found)
 
 
 def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
@@ -172,36 +147,23 @@ def _frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything wit
     return frame
 
 
-def _read_path(source: str | Path, form: TextFormat, known: Known) -> pd.DataFrame:
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(source)):
-        raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _read_folder(path, form, known)
-    check_file(path)
-    return _read_file(path, form, known)
-
-
-def _read_folder(folder: Path, form: TextFormat, known: Known) -> pd.DataFrame:
-    """Return the rows of all table files in a folder, in order of their names."""
-    files = table_files(folder)
-    if not files:
-        raise BadValueError(f"{str(folder)!r} is a folder, not a table file", "Pass the path of a file in it")
+def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.DataFrame:
+    """Return the rows of all files of a table, in their order."""
     frames = [_read_file(file, form, known) for file in files]
     first = frames[0]
+    if len(files) == 1:
+        return first
     for file, frame in zip(files, frames, strict=True):
         if others := sorted(set(first) ^ set(frame)):
             problem = (
                 f"{str(file)!r} has other columns than {files[0].name!r}: {listed([*map(repr, others)])} in one of them"
             )
-            raise BadValueError(problem, "Leave in the folder the files of one table")
+            raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
     mixed = [name for name in first if len({_is_text(frame[name]) for frame in frames} - {None}) > 1]
     if mixed:  # in some files every code looks like a number
         frames = [_read_file(file, form, {**known, **dict.fromkeys(mixed, ())}) for file in files]
     if mixed := [name for name in mixed if not all(_is_text(frame[name]) in (True, None) for frame in frames)]:
-        problem = (
-            f"columns are text in some files of {str(folder)!r} and numbers in others: {listed([*map(repr, mixed)])}"
-        )
+        problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
         raise BadValueError(problem, "Write the files anew, with one type for each column")
     logger.info(f"{count(len(files), 'file')} read as one table: {files[0].name!r} to {files[-1].name!r}.")
     return pd.concat([frame[list(first)] for frame in frames], ignore_index=True)
@@ -217,8 +179,10 @@ def _read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
     is_pipe = not path.is_file()
     if suffix in CSV_SUFFIXES or (is_pipe and not suffix):
         frame = read_csv(path, known, **form)
-    elif suffix in _JSON_SUFFIXES:
+    elif suffix in JSON_SUFFIXES:
         frame = _with_no_labels(_read_json(TextFile(path, form.get("encoding")), suffix), known)
+    elif suffix == ".xlsx":
+        frame = _with_no_labels(read_excel(path, known, **form), known)
     elif path.suffix.lower() in _BINARY_READERS:
         frame = _with_no_labels(_read_binary(path), known)
     else:
@@ -244,23 +208,10 @@ def _unknown_format(path: Path) -> BadValueError:
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
         return BadValueError(problem, remedy)
-    known = ", ".join([*CSV_SUFFIXES, *_JSON_SUFFIXES, *_BINARY_READERS])
+    if path.suffix.lower() in (".xls", ".xlsm", ".ods"):
+        return BadValueError(problem.replace("no suffix that names", "not the suffix of"), "Save it as .xlsx or .csv")
+    known = ", ".join([*CSV_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES])
     return BadValueError(problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them")
-
-
-def check_file(path: Path) -> None:
-    """Raise if there is no such file or folder; the sentence names a similar one.
-
-    Raises:
-        MissingFileError: There is none.
-    """
-    if path.exists():
-        return
-    if not path.parent.is_dir():
-        raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
-    close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
-    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
-    raise MissingFileError(f"no file {str(path)!r}", remedy)
 
 
 def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:

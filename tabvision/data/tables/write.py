@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from tabvision.data.tables.excel import check_excel, write_excel
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError
 
-FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow")
+FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow", ".xlsx")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
 # Source: OWASP, "CSV Injection".
 _NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
@@ -44,6 +45,8 @@ def check_destination(
     if path.suffix.lower() not in suffixes:
         problem = f"the name must end in {' or '.join(suffixes)}, got {path.name!r}"
         raise BadValueError(problem, "Choose another name")
+    if path.suffix.lower() == ".xlsx":
+        check_excel()
     if not path.parent.is_dir():
         raise MissingFileError(f"there is no folder {str(path.parent)!r} to write to", "Create it first")
     if path.is_dir():
@@ -82,16 +85,16 @@ def _is_read(path: Path, read: Path) -> bool:
 def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False, neutralized: bool = True) -> None:
     """Write a frame, without its index, in the format that the suffix names.
 
-    In CSV a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or carriage
-    return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break within it,
-    where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the apostrophe too;
-    Parquet, Feather and `neutralized=False` leave every text as it is.
+    In CSV and Excel a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or
+    carriage return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break
+    within it, where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the
+    apostrophe too; Parquet, Feather and `neutralized=False` leave every text as it is.
 
     Args:
         frame: The rows.
-        path: A path that ends in .csv, .parquet, .pq, .feather or .arrow.
+        path: A path that ends in .csv, .parquet, .pq, .feather, .arrow or .xlsx.
         overwrite: Whether an existing file may be replaced.
-        neutralized: Whether to escape formulas in a CSV file.
+        neutralized: Whether to escape formulas in a CSV or Excel file.
 
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
@@ -102,6 +105,8 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     with written_whole(path) as partial, partial.open("wb") as file:  # pyarrow opens no name that is not UTF-8
         if (suffix := path.suffix.lower()) == ".csv":
             _write_csv(frame, file, _neutralize if neutralized else lambda text: text)
+        elif suffix == ".xlsx":
+            write_excel(frame, file, _neutralize if neutralized else lambda text: text)
         elif suffix in (".parquet", ".pq"):
             frame.to_parquet(file, index=False)
         else:

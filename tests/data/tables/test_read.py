@@ -13,7 +13,8 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from tabvision.data.tables.read import read_frame, table_files
+from tabvision.data.tables.files import table_files
+from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 
 FRAME = pd.DataFrame({"age": [31, 42], "pay": [1.5, np.nan], "job": ["nurse", None]})

@@ -1,0 +1,191 @@
+"""What a run prints and writes at its end: metrics, predictions, intervals, the report, and where everything is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.cli.jobs import Job
+from tabvision.cli.tables import aligned, metrics_by_name, number, shown_name
+from tabvision.data import CollabDataModule
+from tabvision.data.tables.write import writing
+from tabvision.data.targets import beside_target, encode_target
+from tabvision.errors import count, shown, speaking
+from tabvision.inference import Results
+from tabvision.inference.answers import answer_frame
+from tabvision.inference.calibration.conformal import half_widths
+from tabvision.inference.calibration.facts import Calibration
+from tabvision.inference.calibration.fit import save_calibrated
+
+if TYPE_CHECKING:
+    from tabvision.data.base import TensorDataModule
+    from tabvision.data.images.base import BaseImageDataModule
+    from tabvision.modules import SupervisedModule
+
+    DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
+
+_WHO = "tabvision train"
+
+
+def write_metrics(
+    job: Job, model: SupervisedModule, folder: Path, seconds: float, metrics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
+    networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
+    num_parameters = sum(each.numel() for each in model.parameters())
+    facts = {
+        "data": shown_name(job.data.init_args.get("source", "")),
+        "target": list(job.datamodule.schema.target.columns),
+        "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
+        "seconds": round(seconds, 1),
+        "metrics": metrics,
+    }
+    with speaking(_WHO), writing(folder):
+        (folder / "metrics.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the target of the held-out rows beside the predictions of the best checkpoint.
+
+    Args:
+        data: The datamodule, whose frame has the rows that `index` numbers.
+        gathered: What `gather` returns.
+        shown: Columns to show beside the target.
+    """
+    answers = answer_frame(data.schema, gathered["predictions"].numpy())
+    return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
+
+
+def with_more_metrics(
+    job: Job, model: SupervisedModule, measured: Mapping[str, float], results: Results | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
+    data = job.datamodule
+    more, naive = job.more(model, data) if job.more else ({}, {})
+    measured, naive = {**measured, **more}, {**data.baseline("val" if "val" in data.parts else "train"), **naive}
+    if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
+        each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
+        measured, naive = {**measured, **each}, {**naive, **each_naive}
+    return measured, naive
+
+
+def _error_of_each_target(results: Results, training: NDArray[Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean absolute error of each of several targets, and that of the mean of the training rows.
+
+    Args:
+        results: What the model answered.
+        training: The targets of the training rows, (N, T).
+    """
+    names = [f"val/mae of {name}" for name in results.schema.target.columns]
+    constant = results.schema.task.constant(training)
+    errors = (abs(results.target - answer).mean(axis=0).tolist() for answer in (results.predictions, constant))
+    measured, naive = (dict(zip(names, each, strict=True)) for each in errors)
+    return measured, naive
+
+
+def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
+    """Return a table of the validation metrics beside those of a naive prediction, which ignores the input.
+
+    Example:
+        >>> print(metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
+        validation   model   naive
+        accuracy    0.9000  0.6000
+        loss        0.5000
+    """
+    found = metrics_by_name(measured, baseline)
+    rows = [(name, number(each["model"]), number(each["naive"])) for name, each in found.items()]
+    return aligned([(title, "model", "naive"), *rows])
+
+
+def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    """Return a sentence that names the metrics in which the model is worse than a naive prediction; "" if there are none.
+
+    Example:
+        >>> worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
+        'Worse than the naive prediction, which ignores the input: mae.'
+    """
+    lower = {name for name in baseline if name.startswith(("val/mae", "val/rmse", "val/distance"))}
+    worse = [
+        name.removeprefix("val/")
+        for name, naive in sorted(baseline.items())
+        if name in measured and (measured[name] > naive if name in lower else measured[name] < naive)
+    ]
+    return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
+
+
+def add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
+    """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
+    target = data.schema.target
+    predictions = held_out.iloc[:, -target.task.num_predictions :].to_numpy()  # the last columns
+    widths = half_widths(predictions, encode_target(data.frame.iloc[held_out["row"]], target), coverage)
+    save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
+    print(
+        f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
+    )
+
+
+def write_report(
+    job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
+) -> None:
+    """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
+    from tabvision.cli.report import report_on
+    from tabvision.inference import Predictor
+
+    best = folder / "best.ckpt"
+    is_val = "val" in job.datamodule.parts
+    rows = f"{count(len(results), 'row' if not results.schema.is_of_images else 'image')} "
+    rows += (
+        "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
+    )
+    try:
+        history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
+        seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
+        details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
+        predictor, page = Predictor(best, device="cpu"), folder / "report.html"
+        facts: dict[str, object] = {"seed": job.seed}
+        if tested:
+            said = ", ".join(f"{name.removeprefix('val/')} {number(value)}" for name, value in sorted(tested.items()))
+            facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
+        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule, **details)
+    except Exception as error:
+        print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
+
+
+def _seen(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
+    """Return how often the user, and the item, of each row was seen in training."""
+    tensors, rows = data.parts["train"]
+    train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)
+    counts = [results.frame[name].map(train[name].value_counts()).fillna(0).astype(int) for name in names]
+    return [each.rename(f"how often {name} was seen in training") for each, name in zip(counts, names, strict=True)]
+
+
+def print_files(job: Job, folder: Path) -> None:
+    """Print the path and the purpose of each file."""
+    is_bag, title = job.num_folds > 1, job.measured_on
+    rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
+    network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
+    network = f"the {job.num_folds} networks" if is_bag else network
+    texts = {
+        "best.ckpt": f"{network}; all that `tabvision predict` needs",
+        "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
+        "probe.ckpt": "the linear probe, which answers as well",
+        "metrics.csv": "loss and metrics of each epoch",
+        "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
+        "predictions.csv": f"{rows}: target, label, probabilities",
+        "report.html": "what the network learned, and where it is wrong: open it in a browser",
+        "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
+    }
+    texts = {name: text for name, text in texts.items() if (folder / name).exists()}
+    width = max(len(str(folder / name)) for name in texts)
+    for name, text in texts.items():
+        print(f"{folder / name!s:<{width}}  {text}")
+    if is_bag:
+        print(f"A recipe holds one fit, and this run was {job.num_folds}: the same command repeats it.")
+    if not title:
+        measure = f"`tabvision evaluate {folder / 'best.ckpt'} FILE` measures the network on other rows"
+        print(f"No rows were held out, so there are no predictions and no report of them; {measure}.")

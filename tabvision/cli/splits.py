@@ -1,0 +1,94 @@
+"""Which rows `tabvision train` holds out: `--validation`, `--test` and `--split`, as in a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tabvision.cli.jobs import Component
+from tabvision.cli.options import DEFAULT_VALIDATION, NO_ROWS
+from tabvision.errors import BadValueError
+
+_WHO = "tabvision train"
+
+
+def holds_out(arguments: argparse.Namespace) -> bool:
+    """Return whether some option says which rows are held out."""
+    return arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float)
+
+
+def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
+    """Return how the rows are split, as in a recipe.
+
+    Args:
+        arguments: The parsed arguments.
+        default: The validation rows where no option names them: a fraction, "auto" or None.
+
+    Raises:
+        BadValueError: The column is missing, or the options contradict each other.
+    """
+    test = arguments.test if isinstance(arguments.test, float) else None
+    given = arguments.validation
+    if isinstance(given, str) and given != NO_ROWS:
+        _check_alone(f"--validation {given}", arguments, test)
+        return Component("tabvision.data.SourceSplit", {"validation": given})
+    if arguments.split is None:
+        share = default if given is None else None if given == NO_ROWS else given
+        return share if test is None else (share, test)
+    return _named_split(arguments, test)
+
+
+def _named_split(arguments: argparse.Namespace, test: float | None) -> Component:
+    """Return the split that `--split` names."""
+    given = arguments.validation
+    way, _, column = arguments.split.partition(":")
+    column = column or (arguments.timestamp or "" if way in ("time", "last") else "")
+    if way in ("time", "group", "column") and not column:
+        remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
+        remedy += ", or --split last if the rows are in order of time" if way == "time" else ""
+        raise BadValueError(_WHO, f"--split {way} needs to know the column", f"Pass {remedy}")
+    if way == "column" or (way == "last" and arguments.user):
+        _check_alone(f"--split {way}", arguments, test, is_split=True)
+        user = {"user": arguments.user, "timestamp": column or None, **_day_first(arguments, column)}
+        class_name, settings = ("ColumnSplit", {"column": column}) if way == "column" else ("LeaveLastOut", user)
+        return Component(f"tabvision.data.{class_name}", settings)
+    if given == NO_ROWS and test is None:
+        problem = f"--validation none holds nothing out, so --split {arguments.split} has nothing to do"
+        raise BadValueError(_WHO, problem, "Leave one of the two out, or add --test with a fraction")
+    fractions = {"share": 0 if given == NO_ROWS else given or DEFAULT_VALIDATION}
+    fractions |= {"test_share": test} if test else {}
+    if way in ("time", "last"):
+        fractions |= {"column": column or None, **_day_first(arguments, column)}
+    named = {"column": column} if way == "group" else {}
+    name = {"last": "Time"}.get(way, way.capitalize())
+    return Component(f"tabvision.data.{name}Split", {**named, **fractions})
+
+
+def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as a datamodule takes it
+    """Return the split of ratings: by name where a name says it all.
+
+    Raises:
+        BadValueError: The split has no timestamp column, or contradicts another option.
+    """
+    if arguments.split in ("time", "last"):
+        if arguments.timestamp is None:
+            problem = f"--split {arguments.split} needs to know when each row was rated"
+            raise BadValueError(_WHO, problem, "Add --timestamp COL")
+        if arguments.validation is None and not isinstance(arguments.test, float):
+            return arguments.split
+    return split_setting(arguments, DEFAULT_VALIDATION)
+
+
+def _check_alone(option: str, arguments: argparse.Namespace, test: float | None, *, is_split: bool = False) -> None:
+    """Raise if another option says as well which rows of DATA are held out."""
+    others = {"--split": None if is_split else arguments.split, "--test": test}
+    others |= {"--validation": arguments.validation} if is_split else {}
+    for name, value in others.items():
+        if value is not None:
+            problem = f"{option} says which rows are held out, so there is no {name} {value}"
+            remedy = "Leave one of the two out" + (", or pass a file with the test rows" if name == "--test" else "")
+            raise BadValueError(_WHO, problem, remedy)
+
+
+def _day_first(arguments: argparse.Namespace, column: str) -> dict[str, bool]:
+    return {"day_first": True} if arguments.day_first and column else {}

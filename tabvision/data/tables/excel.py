@@ -1,0 +1,109 @@
+"""Read and write the sheets of Excel files, through pandas and openpyxl (the extra `excel`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Unpack
+
+import pandas as pd
+
+from tabvision.data.tables.cells import Known, checked_words, without_words
+from tabvision.data.tables.text_file import TextFormat
+from tabvision.errors import BadValueError, count
+
+logger = logging.getLogger("tabvision")
+
+_MOST_ROWS = 1_048_575  # below the header of a sheet
+
+
+def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataFrame:
+    """Return the rows of the first sheet, and log the other sheets and which words are read as missing.
+
+    Args:
+        path: The file.
+        known: Columns of which it is known whether they are text, as for `read_csv`.
+        form: As for a text file; of it `na_values` and `names` are used.
+
+    Raises:
+        BadValueError: The file cannot be read, has no rows, or `names` has another length; or openpyxl is not installed.
+    """
+    check_excel()
+    names = form.get("names")
+    try:
+        with pd.ExcelFile(path, engine="openpyxl") as book:
+            first, *others = map(str, book.sheet_names)
+            header: Any = 0 if names is None else None
+            frame = pd.read_excel(book, header=header, keep_default_na=False, na_values=[""])
+    except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        problem = f"{str(path)!r} cannot be read as .xlsx: {reason}"
+        raise BadValueError(problem, "It may be damaged or in another format; save it again") from error
+    if not frame.shape[1] or not len(frame):
+        raise BadValueError(f"sheet {first!r} of {str(path)!r} has no rows", "Put the table into the first sheet")
+    if others:
+        logger.info(f"{path.name} has {count(len(others) + 1, 'sheet')}: the first, {first!r}, is read.")
+    frame.columns = pd.Index(_names(path, frame, names))
+    words = checked_words(form.get("na_values"))
+
+    def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
+        part = frame[list(columns)]
+        return part.mask(part.isin(list(missing or ()))).infer_objects()
+
+    mixed = [name for name in frame if frame[name].dtype == object]  # numbers beside words, as typed
+    frame = frame.assign(**{name: _as_text(values) for name, values in parse(mixed, words).items()} if mixed else {})
+    return without_words(frame, words, known, parse, is_default=form.get("na_values") is None)
+
+
+def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return [str(name).strip() for name in frame.columns]
+    if names and len(names) != frame.shape[1]:
+        problem = f"names gives {count(len(names), 'column')}, and {str(path)!r} has {frame.shape[1]}"
+        raise BadValueError(problem, "Name each column once, in order (names=, --names)")
+    return list(names) or [f"column_{number}" for number in range(1, frame.shape[1] + 1)]
+
+
+def _as_text(values: pd.Series) -> pd.Series:
+    """Return a column that still mixes numbers and text as text; others as they are."""
+    kinds = {type(value) for value in values.dropna()}
+    return values.astype("str").where(values.notna()) if values.dtype == object and str in kinds else values
+
+
+def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series], pd.Series]) -> None:
+    """Write a frame as the only sheet of a file.
+
+    Args:
+        frame: The rows.
+        file: The open file.
+        treat: What is done to text.
+
+    Raises:
+        BadValueError: It has more rows than a sheet holds, or openpyxl is not installed.
+    """
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    if len(frame) > _MOST_ROWS:
+        raise BadValueError(f"a sheet holds {_MOST_ROWS:,} rows, got {len(frame):,}", "Write .csv or .parquet")
+
+    def written(values: pd.Series) -> pd.Series:
+        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            return values.astype("str")  # a sheet knows no time zones
+        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
+            return values
+        return treat(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))
+
+    columns = [written(frame.iloc[:, index]) for index in range(frame.shape[1])]
+    table = pd.concat(columns, axis=1) if columns else frame
+    table.columns = pd.Index(treat(pd.Series([str(name) for name in frame.columns], dtype="str")))
+    table.to_excel(file, index=False, engine="openpyxl")
+
+
+def check_excel() -> None:
+    """Raise if openpyxl is not installed."""
+    try:
+        import openpyxl  # noqa: F401
+    except ModuleNotFoundError as error:
+        remedy = "Install it: pip install 'tabvision[excel]'; or save the table as .csv"
+        raise BadValueError("an Excel file needs openpyxl, which is not installed", remedy) from error

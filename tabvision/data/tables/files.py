@@ -1,0 +1,137 @@
+"""Find the files of a table: one, several, a glob, or a folder of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+import pandas as pd
+
+from tabvision.data.tables.delimited import CSV_SUFFIXES
+from tabvision.data.tables.text_file import without_compression
+from tabvision.errors import BadValueError, MissingFileError, closest
+
+JSON_SUFFIXES = (".json", ".jsonl")
+BINARY_SUFFIXES = (".parquet", ".pq", ".feather", ".arrow", ".xlsx")
+_SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", *BINARY_SUFFIXES)
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+def is_paths(source: object) -> TypeGuard[list[str | Path]]:
+    """Return whether a source is a list of paths, and not of rows."""
+    return isinstance(source, list | tuple) and bool(source) and all(isinstance(each, str | Path) for each in source)
+
+
+def are_tables(source: object) -> TypeGuard[list[str | Path]]:
+    """Return whether a source is a list of paths of table files, as their suffixes say.
+
+    Example:
+        >>> are_tables(["a.csv", "b.csv.gz"]), are_tables(["a.jpg"]), are_tables("a.csv")
+        (True, False, False)
+    """
+    known = (*CSV_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES)
+    return is_paths(source) and all(without_compression(Path(each)).suffix.lower() in known for each in source)
+
+
+def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the table files that a path, a glob such as "data/*.csv", a folder or a list of these names.
+
+    Raises:
+        MissingFileError: There is no such file, or none fits the glob.
+        BadValueError: It is an address, or a folder without table files.
+    """
+    if not isinstance(source, str | Path):
+        return [file for each in source for file in files_of(each)]
+    if _ADDRESS.match(str(source)):
+        raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (found := table_files(path)):
+            raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
+        return found
+    if is_glob(path):
+        if not (found := sorted(map(Path, glob.glob(str(path), recursive=True)))):  # noqa: PTH207 - also absolute ones
+            raise MissingFileError(f"no file fits {str(path)!r}", "Check the folder and the pattern")
+        return [file for file in found if not file.is_dir()]
+    check_file(path)
+    return [path]
+
+
+def is_glob(path: str | Path) -> bool:
+    """Return whether a path is a pattern of files, and no file has that name.
+
+    Example:
+        >>> is_glob("data/*.csv"), is_glob("data/a.csv")
+        (True, False)
+    """
+    return glob.has_magic(str(path)) and not Path(path).exists()
+
+
+def check_file(path: Path) -> None:
+    """Raise if there is no such file or folder; the sentence names a similar one.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    if path.exists():
+        return
+    if not path.parent.is_dir():
+        raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
+    close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
+    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
+    raise MissingFileError(f"no file {str(path)!r}", remedy)
+
+
+def folder_of(source: object) -> Path | str:
+    """Return the folder that the files of a table, or a folder of them, stand in; "" for a pipe and what is in memory.
+
+    A frame says in `attrs["folder"]` where its file is, if it was read before.
+    """
+    if is_paths(source):
+        return folder_of(source[0])
+    if isinstance(source, pd.DataFrame):
+        return str(source.attrs.get("folder", ""))
+    if not isinstance(source, str | Path):
+        return ""
+    path = Path(source).expanduser()
+    if is_glob(path):
+        return files_of(path)[0].parent
+    return path.parent if path.is_file() or path.is_dir() else ""
+
+
+def name_of(source: object) -> str:
+    """Return the name of a source without suffix, of several files that of their folder; "data" where it has none.
+
+    Example:
+        >>> name_of("~/a.b.csv.gz"), name_of("sales/*.csv"), name_of("..csv")
+        ('a', 'sales', 'csv')
+    """
+    if is_paths(source):
+        source = source[0] if len(source) == 1 else Path(source[0]).parent
+    path = Path(str(source)).expanduser()
+    if is_glob(path):
+        path = Path(str(path)[: re.search(r"[*?\[]", str(path)).start()] + "x").parent  # type: ignore[union-attr]  # it has one
+    is_pipe = path.exists() and not (path.is_file() or path.is_dir())
+    name = "" if is_pipe else path.resolve().name.lstrip(".").split(".")[0]  # resolved, the folder "." has a name too
+    return name or "data"
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Return the table files directly in a folder, sorted by name; none if there are images or folders beside them.
+
+    Files whose name begins with `_` or `.` are those of the program that wrote the others.
+    """
+    found: list[Path] = []
+    with os.scandir(folder) as entries:  # a folder of a million images is left at the first
+        for entry in entries:
+            suffix = without_compression(Path(entry.name)).suffix.lower()
+            if not entry.is_file() or suffix not in _SHARD_SUFFIXES:
+                if entry.name.startswith((".", "_")):
+                    continue
+                return []
+            found.append(Path(entry.path))
+    return sorted(found)

@@ -1,0 +1,94 @@
+"""Excel files, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.data.tables.read import read_frame
+from tabvision.data.tables.write import write_frame
+from tabvision.errors import BadValueError
+from tabvision.logs import notes_at
+from tests.made.tables import mixed_table
+
+openpyxl = pytest.importorskip("openpyxl")
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    frame = mixed_table(50).assign(grade=lambda it: it["grade"].astype("str"))
+
+    write_frame(frame, tmp_path / "a.xlsx")
+
+    pd.testing.assert_frame_equal(read_frame(tmp_path / "a.xlsx"), frame, check_dtype=False)
+
+
+def test_words_mean_a_missing_value_as_in_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"size": [1.5, "NA", 3], "job": ["cook", "NA", "?"], "code": ["A1", 7, "B"]}
+    pd.DataFrame(rows).to_excel(tmp_path / "a.xlsx", index=False)
+
+    with notes_at(verbose=True):
+        found = read_frame(tmp_path / "a.xlsx")
+
+    assert found["size"].tolist()[::2] == [1.5, 3.0]
+    assert np.isnan(found["size"][1])
+    assert found["job"].isna().tolist() == [False, True, False]
+    assert found["code"].tolist() == ["A1", "7", "B"]
+    assert "'NA' in 'job' (1 row)" in capsys.readouterr().out
+    assert read_frame(tmp_path / "a.xlsx", na_values=["?"])["job"].isna().tolist() == [False, False, True]
+    assert read_frame(tmp_path / "a.xlsx", known={"job": ["NA", "cook"]})["job"].isna().tolist() == [
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_sheet_without_a_header_is_read_by_names(tmp_path: Path) -> None:
+    pd.DataFrame([[1, "x"], [2, "y"]]).to_excel(tmp_path / "a.xlsx", index=False, header=False)
+
+    assert read_frame(tmp_path / "a.xlsx", names=["n", "s"])["n"].tolist() == [1, 2]
+    assert [*read_frame(tmp_path / "a.xlsx", names=[])] == ["column_1", "column_2"]
+    with pytest.raises(BadValueError, match=r"names gives 1 column, and .* has 2"):
+        read_frame(tmp_path / "a.xlsx", names=["n"])
+
+
+def test_of_several_sheets_the_first_is_read_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pd.ExcelWriter(tmp_path / "a.xlsx") as book:
+        pd.DataFrame({"x": [1]}).to_excel(book, sheet_name="People", index=False)
+        pd.DataFrame({"y": [2]}).to_excel(book, sheet_name="Notes", index=False)
+
+    with notes_at(verbose=True):
+        assert [*read_frame(tmp_path / "a.xlsx")] == ["x"]
+
+    assert "a.xlsx has 2 sheets: the first, 'People', is read." in capsys.readouterr().out
+
+
+def test_a_text_is_no_formula_and_a_zone_no_error(tmp_path: Path) -> None:
+    when = pd.to_datetime(["2024-01-01T10:00+02:00"])
+    write_frame(pd.DataFrame({"=a": ["=1+1"], "when": when, "bell": ["a\x07b"]}), tmp_path / "a.xlsx")
+
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+    assert [cell.value for cell in sheet[1]] == ["'=a", "when", "bell"]
+    assert [cell.value for cell in sheet[2]] == ["'=1+1", "2024-01-01 10:00:00+02:00", "ab"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_damaged_file_is_a_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(content)
+
+    with pytest.raises(BadValueError, match=r"a.xlsx' cannot be read as .xlsx"):
+        read_frame(tmp_path / "a.xlsx")
+
+
+def test_an_empty_sheet_and_an_older_format_are_sentences(tmp_path: Path) -> None:
+    pd.DataFrame({"x": []}).to_excel(tmp_path / "a.xlsx", index=False)
+    (tmp_path / "a.xls").write_bytes(b"old")
+
+    with pytest.raises(BadValueError, match="has no rows"):
+        read_frame(tmp_path / "a.xlsx")
+    with pytest.raises(BadValueError, match=r"Save it as .xlsx or .csv"):
+        read_frame(tmp_path / "a.xls")
