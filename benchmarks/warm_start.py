@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -206,7 +206,7 @@ def digits(seed: int, folder: Path) -> Task:
 TASKS: dict[str, Callable[[int, Path], Task]] = {"flights": flights, "ratings": ratings, "digits": digits}
 
 
-def to_markdown(result: dict[str, Any]) -> str:
+def to_markdown(result: Mapping[str, Any]) -> str:
     """A line for each task."""
     lines = []
     for name, runs in result["tasks"].items():
@@ -215,7 +215,7 @@ def to_markdown(result: dict[str, Any]) -> str:
         gain = means["gain"]
         lines.append([name, *cells, f"{gain['mean']:.0%} ± {gain['spread']:.0%}", str(len(runs))])
     headers = ["task", "old network", "anew on all rows", "grown, a fifth of the steps", "gain", "seeds"]
-    return f"{describe_run(result)}\n\n{table(headers, lines)}"
+    return f"{describe_run(dict(result))}\n\n{table(headers, lines)}"
 
 
 if __name__ == "__main__":

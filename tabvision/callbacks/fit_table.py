@@ -86,6 +86,17 @@ def _held_out_losses(
     return (totals[:-1] / totals[-1]).float()
 
 
+def _leap(scores: Sequence[float]) -> int | None:
+    """Return the first epoch, from 1, whose loss is more than twice that of the epoch before and of every other before it.
+
+    Example:
+        >>> _leap([0.9, 0.14, 69.0]), _leap([0.9, 0.14, 0.5])
+        (2, None)
+    """
+    leaps = (epoch for epoch in range(1, len(scores)) if scores[epoch] > 2 * max(scores[:epoch]))
+    return next(leaps, None)
+
+
 class AverageAndStop(Callback):
     """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
 
@@ -118,6 +129,7 @@ class AverageAndStop(Callback):
             check_whole("min_patience", min_patience)
         self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
         self.best_score, self.best_epoch = math.inf, -1
+        self.scores: list[float] = []
         self.has_folds = False
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -156,6 +168,7 @@ class AverageAndStop(Callback):
         if not self._resumed:
             self._first_step = trainer.global_step
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
+            self.scores = []
         if not self._average:
             self._average = {name: value.detach().clone() for name, value in _floats(pl_module).items()}
         self._live = _floats(pl_module)
@@ -196,6 +209,7 @@ class AverageAndStop(Callback):
         score = None if self.patience is None else self._score(trainer, pl_module)
         if score is None or self.patience is None:
             return
+        self.scores.append(score)
         epoch = trainer.current_epoch
         if score < self.best_score or not self._best:
             self.best_score, self.best_epoch = score, epoch
@@ -222,6 +236,13 @@ class AverageAndStop(Callback):
             self._temper(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
+            if (leap := _leap(self.scores)) is not None:
+                before, after = self.scores[leap - 1 : leap + 1]
+                logger.warning(
+                    f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
+                    f"{leap + 1}, so single answers may be far off. Look for outliers in the target and in the rows with the "
+                    f'largest errors; for numbers compare error="huber", and "tweedie" if they are skewed.'
+                )
         elif self.patience is not None:
             logger.warning(
                 f"{type(self).__name__}: no rows were held out, so the fit ran to its end. Pass validation rows."
@@ -247,13 +268,14 @@ class AverageAndStop(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         facts = {"best_score": self.best_score, "best_epoch": self.best_epoch, "first": self._first_step}
-        return {**super().state_dict(), **facts, "best": self._best}
+        return {**super().state_dict(), **facts, "scores": [*self.scores], "best": self._best}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self._first_step, self._best = state_dict["first"], dict(state_dict["best"])
+        self.scores = [*state_dict.get("scores", ())]
         self._resumed = True
 
     @override

@@ -149,40 +149,39 @@ class Job:
 def table_job(arguments: argparse.Namespace) -> Job:
     """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
 
-    Without `--epochs` the fit stops by itself; with it, the budget is fixed: one cycle of so many epochs.
+    Without `--epochs` the fit stops by itself; with it, or with `--preset fast`, the budget is fixed: one cycle of so many
+    epochs.
 
     Raises:
-        BadValueError: `--validation` beside `--preset best`, or `--intervals` without numbers or with too few rows.
+        BadValueError: `--validation` beside `--preset best`, `--epochs` beside `--preset fast`, or `--intervals` without
+            numbers or with too few rows.
     """
     from tabvision.cli.splits import split_setting
-    from tabvision.data.tabular import most_epochs, table_batch_size
+    from tabvision.data.tabular import fast_epochs, most_epochs, table_batch_size
 
-    is_bag = arguments.preset == "best"
-    if is_bag:
-        for name, value in (("validation", arguments.validation), ("split", arguments.split)):
-            if value is not None:
-                problem = f"with --preset best every row is held out once, got --{name} {value} as well"
-                raise BadValueError("tabvision train", problem, f"Leave --{name} out")
-    split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if arguments.epochs else "auto")
+    _check_preset(arguments)
+    is_bag, is_fast = arguments.preset == "best", arguments.preset == "fast"
+    is_fixed = is_fast or bool(arguments.epochs)
+    split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
     data = Component("tabvision.data.TabularDataModule", settings).build()
     num_rows = len(data.parts["train"].rows)
     if arguments.intervals:
         _check_intervals(data.schema.task, len(data.parts.get("val", data.parts["train"]).rows), arguments.intervals)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
-    has_folds = data.schema.target.of_small_table and data.may_fold and not arguments.epochs
+    has_folds = data.schema.target.of_small_table and data.may_fold and not is_fixed
     has_rows = has_folds or is_bag or "val" in data.parts
     if arguments.intervals and not has_rows:
         problem = "--intervals are by the errors on held-out rows, and no rows are held out"
         raise BadValueError("tabvision train", problem, "Leave --validation none out")
-    epochs = arguments.epochs or most_epochs(num_rows)
-    if not has_rows and not arguments.epochs:
-        epochs = max(2, epochs // 2)
+    epochs = fast_epochs(num_rows) if is_fast else arguments.epochs or most_epochs(num_rows)
+    if not has_rows and not is_fixed:
+        epochs, is_fixed = max(2, epochs // 2), True
         logging.getLogger("tabvision").info(
             f"No rows are held out to say when the fit is over: it runs for {epochs} epochs, as most fits of so many rows "
             f"take. --epochs says otherwise."
         )
-    if arguments.epochs or not has_rows:
+    if is_fixed:
         average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
         callbacks = [Component("tabvision.callbacks.OneCycle"), average]
     else:
@@ -199,6 +198,18 @@ def table_job(arguments: argparse.Namespace) -> Job:
         intervals=arguments.intervals,
         monitor="oof/loss" if has_folds else "val/loss" if has_rows else LAST,
     )
+
+
+def _check_preset(arguments: argparse.Namespace) -> None:
+    """Raise if an option contradicts the preset."""
+    if arguments.preset == "fast" and arguments.epochs:
+        problem = f"--preset fast says how many epochs there are, got --epochs {arguments.epochs} as well"
+        raise BadValueError("tabvision train", problem, "Leave one of the two out")
+    if arguments.preset == "best":
+        for name, value in (("validation", arguments.validation), ("split", arguments.split)):
+            if value is not None:
+                problem = f"with --preset best every row is held out once, got --{name} {value} as well"
+                raise BadValueError("tabvision train", problem, f"Leave --{name} out")
 
 
 def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:

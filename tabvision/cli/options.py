@@ -88,8 +88,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
     ]),
     (_TABLE, ("table",), [
-        _Option("--preset", "", None, "best: five networks that answer together, in five times the time",
-                {"choices": ["default", "best"]}),
+        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks that answer together, in "
+                "five times the time", {"choices": ["fast", "default", "best"]}),
         _Option("--intervals", "", "FRACTION", "for numbers: add intervals that hold that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),

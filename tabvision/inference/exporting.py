@@ -1,7 +1,8 @@
 """Export a trained module as one file that runs without tabvision's modules: ONNX, or torch's own `.pt2`.
 
 The file takes the inputs of the network (`continuous`, `categorical`, `image` as uint8) in batches of any size and returns
-predictions: it includes normalization, calibration and activation. The schema and other facts are in its metadata.
+predictions: it includes normalization, calibration and activation. An ONNX file of a network with several members returns
+their standard deviations as well. The schema and other facts are in its metadata.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY
+from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY, OUTPUTS
 from tabvision.modules import SupervisedModule
 from tabvision.schema import Schema
 
@@ -86,7 +87,7 @@ def export(
         opened = open_checkpoint(source, **own)
         module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need one
     with written_whole(path) as partial, _evaluating(module):
-        net = _Answering(module, calibration)
+        net = _Answering(module, calibration, deviations=path.suffix.lower() == ".onnx")
         _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())
         error = net.largest_error(_OPENERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
@@ -97,11 +98,14 @@ def export(
 
 @final
 class _Answering(nn.Module):
-    """A module that maps the arrays of its inputs, in the order of `names`, to calibrated and activated predictions."""
+    """A module that maps the arrays of its inputs, in the order of `names`, to calibrated and activated predictions.
 
-    def __init__(self, module: SupervisedModule, calibration: Calibration) -> None:
+    With `deviations`, a network of several members also returns the standard deviation of what they predict.
+    """
+
+    def __init__(self, module: SupervisedModule, calibration: Calibration, *, deviations: bool) -> None:
         super().__init__()
-        self.module, self.calibration = module, calibration
+        self.module, self.calibration, self.deviations = module, calibration, deviations
         schema = module.schema
         used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": schema.image is not None}
         used["has_image"] = schema.image is not None and schema.image.optional
@@ -110,12 +114,20 @@ class _Answering(nn.Module):
             raise BadValueError("the module reads no column and no image", "Train it on data with inputs")
 
     @override
-    def forward(self, *arrays: Tensor) -> Tensor:
+    def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, device = arrays[0].shape[0], arrays[0].device
         batch: Any = {name: torch.zeros(rows, 0, dtype=_DTYPES[name], device=device) for name in _TABLE}
         batch |= dict(zip(self.names, arrays, strict=True))
         given: Batch = batch
-        return self.module.task.activate(self.calibration.scale(self.module(given).float()))
+        logits = self.module.member_logits(given).float()
+        predictions = self._predictions(self.module.combine_members(logits))
+        if not self.deviations or logits.shape[1] == 1:
+            return predictions
+        of_members = torch.stack([self._predictions(each) for each in logits.unbind(1)], dim=1)
+        return predictions, of_members.std(1, correction=0)
+
+    def _predictions(self, logits: Tensor) -> Tensor:
+        return self.module.task.activate(self.calibration.scale(logits))
 
     def facts(self) -> str:
         """Return what a reader of the file must know, as JSON."""
@@ -153,7 +165,8 @@ class _Answering(nn.Module):
         task, errors = self.module.task, []
         for rows in CHECKED_ROWS:
             inputs = _random_inputs(self.module.schema, rows, generator)
-            expected = self(*(inputs[name].to(self.module.device) for name in self.names)).cpu().numpy()
+            found = self(*(inputs[name].to(self.module.device) for name in self.names))
+            expected = (found[0] if isinstance(found, tuple) else found).cpu().numpy()
             size: Any = 0.0 if task.is_classes else np.abs(expected)
             errors.append(np.abs(network(inputs) - expected) / (task.prediction_scale + size))
         return float(np.concatenate([error.ravel() for error in errors]).max())
@@ -195,10 +208,11 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
     except ImportError as error:
         problem = f"writing ONNX needs {error.name}, which is not installed"
         raise BadValueError(problem, "Install it: pip install 'tabvision[export]'") from error
-    names = json.loads(facts)["inputs"]
-    written: Any = torch.onnx.export(
-        program, dynamo=True, verbose=False, input_names=names, output_names=["predictions"]
-    )
+    names = {
+        "input_names": json.loads(facts)["inputs"],
+        "output_names": OUTPUTS[: len(program.graph_signature.user_outputs)],
+    }
+    written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     for node in written.model.graph.all_nodes():
         node.metadata_props.clear()  # torch's record of the node's origin: larger than a small net's weights
     written.model.metadata_props[KEY] = facts

@@ -22,6 +22,7 @@ from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
 KEY = "tabvision"  # of the facts in a file's metadata
+OUTPUTS = ("predictions", "deviations")  # the second of a network with several members
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
 EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
@@ -74,40 +75,58 @@ class OnnxPredictor:
         return self._read(source, **form)
 
     @speaking()
-    def predict(self, source: Source | Inputs, *, proba: bool = True, batch_size: int | None = None) -> pd.DataFrame:
+    def predict(
+        self,
+        source: Source | Inputs,
+        *,
+        proba: bool = True,
+        uncertainty: bool = False,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
         """Return a frame of answers, in the order and with the index of the input.
 
         Args:
             source: What `Predictor.predict` takes: rows, images or both.
             proba: Whether to add the probabilities, or for numbers the intervals.
+            uncertainty: Whether to add how far the members of the network differ; see `Predictor.predict`.
             batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
+            BadValueError: An uncertainty is asked for, and the file is of a network with a single member.
             TabvisionError: The rows are invalid in another way.
         """
         if batch_size is not None:
             check_whole("batch_size", batch_size, remedy="Pass such as 64")
+        if uncertainty and OUTPUTS[1] not in (output.name for output in self._session.get_outputs()):
+            problem = "an uncertainty is how far the members of a network differ, and this file holds none"
+            raise BadValueError(problem, f"If the network has several members: {EXPORT_AGAIN}")
         inputs = source if isinstance(source, Inputs) else self._read(source)
-        width = self.schema.task.num_predictions
-        predictions = predict_all(self._predict_batch, inputs, num_answers=width, batch_size=batch_size)
-        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba)
+        settings: dict[str, Any] = {"num_answers": self.schema.task.num_predictions, "batch_size": batch_size}
+        predictions = predict_all(self._predict_batch, inputs, **settings)
+        deviations = predict_all(lambda arrays: self._run(arrays, 1), inputs, **settings) if uncertainty else None
+        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle to worker processes as the file's bytes, since onnxruntime's session does not pickle."""
         return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
     def _predict_batch(self, arrays: Arrays) -> NDArray[Any]:
+        found = self._run(arrays, 0)
+        in_user_units: NDArray[Any] = self.schema.task.in_user_units(found, arrays.get("view"))
+        return in_user_units.astype(found.dtype, copy=False)
+
+    def _run(self, arrays: Arrays, output: int) -> NDArray[Any]:
+        """Return an output of the model for a batch."""
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
         try:
-            found: NDArray[Any] = self._session.run(None, fed)[0]
+            found: NDArray[Any] = self._session.run(None, fed)[output]
         except Exception as error:  # onnxruntime has its own error classes
             raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
         if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)
-        in_user_units: NDArray[Any] = self.schema.task.in_user_units(found, arrays.get("view"))
-        return in_user_units.astype(found.dtype, copy=False)
+        return found
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: ANN401 - onnxruntime's own class

@@ -23,10 +23,6 @@ _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million value
 _NORM_EPS = (
     1e-2  # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 a rare row may be answered far away
 )
-_OUTER = 2.0  # how far, in bins, the first and the last bin of a number go on
-_FARTHEST = (
-    4.0  # standard deviations at which the linear term of a number ends; only numbers that are not squashed reach it
-)
 
 
 @final
@@ -34,8 +30,8 @@ class PackedNet(nn.Module):
     """k small networks side by side, the members, each with layers of Linear, ReLU, BatchNorm, Dropout.
 
     Every number is encoded by its position among its bins (PLE), every category by an embedding. The members share these
-    inputs, or each has its own, so that no member learns anything from rows that only the others train on. Inputs are
-    bounded: however far a number lies from the training rows, the answer moves by a bounded amount.
+    inputs, or each has its own, so that no member learns anything from rows that only the others train on. A number beyond
+    its bins, which end at the lowest and the highest of the training rows, is answered as if it were the nearest of these.
 
     Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. Weights of hidden layers start
     orthogonal in each member, those of the head small.
@@ -123,7 +119,8 @@ class PackedNet(nn.Module):
 class _PackedNumbers(nn.Module):
     """Encode each number by its position among the bins of its column, then by a small linear layer per column.
 
-    The encoding of the bins starts at zero, beside a linear term. Numbers are squashed smoothly at 3 standard deviations.
+    The encoding of the bins starts at zero, beside a linear term. Numbers are held between the outer edges, and squashed
+    smoothly at 3 standard deviations.
 
     Args:
         bins: Increasing edges of each column, at least two; fewer for a constant column.
@@ -148,17 +145,15 @@ class _PackedNumbers(nn.Module):
         super().__init__()
         num, width = len(bins), members * _NUMBER_WIDTH
         most = max((len(edges) - 1 for edges in bins), default=1)
-        scale, shift, low, high = torch.zeros(4, num, max(1, most))
+        scale, shift = torch.zeros(2, num, max(1, most))
+        low, high = torch.zeros(2, num)
         for row, edges in enumerate(bins):
             found = _squash(torch.tensor(tuple(edges), dtype=torch.float64))
-            if len(found) < 2 or not bool(
-                (found.diff() > 0).all()
-            ):  # constant, or no two edges that float32 tells apart
-                found = torch.tensor([0.0, 1.0], dtype=torch.float64)
+            if len(found) < 2 or not bool((found.diff() > 0).all()):
+                continue  # constant, or no two edges that float32 tells apart: 0 in every row
             number, sizes = len(found) - 1, found.diff()
             scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
-            high[row, :number] = 1.0
-            low[row, 0], high[row, number - 1] = -_OUTER, _OUTER
+            low[row], high[row] = found[0], found[-1]
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
@@ -170,11 +165,10 @@ class _PackedNumbers(nn.Module):
     def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:
         parts = (self.shift, self.scale, self.low, self.high, self.table, self.bias, self.weight)
         shift, scale, low, high, table, bias, weight = parts if columns is None else [it[list(columns)] for it in parts]
-        squashed = _squash(continuous)
-        places = torch.addcmul(shift, squashed.unsqueeze(-1), scale).clamp(low, high)
+        held = _squash(continuous).clamp(low, high).unsqueeze(-1)
+        places = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(places.transpose(0, 1), table).transpose(0, 1)
-        linear = squashed.clamp(-_FARTHEST, _FARTHEST).unsqueeze(-1)
-        return torch.addcmul(bias + encoded, linear, weight)
+        return torch.addcmul(bias + encoded, held, weight)
 
 
 def _squash(numbers: Tensor) -> Tensor:
@@ -271,7 +265,7 @@ class PackedLinear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         if rows.shape[1] == 1:  # one wide matrix
             wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
-            return wide.view(len(rows), self.members, self.bias.shape[2])
+            return wide.unflatten(1, (self.members, self.bias.shape[2]))  # type: ignore[no-any-return, no-untyped-call]
         return torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabvision import __version__
-from tabvision.errors import BadValueError, TabvisionError, listed, speaking
+from tabvision.errors import TabvisionError, listed, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Schema
 from tabvision.serving.batcher import Answer, MicroBatcher
@@ -74,13 +73,7 @@ def create_app(
         hosts: Host names to accept; none accepts all. They guard against DNS rebinding: a page of another site that
             points its own name at this machine gets no answer.
         uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
-
-    Raises:
-        BadValueError: An uncertainty is asked for, and the model is an exported one, which has none.
     """
-    if uncertainty and "uncertainty" not in inspect.signature(model.predict).parameters:
-        problem = "an exported model holds no uncertainty, which is how far the members of a network differ"
-        raise BadValueError(problem, "Serve the .ckpt file, or leave uncertainty out")
     service = _Service(model, limits or Limits(), {"uncertainty": True} if uncertainty else {})
 
     @asynccontextmanager

@@ -44,7 +44,7 @@ def serve(
 
     Raises:
         MissingFileError: No such file.
-        BadValueError: The file cannot be served, or not with an uncertainty, or the server cannot listen on the address.
+        BadValueError: The file cannot be served, or the server cannot listen on the address.
     """
     _check_installed()
     listening = listen(host, port)

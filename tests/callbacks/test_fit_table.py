@@ -374,3 +374,13 @@ def test_a_fit_without_held_out_rows_says_that_it_ran_to_its_end(caplog: pytest.
     quiet_trainer(callbacks=[FitTable()], max_epochs=2).fit(TabularModule(data.schema, net="mlp"), data)
 
     assert "FitTable: no rows were held out, so the fit ran to its end. Pass validation rows." in caplog.messages
+
+
+def test_a_score_that_leaps_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    fit, module = FitTable(), TabularModule(made_data().schema)
+    trainer = quiet_trainer(max_epochs=3, callbacks=[fit])
+    scores = iter([0.9, 0.14, 69.0])
+    fit._score = lambda *_: next(scores)  # type: ignore[method-assign]
+    trainer.fit(module, made_data())
+
+    assert "the loss of held-out rows leapt from 0.14 to 69 in epoch 3" in caplog.text

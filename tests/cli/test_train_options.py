@@ -168,6 +168,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--class-weights", "balanced"], "--class-weights is for classes or labels, and --task is not given"),
         (["--class-weights", "1,2,3", "--task", "binary"], "class_weights must have 2 numbers, got 3"),
         (["--preset", "best", "--split", "random"], "got --split random as well"),
+        (["--preset", "fast"], "--preset fast says how many epochs there are, got --epochs 1 as well"),
         (["--test", "none.csv"], "none.csv"),
     ],
 )

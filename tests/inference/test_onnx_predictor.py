@@ -19,8 +19,8 @@ from pandas.testing import assert_frame_equal
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.modules import VisionModule
-from tests.made.pairs import Pair
+from tabvision.modules import TabularModule, VisionModule
+from tests.made.pairs import Pair, tabular_data
 from tests.made.servers import Page, serving
 from tests.made.trained import exported, raw, trained
 from tests.made.trainers import saved
@@ -51,6 +51,23 @@ def test_every_form_of_rows_is_answered_as_the_predictor_does(target: str, subte
 
             expected = Predictor(trained(target)[0], device="cpu").predict(source)
             assert_frame_equal(asked(target).predict(source), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("target", "own_inputs"), [("multiclass", True), ("multilabel_text", False), ("regression_several", False)]
+)
+def test_the_uncertainty_is_that_of_the_predictor(target: str, own_inputs: bool, tmp_path: Path) -> None:
+    module = TabularModule(tabular_data(target).schema, members=3, own_inputs=own_inputs)
+    path = export(module, tmp_path / "members.onnx").path
+
+    answers = OnnxPredictor(path).predict(raw(), uncertainty=True)
+
+    assert_frame_equal(answers, Predictor(module).predict(raw(), uncertainty=True), rtol=1e-4, atol=1e-6)
+
+
+def test_a_file_of_a_single_member_holds_no_uncertainty() -> None:
+    with pytest.raises(BadValueError, match=r"this file holds none\. If the network has several members: Export it"):
+        asked().predict(raw(), uncertainty=True)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])

@@ -82,7 +82,7 @@ CASES = {
     "images that grow": Case(lambda: [ProgressiveResize({0: 16, 2: SIDE}), OneCycle()], {}, VisionModule),
 }
 
-_KINDS = {
+_KINDS: dict[str, type[SupervisedModule]] = {
     "houses": FusedModule,
     "movielens": CollabModule,
     **dict.fromkeys(("adult", "diamonds", "flights"), TabularModule),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,11 +14,9 @@ import pandas as pd
 import pytest
 
 from tabvision.data import TabularDataModule
-from tabvision.errors import BadValueError
-from tabvision.inference import OnnxPredictor, Predictor
+from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import TabularModule
 from tabvision.schema import Schema
-from tabvision.serving.app import create_app
 from tabvision.serving.requests import Limits
 from tests.made.pairs import tabular_data
 from tests.made.servers import Means, model, running
@@ -92,8 +91,10 @@ def test_rows_unlike_those_of_training_name_the_columns(times: int) -> None:
     assert predictor.predict(rows).attrs["outside"] == {"age": 2}
 
 
-def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
-    predictor = Predictor(TabularModule(tabular_data("regression").schema, members=3))
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_answers_hold_an_uncertainty_where_it_is_asked_for(is_exported: bool, tmp_path: Path) -> None:
+    module = TabularModule(tabular_data("regression").schema, members=3)
+    predictor = OnnxPredictor(export(module, tmp_path / "x.onnx").path) if is_exported else Predictor(module)
     expected = predictor.predict(raw(5), uncertainty=True)
 
     with running(predictor, uncertainty=True) as other:
@@ -102,13 +103,12 @@ def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
     pd.testing.assert_frame_equal(frame_of(answers), expected, check_dtype=False, rtol=1e-5)
 
 
-def test_a_model_without_members_says_that_it_has_no_uncertainty() -> None:
-    with running(uncertainty=True) as other:
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_a_model_without_members_says_that_it_has_no_uncertainty(is_exported: bool) -> None:
+    answerer = OnnxPredictor(exported("binary")) if is_exported else model()
+    with running(answerer, uncertainty=True) as other:
         response = other.post("/predict", json=plain_rows(5))
-    assert (response.status_code, "a single member" in response.json()["error"]) == (422, True)
-
-    with pytest.raises(BadValueError, match=r"serve: an exported model holds no uncertainty, .* Serve the \.ckpt file"):
-        create_app(OnnxPredictor(exported("binary")), uncertainty=True)
+    assert (response.status_code, "the members of a network differ" in response.json()["error"]) == (422, True)
 
 
 def test_health_and_schema_tell(client: httpx.Client) -> None:
