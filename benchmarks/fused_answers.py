@@ -36,7 +36,7 @@ from benchmarks.quiet import quiet_trainer
 from benchmarks.table_answers import Parts, boosting, lightgbm, tabvision_default
 from tabvision.callbacks import FineTune, FrozenFeatures
 from tabvision.cli import fused as command
-from tabvision.cli.images import IMAGE_BATCHES
+from tabvision.cli.images import IMAGE_BATCHES, PCT_START, VIEWS
 from tabvision.cli.jobs import default_batch_size
 from tabvision.data import FusedDataModule, SourceSplit
 from tabvision.inference import Predictor
@@ -68,12 +68,12 @@ def fused(parts: Parts, seed: int, options: Any, folder: Path) -> NDArray[Any]: 
         command.FREEZE_EPOCHS,
         base_lr=command.BASE_LR,
         lr_mult=command.LR_MULT,
-        frozen_pct_start=command.PCT_START,
+        frozen_pct_start=PCT_START,
     )
     trainer = quiet_trainer(
         command.EPOCHS,
         stages,
-        FrozenFeatures(command.VIEWS),
+        FrozenFeatures(VIEWS),
         best,
         enable_progress_bar=False,
         enable_checkpointing=True,

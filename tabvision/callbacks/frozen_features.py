@@ -17,9 +17,9 @@ from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
-from tabvision.data.base import PartName
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
+from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, check_trainer
 from tabvision.nets.layer_groups import num_new
@@ -42,7 +42,11 @@ class FrozenFeatures(Callback):
     function of weights and view alone, so that nothing is saved and a resumed fit has the same. They are kept in the memory
     of each process until the body thaws.
 
-    A module of your own offers `features(batch)`, and a `forward` that takes `batch["features"]` where it is there.
+    Beside `MixUp` or `CutMix`, which blend images, training images are computed anew in each epoch, as without this
+    callback, and only validation features are kept.
+
+    A module of your own offers `features(batch)`, and a `forward` that takes `batch["features"]` where it is there; and
+    perhaps `pooled(features)`, smaller features that `forward` takes in their place.
 
     Args:
         views: Views of each training image, at least 1: epoch e trains on view e modulo `views`.
@@ -52,7 +56,7 @@ class FrozenFeatures(Callback):
     Raises:
         BadTypeError: An argument is of another kind.
         BadValueError: An argument is out of range. When a fit starts: nothing freezes the body, its BatchNorm follows the
-            data, the data are no images, the module has no `features`, or images are blended.
+            data, the data are no images, or the module has no `features`.
     """
 
     @speaking()
@@ -83,7 +87,8 @@ class FrozenFeatures(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
+        if not _blending(trainer):
+            self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -146,6 +151,7 @@ class FrozenFeatures(Callback):
                 finished: Any = data.on_after_batch_transfer(moved, 0)
                 with trainer.precision_plugin.forward_context():
                     features = module.features(finished)
+                    features = module.pooled(features) if hasattr(module, "pooled") else features
                 if exceeds := self._exceeds(features, data):
                     break
                 others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
@@ -175,10 +181,15 @@ class FrozenFeatures(Callback):
         if not callable(getattr(module, "features", None)):
             problem = f"{type(module).__name__} has no features(batch)"
             raise BadValueError(problem, 'Give it one, and a forward that takes batch["features"] where it is there')
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-            if isinstance(callback, MixUp | CutMix):
-                problem = f"{type(callback).__name__} blends images, and the frozen epochs have none"
-                raise BadValueError(problem, f"Leave {type(callback).__name__} or FrozenFeatures out")
+        if names := _blending(trainer):
+            rest = "features of training images are computed anew in each frozen epoch, and those of validation images once"
+            _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
+
+
+def _blending(trainer: pl.Trainer) -> list[str]:
+    """Return the names of the callbacks that blend images."""
+    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    return [type(callback).__name__ for callback in callbacks if isinstance(callback, MixUp | CutMix)]
 
 
 def _unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:

@@ -12,7 +12,7 @@ from tabvision.cli.options import add_form_options, form_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tabvision.data.base import PartName
+    from tabvision.data.splits.base import PartName
 
 _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the recipe is written
 
@@ -33,7 +33,7 @@ def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
         "--run",
         dest="folder",
         metavar="DIR",
-        help="in place of both: the best.ckpt of a run, and its test rows, else its validation rows",
+        help="in place of both: the best.ckpt of a run, and its rows of --calibration, else test, else validation rows",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
     parser.add_argument(
@@ -95,7 +95,7 @@ def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any
 
 
 def _rows_of(run: Path) -> pd.DataFrame:
-    """Return the test rows of a run, else its validation rows, and say which.
+    """Return the rows that a run kept apart, else its test rows, else its validation rows, and say which.
 
     Raises:
         MissingFileError: The folder has no recipe.
@@ -112,13 +112,13 @@ def _rows_of(run: Path) -> pd.DataFrame:
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
     recipe = component(read_recipe(run / "recipe.yaml")["data"])
     data = recipe.build()
-    parts: tuple[PartName, ...] = ("test", "val")
+    parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:
         problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
-        raise BadValueError(problem, "Pass CKPT and rows of your own; train --intervals adds intervals out of fold")
-    known = "" if name == "test" else ", by which the epoch was chosen as well"
-    print(f"On the {'test' if name == 'test' else 'validation'} rows of the run{known}")
+        raise BadValueError(problem, "Pass CKPT and rows of your own, or train with --calibration 0.1")
+    known = ", by which the epoch was chosen as well" if name == "val" else ""
+    print(f"On the {'validation' if name == 'val' else name} rows of the run{known}")
     (tensors, rows), schema, test = data.parts[name], data.schema, recipe.init_args.get("test")
     if schema.is_of_images:  # `tables` has the rows that the tensors are of, which may be fewer than the source's
         table = data.tables[name]

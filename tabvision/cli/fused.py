@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from tabvision.cli.images import IMAGE_BATCHES, image_job, image_settings, stages
+from tabvision.cli.images import IMAGE_BATCHES, fine_tuning, image_job, image_settings, stages
 from tabvision.cli.jobs import Component, Job, built, default_batch_size, make_job
 from tabvision.errors import BadValueError, NoFeatureError
 
 EPOCHS, FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 BASE_LR, LR_MULT = 1e-2, 500.0  # the rate of a table's network; the body's first layers train as slowly as for images
-PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
@@ -29,11 +28,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
     epochs = arguments.epochs or EPOCHS
-    rates = {"base_lr": BASE_LR, "lr_mult": LR_MULT, "frozen_pct_start": PCT_START}
-    rates |= stages(arguments, epochs, FREEZE_EPOCHS)
-    callbacks = [Component("tabvision.callbacks.FineTune", rates)]
-    if rates["freeze_epochs"]:
-        callbacks.append(Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS}))
+    rates = {"base_lr": BASE_LR, "lr_mult": LR_MULT, **stages(arguments, epochs, FREEZE_EPOCHS)}
     return make_job(
         arguments,
         data,
@@ -41,6 +36,6 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
-        callbacks=callbacks,
+        callbacks=fine_tuning(rates),
         shown=data.image.columns,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,8 @@ from tabvision.random_state import same_random_state
 from tabvision.tuning import Probe, probe
 
 _BODY = "resnet34"
-_EPOCHS, _FREEZE_EPOCHS = 5, 1  # one for the head alone, four for everything
+_EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed once, and four for everything
+PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 
@@ -35,7 +36,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = [Component("tabvision.callbacks.FineTune", stages(arguments, epochs, _FREEZE_EPOCHS))]
+    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)))
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = built(arguments, Component("tabvision.data.ImageDataModule", settings))
@@ -111,6 +112,14 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
     if holds_out(arguments):
         settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     return settings, model
+
+
+def fine_tuning(settings: Mapping[str, Any]) -> list[Component]:
+    """Return `FineTune` with these settings; if it freezes the body, the head learns from features computed once."""
+    if not settings["freeze_epochs"]:
+        return [Component("tabvision.callbacks.FineTune", settings)]
+    stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": PCT_START})
+    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS})]
 
 
 def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:

@@ -74,6 +74,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--weight", "data.weight", "COL", "column of row weights"),
         _Option("--corrections", "data.corrections", "FILE",
                 "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
+        _Option("--calibration", "data.calibration", "FRACTION",
+                "fraction of the training rows to keep apart for `tabvision calibrate --run DIR`", {"type": fraction}),
     ]),
     (None, _ALL, [
         _Option("--day-first", "data.day_first", None, "dates such as 3/4/2024 have the day first", _YES),
@@ -123,7 +125,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "strength of augmentation: none, light, default or strong"),
         _Option("--freeze-epochs", "", "N",
-                "epochs in which only new layers train, 0 for none (default 1; with other columns 30)",
+                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--cache", "data.cache", "WHERE",
                 "where small copies of the photos are kept: memory, none, or a folder (default auto)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
 import pandas as pd
 import torch
@@ -16,11 +16,11 @@ from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.data.loaders import TensorLoader, check_batch_size
+from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import CombinedLoader, TrainerFn, check_trainer, warn_of_both
 from tabvision.schema import Schema
 
-PartName = Literal["train", "val", "test", "predict"]
 # Rows per batch in evaluation, whatever the training batch: as measured, 2,048 fit a CPU's caches; accelerators need more
 CPU_EVAL_BATCH_SIZE = 2048
 _ACCELERATOR_EVAL_BATCH_SIZE = 16_384

@@ -18,13 +18,13 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
-from tabvision.data.base import DataPart, PartName
+from tabvision.data.base import DataPart
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.splits.base import ShortSplit
+from tabvision.data.splits.base import PartName, ShortSplit
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import folder_of
@@ -73,6 +73,7 @@ class FusedDataModule(BaseImageDataModule):
         device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
         bad_share: The largest fraction of the images in [0, 1] that may be unreadable.
         corrections: A table or file that relabels or drops rows before the split, as for `TabularDataModule`.
+        calibration: Fraction of the training rows to keep apart for `calibrate`, as for `TabularDataModule`.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
         na_values: The words in a CSV file that mean a missing value, as for `TabularDataModule`.
@@ -122,6 +123,7 @@ class FusedDataModule(BaseImageDataModule):
         device_augment: bool | Literal["auto"] = "auto",
         bad_share: float = 0.1,
         corrections: Source | None = None,
+        calibration: float | None = None,
         schema: Schema | None = None,
         encoding: str | None = None,
         na_values: Sequence[str] | None = None,
@@ -163,6 +165,7 @@ class FusedDataModule(BaseImageDataModule):
             batch_size=batch_size,
             seed=seed,
             corrections=corrections,
+            calibration=calibration,
             schema=schema,
             encoding=encoding,
             na_values=na_values,

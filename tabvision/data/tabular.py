@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, PartName, TensorDataModule
+from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
@@ -29,7 +29,7 @@ from tabvision.data.rows import (
     stated_task,
     taken,
 )
-from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
+from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split, kept_apart
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
@@ -82,6 +82,8 @@ class TabularDataModule(TensorDataModule):
             or "drop".
         day_first: Whether dates in text such as 3/4/2024 have the day before the month; else those that can be read both
             ways are no dates.
+        calibration: Fraction of the training rows in (0, 1) to keep apart from the fit for `calibrate`, drawn as the split
+            draws validation rows; None for none.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
@@ -122,6 +124,7 @@ class TabularDataModule(TensorDataModule):
         missing_target: Literal["error", "drop"] = "error",
         corrections: Source | None = None,
         day_first: bool = False,
+        calibration: float | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
@@ -131,7 +134,6 @@ class TabularDataModule(TensorDataModule):
         self.missing_target = missing_target
         columns = named_target(target, schema)
         self._known = {} if separator is None else dict.fromkeys(columns, JoinedLabels([""]))
-        named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
         with notes_at(verbose):
             self.frame = self._gather(source, split, schema)
             check_columns(self.frame, columns)
@@ -145,12 +147,18 @@ class TabularDataModule(TensorDataModule):
             codes = chosen.stratify_codes(rows, columns)
             self._divide = divide = as_split(_settled(split, len(rows)), stratify=codes is not None)
             chosen = chosen.for_later_rows() if isinstance(divide, TimeSplit) else chosen
-            parts = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
+            divided = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
+            parts = kept_apart(divided, calibration, divide, rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:
                 target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
-                target_facts = replace(target_facts, num_rows=len(parts.train))
-                schema = self._fit(raw.take(parts.train), target_facts, named, reserved_columns(divide, weight))
+                named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
+                schema = self._fit(
+                    raw.take(parts.train),
+                    replace(target_facts, num_rows=len(parts.train)),
+                    named,
+                    reserved_columns(divide, weight),
+                )
             self.schema = schema
             self._fill(raw, numbers, parts, {"test": test, "predict": predict})
             logger.info(self.summary())
@@ -245,12 +253,11 @@ class TabularDataModule(TensorDataModule):
         Args:
             raw: The selected rows of the source.
             numbers: Their row numbers in the source.
-            parts: The training, validation and test rows among them.
+            parts: The rows of each part among them.
             sources: Separate sources of test and predict rows.
         """
         tensors = self._prepare(raw, numbers)
-        used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
 from tabvision.checks import check_whole
-from tabvision.data.base import PartName
+from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
 from tabvision.interpret.recommend import PASS_A_NUMBER, item_scores, seen_items

@@ -20,7 +20,7 @@ from tabvision.modules.supervised import OWN, SupervisedModule, settled
 from tabvision.nets.backbone import Body, as_body
 from tabvision.nets.backbones import body_groups, make_body
 from tabvision.nets.growth import with_growth
-from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head
+from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head, pooled_for
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Image, Schema, SchemaSource
@@ -168,6 +168,10 @@ class VisionModule(SupervisedModule):
         with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():
             features: Tensor = self.body(images)
         return features.to(self.dtype) if low else features
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Return what the head keeps of features, which a batch may have in their place: a fraction of their numbers."""
+        return pooled_for(self.head, features)
 
     @override
     @speaking()

@@ -25,7 +25,7 @@ class _ConcatPool(nn.Module):
     """Concatenate the maximum and the mean of each feature over the image.
 
     Shape:
-        - input: (B, C, H, W) float
+        - input: (B, C, H, W) float, or (B, 2C) that is pooled already
         - returns: (B, 2C) float
 
     Source: fastai `AdaptiveConcatPool2d` and `Flatten`.
@@ -37,6 +37,8 @@ class _ConcatPool(nn.Module):
 
     @override
     def forward(self, input: Tensor) -> Tensor:
+        if input.ndim == 2:
+            return input
         # amax, unlike adaptive max pooling, has a deterministic gradient on a GPU
         return torch.cat([input.amax(dim=(2, 3)), input.mean(dim=(2, 3))], dim=1)
 
@@ -46,13 +48,25 @@ class _MeanPool(nn.Module):
     """Take the mean of each feature over the image.
 
     Shape:
-        - input: (B, C, H, W) float
+        - input: (B, C, H, W) float, or (B, C) that is pooled already
         - returns: (B, C) float
     """
 
     @override
     def forward(self, input: Tensor) -> Tensor:
-        return input.mean(dim=(2, 3))
+        return mean_pooled(input)
+
+
+def pooled_for(head: nn.Module, features: Tensor) -> Tensor:
+    """Return features as the head pools them, which it takes in place of them; unchanged for a head of the user's own.
+
+    Example:
+        >>> pooled_for(make_head(512, 10), torch.zeros(2, 512, 7, 7)).shape
+        torch.Size([2, 1024])
+    """
+    first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
+    pooled: Tensor = first(features) if isinstance(first, _ConcatPool | _MeanPool) else features
+    return pooled
 
 
 def mean_pooled(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
-from tabvision.data.base import PartName
+from tabvision.data.splits.base import PartName
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule

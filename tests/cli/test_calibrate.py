@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -111,3 +112,27 @@ def test_a_run_that_is_none_or_something_beside_it_is_a_sentence(
 ) -> None:
     assert main(["calibrate", *words, "--out", "new.ckpt"]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["table", "photos", "both"])
+def test_rows_are_kept_apart_from_the_fit_and_the_run_is_calibrated_on_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [str(path) for path in sorted(write_folder(Path("photos"), {"a": 15, "b": 15}).glob("*/*"))]
+    frame = pd.DataFrame({"file": names, "price": np.arange(30) / 2, "kind": ["a", "b"] * 15})
+    frame.to_csv("rows.csv", index=False)
+    small = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--accelerator", "cpu"]
+    words = {
+        "table": ["--ignore", "file", "--validation", "0.2"],
+        "photos": ["--image", "file", "--image-only", *small],
+        "both": ["--image", "file", *small],
+    }[kind]
+    shared = ["--target", "price", "--epochs", "1", "--no-report", "--calibration", "0.25"]
+    assert main(["train", "rows.csv", *words, *shared]) == 0
+    assert main(["calibrate", "--run", "runs/rows", "--out", "calibrated.ckpt", "--coverage", "0.5"]) == 0
+
+    out = capsys.readouterr().out
+    assert "On the calibration rows of the run\nCalibrated on 6 rows: calibrated.ckpt" in out
+    recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())
+    assert recipe["data"]["init_args"]["calibration"] == 0.25

@@ -170,8 +170,9 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
     recipe = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert {**recipe["data"]["init_args"], "resize": "pad", "cache": None} == recipe["data"]["init_args"]
     assert {**recipe["model"]["init_args"], "head": "linear", "frozen_bf16": True} == recipe["model"]["init_args"]
-    stages, mixup, *_ = recipe["trainer"]["callbacks"]
-    assert (stages["init_args"], mixup["init_args"]) == ({"freeze_epochs": 2}, {"alpha": 0.4})
+    stages, features, mixup, *_ = recipe["trainer"]["callbacks"]
+    assert stages["init_args"] == {"freeze_epochs": 2, "frozen_pct_start": 0.3}
+    assert (features["init_args"], mixup["init_args"]) == ({"views": 2}, {"alpha": 0.4})
 
 
 def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from tabvision.augment.normalize import normalize
 from tabvision.augment.settings import Augmentation
 from tabvision.augment.warp import warp_batch
 from tabvision.batch import Batch
-from tabvision.data.base import Order, PartName, PartsDataModule
+from tabvision.data.base import Order, PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import ImageTable
@@ -30,6 +30,7 @@ from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
+from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at

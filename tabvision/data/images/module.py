@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
-from tabvision.data.base import DataPart, PartName
+from tabvision.data.base import DataPart
 from tabvision.data.corrections import corrected
 from tabvision.data.images.base import BaseImageDataModule, augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
@@ -27,7 +27,7 @@ from tabvision.data.images.sources import Images, SourceReader, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
 from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
-from tabvision.data.splits.base import Rows, ShortSplit, Split
+from tabvision.data.splits.base import PartName, Rows, ShortSplit, Split, as_split, kept_apart
 from tabvision.data.tables.read import Source, text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
@@ -92,6 +92,7 @@ class ImageDataModule(BaseImageDataModule):
         missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
         corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
             columns `row`, or the images' column of paths, and `label`, the new label, or nothing or "drop".
+        calibration: Fraction of the training rows to keep apart for `calibrate`, as for `TabularDataModule`.
         verbose: Whether to print a summary of the data.
 
     Raises:
@@ -136,6 +137,7 @@ class ImageDataModule(BaseImageDataModule):
         names: Sequence[str] | None = None,
         missing_target: Literal["error", "drop"] = "error",
         corrections: Source | None = None,
+        calibration: float | None = None,
         verbose: bool = True,
     ) -> None:
         stated = stated_task(task, schema)
@@ -157,7 +159,7 @@ class ImageDataModule(BaseImageDataModule):
             bad_share=bad_share,
             verbose=verbose,
         )
-        self.missing_target, self.weight = missing_target, weight
+        self.missing_target, self.weight, self._calibration = missing_target, weight, calibration
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         reader = SourceReader(
             path=path, root=root, suffix=suffix, label_pattern=label_pattern, label_depth=label_depth, form=self._form
@@ -243,6 +245,8 @@ class ImageDataModule(BaseImageDataModule):
         parts = divide(used, numbers, len(table.frame), codes, split, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts = with_every_label(parts, used.frame, columns[0], separator)
+        way = as_split(split, stratify=codes is not None)
+        parts = kept_apart(parts, self._calibration, way, used.frame, codes, seed=self.seed)
         self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
@@ -251,8 +255,7 @@ class ImageDataModule(BaseImageDataModule):
             schema = Schema(target=target, image=self.image, left_out=left_out, na_values=words_of(self._form))
         self.schema = schema
         tensors = self._tensors(used.frame, numbers)
-        of: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in of.items() if len(some)}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
         self.tables = dict.fromkeys(self.parts, used)
 
     def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:

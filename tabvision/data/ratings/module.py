@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.data.base import DataPart, PartName, TensorDataModule
+from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
 from tabvision.data.ratings.rows import (
@@ -36,7 +36,7 @@ from tabvision.data.ratings.target import (
     log_out_of_range,
 )
 from tabvision.data.rows import taken
-from tabvision.data.splits.base import Rows, Split, SplitRows, as_split
+from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split
 from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat

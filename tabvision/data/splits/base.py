@@ -6,8 +6,8 @@ A split takes the frame and returns row numbers. It depends on the data and the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, TypeAlias, Unpack, final
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, Unpack, cast, final
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 
 Rows = NDArray[np.int64]
+PartName = Literal["train", "val", "test", "calibration", "predict"]
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
@@ -29,6 +30,17 @@ class SplitRows:
     train: Rows
     validation: Rows
     test: Rows
+    calibration: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def numbers(self) -> dict[PartName, Rows]:
+        """Return the row numbers of the parts that have any, by the name of the part in a datamodule."""
+        found: dict[PartName, Rows] = {
+            "train": self.train,
+            "val": self.validation,
+            "test": self.test,
+            "calibration": self.calibration,
+        }
+        return {name: rows for name, rows in found.items() if len(rows)}
 
 
 class Split(ABC):
@@ -186,6 +198,46 @@ def as_split(value: ShortSplit, *, stratify: bool) -> Split:
         problem = f"split must be a fraction in (0, 1), a split object or None, got {value!r}"
         raise BadTypeError(problem, "Pass 0.2, or SourceSplit(validation=...) for rows from another source")
     return StratifiedSplit(value) if stratify else RandomSplit(value)
+
+
+def kept_apart(
+    parts: SplitRows,
+    share: float | None,
+    divide: Split,
+    frame: pd.DataFrame,
+    target_codes: NDArray[Any] | None,
+    *,
+    seed: int,
+) -> SplitRows:
+    """Return the parts with a share of the training rows kept apart for calibration, drawn as validation rows are.
+
+    Args:
+        parts: The parts of the rows.
+        share: Fraction of the training rows in (0, 1), or None to keep none apart.
+        divide: The split that made the parts: groups stay together, and of a `TimeSplit` the latest training rows are kept.
+        frame: The rows.
+        target_codes: (N,) int class codes, or None if the target has no classes.
+        seed: The random seed.
+
+    Example:
+        >>> parts = SplitRows(np.arange(8), np.array([8, 9]), np.array([]))
+        >>> found = kept_apart(parts, 0.25, RandomSplit(), pd.DataFrame({"x": range(10)}), None, seed=0)
+        >>> len(found.train), len(found.calibration)
+        (6, 2)
+    """
+    if share is None:
+        return parts
+    with speaking("calibration"):
+        check_fractions(share, 0.0)
+        has_shares = hasattr(divide, "test_share")
+        way = (
+            replace(cast("Any", divide), share=share, test_share=0.0)
+            if has_shares
+            else as_split(share, stratify=target_codes is not None)
+        )
+        codes = None if target_codes is None else target_codes[parts.train]
+        found = way(frame.iloc[parts.train], codes, seed=seed)
+    return replace(parts, train=parts.train[found.train], calibration=parts.train[found.validation])
 
 
 def parts_from(

