@@ -159,7 +159,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--split", "column:part", "--validation", "none"], "there is no --validation none"),
         (["--validation", "people.csv", "--test", "0.1"], "--validation people.csv says which rows are held out"),
         (["--validation", "none", "--split", "time:day"], "so --split time:day has nothing to do"),
-        (["--task", "binary,odd=1"], "no setting of --task binary is named 'odd'"),
+        (["--task", "binary,odd=1"], "no setting of --task binary named 'odd'"),
         (["--task", "binary,threshold=2"], "threshold"),
         (["--split", "group"], "--split group needs to know the column. Pass --split group:COL"),
         (["--split", "column:part", "--test", "0.1"], "there is no --test 0.1"),

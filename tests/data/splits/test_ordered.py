@@ -137,9 +137,7 @@ def test_dates_in_text_are_read_in_the_order_that_a_day_above_twelve_proves(capl
     assert times_as_numbers(pd.Series(["3/2/2016", "13/1/2016", "1/3/2016"])).argsort().tolist() == [1, 0, 2]
     assert not caplog.messages
     assert times_as_numbers(pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])).argsort().tolist() == [2, 0, 1]
-    assert (
-        "Dates of None such as '3/2/2016' are read in the order m/d/Y. If that is wrong, write them as" in caplog.text
-    )
+    assert "Dates of None such as '3/2/2016' are read in the order m/d/Y. If the day is first, say so" in caplog.text
 
 
 def test_of_one_time_the_row_further_down_is_the_later() -> None:
