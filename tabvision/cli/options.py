@@ -72,6 +72,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     (None, ("table", "images", "fused"), [
         _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
         _Option("--weight", "data.weight", "COL", "column of row weights"),
+        _Option("--sampler", "data.sampler", "balanced|COL",
+                "draw each class equally often in training, or each row as often as that column says"),
         _Option("--corrections", "data.corrections", "FILE",
                 "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
         _Option("--calibration", "data.calibration", "FRACTION",

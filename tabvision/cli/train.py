@@ -104,7 +104,8 @@ def _learns_from_columns(arguments: argparse.Namespace) -> bool:
         frame = read_frame(arguments.data, known=known, **form_of(arguments))
     frame.attrs["folder"] = str(folder_of(arguments.data))
     arguments.frame = frame
-    return bool({*frame.columns} - {*arguments.image, *(arguments.target or ()), arguments.weight})
+    others = {*arguments.image, *(arguments.target or ()), arguments.weight, arguments.sampler}
+    return bool({*frame.columns} - others)
 
 
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.data.loaders import TensorLoader, check_batch_size
+from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import CombinedLoader, TrainerFn, check_trainer, warn_of_both
@@ -24,6 +25,8 @@ from tabvision.schema import Schema
 # Rows per batch in evaluation, whatever the training batch: as measured, 2,048 fit a CPU's caches; accelerators need more
 CPU_EVAL_BATCH_SIZE = 2048
 _ACCELERATOR_EVAL_BATCH_SIZE = 16_384
+
+BALANCED = "balanced"  # the sampler that draws each class equally often
 
 
 class DataPart(NamedTuple):
@@ -39,12 +42,13 @@ class DataPart(NamedTuple):
 
 
 class Order(TypedDict):
-    """The order of a split's rows and the rank that loads them: arguments of every loader."""
+    """The order of a split's rows, how often each is drawn, and the rank that loads them: arguments of every loader."""
 
     shuffle: bool
     seed: int
     rank: int
     world_size: int
+    chances: NotRequired[Tensor | None]
 
 
 AnyLoader = TypeVar("AnyLoader")
@@ -61,6 +65,8 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     schema: Schema
     sources: ClassVar[str]  # the kinds of source in an error message
+    frame: pd.DataFrame  # the source; `index` in a batch holds row numbers in it
+    sampler: str | None = None  # "balanced", or a column that says how often a row is drawn
 
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
@@ -161,13 +167,38 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         """
         self.part(part)
         trainer = self.trainer
+        shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)  # type: ignore[attr-defined]  # set by Lightning's connector
         order = Order(
-            shuffle=part == "train" and not (trainer is not None and trainer.overfit_batches > 0),  # type: ignore[attr-defined]  # set by Lightning's connector
+            shuffle=shuffle,
+            chances=self._chances() if shuffle else None,
             seed=self.seed,
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
         )
         return self.make_loader(part, order)
+
+    def _chances(self) -> Tensor | None:
+        """Return how often to draw each training row, in proportion; None for each once.
+
+        Raises:
+            MissingColumnsError: The sampler's column does not exist.
+            BadValueError: The rows have no single class each, or the column holds no such numbers.
+        """
+        if self.sampler is None:
+            return None
+        tensors, rows = self.parts["train"]
+        if self.sampler != BALANCED:
+            numbers = tensors["index"][rows] if "index" in tensors else rows
+            chances = torch.from_numpy(row_weights(self.frame.iloc[numbers.numpy()], self.sampler))
+            if not chances.any():
+                problem = f"sampler={self.sampler!r} draws none of the {count(len(rows), 'training row')}: all are 0"
+                raise BadValueError(problem, "Give some rows a number above 0, or leave sampler out")
+            return chances
+        target = tensors["target"][rows]
+        if not self.schema.task.is_classes or target.ndim > 1:
+            problem = f"sampler='balanced' needs one class a row, and the target is {self.schema.task.name}"
+            raise BadValueError(problem, "Name a column that says how often a row is drawn, or leave sampler out")
+        return 1 / target.bincount()[target]
 
     def _check_weights(self) -> None:
         """Raise if the weights of a split are all 0."""
@@ -194,7 +225,6 @@ class TensorDataModule(PartsDataModule[TensorLoader]):
     """Serve prepared tensors as whole batches, sharded over ranks."""
 
     sources = "a table or file"
-    frame: pd.DataFrame  # the source; `index` in a batch holds row numbers in it
 
     @override
     def make_loader(self, part: PartName, order: Order) -> TensorLoader:

@@ -64,6 +64,7 @@ class FusedDataModule(BaseImageDataModule):
         separator: Text between the labels in one multi-label column, such as " ".
         split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
         weight: A column with the weight of each row in the loss, at least 0.
+        sampler: "balanced" or a column that says how often a row is drawn, as for `TabularDataModule`.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
@@ -114,6 +115,7 @@ class FusedDataModule(BaseImageDataModule):
         separator: str | None = None,
         split: ShortSplit = 0.2,
         weight: str | None = None,
+        sampler: str | None = None,
         test: Source | None = None,
         predict: Source | None = None,
         batch_size: int = 64,
@@ -160,6 +162,7 @@ class FusedDataModule(BaseImageDataModule):
             separator=separator,
             split=split,
             weight=weight,
+            sampler=sampler,
             test=test,
             predict=predict,
             batch_size=batch_size,
@@ -176,6 +179,7 @@ class FusedDataModule(BaseImageDataModule):
             verbose=verbose,
         )
         self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
+        self.sampler = sampler
         self.image = cast("Image", self.schema.image)
         self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values()) * len(columns)

@@ -57,17 +57,22 @@ class RowOrder:
         rows: (R,) int64 row numbers.
         shuffle: Whether to shuffle the rows anew in each epoch.
         seed: Determines the order, together with the epoch.
+        chances: (R,) how often to draw each row, in proportion, at least 0; None for each once. An epoch has R draws with
+            replacement: a row comes as often as expected, rounded up or down at random.
 
     Example:
         >>> order = RowOrder(torch.arange(5), shuffle=True, seed=0)
         >>> sorted(order.of_epoch(3).tolist()), bool((order.of_epoch(3) == order.of_epoch(3)).all())
         ([0, 1, 2, 3, 4], True)
+        >>> sorted(RowOrder(torch.arange(3), shuffle=True, seed=0, chances=torch.tensor([2.0, 0, 1])).of_epoch(0).tolist())
+        [0, 0, 2]
     """
 
-    def __init__(self, rows: Tensor, *, shuffle: bool, seed: int) -> None:
+    def __init__(self, rows: Tensor, *, shuffle: bool, seed: int, chances: Tensor | None = None) -> None:
         self.rows = rows
         self.shuffle = shuffle
         self.seed = seed
+        self.chances = chances
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -80,7 +85,20 @@ class RowOrder:
             return self.rows
         key = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(key)
-        return self.rows[torch.randperm(len(self.rows), generator=generator)]
+        order = torch.randperm(len(self.rows), generator=generator)
+        return self.rows[order if self.chances is None else _drawn(order, self.chances[order], generator)]
+
+
+def _drawn(order: Tensor, chances: Tensor, generator: torch.Generator) -> Tensor:
+    """Return as many draws from a random order with replacement, shuffled.
+
+    Source: systematic resampling: equal steps from a random start through the cumulated chances.
+    """
+    ends = chances.double().cumsum(0)
+    start = torch.rand(1, generator=generator, dtype=torch.float64)
+    steps = (torch.arange(len(order), dtype=torch.float64) + start) * (ends[-1] / len(order))
+    found = torch.searchsorted(ends, steps.clamp(max=ends[-1] * (1 - 1e-15)), right=True)
+    return order[found][torch.randperm(len(order), generator=generator)]
 
 
 @final
@@ -152,6 +170,7 @@ class TensorLoader:
         seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
         world_size: Number of ranks.
+        chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -174,6 +193,7 @@ class TensorLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        chances: Tensor | None = None,
     ) -> None:
         batch_size = check_batch_size(batch_size)
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
@@ -182,7 +202,7 @@ class TensorLoader:
             raise BadValueError(problem, "Use fewer devices")
         self.tensors = tensors
         self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
-        order = RowOrder(rows, shuffle=shuffle, seed=seed)
+        order = RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
         least = 2 if shuffle else 1  # in training BatchNorm needs two rows
         self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=least)
 

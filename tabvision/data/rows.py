@@ -49,8 +49,8 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
     return columns
 
 
-def reserved_columns(split: Split, weight: str | None) -> dict[str, str]:
-    """Return the columns that are reserved for the split or the weights, and so are not features, with their purpose.
+def reserved_columns(split: Split, weight: str | None, sampler: str | None = None) -> dict[str, str]:
+    """Return the columns that are reserved for the split, weights or draws, and so are not features, with their purpose.
 
     Example:
         >>> from tabvision.data.splits.given import ColumnSplit
@@ -58,6 +58,8 @@ def reserved_columns(split: Split, weight: str | None) -> dict[str, str]:
         {'part': 'decides the split', 'size': 'weighs the rows'}
     """
     columns = dict.fromkeys(split.columns, "decides the split") | ({weight: "weighs the rows"} if weight else {})
+    if sampler and sampler != "balanced":
+        columns[sampler] = "says how often a row is drawn"
     columns.pop(PART_COLUMN, None)
     return columns
 

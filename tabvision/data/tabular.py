@@ -65,6 +65,8 @@ class TabularDataModule(TensorDataModule):
         split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, or None to train
             on all rows; "auto" is None below 10,000 rows, where `FitTable` needs no validation rows, and else 0.2.
         weight: A column with the weight of each row in the loss, at least 0.
+        sampler: "balanced" to draw each class equally often in training, or a column that says how often a row is drawn, in
+            proportion; None for each row once an epoch. An epoch has as many draws as rows.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
@@ -112,6 +114,7 @@ class TabularDataModule(TensorDataModule):
         separator: str | None = None,
         split: float | Split | Literal["auto"] | tuple[float | Literal["auto"] | None, float] | None = 0.2,
         weight: str | None = None,
+        sampler: str | None = None,
         test: Source | None = None,
         predict: Source | None = None,
         batch_size: int = 1024,
@@ -130,7 +133,7 @@ class TabularDataModule(TensorDataModule):
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
         self._day_first = day_first
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
-        self.weight = weight
+        self.weight, self.sampler = weight, sampler
         self.missing_target = missing_target
         columns = named_target(target, schema)
         self._known = {} if separator is None else dict.fromkeys(columns, JoinedLabels([""]))
@@ -157,7 +160,7 @@ class TabularDataModule(TensorDataModule):
                     raw.take(parts.train),
                     replace(target_facts, num_rows=len(parts.train)),
                     named,
-                    reserved_columns(divide, weight),
+                    reserved_columns(divide, weight, sampler),
                 )
             self.schema = schema
             self._fill(raw, numbers, parts, {"test": test, "predict": predict})
@@ -262,6 +265,7 @@ class TabularDataModule(TensorDataModule):
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
+        self._chances()  # raises if they cannot be drawn
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
         """Return the split of a separate source; without a target for rows to predict."""

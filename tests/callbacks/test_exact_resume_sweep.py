@@ -14,6 +14,7 @@ QUICK = [
     "early stopping, validating within epochs",
     "accumulation, validating within epochs",
     "accumulation that changes",
+    "drawn rows",
 ]
 
 # a resumed fit finds what the one before it had written

@@ -70,7 +70,7 @@ def test_the_rows_of_a_table_are_held_out_as_asked(
 @pytest.mark.parametrize(
     "words",
     [
-        ["--split", "group:firm", "--test", "0.2"],
+        ["--split", "group:firm", "--test", "0.2", "--sampler", "balanced"],
         ["--task", "binary", "--class-weights", "1,5", "--test", "0.2", "--max-time", "1h"],
     ],
 )
@@ -167,6 +167,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--split", "group:nowhere"], "'nowhere'"),
         (["--class-weights", "balanced"], "--class-weights is for classes or labels, and --task is not given"),
         (["--class-weights", "1,2,3", "--task", "binary"], "class_weights must have 2 numbers, got 3"),
+        (["--sampler", "nowhere"], "the frame lacks 1 column: 'nowhere'"),
         (["--preset", "best", "--split", "random"], "got --split random as well"),
         (["--preset", "fast"], "--preset fast says how many epochs there are, got --epochs 1 as well"),
         (["--test", "none.csv"], "none.csv"),

@@ -180,3 +180,17 @@ def test_a_schema_is_taken_and_must_fit(folder: Path) -> None:
     assert make(folder, image=None, schema=schema).schema == schema
     with pytest.raises(BadValueError, match="back"):
         make(folder, image="back", schema=schema)
+
+
+def test_rows_that_are_drawn_repeatedly_have_their_images(folder: Path) -> None:
+    plain, data = by_row(make(folder)), make(folder, sampler="rooms", batch_size=20)
+
+    drawn = [row for batch in data.train_dataloader() for row in batch["index"].tolist()]
+
+    assert len(drawn) == 20
+    assert 0 not in drawn
+    assert len(set(drawn)) < 20
+    assert "rooms" not in data.schema.inputs
+    for row, found in by_row(data).items():
+        assert torch.equal(found["image"], plain[row]["image"])
+        assert torch.equal(found["has_image"], plain[row]["has_image"])

@@ -99,3 +99,53 @@ def test_no_rows_make_no_steps() -> None:
 def test_fewer_training_rows_than_ranks_are_refused() -> None:
     with pytest.raises(BadValueError, match="3 ranks cannot share 2 training rows"):
         TensorLoader({"target": torch.arange(2)}, batch_size=4, shuffle=True, world_size=3)
+
+
+CHANCES = torch.tensor([0.5, 2.0, 0.0, 1.0, 1.25, 3.25, 0.5, 1.5, 0.0, 0.0])  # of ten rows, their sum is ten
+
+
+def drawing(batch_size: int, world_size: int = 1, rank: int = 0, seed: int = 0, times: int = 4) -> TensorLoader:
+    settings = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "seed": seed}
+    rows = torch.arange(10 * times)
+    return TensorLoader({"target": rows}, rows, shuffle=True, chances=CHANCES.repeat(times), **settings)
+
+
+def test_rows_are_drawn_as_often_as_their_chances_say_rounded_up_or_down() -> None:
+    loader = drawing(8)
+    epochs = torch.stack([torch.cat([batch["index"] for batch in loader]) for _ in range(200)])
+    counts = torch.stack([epoch.bincount(minlength=40) for epoch in epochs]).double()
+    chances = CHANCES.repeat(4).double()
+
+    assert ((counts >= chances.floor()) & (counts <= chances.ceil())).all()
+    assert (counts.mean(0) - chances).abs().max() < 0.15
+    assert (epochs[:, :20].float().mean() - epochs[:, 20:].float().mean()).abs() < 1, "the draws are not shuffled"
+
+
+def test_equal_chances_draw_each_row_once() -> None:
+    loader = TensorLoader({"target": torch.arange(50)}, batch_size=8, shuffle=True, chances=torch.full((50,), 0.3))
+
+    assert sorted(itertools.chain(*rows_of(loader))) == list(range(50))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_draws_of_one_process(world_size: int) -> None:
+    alone = rows_of(drawing(4 * world_size))
+    ranks = [rows_of(drawing(4, world_size, rank)) for rank in range(world_size)]
+
+    together = [row for step in zip(*ranks, strict=True) for rows in step for row in rows]
+    assert together == [*itertools.chain(*alone)]
+
+
+def test_draws_are_a_function_of_seed_and_epoch_and_resume_where_they_were_left() -> None:
+    loader, resumed = drawing(8), drawing(8)
+    first, second = rows_of(loader), rows_of(loader)
+    batches = iter(resumed)
+    [next(batches) for _ in range(2)]
+    state = resumed.state_dict()
+    again = drawing(8)
+    again.load_state_dict(state)
+
+    assert rows_of(again) == first[2:]
+    assert rows_of(again) == second
+    assert first != second
+    assert rows_of(drawing(8, seed=1)) != first

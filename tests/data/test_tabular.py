@@ -19,7 +19,8 @@ import torch
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from tabvision.data import ColumnSplit, IndexSplit, SourceSplit
+from tabvision.data import ColumnSplit, IndexSplit, SourceSplit, TabularDataModule
+from tabvision.errors import TabvisionError
 from tabvision.modules import TabularModule
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Regression
@@ -402,3 +403,44 @@ def test_a_frame_of_another_library_is_a_source() -> None:
 
     assert data.schema == quiet(table()).schema
     assert len(data.parts["test"].rows) == 40
+
+
+def drawn(data: TabularDataModule) -> pd.DataFrame:
+    """The rows of one epoch."""
+    return data.frame.iloc[torch.cat([batch["index"] for batch in data.train_dataloader()]).numpy()]
+
+
+def test_a_balanced_order_draws_each_class_equally_often_and_validates_on_the_rows_as_they_are() -> None:
+    frame = table(200, paid=np.where(np.arange(200) % 10 == 0, "yes", "no"))
+    data = quiet(frame, split=0.2, sampler="balanced")
+
+    counts = drawn(data)["paid"].value_counts().to_dict()
+
+    assert counts == {"yes": pytest.approx(80, abs=1), "no": pytest.approx(80, abs=1)}
+    assert len(data.parts["val"].rows) == 40
+    assert data.loader("val").batch_sampler.sampler.chances is None
+
+
+def test_a_column_says_how_often_a_row_is_drawn_and_is_no_feature() -> None:
+    data = quiet(table(100, often=np.arange(100) % 4), split=None, sampler="often")
+
+    counts = drawn(data)["often"].value_counts()
+
+    assert counts.sort_index().tolist() == pytest.approx([100 / 6, 200 / 6, 300 / 6], abs=1)
+    assert 0 not in counts.index
+    assert "often" not in data.schema.inputs
+
+
+@pytest.mark.parametrize(
+    ("sampler", "target", "said"),
+    [
+        ("balanced", "x", "sampler='balanced' needs one class a row, and the target is regression"),
+        ("none", "paid", "sampler='none' draws none of the 40 training rows: all are 0"),
+        ("below", "paid", "weights in 'below' must be numbers of at least 0"),
+        ("absent", "paid", "the frame lacks 1 column: 'absent'"),
+        ("paid", "paid", "column 'paid' says how often a row is drawn, and cannot be the target as well"),
+    ],
+)
+def test_a_sampler_that_cannot_draw_is_refused(sampler: str, target: str, said: str) -> None:
+    with pytest.raises(TabvisionError, match=said):
+        quiet(table(none=0, below=-1), target, split=None, sampler=sampler)

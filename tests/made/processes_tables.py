@@ -66,6 +66,7 @@ SCENARIOS = {
     "uneven, labels": Scenario(101, 19, "multilabel_text"),
     "uneven, numbers": Scenario(101, 19, "regression_several"),
     "weights": Scenario(101, 19, "binary", data={"weight": "weight"}),
+    "balanced draws": Scenario(101, 19, "multiclass", data={"sampler": "balanced"}),
     "fewer validation rows than processes": Scenario(41, 1, "binary"),
     "fewer validation rows, numbers": Scenario(41, 1, "regression"),
     "no validation rows": Scenario(61, None, "binary"),

@@ -50,6 +50,7 @@ class Case(NamedTuple):
     settings: dict[str, Any] = {}  # noqa: RUF012 - read, never written
     kind: type[SupervisedModule] = TabularModule
     data: Callable[[Path], Any] | None = None
+    table: dict[str, Any] = {}  # noqa: RUF012 - settings of the datamodule of a table
 
 
 def _stopping(patience: int = 2) -> EarlyStopping:
@@ -77,6 +78,7 @@ CASES = {
         lambda: [OneCycle(), _stopping()], {"accumulate_grad_batches": 4, "val_check_interval": 3}
     ),
     "accumulation that changes": Case(lambda: [OneCycle(), GradientAccumulationScheduler({0: 3, 1: 2})]),
+    "drawn rows": Case(settings={"val_check_interval": 2}, table={"sampler": "often"}),
     "ratings": Case(lambda: [OneCycle(), _stopping()], {"val_check_interval": 2}, CollabModule),
     "images": Case(lambda: [FineTune(1), MixUp()], {"val_check_interval": 2}, VisionModule),
     "images that grow": Case(lambda: [ProgressiveResize({0: 16, 2: SIDE}), OneCycle()], {}, VisionModule),
@@ -176,6 +178,8 @@ def fit(name: str, folder: Path, ckpt: str | None = None, *, own: bool = False, 
 def _parts(case: Case, folder: Path) -> tuple[SupervisedModule, Any]:
     kind = case.kind
     pair, frame = Pair(kind, "regression"), make_frame(ROWS)
+    if "sampler" in case.table:
+        frame["often"] = [row % 4 for row in range(ROWS)]
     split = IndexSplit(range(0, ROWS, 5))
     if case.data is not None:
         own = folder / f"files{os.environ.get('LOCAL_RANK', '0')}"  # each rank its own
@@ -189,7 +193,7 @@ def _parts(case: Case, folder: Path) -> tuple[SupervisedModule, Any]:
             frame, "pay", path="file", split=split, batch_size=BATCH_SIZE, num_workers=1, size=SIDE, verbose=False
         )
     else:
-        data = pair.data(frame, split=split, batch_size=BATCH_SIZE)
+        data = pair.data(frame, split=split, batch_size=BATCH_SIZE, **case.table)
     settings: dict[str, Any] = {} if kind is CollabModule else {"dropout": 0.3}
     if (
         kind is TabularModule
@@ -257,7 +261,7 @@ def main(folder: Path) -> None:
 
 def few(folder: Path) -> None:
     """Sweep a case on two ranks from a few of its checkpoints."""
-    _sweep_on_two(folder, {"accumulation, validating within epochs": 6})
+    _sweep_on_two(folder, {"accumulation, validating within epochs": 6, "drawn rows": 6})
 
 
 def _sweep_on_two(folder: Path, each: dict[str, int]) -> None:

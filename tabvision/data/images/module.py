@@ -72,6 +72,8 @@ class ImageDataModule(BaseImageDataModule):
         split: Fraction of images for validation in (0, 1), that and the fraction for testing, a split object, or None to
             train on everything. Folders named for validation override a fraction.
         weight: A column with the weight of each row in the loss, at least 0.
+        sampler: "balanced" to draw each class equally often in training, or a column that says how often a row is drawn, in
+            proportion; None for each row once an epoch. An epoch has as many draws as rows.
         test: A folder or table with test images.
         predict: A folder, a table or a list of paths to predict, without labels.
         batch_size: Images per rank in one training step.
@@ -122,6 +124,7 @@ class ImageDataModule(BaseImageDataModule):
         separator: str | None = None,
         split: ShortSplit = 0.2,
         weight: str | None = None,
+        sampler: str | None = None,
         test: Images | None = None,
         predict: Images | None = None,
         batch_size: int = 64,
@@ -159,7 +162,7 @@ class ImageDataModule(BaseImageDataModule):
             bad_share=bad_share,
             verbose=verbose,
         )
-        self.missing_target, self.weight, self._calibration = missing_target, weight, calibration
+        self.missing_target, self._calibration, self.weight, self.sampler = missing_target, calibration, weight, sampler
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         reader = SourceReader(
             path=path, root=root, suffix=suffix, label_pattern=label_pattern, label_depth=label_depth, form=self._form
@@ -250,7 +253,13 @@ class ImageDataModule(BaseImageDataModule):
         self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
-            used_for = {*columns, table.path, self.weight, *(split.columns if isinstance(split, Split) else ())}
+            used_for = {
+                *columns,
+                table.path,
+                self.weight,
+                self.sampler,
+                *(split.columns if isinstance(split, Split) else ()),
+            }
             left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in table.frame if name not in used_for)
             schema = Schema(target=target, image=self.image, left_out=left_out, na_values=words_of(self._form))
         self.schema = schema
@@ -266,6 +275,7 @@ class ImageDataModule(BaseImageDataModule):
         if others is not None:
             self._add("predict", others)
         self._check_weights()
+        self._chances()  # raises if they cannot be drawn
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
 
     def _add(self, name: PartName, table: ImageTable) -> None:

@@ -241,3 +241,21 @@ def test_a_folder_of_tables_names_files_too(photos: Path, tmp_path: Path) -> Non
 
     assert len(data.frame) == 20
     assert InputReader(data.schema)(str(tmp_path / "shards")).num_rows == 20
+
+
+def test_a_balanced_order_draws_each_class_of_photos_equally_often(tmp_path: Path) -> None:
+    data = make(write_folder(tmp_path / "photos", {"ants": 30, "bees": 6}), split=None, sampler="balanced")
+
+    labels = torch.cat([batch["target"] for batch in data.train_dataloader()])
+
+    assert labels.bincount().tolist() == [18, 18]
+
+
+def test_a_column_says_how_often_a_photo_is_drawn(photos: Path) -> None:
+    frame = frame_of(photos)
+    data = make(frame, "kind", root=photos, split=None, sampler="weight")
+
+    drawn = torch.cat([batch["index"] for batch in data.train_dataloader()])
+
+    assert len(drawn) == len(frame)
+    assert (frame["weight"].to_numpy()[drawn.numpy()] > 0).all()
