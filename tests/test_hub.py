@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,11 @@ from tabvision.errors import BadValueError, MissingFileError
 from tabvision.hub import files_to_push, model_card, push
 from tabvision.inference import Predictor
 from tabvision.schema import Categorical, Continuous, Schema, Target
+from tabvision.serving.server import load
 from tabvision.tasks import Binary
 from tests.made import hostile
 from tests.made.commands import run as run_command
-from tests.made.hub import Hub, hub
+from tests.made.hub import TOKEN, Hub, hub
 from tests.made.pairs import make_frame
 from tests.made.trained import raw, trained
 
@@ -137,10 +141,26 @@ def test_commands_take_the_address(run: Path, tmp_path: Path, capsys: pytest.Cap
     run_command(predict_command, "hf://user/model", tmp_path / "rows.csv", "--out", tmp_path / "answers.csv")
     run_command(evaluate_command, "hf://user/model", tmp_path / "rows.csv")
 
+    served = load("hf://user/model", "cpu").predict(raw())
+
     printed = capsys.readouterr().out
+    assert served.equals(Predictor(run / "best.ckpt", device="cpu").predict(raw()))
     assert "Ask it anywhere: tabvision predict hf://user/model new_rows.csv" in printed
     assert "accuracy" in printed
     assert (tmp_path / "answers.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_process_asks_the_hub_that_its_environment_names(run: Path, there: Hub, tmp_path: Path) -> None:
+    raw().to_csv(tmp_path / "rows.csv", index=False)
+    env = os.environ | {"HF_ENDPOINT": there.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
+    words: list[str | Path] = [sys.executable, "-m", "tabvision"]
+    rest: list[str | Path] = ["hf://user/model", tmp_path / "rows.csv", "--out", tmp_path / "answers.csv"]
+
+    subprocess.run([*words, "push", run, "user/model"], env=env, cwd=Path(__file__).parents[1], check=True)
+    subprocess.run([*words, "predict", *rest], env=env, cwd=Path(__file__).parents[1], check=True)
+
+    assert (tmp_path / "answers.csv").is_file()
 
 
 def test_a_dry_run_uploads_nothing(run: Path, there: Hub, capsys: pytest.CaptureFixture[str]) -> None:

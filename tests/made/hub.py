@@ -25,6 +25,7 @@ class Hub:
         self.repositories: dict[str, list[dict[str, bytes]]] = {}
         self.private: set[str] = set()
         self.requests: list[str] = []
+        self.address = ""
 
     def found(self, repo: str, revision: str, *, has_token: bool) -> tuple[str, dict[str, bytes] | None]:
         """The error code of the hub, or "" and the files of that revision."""
@@ -43,7 +44,7 @@ def hub(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     server.held = held
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
+    held.address = address = f"http://127.0.0.1:{server.server_address[1]}"
     patch.setattr("huggingface_hub.constants.ENDPOINT", address)
     patch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
