@@ -137,10 +137,14 @@ class _Packed:
         self, predictor: Predictor, nets: Sequence[PackedNet], columns: Sequence[Column], values: Sequence[Arrays]
     ) -> None:
         self._predictor, self._nets, self._values = predictor, [ColumnSums(net) for net in nets], values
-        self._positions = [
-            tuple([position for position, _ in kind] for kind in (column.continuous, column.categorical))
-            for column in columns
-        ]
+        numbers, categories = (
+            [[at for at, _ in kind] for kind in kinds]
+            for kinds in (
+                [column.continuous for column in columns],
+                [column.categorical for column in columns],
+            )
+        )
+        self._positions = list(zip(numbers, categories, strict=True))
         num_rows = len(next(iter(values[0].values())))
         is_small = num_rows <= _MOST_ENCODED
         everything = np.arange(num_rows)
