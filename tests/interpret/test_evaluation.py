@@ -245,6 +245,7 @@ def test_a_question_that_the_results_cannot_answer_is_refused(ask: Any, error: t
 
 
 def test_of_very_many_slices_those_that_are_bad_by_chance_are_not_named() -> None:
-    results = results_of("wide")
+    results = results_of("wide", 2_000)
 
     assert set(worst_slices(results)["column"]) == {"job"}
+    assert worst_slices(results_of("wide")).empty  # of so few rows even the planted slice might be chance
