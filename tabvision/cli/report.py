@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tabvision.data import ImageDataModule
-    from tabvision.data.base import PartName
+    from tabvision.data.splits.base import PartName
     from tabvision.inference import Predictor, Results
 
 _WHO = "tabvision report"
