@@ -14,11 +14,17 @@ from tabvision.cli.options import add_form_options, form_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tabvision.data import ImageDataModule
+    from tabvision.data.splits.base import PartName
     from tabvision.inference import Predictor, Results
 
 _WHO = "tabvision report"
 _REPEATS = 3  # of each column's shuffle
 _MOST_ANSWERS = 500_000  # that the importance of all columns may take: some seconds
+_COPIES, _MOST_PHOTOS = (
+    0.97,
+    1_000,
+)  # the similarity of photos called almost the same; photos of a part that are compared
 _MIN_ROWS, _MAX_ROWS = 500, 10_000  # that it is measured on
 
 
@@ -62,9 +68,31 @@ def _run(arguments: argparse.Namespace) -> None:
             measured_on=rows,
             metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
             baseline=scores(task, task.constant(results.target), results.target),
+            slice_by=_pairs_of(predictor, results),
             overwrite=arguments.overwrite,
         )
     print(f"{rows}: {arguments.out}")
+
+
+def _pairs_of(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
+    """Return how many pairs of the checkpoint have the user, and the item, of each row; of other models nothing.
+
+    A checkpoint holds the pairs that `recommend` leaves out, those of training and of validation. A row's own does not count.
+    """
+    import numpy as np
+    import pandas as pd
+
+    pairs = getattr(predictor.module, "seen", None)
+    if pairs is None or not pairs.shape[1]:
+        return []
+    codes, size = predictor.read(results.frame).arrays["categorical"], int(pairs.max()) + 1
+    known = np.isin(codes @ [size, 1], pairs.long().numpy().T @ [size, 1])
+    found = []
+    for column, of_rows, of_pairs in zip(predictor.schema.categorical, codes.T, pairs.numpy(), strict=True):
+        counts = np.bincount(of_pairs, minlength=int(of_rows.max()) + 1)[of_rows] - known
+        name = f"how many pairs of the checkpoint have {column.source}, the row's own aside"
+        found.append(pd.Series(counts, index=results.frame.index, name=name))
+    return found
 
 
 def report_on(
@@ -110,8 +138,10 @@ def report_on(
 
 def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str, Any]:
     """Return what is odd in the rows of a table, by themselves and beside those of training."""
-    from tabvision.data import TabularDataModule
+    from tabvision.data import ImageDataModule, TabularDataModule
 
+    if isinstance(data, ImageDataModule) and "val" in data.parts:
+        return _of_photos(predictor, data)
     if predictor.schema.is_of_images:
         return {}
     if not isinstance(data, TabularDataModule):
@@ -126,6 +156,47 @@ def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str,
     rows = data.frame.iloc[training.tensors["index"][training.rows].numpy()]
     notes += _rows_twice(rows, results)
     return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
+
+
+def _of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
+    """Return the validation photos that are copies of training photos, and how the two parts differ in their looks."""
+    from tabvision.errors import listed
+    from tabvision.interpret import drift, duplicates
+
+    looks = {name: _looks(data, name) for name in ("train", "val")}
+    details: dict[str, Any] = {"drift": drift(looks["train"], looks["val"])}
+    if not hasattr(predictor.module, "body"):
+        return details
+    found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MOST_PHOTOS)
+    parts = zip(found["first_part"], found["second_part"], strict=True)
+    found = found[[set(pair) == {"train", "val"} for pair in parts]]
+    compared = " and ".join(f"{len(rows):,} of the {part} photos" for part, rows in looks.items())
+    notes = [f"No photo of validation is a copy of one of training, compared {compared}."]
+    if len(found):
+        pairs = [
+            f"{Path(str(one)).name} and {Path(str(other)).name}" for one, other in found[["first", "second"]].values
+        ]
+        problem = f"{len(found):,} pairs of a training and a validation photo are almost the same ({compared})"
+        notes = [f"{problem}: {listed(pairs)}. The model may know them by heart, unless all photos are much alike."]
+    return details | {"oddities": notes}
+
+
+def _looks(data: ImageDataModule, part: PartName) -> pd.DataFrame:
+    """Return the brightness, contrast and colorfulness of photos of a part, as the network sees them without augmentation."""
+    import pandas as pd
+    import torch
+
+    from tabvision.interpret.duplicates import some_of
+
+    rows = data.parts[part].rows
+    loader = data.ordered_loader(part, torch.from_numpy(some_of(rows.numpy(), _MOST_PHOTOS)))
+    found = []
+    for batch in loader:
+        images = batch["image"].float()
+        values = {"brightness": images.mean(dim=(1, 2, 3)), "contrast": images.std(dim=(1, 2, 3))}
+        values["colorfulness"] = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2))
+        found.append(pd.DataFrame({name: value.numpy() for name, value in values.items()}))
+    return pd.concat(found, ignore_index=True)
 
 
 def _unlike_training(predictor: Predictor, results: Results) -> list[str]:

@@ -49,6 +49,7 @@ def duplicates(
     threshold: float = _THRESHOLD,
     split: str | None = None,
     max_pairs: int = 10_000,
+    max_photos: int | None = None,
 ) -> pd.DataFrame:
     """Return the pairs of photos that are almost the same: re-encoded, resized or slightly cropped.
 
@@ -64,6 +65,7 @@ def duplicates(
         threshold: The lowest similarity, in (0, 1]. Small pictures of one thing, such as digits, need a higher one.
         split: The column of a table that names the part of each row; None if there is none.
         max_pairs: The most pairs.
+        max_photos: The most photos of each part of a datamodule, drawn at random; None for all.
 
     Returns:
         `first` and `second`, the files or, of images in memory, row numbers; `similarity`, the greatest first; `first_part`
@@ -76,12 +78,15 @@ def duplicates(
     """
     check_fraction("threshold", threshold, "(]", remedy="Leave it out for 0.85")
     check_whole("max_pairs", max_pairs)
+    if max_photos is not None:
+        check_whole("max_photos", max_photos)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
         raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
-    photos = (
-        _of_data(source, predictor.schema) if isinstance(source, ImageDataModule) else _read(predictor, source, split)
-    )
+    if isinstance(source, ImageDataModule):
+        photos = _of_data(source, predictor.schema, max_photos)
+    else:
+        photos = _read(predictor, source, split)
     assert photos.inputs.images is not None
     rows, vectors = _vectors(predictor, photos.inputs)
     first, second, similarity = _similar(vectors, threshold, max_pairs)
@@ -101,16 +106,28 @@ def duplicates(
     return pd.DataFrame(columns)
 
 
-def _of_data(data: ImageDataModule, schema: Schema) -> _Photos:
-    """Return the photos of every part of a datamodule."""
+def _of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
+    """Return the photos of every part of a datamodule, or some of them."""
     files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
     for name, part in data.parts.items():
-        rows = part.rows.numpy()
+        rows = some_of(part.rows.numpy(), most)
         files += data.tables[name].files(rows)
         parts += [name] * len(rows)
         target = part.tensors.get("target")
-        labels.append(pd.DataFrame(index=rows) if target is None else pd.DataFrame(target[part.rows].numpy()))
+        labels.append(pd.DataFrame(index=rows) if target is None else pd.DataFrame(target[rows].numpy()))
     return _Photos(Inputs(len(files), images=ImageBatches(files, schema)), parts, _codes(pd.concat(labels)))
+
+
+def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
+    """Return at most so many rows, drawn at random, in ascending order.
+
+    Example:
+        >>> some_of(np.arange(5), 3).tolist()
+        [1, 2, 4]
+    """
+    if most is None or len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def _read(predictor: Predictor, source: Source, split: str | None) -> _Photos:

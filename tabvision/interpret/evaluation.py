@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
@@ -146,7 +147,8 @@ def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
 
     Returns:
         `column`, `slice`, `rows`, `error`, `low`, `high`, as `errors_by` measures them: slices of at least 10 rows, in order
-        of how far the lower end of their interval lies above the overall error.
+        of how far the lower end of their interval lies above the overall error. They are those whose error is above it also
+        by intervals so wide that by chance hardly one of all slices would be (Bonferroni).
     """
     check_whole("k", k)
     targets = results.schema.target.columns
@@ -157,7 +159,10 @@ def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=["column", "slice", "rows", "error", "low", "high"])
     found = pd.concat(parts, ignore_index=True)[["column", "slice", "rows", "error", "low", "high"]]
-    found = found[(found["rows"] >= _MIN_ROWS) & (found["rows"] < len(results)) & (found["low"] > overall)]
+    found = found[(found["rows"] >= _MIN_ROWS) & (found["rows"] < len(results))]
+    chance = 0.025 / max(1, len(found))  # of each slice
+    wider = NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.975)
+    found = found[found["error"] - wider * (found["error"] - found["low"]) > overall]
     return found.sort_values("low", ascending=False, kind="stable", ignore_index=True).head(k)
 
 

@@ -24,8 +24,10 @@ from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.packed import PackedLinear, PackedNet
 
 _ROWS_ON_GPU = 65_536
-_ROWS_OF_PACKED = 1_024  # at once: the first layer's sums stay in a processor's caches
-_Exchange: TypeAlias = Callable[[Column, Iterable[Arrays]], Iterator[Tensor]]
+_ROWS_OF_PACKED = 512  # at once: the first layer's sums stay in a processor's caches
+_MOST_ENCODED = 16_384  # rows whose inputs of the first layer are computed once, and not at every shuffle
+_Exchange: TypeAlias = Callable[[int, Iterable[NDArray[np.intp]]], Iterator[Tensor]]
+"""Answers a batch whose values of a column are those of other rows: the column's number, the rows for each shuffle."""
 
 
 @speaking("importance")
@@ -90,15 +92,14 @@ def importance(
     on_gpu = predictor.device.type != "cpu" and inputs.images is None
     batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
-        opened = [ColumnSums(net) for net in nets]
+        packed = _Packed(predictor, nets, columns, values) if nets else None
         for arrays in inputs.batches(batch_size):  # batches outside: an image is read once
-            truth = predictor.encoded_target(target, arrays)
-            exchange = _opened(predictor, arrays, opened) if opened else _general(predictor, arrays)
-            (unshuffled,) = exchange(columns[0], [column_values(arrays, columns[0])])  # rounded as the others are
+            truth, rows = predictor.encoded_target(target, arrays), arrays["index"]
+            exchange = packed.opened(arrays) if packed else _general(predictor, arrays, columns, values)
+            (unshuffled,) = exchange(0, [rows])  # rounded as the others are
             baseline.update(unshuffled, truth)
-            for column, of_column, all_values in zip(columns, scores, values, strict=True):
-                shuffled = ({name: it[order[arrays["index"]]] for name, it in all_values.items()} for order in orders)
-                for score, logits in zip(of_column, exchange(column, shuffled), strict=True):
+            for number, of_column in enumerate(scores):
+                for score, logits in zip(of_column, exchange(number, (order[rows] for order in orders)), strict=True):
                     score.update(logits, truth)
     found = np.array([[score.value() for score in of_column] for of_column in scores])
     worse = (found - baseline.value()) * (-1 if baseline.higher_is_better else 1)
@@ -117,31 +118,71 @@ def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
     return packed if len(packed) == len(nets) else ()
 
 
-def _general(predictor: Predictor, arrays: Arrays) -> _Exchange:
-    """Return a function that computes a batch's logits with one column from other rows, by answering whole rows."""
-    return lambda column, others: (predictor.logits(with_column(arrays, column, each)) for each in others)
+def _general(predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]) -> _Exchange:
+    """Return a function that answers the whole rows of a batch with one column from other rows."""
 
-
-def _opened(predictor: Predictor, arrays: Arrays, nets: Sequence[ColumnSums]) -> _Exchange:
-    """Return the same function for packed networks, which does not compute the other columns again."""
-    module, device, num_rows = predictor.module, predictor.device, len(arrays["index"])
-    fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
-
-    def tensors(values: Arrays) -> tuple[Tensor, Tensor]:
-        continuous = values.get("continuous", np.empty((num_rows, 0), np.float32))
-        categorical = values.get("categorical", np.empty((num_rows, 0), np.int64))
-        return torch.from_numpy(continuous).to(device), torch.from_numpy(categorical).to(device, torch.int64)
-
-    sums = [net.of(*tensors(arrays)) for net in nets]
-
-    def exchange(column: Column, others: Iterable[Arrays]) -> Iterator[Tensor]:
-        numbers, categories = ([position for position, _ in it] for it in (column.continuous, column.categorical))
-        old, new = tensors(column_values(arrays, column)), [tensors(each) for each in others]
-        of_nets = [net.exchange(each, numbers, categories, old, new) for net, each in zip(nets, sums, strict=True)]
-        for logits in zip(*of_nets, strict=True):
-            yield predictor.calibration.scale(module.combine_members(torch.cat(logits, dim=1), fold).float())
+    def exchange(number: int, others: Iterable[NDArray[np.intp]]) -> Iterator[Tensor]:
+        for rows in others:
+            new = {name: it[rows] for name, it in values[number].items()}
+            yield predictor.logits(with_column(arrays, columns[number], new))
 
     return exchange
+
+
+@final
+class _Packed:
+    """Answers with packed networks, which do not compute the other columns again."""
+
+    def __init__(
+        self, predictor: Predictor, nets: Sequence[PackedNet], columns: Sequence[Column], values: Sequence[Arrays]
+    ) -> None:
+        self._predictor, self._nets, self._values = predictor, [ColumnSums(net) for net in nets], values
+        numbers, categories = (
+            [[at for at, _ in kind] for kind in kinds]
+            for kinds in (
+                [column.continuous for column in columns],
+                [column.categorical for column in columns],
+            )
+        )
+        self._positions = list(zip(numbers, categories, strict=True))
+        num_rows = len(next(iter(values[0].values())))
+        is_small = num_rows <= _MOST_ENCODED
+        everything = np.arange(num_rows)
+        self._encoded = [self._encode(number, everything) for number in range(len(columns))] if is_small else None
+
+    def opened(self, arrays: Arrays) -> _Exchange:
+        """Return the function for a batch."""
+        module, device, calibration = self._predictor.module, self._predictor.device, self._predictor.calibration
+        fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
+        sums = [net.of(*self._tensors(arrays, len(arrays["index"]))) for net in self._nets]
+
+        def exchange(number: int, others: Iterable[NDArray[np.intp]]) -> Iterator[Tensor]:
+            old, new = self._inputs(number, arrays["index"]), [self._inputs(number, rows) for rows in others]
+            of_nets = [
+                net.exchange(each, *self._positions[number], before, after)
+                for net, each, before, *after in zip(self._nets, sums, old, *new, strict=True)
+            ]
+            for logits in zip(*of_nets, strict=True):
+                yield calibration.scale(module.combine_members(torch.cat(logits, dim=1), fold).float())
+
+        return exchange
+
+    def _inputs(self, number: int, rows: NDArray[np.intp]) -> list[Tensor]:
+        """Return what a column in some of all rows is to the first layer of each network."""
+        if self._encoded is None:
+            return self._encode(number, rows)
+        places = torch.from_numpy(rows).to(self._predictor.device)
+        return [inputs.index_select(0, places) for inputs in self._encoded[number]]
+
+    def _encode(self, number: int, rows: NDArray[np.intp]) -> list[Tensor]:
+        values = self._tensors({name: it[rows] for name, it in self._values[number].items()}, len(rows))
+        return [net.inputs(*self._positions[number], *values) for net in self._nets]
+
+    def _tensors(self, values: Arrays, num_rows: int) -> tuple[Tensor, Tensor]:
+        continuous = values.get("continuous", np.empty((num_rows, 0), np.float32))
+        categorical = values.get("categorical", np.empty((num_rows, 0), np.int64))
+        device = self._predictor.device
+        return torch.from_numpy(continuous).to(device), torch.from_numpy(categorical).to(device, torch.int64)
 
 
 def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:

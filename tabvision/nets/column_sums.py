@@ -26,7 +26,8 @@ class ColumnSums:
         >>> net = PackedNet([3], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4).eval()
         >>> numbers, codes, none = torch.randn(5, 1), torch.tensor([[0], [1], [2], [1], [2]]), torch.empty(5, 0)
         >>> sums = ColumnSums(net)
-        >>> (found,) = sums.exchange(sums.of(numbers, codes), [0], [], (numbers, none), [(numbers.flip(0), none)])
+        >>> inputs = sums.inputs([0], [], numbers, none)
+        >>> (found,) = sums.exchange(sums.of(numbers, codes), [0], [], inputs, [inputs.flip(0)])
         >>> torch.allclose(found, net(numbers.flip(0), codes), atol=1e-5)
         True
     """
@@ -55,13 +56,31 @@ class ColumnSums:
         sums: Tensor = self._first(self._inputs(continuous, categorical))
         return sums.permute(1, 2, 0).contiguous()
 
+    def inputs(
+        self, numbers: Sequence[int], categories: Sequence[int], continuous: Tensor, categorical: Tensor
+    ) -> Tensor:
+        """Return the first layer's inputs that are made of some columns alone.
+
+        Args:
+            numbers: Positions of the numbers among all.
+            categories: Positions of the categories among all.
+            continuous: The values of these numbers.
+            categorical: The codes of these categories.
+
+        Shape:
+            - continuous: (B, len(numbers)) float
+            - categorical: (B, len(categories)) int64
+            - returns: (B, 1 or k, width) float
+        """
+        return self._inputs.of_columns(continuous, categorical, numbers, categories)
+
     def exchange(
         self,
         sums: Tensor,
         numbers: Sequence[int],
         categories: Sequence[int],
-        old: tuple[Tensor, Tensor],
-        new: Iterable[tuple[Tensor, Tensor]],
+        old: Tensor,
+        new: Iterable[Tensor],
     ) -> Iterator[Tensor]:
         """Yield the logits of all members with the new values in place of the old, for each of several exchanges.
 
@@ -69,18 +88,17 @@ class ColumnSums:
             sums: What `of` returned for the rows.
             numbers: Positions of the exchanged numbers among all.
             categories: Positions of the exchanged categories among all.
-            old: The values of these columns in the rows: numbers and codes.
-            new: The new values, a pair like `old` for each exchange.
+            old: The `inputs` of these columns in the rows.
+            new: The new ones, for each exchange.
 
         Shape:
-            - old, new: (B, len(numbers)) float and (B, len(categories)) int64
+            - old, new: (B, 1 or k, width) float
             - yields: (B, k, num_outputs) float
         """
         spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
         weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
-        before = self._inputs.of_columns(*old, numbers, categories)
-        for values in new:
-            change = (self._inputs.of_columns(*values, numbers, categories) - before).permute(1, 2, 0)
+        for inputs in new:
+            change = (inputs - old).permute(1, 2, 0)
             yield self._after(torch.baddbmm(sums, weight, change.expand(len(sums), -1, -1)))
 
     def _after(self, hidden: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     )
     _name_bars(axes, list(top["column"]))
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel="how much worse the answers are when its values are shuffled", title=short(title, 60))
+    axes.set(xlabel="how much worse the answers are\nwhen its values are shuffled", title=short(title, 60))
     return figure
 
 
@@ -300,7 +300,9 @@ def _finite(ends: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArra
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    """Return a name without its middle if it is long: the slices of one column differ at the end."""
+    half = (_MAX_NAME - 1) // 2
+    return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _name_bars(axes: Axes, names: list[object] | list[str]) -> None:

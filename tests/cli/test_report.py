@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tabvision.cli import main
 from tests.made.images import write_folder
@@ -132,6 +133,12 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     stars_said = text_of("runs/stars/report.html")
     assert "Predicts stars within" in stars_said
     assert all(f"Errors by how often {name} was seen in training" in stars_said for name in ("user", "item"))
+    assert main(["report", "runs/stars/best.ckpt", "stars.csv", "--device", "cpu", "--out", "stars.html"]) == 0
+    said = html.unescape(text_of("stars.html"))
+    assert all(
+        f"Errors by how many pairs of the checkpoint have {name}, the row's own aside" in said
+        for name in ("user", "item")
+    )
     num_pictures = Path("runs/photos/report.html").read_text(encoding="utf-8").count("<img")
     assert num_pictures == 2 * len(
         pd.read_csv("runs/photos/predictions.csv")
@@ -153,6 +160,22 @@ def test_the_report_of_a_run_says_what_is_odd_in_its_data() -> None:
     assert re.search(r"\d+ of 300 rows are among the training rows as well, in all columns that the model reads", said)
     assert "No column differs between these rows and those of training by more than chance explains." in said
     assert "<b>" not in Path("runs/people/report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_their_looks_differ(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", {"train/a": 30, "train/b": 30, "valid/a": 12, "valid/b": 12})
+    (tmp_path / "photos/valid/a/a_copy.jpg").write_bytes((tmp_path / "photos/train/a/a_000.jpg").read_bytes())
+    for file in (tmp_path / "photos/valid/b").iterdir():
+        Image.fromarray(np.array(Image.open(file)) // 4).save(file)
+    photos = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "16", "--epochs", "1"]
+
+    assert main([*photos, "--accelerator", "cpu"]) == 0
+
+    said = html.unescape(text_of("runs/photos/report.html"))
+    assert "pairs of a training and a validation photo are almost the same (60 of the train photos and" in said
+    assert "a_copy.jpg" in said
+    assert "Columns that differ between these images and those of training" in said
+    assert "brightness" in said
 
 
 def test_a_report_says_how_many_rows_are_unlike_those_of_training() -> None:

@@ -25,6 +25,7 @@ from tabvision.interpret import (
 )
 from tabvision.schema import Categorical, Schema, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+from tests.made.results import results_of
 
 N = 400
 
@@ -241,3 +242,10 @@ def test_planted_wrong_labels_are_found() -> None:
 def test_a_question_that_the_results_cannot_answer_is_refused(ask: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         ask()
+
+
+def test_of_very_many_slices_those_that_are_bad_by_chance_are_not_named() -> None:
+    results = results_of("wide", 2_000)
+
+    assert set(worst_slices(results)["column"]) == {"job"}
+    assert worst_slices(results_of("wide")).empty  # of so few rows even the planted slice might be chance

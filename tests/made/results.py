@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from tabvision.inference import Results
 from tabvision.schema import Categorical, Continuous, Image, Schema, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Points, Regression
 
-KINDS = ("binary", "multiclass", "hundred", "multilabel", "regression", "several", "points")
+KINDS = ("binary", "multiclass", "hundred", "multilabel", "regression", "several", "points", "ratings", "wide")
 INPUTS = {
     "continuous": (Continuous(name="age", source="age", mean=40.0, std=12.0, fill=40.0, low=20.0, high=64.0),),
     "categorical": (Categorical(name="job", source="job", vocabulary=("cook", "nurse", "pilot")),),
@@ -26,6 +27,10 @@ def results_of(kind: str, rows: int = 400, *, seed: int = 0) -> Results:
     )
     frame.loc[1::9, "job"] = None
     noise = np.where(frame["job"] == "pilot", 3.0, 1.0)[:, None]
+    if kind == "wide":
+        return widened(results_of("binary", rows, seed=seed), draw)
+    if kind == "ratings":
+        return of_ratings(rows, draw)
     if kind in ("binary", "multiclass", "hundred"):
         names: tuple[Any, ...] = {"binary": ("no", "yes"), "multiclass": ("setosa", "versicolor", "virginica")}.get(
             kind, tuple(f"breed number {number}" for number in range(100))
@@ -41,6 +46,28 @@ def results_of(kind: str, rows: int = 400, *, seed: int = 0) -> Results:
         found = Target(columns=labels, task=Multilabel(num_classes=3), classes=labels)
         return Results(Schema(target=found, **INPUTS), frame, predictions, target, loss)  # type: ignore[arg-type]
     return of_numbers(kind, frame, noise, draw)
+
+
+def widened(results: Results, draw: np.random.Generator) -> Results:
+    """The same with 198 numbers more."""
+    names = [f"a measurement with a long name, number {number}" for number in range(198)]
+    frame = pd.concat([results.frame, pd.DataFrame(draw.normal(size=(len(results), 198)), columns=names)], axis=1)
+    more = tuple(Continuous(name=name, source=name, mean=0.0, std=1.0, fill=0.0, low=-3.0, high=3.0) for name in names)
+    schema = replace(results.schema, continuous=(*results.schema.continuous, *more))
+    return Results(schema, frame, results.predictions, results.target, results.loss)
+
+
+def of_ratings(rows: int, draw: np.random.Generator) -> Results:
+    """Stars that users gave to films."""
+    users, films = (tuple(f"{name} {number}" for number in range(60)) for name in ("person", "film"))
+    frame = pd.DataFrame({"user": draw.choice(users, rows), "film": draw.choice(films, rows)})
+    truth = draw.integers(1, 11, (rows, 1)) / 2
+    predictions = (truth + draw.normal(size=truth.shape)).clip(0.25, 5.25)
+    task = Regression(mean=(3.0,), spread=(1.0,), y_range=(0.25, 5.25))
+    both = {"user": users, "film": films}
+    inputs = tuple(Categorical(name=name, source=name, vocabulary=names) for name, names in both.items())
+    schema = Schema(target=Target(columns=("stars",), task=task, low=(0.5,), high=(5.0,)), categorical=inputs)
+    return Results(schema, frame.assign(stars=truth), predictions, truth, np.abs(predictions - truth)[:, 0])
 
 
 def of_classes(target: Target, frame: pd.DataFrame, noise: Any, draw: np.random.Generator) -> Results:
@@ -89,10 +116,16 @@ def others(kind: str = "regression") -> dict[str, Any]:
             pd.DataFrame({"epoch": epochs, "step": epochs * 10 + 9, "train/loss": 1 / (epochs + 1)}),
         ]
     )
+    columns = (
+        ["job", "age"] if kind != "wide" else [f"a measurement with a long name, number {it}" for it in range(198)]
+    )
+    importance = pd.DataFrame({"column": columns, "importance": 0.5 / (1 + np.arange(len(columns))), "std": 0.05})
+    seen = [pd.Series(epochs.repeat(20), name="how often user was seen in training")] if kind == "ratings" else []
     return {
+        "slice_by": seen,
         "metrics": {"val/loss": 0.123456, "val/mae": 13_700.4} if kind == "regression" else {"val/loss": 0.3},
         "baseline": {"val/mae": 59_000.2} if kind == "regression" else {},
-        "importance": pd.DataFrame({"column": ["job", "age"], "importance": [0.5, 0.02], "std": [0.05, 0.03]}),
+        "importance": importance,
         "history": history,
         "measured_on": "400 rows out of fold",
         "checkpoint": "runs/a b/best.ckpt",

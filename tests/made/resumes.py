@@ -256,7 +256,7 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep every case on two ranks, and write down what differs."""
-    _sweep_on_two(folder, {name: 20 if name in PLUG_IN_CASES else 5 for name in CASES})
+    _sweep_on_two(folder, {name: 10 if name in PLUG_IN_CASES else 5 for name in CASES})
 
 
 def few(folder: Path) -> None:

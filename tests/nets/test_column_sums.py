@@ -43,7 +43,8 @@ def test_an_exchange_is_what_the_network_answers_to_the_exchanged_rows(
     picked = [(continuous[:, numbers], codes[:, categories]) for continuous, codes in (rows, *others)]
 
     with torch.no_grad():
-        found = list(sums.exchange(sums.of(*rows), numbers, categories, picked[0], picked[1:]))
+        inputs = [sums.inputs(numbers, categories, *values) for values in picked]
+        found = list(sums.exchange(sums.of(*rows), numbers, categories, inputs[0], inputs[1:]))
 
         assert len(found) == 2
         for logits, (continuous, codes) in zip(found, others, strict=True):
@@ -60,7 +61,8 @@ def test_the_network_and_the_sums_of_the_rows_stay_as_they_were() -> None:
     with torch.no_grad():
         first = sums.of(*rows)
         before = first.clone()
-        list(sums.exchange(first, [0], [], (rows[0][:, :1], rows[1][:, :0]), [(rows[0][:, 1:2], rows[1][:, :0])] * 2))
+        inputs = sums.inputs([0], [], rows[0][:, :1], rows[1][:, :0])
+        list(sums.exchange(first, [0], [], inputs, [inputs.flip(0)] * 2))
 
     torch.testing.assert_close(first, before, atol=0, rtol=0)
     torch.testing.assert_close(net.state_dict(), state, atol=0, rtol=0)
@@ -72,7 +74,7 @@ def test_it_runs_on_a_gpu() -> None:
     sums, (numbers, codes) = ColumnSums(net), (part.cuda() for part in rows)
 
     with torch.no_grad():
-        pair = [(part[:, :1], codes[:, :1]) for part in (numbers, numbers.flip(0))]
+        pair = [sums.inputs([0], [0], part[:, :1], codes[:, :1]) for part in (numbers, numbers.flip(0))]
         (found,) = sums.exchange(sums.of(numbers, codes), [0], [0], pair[0], pair[1:])
         expected = net(torch.cat([numbers.flip(0)[:, :1], numbers[:, 1:]], dim=1), codes)
 
