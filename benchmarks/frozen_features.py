@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,17 +83,17 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
     """How to make each data set that was named, for a seed."""
-    sets: dict[str, MakeData] = {
-        photos.name: lambda seed, photos=photos: ImageDataModule(  # type: ignore[misc]  # mypy infers no default of a lambda
-            photos, size=options.size, batch_size=16, seed=seed, verbose=False, num_workers=0
-        )
-        for photos in options.photos
-    }
+    sets: dict[str, MakeData] = {photos.name: partial(folder, photos, options.size) for photos in options.photos}
     if options.fashion:
         sets["fashion-mnist"] = lambda seed: FashionMNISTDataModule(
             options.fashion, scratch, num_train=500, num_test=500, seed=seed, batch_size=32, verbose=False
         )
     return sets
+
+
+def folder(photos: Path, size: int, seed: int) -> ImageDataModule:
+    """The photos of a folder."""
+    return ImageDataModule(photos, size=size, batch_size=16, seed=seed, verbose=False)
 
 
 def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:

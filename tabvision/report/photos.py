@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from tabvision.errors import BadValueError, count
 from tabvision.inference import Results
+from tabvision.inference.images import ImageBatches
 from tabvision.interpret.evaluation import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
@@ -31,6 +34,8 @@ _NOT_LOOKED = (
 
 def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
     """Return a part of the page with the images of the greatest loss; no part if the results have no images."""
+    if results.schema.image is not None and not results.schema.is_of_images:
+        return _photos_of_rows(results)
     if results.images is None:
         return []
     rows, text = worst_rows(results, _MAX_PHOTOS), ""
@@ -41,6 +46,29 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
     caption = f"The {count(len(photos), 'image')} with the greatest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
     return [{**part_of(caption, None, text=text), "photos": shown}]
+
+
+def _photos_of_rows(results: Results) -> list[dict[str, Any]]:
+    """Return a part of the page with the images of the rows of the greatest loss, each below the name of its column."""
+    image = results.schema.image
+    assert image is not None
+    columns = list(image.columns)
+    worst = worst_rows(results, max(1, _MAX_PHOTOS // len(columns)))
+    cells = results.frame.iloc[worst][columns].to_numpy(dtype=object).ravel()
+    is_there = ~pd.isna(cells)
+    if not is_there.any():
+        return []
+    rows, names = np.repeat(worst, len(columns))[is_there], np.tile(columns, len(worst))[is_there].tolist()
+    alone = replace(results.schema, image=replace(image, others=(), optional=False))
+    images = ImageBatches(cells[is_there].tolist(), alone)
+    photos = photos_of(replace(results.take(rows), images=images), np.arange(len(rows)))
+    labels = results.frame.index[rows]
+    shown = [
+        _shown(replace(photo, name=f"{name} of row {label}"), "")
+        for photo, name, label in zip(photos, names, labels, strict=True)
+    ]
+    caption = f"The images of the {count(len(worst), 'row')} with the greatest loss"
+    return [{**part_of(caption, None, text=""), "photos": shown}]
 
 
 def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:

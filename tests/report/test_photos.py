@@ -15,11 +15,15 @@ from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import override
 
+from tabvision.data import FusedDataModule
 from tabvision.inference import Predictor, Results
-from tabvision.modules import VisionModule
+from tabvision.interpret.evaluation import worst_rows
+from tabvision.modules import FusedModule, VisionModule
 from tabvision.report import summarize, write_report
 from tests.made.chromium import CHROMIUM, MISSING, browsing
+from tests.made.drawn import with_files
 from tests.made.images import make, write_folder
+from tests.made.pairs import make_frame
 from tests.report.test_write import EVIL, Elements
 
 FILE = EVIL.replace("/", "")
@@ -36,6 +40,21 @@ def answered(folder: Path, net: nn.Module | None = None) -> tuple[Results, Predi
     module = VisionModule(schema, body=net or "test_resnet", **settings)
     predictor = Predictor(module, device="cpu")
     return predictor.losses(folder / "hidden"), predictor
+
+
+def test_the_photos_of_the_worst_rows_stand_on_the_page_of_rows_with_photos(tmp_path: Path) -> None:
+    frame = with_files(make_frame(30), tmp_path / "photos").assign(back=None)[["x", "job", "file", "back", "pay"]]
+    data = FusedDataModule(frame, "pay", image=["file", "back"], size=32, verbose=False)
+    torch.manual_seed(0)
+    predictor = Predictor(FusedModule(data.schema, body="test_resnet", weights=None), device="cpu")
+
+    results = predictor.losses(frame)
+    text = write_report(tmp_path / "a.html", results, model=predictor).read_text(encoding="utf-8")
+
+    images = [attributes for tag, attributes in Elements(text).found if tag == "img"]
+    worst = results.frame.index[worst_rows(results, 12)]
+    assert [str(image["alt"]).partition(";")[0] for image in images] == [f"file of row {row}" for row in worst]
+    assert "The images of the 12 rows with the greatest loss" in text
 
 
 def test_the_worst_images_stand_on_the_page_with_where_the_network_looked(tmp_path: Path) -> None:

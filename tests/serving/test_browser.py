@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tabvision.inference import Predictor
-from tabvision.modules import VisionModule
+from tabvision.modules import FusedModule, VisionModule
 from tests.made.chromium import CHROMIUM, MISSING, browsing
 from tests.made.pairs import Pair
 from tests.made.servers import model, running
@@ -90,6 +90,25 @@ def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> Non
         wanted = {name.replace("probability_", "probability of "): value for name, value in expected.items()}
         assert [*found] == sorted(wanted, key=lambda name: -wanted[name])
         assert found == {name: f"{100 * value:.1f} %" for name, value in wanted.items()}
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_row_with_a_photo_is_filled_in_uploaded_and_answered(tmp_path: Path) -> None:
+    pair = Pair(FusedModule, "regression")
+    predictor = Predictor(pair.module(pair.data().schema), device="cpu")
+    photo = photos(tmp_path)[0]
+
+    with running(predictor) as client, browsing(tmp_path / "profile") as tab:
+        tab.open(str(client.base_url))
+        tab.value_of("document.querySelector('[data-name=x]').value = '0.5'")
+        tab.choose_files("[data-column=file]", [photo])
+        tab.value_of("document.querySelector('button').click()")
+        tab.wait_for("document.querySelectorAll('#answer table').length === 1")
+        found = tab.value_of("document.querySelector('#answer td').innerText")
+
+    row = {"x": 0.5, "z": None, "job": None, "size": None, "file": photo, "back": None}
+    assert float(found) == pytest.approx(predictor.predict(row)["prediction"].iloc[0], rel=1e-4)
 
 
 DROP = """
