@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import describe_run, make_parser, run_facts, table, write_json
+from tabvision.errors import count
 
 PEERS = {"boosting": "sklearn", "lightgbm": "lightgbm", "catboost": "catboost"}
 MOST_ROUNDS, RATE, PATIENCE = 1_000, 0.05, 50
@@ -313,9 +314,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
     rows.append(["mean gap to the best", "", "", *(f"{fmean(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
-    text = (
-        f"{result['seeds']} seeds; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
-    )
+    text = f"{count(result['seeds'], 'seed')}; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
