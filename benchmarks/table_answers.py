@@ -314,7 +314,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
     rows.append(["mean gap to the best", "", "", *(f"{fmean(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
-    text = f"{count(result['seeds'], 'seed')}; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
+    seeds = count(result["seeds"], "seed")
+    text = f"{seeds}; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
