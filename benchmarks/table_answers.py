@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import describe_run, make_parser, run_facts, table, tell
+from benchmarks.common import describe_run, make_parser, run_facts, table, write_json
+from tabvision.errors import count
 
 PEERS = {"boosting": "sklearn", "lightgbm": "lightgbm", "catboost": "catboost"}
 MOST_ROUNDS, RATE, PATIENCE = 1_000, 0.05, 50
@@ -313,9 +314,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
     rows.append(["mean gap to the best", "", "", *(f"{fmean(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
-    text = (
-        f"{result['seeds']} seeds; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
-    )
+    seeds = count(result["seeds"], "seed")
+    text = f"{seeds}; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
@@ -324,11 +324,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--group", choices=GROUPS, default="known")
     parser.add_argument("--sets", nargs="*", choices=SETS, help="some sets, instead of a group")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=[*METHODS])
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.getLogger("tabvision").setLevel(logging.ERROR)
-    methods = {name: run for name, run in METHODS.items() if name not in PEERS or find_spec(PEERS[name])}
+    methods = {name: METHODS[name] for name in options.methods if name not in PEERS or find_spec(PEERS[name])}
     packages = ("tabvision", "torch", "scikit-learn", "lightgbm", "catboost")
     result: dict[str, Any] = {**run_facts(1, packages), "seeds": options.seeds, "sets": {}}
     for name in options.sets or GROUPS[options.group]:
@@ -343,7 +344,9 @@ def main() -> None:
         facts = {"rows": len(parts.train), "metric": "log loss" if parts.classes else "RMSE"}
         result["sets"][name] = {**facts, "errors": errors, "seconds": seconds}
         print(name, {method: round(fmean(values), 4) for method, values in errors.items()}, flush=True)
-    tell(result, to_markdown(result), options.out)
+        if options.out:  # a run that is stopped has measured something
+            write_json(options.out, result)
+    print(to_markdown(result))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class PackedNet(nn.Module):
         members: k, the number of members.
         widths: Outputs of each hidden layer of a member, at least one.
         dropout: Fraction dropped after each hidden layer, in [0, 1).
-        own_inputs: Whether each member has embeddings and encodings of its own.
+        own_inputs: Whether each member has embeddings and encodings of its own, for small tables: a category's embedding is
+            then no wider than the encoding of a number, since a wide one of a value in few rows is learned by heart.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
@@ -198,8 +199,9 @@ class _Inputs(nn.Module):
         super().__init__()
         if not len(cardinalities) and not len(bins):
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
+        most = _NUMBER_WIDTH if members > 1 else _MOST_WEIGHTS
         widths = [
-            chosen.get(column, min(embedding_width(number), max(4, _MOST_WEIGHTS // number)))
+            chosen.get(column, min(embedding_width(number), most, max(4, _MOST_WEIGHTS // number)))
             for column, number in enumerate(cardinalities)
         ]
         self.members = members

@@ -144,6 +144,14 @@ def test_a_category_of_a_million_values_has_narrow_embeddings() -> None:
     assert [net.embeddings.categories.table(column).shape[1] for column in (0, 1)] == [9, 6]
 
 
+def test_where_members_have_inputs_of_their_own_a_category_is_no_wider_than_a_number() -> None:
+    (own,), (shared,) = (
+        PackedNet([900], [], 1, own_inputs=each).embeddings.categories.tables for each in (True, False)
+    )
+
+    assert (own.shape[1], shared.shape[1]) == (4 * 8, 72)
+
+
 def test_three_parts_hold_every_parameter_once() -> None:
     net = made()
 
