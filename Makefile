@@ -76,7 +76,7 @@ wheel-check:  ## install the wheel with all it asks for in a fresh environment, 
 	rm -rf build/wheel && mkdir -p build/wheel/empty
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
-	build/wheel/venv/bin/pip install --quiet "$$(echo build/wheel/*.whl)[demo,export,serve]"
+	build/wheel/venv/bin/pip install --quiet "$$(echo build/wheel/*.whl)[pl,demo,export,serve]"
 	cd build/wheel/empty && ../venv/bin/tabvision demo vision
 
 # What warns in an old version is no fault of ours, so that warnings are shown, not raised.
@@ -85,7 +85,7 @@ test-oldest:  ## the core tests with the oldest versions that pyproject.toml all
 	rm -rf build/oldest
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/pip install --quiet setuptools
-	build/oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[demo,export,jpeg,serve]' \
+	build/oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[pl,demo,excel,export,jpeg,serve]' \
 		httpx hypothesis pytest
 	OMP_NUM_THREADS=1 build/oldest/bin/python -m pytest -m 'not slow' -o filterwarnings=default $(OLDEST)
 

@@ -9,7 +9,15 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("demo", "export", "jpeg", "serve")  # what users install; docs and dev are for those who change the code
+EXTRAS = (
+    "pl",
+    "demo",
+    "excel",
+    "export",
+    "jpeg",
+    "serve",
+    "sklearn",
+)  # what users install; docs and dev are for those who change it
 
 UNKNOWN = "not stated"
 

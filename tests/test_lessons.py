@@ -44,6 +44,15 @@ def printed_numbers(text: str) -> list[float]:
     return [float(number.replace(",", "").rstrip(".")) for number in NUMBER.findall(outputs)]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lesson_holds_a_part_of_the_library_to_what_it_derives(name: str) -> None:
+    cells = [cell["code"] for cell in CELL.finditer((FOLDER / name).read_text(encoding="utf-8"))]
+    imports = re.findall(r"^from tabvision\.(?!scratch|data\.demo)[\w.]+ import (.+)$", "\n".join(cells), re.MULTILINE)
+
+    assert imports, "it names the part that does the same in production"
+    assert any(re.search(r"^ *assert .*(?:allclose|array_equal|==|equal\()", cell, re.MULTILINE) for cell in cells)
+
+
 def test_each_picture_belongs_to_a_lesson() -> None:
     shown = {name for path in lessons() for name in PICTURE.findall(path.read_text(encoding="utf-8"))}
 
