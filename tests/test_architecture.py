@@ -281,6 +281,24 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     assert not loaded_by("-m", "tabvision", "--help").intersection(HEAVY)
 
 
+STARTED = """
+import io, os, sys
+
+class Stopped(io.StringIO):
+    def write(self, text):
+        os._exit(0)
+
+sys.stdout = Stopped()
+from tabvision.cli import main
+main(["train", "people.csv", "--target", "paid"])
+sys.exit("nothing was printed")
+"""
+
+
+def test_a_training_says_that_it_has_begun_before_anything_heavy_is_loaded() -> None:
+    assert not loaded_by("-c", STARTED).intersection(HEAVY)
+
+
 def test_the_light_import_check_sees_a_heavy_import() -> None:
     assert "pyarrow" in loaded_by("-c", "import tabvision, pyarrow")
 
