@@ -263,6 +263,10 @@ HEAVY = ("torch", "pandas", "pytorch_lightning", "pyarrow")
         ("import tabvision.schema, tabvision.tasks", ("torch", "pandas", "pytorch_lightning")),
         ("import tabvision.preprocess", ("torch", "pytorch_lightning")),
         ("import tabvision.data.tables.read, tabvision.data.tables.write", ("torch", "pytorch_lightning")),
+        (
+            "from tabvision.inference import Predictor",
+            ("pytorch_lightning", "torchmetrics", "torch._dynamo", "cv2", "timm"),
+        ),
         ("from tabvision.inference import OnnxPredictor", ("torch", "pytorch_lightning")),
         ("from tabvision import schema", ("torch", "pandas", "pytorch_lightning")),
         ("from tabvision import TabularModule", ("cv2", "timm", "tabvision.nets.backbones")),
