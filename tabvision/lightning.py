@@ -136,11 +136,11 @@ def tree() -> str:
     if wanted and wanted not in {*_TREES, "lightning"}:
         raise UnknownNameError(f"Lightning for {SETTING}", wanted, _TREES)
     candidates = [name for name in _TREES if not wanted or name.startswith(wanted)]
-    found = imported if len(imported) == 1 else [name for name in candidates if _is_installed(name)]
-    if not found:
+    found = imported[0] if len(imported) == 1 else next(filter(_is_installed, candidates), None)
+    if found is None:
         problem = f"{' or '.join(candidates)} is needed, and is not installed"
         raise MissingPackageError(problem, "Install it: pip install 'tabvision[pl]' or 'tabvision[lightning]'")
-    return found[0]
+    return found
 
 
 def _is_installed(name: str) -> bool:

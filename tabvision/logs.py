@@ -74,7 +74,7 @@ class _Printer(logging.Handler):
         others = [*_logger.handlers, *(logging.getLogger().handlers if _logger.propagate else ())]
         if not any(_shows(handler) for handler in others if handler is not self):
             encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-            print(self.format(record).encode(encoding, "backslashreplace").decode(encoding))
+            print(self.format(record).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _shows(handler: logging.Handler) -> bool:

@@ -263,6 +263,10 @@ HEAVY = ("torch", "pandas", "pytorch_lightning", "pyarrow")
         ("import tabvision.schema, tabvision.tasks", ("torch", "pandas", "pytorch_lightning")),
         ("import tabvision.preprocess", ("torch", "pytorch_lightning")),
         ("import tabvision.data.tables.read, tabvision.data.tables.write", ("torch", "pytorch_lightning")),
+        (
+            "from tabvision.inference import Predictor",
+            ("pytorch_lightning", "torchmetrics", "torch._dynamo", "cv2", "timm"),
+        ),
         ("from tabvision.inference import OnnxPredictor", ("torch", "pytorch_lightning")),
         ("from tabvision import schema", ("torch", "pandas", "pytorch_lightning")),
         ("from tabvision import TabularModule", ("cv2", "timm", "tabvision.nets.backbones")),
@@ -279,6 +283,24 @@ def test_importing_a_light_part_loads_nothing_heavy(statement: str, absent: tupl
 
 def test_help_answers_without_loading_anything_heavy() -> None:
     assert not loaded_by("-m", "tabvision", "--help").intersection(HEAVY)
+
+
+STARTED = """
+import io, os, sys
+
+class Stopped(io.StringIO):
+    def write(self, text):
+        os._exit(0)
+
+sys.stdout = Stopped()
+from tabvision.cli import main
+main(["train", "people.csv", "--target", "paid"])
+sys.exit("nothing was printed")
+"""
+
+
+def test_a_training_says_that_it_has_begun_before_anything_heavy_is_loaded() -> None:
+    assert not loaded_by("-c", STARTED).intersection(HEAVY)
 
 
 def test_the_light_import_check_sees_a_heavy_import() -> None:

@@ -96,12 +96,15 @@ def test_without_lightning_a_sentence_says_what_to_install() -> None:
 
 
 MIXED = """
+import sys
+
 from tabvision.callbacks import OneCycle
 from tabvision.modules import TabularModule
 from tabvision.tuning import lr_find
 from tests.made.tables import quiet, table
 
 data = quiet(table())
+assert "lightning" not in sys.modules
 import lightning as L
 
 class Own(L.LightningModule):

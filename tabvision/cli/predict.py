@@ -121,9 +121,9 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
     import pandas as pd
 
     from tabvision.errors import BadValueError, MissingColumnsError
-    from tabvision.modules import CollabModule
+    from tabvision.modules.collab_net import CollabNet
 
-    is_rating = isinstance(predictor.module, CollabModule)
+    is_rating = isinstance(predictor.net, CollabNet)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
         return pd.DataFrame()
@@ -158,12 +158,13 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
     from tabvision.cli.tables import number
     from tabvision.data.targets import encode_target, missing_target
     from tabvision.errors import TabvisionError, count
-    from tabvision.interpret.evaluate import scores
 
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]
     if inputs.frame is None or not {*target.columns} <= {*inputs.frame} or len(names) != task.num_predictions:
         return []
+    from tabvision.interpret.evaluate import scores  # and with it Lightning, which answers do not need
+
     predictions = answers[names].to_numpy(dtype=np.float64)
     is_known = ~np.isnan(predictions).any(axis=1)
     if not task.allows_missing and target.separator is None:
@@ -184,10 +185,10 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
     """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
-    from tabvision.modules import CollabModule
+    from tabvision.modules.collab_net import CollabNet
 
     rows, notes = count(inputs.num_rows, "row"), [*measured]
-    if isinstance(predictor.module, CollabModule) and inputs.frame is not None:  # in a table missing values are usual
+    if isinstance(predictor.net, CollabNet) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:

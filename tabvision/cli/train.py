@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
@@ -28,20 +29,24 @@ def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name t
 
 def _run(arguments: argparse.Namespace) -> None:
     """Write the recipe, train it, and write its predictions on the validation rows."""
+    if not arguments.data and arguments.resume is None:
+        arguments.refuse("DATA is missing: a table, or a folder of photos")
+    from tabvision.errors import listed
+    from tabvision.logs import notes_at
+
+    with notes_at(verbose=not arguments.quiet):  # before the imports below, which take seconds
+        logging.getLogger("tabvision").info(f"Reading {listed(arguments.data or [arguments.resume])} ...")
     if arguments.resume is not None:
         from tabvision.cli.interrupted import resume_run
 
         resume_run(arguments)
         return
-    if not arguments.data:
-        arguments.refuse("DATA is missing: a table, or a folder of photos")
     if len(arguments.data) == 1:
         (arguments.data,) = arguments.data
     kind = _kind_of(arguments)
     check_options(arguments, kind)
     from tabvision.cli.run import free_folder, run_job
     from tabvision.lightning import seed_everything
-    from tabvision.logs import notes_at
 
     reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test, arguments.validation)
     place = (arguments.out, arguments.data)

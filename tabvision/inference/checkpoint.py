@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,8 +18,11 @@ from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
-from tabvision.modules.supervised import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SupervisedModule
+from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
 from tabvision.tasks import own_task
+
+if TYPE_CHECKING:
+    from tabvision.modules import SupervisedModule
 
 SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its key beside the format
@@ -31,14 +35,27 @@ class Opened:
     """The contents of a checkpoint.
 
     Args:
-        module: The module in evaluation mode, on the CPU or on the device that it had in memory.
+        net: The module in evaluation mode, on the CPU or on the device that it had in memory; from a checkpoint of
+            tabvision's own just what answers, which needs no Lightning.
         calibration: The corrections of its answers; empty if it was not calibrated.
         facts: The format, the version of tabvision and the module's name, as they were saved.
     """
 
-    module: SupervisedModule
+    net: Answering
     calibration: Calibration
     facts: Mapping[str, Any]
+
+    @functools.cached_property
+    def module(self) -> SupervisedModule:
+        """The net as a module that can be trained, which shares its weights."""
+        from tabvision.modules import SupervisedModule
+
+        if isinstance(self.net, SupervisedModule):
+            return self.net
+        net: Any = self.net
+        module: SupervisedModule = getattr(modules, _module_name(type(net)))(**{**net.built_from, "schema": net.schema})
+        module.load_state_dict(net.state_dict(), assign=True)
+        return module.to(next(net.parameters()).device).eval()
 
 
 def load_module(origin: Origin, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
@@ -48,7 +65,7 @@ def load_module(origin: Origin, module_class: type[SupervisedModule] | None = No
 
 @speaking("Predictor")
 def open_checkpoint(
-    source: Origin | SupervisedModule,
+    source: Origin | Answering,
     module_class: type[SupervisedModule] | None = None,
     **own: Any,  # noqa: ANN401 - a network, a task, a function
 ) -> Opened:
@@ -65,23 +82,23 @@ def open_checkpoint(
             names a class outside tabvision without `module_class`; or a piece is missing or has no effect.
         UnknownNameError: The module has no such setting.
     """
-    if isinstance(source, SupervisedModule):
+    if isinstance(source, Answering):
         return _copied(source, module_class, own)
     checkpoint, name = read_checkpoint(source), name_of(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
-    if not (isinstance(kind, type) and issubclass(kind, SupervisedModule)):
+    if not (isinstance(kind, type) and issubclass(kind, Answering)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
-    module = _build(kind, checkpoint.get("hyper_parameters"), own, weights, name)
+    net = _build(kind, checkpoint.get("hyper_parameters"), own, weights, name)
     try:
-        module.load_state_dict(weights)  # type: ignore[arg-type]  # torch raises unless it is a dict
+        net.load_state_dict(weights)  # type: ignore[arg-type]  # torch raises unless it is a dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise BadValueError(f"the weights in {name} do not fit {kind.__name__}", SAVE_AGAIN) from error
-    calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), module.task)
-    check_facts(module.schema, module.task.num_predictions, name)
-    return Opened(module.eval(), calibration, facts)
+        raise BadValueError(f"the weights in {name} do not fit {_module_name(kind)}", SAVE_AGAIN) from error
+    calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), net.task)
+    check_facts(net.schema, net.task.num_predictions, name)
+    return Opened(net.eval(), calibration, facts)
 
 
 @speaking("Predictor")
@@ -159,20 +176,18 @@ def _check_kind(content: bytes, name: str) -> None:
         raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
 
 
-def _copied(module: SupervisedModule, module_class: object, own: Mapping[str, Any]) -> Opened:
+def _copied(module: Answering, module_class: object, own: Mapping[str, Any]) -> Opened:
     """Return a copy of a module, so that training can continue without changing the answers."""
     if named := [*own, *([] if module_class is None else ["module_class"])]:
         problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
         raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
     saved: dict[str, Any] = {}
-    module.on_save_checkpoint(saved)
+    module.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
     return Opened(copy.deepcopy(module).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
 
 
-def _build(
-    kind: type[SupervisedModule], settings: object, own: Mapping[str, Any], weights: object, name: str
-) -> SupervisedModule:
-    """Build the module from its saved settings, without those of a base class or command line that it does not take."""
+def _build(kind: type[Answering], settings: object, own: Mapping[str, Any], weights: object, name: str) -> Answering:
+    """Build the net from its saved settings, without those of a base class or command line that it does not take."""
     if not isinstance(settings, Mapping):
         raise BadValueError(f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
     parameters = inspect.signature(kind).parameters
@@ -188,15 +203,17 @@ def _build(
     num_elements = sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
     try:
         with own_task(own.get("task")), Budget(num_elements):
-            return kind(**{**saved, **pieces})
+            net: Any = kind(**{**saved, **pieces})
+            net.built_from = {**saved, **pieces}
+            return net  # type: ignore[no-any-return]
     except TabvisionError:
         raise
     except BudgetExceededError as error:
-        problem = f"the settings in {name} ask for a far larger {kind.__name__} than its weights are for"
+        problem = f"the settings in {name} ask for a far larger {_module_name(kind)} than its weights are for"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL) from error
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        problem = f"the settings in {name} do not build a {kind.__name__} ({reason})"
+        problem = f"the settings in {name} do not build a {_module_name(kind)} ({reason})"
         raise BadValueError(problem, SAVE_AGAIN) from error
 
 
@@ -204,15 +221,22 @@ def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], 
     """Raise if a piece of the user's own has no effect; the module itself raises on missing ones."""
     for piece in own:
         if piece not in {*inspect.signature(kind).parameters, *saved}:
-            raise UnknownNameError(f"setting of {kind.__name__}", piece, sorted(saved))
+            raise UnknownNameError(f"setting of {_module_name(kind)}", piece, sorted(saved))
         if piece in saved and not (isinstance(saved[piece], str) and saved[piece] == OWN):
             problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, and another has no effect"
             raise BadValueError(problem, f"Leave {piece} out")
 
 
-def _own_class(kind: object, name: str) -> type[SupervisedModule]:
-    if kind not in modules.__all__ or kind == SupervisedModule.__name__:
+def _module_name(kind: type) -> str:
+    """Return the name of the module of a net."""
+    return (
+        f"{kind.__name__.removesuffix('Net')}Module" if kind.__module__.startswith(modules.__name__) else kind.__name__
+    )
+
+
+def _own_class(kind: object, name: str) -> type[Answering]:
+    if kind not in modules.__all__ or kind == "SupervisedModule":
         problem = f"{name} holds a {kind}, which is not a module of tabvision"
         raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={kind})")
-    found: type[SupervisedModule] = getattr(modules, str(kind))
+    found: type[Answering] = getattr(modules, f"{str(kind).removesuffix('Module')}Net")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,11 @@ from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.inference.results import Results, with_images
-from tabvision.modules import SupervisedModule
+from tabvision.modules.answering import Answering
 from tabvision.schema import Schema
+
+if TYPE_CHECKING:
+    from tabvision.modules import SupervisedModule
 
 _DTYPES = {
     "index": torch.int64,
@@ -80,13 +83,18 @@ class Predictor:
         except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
             problem = f"there is no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})"
             raise BadValueError(problem, 'Pass "auto" for the best available, or "cpu"') from error
-        self.module = opened.module.to(self.device)
-        self.schema = self.module.schema
+        self._opened, self.net = opened, opened.net.to(self.device)
+        self.schema = self.net.schema
         self.calibration = opened.calibration
-        self._origin = None if isinstance(path, SupervisedModule) else path
+        self._origin = None if isinstance(path, Answering) else path
         self._own_augmentation: str | None = opened.facts.get("own_augmentation")
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)
+
+    @property
+    def module(self) -> SupervisedModule:
+        """The LightningModule, which shares the weights; Lightning is imported when it is first asked for."""
+        return self._opened.module
 
     @speaking()
     def read(self, source: Source, **form: Unpack[TextFormat]) -> Inputs:
@@ -171,7 +179,7 @@ class Predictor:
             BadTypeError: Images without their targets.
             TabvisionError: The rows are invalid in another way, such as a missing target.
         """
-        inputs, task = self._read(source, **form, labeled=True), self.module.task
+        inputs, task = self._read(source, **form, labeled=True), self.net.task
         frame = _labeled_frame(inputs, self.schema)
         target = encode_target(frame, self.schema.target)
 
@@ -220,7 +228,7 @@ class Predictor:
             BadValueError: A setting is out of range or not for this task, or the rows do not determine a calibration.
         """
         wanted = Wanted(per_label=per_label, metric=metric, **({} if coverage is None else {"coverage": coverage}))
-        check_wanted(self.module.task, wanted)
+        check_wanted(self.net.task, wanted)
         reads = [self._origin, source]
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite, reads=reads)
         if file is not None and self._origin is None:
@@ -230,7 +238,7 @@ class Predictor:
         target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
         logits = self._over(inputs, None, lambda found: found)
         readable = _readable(inputs)
-        fitted = fit_calibration(self.module.task, logits[readable], target[readable], wanted)
+        fitted = fit_calibration(self.net.task, logits[readable], target[readable], wanted)
         self.calibration = fitted.calibration
         if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
@@ -251,7 +259,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        logits: Tensor = self.calibration.scale(self.module.answer_logits(self.batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self.net.answer_logits(self.batch(arrays)).float())
         return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
@@ -262,25 +270,25 @@ class Predictor:
             arrays: The batch.
         """
         rows = target[arrays["index"]]
-        rows = self.module.task.to_view(rows, arrays["view"], cut=False) if "view" in arrays else rows
+        rows = self.net.task.to_view(rows, arrays["view"], cut=False) if "view" in arrays else rows
         return torch.from_numpy(rows).to(self.device)
 
     def answers(self, arrays: Arrays) -> NDArray[np.floating]:
         """Return the predictions for a batch in the user's units: (B, C) probabilities or (B, T) numbers."""
-        return self._in_user_units(self.module.task.activate(self.logits(arrays)), arrays).cpu().numpy()
+        return self._in_user_units(self.net.task.activate(self.logits(arrays)), arrays).cpu().numpy()
 
     def _in_user_units(self, found: Tensor, arrays: Arrays) -> Tensor:
         view = torch.from_numpy(arrays["view"]).to(self.device, _DTYPES["view"]) if "view" in arrays else None
-        return self.module.task.in_user_units(found, view)
+        return self.net.task.in_user_units(found, view)
 
     def _activated(self, logits: Tensor) -> Tensor:
-        return self.module.task.activate(self.calibration.scale(logits))
+        return self.net.task.activate(self.calibration.scale(logits))
 
     def _deviations(self, inputs: Inputs, batch_size: int | None) -> NDArray[np.floating]:
         """Return the standard deviation of each prediction over the members of the network, (N, num_predictions)."""
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
-            logits = self.module.member_logits(self.batch(arrays)).float()
+            logits = self.net.member_logits(self.batch(arrays)).float()
             if logits.shape[1] == 1:
                 problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
                 raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
@@ -288,17 +296,17 @@ class Predictor:
             return np.asarray(members.std(1, correction=0).cpu())
 
         with torch.inference_mode():
-            return predict_all(predict, inputs, num_answers=self.module.task.num_predictions, batch_size=batch_size)
+            return predict_all(predict, inputs, num_answers=self.net.task.num_predictions, batch_size=batch_size)
 
     def _over(
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
     ) -> NDArray[np.floating]:
         """Return the module's logits of all rows, transformed by `finish`, in the user's units."""
-        in_user_units, width = self.module.task.in_user_units, self.module.task.num_predictions
+        in_user_units, width = self.net.task.in_user_units, self.net.task.num_predictions
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
             batch = self.batch(arrays)
-            answers: Tensor = in_user_units(finish(self.module(batch).float()), batch.get("view"))
+            answers: Tensor = in_user_units(finish(self.net(batch).float()), batch.get("view"))
             return answers.cpu().numpy()
 
         with torch.inference_mode():

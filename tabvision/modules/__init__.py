@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CollabModule", "FusedModule", "SupervisedModule", "TabularModule", "VisionModule"]
 
-_MODULES = {
+_MODULES = {  # a net is the half of a module that answers, which needs no Lightning
     "CollabModule": "collab",
+    "CollabNet": "collab_net",
     "FusedModule": "fused",
+    "FusedNet": "fused_net",
     "SupervisedModule": "supervised",
     "TabularModule": "tabular",
+    "TabularNet": "tabular_net",
     "VisionModule": "vision",
+    "VisionNet": "vision_net",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
     __getattr__ = lazy_names(__name__, _MODULES)

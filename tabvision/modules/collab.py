@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, final, get_args, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.batch import Batch
-from tabvision.checks import check_choice
-from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
-from tabvision.modules.supervised import SupervisedModule, settled
-from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.factorization import DotBias
-from tabvision.nets.layer_groups import LayerGroup
-from tabvision.schedules import Rates
-from tabvision.schema import Categorical, Schema, SchemaSource
-
-Kind = Literal["dot", "neural"]
+from tabvision.modules.collab_net import CollabNet, sorted_pairs
+from tabvision.modules.supervised import SupervisedModule
 
 
 @runtime_checkable
@@ -32,7 +21,7 @@ class _KnowsPairs(Protocol):
 
 
 @final
-class CollabModule(SupervisedModule):
+class CollabModule(CollabNet, SupervisedModule):
     """Predict a user's rating of an item from learned latent factors.
 
     "dot" takes the dot product of the factors of user and item and adds a bias for each, as the course does; "neural" puts
@@ -64,7 +53,7 @@ class CollabModule(SupervisedModule):
     Source: 50 factors, rate 5e-3 and decay 0.1: fastai's book, chapter 8.
 
     Example:
-        >>> from tabvision.schema import Target
+        >>> from tabvision.schema import Categorical, Schema, Target
         >>> from tabvision.tasks import Regression
         >>> users, films = (Categorical(name=name, source=name, vocabulary=(1, 2)) for name in ("user", "film"))
         >>> target = Target(columns=("stars",), task=Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,)))
@@ -73,136 +62,9 @@ class CollabModule(SupervisedModule):
         ['embeddings', 'offset']
     """
 
-    seen: Tensor
-
-    @speaking()
-    def __init__(
-        self,
-        schema: SchemaSource,
-        *,
-        factors: int = 50,
-        kind: Kind = "dot",
-        rowwise: bool = False,
-        widths: Sequence[int] | None = None,
-        unknown_share: float | None = None,
-        dropout: float | Sequence[float] | None = None,
-        lr: Rates = 5e-3,
-        optimizer: str | OptimizerFactory = "adamw",
-        weight_decay: float = 0.1,
-        decay: Decay = "decoupled",
-        decay_norms: bool = False,
-        momentum: float = 0.9,
-    ) -> None:
-        check_choice("kind", kind, get_args(Kind))
-        layers = settled(
-            schema,
-            "kind='dot'" if kind == "dot" else None,
-            widths=(widths, (100,)),
-            unknown_share=(unknown_share, 0.003),
-            dropout=(dropout, 0.5),
-        )
-        super().__init__(
-            schema,
-            lr=lr,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            decay=decay,
-            decay_norms=decay_norms,
-            momentum=momentum,
-            saved=layers,
-        )
-        _check_schema(self.schema)
-        cardinalities = [column.cardinality for column in self.schema.categorical]
-        if kind == "dot":
-            self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
-        else:
-            self.net = EmbeddingMLP(
-                cardinalities, 0, self.task.num_outputs, embedding_widths=[factors, factors], **layers
-            )
-        if (logits := self.task.mean_logits()) is not None:
-            # start at the mean rating, not the middle of `y_range`, which a few hundred ratings do not suffice to learn:
-            # 699 of MovieLens, 5 epochs: RMSE 0.92 rather than 1.08
-            with torch.no_grad():
-                (self.net.offset if isinstance(self.net, DotBias) else self.net.head).bias.copy_(logits)
-        if rowwise:
-            if kind != "dot" or optimizer != "adamw" or decay != "decoupled":
-                problem = "rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay"
-                raise BadValueError(f"{problem}, got {kind!r}, {optimizer!r} and {decay!r}", "Leave rowwise out")
-            self._optimizer = RowAdamW
-        self.seen = torch.empty(2, 0, dtype=torch.int32)
-
-    @property
-    def user(self) -> Categorical:
-        """The users."""
-        return self.schema.categorical[0]
-
-    @property
-    def item(self) -> Categorical:
-        """The items."""
-        return self.schema.categorical[1]
-
-    @override
-    def forward(self, batch: Batch) -> Tensor:
-        categorical = self.needed(batch, "categorical")
-        if self.hparams["kind"] == "dot":  # not its class, which torch.compile hides
-            logits: Tensor = self.net(categorical)
-        else:
-            logits = self.net(categorical.new_empty((categorical.shape[0], 0), dtype=torch.float32), categorical)
-        return logits
-
-    @override
-    def layer_groups(self) -> list[LayerGroup]:
-        net: Any = self.net
-        if self.hparams["kind"] == "dot":
-            return [LayerGroup("embeddings", (net.users, net.items)), LayerGroup("offset", (net.offset,))]
-        parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
-        return [LayerGroup(name, (part,)) for name, part in parts.items() if any(True for _ in part.parameters())]
-
     @override
     def on_train_start(self) -> None:
         """Add the pairs of the data to those of earlier fits."""
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, _KnowsPairs):
             self.seen = sorted_pairs(torch.cat([self.seen, data.known_pairs()], dim=1))
-
-    # Extra state rather than a buffer: its size depends on the data, and DDP would broadcast a buffer at every step.
-
-    @override
-    def get_extra_state(self) -> Tensor:
-        return self.seen
-
-    @override
-    @speaking()
-    def set_extra_state(self, state: Tensor) -> None:
-        if not isinstance(state, Tensor) or state.ndim != 2 or len(state) != 2:
-            raise BadTypeError("the pairs seen in training must be a tensor (2, P)", "Save the checkpoint again")
-        self.seen = state.cpu()
-
-
-def sorted_pairs(pairs: Tensor) -> Tensor:
-    """Return unique pairs, sorted by user, then item.
-
-    Shape:
-        - pairs: (2, P) int32
-        - returns: (2, Q) int32
-
-    Example:
-        >>> sorted_pairs(torch.tensor([[2, 1, 2], [5, 7, 5]], dtype=torch.int32)).tolist()
-        [[1, 2], [7, 5]]
-    """
-    if not pairs.shape[1]:
-        return pairs
-    num_items = int(pairs[1].max()) + 1
-    keys = torch.unique(pairs[0].long() * num_items + pairs[1])
-    return torch.stack([keys // num_items, keys % num_items]).to(torch.int32)
-
-
-def _check_schema(schema: Schema) -> None:
-    remedy = "Build it from the schema of a CollabDataModule"
-    kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
-    if len(schema.categorical) != 2 or schema.continuous:
-        raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
-    task = schema.task
-    if not task.ranks_items or task.num_outputs != 1:
-        found = f"{task.name} with {task.num_outputs} outputs"
-        raise BadValueError(f"the target must be one number or a yes-or-no answer, got {found}", remedy)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
-from tabvision.modules.supervised import OWN, SupervisedModule
+from tabvision.modules.answering import OWN
+from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias
 from tabvision.nets.growth import copy_factors, copy_outputs, copy_table_net

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
@@ -17,26 +17,22 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.batch import Batch
-from tabvision.checks import check_choice, check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
-from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer, make_optimizer, param_groups
-from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
+from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
+from tabvision.nets.layer_groups import check_groups
 from tabvision.nets.layers import restore_pretrained_norms
-from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
-from tabvision.schedules import Rates, check_rates
+from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task, own_task
 
-CHECKPOINT_FORMAT = 1
-CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
 _WEIGHTS_ONLY = 4  # index of the argument in Lightning's `load_from_checkpoint`
-OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
-class SupervisedModule(pl.LightningModule, ABC):
+class SupervisedModule(pl.LightningModule, Answering):
     """Train, validate, test and predict with any network that has a task.
 
     A concrete module implements `forward` and `layer_groups`. All settings are saved as plain data, so
@@ -63,11 +59,6 @@ class SupervisedModule(pl.LightningModule, ABC):
             A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
 
-    own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
-    other_data: ClassVar[str] = (
-        "For further columns or classes call grow(data.schema); for other ones build a new module from data.schema"
-    )
-
     def __init__(
         self,
         schema: SchemaSource,
@@ -81,16 +72,8 @@ class SupervisedModule(pl.LightningModule, ABC):
         saved: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
-        with speaking(type(self).__name__):  # no decorator: Lightning reads the arguments in the frame above
-            if optimizer != OWN:  # from a checkpoint; only training needs the function itself
-                check_optimizer(optimizer)
-            check_least("weight_decay", to_plain(weight_decay), 0, remedy="Pass 0 for none")
-            check_choice("decay", decay, get_args(Decay))
-            check_fraction("momentum", to_plain(momentum), remedy="Pass a fraction such as 0.9")
-            check_rates(cast("Rates", to_plain(lr)))
         warn_of_both(type(self).__name__)
-        self.schema = schema_of(schema)
-        self.task = self.schema.task
+        self._begin(schema, lr=lr, optimizer=optimizer, weight_decay=weight_decay, decay=decay, momentum=momentum)
         self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
             own = {
@@ -123,46 +106,6 @@ class SupervisedModule(pl.LightningModule, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, (B, num_outputs) float."""
 
-    def member_logits(self, batch: Batch) -> Tensor:
-        """Return the logits of each member, (B, k, num_outputs) float: those that are trained, k 1 for a single network."""
-        return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
-
-    def answer_logits(self, batch: Batch) -> Tensor:
-        """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
-        if "fold" not in batch:
-            return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
-        return self.combine_members(self.member_logits(batch), batch["fold"])
-
-    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
-        """Return the common logits of the members, (B, num_outputs); with folds those of the members that left the row out.
-
-        Shape:
-            - logits: (B, k, num_outputs) float
-            - fold: (B,) int64; (B, bag) if in each network of a bag a member left the row out
-        """
-        if fold is not None:
-            return logits[torch.arange(len(logits), device=logits.device), fold]
-        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
-
-    def needed(self, batch: Batch, key: str) -> Tensor:
-        """Return a tensor of a batch, which a loader of the user's own may lack.
-
-        Raises:
-            BadValueError: The batch has no such tensor, or is no dict.
-        """
-        if isinstance(batch, dict) and key in batch:
-            found: Tensor = batch[key]  # type: ignore[literal-required]  # checked above
-            return found
-        got = ", ".join(map(repr, batch)) if isinstance(batch, dict) else type(batch).__name__
-        remedy = (
-            "Put it in, of a table without such columns with width 0; tabvision.batch.Batch lists the keys and shapes"
-        )
-        raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
-
-    @abstractmethod
-    def layer_groups(self) -> list[LayerGroup]:
-        """Return the network's parts, input side first, head last, every parameter once."""
-
     @override
     @speaking()
     def setup(self, stage: str) -> None:
@@ -182,17 +125,6 @@ class SupervisedModule(pl.LightningModule, ABC):
         return make_optimizer(
             self._optimizer, groups, decay=settings["decay"], momentum=settings["momentum"], fused=self._may_fuse()
         )
-
-    @classmethod
-    def not_held(cls, setting: str) -> BadValueError:
-        """Return the error that asks for an object of the user's own, which no checkpoint holds.
-
-        Args:
-            setting: Name of the setting, one of `own_settings`.
-        """
-        problem = f"it was trained with {cls.own_settings[setting]} of your own, which no checkpoint holds"
-        predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
-        return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...){predictor}")
 
     def _may_fuse(self) -> bool:
         """Return whether the optimizer may be fused; Lightning does not clip its gradients under mixed precision."""
@@ -332,19 +264,6 @@ class SupervisedModule(pl.LightningModule, ABC):
         _check_schema(self, saved_schema, "the checkpoint has another schema")
 
     @override
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
-        """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
-        state: dict[str, Any] = super().state_dict(*args, **kwargs)
-        for name in [name for name in state if COMPILED in name]:
-            state[name.replace(COMPILED, "")] = state.pop(name)
-        return state
-
-    @override
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load weights by name; those of compiled and of other parts fit each other."""
-        return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
-
-    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         datamodule = getattr(self._trainer, "datamodule", None)
@@ -419,26 +338,6 @@ class SupervisedModule(pl.LightningModule, ABC):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
-
-
-def settled(schema: SchemaSource, unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
-    """Return settings with their defaults filled in, or None for each if they have no effect.
-
-    Args:
-        schema: As passed to the module. A schema saved in format 1 comes from a checkpoint that holds every setting, used or
-            not; those without effect are dropped.
-        unused_with: The choice that leaves them without effect, such as "kind='dot'"; None if they have an effect.
-        settings: For each setting the value passed, None for not given, and the default.
-
-    Raises:
-        BadValueError: A setting that has no effect was given.
-    """
-    if unused_with is None:
-        return {name: default if value is None else value for name, (value, default) in settings.items()}
-    for name, (value, _) in settings.items():
-        if value is not None and not (isinstance(schema, dict) and schema.get("format") == 1):
-            raise BadValueError(f"{name} has no effect with {unused_with}, got {value!r}", f"Leave {name} out")
-    return dict.fromkeys(settings)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast, final
+from typing import final
 
-import torch
-from torch import Tensor, nn
-from typing_extensions import override
-
-from tabvision.batch import Batch
-from tabvision.checks import check_choice, check_whole
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
-from tabvision.modules.optimizers import Decay, OptimizerFactory
-from tabvision.modules.supervised import OWN, SupervisedModule, settled
-from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.growth import scale_outputs, with_growth
-from tabvision.nets.layer_groups import LayerGroup
-from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
-from tabvision.nets.packed import PackedNet
-from tabvision.schedules import Rates
-from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
-
-NetFactory = Callable[[Schema], nn.Module]
-NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
-
-_LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_CLASSES_DROPOUT = 0.1  # of the packed network; a regression is worse off with any
+from tabvision.modules.supervised import SupervisedModule
+from tabvision.modules.tabular_net import TabularNet
 
 
 @final
-class TabularModule(SupervisedModule):
+class TabularModule(TabularNet, SupervisedModule):
     """Several small networks packed in one, whose answers are averaged; or fastai's network of embeddings and layers.
 
     By default the network is a `PackedNet`: 4 members, or below 10,000 training rows 8 with inputs of their own. Its rate is
@@ -71,200 +50,10 @@ class TabularModule(SupervisedModule):
         UnknownNameError: The network, the encoding of numbers or the activation does not exist.
 
     Example:
-        >>> from tabvision.schema import Categorical, Target
+        >>> from tabvision.schema import Categorical, Schema, Target
         >>> from tabvision.tasks import Binary
         >>> job = Categorical(name="job", source="job", vocabulary=("cook", "nurse"))
         >>> module = TabularModule(Schema(target=Target(columns=("paid",), task=Binary()), categorical=(job,)))
         >>> [group.name for group in module.layer_groups()]
         ['embeddings', 'layers', 'head']
     """
-
-    own_settings: ClassVar[Mapping[str, str]] = {
-        **SupervisedModule.own_settings,
-        "net": "a network",
-        "numbers": "an encoder of numbers",
-    }
-
-    @speaking()
-    def __init__(
-        self,
-        schema: SchemaSource,
-        *,
-        net: str | nn.Module | NetFactory | None = None,
-        members: int | None = None,
-        member_widths: Sequence[int] | None = None,
-        own_inputs: bool | None = None,
-        widths: Sequence[int] | None = None,
-        embedding_widths: Mapping[str, int] | None = None,
-        embedding_dropout: float | None = None,
-        batch_norm: bool | None = None,
-        continuous_norm: bool | None = None,
-        squash: bool | None = None,
-        activation: str | None = None,
-        numbers: str | nn.Module | NumbersFactory | None = None,
-        unknown_share: float | None = None,
-        dropout: float | Sequence[float] | None = None,
-        lr: Rates | None = None,
-        optimizer: str | OptimizerFactory = "adamw",
-        weight_decay: float = 0.05,
-        decay: Decay = "decoupled",
-        decay_norms: bool = False,
-        momentum: float = 0.9,
-        bag: int = 1,
-    ) -> None:
-        check_whole("bag", bag)
-        facts = schema_of(schema)
-        given_net, given_numbers = net, numbers  # saved is a name, to rebuild the module from a checkpoint
-        numbers = numbers if isinstance(numbers, str | None) else OWN
-        mlp = {
-            "widths": (widths, (200, 100)),
-            "embedding_widths": (embedding_widths, {}),
-            "embedding_dropout": (embedding_dropout, 0.0),
-            "batch_norm": (batch_norm, True),
-            "activation": (activation, "relu"),
-            "numbers": (numbers, "plain"),
-        }
-        plain = {"continuous_norm": (continuous_norm, True), "squash": (squash, True)}
-        if net is None:
-            net = "packed" if all(value is None for value, _ in (*mlp.values(), *plain.values())) else "mlp"
-        net = net if isinstance(net, str) else OWN
-        check_choice("net", net, ["packed", "mlp", OWN])
-        is_small = facts.target.of_small_table
-        packed = {
-            "members": (members, 8 if is_small else 4),
-            "member_widths": (member_widths, (64, 48) if is_small else (96, 64)),
-            "own_inputs": (own_inputs, is_small),
-        }
-        fraction = _CLASSES_DROPOUT if net == "packed" and facts.task.is_classes else 0.0
-        both = {"unknown_share": (unknown_share, 0.003), "dropout": (dropout, fraction)}
-        chosen = f"net={net!r}"
-        settings = {
-            **settled(schema, None if net == "packed" else chosen, **packed),
-            **settled(schema, None if net == "mlp" else chosen, **mlp),
-            **settled(schema, chosen if net == OWN else None, **both),
-        }
-        normalizes = settings["numbers"] == "plain"
-        settings |= settled(schema, None if normalizes else f"numbers={numbers!r}" if numbers else chosen, **plain)
-        if bag > 1 and OWN in (net, numbers):
-            problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
-            raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
-        lr = _LR[net] if lr is None else lr
-        super().__init__(
-            facts,
-            lr=lr,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            decay=decay,
-            decay_norms=decay_norms,
-            momentum=momentum,
-            saved={**settings, "net": net, "lr": lr},
-        )
-        nets: list[Any] = [
-            self._own_net(given_net) if net == OWN else self._packed() if net == "packed" else self._mlp(given_numbers)
-            for _ in range(bag)
-        ]
-        if net != OWN:
-            for each in nets:
-                each.head = with_growth(each.head, facts.target.grown, self.task.join_new)
-        self.net: nn.Module = nets[0] if bag == 1 else nn.ModuleList(nets)
-
-    def _packed(self) -> PackedNet:
-        settings = self.hparams
-        return PackedNet(
-            [column.cardinality for column in self.schema.categorical],
-            [column.bins for column in self.schema.continuous],
-            self.schema.target.first_outputs,
-            widths=settings["member_widths"],
-            embedding_widths=grown_widths(self.schema),
-            **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
-        )
-
-    def _mlp(self, numbers: str | nn.Module | NumbersFactory | None) -> EmbeddingMLP:
-        names = [column.name for column in self.schema.categorical]
-        settings = self.hparams
-        named_widths = settings["embedding_widths"] or {}
-        if unknown := [name for name in named_widths if name not in names]:
-            raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
-        shared = ("widths", "embedding_dropout", "unknown_share", "dropout", "batch_norm", "activation")
-        return EmbeddingMLP(
-            [column.cardinality for column in self.schema.categorical],
-            len(self.schema.continuous),
-            self.schema.target.first_outputs,
-            embedding_widths=grown_widths(self.schema)
-            | {names.index(name): width for name, width in named_widths.items()},
-            numbers=self._encoder_factory("plain" if numbers is None else numbers),
-            **{name: settings[name] for name in shared},
-        )
-
-    def _own_net(self, net: str | nn.Module | NetFactory | None) -> nn.Module:
-        if net == OWN:
-            raise self.not_held("net")
-        found = net if isinstance(net, nn.Module) else net(self.schema) if callable(net) else None
-        if not isinstance(found, nn.Module):
-            problem = f"net must be a name, a torch.nn.Module or a function to one, got {net!r}"
-            raise BadTypeError(problem, 'Pass "packed", "mlp", or a module from (continuous, categorical) to logits')
-        return found
-
-    def _encoder_factory(self, numbers: str | nn.Module | NumbersFactory) -> Callable[[int], nn.Module]:
-        """Return a function from the number of columns to their encoder."""
-        columns = self.schema.continuous
-        if not isinstance(numbers, str):
-            if not callable(numbers):
-                problem = f"numbers must be a name, a torch.nn.Module or a function, got {numbers!r}"
-                raise BadTypeError(problem, 'Pass "plain", "piecewise", or a module from (B, N) to (B, width)')
-            if not columns:
-                raise BadValueError("the rows have no numbers for numbers= to encode", "Leave numbers out")
-            return lambda _: numbers if isinstance(numbers, nn.Module) else numbers(columns)
-        if numbers == OWN:
-            raise self.not_held("numbers")
-        check_choice("encoding of numbers", numbers, ["plain", "piecewise"])
-        if numbers == "piecewise":
-            return lambda _: PiecewiseNumbers([column.bins for column in columns])
-        settings = self.hparams
-        return lambda num: PlainNumbers(num, norm=settings["continuous_norm"], squash=settings["squash"])
-
-    @property
-    def nets(self) -> tuple[nn.Module, ...]:
-        """The networks of a bag, or the only one."""
-        return (self.net,) if self.hparams["bag"] == 1 else tuple(self.net.children())
-
-    @override
-    def forward(self, batch: Batch) -> Tensor:
-        return self.combine_members(self.member_logits(batch))
-
-    @override
-    def member_logits(self, batch: Batch) -> Tensor:
-        continuous, categorical = self.needed(batch, "continuous"), self.needed(batch, "categorical")
-        logits = [net(continuous, categorical) for net in self.nets]
-        logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
-        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
-
-    @override
-    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
-        if fold is None or self.hparams["bag"] == 1:
-            return super().combine_members(logits, fold)
-        nets = torch.stack(logits.chunk(self.hparams["bag"], dim=1), dim=1)  # (B, bag, members, num_outputs)
-        rows = torch.arange(len(nets), device=nets.device)
-        if fold.ndim == 1:  # a network left the row out
-            return self.task.combine(nets[rows, fold])
-        return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
-
-    @property
-    def fold_members(self) -> int:
-        """The number of members that can each leave out a fold of a fit's rows; 1 if they share inputs, and for a bag."""
-        return self.hparams["members"] if self.hparams["own_inputs"] and self.hparams["bag"] == 1 else 1
-
-    @torch.no_grad()
-    def scale_logits(self, factor: float) -> None:
-        """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
-        if self.hparams["net"] != OWN:
-            for net in self.nets:
-                scale_outputs(cast("nn.Module", net.head), factor)
-
-    @override
-    def layer_groups(self) -> list[LayerGroup]:
-        if self.hparams["net"] == OWN:
-            return [LayerGroup("net", (self.net,))]
-        parts = {name: tuple(getattr(net, name) for net in self.nets) for name in ("embeddings", "layers", "head")}
-        groups = [LayerGroup(name, modules) for name, modules in parts.items()]
-        return [group for group in groups if len(group)]

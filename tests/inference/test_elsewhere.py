@@ -24,7 +24,8 @@ from tests.made.sweeps import slow_but
 from tests.made.trained import raw, trained
 
 ROOT = Path(__file__).parents[2]
-FOREIGN = ("torch", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "torchvision")
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics")
+FOREIGN = ("torch", "torchvision", *LIGHTNING)
 ASK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -89,12 +90,12 @@ def train_ratings(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("train", slow_but([train_table], [train_table, train_photos, train_ratings]))
-def test_what_a_command_trained_answers_in_a_process_of_its_own_and_without_torch(train: Any, tmp_path: Path) -> None:
+def test_what_a_command_trained_answers_without_lightning_and_without_torch(train: Any, tmp_path: Path) -> None:
     source = train(tmp_path)
     checkpoint = tmp_path / "run" / "best.ckpt"
     expected = Predictor(checkpoint, device="cpu").predict(source)
 
-    alone = asked_elsewhere("Predictor", checkpoint, source)
+    alone = asked_elsewhere("Predictor", checkpoint, source, LIGHTNING)
     twin = asked_elsewhere("OnnxPredictor", export(checkpoint, tmp_path / "net.onnx").path, source, FOREIGN)
 
     for answers in (alone, twin):

@@ -50,6 +50,18 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 # What it answers.
 
 
+def test_its_module_is_the_lightning_module_with_the_same_settings_and_weights() -> None:
+    _, data, module = trained("binary")
+    opened = predictor()
+
+    assert type(opened.module) is TabularModule
+    assert opened.module is opened.module
+    assert dict(opened.module.hparams) == dict(module.hparams)
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in opened.module.state_dict().items())
+    batch = next(iter(data.loader("val")))
+    assert torch.equal(opened.module(batch), opened.net(batch))
+
+
 @pytest.mark.parametrize("target", PREDICTED)
 def test_answers_are_those_of_the_trainer(target: str, quick_trainer: MakeTrainer) -> None:
     _, data, module = trained(target)

@@ -1,0 +1,172 @@
+"""What answers: a network with a schema, and how it takes batches; all of a module that needs no Lightning."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.batch import Batch
+from tabvision.checks import check_choice, check_fraction, check_least
+from tabvision.errors import BadValueError, speaking
+from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer
+from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.weights import COMPILED, named_for
+from tabvision.plain import to_plain
+from tabvision.schedules import Rates, check_rates
+from tabvision.schema import SchemaSource, schema_of
+
+CHECKPOINT_FORMAT = 1
+CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
+OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
+
+
+class Answering(nn.Module, ABC):
+    """A network with a schema, from batches to logits; with a `LightningModule`, it is a `SupervisedModule`.
+
+    Args:
+        schema: The schema of the data; None in a LightningModule, which takes it and the settings itself.
+        decay_norms: A setting of training alone.
+        saved: Settings of a subclass, which it reads when it answers.
+        settings: The other settings of training, which are checked.
+
+    Attributes:
+        hparams: The settings by name.
+        other_data: What can be done if the data has another schema than a checkpoint, for error messages.
+        own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
+            A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
+    """
+
+    own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
+    other_data: ClassVar[str] = (
+        "For further columns or classes call grow(data.schema); for other ones build a new module from data.schema"
+    )
+    hparams: Any
+    _optimizer: str | OptimizerFactory
+
+    def __init__(
+        self,
+        schema: SchemaSource | None = None,
+        *,
+        decay_norms: bool = False,  # noqa: ARG002
+        saved: Mapping[str, object] | None = None,
+        **settings: Any,  # noqa: ANN401 - as for `_begin`
+    ) -> None:
+        super().__init__()
+        if schema is not None:
+            self._begin(schema, **settings)
+            self.hparams = {name: to_plain(value) for name, value in (saved or {}).items()}
+
+    def _begin(
+        self,
+        schema: SchemaSource,
+        *,
+        lr: Rates,
+        optimizer: str | OptimizerFactory,
+        weight_decay: float,
+        decay: Decay,
+        momentum: float,
+    ) -> None:
+        """Check the settings of training, and set the schema and the task."""
+        with speaking(type(self).__name__):
+            if optimizer != OWN:  # from a checkpoint; only training needs the function itself
+                check_optimizer(optimizer)
+            check_least("weight_decay", to_plain(weight_decay), 0, remedy="Pass 0 for none")
+            check_choice("decay", decay, get_args(Decay))
+            check_fraction("momentum", to_plain(momentum), remedy="Pass a fraction such as 0.9")
+            check_rates(cast("Rates", to_plain(lr)))
+        self.schema = schema_of(schema)
+        self.task = self.schema.task
+
+    def member_logits(self, batch: Batch) -> Tensor:
+        """Return the logits of each member, (B, k, num_outputs) float: those that are trained, k 1 for a single network."""
+        return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
+
+    def answer_logits(self, batch: Batch) -> Tensor:
+        """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
+        if "fold" not in batch:
+            return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
+        return self.combine_members(self.member_logits(batch), batch["fold"])
+
+    def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
+        """Return the common logits of the members, (B, num_outputs); with folds those of the members that left the row out.
+
+        Shape:
+            - logits: (B, k, num_outputs) float
+            - fold: (B,) int64; (B, bag) if in each network of a bag a member left the row out
+        """
+        if fold is not None:
+            return logits[torch.arange(len(logits), device=logits.device), fold]
+        return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        """The type of its weights."""
+        return next(self.parameters()).dtype
+
+    def needed(self, batch: Batch, key: str) -> Tensor:
+        """Return a tensor of a batch, which a loader of the user's own may lack.
+
+        Raises:
+            BadValueError: The batch has no such tensor, or is no dict.
+        """
+        if isinstance(batch, dict) and key in batch:
+            found: Tensor = batch[key]  # type: ignore[literal-required]  # checked above
+            return found
+        got = ", ".join(map(repr, batch)) if isinstance(batch, dict) else type(batch).__name__
+        remedy = (
+            "Put it in, of a table without such columns with width 0; tabvision.batch.Batch lists the keys and shapes"
+        )
+        raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
+
+    @abstractmethod
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return the network's parts, input side first, head last, every parameter once."""
+
+    @classmethod
+    def not_held(cls, setting: str) -> BadValueError:
+        """Return the error that asks for an object of the user's own, which no checkpoint holds.
+
+        Args:
+            setting: Name of the setting, one of `own_settings`.
+        """
+        problem = f"it was trained with {cls.own_settings[setting]} of your own, which no checkpoint holds"
+        predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
+        return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...){predictor}")
+
+    @override
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
+        """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        for name in [name for name in state if COMPILED in name]:
+            state[name.replace(COMPILED, "")] = state.pop(name)
+        return state
+
+    @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load weights by name; those of compiled and of other parts fit each other."""
+        return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
+
+
+def settled(schema: SchemaSource, unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
+    """Return settings with their defaults filled in, or None for each if they have no effect.
+
+    Args:
+        schema: As passed to the module. A schema saved in format 1 comes from a checkpoint that holds every setting, used or
+            not; those without effect are dropped.
+        unused_with: The choice that leaves them without effect, such as "kind='dot'"; None if they have an effect.
+        settings: For each setting the value passed, None for not given, and the default.
+
+    Raises:
+        BadValueError: A setting that has no effect was given.
+    """
+    if unused_with is None:
+        return {name: default if value is None else value for name, (value, default) in settings.items()}
+    for name, (value, _) in settings.items():
+        if value is not None and not (isinstance(schema, dict) and schema.get("format") == 1):
+            raise BadValueError(f"{name} has no effect with {unused_with}, got {value!r}", f"Leave {name} out")
+    return dict.fromkeys(settings)
