@@ -69,6 +69,18 @@ def to_plain(value: object) -> object:
     raise BadTypeError(problem, "Pass numbers, strings, lists or dicts")
 
 
+def without_tuples(value: Any) -> Any:  # noqa: ANN401 - plain data
+    """Return plain data with lists in place of tuples, as YAML writes them.
+
+    Example:
+        >>> without_tuples({"widths": (3, (1, 2))})
+        {'widths': [3, [1, 2]]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_tuples(item) for key, item in value.items()}
+    return [without_tuples(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def shortest_decimals(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return floats as float64; those of less than 64 bits as the shortest decimals that stand for them, as they print.
 

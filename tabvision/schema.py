@@ -310,17 +310,18 @@ class Schema:
         body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
 
+    def column_uses(self) -> list[tuple[str, str, str]]:
+        """Return the name, use and facts of every raw column, however many there are.
+
+        Example:
+            >>> Schema(target=Target(columns=("pay",), task=Regression())).column_uses()
+            [('pay', 'target', 'regression, 1 number')]
+        """
+        return [(name, kind, facts) for kind, rows in self._uses().items() for name, facts in rows]
+
     def _shown(self) -> list[tuple[str, str, str]]:
         """Return name, use and facts of each raw column to print."""
-        dates = {date.name for date in self.dates}
-        lists = {
-            "target": [(", ".join(self.target.columns), self._describe_target())],
-            "date": [(date.name, self._describe_date(date)) for date in self.dates],
-            "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
-            "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
-            "image": [] if self.image is None else [(name, self.image.describe()) for name in self.image.columns],
-            "left out": [(it.name, it.reason) for it in self.left_out],
-        }
+        lists = self._uses()
         is_long = sum(map(len, lists.values())) > _MAX_PRINTED_COLUMNS
         most = _MAX_PRINTED_COLUMNS // 4 if is_long else _MAX_PRINTED_COLUMNS
         shown = []
@@ -329,6 +330,18 @@ class Schema:
             if len(rows) > most:
                 shown.append(("…", kind, f"and {count(len(rows) - most, 'more column')}"))
         return shown
+
+    def _uses(self) -> dict[str, list[tuple[str, str]]]:
+        """Return name and facts of the raw columns by their use."""
+        dates = {date.name for date in self.dates}
+        return {
+            "target": [(", ".join(self.target.columns), self._describe_target())],
+            "date": [(date.name, self._describe_date(date)) for date in self.dates],
+            "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
+            "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
+            "image": [] if self.image is None else [(name, self.image.describe()) for name in self.image.columns],
+            "left out": [(it.name, it.reason) for it in self.left_out],
+        }
 
     def _describe_target(self) -> str:
         task = self.target.task

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -111,6 +112,8 @@ def _run(words: list[str]) -> int:
 
 
 def _run_recipe(words: list[str], *, safe: bool) -> None:
+    if any(word.startswith("--config") for word in words):
+        logging.getLogger("tabvision").info("Reading the recipe …")  # before the slow imports
     from tabvision.cli.safe import search_path
 
     with search_path(safe=safe):  # before the imports below: `python -m` looks for torch in the working folder first

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from tabvision.cli.arguments import name_and_settings
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
+from tabvision.data.tables.files import name_of
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import tree
 
@@ -130,8 +131,11 @@ class Job:
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        logger = logger_of("CSVLogger", save_dir="runs")
-        more = None if self.logger is None else replace(self.logger, init_args={"save_dir": "runs"})
+        named = {"save_dir": "runs", "name": name_of(self.data.init_args.get("source"))}
+        logger = replace(logger_of("CSVLogger"), init_args=named)
+        is_board = self.logger is not None and self.logger.class_path.endswith(LOGGERS["tensorboard"])
+        named_too = named if is_board else {"save_dir": "runs"}
+        more = None if self.logger is None else replace(self.logger, init_args=named_too)
         trainer = {
             **self.trainer,
             "logger": logger.to_recipe() if more is None else [logger.to_recipe(), more.to_recipe()],

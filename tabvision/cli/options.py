@@ -188,6 +188,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: metrics.csv alone)",
                 {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
         _Option("--quiet", "", None, "print only the metrics and the files", {"action": "store_true"}),
+        _Option("--columns", "", None, "print what every column is, however many there are", {"action": "store_true"}),
         _Option("--no-report", "", None, "do not write report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip

@@ -33,9 +33,23 @@ _WHO = "tabvision train"
 
 
 def write_metrics(
-    job: Job, model: SupervisedModule, folder: Path, seconds: float, metrics: Mapping[str, Mapping[str, Any]]
+    job: Job,
+    model: SupervisedModule,
+    folder: Path,
+    seconds: float,
+    metrics: Mapping[str, Mapping[str, Any]],
+    rate: float | None,
 ) -> None:
-    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
+    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on.
+
+    Args:
+        job: The run.
+        model: The network.
+        folder: The folder of the run.
+        seconds: What the run took.
+        metrics: The metrics of the model and of a naive answer, by rows and name.
+        rate: The learning rate that was found; None if none was looked for.
+    """
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
@@ -43,6 +57,7 @@ def write_metrics(
         "target": list(job.datamodule.schema.target.columns),
         "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
         "seconds": round(seconds, 1),
+        **({} if rate is None else {"lr": rate}),
         "metrics": metrics,
     }
     with speaking(_WHO), writing(folder):
@@ -175,6 +190,7 @@ def print_files(job: Job, folder: Path) -> None:
         "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
         "probe.ckpt": "the linear probe, which answers as well",
         "metrics.csv": "loss and metrics of each epoch",
+        "tensorboard": f"the same for `tensorboard --logdir {folder}`",
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.cli.tables import number
-from tabvision.lightning import Callback, TQDMProgressBar
+from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 
 def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
@@ -26,8 +26,36 @@ def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
     return [HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
 
 
+def show_progress(trainer: pl.Trainer) -> None:
+    """Give a Trainer that is already built the same progress in place of its own bar; one that the user chose stays."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    default = [callback for callback in callbacks if type(callback) is TQDMProgressBar]
+    for callback in default:
+        callbacks.remove(callback)
+    shown = progress_callbacks(default[0].refresh_rate if default else 1, quiet=False)
+    callbacks.extend(shown if default else shown[:1])
+
+
 class _Bar(TQDMProgressBar):
-    """A bar with the loss of the last steps alone, which no terminal cuts; the history has the rest."""
+    """One bar an epoch, with the loss of the last steps alone, which no terminal cuts; the history has the rest."""
+
+    @override
+    def init_sanity_tqdm(self) -> Any:
+        return self._hidden(super().init_sanity_tqdm)
+
+    @override
+    def init_validation_tqdm(self) -> Any:
+        in_fit = self.trainer.state.fn == TrainerFn.FITTING
+        return self._hidden(super().init_validation_tqdm) if in_fit else super().init_validation_tqdm()
+
+    def _hidden(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - a bar of tqdm
+        """Return a bar that is not drawn."""
+        is_enabled = self.is_enabled
+        self.disable()
+        bar = make()
+        if is_enabled:
+            self.enable()
+        return bar
 
     @override
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import AverageAndStop, save_kept_weights
+from tabvision.cli.progress import show_progress
 from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
 from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import (
     ArgsType,
+    CSVLogger,
     LightningArgumentParser,
     LightningCLI,
     MisconfigurationException,
@@ -84,9 +86,14 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        settings = self.config.get(str(self.config.get("subcommand")), self.config)
+        if settings.trainer.logger in (None, True):  # Lightning's own would write into lightning_logs
+            folder = settings.trainer.default_root_dir or "runs"
+            kwargs["logger"] = CSVLogger(folder, name=_name_of(settings.get("config") or ()))
         with reworded_trainer_errors(_WHO):
             trainer = super().instantiate_trainer(**kwargs)
         guard_checkpoints(trainer)
+        show_progress(trainer)
         return trainer
 
     @override
@@ -116,12 +123,38 @@ class _SchemaCLI(LightningCLI):
             raise BadValueError(_WHO, problem, remedy)
 
     def after_fit(self) -> None:
-        """Print where the best networks are."""
+        """Print where everything is."""
         trainer: Any = self.trainer
         save_kept_weights(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
+            self._print_files()
             for path in best_networks(trainer) or ["No checkpoint"]:
                 print(f"{path} was saved")
+
+    def after_validate(self) -> None:
+        """Print where everything is."""
+        self._print_files()
+
+    def after_test(self) -> None:
+        """Print where everything is."""
+        self._print_files()
+
+    def _print_files(self) -> None:
+        """Print the folder of what was logged."""
+        folder = self.trainer.log_dir
+        if self.trainer.is_global_zero and folder is not None and (Path(folder) / "metrics.csv").exists():
+            print(f"{Path(folder) / 'metrics.csv'} has the metrics")
+
+
+def _name_of(recipes: Sequence[Any]) -> str:
+    """Return the name of a run without a logger: that of its recipe, or of the folder of a recipe.yaml.
+
+    Example:
+        >>> _name_of(["models/flights/recipe.yaml"]), _name_of(["small.yaml"]), _name_of([])
+        ('flights', 'small', 'recipe')
+    """
+    path = Path(str(recipes[-1])) if recipes else Path("recipe")
+    return (path.resolve().parent.name if path.name == "recipe.yaml" else path.stem) or "recipe"
 
 
 def _best_beside(recipes: Sequence[Any]) -> str:

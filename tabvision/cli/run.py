@@ -15,7 +15,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
-from tabvision.cli.jobs import Job
+from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
     add_intervals,
     held_out_table,
@@ -38,7 +38,7 @@ from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar
 from tabvision.logs import notes_at, quiet_lightning
-from tabvision.tuning import cross_validate
+from tabvision.tuning import FindLR, cross_validate
 
 if TYPE_CHECKING:
     from tabvision.cli.outputs import DataModule
@@ -130,7 +130,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     if tested:
         metrics["test"] = metrics_by_name(tested, data.baseline("test"))
         print(metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
-    write_metrics(job, model, folder, time.time() - start, metrics)
+    write_metrics(job, model, folder, time.time() - start, metrics, _found_rate(fitted.trainer))
     if job.intervals is not None and fitted.table is not None:
         add_intervals(data, fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
@@ -151,6 +151,12 @@ def _start_of(folder: Path, *, resume: bool) -> float:
     with speaking(_WHO), writing(folder):
         os.utime(recipe, (start, start))
     return start
+
+
+def _found_rate(trainer: pl.Trainer) -> float | None:
+    """Return the learning rate that a fit looked for, or None."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    return next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
 
 
 def _test(trainer: pl.Trainer, data: DataModule) -> Mapping[str, float]:
@@ -241,7 +247,9 @@ def _more_loggers(job: Job, folder: Path) -> list[Any]:
     if job.logger is None:
         return []
     try:
-        return [replace(job.logger, init_args={**job.logger.init_args, "save_dir": str(folder)}).build()]
+        is_board = job.logger.class_path.endswith(LOGGERS["tensorboard"])
+        named = {"name": "", "version": "tensorboard"} if is_board else {}  # else it would be lightning_logs/version_0
+        return [replace(job.logger, init_args={"save_dir": str(folder), **named}).build()]
     except ModuleNotFoundError as error:
         name = job.logger.class_path.rpartition(".")[2].removesuffix("Logger").lower()
         raise BadValueError(
@@ -255,7 +263,11 @@ def _clear(folder: Path) -> None:
         return
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for file in [*(folder / name for name in _FILES), *folder.glob("bad_files_rank*.csv")]:
+        for file in [
+            *(folder / name for name in _FILES),
+            *folder.glob("bad_files_rank*.csv"),
+            *folder.glob("tensorboard/events.*"),
+        ]:
             file.unlink(missing_ok=True)
 
 

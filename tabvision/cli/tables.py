@@ -9,8 +9,8 @@ from pathlib import Path
 from tabvision.errors import shown
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows as lines: the first column to the left, the others to the right.
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Return the rows as lines: the first columns to the left, the others to the right.
 
     Example:
         >>> print(aligned([("run", "f1"), ("a", "0.5")]))
@@ -19,7 +19,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """
     cells = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ([f"{first:<{widths[0]}}", *map(str.rjust, others, widths[1:])] for first, *others in cells)
+    lines = ([*map(str.ljust, row[:left], widths[:left]), *map(str.rjust, row[left:], widths[left:])] for row in cells)
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 

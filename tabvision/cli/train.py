@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
+from tabvision.cli.tables import aligned, shown_name
+from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
@@ -31,11 +33,8 @@ def _run(arguments: argparse.Namespace) -> None:
     """Write the recipe, train it, and write its predictions on the validation rows."""
     if not arguments.data and arguments.resume is None:
         arguments.refuse("DATA is missing: a table, or a folder of photos")
-    from tabvision.errors import listed
-    from tabvision.logs import notes_at
-
     with notes_at(verbose=not arguments.quiet):  # before the imports below, which take seconds
-        logging.getLogger("tabvision").info(f"Reading {listed(arguments.data or [arguments.resume])} ...")
+        logging.getLogger("tabvision").info(f"Reading {shown_name(arguments.data or arguments.resume)} …")
     if arguments.resume is not None:
         from tabvision.cli.interrupted import resume_run
 
@@ -45,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> None:
         (arguments.data,) = arguments.data
     kind = _kind_of(arguments)
     check_options(arguments, kind)
-    from tabvision.cli.run import free_folder, run_job
+    from tabvision.cli.run import free_folder, is_worker, run_job
     from tabvision.lightning import seed_everything
 
     reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test, arguments.validation)
@@ -55,6 +54,8 @@ def _run(arguments: argparse.Namespace) -> None:
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
         job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
+    if arguments.columns and not is_worker():
+        print(aligned([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
     folder = free_folder(*place, overwrite=arguments.overwrite, reads=reads)
     run_job(job, folder, report=not arguments.no_report)
 
@@ -97,7 +98,6 @@ def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     from tabvision.data.tables.files import folder_of
     from tabvision.data.tables.read import read_frame
     from tabvision.errors import speaking
-    from tabvision.logs import notes_at
     from tabvision.schema import JoinedLabels
 
     if arguments.task is not None and arguments.task.startswith("points"):

@@ -24,7 +24,7 @@ from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, 
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups
 from tabvision.nets.layers import restore_pretrained_norms
-from tabvision.plain import to_plain
+from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task, own_task
@@ -86,6 +86,7 @@ class SupervisedModule(pl.LightningModule, Answering):
             # a command line saves what its class takes, and a subclass may take fewer settings
             plain = {name: to_plain(value) for name, value in {**own, **self.hparams, **(saved or {})}.items()}
         self.hparams.update(plain)
+        self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
         self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings but not every vocabulary
         self._optimizer = optimizer

@@ -364,7 +364,8 @@ def _asking(results: Results, checkpoint: str) -> Section:
     new = "photos/" if schema.is_of_images else "new.csv"
     commands = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
     text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP."
-    return section_of("How to ask it", text, commands=commands)
+    uses = pd.DataFrame(schema.column_uses(), columns=["column", "use", "facts"])
+    return section_of("How to ask it", text, commands=commands, parts=[part_of("What every column is", uses)])
 
 
 def _limits(results: Results) -> Section:

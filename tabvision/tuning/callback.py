@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, Literal, Protocol, final, get_args, runtime_checkable
 
 from typing_extensions import override
@@ -10,8 +11,10 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.checks import check_choice
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, check_trainer, rank_zero_info
+from tabvision.lightning import Callback, check_trainer
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
+
+logger = logging.getLogger("tabvision")
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -97,7 +100,7 @@ class FindLR(Callback):
         self.finding = lr_find(trainer, module, _data_of(trainer), **settings)
         rate: float = getattr(self.finding, self.way)
         self.rate = rate
-        rank_zero_info(f"FindLR: the last layer group trains at {rate:.2e} ({self.way}).")
+        logger.info(f"FindLR: the last layer group trains at {rate:.2e} ({self.way}).")
 
 
 def _scale(trainer: pl.Trainer, rate: float) -> None:

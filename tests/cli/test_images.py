@@ -74,7 +74,7 @@ def test_a_damaged_photo_of_a_few_is_borne_and_listed_beside_the_run() -> None:
     recipe = ["--config", "runs/photos/recipe.yaml", "--trainer.enable_progress_bar=false"]
     assert main(["fit", *recipe]) == 0
     assert Path("bad_files.csv").read_text() == "mine"
-    assert len(pd.read_csv("runs/lightning_logs/version_0/bad_files.csv")) == 1
+    assert len(pd.read_csv("runs/photos/version_0/bad_files.csv")) == 1
 
 
 def test_points_are_trained_and_answered_in_pixels() -> None:

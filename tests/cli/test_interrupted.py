@@ -137,5 +137,5 @@ def test_weights_alone_are_not_resumed_from_and_the_last_state_is(capsys: pytest
     assert "'done/best.ckpt' holds weights alone" in capsys.readouterr().err
     assert main([*words, "--ckpt_path", "done/last.ckpt"]) == 0
 
-    assert torch.load("runs/lightning_logs/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+    assert torch.load("runs/people/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
     assert main(["predict", "done/last.ckpt", "people.csv", "--out", "answers.csv"]) == 0

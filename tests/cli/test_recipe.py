@@ -1,5 +1,6 @@
 """Recipes as a user runs them: quiet where all is well, and one sentence where something is wrong."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -124,3 +125,23 @@ def test_a_recipe_that_monitors_folds_which_no_member_leaves_out_is_refused(caps
     assert main(["fit", "--config", RECIPE]) == 2
 
     assert "monitors 'oof/loss', and no member of this network leaves out rows" in capsys.readouterr().err
+
+
+def test_a_recipe_without_a_logger_writes_into_a_folder_of_its_name_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = {"class_path": "tabvision.data.TabularDataModule", "init_args": {"source": "people.csv", "target": "paid"}}
+    recipe = {
+        "model": "tabvision.modules.TabularModule",
+        "data": data,
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    Path("small.yaml").write_text(yaml.safe_dump(recipe))
+
+    assert main(["fit", "--config", "small.yaml"]) == 0
+
+    told = capsys.readouterr()
+    assert "epoch   1  train/loss" in told.out
+    assert "runs/small/version_0/metrics.csv has the metrics" in told.out
+    assert not re.search(r"[\r\x1b]", told.out + told.err)
+    assert not Path("lightning_logs").exists()

@@ -269,7 +269,7 @@ def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: p
             "fit", "--config", "runs/people/recipe.yaml", until="runs/**/checkpoints/best.ckpt"
         )
 
-        best = "runs/lightning_logs/version_0/checkpoints/best.ckpt"
+        best = "runs/people/version_0/checkpoints/best.ckpt"
         assert (status, error) == (130, f"tabvision: stopped; the best network so far is {best}")
 
 
@@ -319,7 +319,7 @@ def test_a_fit_says_where_its_checkpoint_is(capsys: pytest.CaptureFixture[str]) 
 
     assert main(["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]) == 0
 
-    assert capsys.readouterr().out.splitlines()[-1] == "runs/lightning_logs/version_0/checkpoints/best.ckpt was saved"
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/people/version_0/checkpoints/best.ckpt was saved"
 
 
 def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoint(

@@ -307,3 +307,36 @@ def test_the_column_is_told_before_the_run_that_is_in_the_way(capsys: pytest.Cap
     assert "did you mean 'paid'" in capsys.readouterr().err
     assert main(TRAIN) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_tensorboard_gets_every_epoch_and_nothing_lands_in_a_nameless_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    assert main([*TRAIN, "--epochs", "2", "--logger", "tensorboard"]) == 0
+    assert "tensorboard --logdir runs/people" in capsys.readouterr().out
+    assert main(["fit", "--config", str(RUN / "recipe.yaml")]) == 0
+
+    events = accumulator.EventAccumulator(str(RUN / "tensorboard"))
+    events.Reload()
+    assert len(events.Scalars("val/loss")) == 2
+    assert not [*Path().rglob("lightning_logs")]
+    folders = {path.name for path in Path("runs/people").iterdir() if path.is_dir()}
+    assert folders == {"tensorboard", "version_0", "version_1"}  # metrics.csv and events of the second fit
+
+
+def test_the_found_rate_is_said_and_written_and_every_column_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = pd.read_csv("people.csv").assign(**{f"x{number}": np.arange(120) * 0.5 for number in range(60)})
+    wide.to_csv("people.csv", index=False)
+
+    assert main([*TRAIN[:-1], "--lr", "auto", "--columns"]) == 0
+
+    told = capsys.readouterr().out
+    rate = json.loads((RUN / "metrics.json").read_text())["lr"]
+    assert f"FindLR: the last layer group trains at {rate:.2e}" in told
+    assert re.search(r"and \d+ more columns", told)
+    assert re.search(r"^x59 +continuous +mean", told, re.MULTILINE)
+    page = (RUN / "report.html").read_text(encoding="utf-8")
+    assert all(text in page for text in ("What every column is", "x59"))
+    assert "!!python" not in (RUN / "hparams.yaml").read_text()

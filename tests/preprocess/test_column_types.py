@@ -479,3 +479,22 @@ def test_integers_that_floats_cannot_hold_are_categories() -> None:
 
     assert kinds.categorical == ("negative", "large", "missing")
     assert kinds.continuous == ("small",)
+
+
+def test_dates_of_either_order_have_the_day_first_if_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tabvision")
+    frame = pd.DataFrame({"when": ["1/2/2024", "3/4/2024", "5/6/2023"] * 9, "pay": range(27)})
+
+    assert infer_kinds(frame, target=["pay"]).categorical == ("when",)
+    assert "day_first=True (--day-first)" in caplog.text
+    kinds = infer_kinds(frame, target=["pay"], day_first=True)
+    assert (kinds.dates, kinds.formats) == (("when",), {"when": "d/m/Y"})
+    assert infer_kinds(frame, target=["pay"], dates=["when"], day_first=True).formats == {"when": "d/m/Y"}
+
+
+def test_time_zones_of_dates_in_text_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tabvision")
+    frame = pd.DataFrame({"when": ["2024-01-02T10:00+02:00", "2024-01-03T10:00+01:00"] * 9, "pay": range(18)})
+
+    assert infer_kinds(frame, target=["pay"]).dates == ("when",)
+    assert "text that reads as dates with time zones; the parts are read in UTC" in caplog.text

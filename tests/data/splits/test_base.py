@@ -168,9 +168,12 @@ def test_test_rows_need_no_validation_rows_beside_them(stratify: bool) -> None:
     for share in ((1.5, 0.1), (0.2, 0.9), (None, 0)):
         with pytest.raises(BadValueError):
             as_split(share, stratify=stratify)
+    frame = pd.DataFrame({"group": np.arange(20)})
     for split in (GroupSplit, TimeSplit):
-        parts = split("group", 0, 0.2)(FRAME, None, seed=0)
-        assert len(parts.validation) == 0 < len(parts.test) < len(parts.train)
+        parts = split("group", 0, 0.2)(frame, None, seed=0)
+        assert (len(parts.train), len(parts.validation), len(parts.test)) == (16, 0, 4)
+        with pytest.raises(BadValueError, match="share must lie"):
+            split("group", 0)
 
 
 @pytest.mark.parametrize("value", ["0.2", True, [0.2], FRAME])

@@ -138,6 +138,19 @@ def test_dates_in_text_are_read_in_the_order_that_a_day_above_twelve_proves(capl
     assert not caplog.messages
     assert times_as_numbers(pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])).argsort().tolist() == [2, 0, 1]
     assert "Dates of None such as '3/2/2016' are read in the order m/d/Y. If the day is first, say so" in caplog.text
+    caplog.clear()
+    days = pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])
+    assert times_as_numbers(days, day_first=True).argsort().tolist() == [1, 0, 2]
+    assert not caplog.messages
+    frame = pd.DataFrame({"who": 1, "when": days})
+    assert TimeSplit("when", 0.4, day_first=True)(frame, None, seed=0).validation.tolist() == [2]
+    assert LeaveLastOut("who", "when", day_first=True)(frame, None, seed=0).validation.tolist() == [2]
+
+
+def test_the_order_of_the_rows_may_be_that_of_time() -> None:
+    parts = TimeSplit(None, 0.2, 0.2)(pd.DataFrame({"x": range(10)}), None, seed=0)
+
+    assert (parts.validation.tolist(), parts.test.tolist()) == ([6, 7], [8, 9])
 
 
 def test_of_one_time_the_row_further_down_is_the_later() -> None:

@@ -198,7 +198,7 @@ def test_shards_that_differ_are_refused(tmp_path: Path) -> None:
         read_frame(tmp_path)
 
     FRAME.astype({"age": "str"}).to_parquet(tmp_path / "1.parquet")
-    with pytest.raises(BadValueError, match=r"columns are text in some files of '.*' and numbers in others: 'age'"):
+    with pytest.raises(BadValueError, match=r"columns are text in some files and numbers in others: 'age'"):
         read_frame(tmp_path)
 
 
@@ -256,7 +256,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ("name", "content", "sentence"),
     [
         ("folder.csv", None, r"is a folder, not a table file\. Pass the path of a file in it"),
-        ("a.xlsx", b"PK", r"'a\.xlsx' has no suffix that names a table format\. Known are \.csv, \.tsv, .*\.parquet"),
+        ("a.docx", b"PK", r"'a\.docx' has no suffix that names a table format\. Known are \.csv, \.tsv, .*\.parquet"),
         ("a", b"x", r"'a' has no suffix"),
         ("a.zip", b"PK", r"Name it after what is in it, such as 'a\.csv\.zip'\."),
         ("a.parquet", b"", r"is empty \(0 bytes\)"),
