@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 from torch import Tensor
-from torch.multiprocessing import start_processes
+from torch.multiprocessing.spawn import start_processes
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import MetricCollection
 from typing_extensions import override
@@ -264,7 +264,7 @@ def run_rank(rank: int, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    start_processes(run_rank, (tmp_path,), nprocs=2, start_method="fork")
+    start_processes(run_rank, (tmp_path,), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
 
     alone = {name: computed(case) for name, case in cases().items()}
     for rank in range(2):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
-from torch.multiprocessing import start_processes
+from torch.multiprocessing.spawn import start_processes
 
 from tests.made import processes_features, processes_images, processes_stages, processes_tables, resumes, transfer
 
@@ -36,7 +36,7 @@ def on_two(script: str, folder: Path) -> Path:
     """Runs a script in two forks of this process, which need not import torch anew, and gives the folder where they wrote."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        start_processes(_rank, (script, folder, find_free_network_port()), nprocs=2, start_method="fork")
+        start_processes(_rank, (script, folder, find_free_network_port()), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
     return folder
 
 
