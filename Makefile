@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # A process for each core and one more, since some tests wait for processes of their own, each with one thread: tensors of
-# tests are tiny. Tests of one file share what their fixtures made.
+# tests are tiny. Tests of one file share what their fixtures made; tests/conftest.py says which files come first.
 WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Only these files have slow tests: to collect all others takes each process some ten seconds.
+SLOW = $(shell grep --recursive --files-with-matches --include='test_*.py' -E 'slow|fuzzed' tests)
 # Folders that exist: mypy fails on one that does not.
 CODE := $(wildcard tabvision tests datamodules benchmarks docs)
 
@@ -34,7 +36,7 @@ test: $(VENV)/.installed  ## tests and doctests, but those marked slow
 	@echo 'Slow tests were left out: make test-slow runs just those.'
 
 test-slow: $(VENV)/.installed  ## just the tests marked slow
-	$(PYTEST) -m slow --no-loadscope-reorder  # the longest files first: tests/conftest.py
+	$(PYTEST) -m slow $(SLOW)
 
 lint: $(VENV)/.installed  ## formatting, ruff, mypy --strict
 	$(BIN)/ruff format --check .

@@ -16,7 +16,17 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
-_LONGEST = ("test_readme.py", "test_lessons.py", "test_exact_resume_sweep.py", "test_run.py", "test_damaged.py")
+_LONGEST = (
+    "test_readme.py",
+    "test_lessons.py",
+    "test_run.py",
+    "test_exact_resume_sweep.py",
+    "test_damaged.py",
+    "test_kept_checkpoints.py",
+    "test_exporting.py",
+    "test_every_module.py",
+    "test_deploy_guide.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

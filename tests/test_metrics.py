@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import MetricCollection
 from typing_extensions import override
@@ -245,7 +244,9 @@ def test_what_is_better_is_said() -> None:
 SIZES = [(250, 250), (499, 1), (500, 0)]  # rows of each of two processes
 
 
-def _run_rank(rank: int, folder: str) -> None:
+def run_rank(rank: int, folder: Path) -> None:
+    """What one of two processes computes, written down."""
+    warnings.simplefilter("ignore")  # a process without rows
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     found: dict[str, dict[str, float]] = {}
     for sizes in SIZES:
@@ -256,17 +257,14 @@ def _run_rank(rank: int, folder: str) -> None:
                 stop = min(at + 50, start + sizes[rank])
                 metrics.update(predictions[at:stop], target[at:stop])
             found[f"{name} {sizes}"] = values(metrics)
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
+    (folder / f"{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    # Not torch's spawn: it imports this file by name, which pytest's importlib mode does not promise to work.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
-    ranks = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    start_processes(run_rank, (tmp_path,), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
 
     alone = {name: computed(case) for name, case in cases().items()}
     for rank in range(2):
@@ -297,10 +295,6 @@ def test_a_step_takes_a_dozen_operations_whatever_is_measured(subtests: pytest.S
                 metrics.update(predictions, target)
 
             assert 0 < operations.number <= 12
-
-
-if __name__ == "__main__":  # one process of test_two_processes_agree_with_one
-    _run_rank(int(sys.argv[1]), sys.argv[2])
 
 
 def test_r2_of_the_mean_is_zero_without_noise() -> None:

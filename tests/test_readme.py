@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tabvision.cli import main
 from tests.made.ratings import made_ratings, made_titles
 from tests.made.sweeps import slow_but
 
@@ -26,6 +30,7 @@ MAX_SECONDS = 300  # stops a block that hangs; says nothing about speed
 PYTHON = {"python"}
 SHELL = {"bash", "sh", "shell", "console"}
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^`]*$")
+COMMAND = re.compile(r"tabvision [^|&;<>$`\\]*")  # alone in its line
 NOT_RUN = re.compile(r"^<!-- not run:(?P<reason>.*)-->$")
 
 
@@ -189,6 +194,23 @@ def run_shell(block: Block, document: str = "README") -> None:
     script = block.code
     if block.language == "console":  # commands follow a prompt, the rest is what they print
         script = "\n".join(line.removeprefix("$ ") for line in script.splitlines() if line.startswith("$ "))
+    for is_command, group in groupby(script.splitlines(), lambda line: COMMAND.fullmatch(line) is not None):
+        lines = list(group)
+        if is_command:
+            run_commands(lines, document)
+        else:
+            run_bash("\n".join(lines), block.line, document)
+
+
+def run_commands(lines: Iterable[str], document: str) -> None:
+    """Runs lines with one command each in this process: to import the libraries anew takes longer than most commands."""
+    for line in lines:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            assert main(shlex.split(line, comments=True)[1:]) == 0, f"{document}: {line}"
+
+
+def run_bash(script: str, line: int, document: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -199,7 +221,7 @@ def run_shell(block: Block, document: str = "README") -> None:
         timeout=MAX_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"{document}, line {block.line}: the block failed.\n{script}\n{done.stdout[-4000:]}"
+    assert done.returncode == 0, f"{document}, line {line}: the block failed.\n{script}\n{done.stdout[-4000:]}"
 
 
 # The extractor and the runners, held to what they promise.
@@ -256,6 +278,14 @@ def test_blocks_share_names_and_the_folder(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("script", ["false\ntrue", "echo $UNSET_NAME", "false | true"])
 def test_a_failing_shell_block_fails(script: str) -> None:
     with pytest.raises(AssertionError, match="README, line 7: the block failed"):
+        run_shell(Block("bash", script, 7))
+
+
+@pytest.mark.parametrize(
+    "script", ["true\ntabvision predict none.ckpt rows.csv --out a.csv  # why", "tabvision predict none.ckpt | cat"]
+)
+def test_a_failing_command_fails_in_this_process_and_in_a_shell(script: str) -> None:
+    with pytest.raises(AssertionError, match=r"README.*\n?.*tabvision predict none.ckpt"):
         run_shell(Block("bash", script, 7))
 
 

@@ -18,7 +18,7 @@ from tabvision.data.splits.base import PartName
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
-from tabvision.modules.vision import image_of
+from tabvision.modules.vision_net import image_of
 from tabvision.nets.backbone import Body
 from tabvision.nets.folding import folded
 from tabvision.nets.heads import mean_pooled

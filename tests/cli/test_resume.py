@@ -61,15 +61,15 @@ def test_no_command_runs_a_payload_from_wherever_its_checkpoint_comes(
     Path("bad.ckpt").write_bytes(content)
     with serving({"/bad.ckpt": Page(content)}) as server:
         places = [f"{server}/bad.ckpt", "bad.ckpt", f"file://{Path('bad.ckpt').absolute()}"]
-        for command in ("fit", "validate", "test"):
-            for place in places:
-                for words in ([], ["--weights_only", "false"], ["--weights_only", "true"]):
-                    with subtests.test(command=command, place=place, words=words):
-                        write_recipe()
-                        assert main([command, "--config", "recipe.yaml", "--ckpt_path", place, *words]) == 2
-                        write_recipe(ckpt_path=place)  # the recipe's own
-                        assert main([command, "--config", "recipe.yaml", *words]) == 2
-                        assert capsys.readouterr().err.count("\n") == 2
+        options = [[], ["--weights_only", "false"], ["--weights_only", "true"]]
+        for number, command in enumerate(("fit", "validate", "test")):
+            for place, words in zip(places, [*options[number:], *options[:number]], strict=True):  # each with each once
+                with subtests.test(command=command, place=place, words=words):
+                    write_recipe()
+                    assert main([command, "--config", "recipe.yaml", "--ckpt_path", place, *words]) == 2
+                    write_recipe(ckpt_path=place)  # the recipe's own
+                    assert main([command, "--config", "recipe.yaml", *words]) == 2
+                    assert capsys.readouterr().err.count("\n") == 2
 
     assert not Path("ran").exists()
     assert not Path("torch").exists(), "a copy stays in torch's cache"

@@ -9,8 +9,8 @@ import torch
 
 from tabvision.errors import BadValueError
 from tests.made.modules import different
-from tests.made.processes import Seen, both_ranks, on_two
-from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, sweep
+from tests.made.processes import Seen, both_ranks, started_on_two
+from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, spawn, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
 HEAD = ["head.weight", "head.bias"]
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow  # `test_two_processes.py` is the quick one
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    return on_two("stages", tmp_path_factory.mktemp("stages"))
+    return started_on_two("stages", tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,9 @@ def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_s
 
 
 def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:
-    spawned = on_two("spawned", tmp_path)
+    spawn(tmp_path)
 
-    for rank in (0, 1):
-        process = torch.load(spawned / f"spawned{rank}.pt", weights_only=True)
+    for rank, process in enumerate(both_ranks(tmp_path)):
         assert process["trains"] == seen[rank]["found"]["trains"]
         for ours, theirs in zip(process["states"], seen[rank]["found"]["states"], strict=True):
             assert not different(ours, theirs)

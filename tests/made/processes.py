@@ -1,4 +1,4 @@
-"""What two gloo processes are asked: `python -m tests.made.processes SCRIPT FOLDER`."""
+"""What two gloo processes are asked, forked from a test, or started as `python -m tests.made.processes SCRIPT FOLDER`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from torch.multiprocessing.spawn import start_processes
 
 from tests.made import processes_features, processes_images, processes_stages, processes_tables, resumes, transfer
 
@@ -21,7 +24,6 @@ SCRIPTS: dict[str, Callable[[Path], None]] = {
     "images": processes_images.main,
     "resumes": resumes.main,
     "resumes, few": resumes.few,
-    "spawned": processes_stages.spawn,
     "stages": processes_stages.main,
     "tables": processes_tables.main,
     "transfer": transfer.main,
@@ -31,7 +33,22 @@ Seen = tuple[dict[str, Any], dict[str, Any]]
 
 
 def on_two(script: str, folder: Path) -> Path:
-    """Runs a script in two processes, and gives the folder where they wrote what they saw."""
+    """Runs a script in two forks of this process, which need not import torch anew, and gives the folder where they wrote."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        start_processes(_rank, (script, folder, find_free_network_port()), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+    return folder
+
+
+def _rank(rank: int, script: str, folder: Path, port: int) -> None:
+    # Lightning takes it for a process that somebody else has started
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    warnings.simplefilter("ignore")
+    SCRIPTS[script](folder)
+
+
+def started_on_two(script: str, folder: Path) -> Path:
+    """Runs a script in a new process, of which Lightning starts the other, and gives the folder where they wrote."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.made.processes", script, str(folder)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -183,12 +183,11 @@ class Write(pl.Callback):
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.save(self.record.plain(), self.folder / f"spawned{trainer.global_rank}.pt")
+        torch.save(self.record.plain(), self.folder / f"rank{trainer.global_rank}.pt")
 
 
 def spawn(folder: Path) -> None:
     """One of the fits in processes that Lightning spawns."""
-    torch.set_num_threads(1)
     record = Record()
     callbacks = [*FITS["found"][1], record, Write(folder, record)]
     trainer = make_trainer(folder, devices=2, strategy="ddp_spawn", callbacks=callbacks)

@@ -17,7 +17,10 @@ FOUND_ALIKE = settings(
 
 def slow_but(quick: Collection[Any], values: Iterable[Any]) -> list[Any]:
     """Values of a parameter, of which all but the quick ones are slow."""
-    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+    return [
+        value if value in quick else pytest.param(*(value if type(value) is tuple else [value]), marks=pytest.mark.slow)
+        for value in values
+    ]
 
 
 def fuzzed(*strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[[int], None]]:

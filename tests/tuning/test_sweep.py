@@ -285,8 +285,7 @@ def digits_accuracy(optimizer: str, batch_size: int, seed: int, quick_trainer: M
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_size", [32, 64])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(("optimizer", "batch_size"), [("adamw", 32), ("sgd", 64)])
 def test_three_epochs_at_the_suggested_rate_read_digits(
     optimizer: str, batch_size: int, quick_trainer: MakeTrainer
 ) -> None:
