@@ -16,6 +16,7 @@ from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import tree
 
 if TYPE_CHECKING:
+    from tabvision.modules import SupervisedModule
     from tabvision.tasks import Task
     from tabvision.tuning import Probe
 
@@ -93,6 +94,7 @@ class Job:
         probe: What answers before the run, to be saved with it; None for none.
         logger: A logger besides metrics.csv, or None.
         quiet: Whether nothing is shown while it fits.
+        module: The network to go on with in place of a new one, which no recipe holds; or None.
         more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
     """
 
@@ -109,6 +111,7 @@ class Job:
     probe: Probe | None = None
     logger: Component | None = None
     quiet: bool = False
+    module: SupervisedModule | None = None
     more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     @property

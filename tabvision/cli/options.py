@@ -160,6 +160,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--factors", "model.factors", "N", "numbers that describe each user and item", _WHOLE),
     ]),
     ("training", _ALL, [
+        _Option("--from", "", "CKPT", "go on with the network in that checkpoint; it grows by the new values, columns and "
+                "classes of DATA"),
         _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),

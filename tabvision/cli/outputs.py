@@ -202,6 +202,8 @@ def print_files(job: Job, folder: Path) -> None:
         print(f"{folder / name!s:<{width}}  {text}")
     if is_bag:
         print(f"A recipe holds one fit, and this run was {job.num_folds}: the same command repeats it.")
+    if job.module is not None:
+        print("A recipe begins with a new network, and this run with a trained one: the same command repeats it.")
     if not title:
         measure = f"`tabvision evaluate {folder / 'best.ckpt'} FILE` measures the network on other rows"
         print(f"No rows were held out, so there are no predictions and no report of them; {measure}.")

@@ -110,7 +110,8 @@ def is_finished(folder: Path) -> bool:
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder."""
-    data, model = job.datamodule, job.model.build(job.datamodule.schema)
+    data = job.datamodule
+    model: Any = job.module or job.model.build(data.schema)
     start = _start_of(folder, resume=resume)
     with quiet_lightning(), notes_at(verbose=not job.quiet):
         fitted = _fit_bag(job, model, folder) if job.num_folds > 1 else _fit(job, model, folder, resume=resume)
@@ -179,7 +180,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         _clear(folder)
     with _cleared_if_nothing_is_saved(folder), tidied(trainer), reworded_resume_errors():
         if not resume:
-            _write_recipe(job.to_recipe(), folder)
+            if job.module is None:
+                _write_recipe(job.to_recipe(), folder)
             if job.probe is not None and not is_worker():
                 job.probe.save(folder / "probe.ckpt", data)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)

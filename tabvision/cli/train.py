@@ -47,13 +47,24 @@ def _run(arguments: argparse.Namespace) -> None:
     from tabvision.cli.run import free_folder, is_worker, run_job
     from tabvision.lightning import seed_everything
 
-    reads = (arguments.titles, arguments.weights, arguments.corrections, arguments.test, arguments.validation)
+    reads = (
+        vars(arguments)["from"],
+        arguments.titles,
+        arguments.weights,
+        arguments.corrections,
+        arguments.test,
+        arguments.validation,
+    )
     place = (arguments.out, arguments.data)
     if arguments.probe or "," in (arguments.body or ""):  # which takes a while
         free_folder(*place, overwrite=arguments.overwrite, reads=reads)
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
         job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
+        if (checkpoint := vars(arguments)["from"]) is not None:
+            from tabvision.cli.warm_start import warm_started
+
+            job = warm_started(job, checkpoint)
     if arguments.columns and not is_worker():
         print(aligned([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
     folder = free_folder(*place, overwrite=arguments.overwrite, reads=reads)

@@ -351,7 +351,7 @@ def test_an_infinity_is_refused(as_rows: bool) -> None:
     [
         (3, BadTypeError),
         (None, BadTypeError),
-        (["rows.csv"], BadTypeError),
+        (["rows.csv"], MissingFileError),
         (np.zeros((2, 4)), BadTypeError),
         ("nowhere.csv", MissingFileError),
     ],
