@@ -46,7 +46,7 @@ def test_the_network_goes_on_and_knows_both(folder: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--target", "letter"], "predicts 'kind'"),
+        (["--task", "regression"], "'kind'"),
         (["--preset", "best"], "--preset best trains new networks"),
         (["--from", "nowhere.ckpt"], "no checkpoint at"),
         (["--continuous", "letter"], "'letter'"),
