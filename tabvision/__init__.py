@@ -6,7 +6,7 @@ used, from the part that it belongs to: `tabvision.modules`.
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from tabvision.callbacks import *
