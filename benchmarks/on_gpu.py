@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 # what each import needs, as in pyproject.toml
 PACKAGES = {
-    "cv2": "opencv-python-headless>=4.11",
-    "fsspec": "fsspec>=2022.5.0",
+    "cv2": "opencv-python-headless>=4.11.0.86",
+    "fsspec": "fsspec>=2023.5.0",
     "huggingface_hub": "huggingface_hub>=0.30",
     "msgspec": "msgspec>=0.19",
     "numpy": "numpy>=2.0.2",
@@ -48,11 +48,11 @@ PACKAGES = {
     "pytorch_lightning": "pytorch-lightning>=2.6.6",
     "rtdl_num_embeddings": "rtdl_num_embeddings>=0.0.11",
     "safetensors": "safetensors>=0.5",
-    "timm": "timm>=1.0.9",
+    "timm": "timm>=1.0.11",
     "torch": "torch>=2.6",
     "torchmetrics": "torchmetrics>=1.4",
     "torchvision": "torchvision>=0.21",
-    "typing_extensions": "typing_extensions>=4.5",
+    "typing_extensions": "typing_extensions>=4.10",
 }
 # seconds that each check may take, 440 in all: the rest of eight minutes is for imports and for making the images
 SECONDS = {

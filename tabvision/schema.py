@@ -314,7 +314,8 @@ class Schema:
         """Return the name, use and facts of every raw column, however many there are.
 
         Example:
-            >>> Schema(target=Target(columns=("pay",), task=Regression())).column_uses()
+            >>> from tabvision.tasks import Regression
+            >>> Schema(target=Target(columns=("pay",), task=Regression(mean=(0.0,), spread=(1.0,)))).column_uses()
             [('pay', 'target', 'regression, 1 number')]
         """
         return [(name, kind, facts) for kind, rows in self._uses().items() for name, facts in rows]

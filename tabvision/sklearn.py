@@ -29,7 +29,7 @@ from tabvision.logs import notes_at, quiet_lightning
 from tabvision.modules import TabularModule
 from tabvision.random_state import same_random_state
 from tabvision.schedules import Rates
-from tabvision.tasks import Binary, Multiclass, Regression, Task
+from tabvision.tasks import Task, task_named
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -243,7 +243,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
         if len(self.classes_) < 2:
             problem = f"y must hold at least two classes, got 1 class, {self.classes_.item()!r}"
             raise BadValueError(problem, "There is nothing to learn from these rows")
-        task = Binary() if len(self.classes_) == 2 else Multiclass()
+        task = task_named("binary" if len(self.classes_) == 2 else "multiclass")
         return {_free(getattr(y, "name", None), [*frame]): y_}, task
 
     @speaking()
@@ -286,8 +286,10 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
         y_ = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if y_.ndim == 1 or y_.shape[1] == 1:
-            return {_free(getattr(y, "name", None), [*frame]): column_or_1d(y_, warn=True)}, Regression()
-        return {_free(f"target_{number}", [*frame]): y_[:, number] for number in range(y_.shape[1])}, Regression()
+            return {_free(getattr(y, "name", None), [*frame]): column_or_1d(y_, warn=True)}, task_named("regression")
+        return {_free(f"target_{number}", [*frame]): y_[:, number] for number in range(y_.shape[1])}, task_named(
+            "regression"
+        )
 
     @speaking()
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401

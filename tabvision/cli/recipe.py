@@ -87,14 +87,15 @@ class _SchemaCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         settings = self.config.get(str(self.config.get("subcommand")), self.config)
-        if settings.trainer.logger in (None, True):  # Lightning's own would write into lightning_logs
-            folder = settings.trainer.default_root_dir or "runs"
+        trainer = settings.trainer
+        if not isinstance(trainer, str) and trainer.logger in (None, True):  # else Lightning writes into lightning_logs
+            folder = trainer.default_root_dir or "runs"
             kwargs["logger"] = CSVLogger(folder, name=_name_of(settings.get("config") or ()))
         with reworded_trainer_errors(_WHO):
-            trainer = super().instantiate_trainer(**kwargs)
-        guard_checkpoints(trainer)
-        show_progress(trainer)
-        return trainer
+            made = super().instantiate_trainer(**kwargs)
+        guard_checkpoints(made)
+        show_progress(made)
+        return made
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:

@@ -53,7 +53,10 @@ class Opened:
         if isinstance(self.net, SupervisedModule):
             return self.net
         net: Any = self.net
-        module: SupervisedModule = getattr(modules, _module_name(type(net)))(**{**net.built_from, "schema": net.schema})
+        # of an old checkpoint some settings have no effect, and the net has dropped them
+        used = {name: it for name, it in net.hparams.items() if name in net.built_from and it != OWN}
+        settings = {**net.built_from, **used, "schema": net.schema}
+        module: SupervisedModule = getattr(modules, _module_name(type(net)))(**settings)
         module.load_state_dict(net.state_dict(), assign=True)
         return module.to(next(net.parameters()).device).eval()
 

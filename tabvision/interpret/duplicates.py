@@ -122,8 +122,8 @@ def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
     """Return at most so many rows, drawn at random, in ascending order.
 
     Example:
-        >>> some_of(np.arange(5), 3).tolist()
-        [1, 2, 4]
+        >>> len(some_of(np.arange(5), 3))
+        3
     """
     if most is None or len(rows) <= most:
         return rows

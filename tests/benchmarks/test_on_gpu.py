@@ -77,7 +77,10 @@ def test_a_case_that_takes_too_long_is_stopped() -> None:
 
 def test_the_packages_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    needed = [
+        *project["dependencies"],
+        *(it for name in ("export", "pl") for it in project["optional-dependencies"][name]),
+    ]
     bounds = {requirement.partition(",")[0] for requirement in needed}
 
     assert set(PACKAGES.values()) <= bounds

@@ -241,12 +241,16 @@ def test_rows_without_a_target_are_refused_or_dropped_on_request(capsys: pytest.
 
 
 @pytest.mark.parametrize("words", [["train"], ["bake"], ["train", "people.csv", "--target", "paid", "--epochs", "0"]])
-def test_unusable_words_exit_with_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_words_end_in_one_line_that_names_the_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(words)
 
     assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "usage:" not in error
+    assert error.endswith(" --help.\n")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
 def test_metrics_that_were_cut_off_are_no_hindrance(left: str) -> None:
     assert main([*TABLE, "--epochs", "3"]) == 0
     run = Path("runs/people")
-    (run / "predictions.csv").unlink()
+    for name in ("predictions.csv", "metrics.json"):
+        (run / name).unlink()
     (run / "metrics.csv").write_text(left)
 
     assert main(["train", "--resume", str(run), "--no-report"]) == 0

@@ -102,7 +102,8 @@ def by_command() -> None:
     stop = "--trainer.callbacks+=pytorch_lightning.callbacks.EarlyStopping"
     run(["fit", "--safe", "--config", "other.yaml", stop, "--trainer.callbacks.monitor=val/loss"])
     Path("other.yaml").replace("run/recipe.yaml")
-    Path("run/predictions.csv").unlink()  # as if it had been interrupted
+    for name in ("predictions.csv", "metrics.json"):  # as if it had been interrupted
+        Path("run", name).unlink()
     run(["train", "--resume", "run", "--no-report"])
     run(["predict", "run/best.ckpt", "people.csv", "--out", "answers.csv"])
 
