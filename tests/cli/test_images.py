@@ -10,7 +10,19 @@ import yaml
 from tabvision.cli import main
 from tests.made.images import tiff, write_classes, write_folder
 
-SMALL = ["--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "2", "--accelerator", "cpu"]
+SMALL = [
+    "--body",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--size",
+    "32",
+    "--epochs",
+    "2",
+    "--accelerator",
+    "cpu",
+    "--no-report",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +72,7 @@ def test_a_start_that_fails_leaves_nothing_in_the_way_of_the_next(capsys: pytest
 
     assert "or allow more with bad_share (--bad-share)" in capsys.readouterr().err
     assert not any(Path("runs/photos").iterdir())
-    assert main(["train", "photos", *SMALL, "--bad-share", "0.2", "--no-report"]) == 0
+    assert main(["train", "photos", *SMALL, "--bad-share", "0.2"]) == 0
 
 
 def test_a_damaged_photo_of_a_few_is_borne_and_listed_beside_the_run() -> None:
@@ -130,7 +142,7 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
 
 def test_a_photo_of_which_none_could_be_read_is_not_called_answered(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["train", "photos", *SMALL, "--no-report"])
+    main(["train", "photos", *SMALL])
     Path("broken.jpg").write_bytes(b"no image")
     capsys.readouterr()
 
@@ -140,7 +152,7 @@ def test_a_photo_of_which_none_could_be_read_is_not_called_answered(capsys: pyte
 
 
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["train", "photos", *SMALL, "--no-report"])
+    main(["train", "photos", *SMALL])
 
     words = ["runs/photos/best.ckpt", "runs/photos/predictions.csv", "--out"]
     assert main(["calibrate", *words, "calibrated.ckpt"]) == 2
@@ -165,7 +177,7 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
         "3",
     ]
 
-    assert main(["train", "photos", *SMALL, *words, "--freeze-epochs", "2", "--no-report"]) == 0
+    assert main(["train", "photos", *SMALL, *words, "--freeze-epochs", "2"]) == 0
 
     recipe = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert {**recipe["data"]["init_args"], "resize": "pad", "cache": None} == recipe["data"]["init_args"]
@@ -176,9 +188,7 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
 
 
 def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["train", "photos", *SMALL, "--freeze-epochs", "0", "--epochs", "1", "--lr", "1e-9", "--no-report"]) == 0
-    )
+    assert main(["train", "photos", *SMALL, "--freeze-epochs", "0", "--epochs", "1", "--lr", "1e-9"]) == 0
 
     out = capsys.readouterr().out
     accuracy, naive = (float(word) for word in next(line for line in out.splitlines() if line[:3] == "acc").split()[1:])
@@ -228,8 +238,8 @@ def test_a_fourth_band_of_16_bits_is_trained_on_by_command(capsys: pytest.Captur
 
 
 def test_a_probe_answers_before_the_run_and_does_not_change_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "photos", *SMALL, "--no-report", "--out", "plain"]) == 0
-    assert main(["train", "photos", *SMALL, "--no-report", "--out", "probed", "--probe"]) == 0
+    assert main(["train", "photos", *SMALL, "--out", "plain"]) == 0
+    assert main(["train", "photos", *SMALL, "--out", "probed", "--probe"]) == 0
 
     assert "a linear probe on frozen features: accuracy" in capsys.readouterr().out
     assert Path("plain/metrics.csv").read_text() == Path("probed/metrics.csv").read_text()
@@ -238,7 +248,7 @@ def test_a_probe_answers_before_the_run_and_does_not_change_it(capsys: pytest.Ca
 
 
 def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*SMALL, "--no-report", "--out", "best"]
+    words = [*SMALL, "--out", "best"]
     words[1] = "test_resnet,test_byobnet"
 
     assert main(["train", "photos", *words]) == 0

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def train(frame: pd.DataFrame, target: str, *options: str) -> Schema:
     """Writes a file, trains on it by command, and returns what was learned of its columns."""
     frame.to_csv("data.csv", index=False)
-    assert main(["train", "data.csv", "--target", target, "--accelerator", "cpu", *options]) == 0
+    assert main(["train", "data.csv", "--target", target, "--accelerator", "cpu", "--no-report", *options]) == 0
     return Predictor("runs/data/best.ckpt").schema
 
 

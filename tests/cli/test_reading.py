@@ -18,7 +18,7 @@ from tests.made.images import write_folder
 from tests.made.ratings import made_ratings
 from tests.made.tables import people
 
-SHORT = ["--epochs", "1", "--accelerator", "cpu"]
+SHORT = ["--epochs", "1", "--accelerator", "cpu", "--no-report"]
 NET = ["--body", "test_resnet", "--weights", "none", "--size", "32", *SHORT]
 
 
