@@ -113,6 +113,16 @@ def test_a_grown_network_learns_what_is_new_and_answers_from_its_checkpoint_and_
     assert importance(predictor, frame, repeats=2).set_index("column")["importance"].idxmax() == "letter"
 
 
+def test_a_network_of_a_recipe_or_of_other_numbers_grows_as_any_other() -> None:
+    known = first_fit().double()
+    known.hparams.update({"_class_path": "tabvision.modules.TabularModule", "_instantiator": "a command line's"})
+
+    grown = known.grow(quiet(rows(90, seed=2, more=True, labels="abc"), "kind").schema)
+
+    assert {parameter.dtype for parameter in grown.parameters()} == {torch.float64}
+    assert "_class_path" not in grown.hparams
+
+
 def test_a_grown_fit_resumes_to_the_bit(tmp_path: Path) -> None:
     def fit(ckpt: Path | None = None) -> TabularModule:
         torch.manual_seed(3)
