@@ -352,7 +352,10 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
     """Raise if a setting is neither of a module nor of Lightning's loading, which would leave it out silently."""
-    names, own = inspect.signature(kind).parameters, inspect.signature(pl.LightningModule.load_from_checkpoint).parameters
+    names, own = (
+        inspect.signature(kind).parameters,
+        inspect.signature(pl.LightningModule.load_from_checkpoint).parameters,
+    )
     for name in settings:
         if name not in {*names, *own}:
             raise UnknownNameError(f"setting of {kind.__name__}", name, sorted(names))
