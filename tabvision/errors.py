@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import inspect
 import itertools
 import os
 import re
@@ -205,6 +206,8 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
                     raise
                 raise too_long(error, self.name or type(args[0]).__name__) from error
 
+        if function.__name__ == "__init__":  # Lightning chooses settings for it without a look at what is wrapped
+            spoken.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # Python's own name
         return cast("Function", spoken)
 
     def _name(self, error: TabvisionError, name: str) -> None:

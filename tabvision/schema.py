@@ -95,7 +95,7 @@ class Categorical:
     titles: tuple[str, ...] = ()
     part: DatePart | Literal["missing"] | None = None
     text: Literal["exact"] = "exact"
-    width: int | None = None
+    width: Annotated[int, Meta(ge=1)] | None = None
 
     @property
     def cardinality(self) -> int:

@@ -152,16 +152,16 @@ class FrozenFeatures(Callback):
                 with trainer.precision_plugin.forward_context():
                     features = module.features(finished)
                     features = module.pooled(features) if hasattr(module, "pooled") else features
-                if exceeds := self._exceeds(features, data):
+                if exceeds := self._exceeds(features, data, ("val",) if _blending(trainer) else ("train", "val")):
                     break
                 others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
                 own.append({**others, "features": features.cpu()})
         return _joined(None if exceeds else own)
 
-    def _exceeds(self, features: Tensor, data: BaseImageDataModule) -> bool:
-        """Return whether the features of all rows and views are too large, and say so."""
+    def _exceeds(self, features: Tensor, data: BaseImageDataModule, parts: Sequence[PartName]) -> bool:
+        """Return whether the features of all rows and views of the parts to keep are too large, and say so."""
         counts = {name: len(part.rows) * (self.views if name == "train" else 1) for name, part in data.parts.items()}
-        images = sum(counts.get(name, 0) for name in ("train", "val"))
+        images = sum(counts.get(name, 0) for name in parts)
         needed = features[:1].numel() * features.itemsize * images / 1e9
         if needed > self.most_gb:
             problem = f"the features take {needed:.1f} GB, more than most_gb={self.most_gb:g}"

@@ -25,7 +25,7 @@ from tabvision.nets.packed import PackedLinear, PackedNet
 
 _ROWS_ON_GPU = 65_536
 _ROWS_OF_PACKED = 512  # at once: the first layer's sums stay in a processor's caches
-_MOST_ENCODED = 16_384  # rows whose inputs of the first layer are computed once, and not at every shuffle
+_MOST_ENCODED = 1 << 27  # inputs of the first layer, 0.5 GB, that are computed once and not at every shuffle
 _Exchange: TypeAlias = Callable[[int, Iterable[NDArray[np.intp]]], Iterator[Tensor]]
 """Answers a batch whose values of a column are those of other rows: the column's number, the rows for each shuffle."""
 
@@ -146,7 +146,7 @@ class _Packed:
         )
         self._positions = list(zip(numbers, categories, strict=True))
         num_rows = len(next(iter(values[0].values())))
-        is_small = num_rows <= _MOST_ENCODED
+        is_small = num_rows * sum(net.num_inputs for net in self._nets) <= _MOST_ENCODED
         everything = np.arange(num_rows)
         self._encoded = [self._encode(number, everything) for number in range(len(columns))] if is_small else None
 

@@ -29,8 +29,14 @@ def grown_module(module: Module, schema: Schema) -> Module:
         raise BadValueError(problem, "Build a new module, and copy the weights that it shares")
     known = _with_widths(module)
     merged = grown_schema(known, schema)
-    settings = {name: value for name, value in module.hparams.items() if name not in ("schema", "optimizer")}
+    settings = {
+        name: value
+        for name, value in module.hparams.items()
+        if name not in ("schema", "optimizer") and not name.startswith("_")  # what a command line adds
+    }
     new = type(module)(merged, optimizer=module._optimizer, **settings)  # noqa: SLF001 - the same class
+    weight = next(module.parameters())
+    new.to(weight.device, weight.dtype)
     _copy(module, new, has_more=merged.target.grown != known.target.grown)
     return new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from abc import abstractmethod
@@ -17,7 +18,7 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.batch import Batch
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
 from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
@@ -219,10 +220,14 @@ class SupervisedModule(pl.LightningModule, Answering):
 
         Raises:
             BadValueError: The checkpoint has another schema, or a piece of your own is missing.
+            UnknownNameError: The module has no such setting.
         """
         if len(args) <= _WEIGHTS_ONLY:  # Lightning's own default would run the code in a file from an address
             settings.setdefault("weights_only", True)
         with speaking(cls.__name__), own_task(task):
+            if getattr(cls, "__final__", False):
+                _check_settings(cls, settings)
+                settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
             try:
                 module = super().load_from_checkpoint(*args, **settings)
             except RuntimeError as error:
@@ -343,6 +348,17 @@ class SupervisedModule(pl.LightningModule, Answering):
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.itemsize < 4 else logits
+
+
+def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
+    """Raise if a setting is neither of a module nor of Lightning's loading, which would leave it out silently."""
+    names, own = (
+        inspect.signature(kind).parameters,
+        inspect.signature(pl.LightningModule.load_from_checkpoint).parameters,
+    )
+    for name in settings:
+        if name not in {*names, *own}:
+            raise UnknownNameError(f"setting of {kind.__name__}", name, sorted(names))
 
 
 def _check_schema(module: SupervisedModule, schema: Schema, problem: str) -> None:

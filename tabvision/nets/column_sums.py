@@ -45,6 +45,11 @@ class ColumnSums:
             bias, weight = torch.baddbmm(linear.bias, shift, linear.weight), scale.transpose(1, 2) * linear.weight
             self._later.append((bias.transpose(1, 2), weight.transpose(1, 2).contiguous()))
 
+    @property
+    def num_inputs(self) -> int:
+        """The numbers that the first layer has of a row, in all members."""
+        return self._inputs.members * self._inputs.width
+
     def of(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         """Return the first layer's sums of whole rows.
 

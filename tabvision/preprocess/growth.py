@@ -10,6 +10,7 @@ from typing import TypeVar
 from tabvision.errors import BadValueError
 from tabvision.plain import Label
 from tabvision.schema import Categorical, Continuous, Date, Schema, Target
+from tabvision.tasks.base import MOST_GROWTHS
 
 Column = TypeVar("Column", Continuous, Categorical, Date)
 End = TypeVar("End", float, str)
@@ -25,7 +26,8 @@ def grown_schema(known: Schema, new: Schema) -> Schema:
         new: The schema that a datamodule fitted to the new rows.
 
     Raises:
-        BadValueError: The targets differ in columns or kind, or a column is a number in one schema and not in the other.
+        BadValueError: The targets differ in columns or kind, a column is a number in one schema and not in the other, or the
+            network has learned new classes too often.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -88,6 +90,9 @@ def _grown_target(known: Target, new: Target) -> Target:
         raise BadValueError(problem, "Name the target and the task as the network knows them")
     classes = joined_labels(known.classes, new.classes)
     num_new = len(classes) - len(known.classes)
+    if num_new and len(known.grown) == MOST_GROWTHS:
+        problem = f"the network has learned new classes {MOST_GROWTHS} times, which is the most"
+        raise BadValueError(problem, "Train a new one on all rows")
     return dataclasses.replace(
         known,
         task=known.task.grow(new.task, len(classes)),

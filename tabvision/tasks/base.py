@@ -7,9 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
+from msgspec import Meta
 
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.plain import Label, from_plain
@@ -25,6 +26,7 @@ SMALL_TABLE = (
     10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
 )
 NEW_CLASS = 1e-3  # probability of a class that is new to a network
+MOST_GROWTHS = 100  # by new classes: each wraps the last layer, and Python's calls nest to a limited depth
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 
@@ -347,7 +349,7 @@ class Target:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     num_rows: int = 0
-    grown: tuple[int, ...] = ()
+    grown: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=MOST_GROWTHS)] = ()
 
     @property
     def of_small_table(self) -> bool:

@@ -9,6 +9,8 @@ import yaml
 
 from tabvision.cli import main
 from tabvision.cli.recipe import make_cli
+from tabvision.errors import UnknownNameError
+from tabvision.modules import TabularModule
 from tests.made.tables import people
 
 RECIPE = "recipe.yaml"
@@ -145,3 +147,14 @@ def test_a_recipe_without_a_logger_writes_into_a_folder_of_its_name_and_says_so(
     assert "runs/small/version_0/metrics.csv has the metrics" in told.out
     assert not re.search(r"[\r\x1b]", told.out + told.err)
     assert not Path("lightning_logs").exists()
+
+
+def test_the_checkpoint_of_a_recipe_is_loaded_as_any_other() -> None:
+    assert main(["fit", "--config", RECIPE, "--trainer.enable_checkpointing=true"]) == 0
+    (path,) = Path("checkpoints").glob("*.ckpt")
+
+    module = TabularModule.load_from_checkpoint(path)
+
+    assert module.task.num_outputs == 1
+    with pytest.raises(UnknownNameError, match="'width'"):
+        TabularModule.load_from_checkpoint(path, width=[8])

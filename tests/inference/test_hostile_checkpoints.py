@@ -177,6 +177,14 @@ def test_settings_that_ask_for_far_more_than_the_weights_are_refused(settings: d
         open_checkpoint(with_settings(**settings))
 
 
+@pytest.mark.parametrize("grown", [[0] * 100_000, [1] * 1_000, [-1, 2], [0]], ids=len)
+def test_growths_that_no_network_went_through_are_refused(grown: list[int]) -> None:
+    schema = torch.load(trained("binary")[0], weights_only=True)["hyper_parameters"]["schema"]
+
+    with pytest.raises(BadValueError, match=r"grown"):
+        open_checkpoint(with_settings(schema=schema | {"target": schema["target"] | {"grown": grown}}))
+
+
 @pytest.mark.parametrize(
     "settings",
     [

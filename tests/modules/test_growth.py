@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.interpret import importance
 from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
+from tabvision.preprocess.growth import grown_schema
 from tests.made.modules import different
 from tests.made.pairs import Pair, make_frame, tabular_data
 from tests.made.ratings import made_ratings, ratings_data
@@ -111,6 +113,24 @@ def test_a_grown_network_learns_what_is_new_and_answers_from_its_checkpoint_and_
     twin = OnnxPredictor(tmp_path / "grown.onnx").predict(frame, proba=True)
     assert np.allclose(twin["probability_new"], answers["probability_new"], atol=1e-5)
     assert importance(predictor, frame, repeats=2).set_index("column")["importance"].idxmax() == "letter"
+
+
+def test_a_network_of_a_recipe_or_of_other_numbers_grows_as_any_other() -> None:
+    known = first_fit().double()
+    known.hparams.update({"_class_path": "tabvision.modules.TabularModule", "_instantiator": "a command line's"})
+
+    grown = known.grow(quiet(rows(90, seed=2, more=True, labels="abc"), "kind").schema)
+
+    assert {parameter.dtype for parameter in grown.parameters()} == {torch.float64}
+    assert "_class_path" not in grown.hparams
+
+
+def test_the_hundredth_growth_by_new_classes_is_the_last() -> None:
+    known = quiet(rows(60, seed=1), "kind").schema
+    grown = replace(known, target=replace(known.target, grown=(1,) * 100))
+
+    with pytest.raises(BadValueError, match=r"learned new classes 100 times, which is the most. Train a new one"):
+        grown_schema(grown, quiet(rows(60, seed=1, labels="abc"), "kind").schema)
 
 
 def test_a_grown_fit_resumes_to_the_bit(tmp_path: Path) -> None:

@@ -69,27 +69,28 @@ def divide(
 
 @speaking("split")
 def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
-    """Return parts whose training rows have every label: validation rows with a label they lack move to training.
+    """Return parts whose training rows have every label: rows held out with a label they lack move to training.
 
     A random fraction ignores the labels, and rare labels occur in a row or two.
 
     Args:
-        parts: The random parts.
+        parts: The random parts, of which test rows stay.
         frame: The rows.
         target: The column of joined labels.
         separator: The separator of labels.
     """
-    used = np.sort(np.concatenate([parts.train, parts.validation]))
+    used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
     values = frame[target].iloc[used]
     flags = labels.multi_hot(values, separator, labels.tags(values, separator, target), target) > 0
     trains = np.isin(used, parts.train)
     moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
     if not len(moved):
         return parts
-    train, validation = np.union1d(parts.train, moved), np.setdiff1d(parts.validation, moved)
-    moves = f"{count(len(moved), 'row')} moved from validation to training"
+    held_out = "validation and calibration" if len(parts.calibration) else "validation"
+    moves = f"{count(len(moved), 'row')} moved from {held_out} to training"
     logging.getLogger("tabvision").info(f"{moves}, which would otherwise lack some labels.")
-    return SplitRows(train, validation, parts.test)
+    validation, calibration = (np.setdiff1d(each, moved) for each in (parts.validation, parts.calibration))
+    return SplitRows(np.union1d(parts.train, moved), validation, parts.test, calibration)
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:

@@ -246,10 +246,10 @@ class ImageDataModule(BaseImageDataModule):
             check_task(Target(columns=tuple(columns), task=task, separator=separator), has_image=True)
         codes = task.stratify_codes(rows, columns)
         parts = divide(used, numbers, len(table.frame), codes, split, seed=self.seed)
-        if separator is not None and schema is None and table.part is None and isinstance(split, float):
-            parts = with_every_label(parts, used.frame, columns[0], separator)
         way = as_split(split, stratify=codes is not None)
         parts = kept_apart(parts, self._calibration, way, used.frame, codes, seed=self.seed)
+        if separator is not None and schema is None and table.part is None and isinstance(split, float):
+            parts = with_every_label(parts, used.frame, columns[0], separator)
         self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)

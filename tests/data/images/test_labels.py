@@ -33,6 +33,15 @@ def test_rows_with_a_label_of_their_own_train(caplog: pytest.LogCaptureFixture) 
     assert with_every_label(found, frame, "tags", " ") is found
 
 
+def test_rows_kept_apart_for_calibration_leave_training_every_label_too() -> None:
+    frame = pd.DataFrame({"tags": ["a", "b", "a c", "a b", "d"]})
+    parts = SplitRows(np.array([0, 1]), np.array([2]), np.array([], dtype=np.int64), calibration=np.array([3, 4]))
+
+    found = with_every_label(parts, frame, "tags", " ")
+
+    assert (found.train.tolist(), found.validation.tolist(), found.calibration.tolist()) == ([0, 1, 2, 4], [], [3])
+
+
 def test_folders_and_a_share_divide_the_rows() -> None:
     frame = pd.DataFrame({"x": range(12)})
     part = np.array([TRAIN] * 8 + [TEST] * 4, dtype=np.int8)
