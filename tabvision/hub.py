@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def _refused(repo: str, error: Exception) -> BadValueError:
 @speaking("push")
 def files_to_push(run: str | Path, repo: str, *, license: str | None = None) -> dict[str, bytes]:  # noqa: A002
     """Return the files that `push` uploads, by name."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise BadValueError(
+            f"the repository must be named USER/MODEL, got {repo!r}",
+            "Write your name on the hub before the name of the model",
+        )
     folder = Path(run).expanduser()
     best = folder / "best.ckpt"
     if not best.is_file():
@@ -133,19 +139,22 @@ def model_card(
         *([_metrics_table(metrics)] if metrics else ["None were recorded."]),
         *repeat,
         "## Limits",
-        _LIMITS,
+        _LIMITS.format(unlike=_UNLIKE_IMAGES if schema.is_of_images else _UNLIKE_ROWS),
         "## How to ask it",
-        _HOW.format(repo=repo),
+        (_HOW_IMAGES if schema.is_of_images else _HOW_ROWS).format(repo=repo),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 _LIMITS = """- The metrics are of rows like the training rows, and say little about rows from elsewhere or from later times.
-- A category that training lacked, or a number or date beyond those of training, is answered, but not well;
-  `tabvision predict --strict` refuses such rows.
+- {unlike}
 - Whether it is equally right for different groups of people was not measured."""
 
-_HOW = """```bash
+_UNLIKE_ROWS = """A category that training lacked, or a number or date beyond those of training, is answered, but not well;
+  `tabvision predict --strict` refuses such rows."""
+_UNLIKE_IMAGES = "An image of another kind than those of training is answered as well, and nothing says so."
+
+_HOW_ROWS = """```bash
 pip install tabvision
 tabvision predict hf://{repo} new_rows.csv --out answers.csv
 ```
@@ -159,6 +168,11 @@ Predictor("hf://{repo}").predict("new_rows.csv")  # or a frame, a dict, a list o
 The checkpoint is opened as plain data: nothing in it can run."""
 
 
+_HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(
+    "a frame, a dict, a list of dicts", "a path, an array"
+)
+
+
 def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | None) -> str:  # noqa: A002
     """Return the YAML block that the hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -168,7 +182,7 @@ def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | 
     results = [
         EvalResult(
             task_type=tag,
-            dataset_type="table",
+            dataset_type="images" if schema.is_of_images else "table",
             dataset_name=str(facts.get("data") or "not recorded"),
             dataset_split=str(title),
             metric_type=str(name),

@@ -18,7 +18,7 @@ from tabvision.cli import push as push_command
 from tabvision.errors import BadValueError, MissingFileError
 from tabvision.hub import files_to_push, model_card, push
 from tabvision.inference import Predictor
-from tabvision.schema import Categorical, Continuous, Schema, Target
+from tabvision.schema import Categorical, Continuous, Image, Schema, Target
 from tabvision.serving.server import load
 from tabvision.tasks import Binary
 from tests.made import hostile
@@ -195,6 +195,21 @@ def test_without_a_network_the_cache_answers_or_a_sentence(
         Predictor("hf://user/other")
     with pytest.raises(BadValueError, match="push: user/model could not be uploaded"):
         push(run, "user/model")
+
+
+def test_a_repository_is_named_with_its_owner(run: Path) -> None:
+    with pytest.raises(BadValueError, match="push: the repository must be named USER/MODEL, got 'model'"):
+        push(run, "model")
+
+
+def test_the_card_of_a_network_of_images_asks_for_photos() -> None:
+    schema = Schema(target=Target(columns=("pet",), task=Binary(), classes=("cat", "dog")), image=Image(size=(8, 8)))
+
+    card = model_card(schema, {}, "user/model")
+
+    assert "tabvision predict hf://user/model photos --out" in card
+    assert "rows.csv" not in card
+    assert "--strict" not in card
 
 
 def test_a_folder_without_a_network_is_told(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def files_of(wheel: Path) -> set[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the build reads, so that it leaves nothing in this checkout."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "tabvision"):
+    built = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "tabvision", "models", "datamodules")
+    for name in built:
         source = ROOT / name
         for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if path.is_file() and "__pycache__" not in path.parts:
@@ -88,6 +89,8 @@ def test_a_wheel_works_from_an_empty_folder(checkout: Path, tmp_path: Path) -> N
     command("predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.csv")
     assert len(pd.read_csv(empty / "answers.csv")) == len(frame)
     assert (site / "tabvision" / "serving" / "page.html").exists()
+    command("recipes", "get", "flights")
+    assert (empty / "datamodules" / "flights.py").exists()
 
 
 @pytest.mark.slow
@@ -103,10 +106,11 @@ def test_the_source_distribution_builds_the_same_wheel(checkout: Path, tmp_path:
     assert files_of(direct) == files_of(indirect)
     tops = {name.split("/")[0] for name in files_of(direct)}
     assert tops == {"tabvision", f"tabvision-{__version__}.dist-info"}
-    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tabvision").rglob("*") if path.suffix != ".pyc"}
-    assert {name for name in expected if (ROOT / name).is_file()} == {
-        name for name in files_of(direct) if name.startswith("tabvision/")
-    }
+    code = [path for path in (ROOT / "tabvision").rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    recipes = [*ROOT.glob("models/*/recipe.yaml"), *ROOT.glob("datamodules/*.py")]
+    expected = {path.relative_to(ROOT).as_posix() for path in code}
+    expected |= {f"tabvision/recipes/{path.relative_to(ROOT).as_posix()}" for path in recipes}
+    assert expected == {name for name in files_of(direct) if name.startswith("tabvision/")}
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:

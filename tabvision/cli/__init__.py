@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -32,7 +32,7 @@ from tabvision.cli.recommend import add_recommend
 from tabvision.cli.report import add_report
 from tabvision.cli.serve import add_serve
 from tabvision.cli.train import add_train
-from tabvision.errors import TabvisionError, UnwritableFileError, shown, too_long
+from tabvision.errors import TabvisionError, UnwritableFileError, closest, shown, too_long
 
 _LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
@@ -149,6 +149,15 @@ class _Parser(argparse.ArgumentParser):
     @override
     def error(self, message: str) -> NoReturn:
         self.exit(_USAGE_ERROR, f"{self.prog}: {shown(message)}. See {self.prog} --help.\n")
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown words here, where the command and its options are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            close = closest(unknown[0].split("=")[0], list(self._option_string_actions))
+            self.error(f"unknown {' '.join(unknown)}" + (f" (did you mean {close}?)" if close else ""))
+        return found, unknown
 
 
 def build_parser() -> argparse.ArgumentParser:

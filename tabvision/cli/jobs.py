@@ -185,8 +185,8 @@ def table_job(arguments: argparse.Namespace) -> Job:
     if not has_rows and not is_fixed:
         epochs, is_fixed = max(2, epochs // 2), True
         logging.getLogger("tabvision").info(
-            f"No rows are held out to say when the fit is over: it runs for {epochs} epochs, as most fits of so many rows "
-            f"take. --epochs says otherwise."
+            f"There are no validation rows to say when the fit is over: it runs for {epochs} epochs, as most fits of so many "
+            f"rows take. --epochs says otherwise."
         )
     if is_fixed:
         average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})

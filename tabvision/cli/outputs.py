@@ -206,4 +206,4 @@ def print_files(job: Job, folder: Path) -> None:
         print("A recipe begins with a new network, and this run with a trained one: the same command repeats it.")
     if not title:
         measure = f"`tabvision evaluate {folder / 'best.ckpt'} FILE` measures the network on other rows"
-        print(f"No rows were held out, so there are no predictions and no report of them; {measure}.")
+        print(f"There were no validation rows, so there are no predictions and no report of them; {measure}.")

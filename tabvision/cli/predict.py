@@ -105,8 +105,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
     """Return the table or folder, or the paths of some images."""
     from tabvision.data.images.files import is_image
+    from tabvision.data.tables.files import files_of, is_glob
 
     paths: list[str] = arguments.data
+    if has_images:
+        paths[:] = [str(file) for each in paths for file in (files_of(each) if is_glob(each) else [each])]
     is_one = len(paths) == 1 and not (has_images and is_image(Path(paths[0]).name))
     return paths[0] if is_one else paths
 

@@ -39,8 +39,12 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
 
 
 @contextmanager
-def tidied(trainer: pl.Trainer) -> Iterator[None]:
+def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
     """Join the rows of `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
+
+    Args:
+        trainer: The Trainer that fits in the block.
+        remedy: How to go on, with the punctuation before it.
 
     Raises:
         KeyboardInterrupt: With what is left, also in place of the SystemExit that a Trainer raises then.
@@ -54,7 +58,7 @@ def tidied(trainer: pl.Trainer) -> Iterator[None]:
             raise
         best = best_networks(trainer)
         raise KeyboardInterrupt(
-            f"the best network so far is {best[0]}" if best else "no network was saved yet"
+            f"the best network so far is {best[0]}{remedy}" if best else "no network was saved yet"
         ) from stop
     finally:
         for logger in loggers if trainer.is_global_zero else ():

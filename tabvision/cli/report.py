@@ -35,7 +35,10 @@ def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
     parser.add_argument(
-        "data", metavar="DATA", help="a table with the target, or a folder of class folders, not used in training"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="a table with the target, in one file or several, or a folder of class folders, not used in training",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the page: .html")
     add_form_options(parser)
@@ -46,20 +49,21 @@ def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows and write the page."""
+    from tabvision.cli.tables import shown_name
     from tabvision.data.tables.write import check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
     from tabvision.interpret.evaluate import scores
 
-    reads = [arguments.checkpoint, arguments.data]
+    data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
+    reads = [arguments.checkpoint, *arguments.data]
     with speaking(_WHO):
         check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
         predictor = Predictor(arguments.checkpoint, device=arguments.device)
-        results = predictor.losses(arguments.data, **form_of(arguments))
+        results = predictor.losses(data, **form_of(arguments))
         task = predictor.schema.task
-        rows = (
-            f"{count(len(results), 'image' if results.schema.is_of_images else 'row')} of {Path(arguments.data).name}"
-        )
+        noun = "image" if results.schema.is_of_images else "row"
+        rows = f"{count(len(results), noun)} of {shown_name(data)}"
         report_on(
             predictor,
             results,

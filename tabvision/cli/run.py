@@ -178,7 +178,11 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         _keep_metrics(trainer, folder, last)
     if not resume:
         _clear(folder)
-    with _cleared_if_nothing_is_saved(folder), tidied(trainer), reworded_resume_errors():
+    with (
+        _cleared_if_nothing_is_saved(folder),
+        tidied(trainer, f"; go on with --resume {folder}"),
+        reworded_resume_errors(),
+    ):
         if not resume:
             if job.module is None:
                 _write_recipe(job.to_recipe(), folder)

@@ -30,8 +30,10 @@ def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: 
     test = arguments.test if isinstance(arguments.test, float) else None
     given = arguments.validation
     if isinstance(given, str) and given != NO_ROWS:
-        _check_alone(f"--validation {given}", arguments, test)
-        return Component("tabvision.data.SourceSplit", {"validation": given})
+        if arguments.split is not None:
+            problem = f"--validation {given} says which rows are held out, so there is no --split {arguments.split}"
+            raise BadValueError(_WHO, problem, "Leave one of the two out")
+        return Component("tabvision.data.SourceSplit", {"validation": given, **({"test": test} if test else {})})
     if arguments.split is None:
         share = default if given is None else None if given == NO_ROWS else given
         return share if test is None else (share, test)
@@ -48,7 +50,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
         remedy += ", or --split last if the rows are in order of time" if way == "time" else ""
         raise BadValueError(_WHO, f"--split {way} needs to know the column", f"Pass {remedy}")
     if way == "column" or (way == "last" and arguments.user):
-        _check_alone(f"--split {way}", arguments, test, is_split=True)
+        _check_alone(arguments, test)
         user = {"user": arguments.user, "timestamp": column or None, **_day_first(arguments, column)}
         class_name, settings = ("ColumnSplit", {"column": column}) if way == "column" else ("LeaveLastOut", user)
         return Component(f"tabvision.data.{class_name}", settings)
@@ -79,13 +81,11 @@ def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401
     return split_setting(arguments, DEFAULT_VALIDATION)
 
 
-def _check_alone(option: str, arguments: argparse.Namespace, test: float | None, *, is_split: bool = False) -> None:
+def _check_alone(arguments: argparse.Namespace, test: float | None) -> None:
     """Raise if another option says as well which rows of DATA are held out."""
-    others = {"--split": None if is_split else arguments.split, "--test": test}
-    others |= {"--validation": arguments.validation} if is_split else {}
-    for name, value in others.items():
+    for name, value in {"--test": test, "--validation": arguments.validation}.items():
         if value is not None:
-            problem = f"{option} says which rows are held out, so there is no {name} {value}"
+            problem = f"--split {arguments.split} says which rows are held out, so there is no {name} {value}"
             remedy = "Leave one of the two out" + (", or pass a file with the test rows" if name == "--test" else "")
             raise BadValueError(_WHO, problem, remedy)
 

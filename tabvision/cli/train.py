@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
@@ -44,6 +45,7 @@ def _run(arguments: argparse.Namespace) -> None:
         (arguments.data,) = arguments.data
     kind = _kind_of(arguments)
     check_options(arguments, kind)
+    _check_held_out(arguments)
     from tabvision.cli.run import free_folder, is_worker, run_job
     from tabvision.lightning import seed_everything
 
@@ -97,9 +99,46 @@ def _kind_of(arguments: argparse.Namespace) -> str:
     if arguments.image:
         return "fused" if _learns_from_columns(arguments) else "images"
     if isinstance(data, list):
-        return "table" if are_tables(data) else "images"
+        return _kind_of_list(data)
     folder = Path(data).expanduser()
     return "images" if folder.is_dir() and not table_files(folder) else "table"
+
+
+def _kind_of_list(data: list[str]) -> str:
+    """Return the kind of several files by their suffixes."""
+    from pathlib import Path
+
+    from tabvision.data.tables.files import are_tables
+    from tabvision.errors import BadValueError, listed
+
+    has_folder = any(Path(each).expanduser().is_dir() for each in data)
+    if has_folder or (not are_tables(data) and any(are_tables([each]) for each in data)):
+        problem = (
+            f"DATA is one folder, or the files of one table, or photos, got {listed([repr(each) for each in data])}"
+        )
+        raise BadValueError("tabvision train", problem, "Pass one of these")
+    return "table" if are_tables(data) else "images"
+
+
+def _check_held_out(arguments: argparse.Namespace) -> None:
+    """Raise if the file of validation or test rows is one that trains.
+
+    Raises:
+        BadValueError: It is.
+    """
+    from pathlib import Path
+
+    from tabvision.data.tables.files import files_of, is_glob, table_files
+    from tabvision.errors import BadValueError
+
+    data = arguments.data if isinstance(arguments.data, list) else [arguments.data]
+    paths = [Path(each).expanduser() for each in data]
+    found = [files_of(it) if is_glob(it) else table_files(it) if it.is_dir() else [] for it in paths]
+    training = {file.resolve() for file in (*paths, *chain.from_iterable(found))}
+    for option, held_out in (("--validation", arguments.validation), ("--test", arguments.test)):
+        if isinstance(held_out, str) and Path(held_out).expanduser().resolve() in training:
+            problem = f"{option} {held_out} is part of DATA, so its rows would train and measure the network"
+            raise BadValueError("tabvision train", problem, "Pass rows that do not train, or a fraction such as 0.2")
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:

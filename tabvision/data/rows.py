@@ -141,11 +141,11 @@ def chosen_task(rows: pd.DataFrame, columns: Sequence[str], task: Task | None, s
 
 
 def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
-    """Return the weight of each row in the loss.
+    """Return the numbers of a column that weighs rows, or says how often they are drawn.
 
     Raises:
         MissingColumnsError: The column does not exist.
-        BadValueError: A weight is missing, negative, infinite or not a number.
+        BadValueError: A number is missing, negative or infinite, or a value is no number.
 
     Example:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
@@ -157,7 +157,9 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     weights: NDArray[np.float32] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
-        where = f"{count(num_wrong, 'row')} {'is' if num_wrong == 1 else 'are'} not, first row {row_name(frame, wrong)}"
-        problem = f"weights in {column!r} must be numbers of at least 0, but {where}"
+        where = (
+            f"{count(num_wrong, 'row')} {'has' if num_wrong == 1 else 'have'} none, first row {row_name(frame, wrong)}"
+        )
+        problem = f"column {column!r} must hold numbers of at least 0, but {where}"
         raise BadValueError(problem, "Fill them in, or leave the rows out")
     return weights

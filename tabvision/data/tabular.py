@@ -34,7 +34,7 @@ from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.targets import check_columns, encode_target, fit_target
-from tabvision.errors import speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
@@ -263,6 +263,9 @@ class TabularDataModule(TensorDataModule):
         self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
         for name, source in sources.items():
             if source is not None:
+                if name in self.parts:
+                    problem = f"the split holds out {name} rows already, and {name}= names others"
+                    raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
                 self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
         self._chances()  # raises if they cannot be drawn

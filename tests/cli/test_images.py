@@ -147,8 +147,10 @@ def test_a_photo_of_which_none_could_be_read_is_not_called_answered(capsys: pyte
     capsys.readouterr()
 
     assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "out.csv"]) == 1
-
     assert capsys.readouterr().out.startswith("0 photos answered: out.csv\n1 photo could not be read")
+
+    assert main(["predict", "runs/photos/best.ckpt", "photos/cat/*.jpg", "--out", "cats.csv"]) == 0
+    assert pd.read_csv("cats.csv")["image"].str.startswith("photos/cat/cat_").all()
 
 
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,8 @@ def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str
 
     assert capsys.readouterr().out == "60 rows of new.csv: page.html\n"
     assert "Measured on 60 rows of new.csv." in text_of("page.html")
+    assert main([*words[:3], "new.csv", *words[3:-1], "both.html"]) == 0
+    assert "rows of new.csv and 1 more: both.html" in capsys.readouterr().out
     assert main(words) == 2
     assert "is a file already" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0

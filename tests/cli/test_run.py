@@ -262,7 +262,9 @@ def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: p
     with subtests.test("train"):
         status, _, error = interrupted(*words, until="runs/people/best.ckpt")
 
-        assert (status, error) == (130, "tabvision: stopped; the best network so far is runs/people/best.ckpt")
+        best = "runs/people/best.ckpt"
+        sentence = f"tabvision: stopped; the best network so far is {best}; go on with --resume runs/people"
+        assert (status, error) == (130, sentence)
         metrics = pd.read_csv("runs/people/metrics.csv")
         assert metrics["epoch"].is_unique
 

@@ -29,6 +29,10 @@ def parsed(*words: str) -> argparse.Namespace:
         ("--validation 0.3", 0.3),
         ("--validation rows.csv", Component("tabvision.data.SourceSplit", {"validation": "rows.csv"})),
         (
+            "--validation rows.csv --test 0.1",
+            Component("tabvision.data.SourceSplit", {"validation": "rows.csv", "test": 0.1}),
+        ),
+        (
             "--validation none --test 0.1 --split random",
             Component("tabvision.data.RandomSplit", {"share": 0, "test_share": 0.1}),
         ),

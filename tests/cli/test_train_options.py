@@ -157,7 +157,10 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
     ("words", "sentence"),
     [
         (["--split", "column:part", "--validation", "none"], "there is no --validation none"),
-        (["--validation", "people.csv", "--test", "0.1"], "--validation people.csv says which rows are held out"),
+        (["--validation", "other.csv", "--split", "random"], "--validation other.csv says which rows are held out"),
+        (["--validation", "people.csv"], "--validation people.csv is part of DATA"),
+        (["--test", "./people.csv"], "--test ./people.csv is part of DATA"),
+        (["--calibration", "0.001"], "leaves none to keep apart"),
         (["--validation", "none", "--split", "time:day"], "so --split time:day has nothing to do"),
         (["--task", "binary,odd=1"], "no setting of --task binary named 'odd'"),
         (["--task", "binary,threshold=2"], "threshold"),
@@ -258,7 +261,7 @@ def test_every_row_may_train(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = yaml.safe_load((RUN / "recipe.yaml").read_text())
 
     assert parts_of(told) == {"train": 120}
-    assert "No rows were held out" in told
+    assert "There were no validation rows" in told
     assert json.loads((RUN / "metrics.json").read_text())["metrics"] == {}
     assert not (RUN / "predictions.csv").exists()
     assert recipe["trainer"]["callbacks"][2]["init_args"]["monitor"] == "epoch"
@@ -340,3 +343,22 @@ def test_the_found_rate_is_said_and_written_and_every_column_shown(capsys: pytes
     page = (RUN / "report.html").read_text(encoding="utf-8")
     assert all(text in page for text in ("What every column is", "x59"))
     assert "!!python" not in (RUN / "hparams.yaml").read_text()
+
+
+def test_a_table_and_a_folder_are_not_one_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+
+    assert main(["train", "people.csv", "photos", "--target", "paid"]) == 2
+
+    assert (
+        "DATA is one folder, or the files of one table, or photos, got 'people.csv', 'photos'"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_mistyped_option_names_the_closest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*TRAIN, "--tets", "0.1"])
+
+    sentence = "tabvision train: unknown --tets 0.1 (did you mean --test?). See tabvision train --help.\n"
+    assert capsys.readouterr().err == sentence

@@ -20,7 +20,7 @@ from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tabvision.data import ColumnSplit, IndexSplit, SourceSplit, TabularDataModule
-from tabvision.errors import TabvisionError
+from tabvision.errors import BadValueError, TabvisionError
 from tabvision.modules import TabularModule
 from tabvision.schema import Schema
 from tabvision.tasks import Binary, Regression
@@ -436,7 +436,7 @@ def test_a_column_says_how_often_a_row_is_drawn_and_is_no_feature() -> None:
     [
         ("balanced", "x", "sampler='balanced' needs one class a row, and the target is regression"),
         ("none", "paid", "sampler='none' draws none of the 40 training rows: all are 0"),
-        ("below", "paid", "weights in 'below' must be numbers of at least 0"),
+        ("below", "paid", "column 'below' must hold numbers of at least 0"),
         ("absent", "paid", "the frame lacks 1 column: 'absent'"),
         ("paid", "paid", "column 'paid' says how often a row is drawn, and cannot be the target as well"),
     ],
@@ -444,3 +444,8 @@ def test_a_column_says_how_often_a_row_is_drawn_and_is_no_feature() -> None:
 def test_a_sampler_that_cannot_draw_is_refused(sampler: str, target: str, said: str) -> None:
     with pytest.raises(TabvisionError, match=said):
         quiet(table(none=0, below=-1), target, split=None, sampler=sampler)
+
+
+def test_test_rows_of_a_split_and_of_a_file_contradict_each_other() -> None:
+    with pytest.raises(BadValueError, match=r"the split holds out test rows already, and test= names others"):
+        quiet(table(40), split=(0.2, 0.1), test=table(12))

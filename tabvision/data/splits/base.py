@@ -229,6 +229,11 @@ def kept_apart(
         return parts
     with speaking("calibration"):
         check_fractions(share, 0.0)
+        if not 0 < round(share * len(parts.train)) < len(parts.train):
+            problem = (
+                f"{share:g} of {count(len(parts.train), 'training row')} leaves none to keep apart, or none to train on"
+            )
+            raise BadValueError(problem, "Pass more rows, or another fraction (calibration=, --calibration)")
         has_shares = hasattr(divide, "test_share")
         way = (
             replace(cast("Any", divide), share=share, test_share=0.0)

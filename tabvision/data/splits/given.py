@@ -11,7 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, factorized, parts_from
+from tabvision.data.splits.base import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Rows,
+    Split,
+    SplitRows,
+    as_split,
+    factorized,
+    parts_from,
+)
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
@@ -109,11 +119,11 @@ class IndexSplit(Split):
 @final
 @dataclass(frozen=True, eq=False)
 class SourceSplit(Split):
-    """Take validation and test rows from separate sources; every row of the datamodule's source trains.
+    """Take validation and test rows from separate sources; the other rows, those of the datamodule's source, train.
 
     Args:
         validation: A frame or the path of a table file.
-        test: The same for the test part, or None.
+        test: The same for the test part, or a fraction in (0, 1) of the datamodule's source at random, or None.
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
@@ -123,7 +133,7 @@ class SourceSplit(Split):
     """
 
     validation: Source
-    test: Source | None = None
+    test: float | Source | None = None
 
     @property
     @override
@@ -141,7 +151,7 @@ class SourceSplit(Split):
     @property
     def sources(self) -> tuple[Any, ...]:
         """The sources of the validation and test rows."""
-        return (self.validation,) if self.test is None else (self.validation, self.test)
+        return (self.validation,) if self.test is None or isinstance(self.test, float) else (self.validation, self.test)
 
     def joined(self, frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Return the training rows and those of the other sources, already read, in this order."""
@@ -160,7 +170,14 @@ class SourceSplit(Split):
         if PART_COLUMN not in frame.columns:
             remedy = "Pass it what SourceSplit.gather(frame) returns"
             raise BadValueError("the frame does not hold the rows of the other sources", remedy)
-        return parts_from(frame[PART_COLUMN].to_numpy(), remedy="Pass sources with rows")
+        part = frame[PART_COLUMN].to_numpy()
+        if isinstance(self.test, float):
+            rows = np.flatnonzero(part == TRAIN)
+            codes = None if target_codes is None else target_codes[rows]
+            found = as_split((None, self.test), stratify=codes is not None)(frame.iloc[rows], codes, seed=seed)
+            part = part.copy()
+            part[rows[found.test]] = TEST
+        return parts_from(part, remedy="Pass sources with rows")
 
 
 def _as_word(value: object) -> str:

@@ -208,7 +208,9 @@ def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
         return dates.dt.tz_localize(None)
     column = values.name
     problem = f"column {column!r} must hold dates, times or numbers, got values such as {values.iloc[0]!r}"
-    raise BadTypeError(problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first")
+    raise BadTypeError(
+        problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first, or name another column"
+    )
 
 
 @final

@@ -54,9 +54,10 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
             raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
         return found
     if is_glob(path):
-        if not (found := sorted(map(Path, glob.glob(str(path), recursive=True)))):  # noqa: PTH207 - also absolute ones
+        fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - also absolute ones
+        if not (found := [file for file in fitting if not file.is_dir()]):
             raise MissingFileError(f"no file fits {str(path)!r}", "Check the folder and the pattern")
-        return [file for file in found if not file.is_dir()]
+        return found
     check_file(path)
     return [path]
 

@@ -99,6 +99,18 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
     assert set(split.columns) == set(frame.columns) - {"x"}
 
 
+def test_a_fraction_of_the_training_source_may_test() -> None:
+    codes = np.repeat([0, 1], [6, 6])
+    split = SourceSplit(pd.DataFrame({"x": [1, 2]}), test=0.5)
+
+    frame = split.gather(pd.DataFrame({"x": range(10)}))
+    parts = split(frame, codes, seed=0)
+
+    assert parts.validation.tolist() == [10, 11]
+    assert np.bincount(codes[parts.test]).tolist() == [3, 2]
+    assert sorted([*parts.train, *parts.test]) == list(range(10))
+
+
 def test_a_source_that_lacks_a_column_is_refused() -> None:
     with pytest.raises(
         MissingColumnsError, match=r"the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
@@ -118,6 +130,7 @@ def test_a_frame_that_was_not_gathered_is_refused() -> None:
         ("ColumnSplit", {"column": "fold", "validation": ["3"]}, ColumnSplit("fold", validation=("3",))),
         ("IndexSplit", {"validation": [1, 2]}, None),
         ("SourceSplit", {"validation": "valid.csv"}, None),
+        ("SourceSplit", {"validation": "valid.csv", "test": 0.2}, None),
     ],
 )
 def test_a_recipe_can_name_a_split(name: str, arguments: dict[str, Any], expected: Split | None) -> None:
