@@ -88,8 +88,7 @@ class ExactResume(Callback):
         module = self._module
         if module is None:  # saved before any fit
             return {"ranks": []}
-        metrics = {name: value.detach().cpu() for name, value in module.trainer.callback_metrics.items()}
-        own = {**(self._at_cut or _state_of_rank(module)), "metrics": metrics}
+        own = {**(self._at_cut or _state_of_rank(module)), "metrics": _metrics(module.trainer)}
         ranks: list[Any] = [own]
         if _is_distributed():
             ranks = [None] * distributed.get_world_size()
@@ -143,7 +142,9 @@ class ExactResume(Callback):
         stop_restarting(trainer.fit_loop)  # else Lightning skips the step of the user's own scheduler in this epoch
         trainer.should_stop = trainer.should_stop or self._stopped
         self._stopped = False
-        self._at_cut = _state_of_rank(pl_module) if is_cut(trainer.fit_loop) else None
+        self._at_cut = None
+        if is_cut(trainer.fit_loop):
+            self._at_cut = {**_state_of_rank(pl_module), "metrics at cut": _metrics(trainer)}
 
     @override
     def on_train_batch_start(
@@ -158,7 +159,8 @@ class ExactResume(Callback):
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         mine = self._saved["ranks"][trainer.global_rank]
-        metrics = {name: value.to(pl_module.device) for name, value in mine.get("metrics", {}).items()}
+        saved = mine.get("metrics at cut" if self._goes_on else "metrics", {})
+        metrics = {name: value.to(pl_module.device) for name, value in saved.items()}
         trainer.callback_metrics.update(metrics)
         _restore_last_saved(trainer, self._saved.get("checkpoints", {}))
         _restore_buffers(pl_module, mine)
@@ -214,6 +216,10 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
 
 def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
+
+
+def _metrics(trainer: pl.Trainer) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
 
 
 def _state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
