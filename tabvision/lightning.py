@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # both packages hold the same classes, and a type checker is 
         ModelCheckpoint,
         StochasticWeightAveraging,
         TQDMProgressBar,
+        WeightAveraging,
     )
     from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
     from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -93,6 +94,7 @@ __all__ = [
     "Trainer",
     "TrainerFn",
     "TrainerStatus",
+    "WeightAveraging",
     "is_overridden",
     "rank_zero_info",
     "rank_zero_only",

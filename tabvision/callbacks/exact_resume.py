@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, distributed
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.callbacks.loop_counts import (
+    forget_restart,
+    go_on_from_last_step,
+    is_cut,
+    leave_ended_epoch,
+    reopen_cut_epoch,
+    skip_training,
+    stay_stopped,
+    stop_restarting,
+    validate_first,
+    was_stopped,
+)
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import (
     Callback,
-    EarlyStopping,
-    EarlyStoppingReason,
     GradientAccumulationScheduler,
     ModelCheckpoint,
     TorchCheckpointIO,
+    WeightAveraging,
     check_trainer,
     rank_zero_warn,
 )
 from tabvision.random_state import random_state, set_random_state
-
-if TYPE_CHECKING:
-    from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 
 
 @runtime_checkable
@@ -46,13 +53,15 @@ class ExactResume(Callback):
     """Save what Lightning leaves out of a checkpoint, so that a resumed fit repeats the uninterrupted one.
 
     That is, of each rank, the random state, the gradients accumulated since the last optimizer step, the sums of a module
-    within an epoch and the metrics that callbacks monitor; further what a `ModelCheckpoint` has saved last. The loaders of
-    tabvision know which rows come next: their order is a function of seed and epoch, and they continue within an epoch. A
-    loader of your own should have `state_dict` and `load_state_dict`, or be saved only at the end of an epoch.
+    within an epoch, the running statistics where they differ from rank 0's, and the metrics that callbacks monitor; further
+    what a `ModelCheckpoint` has saved last. The loaders of tabvision know which rows come next: their order is a function of
+    seed and epoch, and they continue within an epoch. A loader of your own should have `state_dict` and `load_state_dict`, or
+    be saved only at the end of an epoch.
 
-    A validation that was due when the checkpoint was saved is run, and an epoch whose last step it followed is ended; a fit
-    that `EarlyStopping` had stopped stays so. Checkpoints are written to a temporary file and renamed when complete, so a
-    process killed while writing leaves the previous one intact.
+    A validation that was due when the checkpoint was saved is run, and an epoch whose last step it followed is ended. A fit
+    that `EarlyStopping` had stopped stays so; one that `max_steps`, `max_time` or `should_stop` ended inside an epoch goes on
+    with the rest of it. Checkpoints are written to a temporary file and renamed when complete, so a process killed while
+    writing leaves the previous one intact.
 
     Raises:
         BadValueError: The fit is resumed inside an epoch on a different number of ranks.
@@ -63,7 +72,9 @@ class ExactResume(Callback):
         self._module: pl.LightningModule | None = None
         self._inside_epoch = False
         self._ends_epoch = False
+        self._goes_on = False
         self._stopped = False
+        self._at_cut: dict[str, Any] | None = None  # the state of this rank where the fit ended inside an epoch
 
     @override
     @speaking()
@@ -77,14 +88,12 @@ class ExactResume(Callback):
         module = self._module
         if module is None:  # saved before any fit
             return {"ranks": []}
-        summed: dict[str, Any] = module.resume_state() if isinstance(module, _Resumable) else {}
-        metrics = {name: value.detach().cpu() for name, value in module.trainer.callback_metrics.items()}
-        gradients = _unused_gradients(module)
-        ranks: list[Any] = [{"random": random_state(), "module": summed, "gradients": gradients, "metrics": metrics}]
-        if distributed.is_available() and distributed.is_initialized():
-            (own,), ranks = ranks, [None] * distributed.get_world_size()
+        own = {**(self._at_cut or _state_of_rank(module)), "metrics": _metrics(module.trainer)}
+        ranks: list[Any] = [own]
+        if _is_distributed():
+            ranks = [None] * distributed.get_world_size()
             distributed.all_gather_object(ranks, own)
-        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer)}
+        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer), "cut": self._at_cut is not None}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -94,22 +103,27 @@ class ExactResume(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        ranks = checkpoint["callbacks"].get(self.state_key, {}).get("ranks", [])
-        if len(ranks) == trainer.world_size:  # else the sums cannot be assigned, and the epoch counts as done
-            self._ends_epoch = _go_on_from_last_step(checkpoint["loops"]["fit_loop"])
+        saved, fit_loop = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["loops"]["fit_loop"]
+        if (
+            len(saved.get("ranks", [])) == trainer.world_size
+        ):  # else the sums cannot be assigned, and the epoch counts as done
+            self._ends_epoch = go_on_from_last_step(fit_loop)
+            if saved.get("cut", False):
+                self._at_cut = saved["ranks"][trainer.global_rank]
+                self._goes_on = not was_stopped(trainer, checkpoint) and reopen_cut_epoch(fit_loop)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.ckpt_path is None:  # what was loaded to validate or test
-            self._saved, self._ends_epoch = {}, False
+            self._saved, self._ends_epoch, self._goes_on = {}, False, False
         if self._of_these_ranks(trainer):  # so that the loader's iterator draws the same numbers
             set_random_state(self._saved["ranks"][trainer.global_rank]["random"])
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._ends_epoch:
-            _skip_training(trainer.fit_loop)
-        _leave_ended_epoch(trainer.fit_loop)
+            skip_training(trainer.fit_loop)
+        leave_ended_epoch(trainer.fit_loop)
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
@@ -121,13 +135,16 @@ class ExactResume(Callback):
             self._restore(trainer, pl_module)
         else:
             self._go_on_with_other_ranks(trainer)
-        self._ends_epoch = False
+        self._ends_epoch = self._goes_on = False
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _stop_restarting(trainer.fit_loop)  # else Lightning skips the step of the user's own scheduler in this epoch
+        stop_restarting(trainer.fit_loop)  # else Lightning skips the step of the user's own scheduler in this epoch
         trainer.should_stop = trainer.should_stop or self._stopped
         self._stopped = False
+        self._at_cut = None
+        if is_cut(trainer.fit_loop):
+            self._at_cut = {**_state_of_rank(pl_module), "metrics at cut": _metrics(trainer)}
 
     @override
     def on_train_batch_start(
@@ -135,17 +152,19 @@ class ExactResume(Callback):
     ) -> None:
         if self._saved and self._inside_epoch:  # creating the loader's iterator may have drawn random numbers
             set_random_state(self._saved["ranks"][trainer.global_rank]["random"])
-        self._saved = {}
+        self._saved, self._at_cut = {}, None
 
     def _of_these_ranks(self, trainer: pl.Trainer) -> bool:
         return len(self._saved.get("ranks", [])) == trainer.world_size
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         mine = self._saved["ranks"][trainer.global_rank]
-        metrics = {name: value.to(pl_module.device) for name, value in mine.get("metrics", {}).items()}
+        saved = mine.get("metrics at cut" if self._goes_on else "metrics", {})
+        metrics = {name: value.to(pl_module.device) for name, value in saved.items()}
         trainer.callback_metrics.update(metrics)
         _restore_last_saved(trainer, self._saved.get("checkpoints", {}))
-        self._stopped = _stay_stopped(trainer)
+        _restore_buffers(pl_module, mine)
+        self._stopped = stay_stopped(trainer)
         if not trainer.fit_loop.restarted_mid_epoch:
             return
         set_random_state(mine["random"])  # the iterator, created just now, existed before the state was saved
@@ -157,7 +176,9 @@ class ExactResume(Callback):
         for name, gradient in mine.get("gradients", {}).items():
             parameter = pl_module.get_parameter(name)
             parameter.grad = gradient.to(parameter)
-        if _validate_first(trainer.fit_loop):
+        if self._goes_on:
+            forget_restart(trainer.fit_loop)
+        elif validate_first(trainer.fit_loop):
             self._inside_epoch = False  # the random state of the first step is what the validation leaves
 
     def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:
@@ -191,6 +212,59 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 torch.save(checkpoint, file)
+
+
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _metrics(trainer: pl.Trainer) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
+
+
+def _state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
+    """Return what a checkpoint holds of each rank, beside its metrics."""
+    return {
+        "random": random_state(),
+        "module": module.resume_state() if isinstance(module, _Resumable) else {},
+        "gradients": _unused_gradients(module),
+        "buffers": _own_buffers(module),
+        "shares": getattr(module.trainer.strategy.model, _SHARES, True),
+    }
+
+
+# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
+# validation or an accumulation
+_SHARES = "require_forward_param_sync"
+
+
+def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the buffers of a module and of the averages that Lightning keeps of it, by name."""
+    callbacks: list[Callback] = module.trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning
+    averages = [callback._average_model for callback in callbacks if isinstance(callback, WeightAveraging)]  # noqa: SLF001
+    models = [module, *(average for average in averages if average is not None)]
+    return {f"{number} {name}": part for number, model in enumerate(models) for name, part in model.named_buffers()}
+
+
+def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the buffers in which this rank differs from rank 0, whose buffers the checkpoint holds."""
+    if not _is_distributed():
+        return {}
+    mine = {name: buffer.cpu() for name, buffer in _buffers(module).items()}
+    theirs = [mine]
+    distributed.broadcast_object_list(theirs)
+    return {name: value.clone() for name, value in mine.items() if not torch.equal(value, theirs[0][name])}
+
+
+def _restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
+    """Restore the buffers of this rank, and whether rank 0's are copied over them before the next forward pass."""
+    buffers = _buffers(module)
+    for name, value in saved.get("buffers", {}).items():
+        if name in buffers:  # else it was of an average, which is left out now
+            buffers[name].copy_(value)
+    model = module.trainer.strategy.model
+    if hasattr(model, _SHARES):
+        setattr(model, _SHARES, saved.get("shares", True))
 
 
 def _unused_gradients(module: pl.LightningModule) -> dict[str, Tensor]:
@@ -239,93 +313,3 @@ def _accumulate_as_in_this_epoch(trainer: pl.Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
         if isinstance(callback, GradientAccumulationScheduler):
             trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
-
-
-def _stay_stopped(trainer: pl.Trainer) -> bool:
-    """Stop a fit that was stopped when it was saved; return whether its epoch must be ended first."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
-    if all(callback.stopping_reason == EarlyStoppingReason.NOT_STOPPED for callback in stopping):
-        return False
-    logging.getLogger("tabvision").info(
-        "ExactResume: EarlyStopping had stopped this fit. Leave EarlyStopping out to train on."
-    )
-    loop = trainer.fit_loop
-    if loop.restarted_mid_epoch and loop._can_stop_early:  # noqa: SLF001 - a test guards it
-        if loop._should_accumulate():  # noqa: SLF001
-            loop.epoch_loop._batches_that_stepped -= 1  # noqa: SLF001 - the step number in logs: a last batch counts one
-        loop.epoch_loop.batch_progress.is_last_batch = True
-        return True
-    trainer.should_stop = True
-    return False
-
-
-_BATCHES = "epoch_loop.batch_progress"
-_VALIDATION = "epoch_loop.val_loop.batch_progress"
-_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by which Lightning runs a validation again
-
-
-def _go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
-    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place.
-
-    Args:
-        fit_loop: The state of Lightning's fit loop in a checkpoint.
-    """
-    batches, epochs = fit_loop[_BATCHES], fit_loop["epoch_progress"]["total"]
-    total = batches["total"]
-    at_step = total["ready"] == total["processed"] == total["completed"] + 1
-    within_epoch = epochs["started"] == epochs["ready"] == epochs["processed"] + 1
-    if not (at_step and within_epoch and batches["is_last_batch"]):
-        return False
-    for counts in (total, batches["current"]):
-        counts["completed"] += 1
-    fit_loop[_VALIDATION]["total"] = dict(_BEGUN)
-    fit_loop[_VALIDATION]["current"] = dict.fromkeys(_BEGUN, 0)
-    return True
-
-
-def _validate_first(loop: FitLoop) -> bool:
-    """Make a loop that resumes right after a step validate, if that was due there; return whether it was.
-
-    Lightning considers it done.
-    """
-    epoch = loop.epoch_loop
-    assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
-    if not epoch.restarted_on_train_batch_end or not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001
-        return False
-    epoch.batch_progress.increment_completed()
-    validated = epoch.val_loop.batch_progress
-    seen = copy.copy(validated.total)
-    validated.total.load_state_dict(_BEGUN)
-    validated.current.reset()
-    epoch.update_restart_stage()
-    validated.total = seen
-    return True
-
-
-def _leave_ended_epoch(loop: FitLoop) -> None:
-    """Make a loop that resumes at the end of an epoch begin the next one.
-
-    Under `max_steps` Lightning considers the ended epoch unfinished and passes through it again without training.
-    """
-    if not loop.restarted_on_epoch_end or loop.trainer.max_steps == -1:
-        return
-    loop.epoch_progress.increment_completed()
-    loop.reset_restart_stage()
-    _stop_restarting(loop)
-
-
-def _stop_restarting(loop: FitLoop) -> None:
-    """Tell a loop that it no longer resumes; under `max_steps` its own setter treats every value as True."""
-    loop._restarting = False  # noqa: SLF001 - a test guards it
-    loop.epoch_loop.restarting = False
-
-
-def _skip_training(loop: FitLoop) -> None:
-    """Make a loop that resumes at the last step of an epoch end that epoch, after validation if it is due."""
-    epoch = loop.epoch_loop
-    epoch.val_loop.batch_progress.total.reset()  # already read
-    assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
-    if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
-        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train one more batch
-        epoch._batches_that_stepped += 1  # noqa: SLF001 - the step number in logs

@@ -11,16 +11,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
 from pytorch_lightning.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from tabvision.callbacks.exact_resume import _OF_MODEL_CHECKPOINT, _go_on_from_last_step
+from tabvision.callbacks.exact_resume import _OF_MODEL_CHECKPOINT, _SHARES
+from tabvision.callbacks.loop_counts import go_on_from_last_step
 from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
 from tests.made.trainers import MakeTrainer
@@ -219,7 +221,7 @@ def test_loops_count_what_has_begun_and_what_has_ended_as_a_resume_from_an_epoch
         for step in (STEPS - 1, STEPS)
     ]
 
-    assert [_go_on_from_last_step(loop) for loop in loops] == [False, True]
+    assert [go_on_from_last_step(loop) for loop in loops] == [False, True]
     assert "not self.restarting or self.val_loop._has_run" in inspect.getsource(_TrainingEpochLoop)
     assert "if self.val_loop.restarted_mid_evaluation:" in inspect.getsource(_TrainingEpochLoop.advance)
     assert {"_should_check_val_fx", "on_save_checkpoint"} <= vars(_TrainingEpochLoop).keys()
@@ -236,6 +238,12 @@ def test_what_a_resume_restores_beside_the_states_of_callbacks_has_these_names(q
     assert "handles_gradient_accumulation" in inspect.getsource(_TrainingEpochLoop._should_accumulate)
     assert loop._should_accumulate() is loop.epoch_loop._should_accumulate()
     assert "return self._callback_metrics\n" in inspect.getsource(_LoggerConnector)  # itself, not a copy
+
+
+def test_ddp_copies_buffers_before_a_step_unless_its_flag_says_no_and_an_average_is_where_a_resume_looks() -> None:
+    assert f"self.{_SHARES}" in inspect.getsource(DistributedDataParallel.will_sync_module_buffers)
+    assert f"self.{_SHARES} = False" in inspect.getsource(DistributedDataParallel)
+    assert EMAWeightAveraging()._average_model is None
 
 
 def test_every_batch_norm_of_torch_is_a_batch_norm_underscore() -> None:

@@ -1,0 +1,146 @@
+"""Lightning's counts of epochs and batches, set so that a resumed fit goes on where the saved one was."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tabvision import lightning as pl
+from tabvision.lightning import Callback, EarlyStopping, EarlyStoppingReason
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
+
+
+def was_stopped(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Return whether an `EarlyStopping` of a Trainer had stopped the fit that a checkpoint was saved of."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    saved = [checkpoint["callbacks"].get(part.state_key, {}) for part in callbacks if isinstance(part, EarlyStopping)]
+    going = EarlyStoppingReason.NOT_STOPPED.value
+    return any(state.get("stopping_reason", going) != going for state in saved)
+
+
+def stay_stopped(trainer: pl.Trainer) -> bool:
+    """Stop a fit that was stopped when it was saved; return whether its epoch must be ended first."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+    if all(callback.stopping_reason == EarlyStoppingReason.NOT_STOPPED for callback in stopping):
+        return False
+    logging.getLogger("tabvision").info(
+        "ExactResume: EarlyStopping had stopped this fit. Leave EarlyStopping out to train on."
+    )
+    loop = trainer.fit_loop
+    if loop.restarted_mid_epoch and loop._can_stop_early:  # noqa: SLF001 - a test guards it
+        if loop._should_accumulate():  # noqa: SLF001
+            loop.epoch_loop._batches_that_stepped -= 1  # noqa: SLF001 - the step number in logs: a last batch counts one
+        loop.epoch_loop.batch_progress.is_last_batch = True
+        return True
+    trainer.should_stop = True
+    return False
+
+
+_BATCHES = "epoch_loop.batch_progress"
+_VALIDATION = "epoch_loop.val_loop.batch_progress"
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by which Lightning runs a validation again
+
+
+def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
+    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place.
+
+    Args:
+        fit_loop: The state of Lightning's fit loop in a checkpoint.
+    """
+    batches, epochs = fit_loop[_BATCHES], fit_loop["epoch_progress"]["total"]
+    total = batches["total"]
+    at_step = total["ready"] == total["processed"] == total["completed"] + 1
+    within_epoch = epochs["started"] == epochs["ready"] == epochs["processed"] + 1
+    if not (at_step and within_epoch and batches["is_last_batch"]):
+        return False
+    for counts in (total, batches["current"]):
+        counts["completed"] += 1
+    fit_loop[_VALIDATION]["total"] = dict(_BEGUN)
+    fit_loop[_VALIDATION]["current"] = dict.fromkeys(_BEGUN, 0)
+    return True
+
+
+def is_cut(loop: FitLoop) -> bool:
+    """Return whether an epoch, which now ends, has batches left: the fit reached `max_steps`, or was told to stop."""
+    assert loop._data_fetcher is not None  # noqa: SLF001 - there is one until the fit ends
+    return not loop.epoch_loop.batch_progress.is_last_batch and not loop._data_fetcher.done  # noqa: SLF001
+
+
+def reopen_cut_epoch(fit_loop: dict[str, Any]) -> bool:
+    """Return whether a fit was saved when an epoch had ended; if so, count that epoch in place as one that goes on.
+
+    Args:
+        fit_loop: The state of Lightning's fit loop in a checkpoint, saved after an epoch was cut.
+    """
+    epochs = fit_loop["epoch_progress"]
+    if not epochs["total"]["ready"] == epochs["total"]["processed"] > 0:
+        return False
+    for counts in (epochs["total"], epochs["current"]):
+        counts["processed"] -= 1
+        counts["completed"] = counts["processed"]
+    return True
+
+
+def forget_restart(loop: FitLoop) -> None:
+    """Make a loop that resumes after a step and all that follows it train the next batch.
+
+    Lightning would pass through the end of the step again, if a validation was due there.
+    """
+    epoch = loop.epoch_loop
+    epoch.reset_restart_stage()
+    if not epoch._should_accumulate():  # noqa: SLF001 - a test guards it
+        epoch._batches_that_stepped -= 1  # noqa: SLF001 - the loop then counts the step for the logs
+
+
+def validate_first(loop: FitLoop) -> bool:
+    """Make a loop that resumes right after a step validate, if that was due there; return whether it was.
+
+    Lightning considers it done.
+    """
+    epoch = loop.epoch_loop
+    assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
+    if not epoch.restarted_on_train_batch_end or not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001
+        return False
+    epoch.batch_progress.increment_completed()
+    validated = epoch.val_loop.batch_progress
+    seen = copy.copy(validated.total)
+    validated.total.load_state_dict(_BEGUN)
+    validated.current.reset()
+    epoch.update_restart_stage()
+    validated.total = seen
+    return True
+
+
+def leave_ended_epoch(loop: FitLoop) -> None:
+    """Make a loop that resumes at the end of an epoch begin the next one.
+
+    Under `max_steps` Lightning considers the ended epoch unfinished and passes through it again without training.
+    """
+    counts = loop.epoch_progress.total
+    has_ended = loop.restarted_on_epoch_end or counts.ready == counts.completed > 0
+    if loop.trainer.max_steps == -1 or not has_ended:
+        return
+    if loop.restarted_on_epoch_end:
+        loop.epoch_progress.increment_completed()
+    loop.reset_restart_stage()
+    stop_restarting(loop)
+
+
+def stop_restarting(loop: FitLoop) -> None:
+    """Tell a loop that it no longer resumes; under `max_steps` its own setter treats every value as True."""
+    loop._restarting = False  # noqa: SLF001 - a test guards it
+    loop.epoch_loop.restarting = False
+
+
+def skip_training(loop: FitLoop) -> None:
+    """Make a loop that resumes at the last step of an epoch end that epoch, after validation if it is due."""
+    epoch = loop.epoch_loop
+    epoch.val_loop.batch_progress.total.reset()  # already read
+    assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
+    if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
+        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train one more batch
+        epoch._batches_that_stepped += 1  # noqa: SLF001 - the step number in logs

@@ -1,0 +1,135 @@
+"""Fits that end inside an epoch, by `max_steps`, by the time or because a callback says so, and then go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from typing_extensions import override
+
+from tabvision.callbacks import AverageAndStop, ExactResume, FineTune, MixUp, OneCycle, Unfreeze
+from tabvision.modules import VisionModule
+from tests.made.modules import STEPS, Validated, make_loader
+from tests.made.resumes import EPOCHS, Case, Outcome, differences, outcome_of, parts_of
+from tests.made.sweeps import slow_but
+from tests.made.trainers import MakeTrainer, quiet_trainer
+
+PER_EPOCH = 6
+CASES = {
+    "one cycle": Case(),
+    "fine tune": Case(lambda: [FineTune(1, base_lr=1e-2)]),
+    "validating within epochs": Case(lambda: [FineTune(1)], {"val_check_interval": 2}),
+    "accumulation": Case(lambda: [OneCycle()], {"accumulate_grad_batches": 4}),
+    "images": Case(lambda: [FineTune(1), MixUp()], {"val_check_interval": 2}, VisionModule),
+}
+
+
+class StopAfter(pl.Callback):
+    """Stops a fit after that many batches, as a `Timer` does when its time is up."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.batches -= 1
+        trainer.should_stop = self.batches == 0
+
+
+def fit(case: Case, folder: Path, *more: pl.Callback, ckpt_path: Path | None = None, **settings: Any) -> Outcome:
+    """Fit from the start or from a checkpoint, and save `after.ckpt` at the end."""
+    pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)  # a process that resumes has its own random state
+    folder.mkdir(parents=True)
+    module, data = parts_of(case, folder)
+    logger = CSVLogger(folder)
+    trainer = quiet_trainer(
+        callbacks=[*case.callbacks(), ExactResume(), *more],
+        enable_checkpointing=any(isinstance(part, ModelCheckpoint) for part in more),
+        logger=logger,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        **{"max_epochs": EPOCHS, **case.settings, **settings},
+    )
+    trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    left = outcome_of(trainer, module, folder, logger)
+    left.facts.pop("files")
+    if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        torch.rand(3)  # as whatever is done between a fit that was cut and the checkpoint may draw
+    trainer.save_checkpoint(folder / "after.ckpt")
+    return left
+
+
+@pytest.mark.parametrize(
+    ("name", "batches"),
+    slow_but(
+        [("fine tune", 9), ("validating within epochs", 8), ("accumulation", 9), ("images", 8)],
+        [(name, batches) for name in CASES for batches in range(1, EPOCHS * PER_EPOCH)],
+    ),
+)
+def test_a_fit_that_was_told_to_stop_inside_an_epoch_goes_on_to_the_bit(
+    name: str, batches: int, tmp_path: Path
+) -> None:
+    whole = fit(CASES[name], tmp_path / "whole")
+    fit(CASES[name], tmp_path / "cut", StopAfter(batches))
+
+    resumed = fit(CASES[name], tmp_path / "resumed", ckpt_path=tmp_path / "cut" / "after.ckpt")
+
+    assert differences(whole, resumed) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_steps": EPOCHS * PER_EPOCH - 1}])
+@pytest.mark.parametrize("step", slow_but([8, 9], [1, 2, 6, 8, 9, 13]))
+@pytest.mark.parametrize("saved", ["after.ckpt", "last.ckpt"])
+def test_a_fit_that_max_steps_ended_inside_an_epoch_goes_on_to_the_bit(
+    saved: str, step: int, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    case = Case(lambda: [Unfreeze({0: 1, 1: 2, 2: "all"})], {"val_check_interval": 2})  # a schedule would end there too
+    whole = fit(case, tmp_path / "whole", **settings)
+    last = ModelCheckpoint(tmp_path / "cut", save_last=True, save_top_k=0, every_n_epochs=1)
+    fit(case, tmp_path / "cut", last, max_steps=step)
+
+    with pytest.warns(match="callbacks used to create the checkpoint"):
+        resumed = fit(case, tmp_path / "resumed", ckpt_path=tmp_path / "cut" / saved, **settings)
+
+    assert differences(whole, resumed) == []
+
+
+@pytest.mark.parametrize("average", [lambda: EMAWeightAveraging(decay=0.8), lambda: AverageAndStop(patience=None)])
+def test_a_fit_that_averages_goes_on_from_what_was_saved_before_the_average_replaced_its_weights(
+    average: Callable[[], pl.Callback], tmp_path: Path
+) -> None:
+    case = Case(lambda: [OneCycle(), average()])
+    whole = fit(case, tmp_path / "whole")
+    last = ModelCheckpoint(tmp_path / "kept", filename="last", save_on_train_epoch_end=True)
+    fit(case, tmp_path / "cut", StopAfter(9), last)
+
+    with pytest.warns(match="callbacks used to create the checkpoint"):
+        resumed = fit(case, tmp_path / "resumed", ckpt_path=tmp_path / "kept" / "last.ckpt")
+
+    assert differences(whole, resumed) == []
+
+
+def test_a_fit_that_early_stopping_ended_inside_an_epoch_goes_on_only_without_it(
+    tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    def steps(*callbacks: pl.Callback, ckpt_path: Path | None = None) -> int:
+        trainer = quick_trainer(max_epochs=3, val_check_interval=3, callbacks=[ExactResume(), *callbacks])
+        trainer.fit(Validated(), make_loader(), make_loader(), ckpt_path=ckpt_path, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{len(callbacks)}.ckpt")
+        return trainer.global_step
+
+    def stopping() -> EarlyStopping:
+        return EarlyStopping("val/loss", patience=1, min_delta=100.0)
+
+    stopped = steps(stopping())
+
+    assert stopped == STEPS + 3
+    assert steps(stopping(), ckpt_path=tmp_path / "1.ckpt") == stopped
+    with pytest.warns(match="callbacks used to create the checkpoint"):
+        assert steps(ckpt_path=tmp_path / "1.ckpt") == 3 * STEPS
