@@ -69,7 +69,7 @@ def fit(case: Case, folder: Path, *more: pl.Callback, ckpt_path: Path | None = N
     ("name", "batches"),
     slow_but(
         [("fine tune", 9), ("validating within epochs", 8), ("accumulation", 9), ("images", 8)],
-        [(name, batches) for name in CASES for batches in range(1, EPOCHS * PER_EPOCH)],
+        [(name, batches) for name in CASES for batches in (1, 6, 8, 9, 13)],
     ),
 )
 def test_a_fit_that_was_told_to_stop_inside_an_epoch_goes_on_to_the_bit(
@@ -84,7 +84,7 @@ def test_a_fit_that_was_told_to_stop_inside_an_epoch_goes_on_to_the_bit(
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_steps": EPOCHS * PER_EPOCH - 1}])
-@pytest.mark.parametrize("step", slow_but([8, 9], [1, 2, 6, 8, 9, 13]))
+@pytest.mark.parametrize("step", slow_but([8], [1, 6, 8, 13]))
 @pytest.mark.parametrize("saved", ["after.ckpt", "last.ckpt"])
 def test_a_fit_that_max_steps_ended_inside_an_epoch_goes_on_to_the_bit(
     saved: str, step: int, settings: dict[str, Any], tmp_path: Path
