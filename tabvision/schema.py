@@ -28,6 +28,7 @@ DatePart = Literal[
 NumberFormat = Literal["strict", "lenient", "1,234", "$", "€", "£", "¥", "%"]
 DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d"]
 Resize = Literal["crop", "squish", "pad"]
+_ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
 _MAX_PRINTED_COLUMNS = 40
 _MAX_PRINTED_NAME, _MAX_PRINTED_WIDTH = 32, 80  # characters of a column's name and of a line
 
@@ -65,6 +66,11 @@ class Continuous:
     high: float | None = None
     atoms: tuple[float, ...] = ()
     text: NumberFormat = "strict"
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The bins, of which a constant column has none; of a column whose range is not recorded two that hold any number."""
+        return self.bins if self.bins or self.low is not None else _ANY_RANGE
 
     def describe(self) -> str:
         """Return the statistics for a printed schema."""

@@ -151,7 +151,7 @@ def test_weights_change_what_is_learned() -> None:
     heavy = tiny(TabularRegressor, epochs=40, continuous=["x0"]).fit(X, y, sample_weight=np.where(X[:, 0] < 2, 1, 0))
 
     assert np.abs(heavy.predict(X)[:2] - [0, 1]).max() < 0.3
-    with pytest.raises(ValueError, match="must be numbers of at least 0"):
+    with pytest.raises(ValueError, match="must hold numbers of at least 0"):
         tiny(TabularRegressor).fit(X, y, sample_weight=-np.ones(100))
 
 

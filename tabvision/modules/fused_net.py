@@ -94,7 +94,7 @@ class FusedNet(Answering):
         self.images = _ImageSide(num_features, len(image.columns), image_width, image_dropout)
         self.net = PackedNet(
             [column.cardinality for column in self.schema.categorical],
-            [column.bins for column in self.schema.continuous],
+            [column.edges for column in self.schema.continuous],
             self.schema.target.first_outputs,
             widths=packed["member_widths"],
             **{name: packed[name] for name in ("members", "own_inputs", "dropout")},

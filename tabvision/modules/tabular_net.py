@@ -125,7 +125,7 @@ class TabularNet(Answering):
         settings = self.hparams
         return PackedNet(
             [column.cardinality for column in self.schema.categorical],
-            [column.bins for column in self.schema.continuous],
+            [column.edges for column in self.schema.continuous],
             self.schema.target.first_outputs,
             widths=settings["member_widths"],
             embedding_widths=grown_widths(self.schema),

@@ -18,7 +18,8 @@ from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.embeddings import embedding_width
 from tabvision.nets.packed import PackedNet
-from tabvision.schema import Schema
+from tabvision.schema import Continuous, Schema, Target
+from tabvision.tasks import Regression
 from tests.made.pairs import make_frame, tabular_data
 
 
@@ -222,3 +223,18 @@ def test_a_network_of_ones_own_trains_and_is_passed_again(
     batch = next(iter(data.loader("val")))
     assert torch.equal(loaded(batch), module.eval()(batch))
     assert loaded(batch).shape == (len(batch["target"]), 1)
+
+
+def test_numbers_of_a_schema_made_by_hand_have_an_effect_though_their_range_is_not_recorded() -> None:
+    area = Continuous(name="area", source="area", mean=0.0, std=1.0, fill=0.0)
+    schema = Schema(target=Target(columns=("pay",), task=Regression(mean=(0.0,), spread=(1.0,))), continuous=(area,))
+    module = TabularModule(schema).eval()
+    constant = TabularModule(
+        dataclasses.replace(schema, continuous=(dataclasses.replace(area, low=1.0, high=1.0),))
+    ).eval()
+    numbers = torch.tensor([[-2.0], [0.0], [2.0], [20.0]])
+    batch: Any = {"continuous": numbers, "categorical": torch.zeros(4, 0, dtype=torch.long)}
+
+    with torch.no_grad():
+        assert len(module(batch).unique()) == 4
+        assert len(constant(batch).unique()) == 1  # a column with one value in training has no effect
