@@ -348,7 +348,7 @@ def test_ctrl_c_ends_the_best_preset_like_any_other_fit() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["default", "best"])
+@pytest.mark.parametrize("preset", ["best"])
 def test_two_processes_write_the_answers_of_all_rows(preset: str) -> None:
     command = [sys.executable, "-m", "tabvision", *BEST[:-1], preset, "--devices", "2"]
 

@@ -275,7 +275,7 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep many cases on two ranks, and write down what differs."""
-    _sweep_on_two(folder, dict.fromkeys(ON_TWO, 4) | dict.fromkeys(PLUG_IN_CASES, 20))
+    _sweep_on_two(folder, dict.fromkeys(ON_TWO, 6) | dict.fromkeys(PLUG_IN_CASES, 20))
 
 
 def few(folder: Path) -> None:
