@@ -161,18 +161,18 @@ def _other() -> ModuleType | None:
     return sys.modules.get(name)
 
 
-def warn_of_both(who: str) -> None:
+def warn_of_both(speaker: str) -> None:
     """Warn if both packages are imported and nothing says which of them the user means.
 
     Args:
-        who: The class that is built.
+        speaker: The class that is built.
     """
     other = _other()
     if other is not None and not os.environ.get(SETTING):
         problem = (
             f"it is a part of {tree()}, which the Trainer of {other.__name__} does not take, and both are imported"
         )
-        warnings.warn(f"{who}: {problem}. {_remedy(other)}.", stacklevel=4)
+        warnings.warn(f"{speaker}: {problem}. {_remedy(other)}.", stacklevel=4)
 
 
 def check_trainer(trainer: object) -> None:

@@ -185,9 +185,10 @@ def print_files(job: Job, folder: Path) -> None:
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
     network = f"the {job.num_folds} networks" if is_bag else network
+    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # it takes a recipe
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
-        "last.ckpt": "the state after the last epoch, to train on from: `tabvision fit --config … --ckpt_path`",
+        "last.ckpt": f"the state after the last epoch{resumes}",
         "probe.ckpt": "the linear probe, which answers as well",
         "metrics.csv": "loss and metrics of each epoch",
         "tensorboard": f"the same for `tensorboard --logdir {folder}`",

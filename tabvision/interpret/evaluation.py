@@ -373,6 +373,6 @@ def _interval(found: pd.DataFrame, *, is_fraction: bool) -> tuple[NDArray[Any], 
     if is_fraction:
         center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
         half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
-        return center - half, center + half
+        return np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)  # rounding may pass 0, the mean and 1
     half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
     return np.maximum(mean - half, 0), mean + half

@@ -167,6 +167,17 @@ def test_a_planted_fault_is_the_worst_slice() -> None:
     assert worst_slices(binary()).empty
 
 
+def test_where_every_answer_is_right_no_slice_is_worse_than_the_rest() -> None:
+    sizes = np.repeat(np.arange(10, 38), np.arange(10, 38))[:N]  # rounding of an interval depends on the rows
+    results = binary(size=sizes.astype(str))
+    results.predictions[:] = np.eye(2)[results.target]
+
+    assert worst_slices(results).empty
+    found = errors_by(results, "size")
+    assert (found["low"] == 0).all()
+    assert (found["high"] > 0).all()
+
+
 def test_reliability_is_the_error_of_calibration_by_formula() -> None:
     results = classes()
 
