@@ -49,13 +49,13 @@ def _run(arguments: argparse.Namespace) -> None:
         results = predictor.losses(data, **form_of(arguments))
         found = evaluate(results)
         noun = "image" if predictor.schema.is_of_images else "row"
-        print(evaluation_table(found, f"{count(len(results), noun)} of {shown_name(data)}"))
+        print(_evaluation_table(found, f"{count(len(results), noun)} of {shown_name(data)}"))
         if arguments.out:
             _write(found, Path(arguments.out).expanduser())
             print(f"The metrics: {arguments.out}")
 
 
-def evaluation_table(found: pd.DataFrame, title: str) -> str:
+def _evaluation_table(found: pd.DataFrame, title: str) -> str:
     """Return what `interpret.evaluate` found as text."""
     from tabvision.cli.tables import aligned, number
 
@@ -63,7 +63,7 @@ def evaluation_table(found: pd.DataFrame, title: str) -> str:
     return f"{aligned([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
 
 
-def metrics_of(found: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def _metrics_of(found: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Return what `interpret.evaluate` found as plain data, by metric: None for what is not known."""
     from tabvision.cli.tables import known
 
@@ -80,4 +80,4 @@ def _write(found: pd.DataFrame, path: Path) -> None:
         write_frame(found, path, overwrite=True)
         return
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(metrics_of(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(_metrics_of(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
     if quiet:
         return []
     bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
-    return [HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
+    return [_HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
 
 
 def show_progress(trainer: pl.Trainer) -> None:
@@ -63,7 +63,7 @@ class _Bar(TQDMProgressBar):
         return {name.removesuffix("_step"): value for name, value in metrics.items() if name.endswith("_step")}
 
 
-class HistoryLines(Callback):
+class _HistoryLines(Callback):
     """Print the loss and metrics of each epoch as a line, in which a log file has no control characters."""
 
     def __init__(self) -> None:
@@ -84,7 +84,9 @@ class HistoryLines(Callback):
     def _print(self, trainer: pl.Trainer) -> None:
         if self._waiting is None or not trainer.is_global_zero:
             return
-        line = history_line(self._waiting + 1, {name: float(value) for name, value in trainer.callback_metrics.items()})
+        line = _history_line(
+            self._waiting + 1, {name: float(value) for name, value in trainer.callback_metrics.items()}
+        )
         self._waiting = None
         bar = trainer.progress_bar_callback
         if bar is not None:
@@ -93,11 +95,11 @@ class HistoryLines(Callback):
             print(line, flush=True)
 
 
-def history_line(epoch: int, metrics: Mapping[str, float]) -> str:
+def _history_line(epoch: int, metrics: Mapping[str, float]) -> str:
     """Return the metrics of an epoch as text, the training loss first.
 
     Example:
-        >>> history_line(3, {"val/f1": 0.5, "train/loss": 0.25, "val/loss": 0.75, "train/loss_step": 9.0})
+        >>> _history_line(3, {"val/f1": 0.5, "train/loss": 0.25, "val/loss": 0.75, "train/loss_step": 9.0})
         'epoch   3  train/loss 0.2500  val/loss 0.7500  val/f1 0.5000'
     """
     shown = [name for name in metrics if "/" in name and not name.endswith("_step") and not name.startswith("lr")]

@@ -26,7 +26,7 @@ Model: TypeAlias = Predictor | SupervisedModule | str | Path
 
 @final
 @dataclass(frozen=True)
-class ImageColumn:
+class _ImageColumn:
     """A raw column of images beside others, and its position among those of a row."""
 
     name: str
@@ -35,7 +35,7 @@ class ImageColumn:
     categorical: tuple[()] = ()
 
 
-Column: TypeAlias = Source | ImageColumn
+Column: TypeAlias = Source | _ImageColumn
 
 
 def predictor_of(model: Model) -> Predictor:
@@ -51,7 +51,7 @@ def raw_columns(predictor: Predictor) -> dict[str, Column]:
     """Return the raw columns that a model reads, in the order of its schema, each with the encoded columns made of it."""
     found: dict[str, Column] = {source.name: source for source in sources_of(predictor.schema)}
     if (image := predictor.schema.image) is not None:
-        found |= {name: ImageColumn(name, position) for position, name in enumerate(image.columns)}
+        found |= {name: _ImageColumn(name, position) for position, name in enumerate(image.columns)}
     return {name: found[name] for name in predictor.schema.inputs if name in found}
 
 
@@ -139,7 +139,7 @@ def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
 
 def positions_of(column: Column) -> dict[str, list[int]]:
     """Return the positions in each array of all that is encoded from a raw column."""
-    if isinstance(column, ImageColumn):
+    if isinstance(column, _ImageColumn):
         return {"features": [column.position], "has_image": [column.position]}
     parts = {"continuous": column.continuous, "categorical": column.categorical}
     return {name: [position for position, _ in found] for name, found in parts.items()}

@@ -72,7 +72,7 @@ def _grown_category(known: Categorical, new: Categorical) -> Categorical:
     if known.titles and new.titles:
         more = [title for label, title in zip(new.vocabulary, new.titles, strict=True) if label not in known.vocabulary]
         titles = (*known.titles, *more)
-    vocabulary = joined_labels(known.vocabulary, new.vocabulary)
+    vocabulary = _joined_labels(known.vocabulary, new.vocabulary)
     return dataclasses.replace(known, vocabulary=vocabulary, titles=titles)
 
 
@@ -88,7 +88,7 @@ def _grown_target(known: Target, new: Target) -> Target:
             f"the network predicts {known.quoted} ({known.task.name}), and the new rows {new.quoted} ({new.task.name})"
         )
         raise BadValueError(problem, "Name the target and the task as the network knows them")
-    classes = joined_labels(known.classes, new.classes)
+    classes = _joined_labels(known.classes, new.classes)
     num_new = len(classes) - len(known.classes)
     if num_new and len(known.grown) == MOST_GROWTHS:
         problem = f"the network has learned new classes {MOST_GROWTHS} times, which is the most"
@@ -104,7 +104,7 @@ def _grown_target(known: Target, new: Target) -> Target:
     )
 
 
-def joined_labels(known: Sequence[Label], new: Sequence[Label]) -> tuple[Label, ...]:
+def _joined_labels(known: Sequence[Label], new: Sequence[Label]) -> tuple[Label, ...]:
     """Return the known labels, then those that are new.
 
     Raises:

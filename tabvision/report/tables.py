@@ -11,11 +11,11 @@ Section: TypeAlias = dict[str, Any]
 Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain
 
 
-def table_of(frame: pd.DataFrame) -> Table:
+def _table_of(frame: pd.DataFrame) -> Table:
     """Return a frame without its index as plain data: None for what is missing or infinite, dates and objects as text.
 
     Example:
-        >>> table_of(pd.DataFrame({"job": ["cook", None], "error": [0.5, float("inf")]}))
+        >>> _table_of(pd.DataFrame({"job": ["cook", None], "error": [0.5, float("inf")]}))
         {'columns': ['job', 'error'], 'rows': [['cook', 0.5], [None, None]], 'attrs': {}}
     """
     columns = [[_plain(value) for value in frame.iloc[:, index].tolist()] for index in range(frame.shape[1])]
@@ -47,8 +47,8 @@ def part_of(
     text: str = "",
 ) -> dict[str, Any]:
     """Return a table, a figure of `tabvision.plots` with the frame that it draws, or both, below a text."""
-    table: Table | None = None if frame is None else table_of(frame)
-    drawn = (table if data is None else table_of(data)) if figure else None
+    table: Table | None = None if frame is None else _table_of(frame)
+    drawn = (table if data is None else _table_of(data)) if figure else None
     return {"caption": caption, "text": text, "table": table, "figure": figure, "data": drawn}
 
 

@@ -186,14 +186,14 @@ def check_files(table: ImageTable) -> None:
     """
     if table.is_listed:
         return
-    if missing := missing_files(table):
+    if missing := _missing_files(table):
         num_files, verb = len(table.frame), "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
         problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
         raise MissingFileError(problem, _remedy_for(missing[0], table))
 
 
-def missing_files(table: ImageTable) -> list[str]:
+def _missing_files(table: ImageTable) -> list[str]:
     """Return the files of a table that do not exist; each folder is listed once."""
     listing, missing = functools.cache(_listing), []
     for start in range(0, len(table.frame), _CHECKED_AT_ONCE):
@@ -224,7 +224,7 @@ def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = ""
     is_named = ~(pd.isna(names) | (names == ""))
     named = ImageTable(pd.DataFrame({PATH_COLUMN: names[is_named]}), root=root, suffix=suffix)
     files = named.files(np.arange(len(named.frame), dtype=np.int64))
-    if missing := missing_files(named):
+    if missing := _missing_files(named):
         those = f"{len(missing):,} of {count(len(files), 'image')} in {listed([*columns])}"
         problem = f"{those} do not exist, first {missing[0]!r}"
         if len(missing) > len(files) / 2:
