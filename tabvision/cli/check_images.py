@@ -87,9 +87,9 @@ def _reason(file: str, channels: int = 3) -> str | None:
         >>> _reason("nowhere/cat.jpg")
         'no such file'
     """
-    from tabvision.data.images.bands import as_channels, open_as, stored_values
+    from tabvision.data.images.bands import as_channels, open_as
     from tabvision.data.images.decode import UnreadableImageError
-    from tabvision.data.images.layout import layout_of
+    from tabvision.data.images.layout import layout_of, stored_values
     from tabvision.schema import Image
 
     try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pandas as pd
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,33 +38,17 @@ def encoded(image: NDArray[Any] | Image.Image, kind: str = "JPEG", *, orientatio
     return buffer.getvalue()
 
 
-def tiff(*pages: NDArray[Any], order: str = "<") -> bytes:
-    """An uncompressed TIFF of pages (h, w) or (h, w, channels), of any type and number of channels."""
-    file = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
-    link = 4  # where the position of the next directory is written
-    for page in pages:
-        height, width, channels = np.atleast_3d(page).shape
-        data = page.astype(page.dtype.newbyteorder(order)).tobytes()  # type: ignore[arg-type]  # "<" or ">"
-        kind = {"u": 1, "i": 2, "f": 3}[page.dtype.kind]
-        rgb = channels in (3, 4)
-        tags = {256: [width], 257: [height], 258: [8 * page.dtype.itemsize] * channels, 259: [1], 262: [1 + rgb]}
-        tags |= {273: [len(file)], 277: [channels], 278: [height], 279: [len(data)], 284: [1]}
-        tags |= {338: [0] * extra} if (extra := channels - (3 if rgb else 1)) else {}
-        tags |= {339: [kind] * channels}
-        file += data + bytes(len(data) % 2)
-        entries = b""
-        for tag, values in sorted(tags.items()):
-            form = "I" if tag in (256, 257, 273, 278, 279) else "H"
-            packed = struct.pack(f"{order}{len(values)}{form}", *values)
-            if len(packed) > 4:
-                packed, at = struct.pack(f"{order}I", len(file)), packed
-                file += at
-            entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[form], len(values)) + packed.ljust(4, b"\0")
-        struct.pack_into(f"{order}I", file, link, len(file))
-        file += struct.pack(f"{order}H", len(entries) // 12) + entries
-        link = len(file)
-        file += bytes(4)
-    return bytes(file)
+def tiff(*pages: NDArray[Any], order: Literal["<", ">"] = "<", **options: Any) -> bytes:
+    """A TIFF of pages (h, w) or (h, w, channels), of any type and number of channels."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, byteorder=order) as writer:
+        for page in pages:
+            channels = page.shape[2] if page.ndim == 3 else 1
+            colors: dict[str, Any] = {"photometric": "rgb" if channels in (3, 4) else "minisblack"}
+            colors |= {"planarconfig": "contig"} if channels > 1 else {}
+            values = page[..., 0] if page.ndim == 3 and channels == 1 else page
+            writer.write(values, contiguous=False, metadata=None, **(colors | options))
+    return file.getvalue()
 
 
 def write_classes(root: Path, made: Callable[[int, int], bytes], suffix: str = ".png", num: int = 6) -> Path:

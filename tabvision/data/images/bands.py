@@ -12,7 +12,6 @@ from typing import Any, final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 from typing_extensions import override
 
 from tabvision.data.images.decode import (
@@ -21,31 +20,17 @@ from tabvision.data.images.decode import (
     Pixels,
     Stored,
     StoredImage,
-    StoredPil,
     UnreadableImageError,
     check_pixels,
     open_image,
     read_file,
-    reason_of,
 )
 from tabvision.data.images.jpeg import upright_to_stored
-from tabvision.data.images.layout import (
-    ALONE,
-    PNG,
-    SAMPLES,
-    BandLayout,
-    added_up,
-    array_of,
-    check_chunks,
-    layout_of,
-    side_by_side,
-)
+from tabvision.data.images.layout import BandLayout, is_stacked, layout_of, other_channels, stored_values
 from tabvision.errors import count
 from tabvision.schema import Image
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL's mode "L"
-_RGBA, _FLOAT_BITS = 4, 64
-_MOST_COMPRESSED = 10_000  # times fewer bytes than values: deflate reaches 1,032, of which 1 bit makes 8 as many
 _FAR = 2.0  # times the highest value of the range: an image whose median is above has another scale
 
 
@@ -80,9 +65,9 @@ def _explained(source: ImageSource, error: UnreadableImageError) -> UnreadableIm
     except UnreadableImageError:
         return error
     num, bits = layout.channels, layout.bits
-    if layout.tags is None or (num in ALONE and bits in (8, 16)):
+    if layout.decoder != "tifffile" or (num in (1, 3) and bits in (8, 16)):
         return error
-    way = "value_range (--value-range)" if num in ALONE else f"channels={num} (--channels {num})"
+    way = "value_range (--value-range)" if num in (1, 3) else f"channels={num} (--channels {num})"
     kind = f"{bits} bits" if bits else "floats"
     return UnreadableImageError.because(f"it has {count(num, 'channel')} of {kind}, read only with {way}")
 
@@ -119,64 +104,6 @@ class _StoredBands(StoredImage):
         return Stored(pixels, upright_to_stored(self.layout.orientation, pixels.shape[:2]))
 
 
-def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDArray[Any]:
-    """Return the values of an image as stored; pages are channels if that gives the number of channels.
-
-    Shape:
-        - returns: (h, w, C) of any number type
-
-    Raises:
-        UnreadableImageError: The pixels are damaged, or compressed in a way that is not supported.
-    """
-    try:
-        if isinstance(source, np.ndarray | PilImage.Image):
-            return array_of(source)
-        data = source if isinstance(source, bytes) else read_file(source)
-        if layout.tags is None and not data.startswith(PNG):
-            return array_of(StoredPil.of(data).image)
-        _check_channels(layout, channels)
-        return _by_opencv(data, layout, channels)
-    except UnreadableImageError:
-        raise
-    except Exception as error:  # decoders raise whatever they run into
-        raise UnreadableImageError.because(reason_of(error)) from error
-
-
-def _by_opencv(data: bytes, layout: BandLayout, channels: int) -> NDArray[Any]:
-    """Return the values of a PNG or TIFF, which PIL would reduce to 8 bits or four channels."""
-    is_stack = _is_stacked(layout, channels)
-    _check_bytes(layout, len(data), num_channels=channels if is_stack else layout.channels)
-    if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
-        data = side_by_side(data, layout.tags)
-    if layout.tags is None:
-        check_chunks(data)
-    content = np.frombuffer(data, np.uint8)
-    pages: Any = [cv2.imdecode(content, cv2.IMREAD_UNCHANGED)]
-    if is_stack:
-        pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)[1]
-    height, width = layout.height, layout.width
-    if any(page is None or page.size % (height * width) for page in pages):
-        raise UnreadableImageError.because("damaged, or its pages differ in size")
-    decoded = [_in_order(page.reshape(height, width, -1), layout) for page in pages]
-    return decoded[0] if len(decoded) == 1 else np.concatenate(decoded, axis=2)
-
-
-def _is_stacked(layout: BandLayout, channels: int) -> bool:
-    """Return whether the pages of an image are its channels; RGB and gray are always one page."""
-    return channels not in (1, 3, layout.channels) and layout.pages * layout.channels == channels
-
-
-def _in_order(values: NDArray[Any], layout: BandLayout) -> NDArray[Any]:
-    """Return a page of OpenCV's as (h, w, C), red first."""
-    if layout.tags is not None and layout.tags.get(SAMPLES, (1, 1))[1] not in ALONE:
-        return added_up(values, layout.tags)
-    if values.shape[2] not in (3, 4):
-        return values
-    if layout.channels == 2:  # gray and transparency of a PNG, which OpenCV makes four of
-        return values[..., [0, 3]]
-    return values[..., [2, 1, 0, 3][: values.shape[2]]]
-
-
 def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
     """Return the values with a number of channels: RGB becomes gray and gray RGB, and transparency is left out.
 
@@ -193,29 +120,7 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
     if channels == 1 and num in (3, 4):
         gray = values[..., :3] @ np.array(_LUMINANCE, np.float64)
         return (gray if values.dtype.kind == "f" else np.rint(gray)).astype(values.dtype)[..., None]
-    raise _other_channels(num, channels)
-
-
-def _check_bytes(layout: BandLayout, num_bytes: int, *, num_channels: int) -> None:
-    """Raise before decoding an image that is too large, or too large for its bytes: OpenCV would fill its memory first."""
-    each = num_channels * (layout.bits or _FLOAT_BITS) // 8
-    check_pixels(layout.height, layout.width, num_bytes=each)
-    if layout.height * layout.width * each > _MOST_COMPRESSED * num_bytes:
-        raise UnreadableImageError.because(
-            f"damaged: {num_bytes:,} bytes hold no {layout.width:,} x {layout.height:,} pixels"
-        )
-
-
-def _check_channels(layout: BandLayout, channels: int) -> None:
-    """Raise before decoding more channels than are read."""
-    if layout.channels > _RGBA and layout.channels != channels and not _is_stacked(layout, channels):
-        raise _other_channels(layout.channels, channels)
-
-
-def _other_channels(num: int, channels: int) -> UnreadableImageError:
-    return UnreadableImageError.because(
-        f"it has {count(num, 'channel')}, and {channels} are read (channels={channels})"
-    )
+    raise other_channels(num, channels)
 
 
 def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
@@ -264,9 +169,13 @@ def losses(source: ImageSource, image: Image) -> Iterator[str]:
     """
     layout, channels = layout_of(source), image.channels
     num, pages = layout.channels, layout.pages
-    if pages > 1 and not _is_stacked(layout, channels):
+    if pages > 1 and not is_stacked(layout, channels):
         total = pages * num
-        way = f": channels={total} (--channels {total}) reads them all" if layout.tags and total != 3 else ""
+        way = (
+            f": channels={total} (--channels {total}) reads them all"
+            if layout.decoder == "tifffile" and total != 3
+            else ""
+        )
         yield f"have {pages} pages, of which only the first is read{way}"
     if channels == 1 and num in (3, 4):
         yield "have color, which becomes gray: channels=3 keeps it"

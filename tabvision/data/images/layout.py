@@ -1,11 +1,15 @@
-"""Read the header of an image of any format: size, channels, bits and pages, without decoding a pixel."""
+"""Read the headers and the values of images as stored: any number of channels, bits and pages.
+
+PIL reads what it keeps whole; tifffile and imagecodecs read TIFFs of any kind and PNGs of 16 bits.
+"""
 
 from __future__ import annotations
 
 import io
-import struct
+import logging
+import math
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +20,23 @@ from tabvision.data.images.decode import (
     ImageSource,
     StoredPil,
     UnreadableImageError,
+    check_pixels,
     known_formats,
     orientation_of,
+    read_file,
     reason_of,
 )
+from tabvision.errors import count
 
-PNG = b"\x89PNG\r\n\x1a\n"
-ALONE = (1, 3)  # numbers of channels that OpenCV reads from a TIFF as they are: four it multiplies by the fourth
-_TIFFS = {b"II*\x00": "<", b"MM\x00*": ">"}
-_MAX_PAGES = 4096
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274  # tags of a TIFF
-SAMPLES, _PLANAR, _PREDICTOR, _TILE_WIDTH, _EXTRA, _KIND = 277, 284, 317, 322, 338, 339
-_PALETTE, _BY_PIL = 3, (5, 8)  # colors of a TIFF: a palette; CMYK and Lab, which PIL converts
-_WHOLE = {3: "H", 4: "I"}  # kinds of whole numbers in a TIFF
-_LOSSLESS = (1, 5, 8, 32946, 32773)  # none, LZW, deflate in two numbers, run lengths: they know no channels
-_PREDICTING = (5, 8, 32946)  # those that heed the predictor
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it logs about damaged files, our errors say
+
+_RGBA, _FLOAT_BITS = 4, 64
+_MOST_COMPRESSED = 10_000  # times fewer bytes than values: deflate reaches 1,032, of which 1 bit makes 8 as many
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # either byte order; the latter two are BigTIFF
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BY_PIL = ("PALETTE", "SEPARATED", "YCBCR", "CIELAB")  # colors of a TIFF that PIL converts to RGB
+_UNPREDICTED = ("NONE", "PACKBITS")  # compressions that know no predictor, whatever the tag says
+_LOSSLESS = (*_UNPREDICTED, "LZW", "DEFLATE", "ADOBE_DEFLATE", "ZSTD")
 _PLAIN = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 
 
@@ -38,13 +44,13 @@ class BandLayout(NamedTuple):
     """What the header of an image says about its values.
 
     Args:
-        height: Height as stored, in pixels.
-        width: Width as stored, in pixels.
+        height: Height as decoded, in pixels.
+        width: Width as decoded, in pixels.
         channels: Channels of a page, transparency among them.
         bits: Bits of a value; 0 for floats.
         pages: Pages or frames.
         orientation: EXIF orientation, 1 to 8, of a file whose pixels are decoded as stored.
-        tags: The tags of a TIFF's first page: the number of values, and the first.
+        decoder: The library that decodes it: "PIL" (upright), "tifffile" or "imagecodecs" (as stored).
     """
 
     height: int
@@ -53,11 +59,11 @@ class BandLayout(NamedTuple):
     bits: int = 8
     pages: int = 1
     orientation: int = 1
-    tags: dict[int, tuple[int, int]] | None = None
+    decoder: str = "PIL"
 
 
 def layout_of(source: ImageSource) -> BandLayout:
-    """Return what the header of an image says, without decoding its pixels.
+    """Return what the header of an image of any format says, without decoding a pixel.
 
     Raises:
         UnreadableImageError: It is not an image.
@@ -74,119 +80,132 @@ def layout_of(source: ImageSource) -> BandLayout:
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             start = file.read(32)
-            if start[:4] in _TIFFS:
-                return _layout_of_tiff(file, start)
-            return _layout_of_other(file, start)
+            file.seek(0)
+            layout = _layout_of_tiff(file) if start.startswith(_TIFF) else None
+            return layout or _layout_by_pil(file, start)
     except UnidentifiedImageError:
         raise UnreadableImageError.because("not an image in a known format") from None
-    except Exception as error:  # struct, PIL and the system raise whatever their parsing runs into
+    except Exception as error:  # the decoders and the system raise whatever their parsing runs into
         raise UnreadableImageError.because(reason_of(error)) from error
 
 
-def _layout_of_other(file: BinaryIO, start: bytes) -> BandLayout:
+def _layout_of_tiff(file: Any) -> BandLayout | None:  # noqa: ANN401 - a binary file
+    """Return the layout of a TIFF, or None if its colors are for PIL to convert."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        if min(page.imagelength, page.imagewidth, page.samplesperpixel) < 1 or page.imagedepth != 1:
+            raise ValueError("its header has no size")
+        if page.photometric in [tifffile.PHOTOMETRIC[name] for name in _BY_PIL]:
+            return None
+        tag = page.tags.get("Orientation")
+        return BandLayout(
+            height=page.imagelength,
+            width=page.imagewidth,
+            channels=page.samplesperpixel,
+            bits=0 if page.dtype is not None and page.dtype.kind == "f" else max(page.bitspersample, 8),
+            pages=len(tiff.pages),
+            orientation=tag.value if tag is not None and tag.value in range(1, 9) else 1,
+            decoder="tifffile",
+        )
+
+
+def _layout_by_pil(file: Any, start: bytes) -> BandLayout:  # noqa: ANN401 - a binary file
     image = PilImage.open(file, formats=known_formats())
-    is_png, mode = start.startswith(PNG), image.mode
-    bits = start[24] if is_png else 16 if mode.startswith("I") else 0 if mode == "F" else 8
-    channels = 4 if image.has_transparency_data and mode in ("P", "RGB") else {"P": 3, "CMYK": 3}.get(mode)
+    mode, channels = image.mode, len(image.getbands())
+    if mode in ("P", "RGB", "CMYK"):
+        channels = 4 if mode != "CMYK" and image.has_transparency_data else 3
+    bits = start[24] if start.startswith(_PNG) else 16 if mode.startswith("I") else 0 if mode == "F" else 8
     pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # MPO: previews of a phone's photo
     orientation, height, width = orientation_of(image), image.height, image.width
-    if orientation >= 5 and not is_png:  # which `StoredPil` turns
+    if start.startswith(_PNG) and bits == 16:  # PIL would keep 8 bits of its colors
+        channels = {0: 1, 2: 3, 4: 2, 6: 4}[start[25]]
+        return BandLayout(height, width, channels, bits, pages, orientation, "imagecodecs")
+    if orientation >= 5:
         height, width = width, height
-    bits, channels = max(bits, 8) if bits else 0, channels or len(image.getbands())
-    return BandLayout(height, width, channels, bits, pages, orientation if is_png else 1)
+    return BandLayout(height, width, channels, max(bits, 8) if bits else 0, pages)
 
 
-def _layout_of_tiff(file: BinaryIO, start: bytes) -> BandLayout:
-    order, seen = _TIFFS[start[:4]], set[int]()
-    (position,) = struct.unpack_from(f"{order}I", start, 4)
-    tags: dict[int, tuple[int, int]] = {}
-    while position and position not in seen and len(seen) < _MAX_PAGES:
-        seen.add(position)
-        file.seek(position)
-        (num,) = struct.unpack(f"{order}H", file.read(2))
-        entries, end = file.read(12 * num), file.read(4)
-        tags = tags or _tags_of(file, entries, order)
-        (position,) = struct.unpack(f"{order}I", end)
-    height, width, channels = (tags.get(tag, (1, 1))[1] for tag in (_HEIGHT, _WIDTH, SAMPLES))
-    colors = tags.get(_PHOTOMETRIC, (1, 1))[1]
-    bits = 0 if tags.get(_KIND, (1, 1))[1] == 3 else max(tags.get(_BITS, (1, 1))[1], 8)
-    orientation = tags.get(_ORIENTATION, (1, 1))[1]
-    if orientation >= 5 and (channels in ALONE or colors in _BY_PIL):  # the decoder turns these
-        height, width = width, height
-    if height < 1 or width < 1 or channels < 1 or orientation not in range(1, 9):
-        raise ValueError("its header has no size")
-    if colors in _BY_PIL:
-        return BandLayout(height, width, 3, bits, len(seen))
-    orientation = 1 if channels in ALONE else orientation
-    return BandLayout(height, width, 3 if colors == _PALETTE else channels, bits, len(seen), orientation, tags)
+def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDArray[Any]:
+    """Return the values of an image as stored; pages are channels if that gives the number of channels.
 
+    Shape:
+        - returns: (h, w, C) of any number type
 
-def _tags_of(file: BinaryIO, entries: bytes, order: str) -> dict[int, tuple[int, int]]:
-    """Return the number of values, and the first, of each tag of whole numbers in a directory."""
-    found = {}
-    for tag, kind, num, value in struct.iter_unpack(f"{order}HHI4s", entries):
-        if kind not in _WHOLE:
-            continue
-        form = f"{order}{_WHOLE[kind]}"
-        if num * struct.calcsize(form) > 4:
-            file.seek(struct.unpack(f"{order}I", value)[0])
-            found[tag] = (num, struct.unpack_from(form, file.read(4))[0])
-        else:
-            found[tag] = (num, struct.unpack_from(form, value)[0])
-    return found
-
-
-def side_by_side(data: bytes, tags: dict[int, tuple[int, int]]) -> bytes:
-    """Return a TIFF in which the channels of each pixel are gray pixels side by side, as OpenCV reads any number of them.
-
-    If they are differences from the pixel before, they stay so; see `added_up`.
-
-    Source: TIFF 6.0, section 2, and section 7 for the interleaved layout of samples.
+    Raises:
+        UnreadableImageError: The pixels are damaged, or compressed in a way that is not supported.
     """
-    order, num = _TIFFS[data[:4]], tags[SAMPLES][1]
-    known = tags.get(_PLANAR, (1, 1))[1] == 1 and tags.get(_PREDICTOR, (1, 1))[1] in (1, 2)
-    if not known or tags.get(_COMPRESSION, (1, 1))[1] not in _LOSSLESS:
-        reason = f"its {num} channels are compressed or laid out in a way that is not read"
-        raise UnreadableImageError.because(f"{reason}; save it uncompressed, or with a page for each")
-    changed = {tag: (3, tags.get(tag, (1, 1))[1]) for tag in (_BITS, _KIND)} | {_PHOTOMETRIC: (3, 1), SAMPLES: (3, 1)}
-    changed |= {tag: (4, tags[tag][1] * num) for tag in (_WIDTH, _TILE_WIDTH) if tag in tags}
-    (position,) = struct.unpack_from(f"{order}I", data, 4)
-    (length,) = struct.unpack_from(f"{order}H", data, position)
-    entries = {}
-    for at in range(position + 2, position + 2 + 12 * length, 12):
-        (tag,) = struct.unpack_from(f"{order}H", data, at)
-        kind, value = changed.get(tag, (0, 0))
-        entry = struct.pack(f"{order}HHI{_WHOLE[kind]}", tag, kind, 1, value).ljust(12, b"\0") if kind else b""
-        entries[tag] = entry or data[at : at + 12]
-    kept = [entry for tag, entry in entries.items() if tag not in (_EXTRA, _ORIENTATION, _PREDICTOR)]
-    padding = bytes(len(data) % 2)
-    directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
-    return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + directory
+    try:
+        if isinstance(source, np.ndarray | PilImage.Image):
+            return array_of(source)
+        data = source if isinstance(source, bytes) else read_file(source)
+        if layout.decoder == "PIL":
+            return array_of(StoredPil.of(data).image)
+        _check_bytes(layout, len(data), channels)
+        if layout.decoder == "tifffile":
+            return _tiff_values(data, layout, channels)
+        import imagecodecs
+
+        return np.asarray(imagecodecs.png_decode(data)).reshape(layout.height, layout.width, layout.channels)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they run into
+        raise UnreadableImageError.because(reason_of(error)) from error
 
 
-def check_chunks(data: bytes) -> None:
-    """Raise if a chunk of a PNG is longer than the file: OpenCV would take memory for it.
+def _tiff_values(data: bytes, layout: BandLayout, channels: int) -> NDArray[Any]:
+    """Return the values of a TIFF's first page, or of all its pages if they are the channels."""
+    import tifffile
 
-    Source: PNG, third edition, section 5.3: a length, a type, the data and a checksum.
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        pages = list(tiff.pages) if is_stacked(layout, channels) else [tiff.pages.first]
+        return np.concatenate([_page_values(page, layout, len(data)) for page in pages], axis=2)
+
+
+def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:  # noqa: ANN401 - a page or a frame
+    """Return the values of one page as (h, w, C).
+
+    Raises:
+        UnreadableImageError: It is damaged, or compressed in another way.
     """
-    position = len(PNG)
-    while position + 12 <= len(data):
-        kind = data[position + 4 : position + 8]
-        position += 12 + int(struct.unpack_from(">I", data, position)[0])
-        if kind == b"IEND":
-            return
-    raise UnreadableImageError.because("damaged: it is cut off")
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    ends = np.add(page.dataoffsets, page.databytecounts)
+    if shape != layout[:3] or len(ends) != math.prod(page.chunked) or int(ends.max()) > num_bytes:
+        raise UnreadableImageError.because("damaged, or its pages differ in size")
+    if page.compression.name not in _LOSSLESS:
+        reason = f"its compression ({page.compression.name}) is not read; save it uncompressed"
+        raise UnreadableImageError.because(reason)
+    if page.compression.name in _UNPREDICTED:
+        page.predictor = 1
+    values = page.asarray()
+    planes = page.planarconfig == 2 and layout.channels > 1
+    return np.moveaxis(values, 0, -1) if planes else values.reshape(shape)
 
 
-def added_up(values: NDArray[Any], tags: dict[int, tuple[int, int]]) -> NDArray[Any]:
-    """Return the values of pixels side by side; differences from the pixel before are summed, in place, within each tile."""
-    if tags.get(_PREDICTOR, (1, 1))[1] == 2 and tags.get(_COMPRESSION, (1, 1))[1] in _PREDICTING:
-        width = values.shape[1]
-        step = max(tags.get(_TILE_WIDTH, (1, width))[1], 16)  # the least that TIFF allows
-        for start in range(0, width, step):
-            tile = values[:, start : start + step]
-            np.cumsum(tile, axis=1, dtype=tile.dtype, out=tile)
-    return values
+def is_stacked(layout: BandLayout, channels: int) -> bool:
+    """Return whether the pages of an image are its channels; RGB and gray are always one page."""
+    return channels not in (1, 3, layout.channels) and layout.pages * layout.channels == channels
+
+
+def _check_bytes(layout: BandLayout, num_bytes: int, channels: int) -> None:
+    """Raise before decoding if an image has more channels than are read, or is too large, or too large for its bytes."""
+    is_stack = is_stacked(layout, channels)
+    if layout.channels > _RGBA and layout.channels != channels and not is_stack:
+        raise other_channels(layout.channels, channels)
+    each = (channels if is_stack else layout.channels) * (layout.bits or _FLOAT_BITS) // 8
+    check_pixels(layout.height, layout.width, num_bytes=each)
+    if layout.height * layout.width * each > _MOST_COMPRESSED * num_bytes:
+        raise UnreadableImageError.because(
+            f"damaged: {num_bytes:,} bytes hold no {layout.width:,} x {layout.height:,} pixels"
+        )
+
+
+def other_channels(num: int, channels: int) -> UnreadableImageError:
+    """Return the error for an image of that many channels."""
+    return UnreadableImageError.because(
+        f"it has {count(num, 'channel')}, and {channels} are read (channels={channels})"
+    )
 
 
 def array_of(source: NDArray[Any] | PilImage.Image) -> NDArray[Any]:

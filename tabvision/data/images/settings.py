@@ -12,9 +12,9 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from tabvision.checks import check_choice, check_whole, is_integer
-from tabvision.data.images.bands import as_channels, losses, open_as, stored_values
+from tabvision.data.images.bands import as_channels, losses, open_as
 from tabvision.data.images.decode import UnreadableImageError
-from tabvision.data.images.layout import BandLayout, layout_of
+from tabvision.data.images.layout import BandLayout, layout_of, stored_values
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 

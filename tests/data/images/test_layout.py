@@ -1,9 +1,10 @@
-"""What headers say: size, channels, bits, pages; and a TIFF of many channels side by side."""
+"""What headers say: size, channels, bits, pages; and the values of TIFFs and PNGs as stored."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import re
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,9 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tabvision.data.images.bands import stored_values
 from tabvision.data.images.decode import UnreadableImageError
-from tabvision.data.images.layout import added_up, layout_of
+from tabvision.data.images.layout import layout_of, stored_values
 from tests.made.images import encoded, pixels, tiff
 
 DRAW = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def values_of(data: bytes) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_every_kind_of_tiff_is_read_exactly(order: str, subtests: pytest.Subtests) -> None:
+def test_every_kind_of_tiff_is_read_exactly(order: Literal["<", ">"], subtests: pytest.Subtests) -> None:
     for kind in (np.uint8, np.uint16, np.int16, np.uint32, np.float32, np.float64):
         for channels in (1, 2, 3, 4, 5, 13):
             with subtests.test(kind=kind.__name__, channels=channels):
@@ -121,22 +121,26 @@ def test_cmyk_is_converted_by_pil() -> None:
     assert np.array_equal(values_of(file.getvalue()), np.array(image.convert("RGB")))
 
 
-def test_channels_in_planes_are_a_sentence() -> None:
-    data = tiff(np.zeros((4, 5, 6), np.uint8))
-    at = data.index(b"\x1c\x01\x03\x00") + 8  # the tag of the layout of the samples
-    data = data[:at] + b"\x02" + data[at + 1 :]
-
-    with pytest.raises(
-        UnreadableImageError, match="its 6 channels are compressed or laid out in a way that is not read"
+def test_tiles_planes_and_compressions_are_read_exactly(subtests: pytest.Subtests) -> None:
+    values = DRAW.integers(0, 65536, (40, 50, 5), dtype=np.uint16)
+    planes = {"planarconfig": "separate"}
+    for options in (
+        {"tile": (16, 16)},
+        {"compression": "zlib", "predictor": True},
+        {"compression": "lzw", "predictor": True, "tile": (16, 16)},
+        planes,
+        {**planes, "compression": "zstd"},
     ):
-        stored_values(data, layout_of(data), 6)
+        with subtests.test(**options):
+            data = tiff(np.moveaxis(values, 2, 0) if "planarconfig" in options else values, **options)
+            assert np.array_equal(values_of(data), values)
 
 
-def test_differences_begin_anew_in_each_tile() -> None:
-    values = DRAW.integers(0, 65536, (4, 40, 5), dtype=np.uint16)
-    differences = values.copy()
-    for start in (0, 16, 32):
-        tile = values[:, start : start + 16]
-        differences[:, start + 1 : start + 16] = tile[:, 1:] - tile[:, :-1]
-
-    assert np.array_equal(added_up(differences, {317: (1, 2), 259: (1, 5), 322: (1, 16)}), values)
+def test_a_lossy_compression_and_missing_strips_are_a_sentence(subtests: pytest.Subtests) -> None:
+    values = DRAW.integers(0, 256, (40, 50, 5), dtype=np.uint8)
+    planes = bytearray(tiff(values))
+    planes[planes.index(b"\x1c\x01\x03\x00") + 8] = 2  # the tag of the layout of the samples
+    lossy = tiff(np.moveaxis(values, 2, 0), planarconfig="separate", compression="jpegxl")
+    for data, reason in ((bytes(planes), "damaged"), (lossy, "compression (JPEGXL) is not read")):
+        with subtests.test(reason), pytest.raises(UnreadableImageError, match=re.escape(reason)):
+            values_of(data)
