@@ -35,7 +35,7 @@ from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import quiet_trainer
 from benchmarks.table_answers import Parts, boosting, lightgbm, tabvision_default
 from tabvision.callbacks import FineTune, FrozenFeatures
-from tabvision.cli import fused as command
+from tabvision.cli import images as command
 from tabvision.cli.images import IMAGE_BATCHES, PCT_START, VIEWS
 from tabvision.cli.jobs import default_batch_size
 from tabvision.data import FusedDataModule, SourceSplit
@@ -65,13 +65,13 @@ def fused(parts: Parts, seed: int, options: Any, folder: Path) -> NDArray[Any]: 
     module = FusedModule(data.schema, body=options.body)
     best = ModelCheckpoint(dirpath=folder, filename=f"{seed}", monitor="val/loss", save_weights_only=True)
     stages = FineTune(
-        command.FREEZE_EPOCHS,
-        base_lr=command.BASE_LR,
-        lr_mult=command.LR_MULT,
+        command.FUSED_FREEZE_EPOCHS,
+        base_lr=command.FUSED_LR,
+        lr_mult=command.FUSED_LR_MULT,
         frozen_pct_start=PCT_START,
     )
     trainer = quiet_trainer(
-        command.EPOCHS,
+        command.FUSED_EPOCHS,
         stages,
         FrozenFeatures(VIEWS),
         best,

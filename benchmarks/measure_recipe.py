@@ -123,7 +123,7 @@ def train_once(recipe: Path, seed: int, threads: int, extra: Sequence[str]) -> d
     import torch
 
     from benchmarks.clock import TrainingClock
-    from tabvision.cli.recipe import make_cli
+    from tabvision.cli.lightning_cli import make_cli
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:

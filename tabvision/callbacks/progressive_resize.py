@@ -14,7 +14,7 @@ from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
-from tabvision.nets.backbone import Body
+from tabvision.nets.body import Body
 
 Size = tuple[int, int]
 

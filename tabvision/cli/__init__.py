@@ -117,7 +117,7 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
     from tabvision.cli.safe import search_path
 
     with search_path(safe=safe):  # before the imports below: `python -m` looks for torch in the working folder first
-        from tabvision.cli.recipe import make_cli
+        from tabvision.cli.lightning_cli import make_cli
         from tabvision.logs import quiet_lightning
 
         with quiet_lightning():

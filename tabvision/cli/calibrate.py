@@ -101,7 +101,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
         MissingFileError: The folder has no recipe.
         BadValueError: The run held out no rows.
     """
-    from tabvision.cli.interrupted import component, read_recipe
+    from tabvision.cli.resume import component, read_recipe
     from tabvision.data.images.files import PATH_COLUMN
     from tabvision.data.tables.read import read_frame
     from tabvision.errors import BadValueError, MissingFileError

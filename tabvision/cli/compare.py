@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _table_of(found: pd.DataFrame) -> str:
     """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
-    from tabvision.cli.tables import aligned
+    from tabvision.cli.printing import aligned
 
     best, columns = (
         found.attrs["best"],
@@ -56,7 +56,7 @@ def _table_of(found: pd.DataFrame) -> str:
 
 
 def _cell(column: str, value: object) -> str:
-    from tabvision.cli.tables import number
+    from tabvision.cli.printing import number
 
     if isinstance(value, float):
         return f"{value:g}" if column == "seconds" else number(value)

@@ -34,7 +34,7 @@ def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not nam
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows, print the metrics and write them."""
-    from tabvision.cli.tables import shown_name
+    from tabvision.cli.printing import shown_name
     from tabvision.data.tables.write import FORMATS, check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _evaluation_table(found: pd.DataFrame, title: str) -> str:
     """Return what `interpret.evaluate` found as text."""
-    from tabvision.cli.tables import aligned, number
+    from tabvision.cli.printing import aligned, number
 
     rows = [[name, *map(number, values)] for name, *values in found.itertuples(index=False)]
     return f"{aligned([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
@@ -65,7 +65,7 @@ def _evaluation_table(found: pd.DataFrame, title: str) -> str:
 
 def _metrics_of(found: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Return what `interpret.evaluate` found as plain data, by metric: None for what is not known."""
-    from tabvision.cli.tables import known
+    from tabvision.cli.printing import known
 
     return {
         str(name): {str(column): known(value) for column, value in values.items()}

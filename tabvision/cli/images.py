@@ -1,4 +1,4 @@
-"""`tabvision train` on a folder of photos, or on a table with their paths."""
+"""`tabvision train` on a folder of photos, on a table with their paths, or on a table with further columns beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
 from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, NoFeatureError, count
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import body_license
 from tabvision.random_state import same_random_state
@@ -25,6 +25,11 @@ _EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed 
 PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
+FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
+FUSED_LR, FUSED_LR_MULT = (
+    1e-2,
+    500.0,
+)  # the rate of a table's network; the body's first layers train as slowly as for images
 
 
 def image_job(arguments: argparse.Namespace) -> Job:
@@ -152,3 +157,32 @@ def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> di
         problem = "--frozen-bf16 is for epochs with a frozen body, and this run has none"
         raise BadValueError("tabvision train", problem, "Leave it out, or raise --epochs and --freeze-epochs")
     return {"freeze_epochs": frozen, **rate}
+
+
+def fused_job(arguments: argparse.Namespace) -> Job:
+    """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages.
+
+    Raises:
+        BadValueError: Several bodies are named.
+    """
+    if arguments.body is not None and "," in arguments.body:
+        problem = f"several bodies are compared for images alone, got --body {arguments.body}"
+        raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
+    settings, model = image_settings(arguments, "fused")
+    try:
+        data = built(arguments, Component("tabvision.data.FusedDataModule", settings))
+    except NoFeatureError:
+        print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
+        return image_job(arguments)
+    epochs = arguments.epochs or FUSED_EPOCHS
+    rates = {"base_lr": FUSED_LR, "lr_mult": FUSED_LR_MULT, **stages(arguments, epochs, FUSED_FREEZE_EPOCHS)}
+    return make_job(
+        arguments,
+        data,
+        settings,
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
+        epochs=epochs,
+        model=Component("tabvision.modules.FusedModule", model),
+        callbacks=fine_tuning(rates),
+        shown=data.image.columns,
+    )

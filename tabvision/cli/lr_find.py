@@ -25,8 +25,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _find(arguments: argparse.Namespace) -> None:
     """Sweep the rate on a copy of the recipe's model and print the suggestions."""
-    from tabvision.cli.quiet import reworded_trainer_errors, tidied
-    from tabvision.cli.recipe import make_cli
+    from tabvision.cli.lightning_cli import make_cli
+    from tabvision.cli.trainer import reworded_trainer_errors, tidied
     from tabvision.data.tables.write import check_destination, check_not_read, written_whole
     from tabvision.errors import speaking
     from tabvision.lightning import MisconfigurationException

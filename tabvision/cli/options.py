@@ -21,7 +21,7 @@ from tabvision.cli.arguments import (
     weights,
     whole,
 )
-from tabvision.cli.tables import shown_name
+from tabvision.cli.printing import shown_name
 from tabvision.errors import BadValueError
 
 if TYPE_CHECKING:

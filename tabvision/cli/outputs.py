@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
-from tabvision.cli.tables import aligned, metrics_by_name, number, shown_name
+from tabvision.cli.printing import aligned, metrics_by_name, number, shown_name
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import beside_target, encode_target

@@ -158,7 +158,7 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
     """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
     import numpy as np
 
-    from tabvision.cli.tables import number
+    from tabvision.cli.printing import number
     from tabvision.data.targets import encode_target, missing_target
     from tabvision.errors import TabvisionError, count
 

@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.cli.tables import number
+from tabvision.cli.printing import number
 from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 

@@ -49,7 +49,7 @@ def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows and write the page."""
-    from tabvision.cli.tables import shown_name
+    from tabvision.cli.printing import shown_name
     from tabvision.data.tables.write import check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor

@@ -26,10 +26,9 @@ from tabvision.cli.outputs import (
     write_metrics,
     write_report,
 )
+from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.progress import progress_callbacks
-from tabvision.cli.quiet import reworded_trainer_errors, tidied
-from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
-from tabvision.cli.tables import metrics_by_name
+from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, tidied
 from tabvision.data.tables.files import name_of
 from tabvision.data.tables.read import Source
 from tabvision.data.tables.write import check_not_read, write_frame, writing

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tabvision.cli.options import add_options, check_options
-from tabvision.cli.tables import aligned, shown_name
+from tabvision.cli.printing import aligned, shown_name
 from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with notes_at(verbose=not arguments.quiet):  # before the imports below, which take seconds
         logging.getLogger("tabvision").info(f"Reading {shown_name(arguments.data or arguments.resume)} …")
     if arguments.resume is not None:
-        from tabvision.cli.interrupted import resume_run
+        from tabvision.cli.resume import resume_run
 
         resume_run(arguments)
         return
@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with notes_at(verbose=not arguments.quiet):
         job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
         if (checkpoint := vars(arguments)["from"]) is not None:
-            from tabvision.cli.warm_start import warm_started
+            from tabvision.cli.resume import warm_started
 
             job = warm_started(job, checkpoint)
     if arguments.columns and not is_worker():
@@ -170,7 +170,7 @@ def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
 
         return image_job(arguments)
     if kind == "fused":
-        from tabvision.cli.fused import fused_job
+        from tabvision.cli.images import fused_job
 
         return fused_job(arguments)
     if kind == "ratings":

@@ -18,7 +18,7 @@ from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
-from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
+from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
 from tabvision.tasks import own_task
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.inference.results import Results, with_images
-from tabvision.modules.answering import Answering
+from tabvision.modules.network import Answering
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.checks import check_choice
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.modules.answering import Answering, settled
+from tabvision.modules.network import Answering, settled
 from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import DotBias

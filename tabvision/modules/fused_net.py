@@ -14,7 +14,7 @@ from tabvision.augment.normalize import normalize
 from tabvision.batch import Batch
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.modules.answering import OWN, Answering
+from tabvision.modules.network import OWN, Answering
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.vision_net import body_of, image_of
 from tabvision.nets.backbones import body_groups

@@ -21,7 +21,7 @@ from tabvision.batch import Batch
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
-from tabvision.modules.answering import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
+from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups
 from tabvision.nets.layers import restore_pretrained_norms

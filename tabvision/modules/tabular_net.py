@@ -12,7 +12,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.checks import check_choice, check_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
-from tabvision.modules.answering import OWN, Answering, settled
+from tabvision.modules.network import OWN, Answering, settled
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth

@@ -15,10 +15,10 @@ from tabvision.augment.normalize import normalize
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.modules.answering import OWN, Answering, settled
+from tabvision.modules.network import OWN, Answering, settled
 from tabvision.modules.optimizers import Decay, OptimizerFactory
-from tabvision.nets.backbone import Body, as_body
 from tabvision.nets.backbones import body_groups, make_body
+from tabvision.nets.body import Body, as_body
 from tabvision.nets.growth import with_growth
 from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head, pooled_for
 from tabvision.nets.layer_groups import LayerGroup

@@ -13,10 +13,9 @@ from urllib.request import Request, urlopen
 from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
-from tabvision.nets.backbone import Body, adapt_channels
+from tabvision.nets.body import Body, adapt_channels
 from tabvision.nets.layer_groups import LayerGroup, as_groups, parts_of
-from tabvision.nets.lite0 import PACKAGE, packaged_weights, timm_keys
-from tabvision.nets.weights import is_file_name, load_weights, read_weights
+from tabvision.nets.weights import PACKAGE, is_file_name, load_weights, packaged_weights, read_weights, timm_keys
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 _LITE0 = "tf_efficientnet_lite0"

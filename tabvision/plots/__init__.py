@@ -11,9 +11,7 @@ from tabvision.plots.evaluation import (
     threshold_curves,
 )
 from tabvision.plots.images import image_grid, show_results, top_losses
-from tabvision.plots.optimizers import optimizer_race
-from tabvision.plots.rates import lr_curve, schedule
-from tabvision.plots.runs import history
+from tabvision.plots.training import history, lr_curve, optimizer_race, schedule
 
 __all__ = [
     "bias_bars",

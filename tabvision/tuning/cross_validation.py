@@ -22,7 +22,7 @@ from tabvision.lightning import check_trainer
 from tabvision.logs import notes_at
 from tabvision.metrics import values_of
 from tabvision.modules import TabularModule
-from tabvision.modules.answering import OWN
+from tabvision.modules.network import OWN
 from tabvision.nets.layers import evaluating
 from tabvision.random_state import same_random_state
 

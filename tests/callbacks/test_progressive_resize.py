@@ -17,7 +17,7 @@ from tabvision.callbacks import ExactResume, ProgressiveResize
 from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import VisionModule
-from tabvision.nets.backbone import Body
+from tabvision.nets.body import Body
 from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Multiclass
 from tests.made.modules import Saver, different, make_module

@@ -14,7 +14,7 @@ from tabvision import __version__
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_checkpoint
-from tabvision.modules.answering import CHECKPOINT_FORMAT
+from tabvision.modules.network import CHECKPOINT_FORMAT
 from tests.fixtures.write_checkpoint import FOLDER, ROWS
 
 KEPT = sorted(FOLDER.glob("tabvision-*.ckpt"))

@@ -19,7 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, M
 from tabvision.inference import Predictor, gather
 from tabvision.inference.batches import blend
 from tabvision.modules import VisionModule
-from tabvision.modules.answering import CHECKPOINT_KEY
+from tabvision.modules.network import CHECKPOINT_KEY
 from tests.made.trained import fitted, folder
 
 SIDE = 32

@@ -17,7 +17,7 @@ from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.interpret import importance
 from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
-from tabvision.preprocess.growth import grown_schema
+from tabvision.modules.growth import grown_schema
 from tests.made.modules import different
 from tests.made.pairs import Pair, make_frame, tabular_data
 from tests.made.ratings import made_ratings, ratings_data

@@ -21,7 +21,7 @@ from tabvision.inference.calibration.temperature import cross_entropy, expected_
 from tabvision.inference.calibration.thresholds import METRICS, best_threshold
 from tabvision.inference.checkpoint import CALIBRATION, read_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.modules.answering import CHECKPOINT_KEY
+from tabvision.modules.network import CHECKPOINT_KEY
 from tabvision.tasks import Task
 
 

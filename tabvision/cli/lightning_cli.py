@@ -15,9 +15,14 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import AverageAndStop, save_kept_weights
 from tabvision.cli.progress import show_progress
-from tabvision.cli.quiet import best_networks, reworded_trainer_errors, tidied
-from tabvision.cli.resume import guard_checkpoints, reworded_resume_errors
 from tabvision.cli.safe import WARNING, check_writes_here, importing
+from tabvision.cli.trainer import (
+    best_networks,
+    guard_checkpoints,
+    reworded_resume_errors,
+    reworded_trainer_errors,
+    tidied,
+)
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import (
     ArgsType,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.nets.backbone import Body, adapt_channels, as_body
+from tabvision.nets.body import Body, adapt_channels, as_body
 
 
 class Windows(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
-from tabvision.cli.recipe import make_cli
+from tabvision.cli.lightning_cli import make_cli
 from tabvision.errors import UnknownNameError
 from tabvision.modules import TabularModule
 from tests.made.tables import people
