@@ -124,9 +124,9 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
     import pandas as pd
 
     from tabvision.errors import BadValueError, MissingColumnsError
-    from tabvision.modules.collab_net import CollabNet
+    from tabvision.modules.collab_network import CollabNetwork
 
-    is_rating = isinstance(predictor.net, CollabNet)
+    is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
         return pd.DataFrame()
@@ -188,10 +188,10 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
     """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
     from tabvision.errors import count, listed
-    from tabvision.modules.collab_net import CollabNet
+    from tabvision.modules.collab_network import CollabNetwork
 
     rows, notes = count(inputs.num_rows, "row"), [*measured]
-    if isinstance(predictor.net, CollabNet) and inputs.frame is not None:  # in a table missing values are usual
+    if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:

@@ -18,7 +18,7 @@ from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, name_of, read_bytes
 from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
-from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
+from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.tasks import own_task
 
 if TYPE_CHECKING:
@@ -36,25 +36,25 @@ class Opened:
 
     Args:
         net: The module in evaluation mode, on the CPU or on the device that it had in memory; from a checkpoint of
-            tabvision's own just what answers, which needs no Lightning.
+            tabvision's own the network without Lightning.
         calibration: The corrections of its answers; empty if it was not calibrated.
         facts: The format, the version of tabvision and the module's name, as they were saved.
     """
 
-    net: Answering
+    net: SchemaNetwork
     calibration: Calibration
     facts: Mapping[str, Any]
 
     @functools.cached_property
     def module(self) -> SupervisedModule:
-        """The net as a module that can be trained, which shares its weights."""
+        """The LightningModule, which shares the weights of the network."""
         from tabvision.modules import SupervisedModule
 
         if isinstance(self.net, SupervisedModule):
             return self.net
         net: Any = self.net
-        # of an old checkpoint some settings have no effect, and the net has dropped them
-        used = {name: it for name, it in net.hparams.items() if name in net.built_from and it != OWN}
+        # the network has dropped the settings of an old checkpoint that have no effect
+        used = {name: value for name, value in net.hparams.items() if name in net.built_from and value != OWN}
         settings = {**net.built_from, **used, "schema": net.schema}
         module: SupervisedModule = getattr(modules, _module_name(type(net)))(**settings)
         module.load_state_dict(net.state_dict(), assign=True)
@@ -68,7 +68,7 @@ def load_module(origin: Origin, module_class: type[SupervisedModule] | None = No
 
 @speaking("Predictor")
 def open_checkpoint(
-    source: Origin | Answering,
+    source: Origin | SchemaNetwork,
     module_class: type[SupervisedModule] | None = None,
     **own: Any,  # noqa: ANN401 - a network, a task, a function
 ) -> Opened:
@@ -85,12 +85,12 @@ def open_checkpoint(
             names a class outside tabvision without `module_class`; or a piece is missing or has no effect.
         UnknownNameError: The module has no such setting.
     """
-    if isinstance(source, Answering):
+    if isinstance(source, SchemaNetwork):
         return _copied(source, module_class, own)
     checkpoint, name = read_checkpoint(source), name_of(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
-    if not (isinstance(kind, type) and issubclass(kind, Answering)):
+    if not (isinstance(kind, type) and issubclass(kind, SchemaNetwork)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
     weights = checkpoint.get("state_dict")
@@ -179,7 +179,7 @@ def _check_kind(content: bytes, name: str) -> None:
         raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
 
 
-def _copied(module: Answering, module_class: object, own: Mapping[str, Any]) -> Opened:
+def _copied(module: SchemaNetwork, module_class: object, own: Mapping[str, Any]) -> Opened:
     """Return a copy of a module, so that training can continue without changing the answers."""
     if named := [*own, *([] if module_class is None else ["module_class"])]:
         problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
@@ -189,7 +189,9 @@ def _copied(module: Answering, module_class: object, own: Mapping[str, Any]) -> 
     return Opened(copy.deepcopy(module).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
 
 
-def _build(kind: type[Answering], settings: object, own: Mapping[str, Any], weights: object, name: str) -> Answering:
+def _build(
+    kind: type[SchemaNetwork], settings: object, own: Mapping[str, Any], weights: object, name: str
+) -> SchemaNetwork:
     """Build the net from its saved settings, without those of a base class or command line that it does not take."""
     if not isinstance(settings, Mapping):
         raise BadValueError(f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
@@ -231,15 +233,14 @@ def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], 
 
 
 def _module_name(kind: type) -> str:
-    """Return the name of the module of a net."""
-    return (
-        f"{kind.__name__.removesuffix('Net')}Module" if kind.__module__.startswith(modules.__name__) else kind.__name__
-    )
+    """Return the name of the module of a network."""
+    is_ours = kind.__module__.startswith(modules.__name__)
+    return f"{kind.__name__.removesuffix('Network')}Module" if is_ours else kind.__name__
 
 
-def _own_class(kind: object, name: str) -> type[Answering]:
+def _own_class(kind: object, name: str) -> type[SchemaNetwork]:
     if kind not in modules.__all__ or kind == "SupervisedModule":
         problem = f"{name} holds a {kind}, which is not a module of tabvision"
         raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={kind})")
-    found: type[Answering] = getattr(modules, f"{str(kind).removesuffix('Module')}Net")
+    found: type[SchemaNetwork] = getattr(modules, f"{str(kind).removesuffix('Module')}Network")
     return found

@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, final
@@ -32,6 +31,7 @@ from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY, OUTPUTS
 from tabvision.modules import SupervisedModule
+from tabvision.nets.layers import evaluating
 from tabvision.schema import Schema
 
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
@@ -86,8 +86,8 @@ def export(
     else:
         opened = open_checkpoint(source, **own)
         module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need one
-    with written_whole(path) as partial, _evaluating(module):
-        net = _Answering(module, calibration, deviations=path.suffix.lower() == ".onnx")
+    with written_whole(path) as partial, evaluating(module), torch.no_grad():
+        net = _ExportedNetwork(module, calibration, deviations=path.suffix.lower() == ".onnx")
         _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())
         error = net.largest_error(_OPENERS[path.suffix.lower()](partial))
         if not error <= TOLERANCE:
@@ -97,7 +97,7 @@ def export(
 
 
 @final
-class _Answering(nn.Module):
+class _ExportedNetwork(nn.Module):
     """A module that maps the arrays of its inputs, in the order of `names`, to calibrated and activated predictions.
 
     With `deviations`, a network of several members also returns the standard deviation of what they predict.
@@ -187,17 +187,6 @@ def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dic
         if columns:
             made["has_image"] = torch.randint(2, (rows, *columns), generator=generator).float()
     return made
-
-
-@contextmanager
-def _evaluating(module: SupervisedModule) -> Iterator[None]:
-    was = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(was)
 
 
 def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:

@@ -27,7 +27,7 @@ from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.inference.results import Results, with_images
-from tabvision.modules.network import Answering
+from tabvision.modules.network import SchemaNetwork
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Predictor:
         self._opened, self.net = opened, opened.net.to(self.device)
         self.schema = self.net.schema
         self.calibration = opened.calibration
-        self._origin = None if isinstance(path, Answering) else path
+        self._origin = None if isinstance(path, SchemaNetwork) else path
         self._own_augmentation: str | None = opened.facts.get("own_augmentation")
         augment = None if self.schema.image is None else augmentation_named(opened.facts.get("augment", "light"))
         self._read = InputReader(self.schema, augment)

@@ -14,7 +14,7 @@ from torch import nn
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.factorization import DotBias
+from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.packed import PackedNet
 from tabvision.schema import Categorical
 
@@ -177,7 +177,7 @@ def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
     """Return the embedding of each value of a category, in the order of the vocabulary and without a bias, (V, F)."""
     net: Any = module.net
-    if isinstance(net, DotBias):
+    if isinstance(net, EmbeddingDotBias):
         table: Any = (net.users, net.items)[index].factors
     else:
         nets: Any = net if isinstance(net, nn.ModuleList) else [net]  # of a bag the factors of each
@@ -196,7 +196,7 @@ def check_ratings_module(module: object) -> None:
 def _biases(module: CollabModule, index: int) -> pd.DataFrame:
     check_ratings_module(module)
     net = module.net
-    if not isinstance(net, DotBias):
+    if not isinstance(net, EmbeddingDotBias):
         problem = "only a module of kind 'dot' has a bias for each user and item"
         raise BadValueError(problem, "Train with kind='dot'")
     biases = (net.users, net.items)[index].biases.detach().float().cpu().numpy()[1:]

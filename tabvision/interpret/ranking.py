@@ -16,7 +16,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
 from tabvision.interpret.recommend import PASS_A_NUMBER, item_scores, seen_items
 from tabvision.modules import CollabModule
-from tabvision.modules.collab_net import sorted_pairs
+from tabvision.modules.collab_network import sorted_pairs
 
 
 class _PairsData(Protocol):

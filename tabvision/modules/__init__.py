@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CollabModule", "FusedModule", "SupervisedModule", "TabularModule", "VisionModule"]
 
-_MODULES = {  # a net is the half of a module that answers, which needs no Lightning
+_MODULES = {  # a network needs no Lightning; its module trains it
     "CollabModule": "collab",
-    "CollabNet": "collab_net",
+    "CollabNetwork": "collab_network",
     "FusedModule": "fused",
-    "FusedNet": "fused_net",
+    "FusedNetwork": "fused_network",
     "SupervisedModule": "supervised",
     "TabularModule": "tabular",
-    "TabularNet": "tabular_net",
+    "TabularNetwork": "tabular_network",
     "VisionModule": "vision",
-    "VisionNet": "vision_net",
+    "VisionNetwork": "vision_network",
 }
 if not TYPE_CHECKING:  # a type checker sees the imports above
     __getattr__ = lazy_names(__name__, _MODULES)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.modules.collab_net import CollabNet, sorted_pairs
+from tabvision.modules.collab_network import CollabNetwork, sorted_pairs
 from tabvision.modules.supervised import SupervisedModule
 
 
@@ -21,7 +21,7 @@ class _KnowsPairs(Protocol):
 
 
 @final
-class CollabModule(CollabNet, SupervisedModule):
+class CollabModule(CollabNetwork, SupervisedModule):
     """Predict a user's rating of an item from learned latent factors.
 
     "dot" takes the dot product of the factors of user and item and adds a bias for each, as the course does; "neural" puts

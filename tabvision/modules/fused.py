@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import final
 
-from tabvision.modules.fused_net import FusedNet
+from tabvision.modules.fused_network import FusedNetwork
 from tabvision.modules.supervised import SupervisedModule
 
 
 @final
-class FusedModule(FusedNet, SupervisedModule):
+class FusedModule(FusedNetwork, SupervisedModule):
     """A pretrained body for the images of a row, and the network of tables for its columns, joined before the last layers.
 
     All images of a row go through one body. The mean of each feature over an image, or a learned vector where the row has no

@@ -14,7 +14,7 @@ from tabvision.errors import BadValueError
 from tabvision.modules.network import OWN
 from tabvision.modules.supervised import SupervisedModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.factorization import DotBias
+from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.growth import copy_factors, copy_outputs, copy_table_net
 from tabvision.nets.packed import PackedNet
 from tabvision.plain import Label
@@ -66,8 +66,8 @@ def _copy(known: SupervisedModule, new: SupervisedModule, *, has_more: bool) -> 
             state[name] = value
     new.load_state_dict(state)
     for old_part, part in zip(_growing(known), _growing(new), strict=True):
-        if isinstance(old_part, DotBias):
-            copy_factors(old_part, cast("DotBias", part))
+        if isinstance(old_part, EmbeddingDotBias):
+            copy_factors(old_part, cast("EmbeddingDotBias", part))
         elif isinstance(old_part, PackedNet | EmbeddingMLP):
             copy_table_net(old_part, cast("PackedNet | EmbeddingMLP", part), has_more=has_more)
         else:
@@ -76,7 +76,9 @@ def _copy(known: SupervisedModule, new: SupervisedModule, *, has_more: bool) -> 
 
 def _growing(module: SupervisedModule) -> list[nn.Module]:
     """Return the networks for categories and numbers, or the last layer of a network for images."""
-    nets: list[nn.Module] = [net for net in module.modules() if isinstance(net, PackedNet | EmbeddingMLP | DotBias)]
+    nets: list[nn.Module] = [
+        net for net in module.modules() if isinstance(net, PackedNet | EmbeddingMLP | EmbeddingDotBias)
+    ]
     head = getattr(module, "head", None)
     return nets if nets or not isinstance(head, nn.Sequential) else [head[-1]]
 

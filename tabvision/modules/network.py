@@ -1,4 +1,4 @@
-"""What answers: a network with a schema, and how it takes batches; all of a module that needs no Lightning."""
+"""The base class of all networks that read batches: a network with its schema and task, which needs no Lightning."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a c
 OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
 
 
-class Answering(nn.Module, ABC):
-    """A network with a schema, from batches to logits; with a `LightningModule`, it is a `SupervisedModule`.
+class SchemaNetwork(nn.Module, ABC):
+    """A network with a schema, from batches to logits.
+
+    A module is such a network and a `SupervisedModule`, which trains it. `Predictor` loads the network alone.
 
     Args:
-        schema: The schema of the data; None in a LightningModule, which takes it and the settings itself.
-        decay_norms: A setting of training alone.
-        saved: Settings of a subclass, which it reads when it answers.
+        schema: The schema of the data; None in a LightningModule, which sets it and the settings itself.
+        decay_norms: A setting of training, which the network does not need.
+        saved: Settings of a subclass that the network reads.
         settings: The other settings of training, which are checked.
 
     Attributes:
@@ -54,14 +56,14 @@ class Answering(nn.Module, ABC):
         *,
         decay_norms: bool = False,  # noqa: ARG002
         saved: Mapping[str, object] | None = None,
-        **settings: Any,  # noqa: ANN401 - as for `_begin`
+        **settings: Any,  # noqa: ANN401 - as for `_set_up`
     ) -> None:
         super().__init__()
         if schema is not None:
-            self._begin(schema, **settings)
+            self._set_up(schema, **settings)
             self.hparams = {name: to_plain(value) for name, value in (saved or {}).items()}
 
-    def _begin(
+    def _set_up(
         self,
         schema: SchemaSource,
         *,
@@ -71,7 +73,7 @@ class Answering(nn.Module, ABC):
         decay: Decay,
         momentum: float,
     ) -> None:
-        """Check the settings of training, and set the schema and the task."""
+        """Check the settings of training; set the schema and the task."""
         with speaking(type(self).__name__):
             if optimizer != OWN:  # from a checkpoint; only training needs the function itself
                 check_optimizer(optimizer)
@@ -108,7 +110,7 @@ class Answering(nn.Module, ABC):
         """The type of its weights."""
         return next(self.parameters()).dtype
 
-    def needed(self, batch: Batch, key: str) -> Tensor:
+    def required(self, batch: Batch, key: str) -> Tensor:
         """Return a tensor of a batch, which a loader of the user's own may lack.
 
         Raises:
@@ -128,7 +130,7 @@ class Answering(nn.Module, ABC):
         """Return the network's parts, input side first, head last, every parameter once."""
 
     @classmethod
-    def not_held(cls, setting: str) -> BadValueError:
+    def missing_own(cls, setting: str) -> BadValueError:
         """Return the error that asks for an object of the user's own, which no checkpoint holds.
 
         Args:
@@ -152,21 +154,25 @@ class Answering(nn.Module, ABC):
         return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
 
 
-def settled(schema: SchemaSource, unused_with: str | None, **settings: tuple[Any, Any]) -> dict[str, Any]:
-    """Return settings with their defaults filled in, or None for each if they have no effect.
+def with_defaults(
+    schema: SchemaSource, unused_with: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return settings with their defaults filled in; if they have no effect, None for each.
 
     Args:
         schema: As passed to the module. A schema saved in format 1 comes from a checkpoint that holds every setting, used or
             not; those without effect are dropped.
         unused_with: The choice that leaves them without effect, such as "kind='dot'"; None if they have an effect.
-        settings: For each setting the value passed, None for not given, and the default.
+        given: The settings as passed by name, None for those that were not; others may be among them.
+        defaults: The default of each setting.
 
     Raises:
         BadValueError: A setting that has no effect was given.
     """
     if unused_with is None:
-        return {name: default if value is None else value for name, (value, default) in settings.items()}
-    for name, (value, _) in settings.items():
-        if value is not None and not (isinstance(schema, dict) and schema.get("format") == 1):
-            raise BadValueError(f"{name} has no effect with {unused_with}, got {value!r}", f"Leave {name} out")
-    return dict.fromkeys(settings)
+        return {name: default if given[name] is None else given[name] for name, default in defaults.items()}
+    is_format_1 = isinstance(schema, dict) and schema.get("format") == 1
+    for name in defaults:
+        if given[name] is not None and not is_format_1:
+            raise BadValueError(f"{name} has no effect with {unused_with}, got {given[name]!r}", f"Leave {name} out")
+    return dict.fromkeys(defaults)

@@ -21,7 +21,7 @@ from tabvision.batch import Batch
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
-from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Answering
+from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups
 from tabvision.nets.layers import restore_pretrained_norms
@@ -33,7 +33,7 @@ from tabvision.tasks import Task, own_task
 _WEIGHTS_ONLY = 4  # index of the argument in Lightning's `load_from_checkpoint`
 
 
-class SupervisedModule(pl.LightningModule, Answering):
+class SupervisedModule(pl.LightningModule, SchemaNetwork):
     """Train, validate, test and predict with any network that has a task.
 
     A concrete module implements `forward` and `layer_groups`. All settings are saved as plain data, so
@@ -74,7 +74,7 @@ class SupervisedModule(pl.LightningModule, Answering):
     ) -> None:
         super().__init__()
         warn_of_both(type(self).__name__)
-        self._begin(schema, lr=lr, optimizer=optimizer, weight_decay=weight_decay, decay=decay, momentum=momentum)
+        self._set_up(schema, lr=lr, optimizer=optimizer, weight_decay=weight_decay, decay=decay, momentum=momentum)
         self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
             own = {
@@ -119,7 +119,7 @@ class SupervisedModule(pl.LightningModule, Answering):
     def configure_optimizers(self) -> Optimizer:
         settings = self.hparams
         if self._optimizer == OWN:
-            raise self.not_held("optimizer")
+            raise self.missing_own("optimizer")
         layers = self.layer_groups()
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
@@ -199,7 +199,7 @@ class SupervisedModule(pl.LightningModule, Answering):
         predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
         loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
         fold = {"fold": batch["fold"]} if "fold" in batch else {}
-        return {"predictions": predictions, "index": self.needed(batch, "index"), **loss, **fold}
+        return {"predictions": predictions, "index": self.required(batch, "index"), **loss, **fold}
 
     @override
     @classmethod
@@ -305,7 +305,7 @@ class SupervisedModule(pl.LightningModule, Answering):
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each row, the mean over the members that learn from it, (B,)."""
         num_rows, members = logits.shape[:2]
-        target = self.needed(batch, "target")
+        target = self.required(batch, "target")
         if members == 1:
             return self.task.loss(logits.flatten(0, 1), target)
         losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
@@ -323,7 +323,7 @@ class SupervisedModule(pl.LightningModule, Answering):
         logits = _at_least_float32(self.answer_logits(batch))
         if len(logits):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
             self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
-        self._update_metrics(dataloader_idx, self.task.activate(logits), self.needed(batch, "target"))
+        self._update_metrics(dataloader_idx, self.task.activate(logits), self.required(batch, "target"))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # traced, an update would leave a metric's lists empty
     def _update_metrics(self, dataloader_idx: int, predictions: Tensor, target: Tensor) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import final
 
 from tabvision.modules.supervised import SupervisedModule
-from tabvision.modules.tabular_net import TabularNet
+from tabvision.modules.tabular_network import TabularNetwork
 
 
 @final
-class TabularModule(TabularNet, SupervisedModule):
+class TabularModule(TabularNetwork, SupervisedModule):
     """Several small networks packed in one, whose answers are averaged; or fastai's network of embeddings and layers.
 
     By default the network is a `PackedNet`: 4 members, or below 10,000 training rows 8 with inputs of their own. Its rate is

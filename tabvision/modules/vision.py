@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import final
 
 from tabvision.modules.supervised import SupervisedModule
-from tabvision.modules.vision_net import VisionNet
+from tabvision.modules.vision_network import VisionNetwork
 
 
 @final
-class VisionModule(VisionNet, SupervisedModule):
+class VisionModule(VisionNetwork, SupervisedModule):
     """A pretrained body with a new head.
 
     uint8 images are normalized as the weights expect, or as the data specifies; `module.schema.image` has the statistics. A

@@ -95,7 +95,7 @@ class _Offset(nn.Module):
 
 
 @final
-class DotBias(nn.Module):
+class EmbeddingDotBias(nn.Module):
     """A network with one logit per pair: user factors times item factors, plus user bias, item bias and an offset.
 
     Args:
@@ -114,7 +114,7 @@ class DotBias(nn.Module):
     Source: fastai `EmbeddingDotBias`, with an offset added.
 
     Example:
-        >>> DotBias([10, 20], factors=5)(torch.zeros(3, 2, dtype=torch.long)).shape
+        >>> EmbeddingDotBias([10, 20], factors=5)(torch.zeros(3, 2, dtype=torch.long)).shape
         torch.Size([3, 1])
     """
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.embeddings import Embeddings
-from tabvision.nets.factorization import DotBias
+from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.numeric import PiecewiseNumbers
 from tabvision.nets.packed import PackedLinear, PackedNet
 
@@ -158,7 +158,7 @@ def _copy_embeddings(known: Embeddings, new: Embeddings) -> None:
 
 
 @torch.no_grad()
-def copy_factors(known: DotBias, new: DotBias) -> None:
+def copy_factors(known: EmbeddingDotBias, new: EmbeddingDotBias) -> None:
     """Copy the factors of users and items; new ones start as unknown ones."""
     for name in ("users", "items"):
         _copy_rows(getattr(known, name).weight, getattr(new, name).weight)

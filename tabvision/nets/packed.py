@@ -15,7 +15,7 @@ from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.layers import BatchNorm1d, Dropout
-from tabvision.nets.numeric import LIMIT
+from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
@@ -149,7 +149,7 @@ class _PackedNumbers(nn.Module):
         scale, shift = torch.zeros(2, num, max(1, most))
         low, high = torch.zeros(2, num)
         for row, edges in enumerate(bins):
-            found = _squash(torch.tensor(tuple(edges), dtype=torch.float64))
+            found = squash(torch.tensor(tuple(edges), dtype=torch.float64))
             if len(found) < 2 or not bool((found.diff() > 0).all()):
                 continue  # constant, or no two edges that float32 tells apart: 0 in every row
             number, sizes = len(found) - 1, found.diff()
@@ -166,22 +166,10 @@ class _PackedNumbers(nn.Module):
     def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:
         parts = (self.shift, self.scale, self.low, self.high, self.table, self.bias, self.weight)
         shift, scale, low, high, table, bias, weight = parts if columns is None else [it[list(columns)] for it in parts]
-        held = _squash(continuous).clamp(low, high).unsqueeze(-1)
+        held = squash(continuous).clamp(low, high).unsqueeze(-1)
         places = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(places.transpose(0, 1), table).transpose(0, 1)
         return torch.addcmul(bias + encoded, held, weight)
-
-
-def _squash(numbers: Tensor) -> Tensor:
-    """Return x / sqrt(1 + (x / 3)**2), without a square, which overflows.
-
-    Source: Holzmueller et al. 2024, "Better by Default" (RealMLP), smooth clipping.
-
-    Example:
-        >>> _squash(torch.tensor([-0.1, 0.1, 1e30])).round(decimals=3)
-        tensor([-0.1000,  0.1000,  3.0000])
-    """
-    return (numbers / LIMIT).atan().sin() * LIMIT
 
 
 @final

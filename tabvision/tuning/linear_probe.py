@@ -19,7 +19,7 @@ from tabvision.data.splits.base import PartName
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
-from tabvision.modules.vision_net import image_of
+from tabvision.modules.vision_network import image_of
 from tabvision.nets.body import Body
 from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layers import evaluating

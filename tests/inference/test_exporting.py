@@ -20,7 +20,7 @@ from tabvision.errors import BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
-from tabvision.inference.exporting import _Answering, _random_inputs
+from tabvision.inference.exporting import _ExportedNetwork, _random_inputs
 from tabvision.inference.onnx_predictor import KEY
 from tabvision.modules import SupervisedModule, TabularModule, VisionModule
 from tabvision.nets.layer_groups import LayerGroup
@@ -134,7 +134,7 @@ def test_a_pt2_file_is_asked_with_torch_alone(tmp_path: Path) -> None:
     answers = program.module()(*inputs.values())
     with torch.no_grad():
         torch.testing.assert_close(
-            answers, _Answering(module.eval(), Calibration(), deviations=False)(*inputs.values())
+            answers, _ExportedNetwork(module.eval(), Calibration(), deviations=False)(*inputs.values())
         )
     assert json.loads(facts[KEY])["schema"] == module.schema.to_dict()
 
@@ -224,4 +224,4 @@ def test_a_module_without_inputs_is_refused() -> None:
     module = TabularModule(trained("binary")[2].schema)
     module.schema = type(module.schema)(target=module.schema.target)
     with pytest.raises(BadValueError, match="the module reads no column and no image"):
-        _Answering(module, Calibration(), deviations=False)
+        _ExportedNetwork(module, Calibration(), deviations=False)

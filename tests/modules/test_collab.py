@@ -15,7 +15,7 @@ from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.modules import CollabModule
-from tabvision.modules.collab_net import sorted_pairs
+from tabvision.modules.collab_network import sorted_pairs
 from tests.made.ratings import made_ratings, ratings_data
 from tests.made.trainers import MakeTrainer
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tabvision.nets.factorization import DotBias, _FactorTable
+from tabvision.nets.factorization import EmbeddingDotBias, _FactorTable
 
 
-def filled(net: DotBias) -> DotBias:
+def filled(net: EmbeddingDotBias) -> EmbeddingDotBias:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_()
@@ -14,7 +14,7 @@ def filled(net: DotBias) -> DotBias:
 
 
 def test_the_logit_is_the_dot_product_plus_both_biases_plus_the_offset() -> None:
-    net = filled(DotBias([4, 5], factors=3))
+    net = filled(EmbeddingDotBias([4, 5], factors=3))
 
     logit = net(torch.tensor([[2, 4]]))
 
@@ -40,7 +40,7 @@ def test_factors_begin_small_and_biases_at_nought() -> None:
 
 
 def test_the_unknown_row_is_the_mean_of_the_others_once_training_stops() -> None:
-    net = filled(DotBias([4, 5], factors=3))
+    net = filled(EmbeddingDotBias([4, 5], factors=3))
 
     net.eval()
 
@@ -49,7 +49,7 @@ def test_the_unknown_row_is_the_mean_of_the_others_once_training_stops() -> None
 
 
 def test_training_mode_leaves_the_unknown_row_as_it_is() -> None:
-    net = filled(DotBias([4, 5], factors=3))
+    net = filled(EmbeddingDotBias([4, 5], factors=3))
     before = net.users.weight[0].clone()
 
     net.train()
@@ -58,8 +58,8 @@ def test_training_mode_leaves_the_unknown_row_as_it_is() -> None:
 
 
 def test_a_table_of_the_unknown_row_alone_has_no_mean_to_take() -> None:
-    assert DotBias([1, 1], factors=2).eval()(torch.zeros(1, 2, dtype=torch.long)).isfinite().all()
+    assert EmbeddingDotBias([1, 1], factors=2).eval()(torch.zeros(1, 2, dtype=torch.long)).isfinite().all()
 
 
 def test_no_rows_give_no_logits() -> None:
-    assert DotBias([4, 5], factors=3)(torch.empty(0, 2, dtype=torch.long)).shape == (0, 1)
+    assert EmbeddingDotBias([4, 5], factors=3)(torch.empty(0, 2, dtype=torch.long)).shape == (0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tabvision.nets.numeric import LIMIT, PiecewiseNumbers, PlainNumbers
+from tabvision.nets.numeric import _LIMIT, PiecewiseNumbers, PlainNumbers
 
 
 def test_squashing_is_the_formula_it_states() -> None:
@@ -13,7 +13,7 @@ def test_squashing_is_the_formula_it_states() -> None:
 
     squashed = PlainNumbers(1, norm=False)(values)
 
-    torch.testing.assert_close(squashed, values / (1 + (values / LIMIT).square()).sqrt())
+    torch.testing.assert_close(squashed, values / (1 + (values / _LIMIT).square()).sqrt())
 
 
 def test_squashing_keeps_order_and_leaves_small_numbers_alone() -> None:
@@ -29,7 +29,7 @@ def test_squashing_keeps_order_and_leaves_small_numbers_alone() -> None:
 def test_the_largest_number_there_is_becomes_three(dtype: torch.dtype) -> None:
     largest = torch.tensor([[torch.finfo(dtype).max]], dtype=dtype)
 
-    assert PlainNumbers(1, norm=False)(largest).item() == LIMIT
+    assert PlainNumbers(1, norm=False)(largest).item() == _LIMIT
 
 
 def test_without_norm_or_squashing_numbers_pass_as_they_are() -> None:

@@ -20,7 +20,7 @@ from tabvision import scratch
 from tabvision.callbacks import OneCycle
 from tabvision.data import CollabDataModule, TabularDataModule
 from tabvision.modules import CollabModule
-from tabvision.nets.factorization import DotBias as TheirDotBias
+from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.schedules import one_cycle
 from tabvision.scratch import SGD, Adam, DotBias, TabularNet, Value, cross_entropy, fit, image_net
 from tests.made.ratings import made_ratings
@@ -123,7 +123,7 @@ def test_the_same_factors_give_the_ratings_of_the_module() -> None:
     task = schema.task.to_dict()
     net = DotBias(counts[0], counts[1], task["y_range"], 3.0, np.random.default_rng(0), factors=7)
     theirs = module.net
-    assert isinstance(theirs, TheirDotBias)
+    assert isinstance(theirs, EmbeddingDotBias)
     tables = theirs.users, theirs.items
     net.users.data, net.items.data = (table.factors.detach().numpy() for table in tables)
     net.user_bias.data, net.item_bias.data = (table.biases.detach().numpy()[:, None] for table in tables)

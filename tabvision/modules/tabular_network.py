@@ -1,4 +1,4 @@
-"""The networks of a table, and how batches go through them."""
+"""The networks for tables: packed, an MLP with embeddings, or the user's own; and bags of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.checks import check_choice, check_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
-from tabvision.modules.network import OWN, Answering, settled
+from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth
@@ -26,14 +26,22 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_CLASSES_DROPOUT = 0.1  # of the packed network; a regression is worse off with any
+_MLP_DEFAULTS: dict[str, Any] = {
+    "widths": (200, 100),
+    "embedding_widths": {},
+    "embedding_dropout": 0.0,
+    "batch_norm": True,
+    "activation": "relu",
+    "numbers": "plain",
+}
+_PLAIN_DEFAULTS = {"continuous_norm": True, "squash": True}  # of numbers="plain"
 
 
-class TabularNet(Answering):
-    """What answers in a `TabularModule`, without Lightning; the settings are described there."""
+class TabularNetwork(SchemaNetwork):
+    """The network of a `TabularModule`, which describes the settings."""
 
     own_settings: ClassVar[Mapping[str, str]] = {
-        **Answering.own_settings,
+        **SchemaNetwork.own_settings,
         "net": "a network",
         "numbers": "an encoder of numbers",
     }
@@ -66,71 +74,48 @@ class TabularNet(Answering):
         bag: int = 1,
     ) -> None:
         check_whole("bag", bag)
-        facts = schema_of(schema)
-        given_net, given_numbers = net, numbers  # saved is a name, to rebuild the module from a checkpoint
-        numbers = numbers if isinstance(numbers, str | None) else OWN
-        mlp = {
-            "widths": (widths, (200, 100)),
-            "embedding_widths": (embedding_widths, {}),
-            "embedding_dropout": (embedding_dropout, 0.0),
-            "batch_norm": (batch_norm, True),
-            "activation": (activation, "relu"),
-            "numbers": (numbers, "plain"),
+        given_net, given_numbers = net, numbers
+        # these are saved, to rebuild the module from a checkpoint
+        net, numbers = (each if isinstance(each, str | None) else OWN for each in (net, numbers))
+        packed = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs}
+        embedding = {"embedding_widths": embedding_widths, "embedding_dropout": embedding_dropout}
+        layers = {"widths": widths, "dropout": dropout, "batch_norm": batch_norm, "activation": activation}
+        inputs = {
+            "numbers": numbers,
+            "continuous_norm": continuous_norm,
+            "squash": squash,
+            "unknown_share": unknown_share,
         }
-        plain = {"continuous_norm": (continuous_norm, True), "squash": (squash, True)}
-        if net is None:
-            net = "packed" if all(value is None for value, _ in (*mlp.values(), *plain.values())) else "mlp"
-        net = net if isinstance(net, str) else OWN
-        check_choice("net", net, ["packed", "mlp", OWN])
-        is_small = facts.target.of_small_table
-        packed = {
-            "members": (members, 8 if is_small else 4),
-            "member_widths": (member_widths, (64, 48) if is_small else (96, 64)),
-            "own_inputs": (own_inputs, is_small),
-        }
-        fraction = _CLASSES_DROPOUT if net == "packed" and facts.task.is_classes else 0.0
-        both = {"unknown_share": (unknown_share, 0.003), "dropout": (dropout, fraction)}
-        chosen = f"net={net!r}"
-        settings = {
-            **settled(schema, None if net == "packed" else chosen, **packed),
-            **settled(schema, None if net == "mlp" else chosen, **mlp),
-            **settled(schema, chosen if net == OWN else None, **both),
-        }
-        normalizes = settings["numbers"] == "plain"
-        settings |= settled(schema, None if normalizes else f"numbers={numbers!r}" if numbers else chosen, **plain)
+        settings = _settings_of(schema, net, packed | embedding | layers | inputs)
+        net = settings["net"]
         if bag > 1 and OWN in (net, numbers):
             problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
             raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
-        lr = _LR[net] if lr is None else lr
+        lr = _LR[settings["net"]] if lr is None else lr
         super().__init__(
-            facts,
+            schema,
             lr=lr,
             optimizer=optimizer,
             weight_decay=weight_decay,
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
-            saved={**settings, "net": net, "lr": lr, "bag": bag},
+            saved={**settings, "lr": lr, "bag": bag},
         )
-        nets: list[Any] = [
-            self._own_net(given_net) if net == OWN else self._packed() if net == "packed" else self._mlp(given_numbers)
-            for _ in range(bag)
-        ]
-        if net != OWN:
-            for each in nets:
-                each.head = with_growth(each.head, facts.target.grown, self.task.join_new)
+        nets = [self._build(given_net, given_numbers) for _ in range(bag)]
         self.net: nn.Module = nets[0] if bag == 1 else nn.ModuleList(nets)
 
-    def _packed(self) -> PackedNet:
-        settings = self.hparams
-        return PackedNet(
-            [column.cardinality for column in self.schema.categorical],
-            [column.edges for column in self.schema.continuous],
-            self.schema.target.first_outputs,
-            widths=settings["member_widths"],
-            embedding_widths=grown_widths(self.schema),
-            **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
-        )
+    def _build(
+        self, net: str | nn.Module | NetFactory | None, numbers: str | nn.Module | NumbersFactory | None
+    ) -> nn.Module:
+        """Return a new network by the settings; `net` and `numbers` are as the user passed them."""
+        if self.hparams["net"] == OWN:
+            return self._own_net(net)
+        if self.hparams["net"] == "packed":
+            return packed_net(self.schema, self.hparams)
+        found: Any = self._mlp(numbers)
+        found.head = with_growth(found.head, self.schema.target.grown, self.task.join_new)
+        return cast("nn.Module", found)
 
     def _mlp(self, numbers: str | nn.Module | NumbersFactory | None) -> EmbeddingMLP:
         names = [column.name for column in self.schema.categorical]
@@ -151,7 +136,7 @@ class TabularNet(Answering):
 
     def _own_net(self, net: str | nn.Module | NetFactory | None) -> nn.Module:
         if net == OWN:
-            raise self.not_held("net")
+            raise self.missing_own("net")
         found = net if isinstance(net, nn.Module) else net(self.schema) if callable(net) else None
         if not isinstance(found, nn.Module):
             problem = f"net must be a name, a torch.nn.Module or a function to one, got {net!r}"
@@ -169,7 +154,7 @@ class TabularNet(Answering):
                 raise BadValueError("the rows have no numbers for numbers= to encode", "Leave numbers out")
             return lambda _: numbers if isinstance(numbers, nn.Module) else numbers(columns)
         if numbers == OWN:
-            raise self.not_held("numbers")
+            raise self.missing_own("numbers")
         check_choice("encoding of numbers", numbers, ["plain", "piecewise"])
         if numbers == "piecewise":
             return lambda _: PiecewiseNumbers([column.bins for column in columns])
@@ -187,7 +172,7 @@ class TabularNet(Answering):
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        continuous, categorical = self.needed(batch, "continuous"), self.needed(batch, "categorical")
+        continuous, categorical = self.required(batch, "continuous"), self.required(batch, "categorical")
         logits = [net(continuous, categorical) for net in self.nets]
         logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
@@ -221,3 +206,59 @@ class TabularNet(Answering):
         parts = {name: tuple(getattr(net, name) for net in self.nets) for name in ("embeddings", "layers", "head")}
         groups = [LayerGroup(name, modules) for name, modules in parts.items()]
         return [group for group in groups if len(group)]
+
+
+def packed_defaults(schema: Schema) -> dict[str, Any]:
+    """Return the settings of a `PackedNet` for the number of training rows and the kind of target."""
+    is_small = schema.target.of_small_table
+    return {
+        "members": 8 if is_small else 4,
+        "member_widths": (64, 48) if is_small else (96, 64),
+        "own_inputs": is_small,
+        "dropout": 0.1 if schema.task.is_classes else 0.0,  # a regression is worse off with any
+    }
+
+
+def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> PackedNet:
+    """Return a new `PackedNet` for a schema.
+
+    Args:
+        schema: The schema of the data.
+        settings: The settings of `packed_defaults`, and `unknown_share`.
+        joined: Numbers of each row that join the inputs of the last hidden layer, as for `PackedNet`.
+    """
+    net = PackedNet(
+        [column.cardinality for column in schema.categorical],
+        [column.edges for column in schema.continuous],
+        schema.target.first_outputs,
+        widths=settings["member_widths"],
+        embedding_widths=grown_widths(schema),
+        joined=joined,
+        **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
+    )
+    net.head = with_growth(net.head, schema.target.grown, schema.task.join_new)
+    return net
+
+
+def _settings_of(schema: SchemaSource, net: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kind of network and its settings with their defaults; None for settings that have no effect.
+
+    Args:
+        schema: As passed to the module.
+        net: "packed", "mlp", "own", or None to choose by the settings.
+        given: The settings as passed, None for those that were not.
+    """
+    if net is None:
+        net = "packed" if all(given[name] is None for name in (*_MLP_DEFAULTS, *_PLAIN_DEFAULTS)) else "mlp"
+    check_choice("net", net, ["packed", "mlp", OWN])
+    packed, chosen = packed_defaults(schema_of(schema)), f"net={net!r}"
+    dropout = packed.pop("dropout")
+    both = {"unknown_share": 0.003, "dropout": dropout if net == "packed" else 0.0}
+    settings = {
+        **with_defaults(schema, None if net == "packed" else chosen, given, packed),
+        **with_defaults(schema, None if net == "mlp" else chosen, given, _MLP_DEFAULTS),
+        **with_defaults(schema, chosen if net == OWN else None, given, both),
+    }
+    numbers = f"numbers={given['numbers']!r}" if given["numbers"] else chosen
+    unused_with = None if settings["numbers"] == "plain" else numbers
+    return {**settings, **with_defaults(schema, unused_with, given, _PLAIN_DEFAULTS), "net": net}

@@ -1,4 +1,4 @@
-"""The network of columns and images, and how batches go through it."""
+"""The network for rows of columns and images."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.augment.normalize import normalize
 from tabvision.batch import Batch
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.modules.network import OWN, Answering
+from tabvision.modules.network import OWN, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
-from tabvision.modules.vision_net import body_of, image_of
+from tabvision.modules.tabular_network import packed_defaults, packed_net
+from tabvision.modules.vision_network import ImageNetwork, image_of
 from tabvision.nets.backbones import body_groups
-from tabvision.nets.growth import with_growth
+from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
-from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
-from tabvision.schema import Schema, SchemaSource, grown_widths, schema_of
+from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tracing import is_traced
 
 
-class FusedNet(Answering):
-    """What answers in a `FusedModule`, without Lightning; the settings are described there."""
+class FusedNetwork(ImageNetwork):
+    """The network of a `FusedModule`, which describes the settings."""
 
     other_data: ClassVar[str] = (
         "For other classes, columns or sizes keep the body's weights and train the rest anew: "
         'FusedModule(data.schema, body=..., weights="own.ckpt")'
     )
-    own_settings: ClassVar[Mapping[str, str]] = {**Answering.own_settings, "body": "a body"}
+    own_settings: ClassVar[Mapping[str, str]] = {**ImageNetwork.own_settings, "body": "a body"}
 
     @speaking()
     def __init__(
@@ -60,16 +59,11 @@ class FusedNet(Answering):
         momentum: float = 0.9,
     ) -> None:
         facts = schema_of(schema)
-        net, source = body, weights
+        given_body, given_weights = body, weights
         # these are saved, to rebuild the module from a checkpoint, which holds the weights
-        body, weights = (OWN if isinstance(net, nn.Module) else net), None
-        is_small = facts.target.of_small_table
-        packed: dict[str, Any] = {
-            "members": (8 if is_small else 4) if members is None else members,
-            "member_widths": ((64, 48) if is_small else (96, 64)) if member_widths is None else member_widths,
-            "own_inputs": is_small if own_inputs is None else own_inputs,
-            "dropout": (0.1 if facts.task.is_classes else 0.0) if dropout is None else dropout,
-        }
+        body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
+        given = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs, "dropout": dropout}
+        packed = with_defaults(schema, None, given, packed_defaults(facts))
         super().__init__(
             facts,
             lr=lr,
@@ -88,24 +82,11 @@ class FusedNet(Answering):
             problem = f"part_dropout must be below 0.5, got {part_dropout!r}"
             raise BadValueError(problem, "Pass such as 0.2: as many rows train without images as without columns")
         check_whole("num_groups", num_groups, 3, remedy="Pass 4 for the body's two halves, the table and the head")
-        self.body = body_of(self, net, source)
+        self._set_body(given_body, given_weights)
         num_features = self.body.feature_shape(image.size)[0]
         body_groups(self.body, num_groups - 2)  # raises now if there are too many
-        self.images = _ImageSide(num_features, len(image.columns), image_width, image_dropout)
-        self.net = PackedNet(
-            [column.cardinality for column in self.schema.categorical],
-            [column.edges for column in self.schema.continuous],
-            self.schema.target.first_outputs,
-            widths=packed["member_widths"],
-            **{name: packed[name] for name in ("members", "own_inputs", "dropout")},
-            unknown_share=unknown_share,
-            embedding_widths=grown_widths(self.schema),
-            joined=image_width,
-        )
-        self.net.head = with_growth(self.net.head, self.schema.target.grown, self.task.join_new)
-        self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
-        self.hparams["schema"] = self.schema.to_dict()
-        self._image = image_of(self.schema)
+        self.images = _ImageFeatures(num_features, len(image.columns), image_width, image_dropout)
+        self.net = packed_net(self.schema, {**packed, "unknown_share": unknown_share}, joined=image_width)
         self.to(memory_format=torch.channels_last)
 
     @override
@@ -116,7 +97,7 @@ class FusedNet(Answering):
     def member_logits(self, batch: Batch) -> Tensor:
         features = batch["features"] if "features" in batch else self.features(batch)
         images = self.images(features, batch.get("has_image"))
-        hidden = self.net.hidden(self.needed(batch, "continuous"), self.needed(batch, "categorical"))
+        hidden = self.net.hidden(self.required(batch, "continuous"), self.required(batch, "categorical"))
         if self.training and (fraction := self.hparams["part_dropout"]):
             drawn = torch.rand(len(images), device=images.device)
             images = images * (drawn >= fraction).to(images.dtype)[:, None]
@@ -130,7 +111,7 @@ class FusedNet(Answering):
             - batch["image"]: (B, P, C, H, W)
             - batch["has_image"]: (B, P); without it every row has its images
         """
-        images = self.needed(batch, "image")
+        images = self.required(batch, "image")
         has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32))
         features = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
         return features.view(*has_image.shape, features.shape[1])
@@ -148,10 +129,7 @@ class FusedNet(Answering):
         return whole.index_copy(0, is_there.nonzero().squeeze(1), found)
 
     def _features_of(self, images: Tensor) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = normalize(images, self._image.mean, self._image.std)
-        features: Tensor = self.body(images.to(self._weights_dtype).contiguous(memory_format=torch.channels_last))
-        return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+        return mean_pooled(self.body(self._normalized(images)))
 
     @override
     @speaking()
@@ -163,7 +141,7 @@ class FusedNet(Answering):
 
 
 @final
-class _ImageSide(nn.Module):
+class _ImageFeatures(nn.Module):
     """Reduce the features of the images of a row to a few numbers, with a learned vector for each image that is missing.
 
     Args:

@@ -1,4 +1,4 @@
-"""The network of users and items, and how batches go through it."""
+"""The network for ratings: factors of users and items."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.checks import check_choice
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.modules.network import Answering, settled
+from tabvision.modules.network import SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory, RowAdamW
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.factorization import DotBias
+from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Schema, SchemaSource
@@ -23,8 +23,8 @@ from tabvision.schema import Categorical, Schema, SchemaSource
 Kind = Literal["dot", "neural"]
 
 
-class CollabNet(Answering):
-    """What answers in a `CollabModule`, without Lightning; the settings are described there."""
+class CollabNetwork(SchemaNetwork):
+    """The network of a `CollabModule`, which describes the settings."""
 
     seen: Tensor
 
@@ -47,12 +47,11 @@ class CollabNet(Answering):
         momentum: float = 0.9,
     ) -> None:
         check_choice("kind", kind, get_args(Kind))
-        layers = settled(
+        layers = with_defaults(
             schema,
             "kind='dot'" if kind == "dot" else None,
-            widths=(widths, (100,)),
-            unknown_share=(unknown_share, 0.003),
-            dropout=(dropout, 0.5),
+            {"widths": widths, "unknown_share": unknown_share, "dropout": dropout},
+            {"widths": (100,), "unknown_share": 0.003, "dropout": 0.5},
         )
         super().__init__(
             schema,
@@ -67,7 +66,7 @@ class CollabNet(Answering):
         _check_schema(self.schema)
         cardinalities = [column.cardinality for column in self.schema.categorical]
         if kind == "dot":
-            self.net: DotBias | EmbeddingMLP = DotBias(cardinalities, factors=factors, sparse=rowwise)
+            self.net: EmbeddingDotBias | EmbeddingMLP = EmbeddingDotBias(cardinalities, factors=factors, sparse=rowwise)
         else:
             self.net = EmbeddingMLP(
                 cardinalities, 0, self.task.num_outputs, embedding_widths=[factors, factors], **layers
@@ -76,7 +75,7 @@ class CollabNet(Answering):
             # start at the mean rating, not the middle of `y_range`, which a few hundred ratings do not suffice to learn:
             # 699 of MovieLens, 5 epochs: RMSE 0.92 rather than 1.08
             with torch.no_grad():
-                (self.net.offset if isinstance(self.net, DotBias) else self.net.head).bias.copy_(logits)
+                (self.net.offset if isinstance(self.net, EmbeddingDotBias) else self.net.head).bias.copy_(logits)
         if rowwise:
             if kind != "dot" or optimizer != "adamw" or decay != "decoupled":
                 problem = "rowwise is for kind 'dot' with optimizer 'adamw' and its decoupled decay"
@@ -96,7 +95,7 @@ class CollabNet(Answering):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        categorical = self.needed(batch, "categorical")
+        categorical = self.required(batch, "categorical")
         if self.hparams["kind"] == "dot":  # not its class, which torch.compile hides
             logits: Tensor = self.net(categorical)
         else:

@@ -1,0 +1,201 @@
+"""The network for images: a body and a head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from tabvision.augment.normalize import normalize
+from tabvision.batch import Batch
+from tabvision.checks import check_whole
+from tabvision.errors import BadValueError, speaking
+from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
+from tabvision.modules.optimizers import Decay, OptimizerFactory
+from tabvision.nets.backbones import body_groups, make_body
+from tabvision.nets.body import Body, as_body
+from tabvision.nets.growth import with_growth
+from tabvision.nets.heads import HeadFactory, check_head, make_head, own_head, pooled_for
+from tabvision.nets.layer_groups import LayerGroup
+from tabvision.schedules import Rates
+from tabvision.schema import Image, Schema, SchemaSource
+
+
+class ImageNetwork(SchemaNetwork):
+    """A network that reads images through a body.
+
+    Attributes:
+        body: The body, by name or the user's own.
+    """
+
+    body: Body
+    _image: Image
+    _memory_format: torch.memory_format = torch.channels_last
+
+    def _set_body(self, body: str | nn.Module, weights: str | Path | None) -> None:
+        """Build the body, and take the statistics of its weights where the data does not specify others.
+
+        Args:
+            body: The name of a network, or one of the user's own.
+            weights: Its weights, as for `VisionModule`.
+        """
+        channels = image_of(self.schema).channels
+        if isinstance(body, nn.Module):
+            if weights not in (None, "default"):
+                problem = f"weights has no effect with a body of your own, got {weights!r}"
+                raise BadValueError(problem, "Leave weights out")
+            self.body = as_body(body, channels)
+        elif body == OWN:
+            raise self.missing_own("body")
+        else:
+            self.body = make_body(body, weights=weights, in_channels=channels)
+        self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
+        self.hparams["schema"] = self.schema.to_dict()
+        self._image = image_of(self.schema)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        """Return images as the body takes them; uint8 ones are normalized, float ones have been."""
+        if images.dtype == torch.uint8:
+            images = normalize(images, self._image.mean, self._image.std)
+        # under Trainer(precision="bf16-true"), which leaves uint8 unchanged, the weights are not float32
+        return images.to(self._weights_dtype).contiguous(memory_format=self._memory_format)
+
+
+class VisionNetwork(ImageNetwork):
+    """The network of a `VisionModule`, which describes the settings."""
+
+    other_data: ClassVar[str] = (
+        "For other classes, columns or sizes keep the body's weights and train a new head: "
+        'VisionModule(data.schema, body=..., weights="own.ckpt")'
+    )
+    own_settings: ClassVar[Mapping[str, str]] = {**SchemaNetwork.own_settings, "body": "a body", "head": "a head"}
+
+    @speaking()
+    def __init__(
+        self,
+        schema: SchemaSource,
+        *,
+        body: str | nn.Module = "resnet34",
+        weights: str | Path | None = "default",
+        head: str | nn.Module | HeadFactory = "concat",
+        head_widths: Sequence[int] | None = None,
+        head_scale: float | None = None,
+        dropout: float | None = None,
+        num_groups: int = 3,
+        channels_last: bool = True,
+        frozen_bf16: bool = False,
+        lr: Rates = 2e-3,
+        optimizer: str | OptimizerFactory = "adamw",
+        weight_decay: float = 0.01,
+        decay: Decay = "decoupled",
+        decay_norms: bool = False,
+        momentum: float = 0.9,
+    ) -> None:
+        given_body, given_weights, given_head = body, weights, head
+        # these are saved, to rebuild the module from a checkpoint, which holds the weights
+        body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
+        head = head if isinstance(head, str) else OWN
+        settings = _head_settings(schema, head, head_widths, head_scale, dropout)
+        super().__init__(
+            schema,
+            lr=lr,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            decay=decay,
+            decay_norms=decay_norms,
+            momentum=momentum,
+            saved={
+                **settings,
+                "body": body,
+                "weights": weights,
+                "head": head,
+                "num_groups": num_groups,
+                "frozen_bf16": frozen_bf16,
+            },
+        )
+        image_of(self.schema)
+        if not self.schema.is_of_images:
+            problem = "the schema is of rows with columns and images"
+            raise BadValueError(problem, "Use FusedModule, or an ImageDataModule")
+        named = _named_head(head, settings)
+        if named is not None:
+            check_head(**named)
+        check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
+        self._set_body(given_body, given_weights)
+        self.head = self._own_head(given_head) if named is None else self._make_head(named)
+        body_groups(self.body, num_groups - 1)  # raises now if there are too many
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self._memory_format)
+
+    def _make_head(self, settings: Mapping[str, Any]) -> nn.Module:
+        shape, target = self.body.feature_shape(self._image.size), self.schema.target
+        head = make_head(shape[0], target.first_outputs, pooled=len(shape) == 1, **settings)
+        head[-1] = with_growth(head[-1], target.grown, self.task.join_new)
+        return head
+
+    def _own_head(self, head: str | nn.Module | HeadFactory) -> nn.Module:
+        if isinstance(head, str):
+            raise self.missing_own("head")
+        return own_head(head, self.body.feature_shape(self._image.size), self.task.num_outputs)
+
+    @override
+    def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.head(batch["features"] if "features" in batch else self.features(batch))
+        return logits
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the body makes of the images of a batch, (B, C, H, W) float, or (B, C) if it pools."""
+        images = self._normalized(self.required(batch, "image"))
+        low = self.hparams["frozen_bf16"] and self.training
+        low = low and not any(parameter.requires_grad for parameter in self.body.parameters())
+        with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():
+            features: Tensor = self.body(images)
+        return features.to(self._weights_dtype) if low else features
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Return what the head keeps of features, which a batch may have in their place: a fraction of their numbers."""
+        return pooled_for(self.head, features)
+
+    @override
+    @speaking()
+    def layer_groups(self) -> list[LayerGroup]:
+        groups = body_groups(self.body, self.hparams["num_groups"] - 1)
+        return [*groups, LayerGroup("head", (self.head,))]
+
+
+def _head_settings(
+    schema: SchemaSource, head: str, widths: Sequence[int] | None, scale: float | None, dropout: float | None
+) -> dict[str, Any]:
+    """Return the settings of a head with their defaults; None for those that have no effect on it."""
+    given = {"head_widths": widths, "head_scale": scale, "dropout": dropout}
+    own = "a head of your own" if head == OWN else None
+    linear = "head='linear'" if head == "linear" else None
+    return {
+        **with_defaults(schema, own or linear, given, {"head_widths": (512,), "dropout": 0.5}),
+        **with_defaults(schema, own, given, {"head_scale": 0.1}),
+    }
+
+
+def _named_head(head: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments of `make_head`; None for a head of the user's own."""
+    if head == OWN:
+        return None
+    layers = {} if head == "linear" else {"widths": settings["head_widths"], "dropout": settings["dropout"]}
+    return {"kind": head, "scale": settings["head_scale"], **layers}
+
+
+def image_of(schema: Schema) -> Image:
+    """Return the image that a network sees.
+
+    Raises:
+        BadValueError: The schema has none.
+    """
+    if schema.image is None:
+        remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
+        raise BadValueError("the schema has no image", remedy)
+    return schema.image
