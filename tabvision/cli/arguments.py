@@ -1,4 +1,4 @@
-"""Types of command-line values."""
+"""Types of command-line values, and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ import csv
 import math
 import re
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_SHARED: dict[str, dict[str, Any]] = {
+    "checkpoint": {"metavar": "CKPT", "help": "a .ckpt file, such as best.ckpt"},
+    "--device": {"default": "auto", "help": "cpu, cuda, mps or auto (default)"},
+    "--overwrite": {"action": "store_true", "help": "replace FILE if it is there"},
+}
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add arguments that several commands take alike, such as "checkpoint" and "--device"."""
+    for name in names:
+        parser.add_argument(name, **_SHARED[name])
 
 
 def names(text: str) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabvision.cli.arguments import fraction
+from tabvision.cli.arguments import Commands, add_shared, fraction
 from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the recipe is written
 
 
-def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_calibrate(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
@@ -44,7 +44,7 @@ def add_calibrate(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
         "--coverage", type=fraction, default=0.9, help="coverage of intervals around numbers (default: 0.9)"
     )
     add_form_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--overwrite")
     parser.set_defaults(run=_run)
 
 

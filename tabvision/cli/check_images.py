@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import functools
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tabvision.cli.arguments import whole
+from tabvision.cli.arguments import Commands, add_shared, whole
 from tabvision.errors import count, shown, speaking
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ _SHOWN = 20
 _FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
 
 
-def add_check_images(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_check_images(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
     parser.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
     parser.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
     parser.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--overwrite")
     parser.set_defaults(run=_run)
 
 

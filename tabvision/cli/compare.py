@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tabvision.cli.arguments import Commands, add_shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,12 +13,12 @@ if TYPE_CHECKING:
 _WHO = "tabvision compare"
 
 
-def add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_compare(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("compare", help="set the metrics of several runs beside each other")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
     parser.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--overwrite")
     parser.set_defaults(run=_run)
 
 

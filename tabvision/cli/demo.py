@@ -6,9 +6,8 @@ import argparse
 import shlex
 import time
 from pathlib import Path
-from typing import Any
 
-from tabvision.cli.arguments import whole
+from tabvision.cli.arguments import Commands, whole
 from tabvision.errors import BadValueError
 
 _QUESTIONS = {
@@ -18,7 +17,7 @@ _QUESTIONS = {
 }
 
 
-def add_demo(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_demo(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in _QUESTIONS.items())

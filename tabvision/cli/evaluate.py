@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tabvision.cli.arguments import Commands, add_shared
 from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 _WHO = "tabvision evaluate"
 
 
-def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_evaluate(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    add_shared(parser, "checkpoint")
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -27,8 +28,7 @@ def add_evaluate(commands: Any) -> None:  # noqa: ANN401 - argparse does not nam
     )
     parser.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
     add_form_options(parser)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--device", "--overwrite")
     parser.set_defaults(run=_run)
 
 
@@ -63,21 +63,17 @@ def _evaluation_table(found: pd.DataFrame, title: str) -> str:
     return f"{aligned([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
 
 
-def _metrics_of(found: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Return what `interpret.evaluate` found as plain data, by metric: None for what is not known."""
-    from tabvision.cli.printing import known
-
-    return {
-        str(name): {str(column): known(value) for column, value in values.items()}
-        for name, values in found.set_index("metric").iterrows()
-    }
-
-
 def _write(found: pd.DataFrame, path: Path) -> None:
+    """Write what `interpret.evaluate` found: as a table, or by metric as JSON, with None for what is not known."""
+    from tabvision.cli.printing import known
     from tabvision.data.tables.write import write_frame, written_whole
 
     if path.suffix.lower() != ".json":
         write_frame(found, path, overwrite=True)
         return
+    by_metric = {
+        str(name): {str(column): known(value) for column, value in values.items()}
+        for name, values in found.set_index("metric").iterrows()
+    }
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(_metrics_of(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(by_metric, indent=1, allow_nan=False) + "\n", encoding="utf-8")

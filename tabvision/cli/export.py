@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+
+from tabvision.cli.arguments import Commands, add_shared
 
 
-def add_export(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_export(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    add_shared(parser, "checkpoint")
     parser.add_argument(
         "--out", metavar="FILE", required=True, help="model.onnx, or model.pt2 for torch.export's format"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--overwrite")
     parser.set_defaults(run=_run)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+
+from tabvision.cli.arguments import Commands
 
 
-def add_lr_find(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_lr_find(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
     parser.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")

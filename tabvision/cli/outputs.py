@@ -144,7 +144,7 @@ def add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: floa
     )
 
 
-def write_report(
+def write_run_report(
     job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""

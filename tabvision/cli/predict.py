@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabvision.cli.arguments import names, whole
+from tabvision.cli.arguments import Commands, add_shared, names, whole
 from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tabvision.inference.batches import Inputs
 
 
-def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_predict(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    add_shared(parser, "checkpoint")
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -54,8 +54,7 @@ def add_predict(commands: Any) -> None:  # noqa: ANN401 - argparse does not name
         "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
     )
     add_form_options(parser)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--device", "--overwrite")
     parser.set_defaults(run=_run)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+
+from tabvision.cli.arguments import Commands
 
 
-def add_push(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_push(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("push", help="share a run on the Hugging Face hub, with a model card")
     parser.add_argument("run_folder", metavar="RUN", help="a folder that tabvision train wrote, such as runs/people")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+
+from tabvision.cli.arguments import Commands
 
 _WHO = "tabvision recipes"
 _PACKAGE = Path(__file__).parents[1]
 
 
-def add_recipes(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_recipes(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -46,22 +47,20 @@ def _get(arguments: argparse.Namespace) -> None:
         out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
         sources = {out: recipes[arguments.name]}
         sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}
-        new = {to: file.read_bytes() for to, file in sources.items() if not _is_there(to, file)}
+        contents = {to: file.read_bytes() for to, file in sources.items()}
+        same = {to for to in contents if to.is_file() and to.read_bytes() == contents[to]}
+        same |= {to for to in contents if to.is_file() and to.name == "__init__.py"}  # any of that name will do
+        new = [to for to in contents if to not in same]
         with writing(out.parent):
             (out.parent / "datamodules").mkdir(parents=True, exist_ok=True)
         for to in new:
             check_destination(to, suffixes=(".yaml", ".yml", ".py"), overwrite=arguments.overwrite)
-        for to, text in new.items():
+        for to in new:
             with written_whole(to) as partial:
-                partial.write_bytes(text)
+                partial.write_bytes(contents[to])
     print(f"{out}, and {', '.join(sorted(str(to) for to in sources if to != out))}")
     folder = "" if out.parent == Path() else f"cd {out.parent}; "
     print(f"Train it: {folder}tabvision fit --config {out.name}")
-
-
-def _is_there(to: Path, file: Path) -> bool:
-    """Return whether a copy of the file is there already; any `__init__.py` is as good."""
-    return to.is_file() and (to.name == "__init__.py" or to.read_bytes() == file.read_bytes())
 
 
 def _root() -> Path:

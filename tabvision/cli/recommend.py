@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from tabvision.cli.arguments import whole
+from tabvision.cli.arguments import Commands, add_shared, whole
 
 
-def add_recommend(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_recommend(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "recommend", help="recommend items to a user, or find similar ones, with a checkpoint alone"
@@ -22,7 +21,7 @@ def add_recommend(commands: Any) -> None:  # noqa: ANN401 - argparse does not na
     least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
     parser.add_argument("--min-pairs", metavar="N", type=int, help=least)
     parser.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet or .feather")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--overwrite")
     parser.set_defaults(run=_run)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabvision.cli.arguments import Commands, add_shared
 from tabvision.cli.options import add_form_options, form_of
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ _COPIES, _MOST_PHOTOS = (
 _MIN_ROWS, _MAX_ROWS = 500, 10_000  # that it is measured on
 
 
-def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_report(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "report", help="write a page: how well a model answers, what it relies on, and where it is wrong"
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, such as best.ckpt")
+    add_shared(parser, "checkpoint")
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -42,8 +43,7 @@ def add_report(commands: Any) -> None:  # noqa: ANN401 - argparse does not name 
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the page: .html")
     add_form_options(parser)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_shared(parser, "--device", "--overwrite")
     parser.set_defaults(run=_run)
 
 
@@ -72,13 +72,13 @@ def _run(arguments: argparse.Namespace) -> None:
             measured_on=rows,
             metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
             baseline=scores(task, task.constant(results.target), results.target),
-            slice_by=_pairs_of(predictor, results),
+            slice_by=_num_pairs(predictor, results),
             overwrite=arguments.overwrite,
         )
     print(f"{rows}: {arguments.out}")
 
 
-def _pairs_of(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
+def _num_pairs(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
     """Return how many pairs of the checkpoint have the user, and the item, of each row; of other models nothing.
 
     A checkpoint holds the pairs that `recommend` leaves out, those of training and of validation. A row's own does not count.
@@ -145,7 +145,7 @@ def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str,
     from tabvision.data import ImageDataModule, TabularDataModule
 
     if isinstance(data, ImageDataModule) and "val" in data.parts:
-        return _of_photos(predictor, data)
+        return _oddities_of_photos(predictor, data)
     if predictor.schema.is_of_images:
         return {}
     if not isinstance(data, TabularDataModule):
@@ -162,19 +162,19 @@ def _oddities(predictor: Predictor, results: Results, data: object) -> dict[str,
     return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
 
 
-def _of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
-    """Return the validation photos that are copies of training photos, and how the two parts differ in their looks."""
+def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
+    """Return the validation photos that are copies of training photos, and how the two parts differ in color and light."""
     from tabvision.errors import listed
     from tabvision.interpret import drift, duplicates
 
-    looks = {name: _looks(data, name) for name in ("train", "val")}
-    details: dict[str, Any] = {"drift": drift(looks["train"], looks["val"])}
+    by_part = {name: _appearance(data, name) for name in ("train", "val")}
+    details: dict[str, Any] = {"drift": drift(by_part["train"], by_part["val"])}
     if not hasattr(predictor.module, "body"):
         return details
     found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MOST_PHOTOS)
     parts = zip(found["first_part"], found["second_part"], strict=True)
     found = found[[set(pair) == {"train", "val"} for pair in parts]]
-    compared = " and ".join(f"{len(rows):,} of the {part} photos" for part, rows in looks.items())
+    compared = " and ".join(f"{len(rows):,} of the {part} photos" for part, rows in by_part.items())
     notes = [f"No photo of validation is a copy of one of training, compared {compared}."]
     if len(found):
         pairs = [
@@ -185,7 +185,7 @@ def _of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
     return details | {"oddities": notes}
 
 
-def _looks(data: ImageDataModule, part: PartName) -> pd.DataFrame:
+def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
     """Return the brightness, contrast and colorfulness of photos of a part, as the network sees them without augmentation."""
     import pandas as pd
     import torch

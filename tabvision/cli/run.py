@@ -24,7 +24,7 @@ from tabvision.cli.outputs import (
     with_more_metrics,
     worse_than_naive,
     write_metrics,
-    write_report,
+    write_run_report,
 )
 from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.progress import progress_callbacks
@@ -130,11 +130,13 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     if tested:
         metrics["test"] = metrics_by_name(tested, data.baseline("test"))
         print(metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
-    write_metrics(job, model, folder, time.time() - start, metrics, _found_rate(fitted.trainer))
+    callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+    rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
+    write_metrics(job, model, folder, time.time() - start, metrics, rate)
     if job.intervals is not None and fitted.table is not None:
         add_intervals(data, fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
-        write_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
+        write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     print_files(job, folder)
 
 
@@ -151,12 +153,6 @@ def _start_of(folder: Path, *, resume: bool) -> float:
     with speaking(_WHO), writing(folder):
         os.utime(recipe, (start, start))
     return start
-
-
-def _found_rate(trainer: pl.Trainer) -> float | None:
-    """Return the learning rate that a fit looked for, or None."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-    return next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
 
 
 def _test(trainer: pl.Trainer, data: DataModule) -> Mapping[str, float]:

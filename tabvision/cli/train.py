@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tabvision.cli.arguments import Commands
 from tabvision.cli.options import add_options, check_options
 from tabvision.cli.printing import aligned, shown_name
 from tabvision.logs import notes_at
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
 
 
-def add_train(commands: Any) -> None:  # noqa: ANN401 - argparse does not name the class
+def add_train(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
     parser.add_argument(

@@ -16,7 +16,7 @@ from tabvision import modules
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, speaking
 from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.files import Origin, name_of, read_bytes
+from tabvision.inference.files import Origin, origin_name, read_bytes
 from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.tasks import own_task
@@ -87,7 +87,7 @@ def open_checkpoint(
     """
     if isinstance(source, SchemaNetwork):
         return _copied(source, module_class, own)
-    checkpoint, name = read_checkpoint(source), name_of(source)
+    checkpoint, name = read_checkpoint(source), origin_name(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind = _own_class(facts.get("module"), name) if module_class is None else module_class
     if not (isinstance(kind, type) and issubclass(kind, SchemaNetwork)):
@@ -107,7 +107,7 @@ def open_checkpoint(
 @speaking("Predictor")
 def read_checkpoint(origin: Origin) -> dict[str, Any]:
     """Return the contents of a checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
-    checkpoint, name = _read_plain(origin), name_of(origin)
+    checkpoint, name = _read_plain(origin), origin_name(origin)
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
         raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
@@ -118,7 +118,7 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
 
 def _read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return the contents of any checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
-    content, name = read_bytes(origin), name_of(origin)
+    content, name = read_bytes(origin), origin_name(origin)
     _check_kind(content, name)
     archive = plain_archive(content, name)
     try:
@@ -143,7 +143,7 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         BadValueError: The file is not plain data, no Trainer wrote it, or it has the Trainer remove other files.
     """
-    checkpoint, name = _read_plain(origin), name_of(origin)
+    checkpoint, name = _read_plain(origin), origin_name(origin)
     if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
         raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
     for path in _kept_files(checkpoint.get("callbacks")):

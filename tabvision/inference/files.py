@@ -34,11 +34,11 @@ def _scheme_of(origin: str) -> str | None:
     return None if found is None or found[1].lower() in _LOCAL else found[1].lower()
 
 
-def name_of(origin: Origin) -> str:
+def origin_name(origin: Origin) -> str:
     """Return the name of the file in error sentences.
 
     Example:
-        >>> name_of("best.ckpt"), name_of(b"PK")
+        >>> origin_name("best.ckpt"), origin_name(b"PK")
         ('best.ckpt', 'the 2 bytes')
     """
     return f"the {len(origin):,} bytes" if isinstance(origin, bytes) else str(origin)

@@ -16,7 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.batches import Arrays, Inputs, assembled, predict_all
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.files import Origin, name_of, read_bytes
+from tabvision.inference.files import Origin, origin_name, read_bytes
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
@@ -48,7 +48,7 @@ class OnnxPredictor:
 
     @speaking()
     def __init__(self, path: Origin, *, threads: int | None = None, task: Task | type[Task] | None = None) -> None:
-        content, name = read_bytes(path, kind=".onnx"), name_of(path)
+        content, name = read_bytes(path, kind=".onnx"), origin_name(path)
         self._session = _session(content, name, threads)
         self._content: bytes = content
         self._settings: dict[str, Any] = {"threads": threads, "task": task}

@@ -74,8 +74,7 @@ class TabularNetwork(SchemaNetwork):
         bag: int = 1,
     ) -> None:
         check_whole("bag", bag)
-        given_net, given_numbers = net, numbers
-        # these are saved, to rebuild the module from a checkpoint
+        given_net, given_numbers = net, numbers  # a checkpoint holds names, to rebuild the module
         net, numbers = (each if isinstance(each, str | None) else OWN for each in (net, numbers))
         packed = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs}
         embedding = {"embedding_widths": embedding_widths, "embedding_dropout": embedding_dropout}
@@ -87,8 +86,7 @@ class TabularNetwork(SchemaNetwork):
             "unknown_share": unknown_share,
         }
         settings = _settings_of(schema, net, packed | embedding | layers | inputs)
-        net = settings["net"]
-        if bag > 1 and OWN in (net, numbers):
+        if bag > 1 and OWN in (settings["net"], numbers):
             problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
             raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
         lr = _LR[settings["net"]] if lr is None else lr

@@ -67,8 +67,8 @@ class Kinds:
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """A column's kind, or the reason why it is left out."""
+class _Inferred:
+    """The kind of a column, or the reason why it is left out."""
 
     kind: Kind | None
     reason: str = ""
@@ -76,7 +76,7 @@ class _Verdict:
     form: NumberFormat | DateFormat | None = None
 
 
-_KEY = _Verdict(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE.format(rows="no two"))
+_KEY = _Inferred(None, "identifier: a different whole number in every row", note=_IDENTIFIER_NOTE.format(rows="no two"))
 
 
 @accepting_who
@@ -126,22 +126,27 @@ def infer_kinds(
     columns.check_names()
     dates, orders = _dates_and_orders(columns, dates or ())
     named = {"categorical": categorical or (), "continuous": continuous or (), "dates": dates, "ignore": ignore}
-    forced = _forced(columns, target, named)
+    forced = _options_by_column(columns, target, named)
     columns.check_any_row()
     features = [name for name in columns.frame.columns if name not in set(target)]
-    verdicts = {
-        name: _judge(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
+    found = {
+        name: _infer_column(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
     }
-    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in verdicts.items() if it.kind is None)
-    if len(left_out) == len(features):
+    return _kinds_of(found)
+
+
+def _kinds_of(found: Mapping[str, _Inferred]) -> Kinds:
+    """Return the columns by kind, and log the notes on them; raise if none is a feature."""
+    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in found.items() if it.kind is None)
+    if len(left_out) == len(found):
         reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
         problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
         raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
-    for note in dict.fromkeys(verdict.note for verdict in verdicts.values() if verdict.note):
-        names = [repr(name) for name, verdict in verdicts.items() if verdict.note == note]
+    for note in dict.fromkeys(inferred.note for inferred in found.values() if inferred.note):
+        names = [repr(name) for name, inferred in found.items() if inferred.note == note]
         _logger.info("%s: %s", listed(names), note)
-    of_kind = {kind: tuple(name for name, it in verdicts.items() if it.kind == kind) for kind in get_args(Kind)}
-    formats = {name: it.form for name, it in verdicts.items() if it.form is not None}
+    of_kind = {kind: tuple(name for name, it in found.items() if it.kind == kind) for kind in get_args(Kind)}
+    formats = {name: it.form for name, it in found.items() if it.form is not None}
     return Kinds(**of_kind, left_out=left_out, formats=formats)
 
 
@@ -160,7 +165,7 @@ def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[
     return [parted[it][0] if it in parted and parted[it][0] in orders else it for it in dates], orders
 
 
-def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
+def _options_by_column(columns: Columns, target: Sequence[str], named: dict[str, Sequence[str]]) -> dict[str, str]:
     """Return the option that names each column.
 
     Raises:
@@ -183,31 +188,33 @@ def _forced(columns: Columns, target: Sequence[str], named: dict[str, Sequence[s
     return forced
 
 
-def _judge(columns: Columns, name: str, forced: str | None, order: DateFormat | None, *, day_first: bool) -> _Verdict:
-    if forced == "ignore":
-        return _Verdict(None, "ignored on request")
+def _infer_column(
+    columns: Columns, name: str, option: str | None, order: DateFormat | None, *, day_first: bool
+) -> _Inferred:
+    if option == "ignore":
+        return _Inferred(None, "ignored on request")
     column = columns.read(name)
-    if forced == "categorical":
-        return _Verdict("categorical")
+    if option == "categorical":
+        return _Inferred("categorical")
     text = columns.read_all(name) if isinstance(column, Text) else None
-    if forced == "continuous":
+    if option == "continuous":
         found = numbers_in(text) if isinstance(text, Text) else None
         form = None if found is None or found.form == "lenient" else found.form
         columns.numbers(name, form or "strict")  # raises if the text does not parse
-        return _Verdict("continuous", form=form)
-    if forced == "dates":
+        return _Inferred("continuous", form=form)
+    if option == "dates":
         orders = (
             _orders_of(text.without_blank(), day_first=day_first) if order is None and isinstance(text, Text) else ()
         )
         date_form = order or _only_order(orders, name)
-        return _Verdict("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
+        return _Inferred("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
         column = column.without_blank()
     if column.all_missing():
-        return _Verdict(None, "no value in any row")
+        return _Inferred(None, "no value in any row")
     if _is_constant(column):
-        return _Verdict(None, "constant")
-    return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer(columns, name)
+        return _Inferred(None, "constant")
+    return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer_values(columns, name)
 
 
 def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
@@ -220,23 +227,23 @@ def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
     return orders[0] if orders else "iso"
 
 
-def _infer(columns: Columns, name: str) -> _Verdict:
+def _infer_values(columns: Columns, name: str) -> _Inferred:
     column = columns.read(name)
     if isinstance(column, Timestamps):
-        return _Verdict("dates", note=_zone_note(column))
+        return _Inferred("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
-        return _Verdict("categorical")
+        return _Inferred("categorical")
     if column.kind == "float":
-        return _Verdict("continuous")
+        return _Inferred("continuous")
     all_rows = columns.read_all(name)
     if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
-        return _KEY if _looks_like_key(all_rows.values) else _Verdict("continuous")
+        return _KEY if _looks_like_key(all_rows.values) else _Inferred("continuous")
     if lack_digits(column.values.astype(np.float64)):
-        return _Verdict("categorical")  # names: as numbers they would lack digits
+        return _Inferred("categorical")  # names: as numbers they would lack digits
     are_many = any(
         len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
     )
-    return _Verdict("continuous" if are_many else "categorical")
+    return _Inferred("continuous" if are_many else "categorical")
 
 
 def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
@@ -245,25 +252,25 @@ def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
     return day_before_month(orders) if day_first and len(orders) > 1 else orders
 
 
-def _infer_text(column: Text, *, day_first: bool) -> _Verdict:
+def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     text = column.without_blank()
     orders = _orders_of(text, day_first=day_first)
     if len(orders) == 1:
         order = "" if orders[0] == "iso" else f" in the order {orders[0]}"
         zone = " with time zones; the parts are read in UTC" if has_zones(text) else ""
-        return _Verdict("dates", note=_DATES_NOTE.format(order=order, zone=zone), form=orders[0])
+        return _Inferred("dates", note=_DATES_NOTE.format(order=order, zone=zone), form=orders[0])
     numbers = None if orders else numbers_in(column)
-    if numbers and (verdict := _judge_numbers(column.to_numbers("", numbers.form).values, numbers)):
-        return verdict
+    if numbers and (inferred := _infer_text_numbers(column.to_numbers("", numbers.form).values, numbers)):
+        return inferred
     num_blank = text.values.null_count - column.values.null_count
-    verdict = _identifier(text) or _Verdict("categorical", note=note_on_text(text, num_blank))
+    inferred = _identifier(text) or _Inferred("categorical", note=note_on_text(text, num_blank))
     if not orders:
-        return verdict
-    return replace(verdict, note=_ORDERS_NOTE.format(orders=" or ".join(orders), first=orders[0]))
+        return inferred
+    return replace(inferred, note=_ORDERS_NOTE.format(orders=" or ".join(orders), first=orders[0]))
 
 
-def _judge_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Verdict | None:
-    """Return the verdict on text that writes numbers; None to keep whole numbers of few distinct values as text."""
+def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
+    """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
     present = values[~np.isnan(values)]
     if found.form == "lenient" and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
@@ -274,21 +281,21 @@ def _judge_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Verdict 
     written = {"lenient": "", "1,234": " with commas between thousands"}.get(found.form, f" with {found.form}")
     others = [f"{text!r} ({count(number, 'row')})" for text, number in found.others.items()]
     missing = f"; other text is missing: {listed(others)}" if others else ""
-    return _Verdict("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)
+    return _Inferred("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)
 
 
-def _identifier(column: Text) -> _Verdict | None:
-    """Return the verdict on text of which all or nearly all values differ; None for other text."""
+def _identifier(column: Text) -> _Inferred | None:
+    """Return what is inferred of text of which all or nearly all values differ; None for other text."""
     size = len(column.values) - column.values.null_count
     found = num_distinct_text(column, at_most=size)
     if found == size > 1:
         rows = "every row that has one" if column.has_missing() else "every row"
         note = _IDENTIFIER_NOTE.format(rows="no two")
-        return _Verdict(None, f"identifier: a different text in {rows}", note=note)
+        return _Inferred(None, f"identifier: a different text in {rows}", note=note)
     if size < _MIN_TEXTS or found < _MIN_DISTINCT * size:
         return None
     reason = f"identifier: {found:,} of {size:,} texts differ"
-    return _Verdict(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
+    return _Inferred(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
 
 
 def _looks_like_key(values: NDArray[Any]) -> bool:

@@ -14,7 +14,7 @@ from tabvision.preprocess.columns import Column, Numbers
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
 from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.statistics import Facts, facts_of, facts_of_counts
+from tabvision.preprocess.statistics import Statistics, statistics_of, statistics_of_counts
 from tabvision.schema import Categorical, Continuous, Date, DatePart, LeftOut
 
 
@@ -78,7 +78,7 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
 
 def _fit_number(columns: Columns, name: str, kinds: Kinds) -> Continuous:
     form: Any = kinds.formats.get(name, "strict")
-    return replace(_continuous(name, name, facts_of(columns.numbers(name, form).values, name)), text=form)
+    return replace(_continuous(name, name, statistics_of(columns.numbers(name, form).values, name)), text=form)
 
 
 def _fit_date(columns: Columns, name: str, form: Any, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:  # noqa: ANN401
@@ -91,24 +91,24 @@ def _fit_date(columns: Columns, name: str, form: Any, taken: set[str]) -> tuple[
 
 def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
     if part == "elapsed":
-        return _continuous(name, source, facts_of(parts.elapsed, source), part)
+        return _continuous(name, source, statistics_of(parts.elapsed, source), part)
     values, _, counts = parts[part]
     if part in CONTINUOUS_PARTS:
         distinct, indices = np.unique(values, return_inverse=True)
         rows = np.bincount(indices, weights=counts).astype(np.int64)
-        return _continuous(name, source, facts_of_counts(distinct, rows, int(parts.missing.sum())), part)
+        return _continuous(name, source, statistics_of_counts(distinct, rows, int(parts.missing.sum())), part)
     return _categorical(name, source, Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), part)
 
 
-def _continuous(name: str, source: str, facts: Facts, part: DatePart | None = None) -> Continuous:
+def _continuous(name: str, source: str, statistics: Statistics, part: DatePart | None = None) -> Continuous:
     return Continuous(
         name=name,
         source=source,
-        mean=facts.mean,
-        std=facts.std,
-        fill=facts.fill,
-        had_missing=facts.num_missing > 0,
-        bins=facts.edges,
+        mean=statistics.mean,
+        std=statistics.std,
+        fill=statistics.fill,
+        had_missing=statistics.num_missing > 0,
+        bins=statistics.edges,
         part=part,
     )
 

@@ -20,7 +20,7 @@ BLOCK = 65_536  # rows written at a time: a block's columns fit the processor's 
 
 
 @dataclass(frozen=True)
-class Facts:
+class Statistics:
     """The statistics of a number over the training rows.
 
     Args:
@@ -38,14 +38,14 @@ class Facts:
     edges: tuple[float, ...]
 
 
-def facts_of(values: NDArray[Any], name: str) -> Facts:
+def statistics_of(values: NDArray[Any], name: str) -> Statistics:
     """Return the statistics of a column of numbers, missing ones NaN.
 
     Raises:
         BadValueError: Infinities, or numbers too large to square.
 
     Example:
-        >>> facts_of(np.array([1.0, np.nan, 3.0]), "x").fill
+        >>> statistics_of(np.array([1.0, np.nan, 3.0]), "x").fill
         2.0
     """
     if values.dtype.kind == "b":
@@ -56,15 +56,15 @@ def facts_of(values: NDArray[Any], name: str) -> Facts:
             shifted = values if low >= 0 and high < MAX_TABLE else values.astype(np.int64) - low
             counts = np.bincount(shifted)
             present = np.flatnonzero(counts)
-            return facts_of_counts(present + (0 if shifted is values else low), counts[present])
-    return _facts_of_floats(values, name)
+            return statistics_of_counts(present + (0 if shifted is values else low), counts[present])
+    return _statistics_of_floats(values, name)
 
 
-def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Facts:
+def statistics_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Statistics:
     """Return the exact statistics of distinct numbers, ascending, from the number of rows that have each.
 
     Example:
-        >>> facts_of_counts(np.array([0, 10]), np.array([3, 1])).mean
+        >>> statistics_of_counts(np.array([0, 10]), np.array([3, 1])).mean
         2.5
     """
     values = values.astype(np.float64)
@@ -75,10 +75,10 @@ def facts_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing
     total = max(1, int(counts.sum()))
     mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
     std = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
-    return Facts(fill, mean, std, num_missing, _bin_edges((values - mean) / std, counts))
+    return Statistics(fill, mean, std, num_missing, _bin_edges((values - mean) / std, counts))
 
 
-def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
+def _statistics_of_floats(values: NDArray[Any], name: str) -> Statistics:
     """Compute the median by partition (not by sorting) and the squares block by block, on one copy of the column."""
     present = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -88,7 +88,7 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
         present = present[~np.isnan(present)]
     num_missing = len(values) - len(present)
     if not len(present):
-        return Facts(0.0, 0.0, 1.0, num_missing, (0.0,))
+        return Statistics(0.0, 0.0, 1.0, num_missing, (0.0,))
     sample = present[:: -(-len(present) // MAX_SAMPLE)].copy()
     middle = len(present) // 2
     present.partition(middle)
@@ -97,7 +97,7 @@ def _facts_of_floats(values: NDArray[Any], name: str) -> Facts:
     if num_missing:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
     distinct, counts = np.unique((sample - mean) / std, return_counts=True)
-    return Facts(fill, mean, std, num_missing, _bin_edges(distinct, counts, len(values)))
+    return Statistics(fill, mean, std, num_missing, _bin_edges(distinct, counts, len(values)))
 
 
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:

@@ -43,7 +43,7 @@ TIMED_OUT, FORBIDDEN, FAILED = 408, 403, 500
 _LOG = logging.getLogger("tabvision.serving")
 
 
-class Answerer(Protocol):
+class ServedModel(Protocol):
     """A model to serve: a `Predictor` or an `OnnxPredictor`."""
 
     @property
@@ -61,7 +61,7 @@ class Answerer(Protocol):
 
 @speaking("serve")
 def create_app(
-    model: Answerer, limits: Limits | None = None, *, hosts: Sequence[str] = (), uncertainty: bool = False
+    model: ServedModel, limits: Limits | None = None, *, hosts: Sequence[str] = (), uncertainty: bool = False
 ) -> Starlette:
     """Return the application for one model.
 
@@ -102,7 +102,7 @@ def create_app(
 class _Service:
     """The endpoints of one model, whose `predict` gets the settings."""
 
-    def __init__(self, model: Answerer, limits: Limits, settings: Mapping[str, Any]) -> None:
+    def __init__(self, model: ServedModel, limits: Limits, settings: Mapping[str, Any]) -> None:
         self.model, self.limits, self.settings = model, limits, settings
         self.bytes = SharedBudget(limits.max_total_bytes, "bytes")
         self.pixels = SharedBudget(limits.max_total_pixels, "pixels")
@@ -129,7 +129,7 @@ class _Service:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         takes_images = kind == "multipart/form-data" and self.model.schema.image is not None
         if not takes_images and kind != "application/json":
-            raise RequestError(WRONG_KIND, self._wanted_kind(kind))
+            raise RequestError(WRONG_KIND, self._expected_body(kind))
         with self.bytes.held(_declared_length(request, self.limits)):
             body = await _read_body(request, self.limits)
             if not takes_images:
@@ -162,13 +162,13 @@ class _Service:
         found = self.model.predict(inputs, **self.settings)
         answers = found.to_dict("records")
         if found.attrs.get("unseen") or found.attrs.get("outside"):
-            _add_unlike(inputs, answers)
+            _add_unseen(inputs, answers)
         for answer in answers:
             if not isinstance(answer.get("error", ""), str):
                 del answer["error"]  # of a row that has an answer
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
-    def _wanted_kind(self, kind: str) -> str:
+    def _expected_body(self, kind: str) -> str:
         image = self.model.schema.image
         wanted = "multipart/form-data with images" if image is not None else "application/json"
         wanted = "application/json, or multipart/form-data with images" if image and image.optional else wanted
@@ -215,7 +215,7 @@ class _Service:
             return [await value.read() for value in values if isinstance(value, UploadFile)]
 
 
-def _add_unlike(inputs: Inputs, answers: list[Answer]) -> None:
+def _add_unseen(inputs: Inputs, answers: list[Answer]) -> None:
     """Add to the answers to rows unlike those of training the columns by which they are."""
     for key, found in (("unseen", inputs.unseen_rows), ("outside", inputs.outside_rows)):
         for column, rows in found.items():

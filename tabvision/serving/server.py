@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-    from tabvision.serving.app import Answerer
+    from tabvision.serving.app import ServedModel
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 2_000
@@ -24,7 +24,7 @@ STOP_SECONDS = 10  # for requests in progress
 
 
 def serve(
-    path: str | Path | Answerer,
+    path: str | Path | ServedModel,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -65,7 +65,7 @@ def serve(
     print("Stopped.", flush=True)
 
 
-def load(path: str | Path, device: str = "auto") -> Answerer:
+def load(path: str | Path, device: str = "auto") -> ServedModel:
     """Return the predictor of a file, by its suffix."""
     from tabvision.inference import OnnxPredictor, Predictor
 

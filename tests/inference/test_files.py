@@ -12,7 +12,7 @@ import fsspec  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
-from tabvision.inference.files import _scheme_of, name_of, read_bytes
+from tabvision.inference.files import _scheme_of, origin_name, read_bytes
 from tests.made.hub import Hub, hub
 from tests.made.servers import Page, serving
 
@@ -131,7 +131,7 @@ def test_addresses_and_paths_are_told_apart() -> None:
     assert _scheme_of("gs://bucket/a") == "gs"
     assert _scheme_of("file:///a") is None
     assert _scheme_of("c:/a") is None
-    assert name_of(bytes(1_000)) == "the 1,000 bytes"
+    assert origin_name(bytes(1_000)) == "the 1,000 bytes"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tabvision.preprocess.categories import code_writer, vocabulary_of
 from tabvision.preprocess.datetimes import DateParts
 from tabvision.preprocess.fit import _free_name
 from tabvision.preprocess.frame import Columns
-from tabvision.preprocess.statistics import facts_of, number_writer
+from tabvision.preprocess.statistics import number_writer, statistics_of
 from tabvision.schema import Categorical, Continuous, Label
 
 
@@ -84,7 +84,7 @@ class FillMissing(Step):
     def fit(self, frame: pd.DataFrame) -> Self:
         taken = set(frame.columns)
         for name in self.columns:
-            facts = facts_of(_numbers(frame, name), name)
+            facts = statistics_of(_numbers(frame, name), name)
             self.fills_[name] = facts.fill
             if facts.num_missing and name in self.indicators:
                 self.indicators_[name] = _free_name(f"{name}_missing", taken)
@@ -137,7 +137,7 @@ class Standardize(Step):
     @override
     def fit(self, frame: pd.DataFrame) -> Self:
         numbers = {name: _numbers(frame, name) for name in self.columns}
-        facts = {name: facts_of(values[~np.isnan(values)], name) for name, values in numbers.items()}
+        facts = {name: statistics_of(values[~np.isnan(values)], name) for name, values in numbers.items()}
         self.means_ = {name: fact.mean for name, fact in facts.items()}
         self.stds_ = {name: fact.std for name, fact in facts.items()}
         return self

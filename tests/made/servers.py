@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.inference import Predictor
 from tabvision.schema import Image, Schema, Target
-from tabvision.serving.app import Answerer, create_app
+from tabvision.serving.app import ServedModel, create_app
 from tabvision.serving.requests import Limits
 from tabvision.serving.server import LOOPBACK, _make_server, listen
 from tabvision.tasks import Binary
@@ -82,7 +82,7 @@ def model(target: str = "binary") -> Predictor:
 
 @contextmanager
 def running(
-    answerer: Answerer | None = None, limits: Limits | None = None, *, uncertainty: bool = False
+    answerer: ServedModel | None = None, limits: Limits | None = None, *, uncertainty: bool = False
 ) -> Iterator[httpx.Client]:
     """A client of a server in a thread."""
     listening = listen("127.0.0.1", 0)

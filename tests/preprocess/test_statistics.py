@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from tabvision.errors import BadValueError
 from tabvision.preprocess import statistics as facts
-from tabvision.preprocess.statistics import NUM_BINS, facts_of, facts_of_counts, number_writer
+from tabvision.preprocess.statistics import NUM_BINS, number_writer, statistics_of, statistics_of_counts
 from tabvision.schema import Continuous
 
 
@@ -21,7 +21,7 @@ from tabvision.schema import Continuous
 def test_facts_are_numpys(dtype: str, num_rows: int) -> None:
     values = np.random.default_rng(num_rows).gamma(2, 20, num_rows).astype(dtype)
 
-    found = facts_of(values, "x")
+    found = statistics_of(values, "x")
 
     numbers = values.astype(np.float64)
     assert_allclose(found.fill, np.median(numbers), rtol=1e-12)
@@ -31,7 +31,7 @@ def test_facts_are_numpys(dtype: str, num_rows: int) -> None:
 
 @pytest.mark.parametrize("values", [np.arange(10_000) ** 2 % 977, np.random.default_rng(0).normal(size=10_000)])
 def test_edges_cut_the_rows_into_equal_shares(values: np.ndarray[Any, np.dtype[Any]]) -> None:
-    found = facts_of(values, "x")
+    found = statistics_of(values, "x")
 
     shares = np.histogram(((values - found.mean) / found.std).astype(np.float32), np.array(found.edges))[0] / len(
         values
@@ -45,7 +45,7 @@ def test_a_value_of_many_rows_is_an_edge_and_leaves_the_bins_to_the_other_rows()
     rng = np.random.default_rng(0)
     values = np.concatenate([np.zeros(18_000), rng.gamma(2, 20, 2_000)])
 
-    found = facts_of(rng.permutation(values), "x")
+    found = statistics_of(rng.permutation(values), "x")
 
     edges = np.array(found.edges) * found.std + found.mean
     assert np.abs(edges).min() < 1e-5
@@ -55,7 +55,7 @@ def test_a_value_of_many_rows_is_an_edge_and_leaves_the_bins_to_the_other_rows()
 def test_a_small_table_has_fewer_bins_with_at_least_32_rows() -> None:
     values = np.random.default_rng(0).normal(size=320)
 
-    found = facts_of(values, "x")
+    found = statistics_of(values, "x")
 
     rows, _ = np.histogram((values - found.mean) / found.std, np.array(found.edges))
     assert len(rows) == 10
@@ -63,7 +63,7 @@ def test_a_small_table_has_fewer_bins_with_at_least_32_rows() -> None:
 
 
 def test_edges_rise_without_repeats() -> None:
-    edges = facts_of(np.array([0.0] * 90 + [1e-9] * 5 + [5.0] * 5), "x").edges
+    edges = statistics_of(np.array([0.0] * 90 + [1e-9] * 5 + [5.0] * 5), "x").edges
 
     assert (np.diff(np.array(edges, dtype=np.float32)) > 0).all()
 
@@ -71,7 +71,7 @@ def test_edges_rise_without_repeats() -> None:
 def test_facts_count_the_filled_gaps() -> None:
     values = np.array([1.0, np.nan, 2.0, 9.0, np.nan])
 
-    found = facts_of(values, "x")
+    found = statistics_of(values, "x")
 
     filled = np.where(np.isnan(values), 2.0, values)
     assert (found.fill, found.num_missing) == (2.0, 2)
@@ -79,7 +79,7 @@ def test_facts_count_the_filled_gaps() -> None:
 
 
 def test_a_column_without_values_has_harmless_facts() -> None:
-    found = facts_of(np.array([np.nan, np.nan]), "x")
+    found = statistics_of(np.array([np.nan, np.nan]), "x")
 
     assert (found.fill, found.mean, found.std, found.num_missing) == (0.0, 0.0, 1.0, 2)
 
@@ -88,7 +88,7 @@ def test_facts_leave_the_values_as_they_are() -> None:
     values = np.random.default_rng(0).normal(size=1_000)
     before = values.copy()
 
-    facts_of(values, "x")
+    statistics_of(values, "x")
 
     assert (values == before).all()
 
@@ -99,7 +99,7 @@ def test_counting_and_going_through_the_rows_agree(numbers: list[int], gaps: int
     values, counts = np.unique(numbers, return_counts=True)
     rows = np.array([*map(float, numbers), *[np.nan] * gaps])
 
-    counted, gone_through = facts_of_counts(values, counts, gaps), facts_of(rows, "x")
+    counted, gone_through = statistics_of_counts(values, counts, gaps), statistics_of(rows, "x")
 
     assert counted.fill == gone_through.fill
     assert_allclose([counted.mean, counted.std], [gone_through.mean, gone_through.std], rtol=1e-9, atol=1e-12)
@@ -109,12 +109,12 @@ def test_counting_and_going_through_the_rows_agree(numbers: list[int], gaps: int
 def test_integers_far_apart_are_not_counted_one_by_one() -> None:
     values = np.array([-(2**60), 0, 2**60])
 
-    assert_allclose(facts_of(values, "x").std, values.astype(float).std())
+    assert_allclose(statistics_of(values, "x").std, values.astype(float).std())
 
 
 def test_numbers_too_large_to_square_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"'x' holds numbers too large to standardize, up to 1e\+200. Rescale it"):
-        facts_of(np.array([1e200, -1e200]), "x")
+        statistics_of(np.array([1e200, -1e200]), "x")
 
 
 def test_a_number_that_no_float32_holds_is_refused() -> None:
@@ -136,10 +136,10 @@ def test_large_numbers_survive_when_their_spread_is_as_large() -> None:
 
 def test_the_edges_of_many_rows_come_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=5_000)
-    whole = facts_of(values, "x")
+    whole = statistics_of(values, "x")
     monkeypatch.setattr(facts, "MAX_SAMPLE", 1_000)
 
-    sampled = facts_of(values, "x")
+    sampled = statistics_of(values, "x")
 
     assert (sampled.mean, sampled.fill) == (whole.mean, whole.fill)
     assert_allclose(sampled.edges[5:-5], whole.edges[5:-5], atol=0.2)

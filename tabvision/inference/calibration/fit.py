@@ -44,7 +44,7 @@ class Calibrated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class CalibrationSettings:
     """What to fit.
 
     Args:
@@ -59,47 +59,49 @@ class Wanted:
 
 
 @speaking("calibrate")
-def fit_calibration(task: Task, logits: NDArray[Any], target: NDArray[Any], wanted: Wanted) -> Calibrated:
+def fit_calibration(
+    task: Task, logits: NDArray[Any], target: NDArray[Any], settings: CalibrationSettings
+) -> Calibrated:
     """Fit a calibration to logits and true values.
 
     Shape:
         - logits: (N, num_outputs) float
         - target: as `encode_target` returns it
     """
-    check_wanted(task, wanted)
+    check_settings(task, settings)
     if not len(target):
         raise BadValueError("calibrating needs rows, got none", "Pass rows that training did not see")
     plain = activated(task, logits, Calibration())
     if "intervals" in task.calibrated_by:
-        widths = half_widths(plain, target, wanted.coverage)
-        calibration = Calibration(coverage=wanted.coverage, half_widths=widths)
+        widths = half_widths(plain, target, settings.coverage)
+        calibration = Calibration(coverage=settings.coverage, half_widths=widths)
     else:
-        temperatures = fit_temperatures(logits, target, per_label=wanted.per_label)
+        temperatures = fit_temperatures(logits, target, per_label=settings.per_label)
         calibration = Calibration(temperatures=temperatures)
-        if wanted.metric is not None:
+        if settings.metric is not None:
             flags = target if target.ndim == 2 else target[:, None]
             chances = activated(task, logits, calibration)[:, -flags.shape[1] :]
             columns = range(flags.shape[1])
-            limits = tuple(best_threshold(chances[:, index], flags[:, index], wanted.metric)[0] for index in columns)
+            limits = tuple(best_threshold(chances[:, index], flags[:, index], settings.metric)[0] for index in columns)
             calibration = dataclasses.replace(calibration, thresholds=limits)
     scaled = activated(task, logits, calibration)
-    before = _measures(task, plain, target, Calibration(), calibration, wanted)
-    after = _measures(task, scaled, target, calibration, calibration, wanted)
+    before = _measures(task, plain, target, Calibration(), calibration, settings)
+    after = _measures(task, scaled, target, calibration, calibration, settings)
     return Calibrated(calibration, len(target), before, after)
 
 
 @speaking("calibrate")
-def check_wanted(task: Task, wanted: Wanted) -> None:
+def check_settings(task: Task, settings: CalibrationSettings) -> None:
     """Raise if a setting is out of range or does not apply to the task."""
-    check_fraction("coverage", wanted.coverage, "()", remedy="Pass a fraction such as 0.9")
+    check_fraction("coverage", settings.coverage, "()", remedy="Pass a fraction such as 0.9")
     if not task.calibrated_by:
         raise BadValueError(task.uncalibrated, "Use the checkpoint as it is")
-    if wanted.metric is not None:
-        check_choice("metric", wanted.metric, METRICS)
+    if settings.metric is not None:
+        check_choice("metric", settings.metric, METRICS)
         if "thresholds" not in task.calibrated_by:
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
             raise BadValueError(problem, "Leave the metric out")
-    if wanted.per_label and "label temperatures" not in task.calibrated_by:
+    if settings.per_label and "label temperatures" not in task.calibrated_by:
         problem = f"a temperature for each label is for labels, and the target is {task.name}"
         raise BadValueError(problem, "Leave per_label out")
 
@@ -127,7 +129,7 @@ def _measures(
     target: NDArray[Any],
     applied: Calibration,
     fitted: Calibration,
-    wanted: Wanted,
+    settings: CalibrationSettings,
 ) -> dict[str, float]:
     """Return the measures that the calibration improves, with `applied` for predictions and `fitted` for the kind."""
     if fitted.half_widths:
@@ -142,5 +144,5 @@ def _measures(
         truth = target.reshape(len(target), -1).astype(bool)
         flags = [decoded & truth, decoded & ~truth, ~decoded & truth, ~decoded & ~truth]
         counts = [each.sum(axis=0).astype(np.float64) for each in flags]  # for each label
-        found[str(wanted.metric)] = float(METRICS[str(wanted.metric)](*counts).mean())
+        found[str(settings.metric)] = float(METRICS[str(settings.metric)](*counts).mean())
     return found
