@@ -58,15 +58,30 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """Return the distinct numbers, ascending, without NaN."""
-    if values.dtype.kind in "bui" and len(values):
-        values = values.view(np.uint8) if values.dtype.kind == "b" else values
-        low, high = int(values.min()), int(values.max())
-        if high - low < MAX_TABLE and low >= -(2**62) and high < 2**62:
-            shifted = values if low >= 0 and high < MAX_TABLE else values.astype(np.int64) - low
-            return np.flatnonzero(np.bincount(shifted)) + (0 if shifted is values else low)
+    if (counted := count_integers(values)) is not None:
+        return counted[0]
     distinct = pc.unique(pa.array(values)).to_numpy(zero_copy_only=False) if values.dtype.kind != "b" else values
     distinct = np.unique(distinct)
     return distinct[~np.isnan(distinct)] if distinct.dtype.kind == "f" else distinct
+
+
+def count_integers(values: NDArray[Any], most: int = MAX_TABLE) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return the distinct integers, ascending, and how many rows have each; None for floats, no rows, or a range above `most`.
+
+    Example:
+        >>> count_integers(np.array([7, 5, 7]))
+        (array([5, 7]), array([1, 2]))
+    """
+    if values.dtype.kind not in "bui" or not len(values):
+        return None
+    values = values.view(np.uint8) if values.dtype.kind == "b" else values
+    low, high = int(values.min()), int(values.max())
+    if high - low >= most or low <= -(2**62) or high >= 2**62:
+        return None
+    shift = 0 if low >= 0 and high < MAX_TABLE else low
+    counts = np.bincount(values.astype(np.int64) - shift if shift else values)
+    distinct = np.flatnonzero(counts)
+    return distinct + shift, counts[distinct]
 
 
 def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:

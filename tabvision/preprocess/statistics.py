@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError
-from tabvision.preprocess.categories import MAX_TABLE, Writer
+from tabvision.preprocess.categories import MAX_TABLE, Writer, count_integers
 from tabvision.preprocess.columns import MAX_SHOWN, found_rows
 from tabvision.schema import Continuous
 
@@ -50,13 +50,8 @@ def statistics_of(values: NDArray[Any], name: str) -> Statistics:
     """
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
-    if values.dtype.kind in "iu" and len(values):
-        low, high = int(values.min()), int(values.max())
-        if high - low < min(MAX_TABLE, 4 * len(values) + 1_000) and -(2**62) < low <= high < 2**62:
-            shifted = values if low >= 0 and high < MAX_TABLE else values.astype(np.int64) - low
-            counts = np.bincount(shifted)
-            present = np.flatnonzero(counts)
-            return statistics_of_counts(present + (0 if shifted is values else low), counts[present])
+    if (counted := count_integers(values, min(MAX_TABLE, 4 * len(values) + 1_000))) is not None:
+        return statistics_of_counts(*counted)
     return _statistics_of_floats(values, name)
 
 

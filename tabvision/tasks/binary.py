@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_least
+from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.tasks.base import Correction, Target, Task
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_weights,
+    check_loss_settings,
     class_frequencies,
     fit_weights,
     grow_weights,
@@ -65,9 +65,7 @@ class Binary(OneClass):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_fraction("label_smoothing", self.label_smoothing)
-        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
-        check_weights(self.class_weights, 2)
+        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ def check_agrees(stated: int | None, found: int) -> None:
     """Raise if the data contradicts the stated number of classes."""
     if stated not in (None, found):
         raise BadValueError(f"num_classes is {stated}, but the training target has {found} classes", "Leave it out")
+
+
+def check_loss_settings(
+    label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
+) -> None:
+    """Raise unless the settings of the loss of classes or labels are in range."""
+    check_fraction("label_smoothing", label_smoothing)
+    check_least("focal_gamma", focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
+    check_weights(class_weights, num_classes)
 
 
 def check_weights(weights: object, num_classes: int | None) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_least, check_whole
+from tabvision.checks import check_whole
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
+    check_loss_settings,
     check_weights,
     class_frequencies,
     fit_weights,
@@ -68,9 +69,7 @@ class Multiclass(OneClass):
         if self.num_classes is not None:
             remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
             check_whole("num_classes", self.num_classes, 2, remedy=remedy)
-        check_fraction("label_smoothing", self.label_smoothing)
-        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
-        check_weights(self.class_weights, self.num_classes)
+        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

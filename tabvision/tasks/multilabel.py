@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 import numpy as np
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_least, check_whole
+from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, Target, Task, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
     check_agrees,
+    check_loss_settings,
     check_weights,
     fit_weights,
     fitted_count,
@@ -71,9 +72,7 @@ class Multilabel(Task):
             remedy = "Pass the number of labels, or leave it out to take it from the data"
             check_whole("num_classes", self.num_classes, remedy=remedy)
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_fraction("label_smoothing", self.label_smoothing)
-        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
-        check_weights(self.class_weights, self.num_classes)
+        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
