@@ -14,7 +14,7 @@ from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
 from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
-from tabvision.errors import BadValueError, NoFeatureError, count
+from tabvision.errors import BadValueError, NoFeatureError, count, speaking
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import body_license
 from tabvision.random_state import same_random_state
@@ -100,6 +100,7 @@ def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
     return str(table.sort_values("loss", key=lambda losses: losses.astype(float)).to_string())
 
 
+@speaking("tabvision train")
 def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of a datamodule and of a module with images, in which the word "none" is None.
 
@@ -113,7 +114,7 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
             these[name] = None
     if kind == "images" and settings.pop("day_first", False) and not (arguments.split or "").startswith("time"):
         problem = "--day-first is for dates, and a network of images alone reads none"
-        raise BadValueError("tabvision train", problem, "Leave it out, or split by time")
+        raise BadValueError(problem, "Leave it out, or split by time")
     if holds_out(arguments):
         settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     return settings, model
@@ -127,6 +128,7 @@ def fine_tuning(settings: Mapping[str, Any]) -> list[Component]:
     return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS})]
 
 
+@speaking("tabvision train")
 def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
     """Return FineTune's settings; in a single epoch no layer is frozen first.
 
@@ -144,18 +146,16 @@ def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> di
         rate = {name: float(text) for name, text in rate.items()}
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
-        raise BadValueError("tabvision train", problem, "Pass such as --lr 2e-3") from None
+        raise BadValueError(problem, "Pass such as --lr 2e-3") from None
     frozen = arguments.freeze_epochs
     if frozen is None:
         frozen = min(freeze_epochs, epochs - 1)
     if frozen >= epochs:
         problem = f"--freeze-epochs must be less than the {count(epochs, 'epoch')} of the run, got {frozen}"
-        raise BadValueError(
-            "tabvision train", problem, "Raise --epochs, or pass --freeze-epochs 0 to train every layer"
-        )
+        raise BadValueError(problem, "Raise --epochs, or pass --freeze-epochs 0 to train every layer")
     if arguments.frozen_bf16 and not frozen:
         problem = "--frozen-bf16 is for epochs with a frozen body, and this run has none"
-        raise BadValueError("tabvision train", problem, "Leave it out, or raise --epochs and --freeze-epochs")
+        raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
     return {"freeze_epochs": frozen, **rate}
 
 

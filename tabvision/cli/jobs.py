@@ -207,28 +207,29 @@ def table_job(arguments: argparse.Namespace) -> Job:
     )
 
 
+@speaking("tabvision train")
 def _check_preset(arguments: argparse.Namespace) -> None:
     """Raise if an option contradicts the preset."""
     if arguments.preset == "fast" and arguments.epochs:
         problem = f"--preset fast says how many epochs there are, got --epochs {arguments.epochs} as well"
-        raise BadValueError("tabvision train", problem, "Leave one of the two out")
+        raise BadValueError(problem, "Leave one of the two out")
     if arguments.preset == "best":
         for name, value in (("validation", arguments.validation), ("split", arguments.split)):
             if value is not None:
                 problem = f"with --preset best every row is held out once, got --{name} {value} as well"
-                raise BadValueError("tabvision train", problem, f"Leave --{name} out")
+                raise BadValueError(problem, f"Leave --{name} out")
 
 
+@speaking("tabvision train")
 def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
     """Raise before the fit if the target has no intervals, or if there are too few held-out rows for them."""
     import numpy as np
 
     from tabvision.inference.calibration.conformal import half_widths
 
-    with speaking("tabvision train"):
-        if "intervals" not in task.calibrated_by:
-            raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
-        half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
+    if "intervals" not in task.calibrated_by:
+        raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
+    half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -239,6 +240,7 @@ def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
     return settings
 
 
+@speaking("tabvision train")
 def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of options that all datamodules take: a test file, the task and its settings, silence.
 
@@ -255,7 +257,7 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.class_weights is not None:
         if task not in _WEIGHTED:
             problem = f"--class-weights is for classes or labels, and --task is {task or 'not given'}"
-            raise BadValueError("tabvision train", problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
+            raise BadValueError(problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
         of_task["class_weights"] = arguments.class_weights
     if task and of_task:
         _check_settings(task, of_task)
@@ -270,8 +272,7 @@ def _check_settings(task: str, settings: Mapping[str, object]) -> None:
     known = [each.name for each in fields(task_named(task)) if each.name not in _OF_DATA]  # type: ignore[arg-type]  # all are dataclasses
     for name in settings:
         if name not in known:
-            with speaking("tabvision train"):
-                raise UnknownNameError(f"setting of --task {task}", name, known)
+            raise UnknownNameError(f"setting of --task {task}", name, known)
 
 
 def built(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules

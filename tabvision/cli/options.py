@@ -22,7 +22,7 @@ from tabvision.cli.arguments import (
     whole,
 )
 from tabvision.cli.printing import shown_name
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
@@ -257,6 +257,7 @@ def _settings(arguments: argparse.Namespace, options: Iterable[_Option], part: s
     return found
 
 
+@speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
     """Raise if an option is given that this kind of data does not take, or if a table has no target.
 
@@ -268,9 +269,9 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
         if _given(arguments, option) is not None:
             wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
             problem = f"{option.flag} is for {wanted}, and {shown_name(arguments.data)} is taken as {_KINDS[kind]}"
-            raise BadValueError("tabvision train", problem, f"Leave {option.flag} out, or see tabvision train --help")
+            raise BadValueError(problem, f"Leave {option.flag} out, or see tabvision train --help")
     if kind in ("table", "fused") and not arguments.target:
-        raise BadValueError("tabvision train", "a table needs --target, the column to predict", "Add --target COL")
+        raise BadValueError("a table needs --target, the column to predict", "Add --target COL")
 
 
 def given_flags(arguments: argparse.Namespace) -> list[str]:

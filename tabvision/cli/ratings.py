@@ -12,10 +12,9 @@ from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, m
 from tabvision.cli.options import settings_of
 from tabvision.cli.splits import ratings_split_setting
 from tabvision.data import CollabDataModule
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.modules import CollabModule
 
-_WHO = "tabvision train"
 _EPOCHS = 5  # MovieLens 100k: more epochs overfit the training ratings
 # Without ratings each epoch draws new negatives. MovieLens 100k, last film of each user held out, recall@10: 0.046 by
 # popularity, 0.039 after 5 epochs at 5e-3, 0.061 after 20, 0.066 after 20 at 1e-2
@@ -67,6 +66,7 @@ def _ranking(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, fl
     return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
+@speaking("tabvision train")
 def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the given settings of the datamodule, as in a recipe.
 
@@ -75,13 +75,13 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     for role in ("user", "item"):
         if getattr(arguments, role) is None:
-            raise BadValueError(_WHO, f"ratings need --{role}, the column of {role}s", f"Add --{role} COL")
+            raise BadValueError(f"ratings need --{role}, the column of {role}s", f"Add --{role} COL")
     targets = arguments.target or [None]
     if len(targets) > 1:
         problem = f"ratings have one --target, got {len(targets)}: {', '.join(targets)}"
-        raise BadValueError(_WHO, problem, "Name one column, or none where each row means yes")
+        raise BadValueError(problem, "Name one column, or none where each row means yes")
     if targets[0] is not None and arguments.negatives is not None:
-        raise BadValueError(_WHO, "--negatives is for rows without ratings", "Leave --negatives out, or --target")
+        raise BadValueError("--negatives is for rows without ratings", "Leave --negatives out, or --target")
     given = settings_of(arguments, "ratings", "data")
     settings = {"source": arguments.data, "duplicates": "few", **given, **shared_settings(arguments)}
     settings["split"] = ratings_split_setting(arguments)

@@ -7,9 +7,7 @@ from typing import Any
 
 from tabvision.cli.jobs import Component
 from tabvision.cli.options import DEFAULT_VALIDATION, NO_ROWS
-from tabvision.errors import BadValueError
-
-_WHO = "tabvision train"
+from tabvision.errors import BadValueError, speaking
 
 
 def holds_out(arguments: argparse.Namespace) -> bool:
@@ -17,6 +15,7 @@ def holds_out(arguments: argparse.Namespace) -> bool:
     return arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float)
 
 
+@speaking("tabvision train")
 def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
     """Return how the rows are split, as in a recipe.
 
@@ -32,7 +31,7 @@ def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: 
     if isinstance(given, str) and given != NO_ROWS:
         if arguments.split is not None:
             problem = f"--validation {given} says which rows are held out, so there is no --split {arguments.split}"
-            raise BadValueError(_WHO, problem, "Leave one of the two out")
+            raise BadValueError(problem, "Leave one of the two out")
         return Component("tabvision.data.SourceSplit", {"validation": given, **({"test": test} if test else {})})
     if arguments.split is None:
         share = default if given is None else None if given == NO_ROWS else given
@@ -48,7 +47,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
     if way in ("time", "group", "column") and not column:
         remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
         remedy += ", or --split last if the rows are in order of time" if way == "time" else ""
-        raise BadValueError(_WHO, f"--split {way} needs to know the column", f"Pass {remedy}")
+        raise BadValueError(f"--split {way} needs to know the column", f"Pass {remedy}")
     if way == "column" or (way == "last" and arguments.user):
         _check_alone(arguments, test)
         user = {"user": arguments.user, "timestamp": column or None, **_day_first(arguments, column)}
@@ -56,7 +55,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
         return Component(f"tabvision.data.{class_name}", settings)
     if given == NO_ROWS and test is None:
         problem = f"--validation none holds nothing out, so --split {arguments.split} has nothing to do"
-        raise BadValueError(_WHO, problem, "Leave one of the two out, or add --test with a fraction")
+        raise BadValueError(problem, "Leave one of the two out, or add --test with a fraction")
     fractions = {"share": 0 if given == NO_ROWS else given or DEFAULT_VALIDATION}
     fractions |= {"test_share": test} if test else {}
     if way in ("time", "last"):
@@ -66,6 +65,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
     return Component(f"tabvision.data.{name}Split", {**named, **fractions})
 
 
+@speaking("tabvision train")
 def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as a datamodule takes it
     """Return the split of ratings: by name where a name says it all.
 
@@ -75,7 +75,7 @@ def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401
     if arguments.split in ("time", "last"):
         if arguments.timestamp is None:
             problem = f"--split {arguments.split} needs to know when each row was rated"
-            raise BadValueError(_WHO, problem, "Add --timestamp COL")
+            raise BadValueError(problem, "Add --timestamp COL")
         if arguments.validation is None and not isinstance(arguments.test, float):
             return arguments.split
     return split_setting(arguments, DEFAULT_VALIDATION)
@@ -87,7 +87,7 @@ def _check_alone(arguments: argparse.Namespace, test: float | None) -> None:
         if value is not None:
             problem = f"--split {arguments.split} says which rows are held out, so there is no {name} {value}"
             remedy = "Leave one of the two out" + (", or pass a file with the test rows" if name == "--test" else "")
-            raise BadValueError(_WHO, problem, remedy)
+            raise BadValueError(problem, remedy)
 
 
 def _day_first(arguments: argparse.Namespace, column: str) -> dict[str, bool]:

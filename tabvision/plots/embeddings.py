@@ -13,9 +13,9 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
-from tabvision.plots.style import drawable, font_families
+from tabvision.plots.style import check_frame, drawable, font_families
 
 _MAX_LABEL = 34  # characters of a label
 _NUM_ENDS = 4  # rows named at either end of an axis
@@ -59,12 +59,9 @@ def embedding_map(
         >>> sorted(text.get_text() for text in embedding_map(frame).axes[0].texts)
         ['Fargo', 'Heat']
     """
-    _check_frame(frame, "Pass what tabvision.interpret.pca gave")
-    check_whole("max_labels", max_labels, 0, remedy=PASS_A_NUMBER)
     names = [f"axis_{number}" for number in axes]
-    if missing := [name for name in names if name not in frame.columns]:
-        problem = f"the frame lacks {', '.join(missing)}"
-        raise BadTypeError(problem, "Pass what tabvision.interpret.pca gave, with enough axes")
+    check_frame(frame, names, "Pass what tabvision.interpret.pca gave, with enough axes")
+    check_whole("max_labels", max_labels, 0, remedy=PASS_A_NUMBER)
     figure = Figure(figsize=(11, 8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     plane = figure.subplots()
@@ -138,10 +135,8 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['Fargo', 'Heat']
     """
-    _check_frame(frame, "Pass what interpret.item_bias gave")
+    check_frame(frame, ["bias"], "Pass what interpret.item_bias gave")
     check_whole("k", k, remedy=PASS_A_NUMBER)
-    if "bias" not in frame.columns:
-        raise BadTypeError("the frame has no column 'bias'", "Pass what interpret.item_bias gave")
     ordered = frame.sort_values("bias", kind="stable")
     ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
     figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")
@@ -156,13 +151,6 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     plane.set_xlabel("bias")
     plane.set_title(drawable(title), fontfamily=font_families())
     return figure
-
-
-def _check_frame(frame: object, remedy: str) -> None:
-    if not isinstance(frame, pd.DataFrame):
-        raise BadTypeError(f"a frame is needed, got {type(frame).__name__}", remedy)
-    if frame.empty:
-        raise BadValueError("the frame has no rows, so there is nothing to draw", remedy)
 
 
 def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:

@@ -16,9 +16,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
-from tabvision.plots.style import COLORS, INK, headline, label_ticks, legend, panels, short
+from tabvision.plots.style import COLORS, INK, check_frame, headline, label_ticks, legend, panels, short
 
 _MAX_WRITTEN = 12  # classes up to which each cell holds its number
 _MAX_PANELS = 6
@@ -49,7 +49,7 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['8', '2', '1', '9']
     """
-    _check(frame, (), "confusion")
+    check_frame(frame, (), "Pass what interpret.confusion gave")
     counts = frame.to_numpy(dtype=float)
     sums = np.nansum(counts, axis=1, keepdims=True)
     fractions = np.nan_to_num(np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0))
@@ -88,7 +88,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['job', 'age']
     """
-    _check(frame, ("column", "importance"), "importance")
+    check_frame(frame, ("column", "importance"), "Pass what interpret.importance gave")
     check_whole("k", k, remedy=PASS_A_NUMBER)
     top = frame.sort_values("importance", ascending=False, kind="stable").head(k)
     figure, (axes,) = panels(0.9 + _BAR * len(top))
@@ -119,7 +119,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> effects(pd.DataFrame(columns)).axes[0].get_xlabel()
         'age'
     """
-    _check(frame, ("answer", "mean"), "effects")
+    check_frame(frame, ("answer", "mean"), "Pass what interpret.effects gave")
     column, second = frame.columns[:2]
     if second != "answer":
         raise BadValueError("effects of two columns together have no lines", "Pass the effects of one column")
@@ -169,7 +169,7 @@ def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['right', 'rows']
     """
-    _check(frame, ("confidence", "accuracy", "rows"), "reliability")
+    check_frame(frame, ("confidence", "accuracy", "rows"), "Pass what interpret.reliability gave")
     figure, (top, bottom) = panels(4.2, 2, sharex=True, height_ratios=(4, 1))
     top.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="calibrated")
     top.plot(frame["confidence"], frame["accuracy"], "o-", color=COLORS[0], label="model")
@@ -197,7 +197,7 @@ def residuals(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> [axes.get_xlabel() for axes in figure.axes]
         ['true', 'residual (true - predicted)']
     """
-    _check(frame, ("target", "prediction", "residual"), "residuals")
+    check_frame(frame, ("target", "prediction", "residual"), "Pass what interpret.residuals gave")
     names = list(frame["name"].unique())[:_MAX_PANELS] if "name" in frame else [None]
     figure, grid = panels(2.7 * len(names) + 0.3, len(names), 2)
     for index, name in enumerate(names):
@@ -236,7 +236,7 @@ def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
         >>> [line.get_label() for line in threshold_curves(pd.DataFrame(columns)).axes[0].get_lines()]
         ['precision', 'recall', 'F1']
     """
-    _check(frame, ("label", "threshold", "precision", "recall", "f1"), "threshold_curves")
+    check_frame(frame, ("label", "threshold", "precision", "recall", "f1"), "Pass what interpret.threshold_curves gave")
     labels = list(frame["label"].unique())
     shown = labels[:_MAX_PANELS]
     columns = min(2, len(shown))
@@ -274,7 +274,7 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         >>> [text.get_text() for text in slices(found).axes[0].get_yticklabels()]
         ['cook (9)', 'pilot (4)']
     """
-    _check(frame, ("rows", "error", "low", "high"), "errors_by or worst_slices")
+    check_frame(frame, ("rows", "error", "low", "high"), "Pass what interpret.errors_by or worst_slices gave")
     check_whole("k", k, remedy=PASS_A_NUMBER)
     top = frame.head(k)
     of_all = "slice" in top and "column" in top
@@ -309,13 +309,3 @@ def _name_bars(axes: Axes, names: list[object] | list[str]) -> None:
     """Name the positions 0, 1, 2 ... from the top."""
     label_ticks(axes, "y", names, most=_MAX_NAME + 12)
     axes.set_ylim(len(names) - 0.4, -0.6)
-
-
-def _check(frame: object, needed: tuple[str, ...], source: str) -> None:
-    remedy = f"Pass what interpret.{source} gave"
-    if not isinstance(frame, pd.DataFrame):
-        raise BadTypeError(f"a frame is needed, got {type(frame).__name__}", remedy)
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise BadTypeError(f"the frame lacks {', '.join(map(repr, missing))}", remedy)
-    if frame.empty:
-        raise BadValueError("the frame has no rows, so there is nothing to draw", remedy)

@@ -1,17 +1,20 @@
-"""How figures look: legible on a light and on a dark page, in fonts that have the characters of their labels."""
+"""What all figures share: colors legible on light and dark pages, fonts for all characters, the check of their frame."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import pandas as pd
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+from tabvision.errors import BadTypeError, BadValueError
 
 INK = "#7b7b7b"  # text and axes: a contrast of 4.2 with white and of 4.4 with the black of dark pages
 # one color for each series, each with a contrast of at least 3 with white and with the black of dark pages
@@ -44,6 +47,21 @@ def headline(figure: Figure, title: str) -> None:
     """Write a title above several panels, if there is one."""
     if title:
         figure.suptitle(short(title, 70), color=INK, fontsize=10, fontfamily=font_families())
+
+
+def check_frame(frame: object, needed: Sequence[str], remedy: str) -> None:
+    """Raise unless there is something to draw.
+
+    Raises:
+        BadTypeError: It is no frame, or lacks a column.
+        BadValueError: It has no rows.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise BadTypeError(f"a frame is needed, got {type(frame).__name__}", remedy)
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise BadTypeError(f"the frame lacks {', '.join(map(repr, missing))}", remedy)
+    if frame.empty:
+        raise BadValueError("the frame has no rows, so there is nothing to draw", remedy)
 
 
 def svg_of(figure: Figure, salt: str = "") -> str:

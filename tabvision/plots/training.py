@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, speaking
-from tabvision.plots.style import COLORS, INK, headline, legend, panels, short
+from tabvision.plots.style import COLORS, INK, check_frame, headline, legend, panels, short
 from tabvision.schedules import epoch_ends
 from tabvision.scratch.optimizers import INTERCEPT, SLOPE
 from tabvision.tuning import LRFinding
@@ -24,7 +24,6 @@ _STYLES = {"train": ":", "val": "-", "oof": "--", "test": "-."}  # a line for ea
 _REMEDY = "Pass the metrics.csv of a run"
 _MAX_POINTS = 500  # a longer run is drawn at every n-th step
 _TALLEST = 1.5  # times the first loss: larger losses would hide the rest
-_COLUMNS = {"optimizer", "epoch", "slope", "intercept"}
 
 
 @speaking("plots.history")
@@ -251,10 +250,7 @@ def optimizer_race(frame: pd.DataFrame) -> Figure:
         >>> [axes.get_ylabel() for axes in optimizer_race(race(max_epochs=5)).axes]
         ['slope', 'intercept']
     """
-    if missing := sorted(_COLUMNS - set(frame.columns)):
-        raise BadTypeError(f"the frame lacks {', '.join(missing)}", "Pass what scratch.optimizer_race gave")
-    if frame.empty:
-        raise BadValueError("the frame has no rows", "Pass what scratch.optimizer_race gave")
+    check_frame(frame, ("optimizer", "epoch", "slope", "intercept"), "Pass what scratch.optimizer_race gave")
     figure, (top, bottom) = panels(4.6, rows=2, sharex=True)
     for color, (name, rows) in zip(COLORS, frame.groupby("optimizer", sort=False), strict=False):
         label = f"{name}, {rows['epoch'].max():,} epochs"

@@ -66,7 +66,7 @@ def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def count_integers(values: NDArray[Any], most: int = MAX_TABLE) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the distinct integers, ascending, and how many rows have each; None for floats, no rows, or a range above `most`.
+    """Return the distinct integers, ascending, and the rows of each; None for floats, for no rows, or a range above `most`.
 
     Example:
         >>> count_integers(np.array([7, 5, 7]))
