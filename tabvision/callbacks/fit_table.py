@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, final, runtime_checkable
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
@@ -18,7 +18,7 @@ from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
 from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn
-from tabvision.nets.layers import evaluating
+from tabvision.nets.layers import broadcast_buffers, evaluating
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
@@ -195,7 +195,7 @@ class AverageAndStop(Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_fitting:
             self._swap()
-            self._share_buffers(pl_module)
+            broadcast_buffers(pl_module)
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -231,7 +231,7 @@ class AverageAndStop(Callback):
         with torch.no_grad():
             for name, value in (self._best or self._average).items():
                 self._live[name].copy_(value)
-        self._share_buffers(pl_module)
+        broadcast_buffers(pl_module)
         if self._best:
             self._temper(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
@@ -342,15 +342,10 @@ class AverageAndStop(Callback):
             self._validated = False
             return None if found is None else float(found)
         with self._averaged():
-            self._share_buffers(pl_module)
+            broadcast_buffers(pl_module)
             (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
         pl_module.log("oof/loss", loss, prog_bar=True)
         return float(loss)
-
-    def _share_buffers(self, pl_module: pl.LightningModule) -> None:
-        if distributed.is_available() and distributed.is_initialized():
-            for buffer in pl_module.buffers():
-                distributed.broadcast(buffer, src=0)
 
 
 @final

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
@@ -24,7 +24,7 @@ from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups
-from tabvision.nets.layers import restore_pretrained_norms
+from tabvision.nets.layers import broadcast_buffers, restore_pretrained_norms
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
@@ -155,7 +155,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def on_train_epoch_end(self) -> None:
-        self._broadcast_buffers()
+        broadcast_buffers(self)
         loss = self._log_loss("train/loss", "train")
         if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"
@@ -282,12 +282,6 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def load_resume_state(self, state: dict[str, Any]) -> None:
         """Restore what `resume_state` returned."""
         self._loss["train"].load(state["train"].to(self.device))
-
-    def _broadcast_buffers(self) -> None:
-        """Copy the running statistics of rank 0 to all ranks, which DDP does before each step but not after the last."""
-        if distributed.is_available() and distributed.is_initialized():
-            for buffer in self.buffers():
-                distributed.broadcast(buffer, src=0)
 
     def _mean_loss(self, batch: Batch, logits: Tensor, part: str | int) -> Tensor:
         losses = self._losses(batch, _at_least_float32(logits))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
@@ -86,6 +86,13 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def broadcast_buffers(net: nn.Module) -> None:
+    """Copy the running statistics of rank 0 to all ranks, which DDP does before each step but not after the last."""
+    if distributed.is_available() and distributed.is_initialized():
+        for buffer in net.buffers():
+            distributed.broadcast(buffer, src=0)
 
 
 # Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
