@@ -121,6 +121,10 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
     quiet = quiet or data.init_args.get("verbose") is False
     datamodule = replace(data, init_args={**data.init_args, "verbose": not quiet}).build()
     loggers = recipe["trainer"].get("logger")
+    image = datamodule.schema.image
+    by_data: dict[str, Any] = {} if image is None else {"shown": [*image.columns]}
+    if isinstance(datamodule, CollabDataModule):
+        by_data = evaluation(datamodule)
     monitors = [part.init_args["monitor"] for part in callbacks if "monitor" in part.init_args]
     return Job(
         seed=recipe["seed_everything"],
@@ -133,16 +137,8 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
         intervals=intervals,
         quiet=quiet,
         logger=Component(loggers[1]["class_path"]) if isinstance(loggers, list) and loggers[1:] else None,
-        **_evaluation(datamodule),
+        **by_data,
     )
-
-
-def _evaluation(datamodule: Any) -> dict[str, Any]:  # noqa: ANN401 - one of ours
-    """Return the fields of a run that follow from its data."""
-    if isinstance(datamodule, CollabDataModule):
-        return evaluation(datamodule)
-    image = datamodule.schema.image
-    return {} if image is None else {"shown": [*image.columns]}
 
 
 def warm_started(job: Job, checkpoint: str) -> Job:

@@ -134,13 +134,9 @@ def reworded_resume_errors() -> Iterator[None]:
     except TabvisionError:
         raise
     except Exception as error:
-        if not any(_restores(frame) for frame in traceback.extract_tb(error.__traceback__)):
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).name == _CONNECTOR]
+        if not any(frame.name.lstrip("_").startswith(("resume", "restore")) for frame in frames):
             raise
         reason = (str(error).strip() or "no reason given").splitlines()[0].rstrip(":.")
         problem = f"the checkpoint does not fit this recipe ({type(error).__name__}: {reason:.100})"
         raise BadValueError(_WHO, problem, "Pass one that this recipe wrote, or train from the start") from error
-
-
-def _restores(frame: traceback.FrameSummary) -> bool:
-    """Return whether Lightning restores from a checkpoint in this frame."""
-    return Path(frame.filename).name == _CONNECTOR and frame.name.lstrip("_").startswith(("resume", "restore"))

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final, runtime_checkable
+from typing import Any, final
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from tabvision.modules.collab_network import CollabNetwork, sorted_pairs
 from tabvision.modules.supervised import SupervisedModule
-
-
-@runtime_checkable
-class _KnowsPairs(Protocol):
-    """A datamodule that knows which pairs it holds."""
-
-    def known_pairs(self) -> Tensor:
-        """Return the user code and the item code of each pair, (2, P) int32."""
 
 
 @final
@@ -65,6 +56,6 @@ class CollabModule(CollabNetwork, SupervisedModule):
     @override
     def on_train_start(self) -> None:
         """Add the pairs of the data to those of earlier fits."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, _KnowsPairs):
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if hasattr(data, "known_pairs"):  # of a CollabDataModule
             self.seen = sorted_pairs(torch.cat([self.seen, data.known_pairs()], dim=1))

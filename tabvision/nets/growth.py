@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.nets.embedding_mlp import EmbeddingMLP
-from tabvision.nets.embeddings import Embeddings
 from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.numeric import PiecewiseNumbers
 from tabvision.nets.packed import PackedLinear, PackedNet
@@ -121,9 +120,12 @@ def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingML
 
     A new category starts as the unknown one. A new column starts without any weight.
     """
-    _copy_embeddings(known.embeddings.categories, new.embeddings.categories)
+    for column in range(len(known.embeddings.categories.order)):
+        _copy_rows(known.embeddings.categories.table(column), new.embeddings.categories.table(column))
     _copy_numbers(known.embeddings.numbers, new.embeddings.numbers)
-    old_spans, new_spans = ([*numbers, *categories] for numbers, categories in _same_columns(known, new))
+    (numbers, categories), (grown_numbers, grown_categories) = known.embeddings.spans(), new.embeddings.spans()
+    old_spans = [*numbers, *categories]
+    new_spans = [*grown_numbers[: len(numbers)], *grown_categories[: len(categories)]]
     first, grown_first = _first_layer(known), _first_layer(new)
     num_joined = 0 if first is known.head else _num_inputs(first) - known.embeddings.width  # the images of a row
     ends = [range(net.embeddings.width, net.embeddings.width + num_joined) for net in (known, new)]
@@ -142,19 +144,6 @@ def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:
 
 def _num_inputs(layer: nn.Module) -> int:
     return layer.get_parameter("weight").shape[1]
-
-
-def _same_columns(
-    known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingMLP
-) -> list[tuple[list[range], list[range]]]:
-    """Return where the inputs of the known columns stand in both networks: of each number, and of each category."""
-    (numbers, categories), (grown_numbers, grown_categories) = known.embeddings.spans(), new.embeddings.spans()
-    return [(numbers, categories), (grown_numbers[: len(numbers)], grown_categories[: len(categories)])]
-
-
-def _copy_embeddings(known: Embeddings, new: Embeddings) -> None:
-    for column in range(len(known.order)):
-        _copy_rows(known.table(column), new.table(column))
 
 
 @torch.no_grad()

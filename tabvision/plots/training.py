@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import TypeAlias, cast
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -138,13 +138,6 @@ def _is_rate(column: str) -> bool:
     return column == "lr" or column.startswith("lr-")
 
 
-@runtime_checkable
-class _Staged(Protocol):
-    """A schedule that also freezes, such as FineTune."""
-
-    unfreeze: Unfreeze
-
-
 @speaking("plots.schedule")
 def schedule(
     callback: Schedule,
@@ -188,7 +181,7 @@ def schedule(
         top.plot(steps, [peak * setting.factor for setting in settings], label=name)
         if index == 0 and all(setting.momentum is not None for setting in settings):
             bottom.plot(steps, [setting.momentum or 0.0 for setting in settings], color="gray")
-    stages = unfreeze or (callback.unfreeze if isinstance(callback, _Staged) else None)
+    stages = unfreeze or getattr(callback, "unfreeze", None)  # FineTune has one
     if stages is not None:
         _shade(top, stages, ends, groups)
     top.set(ylabel="learning rate", title=type(callback).__name__, yscale="log" if len(set(peaks)) > 1 else "linear")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any, Literal, Protocol, final, get_args, runtime_checkable
+from typing import Any, Literal, final, get_args
 
 from typing_extensions import override
 
@@ -18,18 +18,6 @@ logger = logging.getLogger("tabvision")
 
 Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
 WAYS: tuple[Way, ...] = get_args(Way)
-
-
-@runtime_checkable
-class _RateOwner(Protocol):
-    """A callback that may own the base rates and accepts a found one."""
-
-    @property
-    def owns(self) -> frozenset[str]:
-        """The quantities that it sets."""
-
-    def take_rate(self, rate: float) -> None:
-        """Train the last layer group at `rate`, the others at their ratios to it."""
 
 
 @final
@@ -80,8 +68,8 @@ class FindLR(Callback):
         if not resumed:
             self._find(trainer, pl_module)
         assert self.rate is not None
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
-        owners = [owner for owner in callbacks if isinstance(owner, _RateOwner) and "the base rates" in owner.owns]
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+        owners = [owner for owner in callbacks if hasattr(owner, "take_rate") and "the base rates" in owner.owns]
         for owner in owners:
             owner.take_rate(self.rate)
         if not owners and not resumed:  # else the checkpoint holds the optimizer's rates
@@ -121,9 +109,5 @@ def _data_of(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any data that the fi
         return None if isinstance(data, pl.LightningModule) else data
     ready = copy.copy(datamodule)
     for hook in ("prepare_data", "setup", "teardown"):  # it is already prepared, and the fit still needs it
-        setattr(ready, hook, _nothing)
+        setattr(ready, hook, lambda *_, **__: None)
     return ready
-
-
-def _nothing(stage: str = "") -> None:
-    pass

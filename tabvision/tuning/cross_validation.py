@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import pandas as pd
 import torch
@@ -120,18 +120,10 @@ def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
         last = made
 
 
-@runtime_checkable
-class _Folds(Protocol):
-    """A callback that may let the members of a network leave out rows."""
-
-    def uses_folds(self, trainer: pl.Trainer, module: Any, data: Any) -> bool:  # noqa: ANN401
-        """Return whether it does."""
-
-
 def _members_fold(trainer: pl.Trainer, module: TabularModule, data: TabularDataModule) -> bool:
     """Return whether the members of the module leave out rows by themselves in a fit of this trainer."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-    return any(isinstance(each, _Folds) and each.uses_folds(trainer, module, data) for each in callbacks)
+    return any(hasattr(each, "uses_folds") and each.uses_folds(trainer, module, data) for each in callbacks)
 
 
 def _repeated(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from typing_extensions import override
@@ -61,14 +61,6 @@ class LRFinding:
         return self.lowest
 
 
-@runtime_checkable
-class _Sweepable(Protocol):
-    """A callback that affects a sweep."""
-
-    def for_sweep(self, epoch: int) -> list[Callback]:
-        """Return callbacks that set in a sweep what this one would set in an epoch."""
-
-
 @speaking("lr_find")
 def lr_find(
     trainer: pl.Trainer,
@@ -103,8 +95,11 @@ def lr_find(
     check_trainer(trainer)
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
-    sweepable = [callback for callback in trainer.callbacks if isinstance(callback, _Sweepable)]  # type: ignore[attr-defined]
-    callbacks = [part for callback in sweepable for part in callback.for_sweep(trainer.current_epoch)]
+    own: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    sweepable = [
+        callback for callback in own if hasattr(callback, "for_sweep")
+    ]  # they set in a sweep what they set in a fit
+    callbacks: list[Callback] = [part for each in sweepable for part in each.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
         model_copy = _copy_of(model)
         owner = getattr(data, "trainer", None)
