@@ -95,7 +95,7 @@ class CollabNetwork(SchemaNetwork):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        categorical = self.required(batch, "categorical")
+        categorical = self.needed(batch, "categorical")
         if self.hparams["kind"] == "dot":  # not its class, which torch.compile hides
             logits: Tensor = self.net(categorical)
         else:

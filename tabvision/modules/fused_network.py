@@ -97,7 +97,7 @@ class FusedNetwork(ImageNetwork):
     def member_logits(self, batch: Batch) -> Tensor:
         features = batch["features"] if "features" in batch else self.features(batch)
         images = self.images(features, batch.get("has_image"))
-        hidden = self.net.hidden(self.required(batch, "continuous"), self.required(batch, "categorical"))
+        hidden = self.net.hidden(self.needed(batch, "continuous"), self.needed(batch, "categorical"))
         if self.training and (fraction := self.hparams["part_dropout"]):
             drawn = torch.rand(len(images), device=images.device)
             images = images * (drawn >= fraction).to(images.dtype)[:, None]
@@ -111,7 +111,7 @@ class FusedNetwork(ImageNetwork):
             - batch["image"]: (B, P, C, H, W)
             - batch["has_image"]: (B, P); without it every row has its images
         """
-        images = self.required(batch, "image")
+        images = self.needed(batch, "image")
         has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32))
         features = self._features_of_some(images.flatten(0, 1), has_image.flatten() > 0)
         return features.view(*has_image.shape, features.shape[1])

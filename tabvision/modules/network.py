@@ -110,7 +110,7 @@ class SchemaNetwork(nn.Module, ABC):
         """The type of its weights."""
         return next(self.parameters()).dtype
 
-    def required(self, batch: Batch, key: str) -> Tensor:
+    def needed(self, batch: Batch, key: str) -> Tensor:
         """Return a tensor of a batch, which a loader of the user's own may lack.
 
         Raises:
@@ -130,7 +130,7 @@ class SchemaNetwork(nn.Module, ABC):
         """Return the network's parts, input side first, head last, every parameter once."""
 
     @classmethod
-    def missing_own(cls, setting: str) -> BadValueError:
+    def not_held(cls, setting: str) -> BadValueError:
         """Return the error that asks for an object of the user's own, which no checkpoint holds.
 
         Args:

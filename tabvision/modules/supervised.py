@@ -119,7 +119,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def configure_optimizers(self) -> Optimizer:
         settings = self.hparams
         if self._optimizer == OWN:
-            raise self.missing_own("optimizer")
+            raise self.not_held("optimizer")
         layers = self.layer_groups()
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
@@ -199,7 +199,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         predictions = self.task.in_user_units(self.task.activate(logits), batch.get("view"))
         loss = {"loss": self.task.loss(logits, batch["target"])} if "target" in batch else {}
         fold = {"fold": batch["fold"]} if "fold" in batch else {}
-        return {"predictions": predictions, "index": self.required(batch, "index"), **loss, **fold}
+        return {"predictions": predictions, "index": self.needed(batch, "index"), **loss, **fold}
 
     @override
     @classmethod
@@ -299,7 +299,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each row, the mean over the members that learn from it, (B,)."""
         num_rows, members = logits.shape[:2]
-        target = self.required(batch, "target")
+        target = self.needed(batch, "target")
         if members == 1:
             return self.task.loss(logits.flatten(0, 1), target)
         losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
@@ -317,7 +317,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         logits = _at_least_float32(self.answer_logits(batch))
         if len(logits):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
             self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
-        self._update_metrics(dataloader_idx, self.task.activate(logits), self.required(batch, "target"))
+        self._update_metrics(dataloader_idx, self.task.activate(logits), self.needed(batch, "target"))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # traced, an update would leave a metric's lists empty
     def _update_metrics(self, dataloader_idx: int, predictions: Tensor, target: Tensor) -> None:

@@ -134,7 +134,7 @@ class TabularNetwork(SchemaNetwork):
 
     def _own_net(self, net: str | nn.Module | NetFactory | None) -> nn.Module:
         if net == OWN:
-            raise self.missing_own("net")
+            raise self.not_held("net")
         found = net if isinstance(net, nn.Module) else net(self.schema) if callable(net) else None
         if not isinstance(found, nn.Module):
             problem = f"net must be a name, a torch.nn.Module or a function to one, got {net!r}"
@@ -152,7 +152,7 @@ class TabularNetwork(SchemaNetwork):
                 raise BadValueError("the rows have no numbers for numbers= to encode", "Leave numbers out")
             return lambda _: numbers if isinstance(numbers, nn.Module) else numbers(columns)
         if numbers == OWN:
-            raise self.missing_own("numbers")
+            raise self.not_held("numbers")
         check_choice("encoding of numbers", numbers, ["plain", "piecewise"])
         if numbers == "piecewise":
             return lambda _: PiecewiseNumbers([column.bins for column in columns])
@@ -170,7 +170,7 @@ class TabularNetwork(SchemaNetwork):
 
     @override
     def member_logits(self, batch: Batch) -> Tensor:
-        continuous, categorical = self.required(batch, "continuous"), self.required(batch, "categorical")
+        continuous, categorical = self.needed(batch, "continuous"), self.needed(batch, "categorical")
         logits = [net(continuous, categorical) for net in self.nets]
         logits = [each if each.ndim == 3 else each.unsqueeze(1) for each in logits]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)

@@ -51,7 +51,7 @@ class ImageNetwork(SchemaNetwork):
                 raise BadValueError(problem, "Leave weights out")
             self.body = as_body(body, channels)
         elif body == OWN:
-            raise self.missing_own("body")
+            raise self.not_held("body")
         else:
             self.body = make_body(body, weights=weights, in_channels=channels)
         self.schema = self.schema.with_statistics(self.body.mean, self.body.spread)
@@ -140,7 +140,7 @@ class VisionNetwork(ImageNetwork):
 
     def _own_head(self, head: str | nn.Module | HeadFactory) -> nn.Module:
         if isinstance(head, str):
-            raise self.missing_own("head")
+            raise self.not_held("head")
         return own_head(head, self.body.feature_shape(self._image.size), self.task.num_outputs)
 
     @override
@@ -150,7 +150,7 @@ class VisionNetwork(ImageNetwork):
 
     def features(self, batch: Batch) -> Tensor:
         """Return what the body makes of the images of a batch, (B, C, H, W) float, or (B, C) if it pools."""
-        images = self._normalized(self.required(batch, "image"))
+        images = self._normalized(self.needed(batch, "image"))
         low = self.hparams["frozen_bf16"] and self.training
         low = low and not any(parameter.requires_grad for parameter in self.body.parameters())
         with torch.autocast(images.device.type, torch.bfloat16) if low else contextlib.nullcontext():
