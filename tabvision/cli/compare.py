@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _table_of(found: pd.DataFrame) -> str:
     """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
-    from tabvision.cli.printing import aligned
+    from tabvision.cli.printing import format_table
 
     best, columns = (
         found.attrs["best"],
@@ -54,12 +54,12 @@ def _table_of(found: pd.DataFrame) -> str:
         marks = ["*" if row["run"] in best.get(name, ()) else " " if best.get(name) else "" for name in columns]
         rows.append([cell + mark for cell, mark in zip(cells, marks, strict=True)])
     legend = "\n* the best of these runs" if best else ""
-    return aligned(rows) + legend
+    return format_table(rows) + legend
 
 
 def _cell(column: str, value: object) -> str:
-    from tabvision.cli.printing import number
+    from tabvision.cli.printing import format_number
 
     if isinstance(value, float):
-        return f"{value:g}" if column == "seconds" else number(value)
+        return f"{value:g}" if column == "seconds" else format_number(value)
     return "" if value is None else str(value)

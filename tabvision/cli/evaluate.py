@@ -34,7 +34,7 @@ def add_evaluate(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows, print the metrics and write them."""
-    from tabvision.cli.printing import shown_name
+    from tabvision.cli.printing import short_name
     from tabvision.data.tables.write import FORMATS, check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
         results = predictor.losses(data, **form_of(arguments))
         found = evaluate(results)
         noun = "image" if predictor.schema.is_of_images else "row"
-        print(_evaluation_table(found, f"{count(len(results), noun)} of {shown_name(data)}"))
+        print(_evaluation_table(found, f"{count(len(results), noun)} of {short_name(data)}"))
         if arguments.out:
             _write(found, Path(arguments.out).expanduser())
             print(f"The metrics: {arguments.out}")
@@ -57,22 +57,22 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _evaluation_table(found: pd.DataFrame, title: str) -> str:
     """Return what `interpret.evaluate` found as text."""
-    from tabvision.cli.printing import aligned, number
+    from tabvision.cli.printing import format_number, format_table
 
-    rows = [[name, *map(number, values)] for name, *values in found.itertuples(index=False)]
-    return f"{aligned([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
+    rows = [[name, *map(format_number, values)] for name, *values in found.itertuples(index=False)]
+    return f"{format_table([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
 
 
 def _write(found: pd.DataFrame, path: Path) -> None:
     """Write what `interpret.evaluate` found: as a table, or by metric as JSON, with None for what is not known."""
-    from tabvision.cli.printing import known
+    from tabvision.cli.printing import json_number
     from tabvision.data.tables.write import write_frame, written_whole
 
     if path.suffix.lower() != ".json":
         write_frame(found, path, overwrite=True)
         return
     by_metric = {
-        str(name): {str(column): known(value) for column, value in values.items()}
+        str(name): {str(column): json_number(value) for column, value in values.items()}
         for name, values in found.set_index("metric").iterrows()
     }
     with written_whole(path) as partial:

@@ -9,7 +9,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tabvision.cli.jobs import Component, Job, built, default_batch_size, lr_setting, make_job, source_settings
+from tabvision.cli.jobs import (
+    Component,
+    Job,
+    build_datamodule,
+    default_batch_size,
+    lr_setting,
+    make_job,
+    source_settings,
+)
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
 from tabvision.cli.splits import holds_out, split_setting
@@ -44,7 +52,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
     callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)))
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    data = built(arguments, Component("tabvision.data.ImageDataModule", settings))
+    data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
     if "val" not in data.parts and (arguments.probe or "," in model.get("body", "")):
         option = "--probe" if arguments.probe else f"--body {model['body']}"
         problem = f"{option} measures a linear probe on held-out images, and none are held out"
@@ -170,7 +178,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
     settings, model = image_settings(arguments, "fused")
     try:
-        data = built(arguments, Component("tabvision.data.FusedDataModule", settings))
+        data = build_datamodule(arguments, Component("tabvision.data.FusedDataModule", settings))
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)

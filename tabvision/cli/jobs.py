@@ -275,7 +275,7 @@ def _check_settings(task: str, settings: Mapping[str, object]) -> None:
             raise UnknownNameError(f"setting of --task {task}", name, known)
 
 
-def built(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules
+def build_datamodule(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules
     """Return the datamodule; a table that was read to learn its columns is not read again, as a pipe cannot be."""
     frame = getattr(arguments, "frame", None)
     return data.build() if frame is None else replace(data, init_args={**data.init_args, "source": frame}).build()

@@ -21,7 +21,7 @@ from tabvision.cli.arguments import (
     weights,
     whole,
 )
-from tabvision.cli.printing import shown_name
+from tabvision.cli.printing import short_name
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
     for kinds, option in others:
         if _given(arguments, option) is not None:
             wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
-            problem = f"{option.flag} is for {wanted}, and {shown_name(arguments.data)} is taken as {_KINDS[kind]}"
+            problem = f"{option.flag} is for {wanted}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
             raise BadValueError(problem, f"Leave {option.flag} out, or see tabvision train --help")
     if kind in ("table", "fused") and not arguments.target:
         raise BadValueError("a table needs --target, the column to predict", "Add --target COL")

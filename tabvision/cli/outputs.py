@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
-from tabvision.cli.printing import aligned, metrics_by_name, number, shown_name
+from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import beside_target, encode_target
@@ -53,7 +53,7 @@ def write_metrics(
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
-        "data": shown_name(job.data.init_args.get("source", "")),
+        "data": short_name(job.data.init_args.get("source", "")),
         "target": list(job.datamodule.schema.target.columns),
         "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
         "seconds": round(seconds, 1),
@@ -113,8 +113,8 @@ def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], 
         loss        0.5000
     """
     found = metrics_by_name(measured, baseline)
-    rows = [(name, number(each["model"]), number(each["naive"])) for name, each in found.items()]
-    return aligned([(title, "model", "naive"), *rows])
+    rows = [(name, format_number(each["model"]), format_number(each["naive"])) for name, each in found.items()]
+    return format_table([(title, "model", "naive"), *rows])
 
 
 def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
@@ -164,7 +164,9 @@ def write_run_report(
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         facts: dict[str, object] = {"seed": job.seed}
         if tested:
-            said = ", ".join(f"{name.removeprefix('val/')} {number(value)}" for name, value in sorted(tested.items()))
+            said = ", ".join(
+                f"{name.removeprefix('val/')} {format_number(value)}" for name, value in sorted(tested.items())
+            )
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
         report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule, **details)
     except Exception as error:

@@ -60,7 +60,6 @@ def add_predict(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Write one row of predictions for each row or image; return 1 if no image could be read."""
-    from tabvision.data.tables.read import read_frame, text_format
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -70,16 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
     with speaking("tabvision predict"):
-        source, form = _source_of(arguments, has_images=image is not None), form_of(arguments)
-        kept_text = {*(arguments.keep or ())}.difference(predictor.schema.inputs)
-        read: Any = functools.partial(
-            read_frame,
-            **text_format(predictor.schema, **form),
-            known={**predictor.schema.known_columns, **dict.fromkeys(kept_text, ())},
-        )
-        inputs = predictor.read(read(source) if predictor.schema.image is None else source, **form)
-        if inputs.frame is not None and predictor.schema.image is not image and kept_text:
-            inputs = replace(inputs, frame=read(source))  # read above with its images, which are beside it
+        inputs = _read(arguments, predictor)
         kept = _kept(arguments, predictor, inputs)
         _check_strict(inputs, strict=arguments.strict)
     answers = predictor.predict(
@@ -99,6 +89,22 @@ def _run(arguments: argparse.Namespace) -> int:
     if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
     return int(failed == len(answers))
+
+
+def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs:
+    """Return the inputs of the network; columns to keep that it does not read are read as text."""
+    from tabvision.data.tables.read import read_frame, text_format
+
+    schema, form = predictor.schema, form_of(arguments)
+    source = _source_of(arguments, has_images=schema.is_of_images)
+    kept_text = {*(arguments.keep or ())}.difference(schema.inputs)
+    read_table: Any = functools.partial(
+        read_frame, **text_format(schema, **form), known={**schema.known_columns, **dict.fromkeys(kept_text, ())}
+    )
+    inputs = predictor.read(read_table(source) if schema.image is None else source, **form)
+    if kept_text and inputs.frame is not None and schema.image is not None and not schema.is_of_images:
+        return replace(inputs, frame=read_table(source))  # read above with its images, which are beside it
+    return inputs
 
 
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
@@ -157,7 +163,7 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
     """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
     import numpy as np
 
-    from tabvision.cli.printing import number
+    from tabvision.cli.printing import format_number
     from tabvision.data.targets import encode_target, missing_target
     from tabvision.errors import TabvisionError, count
 
@@ -180,7 +186,9 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
     found, naive = (
         scores(task, each, encoded) for each in (predictions[is_known], task.constant(encoded).astype(np.float64))
     )
-    each = ", ".join(f"{name} {number(value)} (naive {number(naive[name])})" for name, value in found.items())
+    each = ", ".join(
+        f"{name} {format_number(value)} (naive {format_number(naive[name])})" for name, value in found.items()
+    )
     return [f"On {count(len(encoded), 'row')} with a known target: {each}"]
 
 

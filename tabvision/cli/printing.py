@@ -1,4 +1,4 @@
-"""Tables that commands print."""
+"""Text that commands print: tables, numbers, the name of the data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from tabvision.errors import shown
 
 
-def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def format_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return the rows as lines: the first columns to the left, the others to the right.
 
     Example:
-        >>> print(aligned([("run", "f1"), ("a", "0.5")]))
+        >>> print(format_table([("run", "f1"), ("a", "0.5")]))
         run   f1
         a    0.5
     """
@@ -23,11 +23,11 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN.
 
     Example:
-        >>> number(0.5), number(2.5e-31), number(None)
+        >>> format_number(0.5), format_number(2.5e-31), format_number(None)
         ('0.5000', '2.5e-31', '')
     """
     if value is None or math.isnan(value):
@@ -43,21 +43,21 @@ def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -
         {'f1': {'model': None, 'naive': 0.1}, 'loss': {'model': 0.5, 'naive': None}}
     """
     return {
-        name.removeprefix("val/"): {"model": known(measured.get(name)), "naive": known(naive.get(name))}
+        name.removeprefix("val/"): {"model": json_number(measured.get(name)), "naive": json_number(naive.get(name))}
         for name in sorted(measured)
     }
 
 
-def known(value: float | None) -> float | None:
+def json_number(value: float | None) -> float | None:
     """Return a number as JSON holds it: None in place of NaN and infinity."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def shown_name(source: object) -> str:
+def short_name(source: object) -> str:
     """Return the name of the data without its folder, of several files that of the first and their number.
 
     Example:
-        >>> shown_name("data/people.csv"), shown_name(["a.csv", "b.csv"])
+        >>> short_name("data/people.csv"), short_name(["a.csv", "b.csv"])
         ('people.csv', 'a.csv and 1 more')
     """
     first, *others = source if isinstance(source, list) else [source]

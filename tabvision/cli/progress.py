@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.cli.printing import number
+from tabvision.cli.printing import format_number
 from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 
@@ -104,4 +104,4 @@ def _history_line(epoch: int, metrics: Mapping[str, float]) -> str:
     """
     shown = [name for name in metrics if "/" in name and not name.endswith("_step") and not name.startswith("lr")]
     shown.sort(key=lambda name: (not name.startswith("train/"), not name.endswith("/loss"), name))
-    return "  ".join([f"epoch {epoch:>3}", *(f"{name} {number(metrics[name])}" for name in shown)])
+    return "  ".join([f"epoch {epoch:>3}", *(f"{name} {format_number(metrics[name])}" for name in shown)])

@@ -49,7 +49,7 @@ def add_report(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Answer the rows and write the page."""
-    from tabvision.cli.printing import shown_name
+    from tabvision.cli.printing import short_name
     from tabvision.data.tables.write import check_destination
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
         results = predictor.losses(data, **form_of(arguments))
         task = predictor.schema.task
         noun = "image" if results.schema.is_of_images else "row"
-        rows = f"{count(len(results), noun)} of {shown_name(data)}"
+        rows = f"{count(len(results), noun)} of {short_name(data)}"
         report_on(
             predictor,
             results,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from tabvision.cli.arguments import Commands
 from tabvision.cli.options import add_options, check_options
-from tabvision.cli.printing import aligned, shown_name
+from tabvision.cli.printing import format_table, short_name
 from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.data and arguments.resume is None:
         arguments.refuse("DATA is missing: a table, or a folder of photos")
     with notes_at(verbose=not arguments.quiet):  # before the imports below, which take seconds
-        logging.getLogger("tabvision").info(f"Reading {shown_name(arguments.data or arguments.resume)} …")
+        logging.getLogger("tabvision").info(f"Reading {short_name(arguments.data or arguments.resume)} …")
     if arguments.resume is not None:
         from tabvision.cli.resume import resume_run
 
@@ -58,9 +59,13 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.test,
         arguments.validation,
     )
-    place = (arguments.out, arguments.data)
-    if arguments.probe or "," in (arguments.body or ""):  # which takes a while
-        free_folder(*place, overwrite=arguments.overwrite, reads=reads)
+    find_folder = functools.partial(
+        free_folder, arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads
+    )
+    if arguments.probe or "," in (
+        arguments.body or ""
+    ):  # probing takes a while, so the folder is checked before as well
+        find_folder()
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
         job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
@@ -69,9 +74,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
             job = warm_started(job, checkpoint)
     if arguments.columns and not is_worker():
-        print(aligned([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
-    folder = free_folder(*place, overwrite=arguments.overwrite, reads=reads)
-    run_job(job, folder, report=not arguments.no_report)
+        print(format_table([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
+    run_job(job, find_folder(), report=not arguments.no_report)
 
 
 def _kind_of(arguments: argparse.Namespace) -> str:

@@ -151,7 +151,7 @@ def predict_all(
     return whole
 
 
-def assembled(
+def assemble_answers(
     schema: Schema,
     inputs: Inputs,
     predictions: NDArray[Any],

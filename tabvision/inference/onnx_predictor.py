@@ -14,7 +14,7 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import check_facts, check_format
-from tabvision.inference.batches import Arrays, Inputs, assembled, predict_all
+from tabvision.inference.batches import Arrays, Inputs, assemble_answers, predict_all
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, origin_name, read_bytes
 from tabvision.inference.inputs import InputReader, Source
@@ -105,7 +105,7 @@ class OnnxPredictor:
         settings: dict[str, Any] = {"num_answers": self.schema.task.num_predictions, "batch_size": batch_size}
         predictions = predict_all(self._predict_batch, inputs, **settings)
         deviations = predict_all(lambda arrays: self._run(arrays, 1), inputs, **settings) if uncertainty else None
-        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
+        return assemble_answers(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle to worker processes as the file's bytes, since onnxruntime's session does not pickle."""

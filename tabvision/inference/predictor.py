@@ -21,7 +21,7 @@ from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import answer_frame
-from tabvision.inference.batches import Arrays, Inputs, assembled, blend, predict_all
+from tabvision.inference.batches import Arrays, Inputs, assemble_answers, blend, predict_all
 from tabvision.inference.calibration.fit import (
     Calibrated,
     CalibrationSettings,
@@ -170,7 +170,7 @@ class Predictor:
         if tta:
             augmented = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(augmented), use_max=use_max)
-        return assembled(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
+        return assemble_answers(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
     @speaking("losses")
     def losses(self, source: Source, *, batch_size: int | None = None, **form: Unpack[TextFormat]) -> Results:

@@ -94,7 +94,7 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
         raise BadTypeError(problem, "Pass probe(VisionModule(data.schema), data)")
     data.part("val")
     start = time.perf_counter()
-    quick = _without_norms(module)
+    quick = _with_fused_norms(module)
     train, val = _rows_of(quick, data, "train", low=_is_fast_in_bfloat16(module.device)), _rows_of(quick, data, "val")
     if len(train.target) <= _HELD_OUT or not len(val.target):
         problem = f"{len(train.target)} training and {len(val.target)} validation images can be read"
@@ -115,11 +115,11 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
         return Probe(_with_head(module, head), metrics, time.perf_counter() - start)
 
 
-def _without_norms(module: VisionModule) -> VisionModule:
+def _with_fused_norms(module: VisionModule) -> VisionModule:
     """Return a copy whose body has its BatchNorms folded into convolutions, which is faster and the same up to rounding."""
     found, image = copy.deepcopy(module), image_of(module.schema)
     sample = torch.randn(1, image.channels, *image.size, generator=torch.Generator().manual_seed(0))
-    found.body = cast("Body", folded(module.body, sample.to(module.device)))
+    found.body = cast("Body", fuse_batch_norms(module.body, sample.to(module.device)))
     return found
 
 
@@ -197,7 +197,7 @@ def _with_head(module: VisionModule, head: nn.Linear) -> VisionModule:
 
 
 @torch.no_grad()
-def folded(net: nn.Module, images: Tensor) -> nn.Module:
+def fuse_batch_norms(net: nn.Module, images: Tensor) -> nn.Module:
     """Return a copy in evaluation mode whose convolutions do what the BatchNorms after them did: the same up to rounding.
 
     On a CPU a ResNet is about a third faster so. Where the answers to the images differ, the copy is not folded.
@@ -208,13 +208,13 @@ def folded(net: nn.Module, images: Tensor) -> nn.Module:
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-        >>> folded(net, torch.zeros(1, 3, 8, 8))[1]
+        >>> fuse_batch_norms(net, torch.zeros(1, 3, 8, 8))[1]
         Identity()
     """
     plain = copy.deepcopy(net).eval()
     found = copy.deepcopy(plain)
     names = {module: name for name, module in found.named_modules()}
-    for conv, norm in _pairs(found, images):
+    for conv, norm in _conv_norm_pairs(found, images):
         fused = fuse_conv_bn_eval(conv, norm)
         conv.weight, conv.bias = fused.weight, fused.bias
         parent, _, name = names[norm].rpartition(".")
@@ -224,7 +224,7 @@ def folded(net: nn.Module, images: Tensor) -> nn.Module:
     return found if (after - before).abs().max() <= _TOLERANCE * before.abs().max() else plain
 
 
-def _pairs(net: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _conv_norm_pairs(net: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Return each convolution that is called once, with the BatchNorm that is given what it returns."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the tensor, which is kept, so that no other takes its number
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []

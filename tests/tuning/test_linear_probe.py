@@ -21,7 +21,7 @@ from tabvision.modules import VisionModule
 from tabvision.nets.backbones import make_body
 from tabvision.tasks import Multiclass, Regression
 from tabvision.tuning import probe
-from tabvision.tuning.linear_probe import _minimized, _Rows, folded
+from tabvision.tuning.linear_probe import _minimized, _Rows, fuse_batch_norms
 from tests.made.images import frame_of, write_folder
 
 
@@ -130,7 +130,7 @@ def test_a_folded_body_answers_as_before_without_norms(name: str) -> None:
     body = with_statistics(make_body(name, weights=None))
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
-    found = folded(body, images)
+    found = fuse_batch_norms(body, images)
 
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in body.modules())
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in found.modules())
@@ -155,7 +155,7 @@ class Twice(nn.Module):
 def test_a_network_that_folding_would_change_is_left_as_it_is() -> None:
     net, images = with_statistics(Twice()), torch.randn(2, 3, 8, 8)
 
-    found = folded(net, images)
+    found = fuse_batch_norms(net, images)
 
     assert torch.equal(found(images), net.eval()(images))
 
@@ -163,6 +163,6 @@ def test_a_network_that_folding_would_change_is_left_as_it_is() -> None:
 def test_a_network_without_norms_is_a_plain_copy() -> None:
     net = timm.create_model("test_vit", num_classes=0)
 
-    found = folded(net, torch.zeros(1, 3, 160, 160))
+    found = fuse_batch_norms(net, torch.zeros(1, 3, 160, 160))
 
     assert torch.equal(found(torch.ones(1, 3, 160, 160)), net.eval()(torch.ones(1, 3, 160, 160)))
