@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
-from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import count, shown, speaking
@@ -23,6 +22,7 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
 
 if TYPE_CHECKING:
+    from tabvision.data import CollabDataModule
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import BaseImageDataModule
     from tabvision.modules import SupervisedModule
@@ -149,6 +149,7 @@ def write_run_report(
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
     from tabvision.cli.report import report_on
+    from tabvision.data import CollabDataModule
     from tabvision.inference import Predictor
 
     best = folder / "best.ckpt"

@@ -165,10 +165,10 @@ class Predictor:
         if tta and self._own_augmentation:
             without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
             logging.getLogger("tabvision").info(f"tta augments images as in training, but without {without}.")
-        predictions = self._over(inputs, batch_size, self._activated)
+        predictions = self._predict(inputs, batch_size, self._activated)
         deviations = self._deviations(inputs, batch_size) if uncertainty else None
         if tta:
-            augmented = [self._over(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
+            augmented = [self._predict(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(augmented), use_max=use_max)
         return assemble_answers(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
@@ -243,7 +243,7 @@ class Predictor:
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, **form, labeled=True)
         target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
-        logits = self._over(inputs, None, lambda found: found)
+        logits = self._predict(inputs, None, lambda found: found)
         readable = _readable(inputs)
         fitted = fit_calibration(self.net.task, logits[readable], target[readable], settings)
         self.calibration = fitted.calibration
@@ -305,7 +305,7 @@ class Predictor:
         with torch.inference_mode():
             return predict_all(predict, inputs, num_answers=self.net.task.num_predictions, batch_size=batch_size)
 
-    def _over(
+    def _predict(
         self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
     ) -> NDArray[np.floating]:
         """Return the module's logits of all rows, transformed by `finish`, in the user's units."""

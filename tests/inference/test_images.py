@@ -139,7 +139,7 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
 
     pd.testing.assert_frame_equal(once, again)
     inputs = predictor.read(paths)
-    looks = [predictor._over(inputs, 64, predictor._activated, view) for view in (1, 2)]
+    looks = [predictor._predict(inputs, 64, predictor._activated, view) for view in (1, 2)]
     assert np.abs(looks[0] - looks[1]).max() > 0
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
     largest = predictor.predict(paths, tta=2, use_max=True)

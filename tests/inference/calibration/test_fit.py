@@ -27,7 +27,7 @@ FRAME = make_frame(300, seed=9)
 def logits_of(path: Path, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
     """What the module says of rows before it is calibrated."""
     predictor = Predictor(path)
-    return predictor._over(predictor.read(frame), None, lambda logits: logits)
+    return predictor._predict(predictor.read(frame), None, lambda logits: logits)
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_columns"])
