@@ -1,7 +1,6 @@
 """The checks for a GPU pass on a CPU in small, and what fails is recorded."""
 
 import json
-import subprocess
 import sys
 import time
 import tomllib
@@ -32,11 +31,9 @@ FACTS: dict[str, Any] = {
 
 def test_named_checks_pass_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "on_gpu.json"
-    command = [sys.executable, on_gpu.__file__, "--cpu", "--only", "augmentation,predictor", "--out", str(out)]
 
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert on_gpu.main(["--cpu", "--only", "augmentation,predictor", "--out", str(out)]) == 0
 
-    assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text(encoding="utf-8"))
     assert failures(result) == []
     assert {name: len(cases) for name, cases in result["checks"].items()} == {"augmentation": 7, "predictor": 5}

@@ -63,6 +63,6 @@ def test_ctrl_c_in_the_midst_of_a_sweep_is_a_sentence(tmp_path: Path, monkeypatc
     Path("slow.yaml").write_text(recipe.replace("tabvision.modules.TabularModule", "slow.Slow"), encoding="utf-8")
     Path("slow.py").write_text(SLOW, encoding="utf-8")
 
-    status, _, error = interrupted("lr-find", "--config", "slow.yaml", until="started")
+    status, error = interrupted("lr-find", "--config", "slow.yaml", until="started")
 
     assert (status, error) == (130, "tabvision: stopped; no network was saved yet")

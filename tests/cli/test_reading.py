@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 import yaml
 
 from tabvision.cli import main
+from tests.made.commands import Forked
 from tests.made.images import write_folder
 from tests.made.ratings import made_ratings
 from tests.made.tables import people
@@ -90,13 +88,14 @@ def test_a_folder_of_shards_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_standard_input_is_a_table() -> None:
-    text = io.BytesIO()
-    people(60).to_csv(text, index=False)
-    words = [sys.executable, "-m", "tabvision", "train", "/dev/stdin", "--target", "paid", *SHORT]
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file:
+        people(60).to_csv(file, index=False)
 
-    done = subprocess.run(words, input=text.getvalue(), capture_output=True, check=False, env=dict(os.environ))
+    with os.fdopen(reader) as file:
+        status, _, errors = Forked(main, ["train", "/dev/stdin", "--target", "paid", *SHORT], stdin=file).ended()
 
-    assert done.returncode == 0, done.stderr
+    assert status == 0, errors
     assert Path("runs/data/best.ckpt").exists()
 
 

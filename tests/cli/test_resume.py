@@ -1,8 +1,6 @@
 """A run that was interrupted goes on by `tabvision train --resume`, and ends where an uninterrupted one does."""
 
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 
 from tabvision.cli import main
+from tests.made.commands import Forked
 from tests.made.images import write_folder
 from tests.made.tables import people
 
@@ -30,17 +29,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def kill_when_it_can_be_resumed(words: list[str], run: Path) -> None:
     """Starts a run in a process of its own, and kills it after some epochs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tabvision", *words, "--out", str(run)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = Forked(main, [*words, "--out", str(run)])
     metrics = run / "metrics.csv"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:  # written when last.ckpt is
-        assert process.poll() is None
+        assert command.process.is_alive()
         time.sleep(0.001)
-    process.kill()
-    process.wait()
+    command.process.kill()
+    command.ended()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Damage inputs in many ways and use each: `python -m tests.made.fuzz WHAT SEED CASES`, in a process of its own.
+"""Damage inputs in many ways and use each, in a process of its own.
 
 WHAT is the path of a table file, or recipes, commands, bodies or exports. A signal ends the process, and the test. What
 ends in anything but success or a sentence of ours, computes for longer than 10 s, or needs more than 1 GB beyond what the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import faulthandler
 import io
 import json
 import os
@@ -17,8 +16,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -33,6 +30,7 @@ from tabvision.cli import main as tabvision
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import TabvisionError
 from tabvision.logs import notes_at
+from tests.made.commands import Forked
 
 SECONDS, MOST_KIB = 10, 1 << 20
 LONGEST_WAIT = 60  # seconds, on a machine that others use as well
@@ -333,7 +331,6 @@ KINDS = {"recipes": recipes, "commands": commands, "bodies": bodies, "exports": 
 
 def main(what: str, seed: int, cases: int) -> None:
     """Print the cases that end in anything but success or a sentence."""
-    faulthandler.enable()
     make = KINDS.get(what, contextmanager(lambda: tables(Path(what))))
     with make() as use:
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -356,10 +353,5 @@ def main(what: str, seed: int, cases: int) -> None:
 
 def check(what: str | Path, seed: int, cases: int) -> None:
     """Raise if some case ends in anything but success or a sentence."""
-    words = [sys.executable, "-m", "tests.made.fuzz", str(what), str(seed), str(cases)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert (done.returncode, done.stdout) == (0, ""), f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    status, told, errors = Forked(main, str(what), seed, cases).ended()
+    assert (status, told) == (0, ""), f"{told[-2000:]}{errors[-2000:]}"

@@ -275,12 +275,13 @@ def sweep(name: str, folder: Path, every: int = 1, **settings: Any) -> dict[str,
 
 def main(folder: Path) -> None:
     """Sweep many cases on two ranks, and write down what differs."""
-    _sweep_on_two(folder, dict.fromkeys(ON_TWO, 6) | dict.fromkeys(PLUG_IN_CASES, 20))
+    of_each_kind = [f"plug-in {name}" for name in ("adult", "houses", "movielens", "pets")]
+    _sweep_on_two(folder, dict.fromkeys(ON_TWO, 6) | dict.fromkeys(of_each_kind, 20))
 
 
 def few(folder: Path) -> None:
     """Sweep a case on two ranks from a few of its checkpoints."""
-    _sweep_on_two(folder, {"average, validating within epochs": 6, "validating while gradients accumulate": 6})
+    _sweep_on_two(folder, {"average, validating within epochs": 9, "validating while gradients accumulate": 9})
 
 
 def _sweep_on_two(folder: Path, each: dict[str, int]) -> None:
