@@ -1,15 +1,15 @@
-"""Turn predictions into answers in the user's own labels and units; check the facts that a file states about them."""
+"""Turn predictions into a frame of answers in the user's own labels and units."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import is_integer
-from tabvision.errors import BadValueError, count, listed
+from tabvision.inference.batches import Inputs
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
@@ -59,51 +59,56 @@ def answer_frame(
     return pd.DataFrame(columns)
 
 
-def check_facts(schema: Schema, width: int, name: str) -> None:
-    """Raise if the schema in a file holds facts that no training run writes, or that do not name the answers.
+def assemble_answers(
+    schema: Schema,
+    inputs: Inputs,
+    predictions: NDArray[Any],
+    calibration: Calibration,
+    *,
+    proba: bool = True,
+    deviations: NDArray[Any] | None = None,
+) -> pd.DataFrame:
+    """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
+
+    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["outside"]` those
+    with a number or date far beyond the training rows; `attrs["absent"]` those that lack an image, or whose image
+    cannot be read, if the network answers without; `attrs["held"]` those whose answer was held at a bound around the training
+    targets.
 
     Args:
-        schema: The schema from the file.
-        width: The number of predictions for each row.
-        name: The name of the file.
-
-    Raises:
-        BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std
-            that is not finite, or an image's range of values that is none.
+        schema: The schema of the network.
+        inputs: The rows, after all of them were read.
+        predictions: (num_rows, C), as `predict_all` returns them.
+        calibration: Thresholds and intervals to apply.
+        proba: Whether to add the probabilities, or the intervals.
+        deviations: (num_rows, C), the standard deviations of the predictions over members; None to add no `uncertainty`.
     """
-    names = schema.task.names(schema.target)
-    what = "class" if schema.task.is_classes else "target column"
-    if len(names) != width or len(set(names)) < width:
-        raise _wrong(name, f"its answers need {width} different names of a {what}, got {listed(names)}")
-    if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
-        raise _wrong(name, "a name holds a lone surrogate")
-    for category in schema.categorical:
-        if len(set(category.vocabulary)) < len(category.vocabulary):
-            raise _wrong(name, f"the vocabulary of {category.name!r} holds a value twice")
-    for number in schema.continuous:
-        if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
-            raise _wrong(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")
-    ranges, channels = (schema.image.value_range, schema.image.channels) if schema.image else ((), 3)
-    if len(ranges) not in (0, 1, channels) or not all(-math.inf < low < high < math.inf for low, high in ranges):
-        raise _wrong(name, f"the image's {count(channels, 'channel')} have the ranges {listed(ranges)}")
+    found = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
+    answers = _with_errors(found, inputs.errors)
+    for position, (name, values) in enumerate(inputs.shown.items()):
+        answers.insert(position, name, values)
+    if inputs.index is not None:
+        answers.index = inputs.index
+    answers.attrs["unseen"] = inputs.unseen
+    answers.attrs["outside"] = inputs.outside
+    answers.attrs["absent"] = dict(inputs.absent)
+    answers.attrs["held"] = int(schema.task.held(predictions).sum())
+    return answers
 
 
-def _wrong(name: str, problem: str) -> BadValueError:
-    return BadValueError(f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
+def _with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
+    """Return the answers with a last column `error` that says why a row has none; unchanged if every row has one.
 
-
-def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
-    """Raise unless this version of tabvision reads the format of a file.
-
-    Args:
-        found: The format that the file states.
-        oldest: The oldest format that is read.
-        newest: The newest format that is read.
-        name: The name of the file.
-        remedy: What to do about a file that is too old.
+    Example:
+        >>> _with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "empty file"}).to_dict("list")
+        {'label': ['cat', None], 'error': [nan, 'empty file']}
     """
-    if not is_integer(found) or found > newest:
-        problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
-        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
-    if found < oldest:
-        raise BadValueError(f"{name} has format {found}, and {oldest} is the oldest that this version reads", remedy)
+    if not errors:
+        return answers
+    bad = list(errors)
+    if "label" in answers:
+        answers["label"] = answers["label"].astype(object)
+    for name in answers:
+        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
+    reasons = [errors.get(row) for row in range(len(answers))]
+    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))

@@ -1,4 +1,4 @@
-"""Run a network over inputs batch by batch, blend the predictions of several views, and assemble the answer frame."""
+"""The inputs of a network, predictions for them batch by batch, and the mean of several views."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, count
-from tabvision.inference.answers import answer_frame
-from tabvision.inference.calibration.facts import Calibration
-from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from tabvision.inference.images import ImageBatches
@@ -151,43 +148,6 @@ def predict_all(
     return whole
 
 
-def assemble_answers(
-    schema: Schema,
-    inputs: Inputs,
-    predictions: NDArray[Any],
-    calibration: Calibration,
-    *,
-    proba: bool = True,
-    deviations: NDArray[Any] | None = None,
-) -> pd.DataFrame:
-    """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
-
-    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["outside"]` those
-    with a number or date far beyond the training rows; `attrs["absent"]` those that lack an image, or whose image
-    cannot be read, if the network answers without; `attrs["held"]` those whose answer was held at a bound around the training
-    targets.
-
-    Args:
-        schema: The schema of the network.
-        inputs: The rows, after all of them were read.
-        predictions: (num_rows, C), as `predict_all` returns them.
-        calibration: Thresholds and intervals to apply.
-        proba: Whether to add the probabilities, or the intervals.
-        deviations: (num_rows, C), the standard deviations of the predictions over members; None to add no `uncertainty`.
-    """
-    found = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
-    answers = _with_errors(found, inputs.errors)
-    for position, (name, values) in enumerate(inputs.shown.items()):
-        answers.insert(position, name, values)
-    if inputs.index is not None:
-        answers.index = inputs.index
-    answers.attrs["unseen"] = inputs.unseen
-    answers.attrs["outside"] = inputs.outside
-    answers.attrs["absent"] = dict(inputs.absent)
-    answers.attrs["held"] = int(schema.task.held(predictions).sum())
-    return answers
-
-
 def blend(
     plain: NDArray[np.floating], augmented: NDArray[np.floating], *, beta: float = 0.25, use_max: bool = False
 ) -> NDArray[np.floating]:
@@ -234,21 +194,3 @@ def _check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
         problem = f"the network's answer to {count(bad, 'row')} is not finite, as after a training run that diverged"
         raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
     return predictions
-
-
-def _with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
-    """Return the answers with a last column `error` that says why a row has none; unchanged if every row has one.
-
-    Example:
-        >>> _with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "empty file"}).to_dict("list")
-        {'label': ['cat', None], 'error': [nan, 'empty file']}
-    """
-    if not errors:
-        return answers
-    bad = list(errors)
-    if "label" in answers:
-        answers["label"] = answers["label"].astype(object)
-    for name in answers:
-        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
-    reasons = [errors.get(row) for row in range(len(answers))]
-    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))

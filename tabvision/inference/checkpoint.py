@@ -14,9 +14,8 @@ import torch
 
 from tabvision import modules
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, speaking
-from tabvision.inference.answers import check_facts, check_format
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.files import Origin, origin_name, read_bytes
+from tabvision.inference.files import Origin, check_facts, check_format, origin_name, read_bytes
 from tabvision.inference.untrusted import ASK_FOR_THE_ORIGINAL, Budget, BudgetExceededError, check_plain, plain_archive
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.tasks import own_task

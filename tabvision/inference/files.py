@@ -1,8 +1,9 @@
-"""Read the bytes of a file from a path, a web address, the Hugging Face hub or an fsspec store, up to a limit of bytes."""
+"""Read the bytes of a file from a path, a web address, the Hugging Face hub or an fsspec store; check what it states."""
 
 from __future__ import annotations
 
 import http.client
+import math
 import re
 import urllib.error
 import urllib.request
@@ -11,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError
+from tabvision.checks import is_integer
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, TabvisionError, count, listed
+from tabvision.schema import Schema
 
 Origin: TypeAlias = str | Path | bytes
 """A file: its path, an http or https address, hf://user/model, an address of a store such as s3:// or gs://, or its bytes."""
@@ -199,3 +202,53 @@ def _opener() -> urllib.request.OpenerDirector:
     for handler in handlers:
         opener.add_handler(handler())
     return opener
+
+
+def check_facts(schema: Schema, width: int, name: str) -> None:
+    """Raise if the schema in a file holds facts that no training run writes, or that do not name the answers.
+
+    Args:
+        schema: The schema from the file.
+        width: The number of predictions for each row.
+        name: The name of the file.
+
+    Raises:
+        BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std
+            that is not finite, or an image's range of values that is none.
+    """
+    names = schema.task.names(schema.target)
+    what = "class" if schema.task.is_classes else "target column"
+    if len(names) != width or len(set(names)) < width:
+        raise _damaged_schema(name, f"its answers need {width} different names of a {what}, got {listed(names)}")
+    if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
+        raise _damaged_schema(name, "a name holds a lone surrogate")
+    for category in schema.categorical:
+        if len(set(category.vocabulary)) < len(category.vocabulary):
+            raise _damaged_schema(name, f"the vocabulary of {category.name!r} holds a value twice")
+    for number in schema.continuous:
+        if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
+            raise _damaged_schema(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")
+    ranges, channels = (schema.image.value_range, schema.image.channels) if schema.image else ((), 3)
+    if len(ranges) not in (0, 1, channels) or not all(-math.inf < low < high < math.inf for low, high in ranges):
+        raise _damaged_schema(name, f"the image's {count(channels, 'channel')} have the ranges {listed(ranges)}")
+
+
+def _damaged_schema(name: str, problem: str) -> BadValueError:
+    return BadValueError(f"the schema in {name} is damaged: {problem}", "Do not use it; ask for the original file")
+
+
+def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
+    """Raise unless this version of tabvision reads the format of a file.
+
+    Args:
+        found: The format that the file states.
+        oldest: The oldest format that is read.
+        newest: The newest format that is read.
+        name: The name of the file.
+        remedy: What to do about a file that is too old.
+    """
+    if not is_integer(found) or found > newest:
+        problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
+        raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")
+    if found < oldest:
+        raise BadValueError(f"{name} has format {found}, and {oldest} is the oldest that this version reads", remedy)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tabvision.checks import check_whole
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
-from tabvision.inference.answers import check_facts, check_format
-from tabvision.inference.batches import Arrays, Inputs, assemble_answers, predict_all
+from tabvision.inference.answers import assemble_answers
+from tabvision.inference.batches import Arrays, Inputs, predict_all
 from tabvision.inference.calibration.facts import Calibration
-from tabvision.inference.files import Origin, origin_name, read_bytes
+from tabvision.inference.files import Origin, check_facts, check_format, origin_name, read_bytes
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task

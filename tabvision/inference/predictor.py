@@ -20,8 +20,8 @@ from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
-from tabvision.inference.answers import answer_frame
-from tabvision.inference.batches import Arrays, Inputs, assemble_answers, blend, predict_all
+from tabvision.inference.answers import answer_frame, assemble_answers
+from tabvision.inference.batches import Arrays, Inputs, blend, predict_all
 from tabvision.inference.calibration.fit import (
     Calibrated,
     CalibrationSettings,
