@@ -182,6 +182,6 @@ def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
         from tabvision.cli.ratings import ratings_job
 
         return ratings_job(arguments)
-    from tabvision.cli.jobs import table_job
+    from tabvision.cli.tables import table_job
 
     return table_job(arguments)

@@ -1,0 +1,91 @@
+"""`tabvision train` on a table: columns inferred, batch size and epochs chosen by the number of rows."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+import numpy as np
+
+from tabvision.cli.jobs import LAST, Component, Job, lr_setting, make_job, source_settings
+from tabvision.cli.options import DEFAULT_VALIDATION
+from tabvision.cli.splits import split_setting
+from tabvision.data.tabular import fast_epochs, most_epochs, table_batch_size
+from tabvision.errors import BadValueError, speaking
+from tabvision.inference.calibration.conformal import half_widths
+from tabvision.tasks import Task
+
+_BAG = 5  # networks of --preset best
+
+
+def table_job(arguments: argparse.Namespace) -> Job:
+    """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
+
+    Without `--epochs` the fit stops by itself; with it, or with `--preset fast`, the budget is fixed: one cycle of so many
+    epochs.
+
+    Raises:
+        BadValueError: `--validation` beside `--preset best`, `--epochs` beside `--preset fast`, or `--intervals` without
+            numbers or with too few rows.
+    """
+    _check_preset(arguments)
+    is_bag, is_fast = arguments.preset == "best", arguments.preset == "fast"
+    is_fixed = is_fast or bool(arguments.epochs)
+    split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
+    settings = {**source_settings(arguments, "table"), "split": split}
+    data = Component("tabvision.data.TabularDataModule", settings).build()
+    num_rows = len(data.parts["train"].rows)
+    model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
+    has_folds = data.schema.target.of_small_table and data.may_fold and not is_fixed
+    has_rows = has_folds or is_bag or "val" in data.parts
+    if arguments.intervals:
+        num_held_out = len(data.parts.get("val", data.parts["train"]).rows) if has_rows else 0
+        _check_intervals(data.schema.task, num_held_out, arguments.intervals)
+    epochs = fast_epochs(num_rows) if is_fast else arguments.epochs or most_epochs(num_rows)
+    if not has_rows and not is_fixed:
+        epochs, is_fixed = max(2, epochs // 2), True
+        logging.getLogger("tabvision").info(
+            f"There are no validation rows to say when the fit is over: it runs for {epochs} epochs, as most fits of so many "
+            f"rows take. --epochs says otherwise."
+        )
+    if is_fixed:
+        average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
+        callbacks = [Component("tabvision.callbacks.OneCycle"), average]
+    else:
+        callbacks = [Component("tabvision.callbacks.FitTable")]
+    return make_job(
+        arguments,
+        data,
+        settings,
+        batch_size=arguments.batch_size or table_batch_size(num_rows),
+        epochs=epochs,
+        model=model,
+        callbacks=callbacks,
+        num_folds=_BAG if is_bag else 1,
+        intervals=arguments.intervals,
+        monitor="oof/loss" if has_folds else "val/loss" if has_rows else LAST,
+    )
+
+
+@speaking("tabvision train")
+def _check_preset(arguments: argparse.Namespace) -> None:
+    """Raise if an option contradicts the preset."""
+    if arguments.preset == "fast" and arguments.epochs:
+        problem = f"--preset fast says how many epochs there are, got --epochs {arguments.epochs} as well"
+        raise BadValueError(problem, "Leave one of the two out")
+    if arguments.preset == "best":
+        for name, value in (("validation", arguments.validation), ("split", arguments.split)):
+            if value is not None:
+                problem = f"with --preset best every row is held out once, got --{name} {value} as well"
+                raise BadValueError(problem, f"Leave --{name} out")
+
+
+@speaking("tabvision train")
+def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
+    """Raise before the fit if the target has no intervals, or if there are too few held-out rows for them."""
+    if "intervals" not in task.calibrated_by:
+        raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
+    if not num_rows:
+        problem = "--intervals are by the errors on held-out rows, and no rows are held out"
+        raise BadValueError(problem, "Leave --validation none out")
+    half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)
