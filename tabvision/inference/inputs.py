@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tabvision.data.images.decode import ImageSource
 
 FEW_ROWS = 16  # up to this number plain Python is faster than a frame
-_BEYOND = 0.1  # of the width of the training range: numbers that far beyond it are told
-_BEYOND_FEW = 5  # divided by the training rows, more of it: the range of few rows is no bound to others
+_BEYOND = 0.1  # of the width of the training range: numbers farther beyond it are counted as outside
+_BEYOND_FEW = 5  # divided by the training rows, and added: the range of few rows says little about others
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
 Rows: TypeAlias = (
     pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | Sequence[str | Path] | str | Path

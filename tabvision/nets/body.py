@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, speaking
-from tabvision.nets.layers import evaluating, resting_norms
+from tabvision.nets.layers import evaluating, use_running_statistics
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 384, 448, 512, 518)
@@ -59,7 +59,7 @@ class Body(nn.Module):
     @override
     @speaking()
     def forward(self, images: Tensor) -> Tensor:
-        with resting_norms(self.net) if self.training and len(images) == 1 else contextlib.nullcontext():
+        with use_running_statistics(self.net) if self.training and len(images) == 1 else contextlib.nullcontext():
             features = self.net(images)
         if not isinstance(features, Tensor):
             problem = f"a body must give a tensor of features, got {type(features).__name__}"

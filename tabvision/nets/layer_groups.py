@@ -94,8 +94,8 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
 _WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
 
 
-def parts_of(net: nn.Module, num_runs: int) -> list[nn.Module]:
-    """Return a network's parts with parameters, in construction order: as few as can be cut well into `num_runs` runs.
+def parts_of(net: nn.Module, num_groups: int) -> list[nn.Module]:
+    """Return a network's parts with parameters, in construction order: as few as can be cut well into `num_groups` runs.
 
     Stages stay whole unless there are too few of them, or one of them is nearly the whole network. Parameters held by a
     module with children, such as position embeddings, are a separate part.
@@ -108,10 +108,10 @@ def parts_of(net: nn.Module, num_runs: int) -> list[nn.Module]:
     parts = [net] if _has_parameters(net) else []
     while parts:
         deepest = max(parts, key=_depth)
-        if len(parts) >= num_runs and _depth(deepest) <= _WHOLE_NET_FRACTION * sum(map(_depth, parts)):
+        if len(parts) >= num_groups and _depth(deepest) <= _WHOLE_NET_FRACTION * sum(map(_depth, parts)):
             break
         divided = next((part for part in sorted(parts, key=_depth, reverse=True) if _inner(part)), None)
-        if divided is None or (divided is not deepest and len(parts) >= num_runs):
+        if divided is None or (divided is not deepest and len(parts) >= num_groups):
             break
         index = next(index for index, part in enumerate(parts) if part is divided)
         parts[index : index + 1] = _inner(divided)
@@ -128,12 +128,12 @@ def _depth(part: nn.Module) -> int:
     return sum(1 for parameter in part.parameters() if parameter.ndim > 1)
 
 
-def _cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
+def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
     """Return runs of parts with about equal depth, each with at least one part, by the best position for each cut.
 
     Args:
         depths: Depth of each part, input side first.
-        num_runs: Number of runs, from 1 to the number of parts.
+        num_groups: Number of runs, from 1 to the number of parts.
 
     Example:
         >>> _cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
@@ -141,30 +141,30 @@ def _cut_by_depth(depths: Sequence[int], num_runs: int) -> list[range]:
     """
     ends = [0, *itertools.accumulate(depths)]
     cuts = [0]
-    for run in range(1, num_runs):
-        wanted = ends[-1] * run / num_runs
-        allowed = range(cuts[-1] + 1, len(depths) - (num_runs - run) + 1)
+    for run in range(1, num_groups):
+        wanted = ends[-1] * run / num_groups
+        allowed = range(cuts[-1] + 1, len(depths) - (num_groups - run) + 1)
         cuts.append(min(allowed, key=lambda cut: abs(ends[cut] - wanted)))
     return [range(start, end) for start, end in itertools.pairwise([*cuts, len(depths)])]
 
 
-def as_groups(parts: Sequence[nn.Module], num_runs: int) -> list[LayerGroup]:
+def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
     """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more.
 
     Args:
         parts: Result of `parts_of`.
-        num_runs: Number of groups.
+        num_groups: Number of groups.
 
     Raises:
         BadValueError: There are fewer parts than groups.
     """
     if not parts:
         return []
-    if len(parts) < num_runs:
-        problem = f"num_groups is {num_runs + 1} with the head, but the body has {count(len(parts), 'part')} to group"
+    if len(parts) < num_groups:
+        problem = f"num_groups is {num_groups + 1} with the head, but the body has {count(len(parts), 'part')} to group"
         raise BadValueError(problem, f"Pass num_groups={len(parts) + 1} or fewer")
-    names = {1: ["body"], 2: ["early", "late"]}.get(num_runs, [f"body_{number + 1}" for number in range(num_runs)])
-    runs = _cut_by_depth([_depth(part) for part in parts], num_runs)
+    names = {1: ["body"], 2: ["early", "late"]}.get(num_groups, [f"body_{number + 1}" for number in range(num_groups)])
+    runs = _cut_by_depth([_depth(part) for part in parts], num_groups)
     return [LayerGroup(name, tuple(parts[index] for index in run)) for name, run in zip(names, runs, strict=True)]
 
 

@@ -41,7 +41,7 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 
 @contextlib.contextmanager
-def resting_norms(net: nn.Module) -> Iterator[None]:
+def use_running_statistics(net: nn.Module) -> Iterator[None]:
     """Make every BatchNorm of a network that gets one value per channel use its running statistics, as `BatchNorm1d` does.
 
     For networks with norms of their own: one small image ends in feature maps of one pixel, which have no standard deviation.
@@ -49,7 +49,7 @@ def resting_norms(net: nn.Module) -> Iterator[None]:
 
     Example:
         >>> norm = nn.BatchNorm2d(2)
-        >>> with resting_norms(norm):
+        >>> with use_running_statistics(norm):
         ...     norm(torch.ones(1, 2, 1, 1)).flatten().tolist() == norm.eval()(torch.ones(1, 2, 1, 1)).flatten().tolist()
         True
     """

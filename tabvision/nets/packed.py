@@ -44,7 +44,7 @@ class PackedNet(nn.Module):
         widths: Outputs of each hidden layer of a member, at least one.
         dropout: Fraction dropped after each hidden layer, in [0, 1).
         own_inputs: Whether each member has embeddings and encodings of its own, for small tables: a category's embedding is
-            then no wider than the encoding of a number, since a wide one of a value in few rows is learned by heart.
+            then no wider than the encoding of a number, since a wide one overfits values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.

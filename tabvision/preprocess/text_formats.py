@@ -170,7 +170,7 @@ def all_match(column: Text, pattern: str) -> bool:
 
 
 def note_on_text(column: Text, num_blank: int) -> str:
-    """Return what there is to say of text that is taken as categories.
+    """Return the note on text that is used as categories; "" for none.
 
     Args:
         column: The column without white space.

@@ -83,18 +83,18 @@ def cross_validate(
     check_whole("num_folds", num_folds, 2, remedy="Leave it out for 5")
     seed = data.seed if seed is None else check_whole("seed", seed, 0, remedy="Leave it out for the datamodule's")
     with same_random_state():
-        bag, found = _again(module, bag=num_folds), list[tuple[Tensor, Tensor]]()
+        bag, found = _new_like(module, bag=num_folds), list[tuple[Tensor, Tensor]]()
         trainers = _new_trainers(trainer)
         first = next(trainers)
         members_fold = _members_fold(first, module, data)
-        parts = _repeated(data, num_folds, seed) if members_fold else _divided(data, num_folds, seed)
+        parts = _copies_with_seeds(data, num_folds, seed) if members_fold else _fold_data(data, num_folds, seed)
         for number, (part, net) in enumerate(zip(parts, bag.net.children(), strict=True)):
             with notes_at(data.verbose):
                 _logger.info(
                     f"Network {number + 1} of {num_folds}: {count(len(part.parts['train'].rows), 'training row')}."
                 )
             torch.manual_seed(seed + number)
-            fitted = _again(module)
+            fitted = _new_like(module)
             (next(trainers) if number else first).fit(fitted, part)
             net.load_state_dict(fitted.net.state_dict())
             if members_fold:
@@ -126,7 +126,7 @@ def _members_fold(trainer: pl.Trainer, module: TabularModule, data: TabularDataM
     return any(hasattr(each, "uses_folds") and each.uses_folds(trainer, module, data) for each in callbacks)
 
 
-def _repeated(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
+def _copies_with_seeds(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
     """Return copies of the data with other seeds, which determine the folds of the members."""
     parts = [copy.copy(data) for _ in range(num_folds)]
     for number, part in enumerate(parts):
@@ -165,7 +165,7 @@ def _check(module: object, data: object, trainer: object) -> None:
         raise BadValueError(f"module must be a single network, got a bag of {module.hparams['bag']}", "Leave bag out")
 
 
-def _divided(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
+def _fold_data(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
     """Return the data of each fold; `data` itself goes on training on all rows, and its `fold_loader` loads these folds."""
     data.use_folds(num_folds, seed)
     data.leave_folds()
@@ -176,7 +176,7 @@ def _divided(data: TabularDataModule, num_folds: int, seed: int) -> list[Tabular
     return parts
 
 
-def _again(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: ANN401 - a setting
+def _new_like(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: ANN401 - a setting
     """Return a new module with the settings of another."""
     settings = {name: value for name, value in module.hparams.items() if not str(name).startswith("_")}
     optimizer = module._optimizer  # noqa: SLF001 - perhaps the user's own function, which the settings do not hold

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tabvision.nets.layers import LANES, BatchNorm1d, Dropout, keep_mask, resting_norms
+from tabvision.nets.layers import LANES, BatchNorm1d, Dropout, keep_mask, use_running_statistics
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (2, 3), (4, 3, 5), (1, 3, 5)])
@@ -54,7 +54,7 @@ def test_a_net_s_own_norms_rest_only_where_a_channel_has_one_value() -> None:
     net(torch.randn(8, 3, 4, 4) * 2 + 5)
     kept_wide, kept_narrow, image = copy.deepcopy(wide), copy.deepcopy(narrow), torch.randn(1, 3, 4, 4)
 
-    with resting_norms(net):
+    with use_running_statistics(net):
         found = net(image)
 
     assert torch.equal(found, kept_narrow.eval()(pool(kept_wide(image))))
@@ -68,7 +68,7 @@ def test_a_resting_norm_is_as_it_was_afterwards_even_if_the_net_failed() -> None
     frozen, norm = nn.BatchNorm2d(3).eval(), nn.BatchNorm2d(3)
     one = torch.zeros(1, 3, 1, 1)
 
-    with pytest.raises(RuntimeError, match="expected input"), resting_norms(nn.Sequential(frozen, norm)):
+    with pytest.raises(RuntimeError, match="expected input"), use_running_statistics(nn.Sequential(frozen, norm)):
         nn.Conv2d(5, 1, 1)(norm(one))
 
     assert (frozen.training, norm.training) == (False, True)
@@ -79,7 +79,7 @@ def test_a_resting_norm_is_as_it_was_afterwards_even_if_the_net_failed() -> None
 def test_a_norm_that_joins_the_ranks_is_left_alone() -> None:
     norm = nn.SyncBatchNorm(3)
 
-    with resting_norms(norm):
+    with use_running_statistics(norm):
         assert not norm._forward_pre_hooks
 
 
