@@ -111,18 +111,16 @@ class TabularNetwork(SchemaNetwork):
             return self._own_net(net)
         if self.hparams["net"] == "packed":
             return packed_net(self.schema, self.hparams)
-        found: Any = self._mlp(numbers)
-        found.head = with_growth(found.head, self.schema.target.grown, self.task.join_new)
-        return cast("nn.Module", found)
+        return self._mlp(numbers)
 
-    def _mlp(self, numbers: str | nn.Module | NumbersFactory | None) -> EmbeddingMLP:
+    def _mlp(self, numbers: str | nn.Module | NumbersFactory | None) -> nn.Module:
         names = [column.name for column in self.schema.categorical]
         settings = self.hparams
         named_widths = settings["embedding_widths"] or {}
         if unknown := [name for name in named_widths if name not in names]:
             raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
         shared = ("widths", "embedding_dropout", "unknown_share", "dropout", "batch_norm", "activation")
-        return EmbeddingMLP(
+        net: Any = EmbeddingMLP(
             [column.cardinality for column in self.schema.categorical],
             len(self.schema.continuous),
             self.schema.target.first_outputs,
@@ -131,6 +129,8 @@ class TabularNetwork(SchemaNetwork):
             numbers=self._encoder_factory("plain" if numbers is None else numbers),
             **{name: settings[name] for name in shared},
         )
+        net.head = with_growth(net.head, self.schema.target.grown, self.task.join_new)
+        return net  # type: ignore[no-any-return]  # an EmbeddingMLP
 
     def _own_net(self, net: str | nn.Module | NetFactory | None) -> nn.Module:
         if net == OWN:

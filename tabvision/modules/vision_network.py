@@ -118,7 +118,7 @@ class VisionNetwork(ImageNetwork):
                 "frozen_bf16": frozen_bf16,
             },
         )
-        image_of(self.schema)
+        image_of(self.schema)  # raises if there is none
         if not self.schema.is_of_images:
             problem = "the schema is of rows with columns and images"
             raise BadValueError(problem, "Use FusedModule, or an ImageDataModule")
