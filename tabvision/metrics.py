@@ -21,9 +21,8 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 Rows: TypeAlias = NDArray[np.float32]
-Reduce: TypeAlias = Callable[
-    [Tensor, Tensor], tuple[Tensor, Tensor]
-]  # predictions and target to one number per row each
+Reduce: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From predictions and target to one number per row each."""
 Score: TypeAlias = Callable[[Rows, Rows], float]  # from these numbers of at least one row
 
 

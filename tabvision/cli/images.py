@@ -34,10 +34,8 @@ PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a p
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
-FUSED_LR, FUSED_LR_MULT = (
-    1e-2,
-    500.0,
-)  # the rate of a table's network; the body's first layers train as slowly as for images
+FUSED_LR = 1e-2  # that of a network for tables
+FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for images alone
 
 
 def image_job(arguments: argparse.Namespace) -> Job:

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 _WHO = "tabvision report"
 _REPEATS = 3  # of each column's shuffle
 _MOST_ANSWERS = 500_000  # that the importance of all columns may take: some seconds
-_COPIES, _MOST_PHOTOS = (
-    0.97,
-    1_000,
-)  # the similarity of photos called almost the same; photos of a part that are compared
+_COPIES = 0.97  # similarity from which two photos are called almost the same
+_MOST_PHOTOS = 1_000  # of a part that are compared
 _MIN_ROWS, _MAX_ROWS = 500, 10_000  # that it is measured on
 
 

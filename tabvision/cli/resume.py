@@ -23,15 +23,10 @@ from tabvision.lightning import in_this_tree, seed_everything
 
 _ALLOWED = ("--intervals", "--no-report", "--quiet")  # what a recipe does not hold, or not all of
 _WHO = "tabvision train"
-_OF_TABLE = ("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values")
-_OF_SCHEMA = (
-    *_OF_TABLE,
-    "size",
-    "resize",
-    "channels",
-    "value_range",
-    "y_range",
-)  # what a schema decides
+_OF_SCHEMA = (  # settings of a datamodule that its schema decides
+    *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),
+    *("size", "resize", "channels", "value_range", "y_range"),
+)
 
 
 @speaking("tabvision train")

@@ -209,9 +209,8 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
 
 
 def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
-    with (
-        warnings.catch_warnings()
-    ):  # torch warns of weights in channels-last memory; the answers are checked afterwards
+    # torch warns of weights in channels-last memory; the answers are checked afterwards
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         content = io.BytesIO()  # a path on a full disk would end the process
         torch.export.save(program, content, extra_files={KEY: facts})

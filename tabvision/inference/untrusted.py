@@ -26,6 +26,18 @@ MAX_DEPTH = 100
 PICKLE = "data.pkl"
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
 PASS_ANOTHER = "Copy the file again, or pass another one"
+MAX_TUPLE_DEPTH = 100  # tuples in tuples
+# integers beyond 64 bits: enough for random states; many more may be keys crafted to collide in a hash
+MAX_LONG = 1_000
+_NAMES = re.compile(
+    r"collections (OrderedDict|Counter)|_codecs encode|(builtins|__builtin__) (set|complex)"
+    r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
+    r"|torch\.serialization _get_layout|torch\._utils _rebuild_(parameter|tensor_v2|tensor_v3|sparse_tensor|qtensor)"
+)
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
+FACTOR = 16  # temporary elements while a network is initialized (orthogonal rows, copies), as a multiple of its weights
+SPARE_ELEMENTS = 1 << 22
 
 
 def plain_archive(content: bytes, name: str) -> io.BytesIO:
@@ -101,19 +113,6 @@ def check_plain(data: object, budget: int, name: str) -> None:
             problem = f"the facts in {name} are nested deeper or hold more than the file itself"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
         waiting += [(item, depth + 1) for item in items if not isinstance(item, str | int | float)]
-
-
-MAX_TUPLE_DEPTH = 100  # tuples in tuples
-MAX_LONG = (
-    1_000  # integers beyond 64 bits: enough for random states. Many more may be keys crafted to collide in a hash
-)
-_NAMES = re.compile(
-    r"collections (OrderedDict|Counter)|_codecs encode|(builtins|__builtin__) (set|complex)"
-    r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
-    r"|torch\.serialization _get_layout|torch\._utils _rebuild_(parameter|tensor_v2|tensor_v3|sparse_tensor|qtensor)"
-)
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 
 
 def _check_pickle(content: bytes, name: str) -> None:
@@ -206,10 +205,6 @@ def _is_plain(named: str) -> bool:
         each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in get_safe_globals()
     )
     return named in {" ".join(path.rpartition(".")[::2]) for path in declared}
-
-
-FACTOR = 16  # temporary elements while a network is initialized (orthogonal rows, copies), as a multiple of its weights
-SPARE_ELEMENTS = 1 << 22
 
 
 @final

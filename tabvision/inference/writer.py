@@ -68,9 +68,8 @@ class PredictionWriter(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
-        self._run = trainer.strategy.broadcast(
-            uuid.uuid4().hex
-        )  # waits, so that no rank writes before all have checked
+        # waits, so that no rank writes before all have checked
+        self._run = trainer.strategy.broadcast(uuid.uuid4().hex)
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
         rows = getattr(sampler, "rows", None)  # of all ranks, for a loader of tabvision
         self._writer, self._num_rows, self._total = None, 0, None if rows is None else len(rows)

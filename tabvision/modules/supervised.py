@@ -77,6 +77,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._set_up(schema, lr=lr, optimizer=optimizer, weight_decay=weight_decay, decay=decay, momentum=momentum)
         self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
+            # a command line saves what its class takes, and a subclass may take fewer settings
             own = {
                 "lr": lr,
                 "weight_decay": weight_decay,
@@ -84,7 +85,6 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
                 "decay_norms": decay_norms,
                 "momentum": momentum,
             }
-            # a command line saves what its class takes, and a subclass may take fewer settings
             plain = {name: to_plain(value) for name, value in {**own, **self.hparams, **(saved or {})}.items()}
         self.hparams.update(plain)
         self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
@@ -346,12 +346,10 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
     """Raise if a setting is neither of a module nor of Lightning's loading, which would leave it out silently."""
-    names, own = (
-        inspect.signature(kind).parameters,
-        inspect.signature(pl.LightningModule.load_from_checkpoint).parameters,
-    )
+    names = inspect.signature(kind).parameters
+    of_lightning = inspect.signature(pl.LightningModule.load_from_checkpoint).parameters
     for name in settings:
-        if name not in {*names, *own}:
+        if name not in {*names, *of_lightning}:
             raise UnknownNameError(f"setting of {kind.__name__}", name, sorted(names))
 
 

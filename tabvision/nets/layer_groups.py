@@ -12,6 +12,8 @@ from torch import nn
 
 from tabvision.errors import BadValueError, count, listed
 
+_WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
+
 
 @final
 @dataclass(frozen=True)
@@ -89,9 +91,6 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
             raise BadValueError(f"{count(len(wrong), 'parameter')} {problem}: {listed(wrong)}", remedy)
     if foreign := sum(1 for key in times if key not in names):
         raise BadValueError(f"{count(foreign, 'parameter')} in layer groups but not in the module", remedy)
-
-
-_WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
 
 
 def parts_of(net: nn.Module, num_groups: int) -> list[nn.Module]:

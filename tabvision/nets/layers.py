@@ -16,6 +16,11 @@ from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, speaking
 from tabvision.tracing import is_traced
 
+# Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
+# Not in a callback's `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out.
+PRETRAINED_NORMS = "tabvision_unfreeze"
+LANES = 1 << 16  # 16 random bits per element, so probabilities are rounded to 1 / 65,536
+
 
 @final
 class BatchNorm1d(nn.BatchNorm1d):
@@ -95,11 +100,6 @@ def broadcast_buffers(net: nn.Module) -> None:
             distributed.broadcast(buffer, src=0)
 
 
-# Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
-# Not in a callback's `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out.
-PRETRAINED_NORMS = "tabvision_unfreeze"
-
-
 def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Record in a module which BatchNorms had statistics before its first fit, as the checkpoint says."""
     if PRETRAINED_NORMS in checkpoint:
@@ -133,9 +133,6 @@ def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
         got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise BadValueError(f"the {what} must give (2, width) for 2 rows, got {got}", remedy)
     return given.shape[1]
-
-
-LANES = 1 << 16  # 16 random bits per element, so probabilities are rounded to 1 / 65,536
 
 
 @final

@@ -20,9 +20,8 @@ from tabvision.nets.numeric import squash
 _NUMBER_WIDTH = 8  # outputs for each number
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
-_NORM_EPS = (
-    1e-2  # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 a rare row may be answered far away
-)
+# bounds the scale of a unit that is nearly always 0: with torch's 1e-5 the prediction of a rare row may be far away
+_NORM_EPS = 1e-2
 
 
 @final

@@ -20,6 +20,21 @@ INK = "#7b7b7b"  # text and axes: a contrast of 4.2 with white and of 4.4 with t
 # one color for each series, each with a contrast of at least 3 with white and with the black of dark pages
 COLORS = ("#3b7dd8", "#d9660b", "#2b9660", "#c94f9b", "#8a6fd8", "#9a7d1f", "#178fa3", "#d3494e")
 _WIDTH = 6.4  # inches; a page of 700 pixels shows this text a little larger than its own
+NO_GLYPH = "\N{WHITE SQUARE}"
+# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
+_WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
 
 
 def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:  # noqa: ANN401 - those of `Figure.subplots`
@@ -119,23 +134,6 @@ def short(text: object, most: int = 28) -> str:
     """
     line = f"{text:g}" if isinstance(text, float) else " ".join(str(text).split())
     return drawable(line if len(line) <= most else line[: most - 1] + "…")
-
-
-NO_GLYPH = "\N{WHITE SQUARE}"
-# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
-_WIDE_FONTS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Source Han Sans",
-    "WenQuanYi Zen Hei",
-    "Hiragino Sans",
-    "PingFang SC",
-    "Apple SD Gothic Neo",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "Arial Unicode MS",
-)
 
 
 def font_families() -> list[str]:

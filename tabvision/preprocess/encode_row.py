@@ -23,9 +23,8 @@ from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date,
 from tabvision.schema import DateFormat, NumberFormat
 
 Row: TypeAlias = Mapping[str, Raw]
-Reader: TypeAlias = Callable[
-    [Raw, list[float], list[int]], None
-]  # writes a raw value into the numbers and codes of a row
+Reader: TypeAlias = Callable[[Raw, list[float], list[int]], None]
+"""Writes a raw value into the numbers and codes of a row."""
 
 _INTEGERS = frozenset({int, bool, np.bool_, np.int64, np.int32, np.int16, np.int8, np.uint8})
 _FLOATS = frozenset({float, np.float64})

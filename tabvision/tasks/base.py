@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
-SMALL_TABLE = (
-    10_000  # training rows below which every row should train, and a network gains from inputs of its members' own
-)
+# training rows below which every row should train, and the members of a network gain from inputs of their own
+SMALL_TABLE = 10_000
 NEW_CLASS = 1e-3  # probability of a class that is new to a network
 MOST_GROWTHS = 100  # by new classes: each wraps the last layer, and Python's calls nest to a limited depth
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
