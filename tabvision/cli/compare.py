@@ -44,10 +44,8 @@ def _table_of(found: pd.DataFrame) -> str:
     """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
     from tabvision.cli.printing import format_table
 
-    best, columns = (
-        found.attrs["best"],
-        [name for name in found if found[name].notna().any() and any(found[name] != "")],
-    )
+    best = found.attrs["best"]
+    columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
     rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
     for _, row in found.iterrows():
         cells = [_cell(name, row[name]) for name in columns]

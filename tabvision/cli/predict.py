@@ -183,9 +183,8 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
         encoded = encode_target(inputs.frame[is_known], target)
     except TabvisionError as error:
         return [f"Not measured: {error}"]
-    found, naive = (
-        scores(task, each, encoded) for each in (predictions[is_known], task.constant(encoded).astype(np.float64))
-    )
+    found = scores(task, predictions[is_known], encoded)
+    naive = scores(task, task.constant(encoded).astype(np.float64), encoded)
     each = ", ".join(
         f"{name} {format_number(value)} (naive {format_number(naive[name])})" for name, value in found.items()
     )

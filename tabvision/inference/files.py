@@ -69,10 +69,8 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
     scheme = _scheme_of(origin) if isinstance(origin, str) else None
     if scheme in ("http", "https"):
         with _explained(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
-            received, declared = (
-                _read_limited(response, str(origin), max_bytes),
-                response.headers.get("Content-Length", ""),
-            )
+            received = _read_limited(response, str(origin), max_bytes)
+            declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and len(received) < int(declared):
                 problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
                 raise BadValueError(problem, "Try again")

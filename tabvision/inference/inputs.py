@@ -118,10 +118,8 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        unseen, outside = (
-            _unseen_rows(self.schema, arrays[1], rows),
-            _outside_rows(self.schema, self._ranges, arrays[0]),
-        )
+        unseen = _unseen_rows(self.schema, arrays[1], rows)
+        outside = _outside_rows(self.schema, self._ranges, arrays[0])
         return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
 
 
