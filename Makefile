@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# A process for each core and one more, since some tests wait for processes of their own, each with one thread: tensors of
-# tests are tiny. Tests of one file share what their fixtures made; tests/conftest.py says which files come first.
-WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# A process for each core, each with one thread: tensors of tests are tiny, and to collect the tests takes each process some
+# ten seconds. Tests of one file share what their fixtures made; tests/conftest.py says which files come first.
+WORKERS := $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Only these files have slow tests: to collect all others takes each process some ten seconds.
 SLOW = $(shell grep --recursive --files-with-matches --include='test_*.py' -E 'slow|fuzzed' tests)

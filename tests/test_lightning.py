@@ -84,7 +84,7 @@ def test_everything_works_where_pytorch_lightning_is_not_installed(tmp_path: Pat
 WITHOUT = """
 import sys
 sys.modules.update(pytorch_lightning=None, lightning=None)
-from tabvision.modules import TabularModule
+from tabvision.lightning import Trainer
 """
 
 

@@ -55,9 +55,9 @@ def write_ratings() -> None:
 
 
 def write_people() -> None:
-    """A table of people."""
-    frame = pd.DataFrame({"age": range(20, 60), "job": ["cook", "nurse"] * 20, "paid": ["no", "yes", "yes", "no"] * 10})
-    frame.to_csv("people.csv", index=False)
+    """A table of people, of whom nothing tells the pay, so that fits stop early."""
+    paid = np.random.default_rng(0).permutation(["no", "yes"] * 20)
+    pd.DataFrame({"age": range(20, 60), "job": ["cook", "nurse"] * 20, "paid": paid}).to_csv("people.csv", index=False)
 
 
 def write_photos() -> None:

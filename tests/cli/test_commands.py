@@ -10,19 +10,24 @@ import pytest
 import yaml
 
 from tabvision.cli import main
+from tests.made.trained import copy_run
 
-TRAIN = ["train", "people.csv", "--target", "paid", "--epochs", "2", "--accelerator", "cpu", "--no-report"]
+TRAIN = ("train", "people.csv", "--target", "paid", "--epochs", "2", "--accelerator", "cpu", "--no-report")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a table in it."""
-    monkeypatch.chdir(tmp_path)
-    people(240).to_csv("people.csv", index=False)
-    return tmp_path
+def _table(folder: Path) -> None:
+    """A table of its own in the working directory."""
+    people().to_csv(folder / "people.csv", index=False)
 
 
-def people(rows: int) -> pd.DataFrame:
+@pytest.fixture
+def run(folder: Path) -> Path:
+    """A finished run on that table."""
+    return copy_run(folder, people, TRAIN)
+
+
+def people(rows: int = 240) -> pd.DataFrame:
     random = np.random.default_rng(0)
     job = random.choice(["cook", "nurse", "pilot"], rows)
     age = random.integers(20, 65, rows).astype(float)
@@ -43,11 +48,10 @@ def test_train_writes_everything_and_compares_with_a_naive_answer(capsys: pytest
     assert "runs/people/best.ckpt" in out
 
 
+@pytest.mark.usefixtures("run")
 def test_predictions_hold_the_users_labels_and_probabilities() -> None:
-    main(TRAIN)
-
     table = pd.read_csv("runs/people/predictions.csv")
-    source = people(240)
+    source = people()
 
     assert len(table) == 48
     assert list(table) == ["row", "paid", "label", "probability_badly", "probability_well"]
@@ -56,17 +60,16 @@ def test_predictions_hold_the_users_labels_and_probabilities() -> None:
     np.testing.assert_allclose(table["probability_badly"] + table["probability_well"], 1, atol=1e-6)
 
 
+@pytest.mark.usefixtures("run")
 def test_metrics_of_the_fit_are_one_full_row_an_epoch() -> None:
-    main(TRAIN)
-
     metrics = pd.read_csv("runs/people/metrics.csv")
 
     assert len(metrics) == 2
     assert metrics.notna().all(axis=None)
 
 
+@pytest.mark.usefixtures("run")
 def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
-    main(TRAIN)
     recipe = yaml.safe_load(Path("runs/people/recipe.yaml").read_text())
     recipe["trainer"]["logger"]["init_args"] |= {"name": "again", "version": ""}
     Path("again.yaml").write_text(yaml.safe_dump(recipe))
@@ -78,8 +81,8 @@ def test_the_recipe_repeats_the_run_to_the_same_numbers() -> None:
     pd.testing.assert_frame_equal(first, again[first.columns], check_exact=True)
 
 
+@pytest.mark.usefixtures("run")
 def test_a_checkpoint_alone_answers_a_raw_file_as_the_run_did() -> None:
-    main(TRAIN)
     Path("moved.ckpt").write_bytes(Path("runs/people/best.ckpt").read_bytes())
     validated = pd.read_csv("runs/people/predictions.csv")
 
@@ -90,8 +93,8 @@ def test_a_checkpoint_alone_answers_a_raw_file_as_the_run_did() -> None:
     np.testing.assert_allclose(answers["probability_well"], validated["probability_well"], atol=1e-5)
 
 
+@pytest.mark.usefixtures("run")
 def test_predict_says_which_columns_it_did_not_use(capsys: pytest.CaptureFixture[str]) -> None:
-    main(TRAIN)
     main(["predict", "runs/people/best.ckpt", "people.csv", "--out", "answers.parquet", "--no-proba"])
 
     assert "Not used: paid" in capsys.readouterr().out
@@ -99,7 +102,7 @@ def test_predict_says_which_columns_it_did_not_use(capsys: pytest.CaptureFixture
 
 
 def test_regression_answers_in_the_users_units() -> None:
-    frame = people(240).assign(price=lambda table: 1000 + 10 * table["age"].fillna(40))
+    frame = people().assign(price=lambda table: 1000 + 10 * table["age"].fillna(40))
     frame.to_csv("prices.csv", index=False)
 
     main(["train", "prices.csv", "--target", "price", "--ignore", "paid", "--epochs", "2", "--lr", "1e-3:1e-2"])
@@ -124,8 +127,8 @@ def test_validate_measures_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
+@pytest.mark.usefixtures("run")
 def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main(TRAIN)
     Path("runs/people/best.ckpt").unlink()
 
     assert main([command, "--config", "runs/people/recipe.yaml"]) == 2
@@ -133,7 +136,7 @@ def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.Captu
 
 
 def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "tabular", "--rows", "3000"]) == 0
+    assert main(["demo", "tabular", "--rows", "600"]) == 0
 
     assert Path("runs/demo-tabular/best.ckpt").exists()
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
@@ -216,8 +219,8 @@ def test_one_validation_row_is_enough(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(pd.read_csv("runs/people/predictions.csv")) == 1
 
 
+@pytest.mark.usefixtures("run")
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(capsys: pytest.CaptureFixture[str]) -> None:
-    main(TRAIN)
     before = Path("runs/people/best.ckpt").read_bytes()
 
     assert main([*TRAIN, "--seed", "1"]) == 2
@@ -229,7 +232,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(capsys: pytest.Cap
 
 
 def test_rows_without_a_target_are_refused_or_dropped_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    frame = people(240)
+    frame = people()
     frame.loc[[3, 5], "paid"] = None
     frame.to_csv("gaps.csv", index=False)
     words = ["train", "gaps.csv", "--target", "paid", "--epochs", "1"]
@@ -273,8 +276,8 @@ def test_an_option_of_another_kind_of_data_is_refused(
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("run")
 def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests) -> None:
-    main(TRAIN)
     Path("own").mkdir()
     Path("own/predictions.csv").write_bytes(Path("people.csv").read_bytes())
     best = "runs/people/best.ckpt"
@@ -300,8 +303,8 @@ def test_no_command_writes_over_what_it_reads(capsys: pytest.CaptureFixture[str]
             assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.usefixtures("run")
 def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
-    main(TRAIN)
     ids = ["007", "900719925474099301", "1e5", "", "x"]
     numbers = [900719925474099301, None, 2, 3, 4]
     table = people(5).assign(id=[*ids], label="mine", number=pd.array(numbers, dtype="Int64"))
@@ -320,17 +323,16 @@ def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
     assert answers["input_label"].tolist() == ["mine"] * 5
 
 
+@pytest.mark.usefixtures("run")
 def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    main(TRAIN)
-
     assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
     assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("run")
 def test_predict_says_which_values_are_unlike_those_of_training_and_strict_refuses_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main(TRAIN)
     people(5).assign(age=[1e6, 30, 31, 32, 33]).to_csv("new.csv", index=False)
     words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "answers.csv"]
     capsys.readouterr()

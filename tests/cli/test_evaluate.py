@@ -11,21 +11,13 @@ import pytest
 
 from tabvision.cli import main
 from tests.made.images import write_folder
-from tests.made.tables import TRAIN, people
+from tests.made.tables import people
 
 CKPT = "runs/people/best.ckpt"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a table in it."""
-    monkeypatch.chdir(tmp_path)
-    people().to_csv("people.csv", index=False)
-    return tmp_path
-
-
+@pytest.mark.usefixtures("run")
 def test_the_metrics_of_labeled_rows_are_printed_and_written(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(TRAIN) == 0
     people(60).to_csv("new.csv", index=False)
     capsys.readouterr()
     words = ["evaluate", CKPT, "new.csv", "--device", "cpu"]
@@ -45,8 +37,8 @@ def test_the_metrics_of_labeled_rows_are_printed_and_written(capsys: pytest.Capt
     assert "is a file already" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("run")
 def test_predict_says_how_well_it_answered_labeled_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(TRAIN) == 0
     known = people(60)
     known.loc[:9, "paid"] = None
     known.to_csv("new.csv", index=False)
@@ -103,10 +95,10 @@ def test_every_kind_of_run_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFi
         (["runs/people/none.ckpt", "people.csv"], "none.ckpt"),
     ],
 )
+@pytest.mark.usefixtures("run")
 def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(TRAIN) == 0
     people().drop(columns="paid").to_csv("blind.csv", index=False)
     capsys.readouterr()
 

@@ -15,19 +15,11 @@ import pytest
 
 from tabvision.cli import _of_a_file, main
 from tabvision.errors import UnwritableFileError
-from tests.made.tables import TRAIN, people
+from tests.made.tables import TRAIN
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 CHECKPOINT = "runs/people/best.ckpt"
 FIT = ["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]
-
-
-@pytest.fixture(autouse=True)
-def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with a run in it."""
-    monkeypatch.chdir(tmp_path)
-    people().to_csv("people.csv", index=False)
-    assert main(TRAIN) == 0
 
 
 @contextmanager
@@ -41,6 +33,7 @@ def files_up_to(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.usefixtures("run")
 @pytest.mark.parametrize(
     ("words", "num_bytes", "file"),
     [
@@ -67,6 +60,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_cut_file(
     assert written <= {"recipe.yaml", "hparams.yaml", "metrics.csv"}
 
 
+@pytest.mark.usefixtures("run")
 def test_a_full_disk_leaves_the_older_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     older = Path("older.ckpt")
     older.write_bytes(Path(CHECKPOINT).read_bytes())

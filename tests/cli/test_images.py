@@ -26,11 +26,9 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with photos in it."""
-    monkeypatch.chdir(tmp_path)
-    write_folder(tmp_path / "photos", {"cat": 12, "dog": 18})
-    return tmp_path
+def _photos(folder: Path) -> None:
+    """Photos in the working directory."""
+    write_folder(folder / "photos", {"cat": 12, "dog": 18})
 
 
 def test_train_writes_everything_and_predict_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:

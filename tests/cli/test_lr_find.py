@@ -6,7 +6,7 @@ import pytest
 
 from tabvision.cli import main
 from tests.cli.test_run import interrupted
-from tests.made.tables import TRAIN, people
+from tests.made.tables import people
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ class Slow(TabularModule):
 """
 
 
+@pytest.mark.usefixtures("run")
 def test_ctrl_c_in_the_midst_of_a_sweep_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     people().to_csv("people.csv", index=False)
-    assert main(TRAIN) == 0
     recipe = Path("runs/people/recipe.yaml").read_text(encoding="utf-8")
     Path("slow.yaml").write_text(recipe.replace("tabvision.modules.TabularModule", "slow.Slow"), encoding="utf-8")
     Path("slow.py").write_text(SLOW, encoding="utf-8")

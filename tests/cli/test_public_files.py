@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,17 +15,11 @@ from tests.made.servers import running
 ROWS = 600
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def train(frame: pd.DataFrame, target: str, *options: str) -> Schema:
     """Writes a file, trains on it by command, and returns what was learned of its columns."""
     frame.to_csv("data.csv", index=False)
-    assert main(["train", "data.csv", "--target", target, "--accelerator", "cpu", "--no-report", *options]) == 0
+    few = [] if "--epochs" in options else ["--epochs", "12"]
+    assert main(["train", "data.csv", "--target", target, "--accelerator", "cpu", "--no-report", *few, *options]) == 0
     return Predictor("runs/data/best.ckpt").schema
 
 
@@ -229,7 +221,7 @@ def test_a_file_without_a_header_is_read_by_numbers_of_its_columns() -> None:
     frame = pd.DataFrame({"x": signal, "noise": random.normal(size=ROWS), "y": signal + random.normal(0, 0.1, ROWS)})
     frame.to_csv("data.csv", index=False, header=False)
 
-    options = ["--no-header", "--names", "x,noise,y", "--target", "y", "--accelerator", "cpu"]
+    options = ["--no-header", "--names", "x,noise,y", "--target", "y", "--accelerator", "cpu", "--epochs", "12"]
     assert main(["train", "data.csv", *options]) == 0
 
     assert error_by_naive() < 0.3

@@ -20,13 +20,6 @@ SHORT = ["--epochs", "1", "--accelerator", "cpu", "--no-report"]
 NET = ["--body", "test_resnet", "--weights", "none", "--size", "32", *SHORT]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_words_that_are_missing_are_the_users_in_training_and_in_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     frame = people(200).assign(country=["NA", "IT"] * 100)
     frame["age"] = frame["age"].astype("str").where(np.arange(200) % 5 > 0, "?")

@@ -18,14 +18,6 @@ from tests.made.tables import TRAIN, people
 REPORTED = [word for word in TRAIN if word != "--no-report"]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a table in it."""
-    monkeypatch.chdir(tmp_path)
-    people().to_csv("people.csv", index=False)
-    return tmp_path
-
-
 def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", Path(page).read_text(encoding="utf-8")))
 
@@ -50,8 +42,8 @@ def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixtu
     assert Path("other/best.ckpt").exists()
 
 
+@pytest.mark.usefixtures("run")
 def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(TRAIN) == 0
     people(60).to_csv("new.csv", index=False)
     words = ["report", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "page.html"]
     capsys.readouterr()
@@ -76,10 +68,10 @@ def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str
         (["runs/people/best.ckpt", "people.csv", "--out", "absent/a.html"], "absent"),
     ],
 )
+@pytest.mark.usefixtures("run")
 def test_a_report_that_cannot_be_is_refused_in_a_sentence(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(TRAIN) == 0
     people().drop(columns="paid").to_csv("no_target.csv", index=False)
     capsys.readouterr()
 
@@ -180,8 +172,8 @@ def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_thei
     assert "brightness" in said
 
 
+@pytest.mark.usefixtures("run")
 def test_a_report_says_how_many_rows_are_unlike_those_of_training() -> None:
-    assert main(TRAIN) == 0
     frame = people(60).assign(job=["cook"] * 57 + ["pope"] * 3)
     frame.loc[:4, "age"] = 900
     frame.to_csv("new.csv", index=False)

@@ -10,7 +10,6 @@ import torch
 from tabvision.cli import main
 from tests.made.commands import Forked
 from tests.made.images import write_folder
-from tests.made.tables import people
 
 COMMON = ["--accelerator", "cpu", "--no-report"]
 TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
@@ -19,12 +18,9 @@ EQUAL = ("metrics.csv", "predictions.csv", "recipe.yaml")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a table and photos in it."""
-    monkeypatch.chdir(tmp_path)
-    people().to_csv("people.csv", index=False)
-    write_folder(tmp_path / "photos", {"cat": 12, "dog": 18})
-    return tmp_path
+def _photos(folder: Path) -> None:
+    """Photos in the working directory."""
+    write_folder(folder / "photos", {"cat": 12, "dog": 18})
 
 
 def kill_when_it_can_be_resumed(words: list[str], run: Path) -> None:

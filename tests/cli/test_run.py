@@ -24,14 +24,6 @@ from tests.made.commands import Forked
 from tests.made.tables import TRAIN, people
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a table in it."""
-    monkeypatch.chdir(tmp_path)
-    people().to_csv("people.csv", index=False)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("data", "name"),
     [("people.csv", "people"), ("~/a.b.csv.gz", "a"), (".hidden.csv", "hidden"), (".", "here"), ("..csv", "csv")],
@@ -284,8 +276,8 @@ def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: p
         assert (status, error) == (130, f"tabvision: stopped; the best network so far is {best}")
 
 
+@pytest.mark.usefixtures("run")
 def test_a_closed_pipe_ends_a_command_quietly_and_leaves_whole_results(subtests: pytest.Subtests) -> None:
-    assert main(TRAIN) == 0
     reader, writer = os.pipe()
     os.close(reader)  # as after `| head` has read its lines
     with os.fdopen(writer, "w") as pipe:
@@ -314,8 +306,8 @@ def test_letters_that_the_output_cannot_encode_do_not_end_a_run(monkeypatch: pyt
     assert Path("runs/people/best.ckpt").exists()
 
 
+@pytest.mark.usefixtures("run")
 def test_a_fit_says_where_its_checkpoint_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(TRAIN) == 0
     capsys.readouterr()
 
     assert main(["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]) == 0
@@ -323,10 +315,10 @@ def test_a_fit_says_where_its_checkpoint_is(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.splitlines()[-1] == "runs/people/version_0/checkpoints/best.ckpt was saved"
 
 
+@pytest.mark.usefixtures("run")
 def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(TRAIN) == 0
     recipe = yaml.safe_load(Path("runs/people/recipe.yaml").read_text(encoding="utf-8"))
     recipe["data"]["init_args"]["split"] = None
     recipe["trainer"]["enable_progress_bar"] = False

@@ -9,7 +9,7 @@ import torch
 
 from tabvision.errors import BadValueError
 from tests.made.modules import different
-from tests.made.processes import Seen, both_ranks, started_on_two
+from tests.made.processes import Seen, both_ranks, on_two
 from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, spawn, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow  # `test_two_processes.py` is the quick one
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes wrote what they saw, and their checkpoints."""
-    return started_on_two("stages", tmp_path_factory.mktemp("stages"))
+    return on_two("stages", tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from tests.made.trained import raw, trained
 ROOT = Path(__file__).parents[2]
 LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics")
 FOREIGN = ("torch", "torchvision", *LIGHTNING)
+SHORT = ("--epochs", "1", "--no-report")
 ASK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -54,7 +55,7 @@ def asked_elsewhere(kind: str, path: Path, source: Any, blocked: tuple[str, ...]
 
 def train_table(folder: Path) -> Any:
     make_frame()[["x", "z", "job", "size", "paid"]].to_csv(folder / "rows.csv", index=False)
-    main(["train", str(folder / "rows.csv"), "--target", "paid", "--epochs", "1", "--out", str(folder / "run")])
+    main(["train", str(folder / "rows.csv"), "--target", "paid", *SHORT, "--out", str(folder / "run")])
     return json.loads(raw(4).to_json(orient="records"))
 
 
@@ -65,18 +66,7 @@ def train_photos(folder: Path) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
         paths.append(str(path))
-    words = [
-        "--body",
-        "test_resnet",
-        "--weights",
-        "none",
-        "--size",
-        "32",
-        "--epochs",
-        "1",
-        "--out",
-        str(folder / "run"),
-    ]
+    words = ["--body", "test_resnet", "--weights", "none", "--size", "32", *SHORT, "--out", str(folder / "run")]
     main(["train", str(folder / "photos"), *words])
     return paths
 
@@ -84,7 +74,7 @@ def train_photos(folder: Path) -> Any:
 def train_ratings(folder: Path) -> Any:
     frame = made_ratings()
     frame.to_csv(folder / "ratings.csv", index=False)
-    words = ["--user", "who", "--item", "film", "--target", "stars", "--epochs", "1", "--out", str(folder / "run")]
+    words = ["--user", "who", "--item", "film", "--target", "stars", *SHORT, "--out", str(folder / "run")]
     main(["train", str(folder / "ratings.csv"), *words])
     return json.loads(frame[["who", "film"]].head(5).to_json(orient="records"))
 

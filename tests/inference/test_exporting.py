@@ -22,17 +22,16 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.exporting import _ExportedNetwork, _random_inputs
 from tabvision.inference.onnx_predictor import KEY
-from tabvision.modules import SupervisedModule, TabularModule, VisionModule
+from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.nets.layer_groups import LayerGroup
-from tests.made.pairs import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data, targets_of
+from tests.made.pairs import DATA, MODULES, PREDICTED, Pair, make_frame, tabular_data
 from tests.made.sweeps import slow_but
 from tests.made.trained import exported, raw, trained
 
-PAIRS = [
-    Pair(kind, target)
+PAIRS = [  # `test_fused.py` has the module of columns and images
+    Pair(kind, "regression_range" if kind is CollabModule else "binary")
     for kind in MODULES
-    if kind in DATA
-    for target in targets_of(kind, ("binary", "regression_range"))
+    if kind in DATA and kind is not FusedModule
 ]
 
 

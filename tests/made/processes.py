@@ -1,11 +1,8 @@
-"""What two gloo processes are asked, forked from a test, or started as `python -m tests.made.processes SCRIPT FOLDER`."""
+"""What two gloo processes are asked that are forked from a test."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +14,6 @@ from torch.multiprocessing.spawn import start_processes
 
 from tests.made import processes_features, processes_images, processes_stages, processes_tables, resumes, transfer
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 600  # a stop for what hangs
 SCRIPTS: dict[str, Callable[[Path], None]] = {
     "features": processes_features.main,
     "images": processes_images.main,
@@ -47,27 +42,7 @@ def _rank(rank: int, script: str, folder: Path, port: int) -> None:
     SCRIPTS[script](folder)
 
 
-def started_on_two(script: str, folder: Path) -> Path:
-    """Runs a script in a new process, of which Lightning starts the other, and gives the folder where they wrote."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.made.processes", script, str(folder)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)  # it and the process that it started
-        process.wait()
-        raise
-    assert process.returncode == 0, errors[-4000:]
-    return folder
-
-
 def both_ranks(folder: Path) -> Seen:
     """What the two processes saved in a script's folder."""
     first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     return first, second
-
-
-if __name__ == "__main__":
-    SCRIPTS[sys.argv[1]](Path(sys.argv[2]))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import io
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 
+from tabvision.cli import main
 from tabvision.data import TabularDataModule
 from tabvision.inference import export
 from tabvision.modules import TabularModule
 from tests.made.pairs import make_frame, tabular_data
+from tests.made.tables import TRAIN, people
 from tests.made.trainers import quiet_trainer
 
 
@@ -48,6 +53,21 @@ def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
 def exported(target: str) -> Path:
     """The same as an ONNX file."""
     return export(trained(target)[0], folder() / f"{target}.onnx").path
+
+
+@functools.cache
+def _trained_run(make: Callable[[], pd.DataFrame], words: tuple[str, ...]) -> Path:
+    path = Path(tempfile.mkdtemp(dir=folder()))
+    with contextlib.chdir(path), contextlib.redirect_stdout(io.StringIO()):
+        make().to_csv("people.csv", index=False)
+        assert main(words) == 0
+    return path
+
+
+def copy_run(target: Path, make: Callable[[], pd.DataFrame] = people, words: tuple[str, ...] = tuple(TRAIN)) -> Path:
+    """Copies a table and the run of a command on it, which is trained once a session, and returns the run's folder."""
+    shutil.copytree(_trained_run(make, words), target, dirs_exist_ok=True)
+    return target / "runs" / "people"
 
 
 def raw(rows: int = 40) -> pd.DataFrame:

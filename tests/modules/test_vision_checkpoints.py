@@ -170,7 +170,7 @@ def test_more_classes_go_on_from_the_body_of_ones_own_checkpoint(quick_trainer: 
 def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
     quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    module = VisionModule(schema_of(), body="resnet18", weights=None)
+    module = VisionModule(schema_of(), body="test_resnet", weights=None)
     module.body = torch.compile(module.body, backend="eager")  # type: ignore[assignment]
     path = saved(module, quick_trainer, tmp_path / "compiled.ckpt")
     images, _ = photos(4)
@@ -179,9 +179,9 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
     contents = torch.load(path, weights_only=True)
     assert not [name for name in contents["state_dict"] if "_orig_mod" in name]
     assert torch.equal(load_module(path)({"image": images}), expected)
-    VisionModule(schema_of(), body="resnet18", weights=path)
+    VisionModule(schema_of(), body="test_resnet", weights=path)
 
-    again = VisionModule(schema_of(), body="resnet18", weights=None)
+    again = VisionModule(schema_of(), body="test_resnet", weights=None)
     again.body = torch.compile(again.body, backend="eager")  # type: ignore[assignment]
     quick_trainer().validate(again, loader(), ckpt_path=path, weights_only=True, verbose=False)
     assert torch.equal(again.eval()({"image": images}), expected)
@@ -189,4 +189,4 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
     older = {name.replace("body.", "body._orig_mod."): value for name, value in contents["state_dict"].items()}
     torch.save({**contents, "state_dict": older}, tmp_path / "older.ckpt")
     assert torch.equal(load_module(tmp_path / "older.ckpt")({"image": images}), expected)
-    VisionModule(schema_of(), body="resnet18", weights=tmp_path / "older.ckpt")
+    VisionModule(schema_of(), body="test_resnet", weights=tmp_path / "older.ckpt")
