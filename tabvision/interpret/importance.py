@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias, final
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,8 @@ from tabvision.nets.packed import PackedLinear, PackedNet
 _ROWS_ON_GPU = 65_536
 _ROWS_OF_PACKED = 512  # at once: the first layer's sums stay in a processor's caches
 _MOST_ENCODED = 1 << 27  # inputs of the first layer, 0.5 GB, that are computed once and not at every shuffle
-_Exchange: TypeAlias = Callable[[int, Iterable[NDArray[np.intp]]], Iterator[Tensor]]
-"""Answers a batch whose values of a column are those of other rows: the column's number, the rows for each shuffle."""
+_Exchange: TypeAlias = Callable[[int, NDArray[np.intp]], Tensor]
+"""Returns the logits of a batch whose values of a column are those of other rows: the column's number, (R, B) rows."""
 
 
 @speaking("importance")
@@ -85,29 +85,27 @@ def importance(
     assert inputs.frame is not None
     target = encode_target(inputs.frame, predictor.schema.target)
     orders = _orders(permutations, inputs.num_rows, repeats, rng)
-    baseline = _Score(predictor, metric)
-    scores = [[_Score(predictor, metric) for _ in orders] for _ in columns]
+    baseline = _Scores(predictor, metric, 1)
+    scores = [_Scores(predictor, metric, len(orders)) for _ in columns]
     values = [column_values(inputs.arrays, column) for column in columns]
     nets = _packed_nets(predictor.module)
     on_gpu = predictor.device.type != "cpu" and inputs.images is None
     batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
         packed = _Packed(predictor, nets, columns, values) if nets else None
-        for arrays in inputs.batches(batch_size):  # batches outside: an image is read once
+        for arrays in inputs.batches(batch_size):  # batches outside: the sums of their first layer are computed once
             truth, rows = predictor.encoded_target(target, arrays), arrays["index"]
             exchange = packed.opened(arrays) if packed else _general(predictor, arrays, columns, values)
-            (unshuffled,) = exchange(0, [rows])  # rounded as the others are
-            baseline.update(unshuffled, truth)
+            baseline.update(exchange(0, rows[None]), truth)  # rounded as the others are
             for number, of_column in enumerate(scores):
-                for score, logits in zip(of_column, exchange(number, (order[rows] for order in orders)), strict=True):
-                    score.update(logits, truth)
-    found = np.array([[score.value() for score in of_column] for of_column in scores])
-    worse = (found - baseline.value()) * (-1 if baseline.higher_is_better else 1)
+                of_column.update(exchange(number, orders[:, rows]), truth)
+    (unshuffled,), found = baseline.values(), np.array([of_column.values() for of_column in scores])
+    worse = (found - unshuffled) * (-1 if baseline.higher_is_better else 1)
     frame = pd.DataFrame(
         {"column": [column.name for column in columns], "importance": worse.mean(axis=1), "std": worse.std(axis=1)}
     )
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
-    frame.attrs["baseline"] = baseline.value()
+    frame.attrs["baseline"] = float(unshuffled)
     return frame
 
 
@@ -121,10 +119,12 @@ def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
 def _general(predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]) -> _Exchange:
     """Return a function that answers the whole rows of a batch with one column from other rows."""
 
-    def exchange(number: int, others: Iterable[NDArray[np.intp]]) -> Iterator[Tensor]:
+    def exchange(number: int, others: NDArray[np.intp]) -> Tensor:
+        found = []
         for rows in others:
             new = {name: it[rows] for name, it in values[number].items()}
-            yield predictor.logits(with_column(arrays, columns[number], new))
+            found.append(predictor.logits(with_column(arrays, columns[number], new)))
+        return torch.cat(found)
 
     return exchange
 
@@ -156,14 +156,14 @@ class _Packed:
         fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
         sums = [net.of(*self._tensors(arrays, len(arrays["index"]))) for net in self._nets]
 
-        def exchange(number: int, others: Iterable[NDArray[np.intp]]) -> Iterator[Tensor]:
-            old, new = self._inputs(number, arrays["index"]), [self._inputs(number, rows) for rows in others]
+        def exchange(number: int, others: NDArray[np.intp]) -> Tensor:
+            old, new = self._inputs(number, arrays["index"]), self._inputs(number, others.ravel())
             of_nets = [
                 net.exchange(each, *self._positions[number], before, after)
-                for net, each, before, *after in zip(self._nets, sums, old, *new, strict=True)
+                for net, each, before, after in zip(self._nets, sums, old, new, strict=True)
             ]
-            for logits in zip(*of_nets, strict=True):
-                yield calibration.scale(module.combine_members(torch.cat(logits, dim=1), fold).float())
+            folds = None if fold is None else fold.repeat(len(others), *[1] * (fold.ndim - 1))
+            return calibration.scale(module.combine_members(torch.cat(of_nets, dim=1), folds).float())
 
         return exchange
 
@@ -198,41 +198,51 @@ def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random
 
 
 @final
-class _Score:
-    """The loss or a metric of one pass over the rows.
+class _Scores:
+    """The loss or a metric of several passes over the rows.
 
     Raises:
         UnknownNameError: The task has no such metric.
         BadValueError: The metric does not say whether higher is better.
     """
 
-    def __init__(self, predictor: Predictor, name: str) -> None:
-        self._task, self._name, self._loss = predictor.module.task, name, RunningMean()
-        metrics = {str(key): metric for key, metric in self._task.metrics().items()}
-        check_choice("metric", name, ["loss", *metrics])
-        self._metric = None if name == "loss" else metrics[name].to(predictor.device)
-        if self._metric is not None:
-            self._metric.distributed_available_fn = lambda: False  # every process has all rows
-        better = False if self._metric is None else self._metric.higher_is_better
-        if better is None:
-            remedy = f"Set higher_is_better in the class {type(self._metric).__name__}"
+    def __init__(self, predictor: Predictor, name: str, passes: int) -> None:
+        self._task, self._name, self._passes, self._loss = predictor.module.task, name, passes, RunningMean()
+        self._metrics: list[Any] = []
+        self.higher_is_better = False
+        if name == "loss":
+            return
+        check_choice("metric", name, ["loss", *map(str, self._task.metrics())])
+        for _ in range(passes):
+            metric: Any = self._task.metrics()[name].to(predictor.device)
+            metric.distributed_available_fn = lambda: False  # every process has all rows
+            self._metrics.append(metric)
+        if metric.higher_is_better is None:
+            remedy = f"Set higher_is_better in the class {type(metric).__name__}"
             raise BadValueError(f"{name} does not say whether higher is better", remedy)
-        self.higher_is_better: bool = better
+        self.higher_is_better = metric.higher_is_better
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Add the rows of a batch."""
-        if self._metric is None:
-            self._loss.update(self._task.loss(logits, target).mean(), len(target))
-        else:
-            self._metric.update(self._task.activate(logits), target)
+        """Add a batch of B rows.
 
-    def value(self) -> float:
-        """Return the mean loss or the metric of all rows."""
-        if self._metric is None:
-            total, weight = self._loss.totals()
-            value = float(total / weight)
+        Shape:
+            - logits: (passes * B, num_outputs) float
+            - target: (B, ...)
+        """
+        if self._metrics:
+            for metric, part in zip(self._metrics, self._task.activate(logits).chunk(self._passes), strict=True):
+                metric.update(part, target)
         else:
-            value = float(self._metric.compute())
-        if not np.isfinite(value):
-            raise BadValueError(f"{self._name} is {value} on these rows", "Pass other rows, or another metric")
-        return value
+            losses = self._task.loss(logits, target.repeat(self._passes, *[1] * (target.ndim - 1)))
+            self._loss.update(losses.view(self._passes, -1).mean(1), len(target))
+
+    def values(self) -> NDArray[np.float64]:
+        """Return the mean loss or the metric of all rows, (passes,)."""
+        if self._metrics:
+            found = np.array([float(metric.compute()) for metric in self._metrics])
+        else:
+            total, weight = self._loss.totals()
+            found = (total / weight).cpu().numpy().astype(np.float64)
+        if not np.isfinite(found).all():
+            raise BadValueError(f"{self._name} is {found.max()} on these rows", "Pass other rows, or another metric")
+        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -27,7 +27,7 @@ class ColumnSums:
         >>> numbers, codes, none = torch.randn(5, 1), torch.tensor([[0], [1], [2], [1], [2]]), torch.empty(5, 0)
         >>> sums = ColumnSums(net)
         >>> inputs = sums.inputs([0], [], numbers, none)
-        >>> (found,) = sums.exchange(sums.of(numbers, codes), [0], [], inputs, [inputs.flip(0)])
+        >>> found = sums.exchange(sums.of(numbers, codes), [0], [], inputs, inputs.flip(0))
         >>> torch.allclose(found, net(numbers.flip(0), codes), atol=1e-5)
         True
     """
@@ -85,29 +85,30 @@ class ColumnSums:
         numbers: Sequence[int],
         categories: Sequence[int],
         old: Tensor,
-        new: Iterable[Tensor],
-    ) -> Iterator[Tensor]:
-        """Yield the logits of all members with the new values in place of the old, for each of several exchanges.
+        new: Tensor,
+    ) -> Tensor:
+        """Return the logits of all members with the new values in place of the old, for each of R exchanges.
 
         Args:
             sums: What `of` returned for the rows.
             numbers: Positions of the exchanged numbers among all.
             categories: Positions of the exchanged categories among all.
             old: The `inputs` of these columns in the rows.
-            new: The new ones, for each exchange.
+            new: The new ones, for one exchange after the other.
 
         Shape:
-            - old, new: (B, 1 or k, width) float
-            - yields: (B, k, num_outputs) float
+            - old: (B, 1 or k, width) float
+            - new: (R * B, 1 or k, width) float
+            - returns: (R * B, k, num_outputs) float
         """
         spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
         weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
-        for inputs in new:
-            change = (inputs - old).permute(1, 2, 0)
-            yield self._after(torch.baddbmm(sums, weight, change.expand(len(sums), -1, -1)))
+        changes = [(part - old).permute(1, 2, 0) for part in new.split(len(old))]
+        found = [self._after(torch.baddbmm(sums, weight, it.expand(len(sums), -1, -1))) for it in changes]
+        return torch.cat(found, dim=2).permute(2, 0, 1)
 
     def _after(self, hidden: Tensor) -> Tensor:
-        """Return the logits for the first layer's sums, which are overwritten."""
+        """Return the logits for the first layer's sums, which are overwritten, (k, num_outputs, B)."""
         for bias, weight in self._later:
             hidden = torch.baddbmm(bias, weight, hidden.relu_())
-        return hidden.permute(2, 0, 1)
+        return hidden
