@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, count
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
 IMAGES_AT_ONCE = 64
+_PLAIN_WEIGHT = 0.25  # of the plain view's prediction; the mean of the augmented views gets the rest
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 Network: TypeAlias = Callable[[Arrays], NDArray[Any]]
@@ -149,14 +149,13 @@ def predict_all(
 
 
 def blend(
-    plain: NDArray[np.floating], augmented: NDArray[np.floating], *, beta: float = 0.25, use_max: bool = False
+    plain: NDArray[np.floating], augmented: NDArray[np.floating], *, use_max: bool = False
 ) -> NDArray[np.floating]:
     """Return the weighted mean of the predictions from the plain view of each row and from augmented views.
 
     Args:
         plain: Predictions from the plain view: probabilities of classes, or numbers.
         augmented: Predictions from each augmented view.
-        beta: The weight of the plain view, in [0, 1]; the mean of the augmented views gets the rest.
         use_max: Whether to take the largest probability of all views instead, plain included; rows then no longer sum to 1.
 
     Shape:
@@ -164,26 +163,18 @@ def blend(
         - augmented: (n, R, C) float
         - returns: (R, C) float
 
-    Raises:
-        BadTypeError: `beta` is not a number.
-        BadValueError: `beta` is out of range, there is no augmented view, or shapes do not match.
-
     Source:
-        fastai 2.8 `Learner.tta`, "preds (mean over n augmented) and targets, lerped with beta".
+        fastai 2.8 `Learner.tta`, "preds (mean over n augmented) and targets, lerped with beta"; its beta is 0.25.
 
     Example:
         >>> blend(np.array([[1.0, 0.0]]), np.array([[[0.0, 1.0]]])).tolist()
         [[0.25, 0.75]]
     """
-    check_fraction("beta", beta, "[]", remedy="Leave it out for 0.25")
-    if augmented.ndim != plain.ndim + 1 or augmented.shape[1:] != plain.shape or not len(augmented):
-        problem = f"augmented must be (n, {', '.join(map(str, plain.shape))}) with n from 1, got {augmented.shape}"
-        raise BadValueError(problem, "Pass the predictions of each view")
     if use_max:
         largest: NDArray[np.floating] = np.maximum(augmented.max(axis=0), plain)
         return largest
     mean = augmented.mean(axis=0)
-    blended: NDArray[np.floating] = mean + beta * (plain - mean)
+    blended: NDArray[np.floating] = mean + _PLAIN_WEIGHT * (plain - mean)
     return blended
 
 

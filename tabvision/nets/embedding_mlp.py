@@ -74,7 +74,13 @@ class EmbeddingMLP(nn.Module):
         numbers: Callable[[int], nn.Module] = PlainNumbers,
     ) -> None:
         super().__init__()
-        _check_sizes(cardinalities, num_continuous, num_outputs, widths)
+        if isinstance(widths, str) or not isinstance(widths, Sequence):
+            remedy = "Pass a list such as [200, 100]; an empty one for a linear model"
+            raise BadTypeError(f"widths must be a list of whole numbers, got {widths!r}", remedy)
+        for width in widths:
+            check_whole("each of widths", width, remedy="Pass whole numbers from 1")
+        if not len(cardinalities) and not num_continuous:
+            raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
         check_choice("activation", activation, ACTIVATIONS)
         check_fraction("embedding_dropout", embedding_dropout)
         check_fraction("unknown_share", unknown_share)
@@ -147,16 +153,3 @@ def _one_per_layer(dropout: float | Sequence[float], num_layers: int) -> list[fl
     for fraction in [dropout] if fractions is None else fractions:
         check_fraction("dropout", fraction)
     return [dropout] * num_layers if fractions is None else fractions  # type: ignore[list-item]  # a number, checked above
-
-
-def _check_sizes(cardinalities: Sequence[int], num_continuous: int, num_outputs: int, widths: Sequence[int]) -> None:
-    if isinstance(widths, str) or not isinstance(widths, Sequence):
-        remedy = "Pass a list such as [200, 100]; an empty one for a linear model"
-        raise BadTypeError(f"widths must be a list of whole numbers, got {widths!r}", remedy)
-    check_whole("num_outputs", num_outputs)
-    check_whole("num_continuous", num_continuous, 0)
-    for name, numbers in (("each of cardinalities", cardinalities), ("each of widths", widths)):
-        for number in numbers:
-            check_whole(name, number, remedy="Pass whole numbers from 1")
-    if not len(cardinalities) and not num_continuous:
-        raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")

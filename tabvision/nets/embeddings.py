@@ -13,7 +13,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import speaking
 from tabvision.nets.layers import Dropout, keep_mask
 from tabvision.tracing import is_traced
 
@@ -38,20 +38,13 @@ def table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[i
         chosen: A width for each, or for some by position.
 
     Raises:
-        BadValueError: The widths do not match the categories.
+        BadTypeError: A width is not a whole number.
+        BadValueError: A width is below 1.
     """
-    remedy = "Pass one width for each category, or a dict from the category's position, counted from 0"
-    if not isinstance(chosen, Mapping):
-        if chosen is not None and len(chosen) != len(cardinalities):
-            problem = f"embedding_widths must have {len(cardinalities)} numbers, got {len(chosen)}"
-            raise BadValueError(problem, remedy)
-        chosen = dict(enumerate(chosen or ()))
-    for position, width in chosen.items():
-        if not 0 <= position < len(cardinalities):
-            problem = f"embedding_widths names category {position!r}, but there are {len(cardinalities)}"
-            raise BadValueError(problem, remedy)
-        check_whole("each of embedding_widths", width, remedy=remedy)
-    return [chosen.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
+    widths = chosen if isinstance(chosen, Mapping) else dict(enumerate(chosen or ()))
+    for width in widths.values():
+        check_whole("each of embedding_widths", width, remedy="Pass whole numbers from 1")
+    return [widths.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
 @final

@@ -81,10 +81,9 @@ class PackedNet(nn.Module):
         joined: int = 0,
     ) -> None:
         super().__init__()
-        for name, numbers in (("num_outputs", [num_outputs]), ("members", [members]), ("each of widths", widths)):
-            for number in numbers:
-                check_whole(name, number)
-        check_whole("joined", joined, 0)
+        check_whole("members", members)
+        for width in widths:
+            check_whole("each of widths", width)
         check_fraction("dropout", dropout)
         check_fraction("unknown_share", unknown_share)
         if not len(widths):

@@ -181,14 +181,9 @@ def test_the_network_learns_an_interaction_of_a_category_and_a_number() -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no columns": ({"cardinalities": [], "num_continuous": 0}, "a row must have a category or a number, got neither"),
-    "no codes": ({"cardinalities": [3, 0]}, "each of cardinalities must be at least 1, got 0"),
-    "negative numbers": ({"num_continuous": -1}, "num_continuous must be at least 0, got -1"),
-    "no outputs": ({"num_outputs": 0}, "num_outputs must be at least 1, got 0"),
     "widths that are no list": ({"widths": 8}, "widths must be a list of whole numbers, got 8"),
     "no width": ({"widths": (8, 0)}, "each of widths must be at least 1, got 0"),
     "half a width": ({"widths": (8.5,)}, r"each of widths must be a whole number, got 8\.5"),
-    "few embedding widths": ({"embedding_widths": [4]}, "embedding_widths must have 2 numbers, got 1"),
-    "unknown position": ({"embedding_widths": {2: 4}}, "embedding_widths names category 2, but there are 2"),
     "no embedding width": ({"embedding_widths": {0: 0}}, "each of embedding_widths must be at least 1, got 0"),
     "dropout of one": ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1\.0"),
     "few dropouts": ({"dropout": [0.1]}, r"dropout must be one number or 2 \(one for each hidden layer\), got 1"),
