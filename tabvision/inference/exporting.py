@@ -30,14 +30,13 @@ from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.onnx_predictor import EXPORT_FORMAT, KEY, OUTPUTS
+from tabvision.inference.predictor import DTYPES, TABLE_INPUTS
 from tabvision.modules import SupervisedModule
 from tabvision.nets.layers import evaluating
 from tabvision.schema import Schema
 
 TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
 CHECKED_ROWS = (1, 2, 7)
-_DTYPES = {"continuous": torch.float32, "categorical": torch.int64, "image": torch.uint8, "has_image": torch.float32}
-_TABLE = ("continuous", "categorical")
 
 Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
 
@@ -116,7 +115,7 @@ class _ExportedNetwork(nn.Module):
     @override
     def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, device = arrays[0].shape[0], arrays[0].device
-        batch: Any = {name: torch.zeros(rows, 0, dtype=_DTYPES[name], device=device) for name in _TABLE}
+        batch: Any = {name: torch.zeros(rows, 0, dtype=DTYPES[name], device=device) for name in TABLE_INPUTS}
         batch |= dict(zip(self.names, arrays, strict=True))
         given: Batch = batch
         logits = self.module.member_logits(given).float()

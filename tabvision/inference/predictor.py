@@ -39,7 +39,7 @@ from tabvision.schema import Schema
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
 
-_DTYPES = {
+DTYPES = {
     "index": torch.int64,
     "fold": torch.int64,
     "continuous": torch.float32,
@@ -49,7 +49,7 @@ _DTYPES = {
     "features": torch.float32,
     "view": torch.float32,
 }
-_TABLE = ("continuous", "categorical")  # in every batch, even without columns
+TABLE_INPUTS = ("continuous", "categorical")  # in every batch, even without columns
 
 
 @final
@@ -255,10 +255,10 @@ class Predictor:
         """Return one of `read(...).batches()` as tensors on the device."""
         num_rows = len(arrays["index"])
         batch: Any = {}
-        for name, dtype in _DTYPES.items():
+        for name, dtype in DTYPES.items():
             if name in arrays:
                 batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
-            elif name in _TABLE:
+            elif name in TABLE_INPUTS:
                 batch[name] = torch.zeros(num_rows, 0, dtype=dtype, device=self.device)
         found: Batch = batch
         return found
@@ -285,7 +285,7 @@ class Predictor:
         return self._in_user_units(self.net.task.activate(self.logits(arrays)), arrays).cpu().numpy()
 
     def _in_user_units(self, found: Tensor, arrays: Arrays) -> Tensor:
-        view = torch.from_numpy(arrays["view"]).to(self.device, _DTYPES["view"]) if "view" in arrays else None
+        view = torch.from_numpy(arrays["view"]).to(self.device, DTYPES["view"]) if "view" in arrays else None
         return self.net.task.in_user_units(found, view)
 
     def _activated(self, logits: Tensor) -> Tensor:
