@@ -248,7 +248,8 @@ def _frame_of(runs: Sequence[_Run], notes: Iterable[str]) -> pd.DataFrame:
     for name in ordered:
         frame[name] = frame[name].astype("float64")
     best = {name: _best(frame, name) for name in ordered if len(runs) > 1}
-    frame.attrs.update(best={name: found for name, found in best.items() if found}, notes=[*notes, *_unlike(runs)])
+    frame.attrs["best"] = {name: found for name, found in best.items() if found}
+    frame.attrs["notes"] = [*notes, *_comparability_notes(runs)]
     return frame
 
 
@@ -272,7 +273,7 @@ def _is_higher_better(metric: str) -> bool | None:
     return True if name.startswith(_HIGHER) else False if name.startswith(_LOWER) else None
 
 
-def _unlike(runs: Sequence[_Run]) -> list[str]:
+def _comparability_notes(runs: Sequence[_Run]) -> list[str]:
     """Return a sentence if the runs were not measured on the same rows, as far as they say so."""
     differing = [name.partition(".")[2] or "seed" for name in _differences(runs) if name in _UNLIKE]
     if len({run.facts["measured on"] for run in runs}) > 1:
@@ -305,8 +306,8 @@ def _summary(runs: Sequence[_Run], frame: pd.DataFrame, title: str) -> dict[str,
     target = next((run.target for run in runs if run.target), ())
     sections = [
         section_of("How well they answer", *frame.attrs["notes"], parts=[table]),
-        _histories(runs),
-        _settings_that_differ(runs),
+        _history_section(runs),
+        _settings_section(runs),
     ]
     return {
         "title": title or f"Runs that predict {listed(target)}" if target else title or "Runs",
@@ -325,7 +326,7 @@ def _answer(frame: pd.DataFrame) -> str:
     return f"Of {count(len(frame), 'run')}, {'; '.join(said)}." if said else f"{count(len(frame), 'run')}."
 
 
-def _histories(runs: Sequence[_Run]) -> Section:
+def _history_section(runs: Sequence[_Run]) -> Section:
     title, drawn, rows = "How they learned", list[pd.DataFrame](), list[dict[str, Any]]()
     for run in runs:
         if run.history is None or "epoch" not in run.history:
@@ -354,7 +355,7 @@ def _histories(runs: Sequence[_Run]) -> Section:
     return section_of(title, parts=[part_of(caption, pd.DataFrame(rows), "history", some)])
 
 
-def _settings_that_differ(runs: Sequence[_Run]) -> Section:
+def _settings_section(runs: Sequence[_Run]) -> Section:
     title, with_recipe = "What differs", [run for run in runs if run.settings]
     if len(with_recipe) < 2:
         return section_of(title)

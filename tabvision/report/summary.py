@@ -95,15 +95,17 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         raise BadValueError("the results have no rows, so there is nothing to say", "Pass rows with their target")
     importance = details.get("importance")
     sections = [
-        _measured(results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")),
-        _relies_on(importance),
-        _wrong(results, importance, details),
-        _probabilities(results),
-        _odd(results, details.get("oddities", ()), details.get("drift")),
-        _learned(details.get("history")),
-        _asking(results, details.get("checkpoint", "best.ckpt")),
-        _limits(results),
-        _made(details.get("facts", {})),
+        _metrics_section(
+            results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")
+        ),
+        _importance_section(importance),
+        _errors_section(results, importance, details),
+        _calibration_section(results),
+        _data_section(results, details.get("oddities", ()), details.get("drift")),
+        _history_section(details.get("history")),
+        _usage_section(results, details.get("checkpoint", "best.ckpt")),
+        _limits_section(results),
+        _facts_section(details.get("facts", {})),
     ]
     return {
         "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
@@ -116,14 +118,17 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
 
 
 def _answer(results: Results) -> str:
-    error, naive = float(np.nanmean(errors_of(results))), _naive_error(results)
-    said = (_of_numbers if not results.schema.task.is_classes else _of_class if results.is_one_class else _of_labels)(
-        results
-    )
-    return f"{said} The model is no better than that." if error >= naive else said
+    if not results.schema.task.is_classes:
+        sentence = _answer_of_numbers(results)
+    elif results.is_one_class:
+        sentence = _answer_of_classes(results)
+    else:
+        sentence = _answer_of_labels(results)
+    is_no_better = float(np.nanmean(errors_of(results))) >= _naive_error(results)
+    return f"{sentence} The model is no better than that." if is_no_better else sentence
 
 
-def _of_numbers(results: Results) -> str:
+def _answer_of_numbers(results: Results) -> str:
     target, names = results.target.astype(np.float64), results.schema.target.columns
     off = _mean(np.abs(results.decoded.astype(np.float64) - target))
     naive = _mean(np.abs(target - _mean(target)))
@@ -137,7 +142,7 @@ def _of_numbers(results: Results) -> str:
     return f"Predicts {within} on average; a guess of the mean is off by {guess}."
 
 
-def _of_class(results: Results) -> str:
+def _answer_of_classes(results: Results) -> str:
     (name,), classes = results.schema.target.columns, results.schema.target.classes
     right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
     usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
@@ -146,7 +151,7 @@ def _of_class(results: Results) -> str:
     return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
 
 
-def _of_labels(results: Results) -> str:
+def _answer_of_labels(results: Results) -> str:
     right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
     return (
         f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
@@ -179,7 +184,7 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 # The sections.
 
 
-def _measured(
+def _metrics_section(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
     rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
@@ -211,7 +216,7 @@ def _half_widths(results: Results) -> dict[str, float]:
     return {str(name): float(width) for name, width in ((found["high"] - found["low"]) / 2).dropna().items()}
 
 
-def _relies_on(importance: pd.DataFrame | None) -> Section:
+def _importance_section(importance: pd.DataFrame | None) -> Section:
     title = "What it relies on"
     if importance is None or importance.empty:
         return section_of(title)
@@ -224,7 +229,7 @@ def _relies_on(importance: pd.DataFrame | None) -> Section:
     return section_of(title, text, parts=[part_of(caption, top, "importance")])
 
 
-def _wrong(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
+def _errors_section(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     image = results.schema.image
@@ -297,7 +302,7 @@ def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame
     return frame
 
 
-def _probabilities(results: Results) -> Section:
+def _calibration_section(results: Results) -> Section:
     calibration, parts = results.calibration, list[dict[str, Any]]()
     if not results.schema.task.is_classes:
         if not calibration.half_widths:
@@ -328,7 +333,7 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
     return part_of(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
 
 
-def _odd(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
+def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
     title, rows = "What is odd in the data", f"these {_noun(results)}s and those of training"
     if drift is None or drift.empty:
         return section_of(title, *oddities)
@@ -342,7 +347,7 @@ def _odd(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) 
     return section_of(title, *oddities, parts=[part_of(f"Columns that differ between {rows}", found, text=text)])
 
 
-def _learned(history: pd.DataFrame | None) -> Section:
+def _history_section(history: pd.DataFrame | None) -> Section:
     title = "How it learned"
     if history is None or "epoch" not in history or history["epoch"].isna().all():
         return section_of(title)
@@ -358,7 +363,7 @@ def _learned(history: pd.DataFrame | None) -> Section:
     return section_of(title, parts=[part_of(caption, epochs[names].iloc[rows], "history", thin)])
 
 
-def _asking(results: Results, checkpoint: str) -> Section:
+def _usage_section(results: Results, checkpoint: str) -> Section:
     path, schema = shlex.quote(checkpoint), results.schema
     inputs = listed([repr(name) for name in schema.inputs])
     new = "photos/" if schema.is_of_images else "new.csv"
@@ -368,7 +373,7 @@ def _asking(results: Results, checkpoint: str) -> Section:
     return section_of("How to ask it", text, commands=commands, parts=[part_of("What every column is", uses)])
 
 
-def _limits(results: Results) -> Section:
+def _limits_section(results: Results) -> Section:
     target, texts = results.schema.target, list[str]()
     if target.num_rows:
         texts.append(f"It learned from {count(target.num_rows, 'row')}, and knows of nothing else.")
@@ -384,6 +389,6 @@ def _limits(results: Results) -> Section:
     return section_of("What it does not know", *texts)
 
 
-def _made(facts: Mapping[str, object]) -> Section:
+def _facts_section(facts: Mapping[str, object]) -> Section:
     frame = pd.DataFrame({"what": list(facts), "value": [str(value) for value in facts.values()]})
     return section_of("How it was made", parts=[part_of("Network, versions and time", frame)] if len(frame) else [])

@@ -93,8 +93,8 @@ def create_app(
         HTTPException: _refused,
     }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    app.add_middleware(_KnownHosts, hosts=hosts)
-    app.add_middleware(_OneLength)
+    app.add_middleware(_AllowedHosts, hosts=hosts)
+    app.add_middleware(_RefuseTwoLengths)
     app.state.service = service
     return app
 
@@ -130,7 +130,7 @@ class _Service:
         takes_images = kind == "multipart/form-data" and self.model.schema.image is not None
         if not takes_images and kind != "application/json":
             raise RequestError(WRONG_KIND, self._expected_body(kind))
-        with self.bytes.held(_declared_length(request, self.limits)):
+        with self.bytes.reserve(_declared_length(request, self.limits)):
             body = await _read_body(request, self.limits)
             if not takes_images:
                 rows, is_one = rows_of_json(body, self.model.schema, self.limits)
@@ -138,10 +138,10 @@ class _Service:
                 return _reply(answers[0] if is_one else answers)
             if not self.model.schema.is_of_images:
                 row, images = await self._row(request, body)
-                with self.pixels.held(await self._num_pixels(images)):
+                with self.pixels.reserve(await self._num_pixels(images)):
                     return _reply((await self.batcher.submit([row]))[0])
             images = await self._images(request, body)
-            with self.pixels.held(await self._num_pixels(images)):
+            with self.pixels.reserve(await self._num_pixels(images)):
                 return _reply(await self.batcher.submit(images))
 
     async def _num_pixels(self, images: list[bytes]) -> int:
@@ -270,7 +270,7 @@ def _failure(status: int, sentence: str) -> Response:
 _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-class _KnownHosts:
+class _AllowedHosts:
     """Refuses requests to a host name that is not allowed.
 
     Args:
@@ -294,7 +294,7 @@ class _KnownHosts:
         await self.app(scope, receive, send)
 
 
-class _OneLength:
+class _RefuseTwoLengths:
     """Refuses a request with two lengths, and closes the connection: a proxy may have used the other length.
 
     Args:

@@ -96,7 +96,7 @@ def _size_of(number: int, data: bytes, image: Image | None) -> tuple[int, int]:
     from tabvision.data.images.bands import open_as
     from tabvision.data.images.decode import UnreadableImageError
 
-    if data.startswith(_JPEG) and not _is_frugal(data):
+    if data.startswith(_JPEG) and not _is_cheap_to_decode(data):
         sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
         raise RequestError(WRONG_VALUES, sentence)
     try:
@@ -105,7 +105,7 @@ def _size_of(number: int, data: bytes, image: Image | None) -> tuple[int, int]:
         raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
 
 
-def _is_frugal(data: bytes) -> bool:
+def _is_cheap_to_decode(data: bytes) -> bool:
     """Return whether a JPEG has few scans, each of which is a pass over all pixels, and few segments, each of which is read.
 
     Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files of a great many scans.
@@ -173,7 +173,7 @@ class SharedBudget:
 
     Example:
         >>> budget = SharedBudget(10, "bytes")
-        >>> with budget.held(9):
+        >>> with budget.reserve(9):
         ...     budget.used
         9
         >>> budget.used
@@ -184,7 +184,7 @@ class SharedBudget:
         self.most, self.what, self.used = most, what, 0
 
     @contextmanager
-    def held(self, number: int) -> Iterator[None]:
+    def reserve(self, number: int) -> Iterator[None]:
         """Count a number in while the context lasts; raise if others leave no room for it."""
         if self.used and self.used + number > self.most:
             raise RequestError(OVERLOADED, f"The server is busy with as many {self.what} as it takes. Try again later.")

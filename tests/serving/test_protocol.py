@@ -89,11 +89,11 @@ def test_more_connections_than_the_server_takes_are_answered_as_json(monkeypatch
 def test_a_budget_is_common_but_one_request_always_fits() -> None:
     budget = SharedBudget(10, "pixels")
 
-    with budget.held(11):
-        with pytest.raises(RequestError, match="as many pixels as it takes"), budget.held(1):
+    with budget.reserve(11):
+        with pytest.raises(RequestError, match="as many pixels as it takes"), budget.reserve(1):
             pass
         assert budget.used == 11
-    with budget.held(5), budget.held(5):
+    with budget.reserve(5), budget.reserve(5):
         assert budget.used == 10
     assert budget.used == 0
 
