@@ -91,7 +91,7 @@ class Job:
         logger: A logger besides metrics.csv, or None.
         quiet: Whether nothing is shown while it fits.
         module: The network to go on with in place of a new one, which no recipe holds; or None.
-        more: A function from the best module and the datamodule to more metrics, of the module and of a naive answer.
+        extra_metrics: A function from the best module and the datamodule to more metrics: its own, and a naive answer's.
     """
 
     seed: int
@@ -108,7 +108,7 @@ class Job:
     logger: Component | None = None
     quiet: bool = False
     module: SupervisedModule | None = None
-    more: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
+    extra_metrics: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
 
     @property
     def measured_on(self) -> str:

@@ -76,13 +76,13 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequ
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
 
-def with_more_metrics(
+def add_extra_metrics(
     job: Job, model: SupervisedModule, measured: Mapping[str, float], results: Results | None
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
     data = job.datamodule
-    more, naive = job.more(model, data) if job.more else ({}, {})
-    measured, naive = {**measured, **more}, {**data.baseline("val" if "val" in data.parts else "train"), **naive}
+    extra, naive = job.extra_metrics(model, data) if job.extra_metrics else ({}, {})
+    measured, naive = {**measured, **extra}, {**data.baseline("val" if "val" in data.parts else "train"), **naive}
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
         each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
         measured, naive = {**measured, **each}, {**naive, **each_naive}

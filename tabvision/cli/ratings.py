@@ -50,7 +50,7 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
 def evaluation(data: CollabDataModule) -> dict[str, Any]:
     """Return the columns to show beside the target, and what ranks the items of pairs without ratings: fields of `Job`."""
     is_ranked = data.rating is None and "val" in data.parts
-    return {"shown": [data.user, data.item], "more": _ranking if is_ranked else None}
+    return {"shown": [data.user, data.item], "extra_metrics": _ranking if is_ranked else None}
 
 
 def _ranking(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:

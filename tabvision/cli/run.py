@@ -17,11 +17,11 @@ from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
+    add_extra_metrics,
     add_intervals,
     held_out_table,
     metrics_table,
     print_files,
-    with_more_metrics,
     worse_than_naive,
     write_metrics,
     write_run_report,
@@ -122,7 +122,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     if fitted.table is not None:
         with speaking(_WHO):
             write_frame(fitted.table, folder / "predictions.csv", overwrite=True)
-        measured, naive = with_more_metrics(job, model, fitted.measured, fitted.results)
+        measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
         metrics[title] = metrics_by_name(measured, naive)
         print(metrics_table(measured, naive, title))
         if sentence := worse_than_naive(measured, naive):
@@ -167,7 +167,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
     """Fit a network, and answer the rows that were held out."""
     data, last = job.datamodule, folder / "last.ckpt"
     saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
-    loggers = [CSVLogger(folder, name="", version=""), *_more_loggers(job, folder)]
+    loggers = [CSVLogger(folder, name="", version=""), *_extra_logger(job, folder)]
     trainer = _make_trainer(job, folder, saving, logger=loggers)
     if resume and trainer.is_global_zero:
         _keep_metrics(trainer, folder, last)
@@ -193,7 +193,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         best = saving[0].best_model_path
         (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
-    is_ranking = job.more is not None  # of pairs without a rating there are no wrong ones to answer
+    is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered, files=files)
     return _Fitted(trainer, measured, held_out_table(data, gathered, shown=job.shown), results)
@@ -239,7 +239,7 @@ def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **
     return trainer
 
 
-def _more_loggers(job: Job, folder: Path) -> list[Any]:
+def _extra_logger(job: Job, folder: Path) -> list[Any]:
     """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder.
 
     Raises:
