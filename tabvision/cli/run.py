@@ -69,6 +69,7 @@ class _Fitted:
     results: Results | None = None
 
 
+@speaking(_WHO)
 def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
     """Return the folder of a run, without creating or removing anything.
 
@@ -85,11 +86,10 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
     if is_worker():
         return folder
     if folder.exists() and not folder.is_dir():
-        raise BadValueError(_WHO, f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
+        raise BadValueError(f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
     held = [name for name in _FILES if (folder / name).exists()]
-    with speaking(_WHO):
-        for name in held:
-            check_not_read(folder / name, [*(data if isinstance(data, list) else [data]), *reads])
+    for name in held:
+        check_not_read(folder / name, [*(data if isinstance(data, list) else [data]), *reads])
     if held and not overwrite:
         problem = f"{folder} holds a run already ({', '.join(held)})"
         remedy = "Choose another folder with --out, or replace the run with --overwrite"
@@ -98,7 +98,7 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
             remedy = (
                 f"Go on with --resume {folder}, or replace it with --overwrite, or choose another folder with --out"
             )
-        raise BadValueError(_WHO, problem, remedy)
+        raise BadValueError(problem, remedy)
     return folder
 
 
