@@ -1,11 +1,13 @@
-"""A training script that may be killed at any moment: what `torchrun` starts on each host, and starts again.
+"""A training script whose hosts may fail or join at any moment: what `torchrun` starts on each, and starts again.
 
-    torchrun --nnodes=2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \
+    torchrun --nnodes=1:2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \
         benchmarks/elastic_train.py FOLDER
 
-It is an ordinary script but for three things: `ExactResume()`, a `ModelCheckpoint` that writes `last.ckpt` every few steps
-into a folder that all hosts share, and `ckpt_path="last"`, which is that file where there is one. For the demonstration one
-process kills itself once, and after the interrupted fit the same fit runs undisturbed, to be compared.
+It is an ordinary script but for four things: `ExactResume(micro_batches=2)`, the most ranks that will train; a
+`ModelCheckpoint` that writes `last.ckpt` every few steps into a folder that all hosts share; `ckpt_path="last"`, which is
+that file where there is one; and `num_nodes` as `torchrun` says it. For the demonstration one host fails, agent and all; the
+other waits at a step of its own until a host joins; and after the interrupted fit the same fit runs undisturbed, to be
+compared.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, final
 
@@ -30,32 +33,51 @@ from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 
 EPOCHS, STEPS_PER_EPOCH = 3, 6
-SAVE_EVERY, KILLED_AT = 4, 9  # steps; the middle of the second epoch, one step after a checkpoint
+SAVE_EVERY, FAILS_AT, WAITS_AT = 4, 9, 14  # steps; in the middle of epochs, and one or two after a checkpoint
 
 
 @final
-class KilledOnce(Callback):
-    """Kills the process of the second rank after a step, as a machine that fails would, but not in its second life."""
+class FailOnce(Callback):
+    """Kills the process of the second rank and its agent after a step, as a machine that fails would."""
 
-    def __init__(self, step: int, mark: Path) -> None:
-        self.step, self.mark = step, mark
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.global_rank == 1 and trainer.global_step == self.step and not self.mark.exists():
+        if os.environ.get("MAY_FAIL") and trainer.global_step == FAILS_AT and not self.mark.exists():
             self.mark.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 @final
-class FirstStep(Callback):
-    """Notes the step from which a fit went on."""
+class WaitForHost(Callback):
+    """Waits after a step, if there is one rank alone, until `torchrun` ends it because another host has come."""
 
-    step = 0
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.world_size == 1 and trainer.global_step == WAITS_AT:
+            self.mark.touch()
+            while not trainer.received_sigterm:
+                time.sleep(0.05)
+
+
+@final
+class Lives(Callback):
+    """Notes from which step each life of a fit went on, with how many ranks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.step = trainer.global_step
+        if trainer.is_global_zero:
+            with (self.folder / "lives.txt").open("a") as file:
+                file.write(f"{trainer.global_step} {trainer.world_size}\n")
 
 
 def make_data() -> TabularDataModule:
@@ -67,31 +89,31 @@ def make_data() -> TabularDataModule:
 
 
 def fit(folder: Path, *more: Callback) -> dict[str, Any]:
-    """The head alone for an epoch, then every layer, on two ranks; goes on from `last.ckpt` where there is one."""
+    """The head alone for an epoch, then every layer, on the ranks that there are; goes on from `last.ckpt` if it exists."""
     pl.seed_everything(0, verbose=False)
-    data, first = make_data(), FirstStep()
+    data = make_data()
     module = TabularModule(data.schema, widths=[16, 8], dropout=0.2)
     saves = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=SAVE_EVERY)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
-        num_nodes=2,
+        num_nodes=int(os.environ["WORLD_SIZE"]),
         strategy="ddp",
         max_epochs=EPOCHS,
-        callbacks=[FineTune(base_lr=1e-2), ExactResume(), saves, first, *more],
+        callbacks=[FineTune(base_lr=1e-2), ExactResume(micro_batches=2), saves, *more],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(module, data, ckpt_path="last", weights_only=True)
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    return {"weights": weights, "went_on_from": first.step, "steps": trainer.global_step}
+    return {"weights": weights, "steps": trainer.global_step}
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    killed = KilledOnce(KILLED_AT, folder / "killed")
-    seen = {"interrupted": fit(folder / "interrupted", killed), "undisturbed": fit(folder / "undisturbed")}
+    staged = [FailOnce(folder / "failed"), WaitForHost(folder / "alone"), Lives(folder)]
+    seen = {"interrupted": fit(folder / "interrupted", *staged), "undisturbed": fit(folder / "undisturbed")}
     torch.save(seen, folder / f"rank{os.environ['RANK']}.pt")
 
 

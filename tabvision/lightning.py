@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # both packages hold the same classes, and a type checker is 
     from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
     from pytorch_lightning.loggers import CSVLogger
     from pytorch_lightning.plugins.io import TorchCheckpointIO
-    from pytorch_lightning.plugins.precision import MixedPrecision
+    from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision
     from pytorch_lightning.strategies import (
         DDPStrategy,
         DeepSpeedStrategy,
@@ -74,6 +74,7 @@ __all__ = [
     "CombinedLoader",
     "DDPStrategy",
     "DeepSpeedStrategy",
+    "DoublePrecision",
     "EarlyStopping",
     "EarlyStoppingReason",
     "FSDPStrategy",

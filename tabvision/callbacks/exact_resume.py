@@ -23,13 +23,18 @@ from tabvision.callbacks.loop_counts import (
     validate_first,
     was_stopped,
 )
+from tabvision.callbacks.micro_batches import Accumulation, convert_counts, is_dealing, micro_batch_at, state_on
+from tabvision.checks import check_whole
+from tabvision.counter_random import seed_of
 from tabvision.data.tables.write import written_whole
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import (
     Callback,
+    DoublePrecision,
     GradientAccumulationScheduler,
     ModelCheckpoint,
     TorchCheckpointIO,
+    TrainerFn,
     WeightAveraging,
     check_trainer,
     rank_zero_warn,
@@ -42,7 +47,7 @@ class _Resumable(Protocol):
     """A module with state inside an epoch beyond its weights."""
 
     def resume_state(self) -> dict[str, Any]:
-        """Return that state as tensors and plain data."""
+        """Return that state: sums, as tensors or numbers, which are added up if fewer or more ranks go on."""
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
         """Restore what `resume_state` returned."""
@@ -58,16 +63,35 @@ class ExactResume(Callback):
     seed and epoch, and they continue within an epoch. A loader of your own should have `state_dict` and `load_state_dict`, or
     be saved only at the end of an epoch.
 
+    With a datamodule of tabvision the fit goes on with any number of ranks that divides its micro-batches a step: number m is
+    a batch of rank m modulo the ranks, which accumulate. Torch's random numbers, such as dropout's, follow in each batch from
+    seed, epoch, step and micro-batch, and running statistics are the first micro-batch's. So the rows of each step, rates and
+    stages are the same, and the weights up to rounding; on as many ranks they are the same to the bit.
+
     A validation that was due when the checkpoint was saved is run, and an epoch whose last step it followed is ended. A fit
     that `EarlyStopping` had stopped stays so; one that `max_steps`, `max_time` or `should_stop` ended inside an epoch goes on
     with the rest of it. Checkpoints are written to a temporary file and renamed when complete, so a process killed while
     writing leaves the previous one intact.
 
+    Args:
+        micro_batches: Micro-batches of `batch_size` rows in a step, a multiple of the ranks. What a Trainer counts in
+            batches, such as `val_check_interval`, counts so many at once. None for those of the checkpoint, or the ranks.
+
     Raises:
-        BadValueError: The fit is resumed inside an epoch on a different number of ranks.
+        BadTypeError: `micro_batches` is not a whole number.
+        BadValueError: `micro_batches` is below 1. When a fit starts: the ranks cannot share a step's micro-batches, or the
+            fit is resumed inside an epoch, or inside a step, on a number of ranks that the data or the step does not allow.
     """
 
-    def __init__(self) -> None:
+    @speaking()
+    def __init__(self, micro_batches: int | None = None) -> None:
+        if micro_batches is not None:
+            check_whole("micro_batches", micro_batches, remedy="Pass the most ranks that will train, such as 4")
+        self.micro_batches = micro_batches
+        self._accumulation: Accumulation | None = None
+        self._micro_batches = 0  # of the last fit
+        self._seed = 0
+        self._first_buffers: list[tuple[Tensor, Tensor]] = []  # as a step's first micro-batch left them
         self._saved: dict[str, Any] = {}
         self._module: pl.LightningModule | None = None
         self._inside_epoch = False
@@ -82,6 +106,27 @@ class ExactResume(Callback):
         check_trainer(trainer)
         self._module = pl_module
         write_checkpoints_whole(trainer)
+        if stage == "fit":
+            self._divide_steps(trainer, self.micro_batches or trainer.world_size)
+            if isinstance(trainer.precision_plugin, DoublePrecision):
+                pl_module.double()  # Lightning does so after it restores the weights, which it would round
+
+    def _divide_steps(self, trainer: pl.Trainer, micro_batches: int) -> None:
+        self._release()
+        self._accumulation, self._micro_batches = Accumulation(trainer, micro_batches), micro_batches
+
+    def _release(self) -> None:
+        if self._accumulation is not None:
+            self._accumulation.release()
+        self._accumulation = None
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._release()
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._release()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -93,34 +138,49 @@ class ExactResume(Callback):
         if _is_distributed():
             ranks = [None] * distributed.get_world_size()
             distributed.all_gather_object(ranks, own)
-        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer), "cut": self._at_cut is not None}
+        steps = {"micro_batches": self._micro_batches, "seed": self._seed}
+        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer), "cut": self._at_cut is not None, **steps}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._saved = state_dict if state_dict.get("ranks") else {}
 
     @override
+    @speaking()
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         saved, fit_loop = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["loops"]["fit_loop"]
-        if (
-            len(saved.get("ranks", [])) == trainer.world_size
-        ):  # else the sums cannot be assigned, and the epoch counts as done
-            self._ends_epoch = go_on_from_last_step(fit_loop)
-            if saved.get("cut", False):
-                self._at_cut = saved["ranks"][trainer.global_rank]
-                self._goes_on = not was_stopped(trainer, checkpoint) and reopen_cut_epoch(fit_loop)
+        ranks = saved.get("ranks", [])
+        if not _can_continue(ranks, trainer):  # the sums cannot be assigned, and the epoch counts as done
+            return
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._divide_as_saved(trainer, saved.get("micro_batches", len(ranks)), len(ranks), fit_loop)
+        self._ends_epoch = go_on_from_last_step(fit_loop)
+        if saved.get("cut", False):
+            self._at_cut = state_on(ranks, trainer.global_rank, trainer.world_size)
+            self._goes_on = not was_stopped(trainer, checkpoint) and reopen_cut_epoch(fit_loop)
+
+    def _divide_as_saved(self, trainer: pl.Trainer, saved: int, saved_ranks: int, fit_loop: dict[str, Any]) -> None:
+        """Divide a step into micro-batches as the fit that saved a checkpoint did, unless the user says otherwise."""
+        if self.micro_batches is None and is_dealing(trainer):
+            self._divide_steps(trainer, saved)
+        if self._micro_batches == saved and not convert_counts(fit_loop, saved_ranks, trainer.world_size):
+            problem = (
+                f"the checkpoint was saved by {count(saved_ranks, 'rank')} inside a step, of which they had done a part"
+            )
+            raise BadValueError(problem, f"Resume on {saved_ranks}, or from a checkpoint saved after a step")
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.ckpt_path is None:  # what was loaded to validate or test
             self._saved, self._ends_epoch, self._goes_on = {}, False, False
-        if self._of_these_ranks(trainer):  # so that the loader's iterator draws the same numbers
-            set_random_state(self._saved["ranks"][trainer.global_rank]["random"])
+        self._seed = self._saved.get("seed", trainer.strategy.broadcast(torch.initial_seed() % 2**63))
+        self._set_random_state(trainer)  # so that the loader's iterator draws the same numbers
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)
         if self._ends_epoch:
             skip_training(trainer.fit_loop)
         leave_ended_epoch(trainer.fit_loop)
@@ -131,11 +191,16 @@ class ExactResume(Callback):
         self._inside_epoch = trainer.fit_loop.restarted_mid_epoch and not batches.is_last_batch
         if batches.is_last_batch:  # Lightning compares its number, which more and smaller batches would exceed
             batches.current.completed = max(batches.current.completed, int(trainer.num_training_batches))
-        if self._of_these_ranks(trainer):
+        if _can_continue(self._saved["ranks"], trainer):
             self._restore(trainer, pl_module)
         else:
             self._go_on_with_other_ranks(trainer)
         self._ends_epoch = self._goes_on = False
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._accumulation is not None:
+            self._accumulation.validate_after_whole_steps()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -150,15 +215,26 @@ class ExactResume(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        if self._saved and self._inside_epoch:  # creating the loader's iterator may have drawn random numbers
-            set_random_state(self._saved["ranks"][trainer.global_rank]["random"])
+        if self._inside_epoch:  # creating the loader's iterator may have drawn random numbers
+            self._set_random_state(trainer)
         self._saved, self._at_cut = {}, None
+        step, number = micro_batch_at(trainer, batch_idx)
+        torch.manual_seed(seed_of(self._seed, trainer.current_epoch, step, number))
+        if number >= trainer.world_size:
+            self._first_buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
 
-    def _of_these_ranks(self, trainer: pl.Trainer) -> bool:
-        return len(self._saved.get("ranks", [])) == trainer.world_size
+    @override
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for buffer, value in self._first_buffers:
+            buffer.copy_(value)
+        self._first_buffers = []
+
+    def _set_random_state(self, trainer: pl.Trainer) -> None:
+        if len(ranks := self._saved.get("ranks", [])) == trainer.world_size:
+            set_random_state(ranks[trainer.global_rank]["random"])
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        mine = self._saved["ranks"][trainer.global_rank]
+        mine = state_on(self._saved["ranks"], trainer.global_rank, trainer.world_size)
         saved = mine.get("metrics at cut" if self._goes_on else "metrics", {})
         metrics = {name: value.to(pl_module.device) for name, value in saved.items()}
         trainer.callback_metrics.update(metrics)
@@ -167,7 +243,7 @@ class ExactResume(Callback):
         self._stopped = stay_stopped(trainer)
         if not trainer.fit_loop.restarted_mid_epoch:
             return
-        set_random_state(mine["random"])  # the iterator, created just now, existed before the state was saved
+        self._set_random_state(trainer)  # the iterator, created just now, existed before the state was saved
         if isinstance(pl_module, _Resumable):
             pl_module.load_resume_state(mine["module"])
         if self._ends_epoch:
@@ -212,6 +288,11 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 torch.save(checkpoint, file)
+
+
+def _can_continue(ranks: list[dict[str, Any]], trainer: pl.Trainer) -> bool:
+    """Return whether a Trainer can go on with what those ranks have saved."""
+    return bool(ranks) and (len(ranks) == trainer.world_size or is_dealing(trainer))
 
 
 def _is_distributed() -> bool:

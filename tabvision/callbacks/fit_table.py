@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.callbacks.micro_batches import batches_per_rank
 from tabvision.callbacks.one_cycle import InverseDecay
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.checks import check_least, check_positive, check_whole
@@ -221,7 +222,8 @@ class AverageAndStop(Callback):
         """Return whether the fit has had its patience when an epoch ends."""
         if self.patience is None or not self._best:
             return False
-        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / trainer.num_training_batches))
+        steps = trainer.num_training_batches / batches_per_rank(trainer)
+        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / steps))
         return epoch - self.best_epoch >= max(least, self.patience * (self.best_epoch + 1))
 
     @override

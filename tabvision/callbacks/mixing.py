@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
+from tabvision.callbacks.micro_batches import micro_batch_at
 from tabvision.callbacks.ownership import Quantity, check_owners
 from tabvision.callbacks.schedule import num_epochs
 from tabvision.checks import check_positive, check_whole
@@ -27,9 +28,10 @@ _INPUTS = ("image", "has_image", "continuous", "categorical")  # of a tabvision 
 class _Mixing(Callback, ABC):
     """Blend the rows of each training batch, and their targets, before the module receives them.
 
-    The random numbers are a function of seed, epoch, batch and rank: nothing is saved, a resumed fit draws the same ones, and
-    every rank draws its own. The module's task makes the targets soft; class codes of a module without a task become
-    probabilities of `num_classes` classes. Row weights are blended as well, and weight the targets of a pair.
+    The random numbers are a function of seed, epoch, step and micro-batch (a rank's number, unless `ExactResume` says
+    otherwise): nothing is saved, and a resumed fit draws the same ones. The module's task makes the targets soft; class codes
+    of a module without a task become probabilities of `num_classes` classes. Row weights are blended as well, and weight the
+    targets of a pair.
 
     Args as `MixUp`.
     """
@@ -81,7 +83,7 @@ class _Mixing(Callback, ABC):
     ) -> None:
         if self.off_epochs and trainer.current_epoch >= num_epochs(trainer) - self.off_epochs:
             return
-        rng = _generator_of(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        rng = _generator_of(self.seed, trainer.current_epoch, *micro_batch_at(trainer, batch_idx))
         inputs, target = self._keys(batch)
         first = batch[inputs[0]]
         order = torch.from_numpy(rng.permutation(len(first))).to(first.device)
@@ -163,7 +165,7 @@ class MixUp(_Mixing):
 
     Args:
         alpha: Parameter of the Beta(alpha, alpha) distribution of fractions, above 0; larger values blend more evenly.
-        seed: Seed of the random numbers, together with epoch, batch and rank.
+        seed: Seed of the random numbers, together with epoch, batch and rank or micro-batch.
         off_epochs: Number of final epochs, of those that `max_epochs` and `max_steps` allow, that train on unmixed rows.
         num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
         inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
@@ -217,7 +219,7 @@ class CutMix(_Mixing):
 
     Args:
         alpha: Parameter of the Beta(alpha, alpha) distribution of the area outside the box, above 0; 1 is uniform.
-        seed: Seed of the random numbers, together with epoch, batch and rank.
+        seed: Seed of the random numbers, together with epoch, batch and rank or micro-batch.
         off_epochs: Number of final epochs, of those that `max_epochs` and `max_steps` allow, that train on unmixed rows.
         num_classes: Number of classes, for a module without a tabvision task whose target is class codes.
         inputs: Keys of the inputs to blend, in a batch that is a dict or a list; None finds them in a tabvision batch.
@@ -266,11 +268,11 @@ class CutMix(_Mixing):
         return torch.full((len(order),), fraction, device=order.device)
 
 
-def _generator_of(seed: int, epoch: int, batch_idx: int, rank: int) -> np.random.Generator:
+def _generator_of(seed: int, epoch: int, batch_idx: int, micro_batch: int) -> np.random.Generator:
     """Return the generator of random numbers for a batch, a function of these four alone.
 
     Example:
         >>> _generator_of(0, 1, 2, 0).random() == _generator_of(0, 1, 2, 0).random()
         True
     """
-    return np.random.default_rng((seed, epoch, batch_idx, rank))
+    return np.random.default_rng((seed, epoch, batch_idx, micro_batch))

@@ -89,6 +89,7 @@ class Job:
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         probe: What answers before the run, to be saved with it; None for none.
         logger: A logger besides metrics.csv, or None.
+        micro_batches: Batches that make a step, as for `ExactResume`; None for one a device.
         quiet: Whether nothing is shown while it fits.
         module: The network to go on with in place of a new one, which no recipe holds; or None.
         extra_metrics: A function from the best module and the datamodule to more metrics: its own, and a naive answer's.
@@ -106,6 +107,7 @@ class Job:
     intervals: float | None = None
     probe: Probe | None = None
     logger: Component | None = None
+    micro_batches: int | None = None
     quiet: bool = False
     module: SupervisedModule | None = None
     extra_metrics: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
@@ -126,7 +128,8 @@ class Job:
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
         best |= {"mode": "max"} if self.monitor == LAST else {}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
-        return [*(Component(model_checkpoint(), each) for each in (best, last)), Component(EXACT_RESUME)]
+        steps = {} if self.micro_batches is None else {"micro_batches": self.micro_batches}
+        return [*(Component(model_checkpoint(), each) for each in (best, last)), Component(EXACT_RESUME, steps)]
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
@@ -239,6 +242,7 @@ def make_job(
         rest = {"monitor": LAST, **rest}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
     logger = logger_of(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
+    rest = {"micro_batches": arguments.micro_batches, **rest}
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 
 

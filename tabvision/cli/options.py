@@ -183,6 +183,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
         _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
         _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
+        _Option("--micro-batches", "", "N", "batches that make a step, which the devices share: --resume goes on with any "
+                "number of devices that divides it (default: the devices)", _WHOLE),
         _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
     ]),
     ("output", _ALL, [

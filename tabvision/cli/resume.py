@@ -21,7 +21,7 @@ from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import in_this_tree, seed_everything
 
-_ALLOWED = ("--intervals", "--no-report", "--quiet")  # what a recipe does not hold, or not all of
+_ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet")  # what may change, or a recipe does not hold
 _WHO = "tabvision train"
 _OF_SCHEMA = (  # settings of a datamodule that its schema decides
     *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),
@@ -44,6 +44,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.resume).expanduser()
     _check_run(folder)
     recipe = read_recipe(folder / "recipe.yaml")
+    if "--devices" in given_flags(arguments):
+        recipe["trainer"]["devices"] = arguments.devices
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
     job = _job_of(recipe, arguments.intervals, quiet=arguments.quiet)
     run_job(job, folder, report=not arguments.no_report, resume=True)

@@ -27,7 +27,11 @@ def add_train(commands: Commands) -> None:
         help="a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
         "folder per class",
     )
-    parser.add_argument("--resume", metavar="DIR", help="go on with the interrupted run in DIR, as its recipe says")
+    parser.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the interrupted run in DIR, as its recipe says, or with other --devices",
+    )
     add_options(parser)
     parser.set_defaults(run=_run, refuse=parser.error)
 

@@ -42,12 +42,13 @@ class DataPart(NamedTuple):
 
 
 class Order(TypedDict):
-    """The order of a split's rows, how often each is drawn, and the rank that loads them: arguments of every loader."""
+    """The order of a split's rows, how often each is drawn, and who loads them: arguments of every loader."""
 
     shuffle: bool
     seed: int
     rank: int
     world_size: int
+    micro_batches: NotRequired[int | None]
     chances: NotRequired[Tensor | None]
 
 
@@ -67,6 +68,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     sources: ClassVar[str]  # the kinds of source in an error message
     frame: pd.DataFrame  # the source; `index` in a batch holds row numbers in it
     sampler: str | None = None  # "balanced", or a column that says how often a row is drawn
+    micro_batches: int | None = None  # of a training step, which the ranks share; `ExactResume` sets it during a fit
 
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
@@ -170,6 +172,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)  # type: ignore[attr-defined]  # set by Lightning's connector
         order = Order(
             shuffle=shuffle,
+            micro_batches=self.micro_batches if part == "train" else None,
             chances=self._chances() if shuffle else None,
             seed=self.seed,
             rank=0 if trainer is None else trainer.global_rank,

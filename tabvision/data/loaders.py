@@ -1,7 +1,8 @@
 """Load whole batches by slicing prepared tensors, in an order that is a function of seed and epoch.
 
-Every rank computes the same plan and takes its own slice of each step, so ranks need no communication: each row is seen
-exactly once per epoch, all ranks make the same number of steps, and no rank trains on a batch of one row.
+Every rank computes the same plan and takes its own slices of each step, so ranks need no communication: each row is seen
+exactly once per epoch, all ranks make the same number of steps, and no rank trains on a batch of one row. A step is divided
+into micro-batches, as many as ranks or a multiple: number m is a batch of rank m modulo the ranks.
 """
 
 from __future__ import annotations
@@ -9,44 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
+from tabvision.counter_random import seed_of
 from tabvision.errors import BadValueError, count, speaking
 
 
-def _plan_steps(num_rows: int, batch_size: int, world_size: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
-    """Return the rows of each step, over all ranks, as (start, stop).
+def _plan_steps(num_rows: int, batch_size: int, micro_batches: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
+    """Return the rows of each step, over all micro-batches, as (start, stop).
 
     Args:
         num_rows: Total number of rows.
-        batch_size: Rows per rank in one step.
-        world_size: Number of ranks.
-        least: Minimum rows per rank. A remainder too short for that joins the step before it.
+        batch_size: Rows of a micro-batch.
+        micro_batches: Number of micro-batches in a step.
+        least: Minimum rows of a micro-batch. A remainder too short for that joins the step before it.
 
     Example:
         >>> _plan_steps(9, batch_size=4, least=2)
         [(0, 4), (4, 9)]
     """
-    step_rows = batch_size * world_size
-    starts = list(range(0, num_rows, step_rows))
-    if len(starts) > 1 and num_rows - starts[-1] < least * world_size:
+    starts = list(range(0, num_rows, batch_size * micro_batches))
+    if len(starts) > 1 and num_rows - starts[-1] < least * micro_batches:
         del starts[-1]
     return list(zip(starts, [*starts[1:], num_rows][: len(starts)], strict=True))
 
 
-def _slice_of(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return the rows of one step for a rank: slices differ by at most one row and together cover the step.
+def _slice_of(start: int, stop: int, number: int, micro_batches: int) -> tuple[int, int]:
+    """Return the rows of a micro-batch of one step: slices differ by at most one row and together cover the step.
 
     Example:
-        >>> [_slice_of(0, 7, rank, 3) for rank in range(3)]
+        >>> [_slice_of(0, 7, number, 3) for number in range(3)]
         [(0, 2), (2, 4), (4, 7)]
     """
     rows = stop - start
-    return start + rows * rank // world_size, start + rows * (rank + 1) // world_size
+    return start + rows * number // micro_batches, start + rows * (number + 1) // micro_batches
 
 
 @final
@@ -83,8 +83,7 @@ class RowOrder:
         """Return the row numbers in the order of that epoch, (R,) int64."""
         if not self.shuffle:
             return self.rows
-        key = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
-        generator = torch.Generator().manual_seed(key)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
         order = torch.randperm(len(self.rows), generator=generator)
         return self.rows[order if self.chances is None else _drawn(order, self.chances[order], generator)]
 
@@ -107,20 +106,35 @@ class BatchPlan:
 
     Args:
         sampler: The order of the rows. A Trainer looks for this attribute and sets its epoch.
-        batch_size: Rows per rank in one step.
+        batch_size: Rows per micro-batch.
         rank: This rank, from 0.
         world_size: Number of ranks.
-        least: Minimum rows per rank in a step.
+        micro_batches: Micro-batches of a step, a multiple of the ranks; None for one a rank.
+        least: Minimum rows per micro-batch.
+
+    Example:
+        >>> plan = BatchPlan(RowOrder(torch.arange(8), shuffle=False, seed=0), 2, world_size=2, micro_batches=4)
+        >>> [rows.tolist() for rows in plan]
+        [[0, 1], [4, 5]]
     """
 
     def __init__(
-        self, sampler: RowOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, least: int = 1
+        self,
+        sampler: RowOrder,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        micro_batches: int | None = None,
+        least: int = 1,
     ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
-        steps = _plan_steps(len(sampler.rows), batch_size, world_size, least=least)
-        self._slices = [_slice_of(start, stop, rank, world_size) for start, stop in steps]
-        self._step_rows = batch_size * world_size
+        self._world_size, self._micro_batches = world_size, micro_batches or world_size
+        steps = _plan_steps(len(sampler.rows), batch_size, self._micro_batches, least=least)
+        own = range(rank, self._micro_batches, world_size)
+        self._slices = [_slice_of(*step, number, self._micro_batches) for step in steps for number in own]
+        self._size = {"steps": len(steps), "step_rows": batch_size * self._micro_batches}
         self._epoch, self._done = 0, 0  # of the current iteration
         self._resume: Mapping[str, int] | None = None
 
@@ -137,24 +151,29 @@ class BatchPlan:
             yield order[start:stop]
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and the step within it; the same on every rank."""
-        return {"epoch": self._epoch, "done": self._done, "steps": len(self), "step_rows": self._step_rows}
+        """Return the epoch and the batches done within it; the same on every rank."""
+        ranks = {"ranks": self._world_size, "micro_batches": self._micro_batches}
+        return {"epoch": self._epoch, "done": self._done, **self._size, **ranks}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next iteration resume at the saved step, if it is of the same epoch."""
+        """Let the next iteration resume at the saved step, if it is of the same epoch; other ranks may have saved it."""
         self._resume = state
 
     def _steps_to_skip(self) -> int:
         state, self._resume = self._resume, None  # once: the iteration after is complete again
-        if state is None or state["epoch"] != self._epoch or state["done"] >= state["steps"]:
+        if state is None or state["epoch"] != self._epoch:
             return 0
-        if (state["steps"], state["step_rows"]) != (len(self), self._step_rows):
-            was = f"{state['step_rows']:,} rows in {state['steps']:,} steps"
-            now = f"{self._step_rows:,} rows in {len(self):,} steps"
-            problem = f"the epoch was left after step {state['done']:,} with {was} (batch size times ranks), now {now}"
+        # an earlier version, which does not say, had a micro-batch for each rank
+        ranks, micro_batches = state.get("ranks", 1), state.get("micro_batches", 1)
+        steps = state["done"] * ranks // micro_batches
+        if steps >= state["steps"]:
+            return 0
+        if any(state[name] != size for name, size in self._size.items()):
+            was, now = (f"{each['step_rows']:,} rows in {each['steps']:,} steps" for each in (state, self._size))
+            problem = f"the epoch was left after step {steps:,} with {was} (batch size times ranks), now {now}"
             remedy = "Resume with the same batch size and ranks, or from a checkpoint saved at the end of an epoch"
             raise BadValueError(problem, remedy)
-        return state["done"]
+        return state["done"] * ranks * self._micro_batches // (micro_batches * self._world_size)
 
 
 @final
@@ -165,11 +184,12 @@ class TensorLoader:
         tensors: The tensors of a batch by name, all with the same first dimension; without an `index` among them, batches
             hold the row numbers as `index`.
         rows: (R,) int64 row numbers to load; None for all in order.
-        batch_size: Rows per rank in one step, at least 1.
+        batch_size: Rows per rank (or micro-batch) in one step, at least 1.
         shuffle: Whether to shuffle the rows anew in each epoch.
         seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
         world_size: Number of ranks.
+        micro_batches: Micro-batches of a step, as for `BatchPlan`; None for one a rank.
         chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
 
     Raises:
@@ -193,18 +213,21 @@ class TensorLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        micro_batches: int | None = None,
         chances: Tensor | None = None,
     ) -> None:
         batch_size = check_batch_size(batch_size)
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
-        if shuffle and len(rows) < world_size:
-            problem = f"{world_size} ranks cannot share {count(len(rows), 'training row')}"
+        if shuffle and len(rows) < (shares := micro_batches or world_size):
+            problem = f"{shares} ranks cannot share {count(len(rows), 'training row')}"
             raise BadValueError(problem, "Use fewer devices")
         self.tensors = tensors
         self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
         order = RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
         least = 2 if shuffle else 1  # in training BatchNorm needs two rows
-        self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=least)
+        self.batch_sampler = BatchPlan(
+            order, batch_size, rank=rank, world_size=world_size, micro_batches=micro_batches, least=least
+        )
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

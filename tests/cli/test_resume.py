@@ -1,9 +1,13 @@
 """A run that was interrupted goes on by `tabvision train --resume`, and ends where an uninterrupted one does."""
 
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -56,6 +60,23 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     one, other = (torch.load(run / "best.ckpt", weights_only=True) for run in (whole, cut))
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
     assert "optimizer_states" not in one
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_more_devices_that_share_its_steps() -> None:
+    whole, cut = Path("runs/whole"), Path("runs/cut")
+    words = [*TABLE, "--epochs", "30", "--micro-batches", "2"]
+    assert main([*words, "--out", str(whole)]) == 0
+    kill_when_it_can_be_resumed(words, cut)
+
+    command = [sys.executable, "-m", "tabvision", "train", "--resume", str(cut), "--no-report", "--devices", "2"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    one, other = (pd.read_csv(run / "metrics.csv") for run in (whole, cut))
+    assert one["step"].tolist() == other["step"].tolist()
+    np.testing.assert_allclose(other["train/loss"], one["train/loss"], rtol=1e-3)
+    states = [torch.load(run / "last.ckpt", weights_only=True)["callbacks"]["ExactResume"] for run in (whole, cut)]
+    assert [(len(state["ranks"]), state["micro_batches"]) for state in states] == [(1, 2), (2, 2)]
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:

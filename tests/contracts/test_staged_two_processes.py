@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tabvision.errors import BadValueError
 from tests.made.modules import different
 from tests.made.processes import Seen, both_ranks, on_two
-from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, resume, spawn, sweep
+from tests.made.processes_stages import EPOCHS, FITS, RESUMED_STEPS, SWEEP, fit, spawn, sweep
 
 PER_EPOCH = 3  # steps of the tables' fit
 HEAD = ["head.weight", "head.bias"]
@@ -94,23 +93,6 @@ def test_a_sweep_averages_its_losses_over_both_processes(seen: Seen, tmp_path: P
     assert first == second
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-6)
     assert first["suggestion"] == alone["suggestion"]
-
-
-@pytest.mark.usefixtures("seen")
-def test_another_number_of_processes_is_refused_inside_an_epoch(folder: Path, tmp_path: Path) -> None:
-    sentence = "saved by 2 ranks, and 1 resume it, inside an epoch. Resume on as many ranks, or from a checkpoint"
-
-    with pytest.raises(BadValueError, match=sentence):
-        resume(tmp_path, folder / "step=2.ckpt")
-
-
-@pytest.mark.usefixtures("seen")
-def test_another_number_of_processes_goes_on_from_the_end_of_an_epoch_and_says_so(folder: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="saved by 2 ranks, and 1 resume it"):
-        _, trainer = resume(tmp_path, folder / "step=6.ckpt")
-
-    assert trainer.current_epoch == 3
-    assert trainer.global_step == 6 + 6  # batches of one process are half as large
 
 
 def test_spawned_processes_are_equal_to_those_of_a_script(seen: Seen, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What two gloo processes are asked that are forked from a test."""
+"""What gloo processes are asked that are forked from a test."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch.multiprocessing.spawn import start_processes
 
-from tests.made import processes_features, processes_images, processes_stages, processes_tables, resumes, transfer
+from tests.made import (
+    processes_elastic,
+    processes_features,
+    processes_images,
+    processes_stages,
+    processes_tables,
+    resumes,
+    transfer,
+)
 
 SCRIPTS: dict[str, Callable[[Path], None]] = {
+    "elastic": processes_elastic.main,
+    "elastic, few": processes_elastic.few,
     "features": processes_features.main,
     "images": processes_images.main,
     "resumes": resumes.main,
@@ -28,16 +38,22 @@ Seen = tuple[dict[str, Any], dict[str, Any]]
 
 
 def on_two(script: str, folder: Path) -> Path:
-    """Runs a script in two forks of this process, which need not import torch anew, and gives the folder where they wrote."""
+    """Runs a script in two forks of this process, and gives the folder where they wrote."""
+    return on_ranks(2, script, folder)
+
+
+def on_ranks(ranks: int, script: str, folder: Path) -> Path:
+    """Runs a script in forks of this process, which need not import torch anew, and gives the folder where they wrote."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        start_processes(_rank, (script, folder, find_free_network_port()), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+        start_processes(_rank, (script, folder, find_free_network_port(), ranks), nprocs=ranks, start_method="fork")  # type: ignore[no-untyped-call]
     return folder
 
 
-def _rank(rank: int, script: str, folder: Path, port: int) -> None:
+def _rank(rank: int, script: str, folder: Path, port: int, ranks: int) -> None:
     # Lightning takes it for a process that somebody else has started
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["RANKS"] = str(ranks)
     warnings.simplefilter("ignore")
     SCRIPTS[script](folder)
 

@@ -40,6 +40,7 @@ class ImageLoader:
         seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
         world_size: Number of ranks.
+        micro_batches: Micro-batches of a step, as for `BatchPlan`; None for one a rank.
         chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
         on_end: Called when a pass ends or is interrupted.
         task: The kind of target; one that moves with its image is transformed into the network's view.
@@ -66,20 +67,24 @@ class ImageLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        micro_batches: int | None = None,
         chances: Tensor | None = None,
         on_end: Callable[[], None] | None = None,
         task: Task | None = None,
     ) -> None:
         batch_size = check_batch_size(batch_size)
-        if shuffle and len(rows) < world_size:
-            problem = f"{world_size} ranks cannot share {count(len(rows), 'training image')}"
+        if shuffle and len(rows) < (shares := micro_batches or world_size):
+            problem = f"{shares} ranks cannot share {count(len(rows), 'training image')}"
             raise BadValueError(problem, "Use fewer devices")
         self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
         self.task = task
         self.cached: Callable[[], Mapping[str, Tensor] | None] | None = None
         order = RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
         self.least = 2 if shuffle else 0
-        self.batch_sampler = BatchPlan(order, batch_size, rank=rank, world_size=world_size, least=max(1, self.least))
+        least = max(1, self.least)
+        self.batch_sampler = BatchPlan(
+            order, batch_size, rank=rank, world_size=world_size, micro_batches=micro_batches, least=least
+        )
         self._reader: BatchReader | None = None
 
     def __len__(self) -> int:

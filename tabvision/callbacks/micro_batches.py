@@ -1,0 +1,166 @@
+"""The micro-batches of a training step, which any number of ranks that divides them can share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch import Tensor
+
+from tabvision import lightning as pl
+from tabvision.errors import BadValueError, listed
+from tabvision.lightning import GradientAccumulationScheduler
+
+State = dict[str, Any]
+
+
+def num_micro_batches(trainer: pl.Trainer) -> int:
+    """Return the number of micro-batches of a training step: one a rank, unless `ExactResume` says otherwise."""
+    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
+    return own or int(trainer.world_size)
+
+
+def batches_per_rank(trainer: pl.Trainer) -> int:
+    """Return how many of a step's micro-batches each rank trains, one after the other."""
+    return num_micro_batches(trainer) // int(trainer.world_size)
+
+
+def micro_batch_at(trainer: pl.Trainer, batch_idx: int) -> tuple[int, int]:
+    """Return which step of the epoch a batch of this rank belongs to, and which micro-batch of it this is."""
+    per_rank = batches_per_rank(trainer)
+    return batch_idx // per_rank, batch_idx % per_rank * trainer.world_size + trainer.global_rank
+
+
+@final
+class Accumulation:
+    """Has a Trainer accumulate the micro-batches of a step that each of its ranks trains, until the fit ends.
+
+    Lightning counts batches of this rank. What a user sets in batches (`accumulate_grad_batches`, `val_check_interval`,
+    `limit_train_batches`) counts so many micro-batches at once, and is multiplied.
+
+    Args:
+        trainer: The Trainer of the fit.
+        micro_batches: Number of micro-batches of a step.
+
+    Raises:
+        BadValueError: The ranks cannot share the micro-batches.
+    """
+
+    def __init__(self, trainer: pl.Trainer, micro_batches: int) -> None:
+        self._trainer: Any = trainer
+        self._before: State = {}
+        self._scheduled: tuple[GradientAccumulationScheduler, dict[int, int]] | None = None
+        if is_dealing(trainer) or micro_batches != trainer.world_size:
+            _check(trainer, micro_batches)  # there is one, then
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+            data.micro_batches = micro_batches
+        if (per_rank := batches_per_rank(trainer)) > 1:
+            self._multiply(per_rank)
+
+    def _multiply(self, per_rank: int) -> None:
+        trainer = self._trainer
+        scheduler = next((each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)), None)
+        if scheduler is not None:
+            self._scheduled = (scheduler, scheduler.scheduling)
+            scheduler.scheduling = {epoch: per_rank * each for epoch, each in scheduler.scheduling.items()}
+        for name in ("accumulate_grad_batches", "val_check_interval", "limit_train_batches"):
+            value = getattr(trainer, name)
+            if isinstance(value, int) and not (scheduler and name == "accumulate_grad_batches"):
+                self._before[name] = value
+                setattr(trainer, name, per_rank * value)
+
+    def validate_after_whole_steps(self) -> None:
+        """Count a fraction of an epoch between validations in whole steps, as on as many ranks as micro-batches."""
+        trainer, per_rank = self._trainer, batches_per_rank(self._trainer)
+        interval, batches = trainer.val_check_interval, trainer.num_training_batches
+        if per_rank > 1 and isinstance(interval, float) and batches < math.inf:
+            trainer.val_check_batch = per_rank * max(1, int(batches // per_rank * interval))
+
+    def release(self) -> None:
+        """Leave the Trainer and the data as they were."""
+        for name, value in self._before.items():
+            setattr(self._trainer, name, value)
+        if self._scheduled is not None:
+            self._scheduled[0].scheduling = self._scheduled[1]
+        self._before, self._scheduled = {}, None
+        if is_dealing(self._trainer):
+            self._trainer.datamodule.micro_batches = None
+
+
+def is_dealing(trainer: pl.Trainer) -> bool:
+    """Return whether a Trainer has a datamodule that deals micro-batches to ranks."""
+    return hasattr(getattr(trainer, "datamodule", None), "micro_batches")
+
+
+def _check(trainer: pl.Trainer, micro_batches: int) -> None:
+    """Raise if the ranks of a Trainer cannot share the micro-batches of a step."""
+    ranks: int = trainer.world_size
+    step = f"a step of this fit has {micro_batches} micro-batches"
+    if micro_batches % ranks:
+        divisors = [str(each) for each in range(1, micro_batches + 1) if micro_batches % each == 0]
+        problem = f"{step}, which {ranks} ranks cannot share evenly"
+        more = math.lcm(micro_batches, ranks)
+        raise BadValueError(
+            problem, f"Use {listed(divisors)} ranks, or begin anew with ExactResume(micro_batches={more})"
+        )
+    if micro_batches == ranks:
+        return
+    found = f"{step}, and there are {ranks} ranks" if ranks > 1 else f"{step}, and there is one rank"
+    if not is_dealing(trainer):
+        raise BadValueError(f"{found}, but the data is not a datamodule of tabvision", f"Use {micro_batches} ranks")
+    if not trainer.lightning_module.automatic_optimization:
+        raise BadValueError(f"{found}, but the module's optimization is manual", f"Use {micro_batches} ranks")
+    if trainer.strategy.handles_gradient_accumulation:
+        name = type(trainer.strategy).__name__
+        raise BadValueError(f"{found}, but {name} accumulates in its own way", f"Use {micro_batches} ranks")
+    limit: float = trainer.limit_train_batches
+    if isinstance(limit, float) and limit != 1.0:
+        raise BadValueError(f"{found}, but limit_train_batches={limit!r} is a fraction", "Pass a number of batches")
+
+
+def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
+    """Convert the batches of a rank that a checkpoint counts to another number of ranks, in place.
+
+    Args:
+        fit_loop: The state of Lightning's fit loop in a checkpoint.
+        saved_ranks: The ranks that saved it.
+        ranks: The ranks that go on.
+
+    Returns:
+        Whether that number is whole: it is after each step.
+
+    Example:
+        >>> counts = {"ready": 4, "started": 4, "processed": 4, "completed": 3}
+        >>> loop = {"epoch_loop.batch_progress": {"total": counts, "current": dict(counts), "is_last_batch": False}}
+        >>> convert_counts(loop, 1, 2), counts
+        (True, {'ready': 2, 'started': 2, 'processed': 2, 'completed': 1})
+    """
+    progress = fit_loop["epoch_loop.batch_progress"]
+    both = progress["total"], progress["current"]
+    if any(counts["ready"] * saved_ranks % ranks for counts in both):
+        return False
+    for counts in both:
+        more = counts["ready"] * saved_ranks // ranks - counts["ready"]
+        counts |= {name: number + more for name, number in counts.items()}
+    return True
+
+
+def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
+    """Return what a rank goes on with, of what each of the ranks that saved a checkpoint had.
+
+    On other ranks sums are joined in the first one, and each has the mean of the accumulated gradients.
+    """
+    if len(saved) == ranks:
+        return saved[rank]
+    names = set().union(*(each.get("gradients", {}) for each in saved))
+    return {
+        **{name: saved[0][name] for name in ("metrics", "metrics at cut") if name in saved[0]},
+        "module": {name: sum(each["module"][name] for each in saved) * (rank == 0) for name in saved[0]["module"]},
+        "gradients": {name: _sum(saved, name) / len(saved) for name in names},
+    }
+
+
+def _sum(saved: Sequence[State], name: str) -> Tensor:
+    found: list[Tensor] = [each["gradients"][name] for each in saved if name in each.get("gradients", {})]
+    return sum(found[1:], found[0])
