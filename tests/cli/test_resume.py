@@ -1,8 +1,11 @@
 """A run that was interrupted goes on by `tabvision train --resume`, and ends where an uninterrupted one does."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,15 +30,22 @@ def _photos(folder: Path) -> None:
     write_folder(folder / "photos", {"cat": 12, "dog": 18})
 
 
-def kill_when_it_can_be_resumed(words: list[str], run: Path) -> None:
-    """Starts a run in a process of its own, and kills it after some epochs."""
-    command = Forked(main, [*words, "--out", str(run)])
-    metrics = run / "metrics.csv"
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:  # written when last.ckpt is
-        assert command.process.is_alive()
-        time.sleep(0.001)
-    command.process.kill()
-    command.ended()
+def train_and_be_killed(words: list[str], run: Path) -> None:
+    """Trains in a process of its own, which is killed after some epochs."""
+    killed = Forked(train_and_die, [*words, "--out", str(run)], run / "metrics.csv")
+    assert killed.ended()[0] == -signal.SIGKILL
+
+
+def train_and_die(words: list[str], metrics: Path) -> None:
+    """Trains, and kills its own process after some epochs."""
+
+    def watch() -> None:
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:  # written when last.ckpt is
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+    main(words)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +58,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
 ) -> None:
     whole, cut = Path("runs/whole"), Path("runs/cut")
     assert main([*words, "--out", str(whole)]) == 0
-    kill_when_it_can_be_resumed(words, cut)
+    train_and_be_killed(words, cut)
     assert not (cut / "predictions.csv").exists()
 
     assert main([*words, "--out", str(cut)]) == 2
@@ -67,7 +77,7 @@ def test_a_run_goes_on_with_more_devices_that_share_its_steps() -> None:
     whole, cut = Path("runs/whole"), Path("runs/cut")
     words = [*TABLE, "--epochs", "30", "--micro-batches", "2"]
     assert main([*words, "--out", str(whole)]) == 0
-    kill_when_it_can_be_resumed(words, cut)
+    train_and_be_killed(words, cut)
 
     command = [sys.executable, "-m", "tabvision", "train", "--resume", str(cut), "--no-report", "--devices", "2"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tabvision.data import base
 from tabvision.data.base import DataPart, TensorDataModule
-from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
 from tests.made.pairs import TARGETS, make_frame, tabular_data
 from tests.made.trainers import MakeTrainer
@@ -185,16 +184,6 @@ def test_batches_move_to_a_device_as_a_whole() -> None:
     assert data.transfer_batch_to_device(batch, torch.device("cpu"), 0) is batch
     moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
     assert {tensor.device.type for tensor in moved.values()} == {"meta"}  # type: ignore[attr-defined]
-
-
-def test_overfitting_turns_the_shuffling_off(quick_trainer: MakeTrainer) -> None:
-    data = Bare(10)
-    data.trainer = quick_trainer(overfit_batches=1)
-
-    rows = [batch["index"].tolist() for batch in data.train_dataloader()]
-
-    assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert isinstance(data.train_dataloader(), TensorLoader)
 
 
 def test_a_frame_is_left_as_it_was() -> None:

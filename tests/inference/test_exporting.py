@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
@@ -135,6 +136,7 @@ def test_a_pt2_file_is_asked_with_torch_alone(tmp_path: Path) -> None:
             answers, _ExportedNetwork(module.eval(), Calibration(), deviations=False)(*inputs.values())
         )
     assert json.loads(facts[KEY])["schema"] == module.schema.to_dict()
+    assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.pt2").read_bytes()
 
 
 def test_the_facts_lie_in_the_files_metadata_and_this_machines_paths_do_not() -> None:
@@ -147,6 +149,9 @@ def test_the_facts_lie_in_the_files_metadata_and_this_machines_paths_do_not() ->
     assert facts["schema"] == trained("multiclass")[2].schema.to_dict()
     assert facts["inputs"] == ["continuous", "categorical"]
     assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
+    assert not any(
+        node.metadata_props for node in onnx.load(path).graph.node
+    )  # torch's record of its origin, which is large
 
 
 def test_a_calibrated_checkpoint_is_exported_with_its_calibration(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import itertools
 import pickle
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,10 +113,6 @@ def test_a_range_holds() -> None:
     assert predictor("regression_range").predict(raw())["prediction"].between(0.5, 5.5).all()
 
 
-def test_probabilities_can_be_left_out() -> None:
-    assert predictor("multiclass").predict(raw(), proba=False).columns.tolist() == ["label"]
-
-
 # In whatever form the rows come.
 
 
@@ -156,24 +151,6 @@ def test_a_dict_of_columns_is_a_table() -> None:
     assert_frame_equal(predictor().predict(frame.to_dict("list")), predictor().predict(frame))
 
 
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("rows.csv", lambda frame, path: frame.to_csv(path, index=False)),
-        ("rows.parquet", lambda frame, path: frame.to_parquet(path)),
-        ("rows.feather", lambda frame, path: frame.to_feather(path)),
-    ],
-)
-@pytest.mark.parametrize("as_text", [True, False])
-def test_a_file_is_read(name: str, write: Any, as_text: bool, tmp_path: Path) -> None:
-    path = tmp_path / name
-    write(raw(), path)
-
-    answers = predictor().predict(str(path) if as_text else path)
-
-    assert_frame_equal(answers, predictor().predict(raw()))
-
-
 def test_extra_columns_are_ignored_and_columns_may_stand_in_any_order() -> None:
     frame = raw()
     wider = frame[INPUTS[::-1]].assign(paid="who knows", other=[[1]] * len(frame))
@@ -190,11 +167,6 @@ def test_no_rows_have_no_answers_in_the_same_columns(source: Any, target: str) -
     assert answers.columns.tolist() == predictor(target).predict(raw()).columns.tolist()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 40, 1000])
-def test_the_batch_size_changes_no_answer(batch_size: int) -> None:
-    assert_frame_equal(predictor().predict(raw(), batch_size=batch_size), predictor().predict(raw()), rtol=1e-5)
-
-
 def test_nothing_is_changed_by_predicting() -> None:
     asked, frame = predictor(), raw()
     before, state = frame.copy(), {name: tensor.clone() for name, tensor in asked.module.state_dict().items()}
@@ -207,20 +179,6 @@ def test_nothing_is_changed_by_predicting() -> None:
     assert all(torch.equal(state[name], tensor) for name, tensor in asked.module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
     assert not asked.module.training
-
-
-def test_eight_threads_have_the_same_answers() -> None:
-    asked, frame = predictor(), raw()
-    expected, one = asked.predict(frame), asked.predict(records(frame)[0])
-
-    with ThreadPoolExecutor(8) as pool:
-        frames = list(pool.map(lambda _: asked.predict(frame), range(40)))
-        singles = list(pool.map(lambda _: asked.predict(records(frame)[0]), range(40)))
-
-    for answers in frames:
-        assert_frame_equal(answers, expected)
-    for answers in singles:
-        assert_frame_equal(answers, one)
 
 
 def test_loading_and_asking_warns_of_nothing() -> None:
