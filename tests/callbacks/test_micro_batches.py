@@ -27,6 +27,7 @@ def test_a_fit_goes_on_with_fewer_ranks_and_with_more(tmp_path: Path) -> None:
     found = compared(tmp_path)
 
     assert {"staged: 1 to 2 after 6", "staged: 2 to 1 after 6", "staged: 2, cut", "staged: 2, first"} <= {*found}
+    assert "staged: 2 to 1 after a cut" in found
     assert {key: differs for key, differs in found.items() if differs} == {}
 
 

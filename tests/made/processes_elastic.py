@@ -199,8 +199,11 @@ def _sweep(folder: Path, cases: dict[str, int]) -> None:
     torch.set_num_threads(1)
     ranks = int(os.environ.get("RANKS", "1"))
     seen = sweep(folder, ranks, cases)
+    cut = folder / "cut" / "cut.ckpt"
     if ranks == 2:
         seen |= sweep_bits(folder, ranks)
+    elif cut.exists():
+        seen[f"staged: 2 to {ranks} after a cut"] = fit("staged", folder / "resumed", cut, ranks=ranks)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         torch.save(seen, folder / f"seen{len([*folder.glob('seen*')])}.pt")
 
