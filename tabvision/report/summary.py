@@ -229,7 +229,8 @@ def _importance_section(importance: pd.DataFrame | None) -> Section:
         "It says what the model uses, not what causes the target; columns that tell the same share their importance. "
         "A column below a hundredth of the first is not shown."
     )
-    top = importance[importance["importance"] >= _LEAST * importance["importance"].max()].head(20)
+    most = int((importance["importance"] >= _LEAST * importance["importance"].max()).sum())
+    top = importance.head(min(20, max(1, most)))
     caption = f"What it relies on most: {len(top)} of {count(len(importance), 'column')}"
     return section_of(title, text, parts=[part_of(caption, top, "importance")])
 
