@@ -166,7 +166,7 @@ def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_thei
     assert main([*photos, "--accelerator", "cpu"]) == 0
 
     said = html.unescape(text_of("runs/photos/report.html"))
-    assert "pairs of a training and a validation photo are almost the same (60 of the train photos and" in said
+    assert "pairs of a training and a validation photo are almost the same (60 photos of training and" in said
     assert "a_copy.jpg" in said
     assert "Columns that differ between these images and those of training" in said
     assert "brightness" in said
