@@ -2,12 +2,14 @@
 
     python benchmarks/warm_start.py --out benchmarks/results/warm_start.json
 
-A network of the old rows is grown and trains on the new rows and as many old ones, for a fifth of the steps of a network that
-starts anew with all rows; both with one-cycle, their default rates, one thread, and the same new rows held out:
+A network of the old rows is grown and trains on the new rows and as many old ones (digits: four times as many), for a fifth
+of the steps of a network that starts anew with all rows; both with one-cycle, their default rates unless said, one thread, and
+the same new rows held out:
 
 - flights: months 1 to 8, then 9 and 10, which are new categories; AUC
 - ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
-- digits: classes 0 to 7, then all ten, held out among all rows; accuracy of a fine-tuned body of photos
+- digits: classes 0 to 7, then all ten, held out among all rows; accuracy of a fine-tuned body of photos, which, grown, trains
+  at rates from 0.0001 to 0.01 in the head: at one rate for all the new classes were hardly ever answered after so few steps
 
 "Gain" is what the grown network gained over the old one, as a fraction of what the new one gained.
 """
@@ -47,6 +49,8 @@ class Task(NamedTuple):
         module: From a schema to a new module.
         score: From a predictor and rows to a number.
         epochs: Of a fit from the start.
+        old_for_new: Old rows that the grown network gets for each new one.
+        grown_lr: The rates of the grown network from input to head; None for its default, the same for all.
     """
 
     old: pd.DataFrame
@@ -56,6 +60,8 @@ class Task(NamedTuple):
     module: Callable[..., Any]
     score: Callable[..., float]
     epochs: int
+    old_for_new: int = 1
+    grown_lr: tuple[float, float] | None = None
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -89,10 +95,9 @@ def measure(task: Task, seed: int) -> dict[str, Any]:
     anew = fit(task.module(every.schema), every, seed, epochs=task.epochs)
     steps = task.epochs * len(every.train_dataloader())
     grown = old.grow(every.schema)
-    some = pd.concat(
-        [task.old.sample(min(len(task.old), len(task.new)), random_state=seed), task.new], ignore_index=True
-    )
-    grown = fit(grown, task.data(some, grown.schema), seed, steps=round(FRACTION * steps))
+    num_old = min(len(task.old), task.old_for_new * len(task.new))
+    some = pd.concat([task.old.sample(num_old, random_state=seed), task.new], ignore_index=True)
+    grown = fit(grown, task.data(some, grown.schema), seed, steps=round(FRACTION * steps), lr=task.grown_lr)
     found = {name: score(task, module) for name, module in (("old", old), ("anew", anew), ("grown", grown))}
     gain = (found["grown"] - found["old"]) / (found["anew"] - found["old"])
     print({**found, "gain": gain}, file=sys.stderr)
@@ -100,7 +105,13 @@ def measure(task: Task, seed: int) -> dict[str, Any]:
 
 
 def fit(
-    module: SupervisedModule, data: pl.LightningDataModule, seed: int, *, epochs: int = -1, steps: int = -1
+    module: SupervisedModule,
+    data: pl.LightningDataModule,
+    seed: int,
+    *,
+    epochs: int = -1,
+    steps: int = -1,
+    lr: tuple[float, float] | None = None,
 ) -> SupervisedModule:
     """A module trained with one-cycle."""
     import pytorch_lightning as pl
@@ -112,7 +123,13 @@ def fit(
         ("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, callbacks=[OneCycle()], max_epochs=epochs, max_steps=steps, **quiet
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=[OneCycle(lr)],
+        max_epochs=epochs,
+        max_steps=steps,
+        **quiet,
     )
     trainer.fit(module, data)
     return module
@@ -200,7 +217,9 @@ def digits(seed: int, folder: Path) -> Task:
     def accuracy(predictor: Predictor, rows: pd.DataFrame) -> float:
         return float((predictor.predict(rows["file"].tolist())["label"].to_numpy() == rows["digit"].to_numpy()).mean())
 
-    return Task(rows[~is_new], rows[is_new], held_out, data, module, accuracy, epochs=3)
+    # the body is trained and the new classes are not: the head learns a hundred times as fast; no class is more frequent
+    learns: dict[str, Any] = {"epochs": 8, "old_for_new": 4, "grown_lr": (1e-4, 1e-2)}
+    return Task(rows[~is_new], rows[is_new], held_out, data, module, accuracy, **learns)
 
 
 TASKS: dict[str, Callable[[int, Path], Task]] = {"flights": flights, "ratings": ratings, "digits": digits}

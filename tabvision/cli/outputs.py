@@ -156,7 +156,9 @@ def write_run_report(
     is_val = "val" in job.datamodule.parts
     rows = f"{count(len(results), 'row' if not results.schema.is_of_images else 'image')} "
     rows += (
-        "held out for validation, by which the epoch was chosen as well" if is_val else "of training, each out of fold"
+        "held out for validation, by which the epoch was chosen as well"
+        if is_val
+        else "of training, each answered by those parts of the network that did not learn from it"
     )
     try:
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None

@@ -172,8 +172,8 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
     found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MOST_PHOTOS)
     parts = zip(found["first_part"], found["second_part"], strict=True)
     found = found[[set(pair) == {"train", "val"} for pair in parts]]
-    compared = " and ".join(f"{len(rows):,} of the {part} photos" for part, rows in by_part.items())
-    notes = [f"No photo of validation is a copy of one of training, compared {compared}."]
+    compared = f"{len(by_part['train']):,} photos of training and {len(by_part['val']):,} of validation"
+    notes = [f"No photo of validation is a copy of one of training ({compared} were compared)."]
     if len(found):
         pairs = [
             f"{Path(str(one)).name} and {Path(str(other)).name}" for one, other in found[["first", "second"]].values
@@ -184,17 +184,18 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
 
 
 def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
-    """Return the brightness, contrast and colorfulness of photos of a part, as the network sees them without augmentation."""
+    """Return the brightness, contrast and colorfulness of photos of a part, as they are read to be answered."""
     import pandas as pd
     import torch
 
+    from tabvision.inference.batches import Inputs
+    from tabvision.inference.images import ImageBatches
     from tabvision.interpret.duplicates import some_of
 
-    rows = data.parts[part].rows
-    loader = data.ordered_loader(part, torch.from_numpy(some_of(rows.numpy(), _MOST_PHOTOS)))
+    files = data.tables[part].files(some_of(data.parts[part].rows.numpy(), _MOST_PHOTOS))
     found = []
-    for batch in loader:
-        images = batch["image"].float()
+    for arrays in Inputs(len(files), images=ImageBatches(files, data.schema)).batches():
+        images = torch.from_numpy(arrays["image"]).float()
         values = {"brightness": images.mean(dim=(1, 2, 3)), "contrast": images.std(dim=(1, 2, 3))}
         values["colorfulness"] = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2))
         found.append(pd.DataFrame({name: value.numpy() for name, value in values.items()}))
@@ -202,15 +203,15 @@ def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
 
 
 def _unlike_training(predictor: Predictor, results: Results) -> list[str]:
-    """Return a sentence for each column with values that training lacks."""
-    from tabvision.errors import count
+    """Return a sentence on the categories that training lacks, and one on the numbers and dates beyond its own."""
+    from tabvision.errors import count, listed
 
     inputs, rows = predictor.read(results.frame), count(len(results), "row")
-    unseen, far = "that training lacks", "far beyond those of training, so that the answers are guesses"
+    unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
     return [
-        f"{num:,} of {rows} with a value of {name!r} {what}."
+        f"Some of {rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
         for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
-        for name, num in counts.items()
+        if counts
     ]
 
 

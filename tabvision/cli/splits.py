@@ -29,10 +29,13 @@ def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: 
     test = arguments.test if isinstance(arguments.test, float) else None
     given = arguments.validation
     if isinstance(given, str) and given != NO_ROWS:
-        if arguments.split is not None:
-            problem = f"--validation {given} says which rows are held out, so there is no --split {arguments.split}"
-            raise BadValueError(problem, "Leave one of the two out")
-        return Component("tabvision.data.SourceSplit", {"validation": given, **({"test": test} if test else {})})
+        if arguments.split is not None and test is None:
+            problem = (
+                f"--validation {given} says which rows are held out, so --split {arguments.split} has nothing to do"
+            )
+            raise BadValueError(problem, "Leave one of the two out, or add --test with a fraction")
+        drawn = test if arguments.split is None else _named_split(arguments, test)
+        return Component("tabvision.data.SourceSplit", {"validation": given, **({"test": drawn} if drawn else {})})
     if arguments.split is None:
         share = default if given is None else None if given == NO_ROWS else given
         return share if test is None else (share, test)
@@ -56,7 +59,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
     if given == NO_ROWS and test is None:
         problem = f"--validation none holds nothing out, so --split {arguments.split} has nothing to do"
         raise BadValueError(problem, "Leave one of the two out, or add --test with a fraction")
-    fractions = {"share": 0 if given == NO_ROWS else given or DEFAULT_VALIDATION}
+    fractions = {"share": 0 if isinstance(given, str) else given or DEFAULT_VALIDATION}
     fractions |= {"test_share": test} if test else {}
     if way in ("time", "last"):
         fractions |= {"column": column or None, **_day_first(arguments, column)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ _THRESHOLD = (
     0.85  # measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
 )
 _SIDE = 8  # pixels of the coarse image
+_ROUNDING = 1e-4  # of a cosine
 _ROWS_AT_ONCE = 1024
 _PART_NAMES = ("train", "val", "test")
 
@@ -87,21 +89,30 @@ def duplicates(
         photos = _of_data(source, predictor.schema, max_photos)
     else:
         photos = _read(predictor, source, split)
+    rows, coarse = _vectors(predictor, photos.inputs, _coarse)
+    # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
+    near = _with_neighbor(coarse, 2 * threshold - 1)
+    rows, coarse = rows[near], coarse[near]
+    _, features = _vectors(predictor, photos.inputs.take(rows), _features_of(predictor))
+    first, second, similarity = _similar(torch.cat([features, coarse], dim=1) * 0.5**0.5, threshold, max_pairs)
+    return _pairs(photos, rows[first], rows[second], similarity)
+
+
+def _pairs(
+    photos: _Photos, first: NDArray[np.int64], second: NDArray[np.int64], similarity: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Return what there is to say of each pair."""
     assert photos.inputs.images is not None
-    rows, vectors = _vectors(predictor, photos.inputs)
-    first, second, similarity = _similar(vectors, threshold, max_pairs)
-    first, second = rows[first], rows[second]
     sources = photos.inputs.images.sources
     names = [str(each) if isinstance(each, str | Path) else row for row, each in enumerate(sources)]
-    labels = photos.labels[first], photos.labels[second]
-    known = (labels[0] >= 0) & (labels[1] >= 0)
+    known = (photos.labels[first] >= 0) & (photos.labels[second] >= 0)
     columns = {
         "first": [names[row] for row in first],
         "second": [names[row] for row in second],
         "similarity": similarity,
         "first_part": pd.Series([photos.parts[row] for row in first], dtype=object),
         "second_part": pd.Series([photos.parts[row] for row in second], dtype=object),
-        "same_label": np.where(known, labels[0] == labels[1], None),
+        "same_label": np.where(known, photos.labels[first] == photos.labels[second], None),
     }
     return pd.DataFrame(columns)
 
@@ -163,23 +174,49 @@ def _codes(labels: pd.DataFrame) -> NDArray[np.int64]:
     return found
 
 
-def _vectors(predictor: Predictor, inputs: Inputs) -> tuple[NDArray[np.int64], Tensor]:
-    """Return the rows of readable photos, and of each a vector whose products are similarities, (N, D)."""
-    image, module, rows, found = predictor.schema.image, predictor.module, [], []
-    assert image is not None
-    body: Any = module.body
+def _vectors(
+    predictor: Predictor, inputs: Inputs, vectors_of: Callable[[Tensor], Tensor]
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Return the rows of readable photos, and of each a vector whose products are cosines, (N, D)."""
+    rows, found = [np.empty(0, np.int64)], list[Tensor]()
     with torch.inference_mode():
         for arrays in inputs.batches():
-            pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
-            if not len(pixels):
-                continue
-            features = mean_pooled(body(normalize(pixels, image.mean, image.std).to(module.dtype))).float()
-            coarse = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
-            coarse = coarse - coarse.mean(dim=1, keepdim=True)
-            both = [functional.normalize(features, dim=1), functional.normalize(coarse, dim=1, eps=1.0)]
-            found.append(torch.cat(both, dim=1).mul(0.5**0.5).cpu())
-            rows.append(arrays["index"])
-    return (np.concatenate(rows), torch.cat(found)) if rows else (np.empty(0, np.int64), torch.empty(0, 1))
+            if len(arrays["index"]):
+                pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
+                found.append(vectors_of(pixels).cpu())
+                rows.append(arrays["index"])
+    return np.concatenate(rows), torch.cat(found) if found else torch.empty(0, 1)
+
+
+def _coarse(pixels: Tensor) -> Tensor:
+    """Return each photo in few pixels, less their mean; one of a single color is near 0."""
+    few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
+    return functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
+
+
+def _features_of(predictor: Predictor) -> Callable[[Tensor], Tensor]:
+    """Return the function from pixels to the pooled features of the network."""
+    image, module = predictor.schema.image, predictor.module
+    assert image is not None
+    body: Any = module.body
+    return lambda pixels: functional.normalize(
+        mean_pooled(body(normalize(pixels, image.mean, image.std).to(module.dtype))).float(), dim=1
+    )
+
+
+def _with_neighbor(vectors: Tensor, threshold: float) -> NDArray[np.intp]:
+    """Return the numbers of the vectors whose product with some other one is at least the threshold.
+
+    Example:
+        >>> _with_neighbor(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]]), 0.9).tolist()
+        [0, 2]
+    """
+    found = []
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        products = vectors[start : start + _ROWS_AT_ONCE] @ vectors.T
+        products[torch.arange(len(products)), torch.arange(start, start + len(products))] = -1
+        found.append((products >= threshold - _ROUNDING).any(dim=1))
+    return np.flatnonzero(torch.cat(found).numpy()) if found else np.empty(0, np.intp)
 
 
 def _similar(vectors: Tensor, threshold: float, most: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:

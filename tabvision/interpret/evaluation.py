@@ -363,7 +363,7 @@ def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False
 def _range_text(low: Any, high: Any, *, is_date: bool) -> str:  # noqa: ANN401 - two floats or timestamps
     if is_date:
         return f"{str(low)[:10]} to {str(high)[:10]}"
-    first, last = (f"{end:,.0f}" if 1e4 <= abs(end) < 1e15 else f"{end:.4g}" for end in (low, high))
+    first, last = four_digits(low), four_digits(high)
     return f"{first} to {last}" if low < high else first
 
 
@@ -376,3 +376,13 @@ def _interval(found: pd.DataFrame, *, is_fraction: bool) -> tuple[NDArray[Any], 
         return np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)  # rounding may pass 0, the mean and 1
     half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
     return np.maximum(mean - half, 0), mean + half
+
+
+def four_digits(value: float) -> str:
+    """Return a number as a reader wants it: with four digits, or whole with thousands separated.
+
+    Example:
+        >>> four_digits(13_722.31), four_digits(0.123456)
+        ('13,722', '0.1235')
+    """
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from tabvision.checks import check_choice, check_whole
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, speaking
-from tabvision.inference.batches import Arrays
+from tabvision.inference.batches import Arrays, Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
 from tabvision.interpret.rows import Column, Model, column_values, predictor_of, raw_columns, read_rows, with_column
@@ -82,9 +82,23 @@ def importance(
     columns = list(raw_columns(predictor).values())
     rng = np.random.default_rng(seed)
     inputs = read_rows(predictor, source, max_rows, rng, fold)
-    assert inputs.frame is not None
-    target = encode_target(inputs.frame, predictor.schema.target)
     orders = _orders(permutations, inputs.num_rows, repeats, rng)
+    values, unshuffled, is_gain = _measured(predictor, inputs, columns, orders, metric)
+    worse = (values - unshuffled) * (-1 if is_gain else 1)
+    frame = pd.DataFrame(
+        {"column": [column.name for column in columns], "importance": worse.mean(axis=1), "std": worse.std(axis=1)}
+    )
+    frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+    frame.attrs["baseline"] = unshuffled
+    return frame
+
+
+def _measured(
+    predictor: Predictor, inputs: Inputs, columns: Sequence[Column], orders: NDArray[np.intp], metric: str
+) -> tuple[NDArray[np.float64], float, bool]:
+    """Return the metric for each column and order, (columns, R), without a shuffle, and whether higher is better."""
+    assert inputs.frame is not None, "read_rows returns one"
+    target = encode_target(inputs.frame, predictor.schema.target)
     baseline = _Scores(predictor, metric, 1)
     scores = [_Scores(predictor, metric, len(orders)) for _ in columns]
     values = [column_values(inputs.arrays, column) for column in columns]
@@ -99,14 +113,7 @@ def importance(
             baseline.update(exchange(0, rows[None]), truth)  # rounded as the others are
             for number, of_column in enumerate(scores):
                 of_column.update(exchange(number, orders[:, rows]), truth)
-    (unshuffled,), found = baseline.values(), np.array([of_column.values() for of_column in scores])
-    worse = (found - unshuffled) * (-1 if baseline.higher_is_better else 1)
-    frame = pd.DataFrame(
-        {"column": [column.name for column in columns], "importance": worse.mean(axis=1), "std": worse.std(axis=1)}
-    )
-    frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
-    frame.attrs["baseline"] = float(unshuffled)
-    return frame
+    return np.array([of_column.values() for of_column in scores]), float(*baseline.values()), baseline.higher_is_better
 
 
 def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:

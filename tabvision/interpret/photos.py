@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError
 from tabvision.inference import Results
 from tabvision.inference.batches import Inputs
-from tabvision.interpret.evaluation import errors_of
+from tabvision.interpret.evaluation import errors_of, four_digits
 from tabvision.interpret.gradcam import gradcam
 from tabvision.interpret.rows import Model
 
@@ -147,4 +147,4 @@ def _cut(text: str, most: int) -> str:
 
 
 def _text(label: Any) -> str:  # noqa: ANN401 - a label, or several numbers
-    return ", ".join(f"{value:.4g}" for value in label) if isinstance(label, np.ndarray) else str(label) or "none"
+    return ", ".join(map(four_digits, label.tolist())) if isinstance(label, np.ndarray) else str(label) or "none"

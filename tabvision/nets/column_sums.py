@@ -103,7 +103,7 @@ class ColumnSums:
         """
         spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
         weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
-        changes = [(part - old).permute(1, 2, 0) for part in new.split(len(old))]
+        changes = [(part - old).permute(1, 2, 0) for part in torch.split(new, len(old))]
         found = [self._after(torch.baddbmm(sums, weight, it.expand(len(sums), -1, -1))) for it in changes]
         return torch.cat(found, dim=2).permute(2, 0, 1)
 

@@ -38,6 +38,7 @@ _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
 _MAX_DRIFTED = 10
 _MAX_NAMED = 3  # numbers to predict that one sentence names
+_LEAST = 0.01  # of the greatest importance: a column below it is not shown
 _MAX_INPUTS = 6  # columns beside the rows with the greatest loss
 _MAX_PROBABILITIES = 4
 _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
@@ -189,6 +190,9 @@ def _metrics_section(
 ) -> Section:
     rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
+    if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
+        in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
+        metrics, baseline = in_pixels["model"].to_dict(), in_pixels["naive"].to_dict()
     names, widths = sorted(set(metrics) | set(baseline)), _half_widths(results)
     shown = [name.removeprefix("val/") for name in names]
     is_known = not widths.keys().isdisjoint(shown)
@@ -222,9 +226,11 @@ def _importance_section(importance: pd.DataFrame | None) -> Section:
         return section_of(title)
     text = (
         "The longer the bar, the worse the answers become when the values of that column are shuffled among the rows. "
-        "It says what the model uses, not what causes the target; columns that tell the same share their importance."
+        "It says what the model uses, not what causes the target; columns that tell the same share their importance. "
+        "A column below a hundredth of the first is not shown."
     )
-    top = importance.head(20)
+    most = int((importance["importance"] >= _LEAST * importance["importance"].max()).sum())
+    top = importance.head(min(20, max(1, most)))
     caption = f"What it relies on most: {len(top)} of {count(len(importance), 'column')}"
     return section_of(title, text, parts=[part_of(caption, top, "importance")])
 
@@ -296,8 +302,10 @@ def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame
     inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
     inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
     frame = frame.drop(columns=inputs[_MAX_INPUTS:])
-    if (image := results.schema.image) is not None and results.schema.is_of_images and image.name in frame:
-        frame = frame.assign(**{image.name: [Path(str(path)).name for path in frame[image.name]]})
+    frame = frame if "label" in results.frame else frame.rename(columns={"label": "predicted"})
+    for name in results.schema.image.columns if results.schema.image is not None else ():
+        if name in frame:  # not where the files lie
+            frame = frame.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in frame[name]]})
     frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
     return frame
 

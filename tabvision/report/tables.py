@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from tabvision.interpret.evaluation import four_digits
+
 Section: TypeAlias = dict[str, Any]
 Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain
 
@@ -62,7 +64,7 @@ def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a 
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+        return four_digits(value)
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -131,6 +132,9 @@ class Binary(OneClass):
     def grow(self, new: Task, num_classes: int) -> Task:
         if num_classes == 2:
             return self
+        if self.threshold != 0.5:
+            said = "With a third class the threshold %s has no meaning: the most probable class is the answer."
+            logging.getLogger("tabvision").warning(said, self.threshold)
         weights = grow_weights(self.class_weights, num_classes)
         return Multiclass(
             num_classes,

@@ -166,7 +166,7 @@ def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_thei
     assert main([*photos, "--accelerator", "cpu"]) == 0
 
     said = html.unescape(text_of("runs/photos/report.html"))
-    assert "pairs of a training and a validation photo are almost the same (60 of the train photos and" in said
+    assert "pairs of a training and a validation photo are almost the same (60 photos of training and" in said
     assert "a_copy.jpg" in said
     assert "Columns that differ between these images and those of training" in said
     assert "brightness" in said
@@ -181,5 +181,5 @@ def test_a_report_says_how_many_rows_are_unlike_those_of_training() -> None:
     assert main(["report", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "page.html"]) == 0
 
     said = html.unescape(text_of("page.html"))
-    assert "3 of 60 rows with a value of 'job' that training lacks." in said
-    assert "5 of 60 rows with a value of 'age' far beyond those of training" in said
+    assert "Some of 60 rows have a value that training lacks: 'job' in 3." in said
+    assert "Some of 60 rows have a value far beyond those of training, whose answers are guesses: 'age' in 5." in said

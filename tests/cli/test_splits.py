@@ -33,6 +33,16 @@ def parsed(*words: str) -> argparse.Namespace:
             Component("tabvision.data.SourceSplit", {"validation": "rows.csv", "test": 0.1}),
         ),
         (
+            "--validation rows.csv --test 0.1 --split time:day",
+            Component(
+                "tabvision.data.SourceSplit",
+                {
+                    "validation": "rows.csv",
+                    "test": Component("tabvision.data.TimeSplit", {"share": 0, "test_share": 0.1, "column": "day"}),
+                },
+            ),
+        ),
+        (
             "--validation none --test 0.1 --split random",
             Component("tabvision.data.RandomSplit", {"share": 0, "test_share": 0.1}),
         ),

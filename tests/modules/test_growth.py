@@ -18,6 +18,7 @@ from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.interpret import importance
 from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
 from tabvision.modules.growth import grown_schema
+from tabvision.tasks import Binary, Multiclass
 from tests.made.modules import different
 from tests.made.pairs import Pair, make_frame, tabular_data
 from tests.made.ratings import made_ratings, ratings_data
@@ -186,7 +187,7 @@ def test_networks_for_images_learn_new_classes(kind: type[SupervisedModule]) -> 
     trained(pair.data(frame, schema=grown.schema), grown.train())
 
 
-def test_labels_of_a_row_and_ranges_of_numbers_grow() -> None:
+def test_labels_of_a_row_and_ranges_of_numbers_grow(caplog: pytest.LogCaptureFixture) -> None:
     frame = make_frame()
     some = frame.assign(tags=frame["tags"].str.replace("c", "").str.split().str.join(" "))
     known = Pair(TabularModule, "multilabel_text").module(tabular_data("multilabel_text", some).schema).eval()
@@ -195,6 +196,10 @@ def test_labels_of_a_row_and_ranges_of_numbers_grow() -> None:
     before, after = (Predictor(module).predict(frame, proba=True) for module in (known, grown))
     assert np.array_equal(before[["probability_a", "probability_b"]], after[["probability_a", "probability_b"]])
     assert np.allclose(after["probability_c"], 1e-3)
+    with caplog.at_level("WARNING", "tabvision"):
+        grown_task = Binary(threshold=0.3).grow(Multiclass(3), 3)
+    assert grown_task == Multiclass(3)
+    assert "the threshold 0.3 has no meaning" in caplog.text
     low, high = tabular_data("regression", frame), tabular_data("regression", frame.assign(pay=frame["pay"] + 1e6))
     wide = TabularModule(low.schema).grow(high.schema).schema.target
     assert (wide.low, wide.high) == (low.schema.target.low, high.schema.target.high)

@@ -61,6 +61,9 @@ def test_a_metric_has_its_interval_beside_it_if_it_is_one_of_the_tasks() -> None
     assert known[0]["columns"] == ["metric", "model", "±", "naive"]
     assert known[0]["rows"] == [["loss", 0.1, None, None], ["mae", 13_700.0, 1600.0, None]]
     assert unknown[0]["columns"] == ["metric", "model", "naive"]
+    points = summarize(results_of("points"), metrics={"val/distance": 0.01}, baseline={"val/distance": 0.02})
+    (name, distance, _, naive), _ = points["sections"][0]["parts"][0]["table"]["rows"]
+    assert (name, distance > 1, naive > 1) == ("distance", True, True)  # in pixels, as the interval
 
 
 def test_the_slice_that_is_answered_worst_is_named() -> None:

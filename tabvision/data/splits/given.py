@@ -123,7 +123,8 @@ class SourceSplit(Split):
 
     Args:
         validation: A frame or the path of a table file.
-        test: The same for the test part, or a fraction in (0, 1) of the datamodule's source at random, or None.
+        test: The same for the test part; or a fraction in (0, 1) of the datamodule's source at random, or a split that draws
+            test rows alone from it, such as `TimeSplit("date", 0, 0.1)`; or None.
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
@@ -133,12 +134,12 @@ class SourceSplit(Split):
     """
 
     validation: Source
-    test: float | Source | None = None
+    test: float | Split | Source | None = None
 
     @property
     @override
     def columns(self) -> tuple[str, ...]:
-        return (PART_COLUMN,)
+        return (PART_COLUMN, *(self.test.columns if isinstance(self.test, Split) else ()))
 
     @override
     def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
@@ -151,7 +152,8 @@ class SourceSplit(Split):
     @property
     def sources(self) -> tuple[Any, ...]:
         """The sources of the validation and test rows."""
-        return (self.validation,) if self.test is None or isinstance(self.test, float) else (self.validation, self.test)
+        has_source = self.test is not None and not isinstance(self.test, float | Split)
+        return (self.validation, self.test) if has_source else (self.validation,)
 
     def joined(self, frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Return the training rows and those of the other sources, already read, in this order."""
@@ -171,10 +173,14 @@ class SourceSplit(Split):
             remedy = "Pass it what SourceSplit.gather(frame) returns"
             raise BadValueError("the frame does not hold the rows of the other sources", remedy)
         part = frame[PART_COLUMN].to_numpy()
-        if isinstance(self.test, float):
+        if isinstance(self.test, float | Split):
             rows = np.flatnonzero(part == TRAIN)
             codes = None if target_codes is None else target_codes[rows]
-            found = as_split((None, self.test), stratify=codes is not None)(frame.iloc[rows], codes, seed=seed)
+            way = self.test if isinstance(self.test, Split) else (None, self.test)
+            found = as_split(way, stratify=codes is not None)(frame.iloc[rows], codes, seed=seed)
+            if len(found.validation):
+                problem = f"test must draw no validation rows, got {self.test!r}"
+                raise BadValueError(problem, "Pass a fraction, or such as TimeSplit('date', 0, 0.1)")
             part = part.copy()
             part[rows[found.test]] = TEST
         return parts_from(part, remedy="Pass sources with rows")

@@ -99,7 +99,7 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
     assert set(split.columns) == set(frame.columns) - {"x"}
 
 
-def test_a_fraction_of_the_training_source_may_test() -> None:
+def test_a_fraction_of_the_training_source_may_test_at_random_or_by_a_split() -> None:
     codes = np.repeat([0, 1], [6, 6])
     split = SourceSplit(pd.DataFrame({"x": [1, 2]}), test=0.5)
 
@@ -109,6 +109,10 @@ def test_a_fraction_of_the_training_source_may_test() -> None:
     assert parts.validation.tolist() == [10, 11]
     assert np.bincount(codes[parts.test]).tolist() == [3, 2]
     assert sorted([*parts.train, *parts.test]) == list(range(10))
+    last = SourceSplit(pd.DataFrame({"x": [1, 2]}), test=TimeSplit("x", 0, 0.2))
+    assert last(frame, codes, seed=0).test.tolist() == [8, 9]
+    with pytest.raises(BadValueError, match="SourceSplit: test must draw no validation rows"):
+        SourceSplit(pd.DataFrame({"x": [1, 2]}), test=TimeSplit("x", 0.2, 0.2))(frame, codes, seed=0)
 
 
 def test_a_source_that_lacks_a_column_is_refused() -> None:
@@ -131,6 +135,7 @@ def test_a_frame_that_was_not_gathered_is_refused() -> None:
         ("IndexSplit", {"validation": [1, 2]}, None),
         ("SourceSplit", {"validation": "valid.csv"}, None),
         ("SourceSplit", {"validation": "valid.csv", "test": 0.2}, None),
+        ("SourceSplit", {"validation": "valid.csv", "test": {"class_path": "tabvision.data.RandomSplit"}}, None),
     ],
 )
 def test_a_recipe_can_name_a_split(name: str, arguments: dict[str, Any], expected: Split | None) -> None:
@@ -141,4 +146,5 @@ def test_a_recipe_can_name_a_split(name: str, arguments: dict[str, Any], expecte
     split = parser.instantiate(parser.parse_object({"split": config})).split
 
     assert type(split).__name__ == name
+    assert not isinstance(getattr(split, "test", None), dict)
     assert expected is None or split == expected
