@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data import TabularDataModule
-from tabvision.inference import OnnxPredictor, Predictor, export
+from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.modules import TabularModule
 from tabvision.schema import Schema
 from tabvision.serving.requests import Limits
@@ -91,10 +90,8 @@ def test_rows_unlike_those_of_training_name_the_columns(times: int) -> None:
     assert predictor.predict(rows).attrs["outside"] == {"age": 2}
 
 
-@pytest.mark.parametrize("is_exported", [False, True])
-def test_answers_hold_an_uncertainty_where_it_is_asked_for(is_exported: bool, tmp_path: Path) -> None:
-    module = TabularModule(tabular_data("regression").schema, members=3)
-    predictor = OnnxPredictor(export(module, tmp_path / "x.onnx").path) if is_exported else Predictor(module)
+def test_answers_hold_an_uncertainty_where_it_is_asked_for() -> None:
+    predictor = Predictor(TabularModule(tabular_data("regression").schema, members=3))
     expected = predictor.predict(raw(5), uncertainty=True)
 
     with running(predictor, uncertainty=True) as other:

@@ -23,6 +23,7 @@ from tests.callbacks.test_fit_table import made_data
 from tests.made.modules import different
 from tests.made.pairs import make_frame, tabular_data
 from tests.made.servers import running
+from tests.made.sweeps import slow_but
 from tests.made.trained import raw
 from tests.made.trainers import quiet_trainer, saved
 
@@ -196,7 +197,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize("target", ["binary", "regression"])
+@pytest.mark.parametrize("target", slow_but(["regression"], ["binary", "regression"]))
 def test_a_checkpoint_and_an_exported_file_answer_as_the_bag(
     target: str, bags: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,10 @@ class Trained:
         self.path = folder / "points.ckpt"
         self.trainer.save_checkpoint(self.path)
 
+    @functools.cached_property
+    def exported(self) -> OnnxPredictor:
+        return OnnxPredictor(export(self.path, self.path.with_suffix(".onnx")).path)
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
@@ -187,12 +192,12 @@ def test_a_checkpoint_answers_in_pixels_of_each_image(trained: Trained) -> None:
     assert np.nanmean(np.abs(given - wanted)) < np.nanmean(np.abs(middle - wanted))
 
 
-def test_every_way_to_ask_gives_the_same_pixels(trained: Trained, tmp_path: Path) -> None:
+def test_every_way_to_ask_gives_the_same_pixels(trained: Trained) -> None:
     rows = trained.data.parts["val"].rows.numpy()
     whole = Predictor(trained.path).predict(trained.frame)
     files = Predictor(trained.path).predict(trained.frame["file"].tolist(), batch_size=5)
     gathered = gather(trained.trainer.predict(trained.module, trained.data.val_dataloader()))
-    exported = OnnxPredictor(export(trained.path, tmp_path / "points.onnx").path).predict(trained.frame)
+    exported = trained.exported.predict(trained.frame)
 
     np.testing.assert_allclose(files.to_numpy(), whole.to_numpy(), rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(gathered["predictions"].numpy(), whole.to_numpy()[rows], rtol=1e-4, atol=1e-2)
@@ -208,9 +213,8 @@ def test_looking_again_at_varied_images_answers_in_the_same_pixels(trained: Trai
     assert not np.allclose(plain.to_numpy(), varied.to_numpy())
 
 
-def test_a_image_that_cannot_be_read_keeps_its_row(trained: Trained, tmp_path: Path) -> None:
-    exported = OnnxPredictor(export(trained.path, tmp_path / "points.onnx").path)
-    for predictor in (Predictor(trained.path), exported):
+def test_a_image_that_cannot_be_read_keeps_its_row(trained: Trained) -> None:
+    for predictor in (Predictor(trained.path), trained.exported):
         answers = predictor.predict([b"no image", trained.frame["file"][0]])
 
         assert answers["error"].isna().tolist() == [False, True]
