@@ -1,4 +1,4 @@
-"""Every command runs in a working directory of its own, with a table in it."""
+"""A working directory with a table in it, and a run on that table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.made.tables import people
 from tests.made.trained import copy_run
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a table of people in it."""
     monkeypatch.chdir(tmp_path)

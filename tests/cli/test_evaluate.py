@@ -13,6 +13,8 @@ from tabvision.cli import main
 from tests.made.images import write_folder
 from tests.made.tables import people
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 CKPT = "runs/people/best.ckpt"
 
 

@@ -17,6 +17,8 @@ from tabvision.cli import _of_a_file, main
 from tabvision.errors import UnwritableFileError
 from tests.made.tables import TRAIN
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 CHECKPOINT = "runs/people/best.ckpt"
 FIT = ["fit", "--config", "runs/people/recipe.yaml", "--trainer.enable_progress_bar=false"]

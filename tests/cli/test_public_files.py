@@ -12,6 +12,8 @@ from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.schema import Schema
 from tests.made.servers import running
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 ROWS = 600
 
 

@@ -16,6 +16,8 @@ from tests.made.images import write_folder
 from tests.made.ratings import made_ratings
 from tests.made.tables import people
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 SHORT = ["--epochs", "1", "--accelerator", "cpu", "--no-report"]
 NET = ["--body", "test_resnet", "--weights", "none", "--size", "32", *SHORT]
 

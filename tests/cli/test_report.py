@@ -15,6 +15,8 @@ from tabvision.cli import main
 from tests.made.images import write_folder
 from tests.made.tables import TRAIN, people
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 REPORTED = [word for word in TRAIN if word != "--no-report"]
 
 

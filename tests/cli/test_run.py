@@ -23,6 +23,8 @@ from tabvision.modules import TabularModule
 from tests.made.commands import Forked
 from tests.made.tables import TRAIN, people
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 
 @pytest.mark.parametrize(
     ("data", "name"),
