@@ -193,10 +193,12 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         best = saving[0].best_model_path
         (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
+        with speaking(_WHO):
+            table = held_out_table(data, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered, files=files)
-    return _Fitted(trainer, measured, held_out_table(data, gathered, shown=job.shown), results)
+    return _Fitted(trainer, measured, table, results)
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:

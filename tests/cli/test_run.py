@@ -257,6 +257,15 @@ def interrupted(*words: str, until: str) -> tuple[int | None, str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+def test_a_fit_that_diverged_is_a_sentence_and_no_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="the training loss is"):
+        status = main([*TRAIN, "--epochs", "1", "--lr", "1e30", "--out", "far"])
+
+    assert status == 2
+    assert "is not finite, as after a training run that diverged" in capsys.readouterr().err
+    assert not (folder / "far" / "predictions.csv").exists()
+
+
 def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: pytest.Subtests) -> None:
     words = [*TRAIN, "--epochs", "100000"]
 
