@@ -169,16 +169,16 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
     saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
     loggers = [CSVLogger(folder, name="", version=""), *_extra_logger(job, folder)]
     trainer = _make_trainer(job, folder, saving, logger=loggers)
-    if resume and trainer.is_global_zero:
-        _keep_metrics(trainer, folder, last)
-    if not resume:
-        _clear(folder)
     with (
+        _alone_in(folder),
         _cleared_if_nothing_is_saved(folder),
         tidied(trainer, f"; go on with --resume {folder}"),
         reworded_resume_errors(),
     ):
+        if resume and trainer.is_global_zero:
+            _keep_metrics(trainer, folder, last)
         if not resume:
+            _clear(folder)
             if job.module is None:
                 _write_recipe(job.to_recipe(), folder)
             if job.probe is not None and not is_worker():
@@ -193,18 +193,20 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         best = saving[0].best_model_path
         (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
+        with speaking(_WHO):
+            table = held_out_table(data, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered, files=files)
-    return _Fitted(trainer, measured, held_out_table(data, gathered, shown=job.shown), results)
+    return _Fitted(trainer, measured, table, results)
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
     """Fit a network for each fold, and save them as one."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
-    _clear(folder)
-    with tidied(trainer):
+    with _alone_in(folder), tidied(trainer):
+        _clear(folder)
         found = cross_validate(
             model, job.datamodule, trainer=lambda: _make_trainer(job, folder, **settings), num_folds=job.num_folds
         )
@@ -212,6 +214,34 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
     measured = {f"val/{name}": value for name, value in found.metrics.items()}
     return _Fitted(trainer, measured, found.predictions, found.results)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no second run writes into it or removes it meanwhile; a process that dies lets go of it.
+
+    Raises:
+        BadValueError: Another run holds it.
+    """
+    if is_worker() or os.name == "nt":  # Windows has no such lock
+        yield
+        return
+    import fcntl
+
+    with speaking(_WHO), writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = f"another run is writing into {folder}"
+            raise BadValueError(_WHO, problem, "Wait until it ends, or choose another folder with --out") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(held)
 
 
 def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:

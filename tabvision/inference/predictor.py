@@ -255,7 +255,8 @@ class Predictor:
         """Return one of `read(...).batches()` as tensors on the device."""
         num_rows = len(arrays["index"])
         batch: Any = {}
-        for name, dtype in DTYPES.items():
+        of_weights = {"continuous": next(self.net.parameters()).dtype}  # those of a module in memory may have 16 bits
+        for name, dtype in (DTYPES | of_weights).items():
             if name in arrays:
                 batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
             elif name in TABLE_INPUTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -219,7 +220,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             settings: As for any LightningModule; among them objects of your own. `weights_only` is True unless given.
 
         Raises:
-            BadValueError: The checkpoint has another schema, or a piece of your own is missing.
+            BadValueError: The checkpoint is damaged or has another schema, or a piece of your own is missing.
             UnknownNameError: The module has no such setting.
         """
         if len(args) <= _WEIGHTS_ONLY:  # Lightning's own default would run the code in a file from an address
@@ -230,7 +231,10 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
                 settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
             try:
                 module = super().load_from_checkpoint(*args, **settings)
-            except RuntimeError as error:
+            except (EOFError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
+                if not isinstance(error, RuntimeError) or "PytorchStreamReader" in str(error):
+                    problem = "the file is damaged, holds more than plain data, or is no checkpoint of a Trainer"
+                    raise BadValueError(problem, "Copy it again, or pass another one") from error
                 if "loading state_dict" not in str(error):
                     raise
                 problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"

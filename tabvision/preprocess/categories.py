@@ -110,8 +110,11 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     """
     if not vocabulary or column.all_missing():
         return lambda _rows, out: out.fill(0)
-    wants_text = family_of_vocabulary(vocabulary) == "text"
+    family = family_of_vocabulary(vocabulary)
+    wants_text = family == "text"
     column = column.to_labels() if wants_text else column
+    if isinstance(column, Text) and family == "boolean":  # as a CSV file is read where another cell is neither
+        column = Text(_without_truth(column.values))
     if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
@@ -126,6 +129,13 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {column.example()!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
     return _number_writer(column.to_numbers(name, wrong=BadTypeError), vocabulary, name)
+
+
+def _without_truth(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text with 1 for true and 0 for false, in any case."""
+    for word, number in (("true", "1"), ("false", "0")):
+        values = pc.replace_substring_regex(values, rf"(?i)^\s*{word}\s*$", number)
+    return values
 
 
 def _is_beyond_64_bits(label: Label) -> bool:

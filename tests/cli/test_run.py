@@ -259,6 +259,33 @@ def interrupted(*words: str, until: str) -> tuple[int | None, str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder is locked on POSIX systems")
+def test_a_folder_into_which_another_run_writes_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    (folder / "run").mkdir()
+    (folder / "run" / "recipe.yaml").write_text("of the other run")
+    held = os.open(folder / "run", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    status = main([*TRAIN, "--out", "run", "--overwrite"])
+
+    os.close(held)
+    assert status == 2
+    assert "another run is writing into run. Wait until it ends" in capsys.readouterr().err
+    assert (folder / "run" / "recipe.yaml").read_text() == "of the other run"
+    assert main([*TRAIN, "--out", "run", "--overwrite"]) == 0
+
+
+def test_a_fit_that_diverged_is_a_sentence_and_no_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="the training loss is"):
+        status = main([*TRAIN, "--epochs", "1", "--lr", "1e30", "--out", "far"])
+
+    assert status == 2
+    assert "is not finite, as after a training run that diverged" in capsys.readouterr().err
+    assert not (folder / "far" / "predictions.csv").exists()
+
+
 def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: pytest.Subtests) -> None:
     words = [*TRAIN, "--epochs", "100000"]
 

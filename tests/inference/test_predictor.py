@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import pickle
@@ -202,6 +203,14 @@ def test_a_module_in_memory_answers_as_its_checkpoint_and_goes_on_as_it_was() ->
     assert was_training
     assert_frame_equal(asked.predict(raw()), predictor("regression").predict(raw()))
     assert asked.module is not module
+
+
+def test_a_module_in_memory_of_16_bits_is_asked_with_16_bits() -> None:
+    module = copy.deepcopy(trained("regression")[2]).bfloat16()
+
+    found = Predictor(module, device="cpu").predict(raw())
+
+    np.testing.assert_allclose(found, predictor("regression").predict(raw()), rtol=0.1, atol=0.1)
 
 
 def test_a_module_in_memory_is_calibrated_without_a_file(tmp_path: Path) -> None:

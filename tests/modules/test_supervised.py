@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -191,12 +190,25 @@ def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer
     quick_trainer().fit(loaded, data)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"{}", None])
+def test_a_file_that_is_no_whole_checkpoint_is_a_sentence(content: bytes | None, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    torch.save({"weights": torch.zeros(2)}, file)
+    (tmp_path / "bad.ckpt").write_bytes(file.getvalue() if content is None else content)
+
+    with pytest.raises(BadValueError, match="TabularModule: the file is damaged, holds more than plain data, or is no"):
+        TabularModule.load_from_checkpoint(tmp_path / "bad.ckpt")
+
+
 def test_a_checkpoint_at_an_address_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = io.BytesIO()
     torch.save({"state_dict": Payload(tmp_path / "ran")}, file)
 
-    with serving({"/bad.ckpt": Page(file.getvalue())}) as server, pytest.raises(pickle.UnpicklingError):
+    with (
+        serving({"/bad.ckpt": Page(file.getvalue())}) as server,
+        pytest.raises(BadValueError, match="holds more than plain data"),
+    ):
         TabularModule.load_from_checkpoint(f"{server}/bad.ckpt")
 
     assert not (tmp_path / "ran").exists()

@@ -134,3 +134,12 @@ def test_a_vocabulary_of_widened_float32_is_found_as_before() -> None:
     for value in (np.float32(0.1), 0.10000000149011612, 0.1):
         assert codes(features, pd.Series([value])) == [1]
     assert codes(features, pd.Series([0.100000001])) == [0]
+
+
+def test_text_that_says_true_or_false_is_found_among_truth_values() -> None:
+    features = with_vocabulary(False, True)
+
+    assert codes(features, pd.Series(["True", "false", " TRUE ", "1", None])) == [2, 1, 2, 2, 0]
+    assert RowEncoder(features)([{"id": "true"}])[1].tolist() == [[2]]
+    with pytest.raises(BadTypeError, match="1 value, first 'perhaps'"):
+        codes(features, pd.Series(["True", "perhaps"]))

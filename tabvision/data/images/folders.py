@@ -211,7 +211,7 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
         for entry in entries:
             if entry.is_dir():
                 folders += [entry.path] if _is_visible(entry.name) else []
-            elif is_image(entry.name):
+            elif is_image(entry.name) and (entry.is_file() or entry.is_symlink()):  # to open a pipe would wait for ever
                 names.append(entry.name)
             elif not entry.name.startswith("."):
                 others[Path(entry.name).suffix.lower() or "without a suffix"] += 1

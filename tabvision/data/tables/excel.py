@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 import pandas as pd
+import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words, without_words
 from tabvision.data.tables.text_file import TextFormat
@@ -35,7 +37,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
         with pd.ExcelFile(path, engine="openpyxl") as book:
             first, *others = map(str, book.sheet_names)
             header: Any = 0 if names is None else None
-            frame = pd.read_excel(book, header=header, keep_default_na=False, na_values=[""])
+            frame = pd.read_excel(book, header=header, dtype=object, keep_default_na=False, na_values=[""])
     except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         problem = f"{str(path)!r} cannot be read as .xlsx: {reason}"
@@ -49,11 +51,13 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
 
     def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
         part = frame[list(columns)]
-        return part.mask(part.isin(list(missing or ()))).infer_objects()
+        part = part.mask(part.isin(list(missing or ())))
+        return part.apply(lambda values: _typed(values, is_text=known.get(str(values.name)) is not None))
 
-    mixed = [name for name in frame if frame[name].dtype == object]  # numbers beside words, as typed
-    frame = frame.assign(**{name: _as_text(values) for name, values in parse(mixed, words).items()} if mixed else {})
-    return without_words(frame, words, known, parse, is_default=form.get("na_values") is None)
+    typed = parse([*frame], ())
+    if mixed := [name for name in frame if typed[name].dtype == object]:  # numbers beside words, as typed
+        typed = typed.assign(**{name: _as_text(values) for name, values in parse(mixed, words).items()})
+    return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 
 def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
@@ -65,10 +69,23 @@ def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list
     return list(names) or [f"column_{number}" for number in range(1, frame.shape[1] + 1)]
 
 
+def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
+    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007."""
+    values = values.infer_objects()
+    if is_text or not isinstance(values.dtype, pd.StringDtype) or values.str.match(r"\s*[+-]?0\d").any():
+        return values
+    texts = pa.array(values.str.strip(), pa.large_string(), from_pandas=True)
+    for kind in (pa.int64(), pa.float64()):
+        with suppress(pa.ArrowInvalid):
+            numbers: pd.Series = texts.cast(kind).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+            return numbers.set_axis(values.index)
+    return values
+
+
 def _as_text(values: pd.Series) -> pd.Series:
-    """Return a column that still mixes numbers and text as text; others as they are."""
-    kinds = {type(value) for value in values.dropna()}
-    return values.astype("str").where(values.notna()) if values.dtype == object and str in kinds else values
+    """Return a column that holds something else than numbers, or mixes them with text, as text; others as they are."""
+    is_plain = all(isinstance(value, int | float) for value in values.dropna())
+    return values.astype("str").where(values.notna()) if values.dtype == object and not is_plain else values
 
 
 def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series], pd.Series]) -> None:

@@ -139,7 +139,9 @@ class TextFile:
             raise BadValueError(problem, "Pass a file with rows")
         is_wide = self.encoding.startswith(("utf-16", "utf-32"))
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_wide:
-            raise BadValueError(f"{str(self.path)!r} is UTF-16 text", 'Pass encoding="utf-16" (--encoding utf-16)')
+            bits = 32 if head[2:4] == b"\0\0" else 16  # a file of UTF-16 begins with a letter
+            remedy = f'Pass encoding="utf-{bits}" (--encoding utf-{bits})'
+            raise BadValueError(f"{str(self.path)!r} is UTF-{bits} text", remedy)
         if b"\0" in head and not is_wide:
             problem = f"{str(self.path)!r} is not text: byte {head.index(0):,} is zero"
             raise BadValueError(problem, "Give the file the suffix of its real format, such as .parquet")

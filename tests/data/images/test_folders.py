@@ -82,10 +82,11 @@ def test_a_depth_that_is_none_is_refused(groups: Path, depth: int) -> None:
 
 def test_photos_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path, "a/1.jpg", "b/2.jpg", "b/3.HEIC", "b/4.heic", "b/README")
+    os.mkfifo(root / "b" / "5.jpg")
 
     class_folders(root)
 
-    said = "3 files of other kinds left out: 2 .heic, 1 without a suffix. Convert photos to JPEG or PNG to use them."
+    said = "4 files of other kinds left out: 2 .heic, 1 .jpg, 1 without a suffix. Convert photos to JPEG or PNG to use them."
     assert caplog.messages == [said]
     caplog.clear()
     all_images(root)

@@ -132,6 +132,7 @@ def test_columns_without_a_name_are_called_as_pandas_does(tmp_path: Path) -> Non
         (b"a,\xe9\n1,2\n", r"is not UTF-8: byte 0xe9 at position 2 \(line 1\)"),
         (b"PAR1\x00\x00", r"is not text: byte 4 is zero\. Give the file the suffix of its real format"),
         ("a,b\n1,2\n".encode("utf-16"), r"is UTF-16 text\. Pass encoding=\"utf-16\""),
+        ("a,b\n1,2\n".encode("utf-32"), r"is UTF-32 text\. Pass encoding=\"utf-32\""),
     ],
 )  # fmt: skip
 def test_text_that_does_not_make_a_table_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:

@@ -92,3 +92,16 @@ def test_an_empty_sheet_and_an_older_format_are_sentences(tmp_path: Path) -> Non
         read_frame(tmp_path / "a.xlsx")
     with pytest.raises(BadValueError, match=r"Save it as .xlsx or .csv"):
         read_frame(tmp_path / "a.xls")
+
+
+def test_cells_of_text_that_write_numbers_keep_their_zeros_and_digits(tmp_path: Path) -> None:
+    ids = ["900719925474099301", None, "900719925474099303"]
+    pd.DataFrame({"zip": ["007", "12", "3"], "id": ids, "size": ["1.5", "2", None]}).to_excel(
+        tmp_path / "a.xlsx", index=False
+    )
+
+    found = read_frame(tmp_path / "a.xlsx")
+
+    assert found["zip"].tolist() == ["007", "12", "3"]
+    assert found["id"].tolist() == [900719925474099301, pd.NA, 900719925474099303]
+    assert found["size"].tolist()[:2] == [1.5, 2.0]
