@@ -3,8 +3,8 @@
     python benchmarks/warm_start.py --out benchmarks/results/warm_start.json
 
 A network of the old rows is grown and trains on the new rows and as many old ones (digits: four times as many), for a fifth
-of the steps of a network that starts anew with all rows; both with one-cycle, their default rates unless said, one thread, and
-the same new rows held out:
+of the steps of a network that starts anew with all rows; both with one-cycle, their default rates unless said, one thread,
+and the same new rows held out:
 
 - flights: months 1 to 8, then 9 and 10, which are new categories; AUC
 - ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
