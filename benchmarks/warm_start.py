@@ -3,8 +3,8 @@
     python benchmarks/warm_start.py --out benchmarks/results/warm_start.json
 
 A network of the old rows is grown and trains on the new rows and as many old ones (digits: four times as many), for a fifth
-of the steps of a network that starts anew with all rows; both with one-cycle, their default rates unless said, one thread, and
-the same new rows held out:
+of the steps of a network that starts anew with all rows; both with one-cycle, their default rates unless said, one thread,
+and the same new rows held out:
 
 - flights: months 1 to 8, then 9 and 10, which are new categories; AUC
 - ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
@@ -230,9 +230,12 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     lines = []
     for name, runs in result["tasks"].items():
         means = {key: spread_of([run[key] for run in runs]) for key in ("old", "anew", "grown", "gain")}
-        cells = [f"{it['mean']:.4f} ± {it['spread']:.4f}" for key, it in means.items() if key != "gain"]
-        gain = means["gain"]
-        lines.append([name, *cells, f"{gain['mean']:.0%} ± {gain['spread']:.0%}", str(len(runs))])
+        written = [
+            [f"{it['mean']:{form}}", *([f"± {it['spread']:{form}}"] if len(runs) > 1 else [])]
+            for key, it in means.items()
+            for form in [".0%" if key == "gain" else ".4f"]
+        ]
+        lines.append([name, *map(" ".join, written), str(len(runs))])
     headers = ["task", "old network", "anew on all rows", "grown, a fifth of the steps", "gain", "seeds"]
     return f"{describe_run(dict(result))}\n\n{table(headers, lines)}"
 
