@@ -171,7 +171,7 @@ def write_run_report(
                 f"{name.removeprefix('val/')} {format_number(value)}" for name, value in sorted(tested.items())
             )
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
-        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule, **details)
+        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
