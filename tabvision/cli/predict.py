@@ -95,9 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | TableBlocks:
-    """Return the inputs of the network, or the blocks of a table that does not fit in memory; columns to keep that it does not
-    read are read as text.
-    """
+    """Return the inputs of the network, or blocks of a table that does not fit in memory; other columns to keep are text."""
     from tabvision.data.prepared.table import does_not_fit
     from tabvision.data.tables.blocks import TableBlocks
     from tabvision.data.tables.read import read_frame, text_format

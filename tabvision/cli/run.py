@@ -22,6 +22,7 @@ from tabvision.cli.outputs import (
     held_out_table,
     metrics_table,
     print_files,
+    with_row_numbers,
     worse_than_naive,
     write_metrics,
     write_run_report,
@@ -121,10 +122,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     metrics, title = {}, job.measured_on
     if fitted.table is not None:
         with speaking(_WHO):
-            table, shown = fitted.table, data.sampled()
-            if shown is not data:  # its frame's index numbers the rows in the source
-                table = table.assign(row=shown.frame.index[table["row"]])
-            write_frame(table, folder / "predictions.csv", overwrite=True)
+            write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
         metrics[title] = metrics_by_name(measured, naive)
         print(metrics_table(measured, naive, title))
