@@ -61,6 +61,7 @@ def add_predict(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Write one row of predictions for each row or image; return 1 if no image could be read."""
+    from tabvision.data.tables.blocks import TableBlocks
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
