@@ -86,6 +86,7 @@ MAKE_THEIR_DATA = [
     "README.md",
     "docs/first-hour.md",
     "docs/interpret.md",
+    "docs/large-tables.md",
     "docs/photo-and-table.md",
     "docs/your-own-part.md",
 ]

@@ -95,6 +95,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     (_TABLE, ("table",), [
         _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks that answer together, in "
                 "five times the time", {"choices": ["fast", "default", "best"]}),
+        _Option("--prepared", "data.prepared", "FOLDER",
+                "encode the table once into that folder and train from there, as a table larger than memory needs (default: "
+                "if it would not fit, in the user's cache)"),
         _Option("--intervals", "", "FRACTION", "for numbers: add intervals that hold that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),

@@ -77,6 +77,12 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequ
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
 
+def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
+    """Return a table with the number of each row in the source, where it has that in a sample of a prepared table."""
+    sampled = data.sampled()
+    return table if sampled is data else table.assign(row=sampled.frame.index[table["row"]])
+
+
 def add_extra_metrics(
     job: Job, model: SupervisedModule, measured: Mapping[str, float], results: Results | None
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -172,7 +178,7 @@ def write_run_report(
                 f"{name.removeprefix('val/')} {format_number(value)}" for name, value in sorted(tested.items())
             )
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
-        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule, **details)
+        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 

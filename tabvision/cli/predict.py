@@ -14,6 +14,7 @@ from tabvision.cli.options import add_form_options, form_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tabvision.data.tables.blocks import TableBlocks
     from tabvision.inference import Predictor
     from tabvision.inference.batches import Inputs
 
@@ -60,6 +61,7 @@ def add_predict(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Write one row of predictions for each row or image; return 1 if no image could be read."""
+    from tabvision.data.tables.blocks import TableBlocks
     from tabvision.data.tables.write import check_destination, write_frame
     from tabvision.errors import count, speaking
     from tabvision.inference import Predictor
@@ -70,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> int:
     image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
     with speaking("tabvision predict"):
         inputs = _read(arguments, predictor)
+        if isinstance(inputs, TableBlocks):
+            return _answer_in_blocks(arguments, predictor, inputs)
         kept = _kept(arguments, predictor, inputs)
         _check_strict(inputs, strict=arguments.strict)
     answers = predictor.predict(
@@ -91,8 +95,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return int(failed == len(answers))
 
 
-def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs:
-    """Return the inputs of the network; columns to keep that it does not read are read as text."""
+def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | TableBlocks:
+    """Return the inputs of the network, or blocks of a table that does not fit in memory; other columns to keep are text."""
+    from tabvision.data.prepared.table import does_not_fit
+    from tabvision.data.tables.blocks import TableBlocks
     from tabvision.data.tables.read import read_frame, text_format
 
     schema, form = predictor.schema, form_of(arguments)
@@ -101,10 +107,71 @@ def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs:
     read_table: Any = functools.partial(
         read_frame, **text_format(schema, **form), known={**schema.known_columns, **dict.fromkeys(kept_text, ())}
     )
+    if schema.image is None and does_not_fit(source):
+        return TableBlocks(source, **read_table.keywords)
     inputs = predictor.read(read_table(source) if schema.image is None else source, **form)
     if kept_text and inputs.frame is not None and schema.image is not None and not schema.is_of_images:
         return replace(inputs, frame=read_table(source))  # read above with its images, which are beside it
     return inputs
+
+
+def _answer_in_blocks(  # noqa: PLR0915 - imports among them
+    arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks
+) -> int:
+    """Answer a table that does not fit in memory block by block, into one Parquet file.
+
+    Raises:
+        BadValueError: The answers are to be written in another format.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    from tabvision.data.tables.blocks import TextAsNumbers, named_file
+    from tabvision.data.tables.write import written_whole
+    from tabvision.errors import BadValueError, count
+    from tabvision.inference.batches import Inputs
+
+    out = Path(arguments.out).expanduser()
+    if out.suffix.lower() not in (".parquet", ".pq"):
+        problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
+        raise BadValueError(problem, "End --out in .parquet, which is written block by block")
+    columns = [*predictor.schema.inputs, *(arguments.keep or ())]
+    totals: dict[str, dict[str, int]] = {"unseen": {}, "outside": {}}
+    num_rows, writer = 0, None
+    with written_whole(out) as partial:
+        try:
+            for file, frame in blocks.read(columns):
+                with named_file(file):
+                    inputs = predictor.read(frame)
+                    _check_strict(inputs, strict=arguments.strict)
+                    proba = not arguments.no_proba
+                    answers = predictor.predict(inputs, proba=proba, uncertainty=arguments.uncertainty)
+                for position, (name, values) in enumerate(_kept(arguments, predictor, inputs).items()):
+                    answers.insert(position, f"input_{name}" if name in answers else name, values.array)
+                for kind, total in totals.items():
+                    total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
+                rows = pa.Table.from_pandas(answers, preserve_index=False)
+                writer = writer or pa.parquet.ParquetWriter(partial, rows.schema)
+                writer.write_table(rows.cast(writer.schema))
+                num_rows += len(frame)
+        except TextAsNumbers:  # `blocks` knows of it now
+            return _answer_in_blocks(arguments, predictor, blocks)
+        finally:
+            if writer is not None:
+                writer.close()
+    print(f"{count(num_rows, 'row')} answered block by block: {arguments.out}")
+    unseen, outside = ({name: range(num) for name, num in each.items()} for each in totals.values())
+    whole: Any = {"unseen_rows": unseen, "outside_rows": outside}
+    for sentence in _notes(predictor, Inputs(num_rows, **whole), _none(), []):
+        print(sentence)
+    return 0
+
+
+def _none() -> pd.DataFrame:
+    """Return a frame without columns."""
+    import pandas as pd
+
+    return pd.DataFrame()
 
 
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
@@ -126,15 +193,13 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
         BadValueError: The input is no table.
         MissingColumnsError: The input lacks a column.
     """
-    import pandas as pd
-
     from tabvision.errors import BadValueError, MissingColumnsError
     from tabvision.modules.collab_network import CollabNetwork
 
     is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
-        return pd.DataFrame()
+        return _none()
     if inputs.frame is None or inputs.shown:
         raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
     if missing := [name for name in keep if name not in inputs.frame]:

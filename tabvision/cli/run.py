@@ -22,6 +22,7 @@ from tabvision.cli.outputs import (
     held_out_table,
     metrics_table,
     print_files,
+    with_row_numbers,
     worse_than_naive,
     write_metrics,
     write_run_report,
@@ -121,7 +122,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     metrics, title = {}, job.measured_on
     if fitted.table is not None:
         with speaking(_WHO):
-            write_frame(fitted.table, folder / "predictions.csv", overwrite=True)
+            write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
         metrics[title] = metrics_by_name(measured, naive)
         print(metrics_table(measured, naive, title))
@@ -134,7 +135,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
     write_metrics(job, model, folder, time.time() - start, metrics, rate)
     if job.intervals is not None and fitted.table is not None:
-        add_intervals(data, fitted.table, job.intervals, folder / "best.ckpt")
+        add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     print_files(job, folder)
@@ -188,16 +189,18 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
         trainer.loggers = []  # validation is not to be logged as an epoch
         if not job.measured_on:
             return _Fitted(trainer)
-        held_out = data.loader("val") if "val" in data.parts else data.fold_loader()
+        shown = data.sampled()
+        shown.trainer = trainer
+        held_out = shown.loader("val") if "val" in data.parts else data.fold_loader()
         validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
         best = saving[0].best_model_path
         (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
         gathered = gather(trainer.predict(model, held_out, weights_only=True))
         with speaking(_WHO):
-            table = held_out_table(data, gathered, shown=job.shown)
+            table = held_out_table(shown, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
-    results = None if is_ranking else Results.of_gathered(data.schema, data.frame, gathered, files=files)
+    results = None if is_ranking else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results)
 
 

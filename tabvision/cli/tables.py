@@ -10,6 +10,7 @@ import numpy as np
 from tabvision.cli.jobs import LAST, Component, Job, lr_setting, make_job, source_settings
 from tabvision.cli.options import DEFAULT_VALIDATION
 from tabvision.cli.splits import split_setting
+from tabvision.data.prepared.table import does_not_fit
 from tabvision.data.tabular import fast_epochs, most_epochs, table_batch_size
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import half_widths
@@ -33,6 +34,13 @@ def table_job(arguments: argparse.Namespace) -> Job:
     is_fixed = is_fast or bool(arguments.epochs)
     split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
+    if "prepared" not in settings and does_not_fit(arguments.data):
+        settings["prepared"] = "auto"
+        note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
+        logging.getLogger("tabvision").info(note)
+    if is_bag and "prepared" in settings:
+        problem = "--preset best reads the table into memory, and it is prepared on the disk"
+        raise BadValueError("tabvision train", problem, "Leave --preset out")
     data = Component("tabvision.data.TabularDataModule", settings).build()
     num_rows = len(data.parts["train"].rows)
     model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, NotRequired, Self, TypedDict, TypeVar
 
 import pandas as pd
 import torch
@@ -123,6 +123,10 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             metric.distributed_available_fn = lambda: False  # every rank has all rows, and perhaps only one asks
         metrics.update(constant.expand(len(measured), -1).float(), measured)
         return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
+
+    def sampled(self) -> Self:
+        """Return a datamodule whose rows are at hand in `frame`: itself, unless the rows do not fit in memory."""
+        return self
 
     def targets_of(self, part: PartName) -> Tensor:
         """Return the targets of a split's rows, in the form in which modules evaluate them."""

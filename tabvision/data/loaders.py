@@ -7,8 +7,9 @@ into micro-batches, as many as ranks or a multiple: number m is a batch of rank 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import cast, final
+import bisect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.counter_random import seed_of
 from tabvision.errors import BadValueError, count, speaking
+
+_MOST_COMPARED = 1 << 20  # rows at a time
 
 
 def _plan_steps(num_rows: int, batch_size: int, micro_batches: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
@@ -85,19 +88,114 @@ class RowOrder:
             return self.rows
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
         order = torch.randperm(len(self.rows), generator=generator)
-        return self.rows[order if self.chances is None else _drawn(order, self.chances[order], generator)]
+        return self.rows[order if self.chances is None else _drawn(order, self.chances[order], generator, len(order))]
 
 
-def _drawn(order: Tensor, chances: Tensor, generator: torch.Generator) -> Tensor:
-    """Return as many draws from a random order with replacement, shuffled.
+@final
+class BlockOrder:
+    """The order of rows that are read from a disk: blocks of rows at random, and the rows of some blocks mixed.
+
+    An epoch takes the blocks in random order; each window, of as many blocks as it holds, is read and its rows are shuffled.
+    So a row meets rows from all over the table, and the disk reads a few long stretches. Like `RowOrder` it is a function of
+    seed and epoch only, and needs no more memory than a window.
+
+    Args:
+        rows: (R,) integer row numbers, ascending.
+        seed: Determines the order, together with the epoch.
+        block: Rows in a block.
+        window: Blocks whose rows are mixed.
+        chances: A function from row numbers to how often each is drawn, in proportion; None for each once an epoch. An epoch
+            has R draws, as `RowOrder` has.
+
+    Example:
+        >>> order = BlockOrder(torch.arange(10), seed=0, block=2, window=3).of_epoch(0)
+        >>> sorted(torch.cat([order[0:4], order[4:10]]).tolist()) == list(range(10))
+        True
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        *,
+        seed: int,
+        block: int = 1_024,
+        window: int = 512,
+        chances: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.rows, self.seed, self.block, self.window, self.chances = rows, seed, block, window, chances
+        self.epoch = 0
+        starts = torch.arange(0, len(rows), block)
+        self._sizes = (len(rows) - starts).clamp(max=block).double()
+        if chances is not None:  # a block is drawn from as often as its rows
+            each = [chances(rows[start : start + block].long()).double().sum() for start in starts.tolist()]
+            self._sizes = torch.stack(each) * (len(rows) / float(torch.stack(each).sum()))
+
+    shuffle = True
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration; a Trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def of_epoch(self, epoch: int) -> Any:  # noqa: ANN401 - an `Epoch`, which is sliced as a tensor is
+        """Return the order of that epoch, of which slices are computed as they are read."""
+        key = seed_of(self.seed, epoch)
+        generator = torch.Generator().manual_seed(key)
+        blocks = torch.randperm(len(self._sizes), generator=generator)
+        ends = self._sizes[blocks].cumsum(0)
+        start = 0.5 if self.chances is None else float(torch.rand(1, generator=generator, dtype=torch.float64))
+        firsts = torch.arange(0, len(blocks), self.window)
+        bounds = (torch.cat([torch.zeros(1, dtype=ends.dtype), ends])[firsts] - start).ceil().long().clamp(min=0)
+        return BlockOrder.Epoch(self, key, blocks, [*bounds.tolist(), len(self.rows)])
+
+    class Epoch:
+        """The order of one epoch; `order[start:stop]` returns row numbers.
+
+        Args:
+            order: The order of every epoch.
+            key: The seed of this one.
+            blocks: The blocks in the order of this epoch.
+            bounds: The number of draws before each window, and in all.
+        """
+
+        def __init__(self, order: BlockOrder, key: int, blocks: Tensor, bounds: list[int]) -> None:
+            self._order, self._key, self._blocks, self._bounds = order, key, blocks, bounds
+            self._at, self._mixed = -1, torch.empty(0, dtype=torch.int64)
+
+        def __getitem__(self, part: slice) -> Tensor:
+            """Return the row numbers of a slice, int64."""
+            found, start = [], part.start
+            while start < part.stop:
+                at = bisect.bisect_right(self._bounds, start) - 1
+                first, end = self._bounds[at], min(part.stop, self._bounds[at + 1])
+                found.append(self._window(at)[start - first : end - first])
+                start = end
+            return torch.cat(found) if len(found) != 1 else found[0]
+
+        def _window(self, at: int) -> Tensor:
+            if at != self._at:
+                order, generator = self._order, torch.Generator().manual_seed((self._key + at + 1) % 2**63)
+                blocks = self._blocks[at * order.window : (at + 1) * order.window]
+                rows = torch.cat([order.rows[start : start + order.block] for start in (blocks * order.block).tolist()])
+                rows, number = rows.long(), self._bounds[at + 1] - self._bounds[at]
+                mixed = torch.randperm(len(rows), generator=generator)
+                if order.chances is None:
+                    self._mixed = rows[mixed]
+                else:
+                    self._mixed = _drawn(rows[mixed], order.chances(rows)[mixed], generator, number)
+                self._at = at
+            return self._mixed
+
+
+def _drawn(order: Tensor, chances: Tensor, generator: torch.Generator, number: int) -> Tensor:
+    """Return so many draws from a random order with replacement, shuffled.
 
     Source: systematic resampling: equal steps from a random start through the cumulated chances.
     """
     ends = chances.double().cumsum(0)
     start = torch.rand(1, generator=generator, dtype=torch.float64)
-    steps = (torch.arange(len(order), dtype=torch.float64) + start) * (ends[-1] / len(order))
+    steps = (torch.arange(number, dtype=torch.float64) + start) * (ends[-1] / max(1, number))
     found = torch.searchsorted(ends, steps.clamp(max=ends[-1] * (1 - 1e-15)), right=True)
-    return order[found][torch.randperm(len(order), generator=generator)]
+    return order[found][torch.randperm(number, generator=generator)]
 
 
 @final
@@ -120,7 +218,7 @@ class BatchPlan:
 
     def __init__(
         self,
-        sampler: RowOrder,
+        sampler: RowOrder | BlockOrder,
         batch_size: int,
         *,
         rank: int = 0,
@@ -191,6 +289,7 @@ class TensorLoader:
         world_size: Number of ranks.
         micro_batches: Micro-batches of a step, as for `BatchPlan`; None for one a rank.
         chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
+        order: The order of the rows; None for a `RowOrder` of the arguments above.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -215,6 +314,7 @@ class TensorLoader:
         world_size: int = 1,
         micro_batches: int | None = None,
         chances: Tensor | None = None,
+        order: BlockOrder | None = None,
     ) -> None:
         batch_size = check_batch_size(batch_size)
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
@@ -222,11 +322,19 @@ class TensorLoader:
             problem = f"{shares} ranks cannot share {count(len(rows), 'training row')}"
             raise BadValueError(problem, "Use fewer devices")
         self.tensors = tensors
-        self.is_whole = not shuffle and len(rows) > 0 and bool((rows.diff() == 1).all())
-        order = RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
+        is_run = len(rows) > 0 and int(rows[-1] - rows[0]) == len(rows) - 1
+        self.is_whole = (
+            not shuffle
+            and is_run
+            and all(
+                bool((rows[start : start + _MOST_COMPARED].diff() == 1).all())
+                for start in range(0, len(rows), _MOST_COMPARED)
+            )
+        )
         least = 2 if shuffle else 1  # in training BatchNorm needs two rows
+        order_of = order or RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
         self.batch_sampler = BatchPlan(
-            order, batch_size, rank=rank, world_size=world_size, micro_batches=micro_batches, least=least
+            order_of, batch_size, rank=rank, world_size=world_size, micro_batches=micro_batches, least=least
         )
 
     def __len__(self) -> int:
@@ -246,10 +354,9 @@ class TensorLoader:
 
     def batch_of(self, rows: Tensor) -> Batch:
         """Return the batch with those row numbers, (B,) int64."""
-        batch = {name: self._take(tensor, rows) for name, tensor in self.tensors.items()}
-        if "categorical" in batch:
-            batch["categorical"] = batch["categorical"].long()  # int32 in memory; embeddings need int64
-        return cast("Batch", {"index": rows, **batch})
+        batch = {"index": rows, **{name: self._take(tensor, rows) for name, tensor in self.tensors.items()}}
+        small = {name: tensor.long() for name, tensor in batch.items() if not tensor.is_floating_point()}
+        return cast("Batch", {**batch, **small})  # of fewer bits in memory; embeddings need int64
 
     def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
         if self.is_whole and len(rows):

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows, Split
 from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.tables.read import words_of
+from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
-from tabvision.schema import Schema
+from tabvision.preprocess import Features
+from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
 from tabvision.tasks.labels import row_name
 
@@ -86,6 +89,25 @@ def check_reserved(
             if name in others:
                 problem = f"column {name!r} {purpose}, and cannot be {noun} as well"
                 raise BadValueError(problem, "Name another column, or leave it out of one of them")
+
+
+def schema_of_features(features: Features, target: Target, reserved: Mapping[str, str], form: TextFormat) -> Schema:
+    """Return the schema of fitted features and target.
+
+    Args:
+        features: What was learned of the columns.
+        target: The fitted target.
+        reserved: Columns that are not features, with their purpose.
+        form: How a text file was read.
+    """
+    return Schema(
+        target=target,
+        continuous=features.continuous,
+        categorical=features.categorical,
+        dates=features.dates,
+        left_out=tuple(LeftOut(name=it.name, reason=reserved.get(it.name, it.reason)) for it in features.left_out),
+        na_values=words_of(form),
+    )
 
 
 def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from tabvision.data.base import CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
+from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, Order, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
-from tabvision.data.loaders import TensorLoader
+from tabvision.data.loaders import BlockOrder, TensorLoader
+from tabvision.data.prepared.scan import Recipe
+from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.rows import (
     check_reserved,
     chosen_task,
@@ -26,24 +30,26 @@ from tabvision.data.rows import (
     reserved_columns,
     row_weights,
     rows_with_target,
+    schema_of_features,
     stated_task,
     taken,
 )
 from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split, kept_apart
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
-from tabvision.data.tables.read import Source, read_frame, text_format, words_of
+from tabvision.data.tables.read import Source, read_frame, text_format
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
-from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
+from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
 from tabvision.tasks.base import SMALL_TABLE
 
 logger = logging.getLogger("tabvision")
 
 _SHOWN_ROWS = 8
+_ROWS_AT_ONCE = 1 << 20  # of a prepared table
 
 
 class TabularDataModule(TensorDataModule):
@@ -86,6 +92,9 @@ class TabularDataModule(TensorDataModule):
             ways are no dates.
         calibration: Fraction of the training rows in (0, 1) to keep apart from the fit for `calibrate`, drawn as the split
             draws validation rows; None for none.
+        prepared: A folder for a table that does not fit in memory: its files are read in a stream and encoded once into
+            arrays there, which training maps and later runs use again; "auto" for a folder in the user's cache if the table
+            would not fit (see `docs/large-tables.md`), None to read it into memory.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
@@ -101,7 +110,7 @@ class TabularDataModule(TensorDataModule):
     """
 
     @speaking()
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one step after the other
         self,
         source: Source,
         target: str | Sequence[str],
@@ -128,6 +137,7 @@ class TabularDataModule(TensorDataModule):
         corrections: Source | None = None,
         day_first: bool = False,
         calibration: float | None = None,
+        prepared: str | Path | Literal["auto"] | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
@@ -137,6 +147,30 @@ class TabularDataModule(TensorDataModule):
         self.missing_target = missing_target
         columns = named_target(target, schema)
         self._known = {} if separator is None else dict.fromkeys(columns, JoinedLabels([""]))
+        self._table: PreparedTable | None = None
+        if prepared == "auto":
+            prepared = default_folder(source) if does_not_fit(source) else None
+        if prepared is not None:
+            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
+            recipe = Recipe(
+                source=source,
+                target=columns,
+                named=named,
+                task=stated_task(task, schema),
+                separator=separator,
+                split=0.2 if split == "auto" else split,
+                weight=weight,
+                sampler=sampler,
+                seed=seed,
+                schema=schema,
+                form=self._form,
+                missing_target=missing_target,
+                day_first=day_first,
+                calibration=calibration,
+            )
+            with notes_at(verbose):
+                self._use_prepared(Path(prepared), recipe, corrections, {"test": test, "predict": predict})
+            return
         with notes_at(verbose):
             self.frame = self._gather(source, split, schema)
             check_columns(self.frame, columns)
@@ -168,10 +202,78 @@ class TabularDataModule(TensorDataModule):
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.parts["train"])
 
+    def _use_prepared(
+        self, folder: Path, recipe: Recipe, corrections: Source | None, sources: Mapping[PartName, Source | None]
+    ) -> None:
+        """Set schema and parts by a table on the disk, which is prepared if it is not there."""
+        if corrections is not None:
+            raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
+        if isinstance(recipe.split, tuple | list) and recipe.split[:1] in (("auto",), ["auto"]):
+            recipe = replace(recipe, split=(0.2, *recipe.split[1:]))
+        self._table = table = prepare(folder, recipe)
+        self.schema, self._divide = table.schema, as_split(recipe.split, stratify=False)
+        self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
+        self.frame, tensors, rows = table.sample()
+        of_sample = {name: DataPart(tensors, some) for name, some in cast("Any", rows).items()}
+        for name, source in sources.items():
+            if source is not None:
+                self._check_free(name)
+                part = replace(recipe, source=source, split=None, schema=self.schema, calibration=None, part=name)
+                own = prepare(table.folder / name, part)
+                self.parts[name] = DataPart(own.tensors, own.rows[name])
+        self._sampled = copy.copy(self)
+        self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class
+        self._chances()
+        logger.info(self.summary())
+        log_similar_labels(self.schema)
+        log_leakage(self.schema, of_sample["train"])
+
+    @override
+    def sampled(self) -> Self:
+        """Return the datamodule itself, or of a prepared table one of at most 50,000 rows of each part, in memory.
+
+        Its `frame` holds these rows as they stand in the files; the frame's index is their number there.
+        """
+        return self if self._table is None else cast("Self", self._sampled)
+
+    @override
+    def make_loader(self, part: PartName, order: Order) -> TensorLoader:
+        if self._table is None or not order["shuffle"]:
+            return super().make_loader(part, order)
+        tensors, rows = self.parts[part]
+        blocks = BlockOrder(rows, seed=order["seed"], chances=self._chances_of_rows())
+        return TensorLoader(tensors, rows, batch_size=self.batch_size, **order, order=blocks)
+
+    @override
+    def targets_of(self, part: PartName) -> Tensor:
+        """Return the targets of a split's rows; of a prepared table those of a sample."""
+        return super().targets_of(part) if self._table is None else self._sampled.targets_of(part)
+
+    @override
+    def _chances(self) -> Tensor | None:
+        if self._table is None:
+            return super()._chances()
+        self._sampled._chances()  # noqa: SLF001 - raises if they cannot be drawn
+        return None  # in place of a number for each row, a function of the rows
+
+    def _chances_of_rows(self) -> Callable[[Tensor], Tensor] | None:
+        """Return how often rows of a prepared table are drawn, in proportion, given their positions."""
+        if self._table is None or self.sampler is None:
+            return None
+        if self.sampler != BALANCED:
+            draws = self._table.draws
+            assert draws is not None, "the recipe names the column"
+            return lambda rows: draws[rows]
+        target, rows = self.parts["train"].tensors["target"], self.parts["train"].rows
+        counts = torch.zeros(len(self.schema.classes), dtype=torch.int64)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            counts += target[rows[start : start + _ROWS_AT_ONCE].long()].long().bincount(minlength=len(counts))
+        return lambda rows: 1 / counts[target[rows].long()]
+
     @property
     def may_fold(self) -> bool:
-        """Whether training rows may be divided at random: not with a `TimeSplit`."""
-        return not isinstance(self._divide, TimeSplit)
+        """Whether training rows may be divided at random: not with a `TimeSplit`, nor if the table is prepared."""
+        return self._table is None and not isinstance(self._divide, TimeSplit)
 
     def use_folds(self, num_folds: int, seed: int | None = None) -> None:
         """Give each training row a fold, `fold` in a training batch.
@@ -184,6 +286,11 @@ class TabularDataModule(TensorDataModule):
             seed: Determines the folds; None for the datamodule's.
         """
         tensors, rows = self.parts["train"]
+        if self._table is not None:
+            problem = "a prepared table has no folds"
+            raise BadValueError(
+                problem, "Hold rows out by split= (--validation), or read it into memory: prepared=None"
+            )
         codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
         groups = None
         if isinstance(self._divide, GroupSplit):
@@ -217,6 +324,8 @@ class TabularDataModule(TensorDataModule):
 
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the network's input columns."""
+        if self._table is not None:
+            return self._sampled.show_batch(num_rows)
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
@@ -241,14 +350,7 @@ class TabularDataModule(TensorDataModule):
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
         settings: Any = {**named, "day_first": self._day_first}
         fitted = fit_features(training, infer_kinds(training, target=target.columns, **settings))
-        return Schema(
-            target=target,
-            continuous=fitted.continuous,
-            categorical=fitted.categorical,
-            dates=fitted.dates,
-            left_out=tuple(LeftOut(name=it.name, reason=reserved.get(it.name, it.reason)) for it in fitted.left_out),
-            na_values=words_of(self._form),
-        )
+        return schema_of_features(fitted, target, reserved, self._form)
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:
         """Set the tensors of every split.
@@ -263,12 +365,15 @@ class TabularDataModule(TensorDataModule):
         self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
         for name, source in sources.items():
             if source is not None:
-                if name in self.parts:
-                    problem = f"the split holds out {name} rows already, and {name}= names others"
-                    raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
+                self._check_free(name)
                 self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
         self._chances()  # raises if they cannot be drawn
+
+    def _check_free(self, name: PartName) -> None:
+        if name in self.parts:
+            problem = f"the split holds out {name} rows already, and {name}= names others"
+            raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
         """Return the split of a separate source; without a target for rows to predict."""

@@ -29,7 +29,7 @@ from tabvision.schema import DateFormat, LeftOut, NumberFormat
 Kind = Literal["continuous", "categorical", "dates"]
 
 _logger = logging.getLogger("tabvision")
-_MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
+MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
 _MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # the fraction of texts that differ in an identifier, and of how many at least
 _MAX_RANGE, _LONG = 1.1, 10**14  # a key has no more numbers than 1.1 times its rows, or numbers of 15 digits and more
 
@@ -241,7 +241,7 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
     if lack_digits(column.values.astype(np.float64)):
         return _Inferred("categorical")  # names: as numbers they would lack digits
     are_many = any(
-        len(distinct_numbers(it)) > _MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
+        len(distinct_numbers(it)) > MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
     )
     return _Inferred("continuous" if are_many else "categorical")
 
@@ -274,7 +274,7 @@ def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inf
     present = values[~np.isnan(values)]
     if found.form == "lenient" and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
-        if num_distinct <= _MAX_INTEGER_CATEGORIES:
+        if num_distinct <= MAX_INTEGER_CATEGORIES:
             return None
         if num_distinct == len(present) and _looks_like_key(present):
             return _KEY

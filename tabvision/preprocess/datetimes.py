@@ -6,10 +6,11 @@ pandas computes the parts once for each distinct day, and rows look them up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,9 @@ from tabvision.schema import DatePart
 PARTS: tuple[DatePart, ...] = get_args(DatePart)
 CONTINUOUS_PARTS: frozenset[DatePart] = frozenset({"year", "week", "day", "day_of_year", "elapsed"})
 _DAY, _MINUTE = 86_400_000_000, 60_000_000  # microseconds
+
+Distinct: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
+"""The distinct values, ascending; the index of each row's value among them plus 1, 0 if missing; how often each occurs."""
 
 
 class _PartValues(NamedTuple):
@@ -47,8 +51,8 @@ class DateParts:
 
     def __getitem__(self, part: DatePart) -> _PartValues:
         """Return a part other than the elapsed seconds, which differ from row to row."""
-        parts, rows, counts = self._minutes if part in ("hour", "minute") else self._days
-        return _PartValues(parts[part], rows, counts)
+        _, rows, counts = self.minutes if part in ("hour", "minute") else self.days
+        return _PartValues(self._values[part], rows, counts)
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
@@ -62,30 +66,39 @@ class DateParts:
 
     @cached_property
     def varying(self) -> tuple[DatePart, ...]:
-        """The parts that take more than one value; if the date never changes, the elapsed seconds alone."""
-        return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(self[part].values)) > 1)
+        """The parts that take more than one value; see `varying_parts`."""
+        return varying_parts(self._values)
 
     @cached_property
-    def _days(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
-        distinct, rows, counts = _distinct(self.timestamps.values // _DAY, self.missing)
-        return _day_parts(distinct), rows, counts
+    def days(self) -> Distinct:
+        """The distinct days since 1970."""
+        return _distinct(self.timestamps.values // _DAY, self.missing)
 
     @cached_property
-    def _minutes(self) -> tuple[dict[DatePart, NDArray[Any]], NDArray[np.int32], NDArray[np.int64]]:
-        distinct, rows, counts = _distinct(self.timestamps.values % _DAY // _MINUTE, self.missing)
-        return {"hour": distinct // 60, "minute": distinct % 60}, rows, counts
+    def minutes(self) -> Distinct:
+        """The distinct minutes of the day."""
+        return _distinct(self.timestamps.values % _DAY // _MINUTE, self.missing)
+
+    @cached_property
+    def _values(self) -> dict[DatePart, NDArray[Any]]:
+        return parts_of_distinct(self.days[0], self.minutes[0])
 
 
-def _day_parts(days: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
-    """Return the parts that depend on the day alone, for days since 1970, equal to what the pandas accessors return.
+def varying_parts(values: Mapping[DatePart, NDArray[Any]]) -> tuple[DatePart, ...]:
+    """Return the parts that take more than one value; if the date never changes, the elapsed seconds alone."""
+    return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(values[part])) > 1)
+
+
+def parts_of_distinct(days: NDArray[np.int64], minutes: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
+    """Return the parts of days since 1970, equal to what the pandas accessors return, and of minutes of the day.
 
     Example:
-        >>> _day_parts(np.array([0]))["weekday"].tolist()  # a Thursday
+        >>> parts_of_distinct(np.array([0]), np.array([61]))["weekday"].tolist()  # a Thursday
         [3]
     """
     index = pd.DatetimeIndex((days * 86_400).astype("datetime64[s]"))
     names = {"weekday": "day_of_week"}
-    parts: dict[DatePart, NDArray[Any]] = {}
+    parts: dict[DatePart, NDArray[Any]] = {"hour": minutes // 60, "minute": minutes % 60}
     for part in PARTS:
         if part in ("hour", "minute", "elapsed"):
             continue
@@ -125,10 +138,7 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
     }
 
 
-def _distinct(
-    values: NDArray[np.int64], missing: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Return the distinct values, ascending, the rows' indices among them plus 1 (0: missing), and how often each occurs."""
+def _distinct(values: NDArray[np.int64], missing: NDArray[np.bool_]) -> Distinct:
     present = values[~missing] if missing.any() else values
     if not len(present):
         return np.empty(0, np.int64), np.zeros(len(values), np.int32), np.empty(0, np.int64)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import vocabulary_of
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import Column, Numbers
+from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
 from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.statistics import Statistics, statistics_of, statistics_of_counts
-from tabvision.schema import Categorical, Continuous, Date, DatePart, LeftOut
+from tabvision.preprocess.running import RowSample, RunningDate, RunningNumber
+from tabvision.preprocess.statistics import Statistics
+from tabvision.schema import Categorical, Continuous, Date, DatePart, Label, LeftOut
 
 
 @dataclass(frozen=True)
@@ -59,45 +62,117 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     columns.check_names()
     columns.check_has([*kinds.continuous, *kinds.categorical, *kinds.dates])
     columns.check_any_row()
-    numbers = in_threads(lambda name: _fit_number(columns, name, kinds), kinds.continuous, columns)
-    categories = in_threads(lambda name: _categorical(name, name, columns.read(name)), kinds.categorical, columns)
-    taken = set(columns.frame.columns)
-    dates, parts = [], []
-    for name in kinds.dates:
-        date, made = _fit_date(columns, name, kinds.formats.get(name, "iso"), taken)
-        dates.append(date)
-        parts += made
-    indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
-    return Features(
-        dates=tuple(dates),
-        continuous=(*numbers, *(column for column in parts if isinstance(column, Continuous))),
-        categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *indicators),
-        left_out=kinds.left_out,
-    )
+    facts = RunningFeatures(kinds)
+    facts.add(columns)
+    return facts.features(columns)
 
 
-def _fit_number(columns: Columns, name: str, kinds: Kinds) -> Continuous:
-    form: Any = kinds.formats.get(name, "strict")
-    return replace(_continuous(name, name, statistics_of(columns.numbers(name, form).values, name)), text=form)
+class RunningFeatures:
+    """The statistics, vocabularies and date parts of training rows that come in one block or in many.
+
+    Counts, means, standard deviations and vocabularies are exact; the median and the bins of floats are those of a sample,
+    if there are more rows than it holds.
+
+    Args:
+        kinds: The kind of each column.
+        max_sample: The most rows that are kept; None to keep all.
+    """
+
+    def __init__(self, kinds: Kinds, max_sample: int | None = None) -> None:
+        self.kinds = kinds
+        merges = max_sample is not None
+        self.sample = RowSample(max_sample)
+        self.num_rows = 0
+        self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
+        self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
+        self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
+
+    def add(
+        self, columns: Columns, numbers: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
+        """Add a block of training rows, and return which rows are in the sample; see `RowSample.add`.
+
+        Args:
+            columns: The rows.
+            numbers: Their numbers, which decide whether they are in the sample; None for 0, 1, 2 and so on.
+
+        Raises:
+            BadValueError: Infinities, or text that does not read as the number or date it should be.
+            BadTypeError: Mixed types, or values that no network reads.
+        """
+        kept = self.sample.add(np.arange(len(columns)) if numbers is None else numbers)
+        self.num_rows += len(columns)
+        forms: Mapping[str, Any] = self.kinds.formats
+
+        def add_date(name: str) -> None:
+            parts = DateParts(columns.timestamps(name, forms.get(name, "iso")))
+            self._dates[name].add(parts, name, *kept)
+
+        def add_number(name: str) -> None:
+            self._numbers[name].add(columns.numbers(name, forms.get(name, "strict")), name, *kept)
+
+        def add_category(name: str) -> None:
+            self._vocabularies[name] = _joined(self._vocabularies.get(name), columns.read(name), name)
+
+        in_threads(add_number, self.kinds.continuous, columns)
+        in_threads(add_category, self.kinds.categorical, columns)
+        in_threads(add_date, self.kinds.dates, columns)
+        return kept
+
+    def vocabulary(self, name: str) -> tuple[Label, ...]:
+        """Return the values of a category so far."""
+        return self._vocabularies[name][0]
+
+    def features(self, columns: Columns) -> Features:
+        """Return what the schema records.
+
+        Args:
+            columns: Rows that name the columns of the table.
+        """
+        numbers = in_threads(self._number, self.kinds.continuous, columns)
+        categories = [
+            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
+            for name, (vocabulary, ordered) in ((name, self._vocabularies[name]) for name in self.kinds.categorical)
+        ]
+        taken = set(columns.frame.columns)
+        dates, parts = [], []
+        for name, running in self._dates.items():
+            form: Any = self.kinds.formats.get(name, "iso")
+            dates.append(Date(name=name, parts=running.varying(), format=form))
+            parts += [_fit_part(running, part, name, _free_name(f"{name}_{part}", taken)) for part in running.varying()]
+            parts += [_indicator(name, taken)] if running.num_missing else []
+        indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
+        return Features(
+            dates=tuple(dates),
+            continuous=(*numbers, *(column for column in parts if isinstance(column, Continuous))),
+            categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *indicators),
+            left_out=self.kinds.left_out,
+        )
+
+    def _number(self, name: str) -> Continuous:
+        form: Any = self.kinds.formats.get(name, "strict")
+        return replace(_continuous(name, name, self._numbers[name].facts(name)), text=form)
 
 
-def _fit_date(columns: Columns, name: str, form: Any, taken: set[str]) -> tuple[Date, list[Continuous | Categorical]]:  # noqa: ANN401
-    """Return a date, and the columns that are made of it."""
-    parts = DateParts(columns.timestamps(name, form))
-    made = [_fit_part(parts, part, name, _free_name(f"{name}_{part}", taken)) for part in parts.varying]
-    indicators = [_indicator(name, taken)] if parts.missing.any() else []
-    return Date(name=name, parts=parts.varying, format=form), [*made, *indicators]
+def _joined(known: tuple[tuple[Label, ...], bool] | None, column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
+    """Return a vocabulary with the values of further rows, and whether it is ordered."""
+    vocabulary, ordered = vocabulary_of(column, name)
+    if known is None or known[0] == vocabulary:
+        return vocabulary, ordered
+    labels: list[Any] = [*known[0], *vocabulary]
+    if ordered and isinstance(column, Levels):
+        assert not isinstance(column.values, Timestamps), "dates are levels without an order"
+        order = {value: position for position, value in enumerate(column.values.to_list())}
+        return tuple(sorted(dict.fromkeys(labels), key=lambda label: order.get(label, len(order)))), ordered
+    return tuple(sorted(set(labels))), ordered
 
 
-def _fit_part(parts: DateParts, part: DatePart, source: str, name: str) -> Continuous | Categorical:
-    if part == "elapsed":
-        return _continuous(name, source, statistics_of(parts.elapsed, source), part)
-    values, _, counts = parts[part]
+def _fit_part(date: RunningDate, part: DatePart, source: str, name: str) -> Continuous | Categorical:
     if part in CONTINUOUS_PARTS:
-        distinct, indices = np.unique(values, return_inverse=True)
-        rows = np.bincount(indices, weights=counts).astype(np.int64)
-        return _continuous(name, source, statistics_of_counts(distinct, rows, int(parts.missing.sum())), part)
-    return _categorical(name, source, Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), part)
+        return _continuous(name, source, date.facts(part, source), part)
+    values = date.values()[part]
+    vocabulary, _ = vocabulary_of(Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), source)
+    return Categorical(name=name, source=source, vocabulary=vocabulary, part=part)
 
 
 def _continuous(name: str, source: str, statistics: Statistics, part: DatePart | None = None) -> Continuous:
@@ -111,11 +186,6 @@ def _continuous(name: str, source: str, statistics: Statistics, part: DatePart |
         bins=statistics.edges,
         part=part,
     )
-
-
-def _categorical(name: str, source: str, column: Column, part: DatePart | None = None) -> Categorical:
-    vocabulary, ordered = vocabulary_of(column, source)
-    return Categorical(name=name, source=source, vocabulary=vocabulary, ordered=ordered, part=part)
 
 
 def _indicator(source: str, taken: set[str]) -> Categorical:

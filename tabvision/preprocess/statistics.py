@@ -79,7 +79,7 @@ def _statistics_of_floats(values: NDArray[Any], name: str) -> Statistics:
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
     if not np.isfinite(total):
-        _check_finite(values, name)
+        check_finite(values, name)
         present = present[~np.isnan(present)]
     num_missing = len(values) - len(present)
     if not len(present):
@@ -95,6 +95,46 @@ def _statistics_of_floats(values: NDArray[Any], name: str) -> Statistics:
     return Statistics(fill, mean, std, num_missing, _bin_edges(distinct, counts, len(values)))
 
 
+def statistics_of_sample(
+    sample: NDArray[Any],
+    name: str,
+    moments: tuple[int, float, float],
+    num_missing: int,
+    ends: tuple[float, float],
+) -> Statistics:
+    """Return the statistics of a column of which a sample of the rows is at hand; only median and edges are the sample's.
+
+    Args:
+        sample: Rows of the column drawn at random, missing ones NaN.
+        name: The column's name.
+        moments: The number of values in all rows, their mean, and the sum of squares around it.
+        num_missing: Rows without a value.
+        ends: The lowest and the highest value.
+
+    Raises:
+        BadValueError: Numbers too large to square.
+
+    Example:
+        >>> statistics_of_sample(np.array([1.0, np.nan, 3.0]), "x", (4, 2.0, 4.0), 0, (1.0, 3.0)).std
+        1.0
+    """
+    number, mean, squares = moments
+    present = sample[~np.isnan(sample)].astype(np.float64)
+    if not number:
+        return Statistics(0.0, 0.0, 1.0, num_missing, (0.0,))
+    fill = float(np.median(present)) if len(present) else mean
+    if ends[0] == ends[1]:
+        mean, std = ends[0], 1.0
+    else:
+        filled = (mean * number + fill * num_missing) / (number + num_missing)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares += number * (mean - filled) ** 2 + num_missing * (fill - filled) ** 2
+            mean, std = filled, _finite_std(squares / (number + num_missing), name, max(map(abs, ends)))
+    values = np.concatenate([present, np.full(len(sample) - len(present), fill), ends])
+    distinct, counts = np.unique((values - mean) / std, return_counts=True)
+    return Statistics(fill, mean, std, num_missing, _bin_edges(distinct, counts, number + num_missing))
+
+
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
     if present.min() == present.max():
         return float(present[0]), 1.0
@@ -105,14 +145,18 @@ def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, n
         for start in range(0, len(present), BLOCK):
             away = present[start : start + BLOCK] - mean
             squares += float(np.square(away, out=away).sum())
-    std = float(np.sqrt(squares / num_rows))
-    if not np.isfinite(std):
-        problem = f"column {name!r} holds numbers too large to standardize, up to {np.abs(present).max():g}"
+    return mean, _finite_std(squares / num_rows, name, float(np.abs(present).max()))
+
+
+def _finite_std(variance: float, name: str, largest: float) -> float:
+    """Return the standard deviation, 1 for 0; raise if the numbers were too large to square."""
+    if not np.isfinite(variance):
+        problem = f"column {name!r} holds numbers too large to standardize, up to {largest:g}"
         raise BadValueError(problem, "Rescale it, for instance by its logarithm")
-    return mean, std or 1.0
+    return float(np.sqrt(variance)) or 1.0
 
 
-def _check_finite(values: NDArray[Any], name: str) -> None:
+def check_finite(values: NDArray[Any], name: str) -> None:
     """Raise if there are infinities; the error counts them and shows the first.
 
     Raises:
@@ -146,7 +190,7 @@ def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
         good = np.isfinite(out)
         if good.all():
             return
-        _check_finite(values, name)
+        check_finite(values, name)
         missing = np.isnan(values[rows])
         if (far := ~(good | missing)).any():
             shown = f"column {name!r} holds {float(values[rows][far][0])!r}"

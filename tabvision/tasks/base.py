@@ -29,6 +29,25 @@ MOST_GROWTHS = 100  # by new classes: each wraps the last layer, and Python's ca
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 
+@dataclass(frozen=True)
+class TargetFacts:
+    """Facts of the target over more training rows than memory holds.
+
+    Args:
+        counts: The rows of each class; empty if rows have no single class each.
+        mean: The mean of each number; empty for classes, as are the others.
+        std: The standard deviation of each (divided by the count, not by one less).
+        low: The lowest.
+        high: The highest.
+    """
+
+    counts: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
 class Task(ABC):
     """One kind of target. B is the number of rows, C of classes, T of numbers to predict.
 
@@ -104,6 +123,10 @@ class Task(ABC):
         Raises:
             BadValueError: The data contradicts a fact that the user stated.
         """
+        return self
+
+    def refit(self, facts: TargetFacts) -> Self:  # noqa: ARG002
+        """Return a copy with the facts of all training rows; called before and after `fit`, which sees a sample of them."""
         return self
 
     def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:  # noqa: ARG002

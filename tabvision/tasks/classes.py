@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
 
 from tabvision.errors import BadValueError
-from tabvision.tasks.base import NEW_CLASS, Target, Task
+from tabvision.tasks.base import NEW_CLASS, Target, TargetFacts, Task
+from tabvision.tasks.checks import fit_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,14 @@ class OneClass(Task):
             problem = f"{type(self).__name__} needs classes, {name!r} holds {len(classes):,} distinct numbers"
             raise BadValueError(problem, "Use Regression, or cut the numbers into bins with pd.cut")
         return classes
+
+    @override
+    def refit(self, facts: TargetFacts) -> Self:
+        known: Any = self
+        if getattr(self, "class_weights", None) != "balanced":
+            return self
+        found: Self = dataclasses.replace(known, class_weights=fit_weights("balanced", facts.counts))
+        return found
 
     @override
     def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[Any]:

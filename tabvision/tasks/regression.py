@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_least
 from tabvision.errors import BadValueError, UnknownNameError, speaking
-from tabvision.tasks.base import Correction, Task
+from tabvision.tasks.base import Correction, TargetFacts, Task
 from tabvision.tasks.checks import checked_range, fitted_count
 from tabvision.tasks.losses import FARTHEST, tweedie_losses
 
@@ -127,14 +127,19 @@ class Regression(Task):
         if self.error == "tweedie" and (target < 0).any():
             problem = f"error='tweedie' needs training targets from 0 up, got {target.min():g}"
             raise BadValueError(problem, "Pass error='huber', or 'mse'")
-        fitted = dataclasses.replace(self, mean=tuple(mean.tolist()), spread=tuple(std.tolist()), low=(), high=())
+        ends = target.min(axis=0).astype(np.float64), target.max(axis=0).astype(np.float64)
+        return self.refit(TargetFacts(np.empty(0, dtype=np.int64), mean, std, *ends))
+
+    @override
+    def refit(self, facts: TargetFacts) -> Regression:
+        fitted = dataclasses.replace(
+            self, mean=tuple(facts.mean.tolist()), spread=tuple(facts.std.tolist()), low=(), high=()
+        )
         if self.y_range is not None or self.margin is None:
             return fitted
-        lowest, highest = target.min(axis=0).astype(np.float64), target.max(axis=0).astype(np.float64)
-        beyond = self.margin * (highest - lowest)
-        return dataclasses.replace(
-            fitted, low=tuple((lowest - beyond).tolist()), high=tuple((highest + beyond).tolist())
-        )
+        beyond = self.margin * (facts.high - facts.low)
+        low, high = facts.low - beyond, facts.high + beyond
+        return dataclasses.replace(fitted, low=tuple(low.tolist()), high=tuple(high.tolist()))
 
     @override
     def grow(self, new: Task, num_classes: int) -> Regression:

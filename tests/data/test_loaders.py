@@ -1,11 +1,12 @@
 """The loader: every row once, on every number of ranks, in an order that seed and epoch decide."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
-from tabvision.data.loaders import TensorLoader, _plan_steps
+from tabvision.data.loaders import BlockOrder, TensorLoader, _plan_steps
 from tabvision.errors import BadValueError
 
 
@@ -105,7 +106,7 @@ CHANCES = torch.tensor([0.5, 2.0, 0.0, 1.0, 1.25, 3.25, 0.5, 1.5, 0.0, 0.0])  # 
 
 
 def drawing(batch_size: int, world_size: int = 1, rank: int = 0, seed: int = 0, times: int = 4) -> TensorLoader:
-    settings = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "seed": seed}
+    settings: dict[str, Any] = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "seed": seed}
     rows = torch.arange(10 * times)
     return TensorLoader({"target": rows}, rows, shuffle=True, chances=CHANCES.repeat(times), **settings)
 
@@ -149,3 +150,56 @@ def test_draws_are_a_function_of_seed_and_epoch_and_resume_where_they_were_left(
     assert rows_of(again) == second
     assert first != second
     assert rows_of(drawing(8, seed=1)) != first
+
+
+def block_orders(num_rows: int, epoch: int, **settings: Any) -> torch.Tensor:
+    order = BlockOrder(torch.arange(num_rows), **({"seed": 0, "block": 16, "window": 32} | settings)).of_epoch(epoch)
+    return torch.cat([order[start : min(start + 100, num_rows)] for start in range(0, num_rows, 100)])
+
+
+def test_an_order_by_blocks_has_each_row_once_and_is_a_function_of_seed_and_epoch() -> None:
+    first, other = block_orders(5_003, 0), block_orders(5_003, 1)
+
+    assert sorted(first.tolist()) == list(range(5_003))
+    assert torch.equal(first, block_orders(5_003, 0))
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, block_orders(5_003, 0, seed=1))
+
+
+def test_an_order_by_blocks_mixes_sorted_rows_as_well_as_a_full_shuffle_does() -> None:
+    rows = 100_000
+    order = block_orders(rows, 0, block=64, window=256).double()
+
+    lagged = [float(torch.corrcoef(torch.stack([order[:-lag], order[lag:]]))[0, 1]) for lag in (1, 10, 1_000)]
+    means = order[: rows // 1_000 * 1_000].reshape(-1, 1_000).mean(dim=1)
+
+    assert max(map(abs, lagged)) < 0.02
+    # a batch's mean differs as that of a window's blocks does: 1 / sqrt(256), beside 1 / sqrt(1,000) of a full shuffle
+    assert float(means.std()) < 1.5 * float(order.std()) / 256**0.5
+
+
+def test_ranks_and_a_resumed_epoch_take_the_order_by_blocks_as_one_process_does() -> None:
+    def loaders_of(batch_size: int, world_size: int) -> list[TensorLoader]:
+        rows = torch.arange(0, 2_000, 2)
+        order: dict[str, Any] = {"shuffle": True, "seed": 3, "world_size": world_size, "batch_size": batch_size}
+        return [
+            TensorLoader({"x": torch.arange(2_000)}, rows, rank=rank, order=BlockOrder(rows, seed=3, block=8), **order)
+            for rank in range(world_size)
+        ]
+
+    alone = rows_of(loaders_of(64, 1)[0])
+    ranks = [rows_of(loader) for loader in loaders_of(32, 2)]
+    stopped, resumed = loaders_of(64, 1)[0], loaders_of(64, 1)[0]
+    first = [batch["index"].tolist() for batch, _ in zip(stopped, range(4), strict=False)]
+    state = {**stopped.state_dict(), "done": 4}
+    resumed.load_state_dict(state)
+
+    assert [one + other for one, other in zip(*ranks, strict=True)] == alone
+    assert first + rows_of(resumed) == alone
+
+
+def test_draws_by_blocks_are_in_proportion_and_as_many_as_rows() -> None:
+    drawn = block_orders(10_000, 0, chances=lambda rows: (rows >= 9_000).float() * 8 + 1)
+
+    assert len(drawn) == 10_000
+    assert float((drawn >= 9_000).double().mean()) == pytest.approx(0.5, abs=1e-3)

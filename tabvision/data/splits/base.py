@@ -6,14 +6,16 @@ A split takes the frame and returns row numbers. It depends on the data and the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, Unpack, cast, final
+from typing import Any, Literal, Protocol, TypeAlias, Unpack, cast, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.counter_random import uniforms
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
@@ -21,6 +23,20 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, c
 Rows = NDArray[np.int64]
 PartName = Literal["train", "val", "test", "calibration", "predict"]
 TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+PartOf: TypeAlias = Callable[[pd.DataFrame, Rows], NDArray[np.int8]]
+"""The part of each row of a block, given the rows and their numbers."""
+
+
+class Blocks(Protocol):
+    """A table that is read block by block, since it does not fit in memory."""
+
+    def column(self, name: str) -> Iterator[pd.Series]:
+        """Yield the values of a column."""
+
+    def num_rows(self) -> int:
+        """Return the number of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +85,22 @@ class Split(ABC):
         """
         return self
 
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:  # noqa: ARG002
+        """Return how the rows of a table are split that is read block by block; each row by its number, or by its values.
+
+        The fractions are met as expected of a draw of each row by itself.
+
+        Args:
+            blocks: The table.
+            target: The columns to predict.
+            seed: The random seed.
+
+        Raises:
+            BadTypeError: The split needs all rows at once.
+        """
+        remedy = "Pass a fraction, GroupSplit, TimeSplit, ColumnSplit, IndexSplit or SourceSplit"
+        raise BadTypeError(f"{type(self).__name__} does not split a prepared table, which is read in blocks", remedy)
+
     @abstractmethod
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         """Return the rows of each part.
@@ -90,6 +122,10 @@ ShortSplit: TypeAlias = float | Split | tuple[float | None, float] | None
 @dataclass(frozen=True)
 class _NoSplit(Split):
     """Every row trains, none validates."""
+
+    @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        return lambda frame, _rows: np.zeros(len(frame), dtype=np.int8)
 
     @override
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
@@ -119,6 +155,10 @@ class RandomSplit(Split):
     def __post_init__(self) -> None:
         """Check the fractions."""
         check_fractions(self.share, self.test_share, test_alone=True)
+
+    @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        return lambda _frame, rows: drawn_parts(uniforms(seed, 0, rows, 1)[:, 0], self.share, self.test_share)
 
     @override
     @speaking()
@@ -155,6 +195,20 @@ class StratifiedSplit(Split):
         check_fractions(self.share, self.test_share, test_alone=True)
 
     @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        seen: set[Any] = set()
+        random = RandomSplit(self.share, self.test_share).by_block(blocks, target, seed=seed)
+
+        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
+            found, first = random(frame, rows), frame[target[0]].drop_duplicates()
+            is_new = [value not in seen for value in first]
+            found[frame.index.get_indexer(first.index[is_new])] = TRAIN  # every class has a row in training
+            seen.update(first)
+            return found
+
+        return part_of
+
+    @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         codes = _class_codes(target_codes, len(frame))
@@ -170,6 +224,17 @@ class StratifiedSplit(Split):
         part = np.zeros(len(codes), dtype=np.int8)
         part[order[in_validation]], part[order[in_test]] = VALIDATION, TEST
         return parts_from(part, self.share, self.test_share)
+
+
+def drawn_parts(draws: NDArray[np.float64], share: float, test_share: float) -> NDArray[np.int8]:
+    """Return the part of each row by a number in [0, 1) that is drawn for it.
+
+    Example:
+        >>> drawn_parts(np.array([0.1, 0.25, 0.9]), 0.2, 0.1).tolist() == [VALIDATION, TEST, TRAIN]
+        True
+    """
+    parts = np.select([draws < share, draws < share + test_share], [VALIDATION, TEST], TRAIN)
+    return parts.astype(np.int8)
 
 
 @speaking("split")

@@ -11,14 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
     TRAIN,
     VALIDATION,
+    Blocks,
+    PartOf,
     Rows,
     Split,
     SplitRows,
     as_split,
+    drawn_parts,
     factorized,
     parts_from,
 )
@@ -65,8 +69,17 @@ class ColumnSplit(Split):
         return (self.column,)
 
     @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        return lambda frame, _rows: self._parts(frame)
+
+    @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
+        return parts_from(
+            self._parts(frame), remedy=f"It says so for no row of column {self.column!r}; check its values"
+        )
+
+    def _parts(self, frame: pd.DataFrame) -> NDArray[np.int8]:
         codes, values = factorized(frame, self.column)
         words = {**dict.fromkeys(self.test, TEST), **dict.fromkeys(self.train, TRAIN)}
         words |= dict.fromkeys(self.validation, VALIDATION)
@@ -74,8 +87,7 @@ class ColumnSplit(Split):
             problem = f"column {self.column!r} holds values that name no part: {listed(unknown)}"
             known = f"train={list(self.train)}, validation={list(self.validation)}, test={list(self.test)}"
             raise BadValueError(problem, f"Say what they mean; now {known}")
-        part = np.array([words[_as_word(value)] for value in values], dtype=np.int8)[codes]
-        return parts_from(part, remedy=f"It says so for no row of column {self.column!r}; check its values")
+        return np.array([words[_as_word(value)] for value in values], dtype=np.int8)[codes]
 
 
 @final
@@ -102,6 +114,22 @@ class IndexSplit(Split):
             return self
         named = [_row_numbers(name, getattr(self, name), num_rows) for name in ("validation", "test")]
         return IndexSplit(*(np.flatnonzero(np.isin(rows, each)).tolist() for each in named))
+
+    @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        num_rows = blocks.num_rows()
+        named = {
+            VALIDATION: np.sort(_row_numbers("validation", self.validation, num_rows)),
+            TEST: np.sort(_row_numbers("test", self.test, num_rows)),
+        }
+
+        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
+            part = np.zeros(len(frame), dtype=np.int8)
+            for number, some in named.items():
+                part[np.isin(rows, some[slice(*np.searchsorted(some, [rows[0], rows[-1] + 1]))])] = number
+            return part
+
+        return part_of
 
     @override
     @speaking()
@@ -165,6 +193,19 @@ class SourceSplit(Split):
             frames.append(rows[list(frame.columns)])
         part = np.repeat(np.arange(len(frames), dtype=np.int8), list(map(len, frames)))
         return pd.concat(frames, ignore_index=True).assign(**{PART_COLUMN: part})
+
+    @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        if isinstance(self.test, Split):
+            problem = f"test of a SourceSplit must be a fraction or a source for a prepared table, got {self.test!r}"
+            raise BadValueError(problem, "Pass one of these")
+        test = self.test if isinstance(self.test, float) else 0.0
+
+        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
+            source = frame[PART_COLUMN].to_numpy(np.int8)
+            return np.where(source == TRAIN, drawn_parts(uniforms(seed, 0, rows, 1)[:, 0], 0.0, test), source)
+
+        return part_of
 
     @override
     @speaking()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -13,13 +14,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
     TRAIN,
     VALIDATION,
+    Blocks,
+    PartOf,
+    Rows,
     Split,
     SplitRows,
     check_fractions,
+    drawn_parts,
     factorized,
     parts_from,
     split_column,
@@ -31,6 +37,8 @@ from tabvision.preprocess.text_formats import dates_in, day_before_month
 from tabvision.schema import DateFormat
 
 _logger = logging.getLogger("tabvision")
+
+_MOST_TIMES = 1 << 20  # distinct times of a prepared table that are counted one by one
 
 
 @final
@@ -64,6 +72,15 @@ class GroupSplit(Split):
     @override
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
+
+    @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
+            group = pd.util.hash_pandas_object(split_column(frame, self.column), index=False).to_numpy(np.uint64)
+            draws = uniforms(seed, 0, group.view(np.int64), 1)[:, 0]
+            return drawn_parts(draws, self.share, self.test_share)
+
+        return part_of
 
     @override
     @speaking()
@@ -116,6 +133,32 @@ class TimeSplit(Split):
         check_fractions(self.share, self.test_share, test_alone=True)
 
     @override
+    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
+        column = self.column
+        if column is None:
+            num_rows = blocks.num_rows()
+            test = round(num_rows * (1 - self.test_share))
+            bounds = round(test - num_rows * self.share), test
+        else:
+            bounds = _time_bounds(lambda: map(self._keys, blocks.column(column)), self.share, self.test_share)
+
+        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
+            times = rows if column is None else self._keys(frame[column])
+            late = [times >= bounds[1], times >= bounds[0]]
+            return np.select(late, [TEST if self.test_share else VALIDATION, VALIDATION], TRAIN).astype(np.int8)
+
+        return part_of
+
+    def _keys(self, values: pd.Series) -> NDArray[Any]:
+        """Return the times of a block; text must be numbers or ISO dates, since other blocks may show another order."""
+        values = split_column(values.to_frame(), str(values.name))
+        is_text = isinstance(values.dtype, pd.StringDtype) and parse_number(str(values.iloc[0])) is None
+        if is_text and dates_in(Text(pa.array(values, pa.large_string()))) != ("iso",):
+            problem = f"column {values.name!r} of a prepared table must hold dates, numbers or ISO dates as text"
+            raise BadValueError(problem, "Write it so, or use TimeSplit(None) if the rows are in order of time")
+        return times_as_numbers(values, day_first=self.day_first)
+
+    @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         times: NDArray[Any] = np.arange(len(frame))
@@ -130,14 +173,40 @@ class TimeSplit(Split):
         part = np.full(len(times), TRAIN, dtype=np.int8)
         end = len(times)
         if self.test_share:
-            end = _nearest(cuts[needed - 1 :], round(len(times) * (1 - self.test_share)))
+            end = cuts[needed - 1 :][_nearest(cuts[needed - 1 :], round(len(times) * (1 - self.test_share)))]
             cuts = cuts[cuts < end]
         if self.share:
-            start = _nearest(cuts, round(end - len(times) * self.share))
+            start = cuts[_nearest(cuts, round(end - len(times) * self.share))]
             part[times >= ordered[start]] = VALIDATION
         if self.test_share:
             part[times >= ordered[end]] = TEST
         return parts_from(part, self.share, self.test_share)
+
+
+def _time_bounds(read: Callable[[], Iterable[NDArray[Any]]], share: float, test_share: float) -> tuple[Any, Any]:
+    """Return the first time that validates and the first that tests, as `TimeSplit` has them, of times read in blocks.
+
+    Example:
+        >>> _time_bounds(lambda: [np.array([3, 1]), np.array([2, 5, 4])], 0.4, 0.2)
+        (3, 5)
+    """
+    distinct = counts = np.empty(0, dtype=np.int64)
+    for times in read():
+        every, inverse = np.unique(np.concatenate([distinct, times]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(times), dtype=np.int64)])
+        distinct, counts = every, np.bincount(inverse, weights=weights).astype(np.int64)
+        if len(distinct) > _MOST_TIMES:  # only neighbors are joined, the earlier time stands for both
+            distinct, counts = distinct[::2], np.add.reduceat(counts, np.arange(0, len(counts), 2))
+    starts = np.cumsum(counts) - counts
+    num_rows, last = int(counts.sum()), len(distinct)
+    needed = (share > 0) + (test_share > 0)
+    if last <= needed:
+        raise BadValueError(f"{needed + 1} parts need as many distinct times, got {last}", "Use RandomSplit")
+    test = needed + _nearest(starts[needed:], round(num_rows * (1 - test_share))) if test_share else last
+    end = int(starts[test]) if test_share else num_rows
+    first = 1 + _nearest(starts[1:test], round(end - num_rows * share)) if share else test
+    tests = distinct[test].item() if test_share else np.inf
+    return distinct[first].item() if share else tests, tests
 
 
 def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
@@ -153,7 +222,8 @@ def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[
 
 
 def _nearest(cuts: NDArray[Any], index: int) -> int:
-    return int(cuts[np.argmin(np.abs(cuts - index))])
+    """Return the position of the cut that is nearest to an index."""
+    return int(np.argmin(np.abs(cuts - index)))
 
 
 def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[Any]:

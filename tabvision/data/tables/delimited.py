@@ -31,20 +31,23 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
 _HEAD_ROWS = 1_000
 
 
-def read_csv(path: Path, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
+def read_csv(
+    path: Path, known: Known | None = None, content: bytes | None = None, **form: Unpack[TextFormat]
+) -> pd.DataFrame:
     """Return the rows of a delimited text file, and log what is not read as it stands: words, zeros, decimal commas.
 
     Args:
         path: The file.
         known: Columns of which it is known whether they are text: the texts they may hold, or None; the types of the others
             are inferred. A word or an empty cell among those texts is a value.
+        content: Some records of the file to read in its place; None for all.
         form: How the file is written; see `TextFormat`.
 
     Raises:
         BadValueError: The file is empty, binary, in another encoding or ragged, or has duplicate column names.
     """
     na_values, names = form.get("na_values"), form.get("names")
-    words, known, file = checked_words(na_values), known or {}, TextFile(path, form.get("encoding"))
+    words, known, file = checked_words(na_values), known or {}, TextFile(path, form.get("encoding"), content)
     with file.checked():
         layout = find_layout(file, form.get("sep"), names)
         frame = _parse(file, layout, known)

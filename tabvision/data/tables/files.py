@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from tabvision.errors import BadValueError, MissingFileError, closest
 JSON_SUFFIXES = (".json", ".jsonl")
 BINARY_SUFFIXES = (".parquet", ".pq", ".feather", ".arrow", ".xlsx")
 _SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", *BINARY_SUFFIXES)
+_PARTITION = re.compile(r"([^=]+)=(.*)")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -50,7 +52,7 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
         raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
     if path.is_dir():
-        if not (found := table_files(path)):
+        if not (found := table_files(path) or _partitioned_files(path)):
             raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
         return found
     if is_glob(path):
@@ -60,6 +62,29 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
         return found
     check_file(path)
     return [path]
+
+
+def _partitioned_files(folder: Path) -> list[Path]:
+    """Return the table files below a folder whose folders are called as Hive's: year=2024/month=1; none if they are not."""
+    inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_")))
+    if not inner or not all(_PARTITION.fullmatch(each.name) for each in inner):
+        return []
+    return [file for each in inner for file in (table_files(each) or _partitioned_files(each))]
+
+
+def partition_of(path: Path) -> dict[str, str]:
+    """Return the columns and values that the names of a file's folders hold.
+
+    Example:
+        >>> partition_of(Path("sales/year=2024/shop=a%20b/x.parquet"))
+        {'year': '2024', 'shop': 'a b'}
+    """
+    found = []
+    for folder in path.parents:
+        if not (match := _PARTITION.fullmatch(folder.name)):
+            break
+        found.append((match[1], unquote(match[2])))
+    return dict(reversed(found))
 
 
 def is_glob(path: str | Path) -> bool:

@@ -18,12 +18,14 @@ import pyarrow as pa
 from tabvision.data.tables.cells import Known, checked_words
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
 from tabvision.data.tables.excel import read_excel
-from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths
+from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
+
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's name of a folder for rows without a value
 
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | list[str | Path] | str | Path
 """A source of rows: a frame, a dict of columns, a list of rows (dicts), or table files: a path, a glob, a folder, a list."""
@@ -88,7 +90,7 @@ def read_frame(
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
         frame = _frame_of(source)  # type: ignore[arg-type]  # no paths are left
     elif hasattr(source, "__arrow_c_stream__"):
-        frame = _frame_of_arrow(source)
+        frame = frame_of_arrow(source)
     else:
         wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
         remedy = "Pass source.to_pandas()" if hasattr(source, "to_pandas") else "Pass one of these"
@@ -105,7 +107,7 @@ def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
         return _typed(source)
     except ValueError as error:
         remedy = 'Give every column a list of the same length, such as {"age": [31]}'
-        raise BadValueError(f"the columns do not make a table: {_first_line(error)}", remedy) from error
+        raise BadValueError(f"the columns do not make a table: {first_line(error)}", remedy) from error
 
 
 def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a user holds
@@ -134,12 +136,12 @@ def _check_columns(frame: pd.DataFrame) -> None:
         raise BadValueError("the source has no columns", "Pass data with at least one column")
 
 
-def _frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with `__arrow_c_stream__`
+def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with `__arrow_c_stream__`
     """Return a frame of another library as one of pandas; whole numbers beside missing values stay whole."""
     try:
         table = pa.table(source)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        problem = f"the source, a {type(source).__name__}, does not make a table: {_first_line(error)}"
+        problem = f"the source, a {type(source).__name__}, does not make a table: {first_line(error)}"
         raise BadTypeError(problem, "Pass a frame") from error
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
@@ -149,7 +151,7 @@ def _frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything wit
 
 def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.DataFrame:
     """Return the rows of all files of a table, in their order."""
-    frames = [_read_file(file, form, known) for file in files]
+    frames = [read_file(file, form, known) for file in files]
     first = frames[0]
     if len(files) == 1:
         return first
@@ -159,41 +161,43 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
                 f"{str(file)!r} has other columns than {files[0].name!r}: {listed([*map(repr, others)])} in one of them"
             )
             raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
-    mixed = [name for name in first if len({_is_text(frame[name]) for frame in frames} - {None}) > 1]
+    mixed = [name for name in first if len({is_text(frame[name]) for frame in frames} - {None}) > 1]
     if mixed:  # in some files every code looks like a number
-        frames = [_read_file(file, form, {**known, **dict.fromkeys(mixed, ())}) for file in files]
-    if mixed := [name for name in mixed if not all(_is_text(frame[name]) in (True, None) for frame in frames)]:
+        frames = [read_file(file, form, {**known, **dict.fromkeys(mixed, ())}) for file in files]
+    if mixed := [name for name in mixed if not all(is_text(frame[name]) in (True, None) for frame in frames)]:
         problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
         raise BadValueError(problem, "Write the files anew, with one type for each column")
     logger.info(f"{count(len(files), 'file')} read as one table: {files[0].name!r} to {files[-1].name!r}.")
     return pd.concat([frame[list(first)] for frame in frames], ignore_index=True)
 
 
-def _is_text(values: pd.Series) -> bool | None:
+def is_text(values: pd.Series) -> bool | None:
     """Return whether a column holds text; None if it holds nothing."""
-    return isinstance(values.dtype, pd.StringDtype) if values.notna().any() else None
+    dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
+    return isinstance(dtype, pd.StringDtype) if values.notna().any() else None
 
 
-def _read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
+def read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
+    """Return the rows of one file; see `read_frame`."""
     suffix = without_compression(path).suffix.lower()
     is_pipe = not path.is_file()
     if suffix in CSV_SUFFIXES or (is_pipe and not suffix):
         frame = read_csv(path, known, **form)
     elif suffix in JSON_SUFFIXES:
-        frame = _with_no_labels(_read_json(TextFile(path, form.get("encoding")), suffix), known)
+        frame = with_no_labels(_read_json(TextFile(path, form.get("encoding")), suffix), known)
     elif suffix == ".xlsx":
-        frame = _with_no_labels(read_excel(path, known, **form), known)
+        frame = with_no_labels(read_excel(path, known, **form), known)
     elif path.suffix.lower() in _BINARY_READERS:
-        frame = _with_no_labels(_read_binary(path), known)
+        frame = with_no_labels(_read_binary(path), known)
     else:
         raise _unknown_format(path)
-    frame = _without_saved_index(frame)
+    frame = with_partition(without_saved_index(frame), path, known)
     if nameless := [repr(name) for name in frame.columns if re.fullmatch(r"Unnamed: \d+", str(name))]:
         logger.info(f"{count(len(nameless), 'column')} without a name, called {listed(nameless)}.")
     return frame
 
 
-def _with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
+def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
     """Return the frame with "" for null in a column of joined labels, as `read_csv` reads an empty cell."""
     joined = [name for name, texts in known.items() if isinstance(texts, JoinedLabels) and name in frame]
     texts = {name: frame[name] for name in joined if not pd.api.types.is_numeric_dtype(frame[name])}
@@ -229,7 +233,7 @@ def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         number = line or getattr(error, "lineno", 1)
-        problem = f"line {number:,} of {str(file.path)!r} is not JSON: {getattr(error, 'msg', _first_line(error))}"
+        problem = f"line {number:,} of {str(file.path)!r} is not JSON: {getattr(error, 'msg', first_line(error))}"
         raise BadValueError(problem, "Repair that line, or write the file again") from error
     is_row = isinstance(found, dict)
     if not is_row and (line or not isinstance(found, list) or not all(isinstance(row, dict) for row in found)):
@@ -272,7 +276,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
     try:
         frame = _BINARY_READERS[suffix](path if path.is_file() else io.BytesIO(path.read_bytes()))
     except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
-        problem = f"{str(path)!r} cannot be read as {suffix}: {_first_line(error)}"
+        problem = f"{str(path)!r} cannot be read as {suffix}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
     names = [name for name in frame.index.names if name is not None]
     if not names:
@@ -281,11 +285,27 @@ def _read_binary(path: Path) -> pd.DataFrame:
     return frame.reset_index(names)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:
+def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFrame:
+    """Return the frame with the columns that the folders of its file name, as Hive does: year=2024/a.parquet.
+
+    Example:
+        >>> with_partition(pd.DataFrame({"x": [1]}), Path("sales/year=2024/shop=north/a.csv"), {}).to_dict("records")
+        [{'x': 1, 'year': 2024, 'shop': 'north'}]
+    """
+    columns: dict[str, Any] = {}
+    for name, value in partition_of(path).items():
+        is_number = re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", value) and known.get(name) is None
+        found = None if value == _NO_PARTITION else int(value) if is_number else value
+        columns[name] = found if is_number else pd.array([found] * len(frame), dtype="str")
+    return frame.assign(**{name: values for name, values in columns.items() if name not in frame})
+
+
+def without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:
     """Drop a first column of row numbers that `to_csv` or R's `write.csv` has saved."""
     name = frame.columns[0] if len(frame.columns) > 1 else None
     if not isinstance(name, str) or not re.fullmatch(r"|Unnamed: 0(\.\d+)?", name):

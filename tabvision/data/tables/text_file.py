@@ -76,16 +76,17 @@ class TextFile:
     Args:
         path: The file or pipe.
         encoding: None means UTF-8, with or without a byte order mark.
+        content: A part of the file to read in its place; None for all of it.
 
     Raises:
         BadValueError: There is no such encoding.
     """
 
-    def __init__(self, path: Path, encoding: str | None) -> None:
+    def __init__(self, path: Path, encoding: str | None, content: bytes | None = None) -> None:
         self.path, self.encoding = path, _checked_encoding(encoding)
         self._opener = _OPENERS.get(path.suffix.lower(), lambda source: source.open("rb"))
-        self._content: bytes | None = None
-        if not path.is_file():
+        self._content = content
+        if content is None and not path.is_file():
             content = path.read_bytes()
             is_packed = path.suffix.lower() in _OPENERS
             self._content = self._opener(io.BytesIO(content)).read() if is_packed else content

@@ -1,0 +1,542 @@
+"""The first pass over a table larger than memory: what every column is, which part each row is in, and all facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabvision.counter_random import uniforms
+from tabvision.data.rows import check_reserved, chosen_task, reserved_columns, rows_with_target, schema_of_features
+from tabvision.data.splits.base import PartOf, Rows, Split, StratifiedSplit, as_split, check_fractions
+from tabvision.data.splits.given import PART_COLUMN, SourceSplit
+from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.tables.blocks import TableBlocks, TextAsNumbers, named_file
+from tabvision.data.tables.text_file import TextFormat
+from tabvision.data.targets import check_columns, encode_target, fit_target, infer_task
+from tabvision.errors import BadValueError, TabvisionError
+from tabvision.logs import notes_at
+from tabvision.preprocess import Columns, infer_kinds
+from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds
+from tabvision.preprocess.columns import Text
+from tabvision.preprocess.fit import RunningFeatures
+from tabvision.preprocess.running import RowSample
+from tabvision.schema import JoinedLabels, Schema, Target
+from tabvision.tasks import Task
+from tabvision.tasks.base import TargetFacts
+
+MAX_SAMPLE = 1_000_000  # rows by which medians and bins are computed
+_MAX_CELLS = 30_000_000  # of that sample, so that it takes 240 MB at most
+_SHOWN = 50_000  # raw rows of each part that are kept as they are
+PARTS = ("train", "val", "test", "calibration")  # by their codes
+LEFT_OUT = 255  # the code of a row without a target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a table is prepared by: arguments of `TabularDataModule`.
+
+    Args:
+        part: The part of all rows, of a source of test rows or of rows to predict; None to split them.
+    """
+
+    source: Any
+    target: tuple[str, ...]
+    named: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    task: Task | None = None
+    separator: str | None = None
+    split: Any = None
+    weight: str | None = None
+    sampler: str | None = None
+    seed: int = 0
+    schema: Schema | None = None
+    form: TextFormat = field(default_factory=TextFormat)
+    missing_target: str = "error"
+    day_first: bool = False
+    calibration: float | None = None
+    part: str | None = None
+
+
+@final
+class Surprise(Exception):  # noqa: N818 - a signal to look again, and no error
+    """Rows show that a column is not what the rows before them showed.
+
+    Args:
+        rows: These rows.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+@final
+class RawSample:
+    """Some rows of each part as they stand in the files, at random, and their positions among the kept rows.
+
+    Args:
+        texts: Columns that are read as categories, and are text.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = dict.fromkeys(texts, "str")
+        self._samples = [RowSample(_SHOWN) for _ in PARTS]
+        self._frames: list[list[pd.DataFrame]] = [[] for _ in PARTS]
+
+    def add(self, frame: pd.DataFrame, codes: NDArray[np.uint8], numbers: Rows, positions: Rows) -> None:
+        """Add the kept rows of a block."""
+        for code in np.unique(codes).tolist():
+            rows = np.flatnonzero(codes == code)
+            stays, is_kept = self._samples[code].add(numbers[rows])
+            if stays is not None and self._frames[code]:
+                self._frames[code] = [joined(self._frames[code])[stays]]
+            new = frame.iloc[rows[is_kept]].set_axis(pd.Index(positions[rows[is_kept]]))
+            self._frames[code].append(new.astype(self._texts))
+
+    def save(self, folder: Path) -> None:
+        """Write the rows of each part, their positions among the kept rows, and their parts."""
+        frames = [joined(each) for each in self._frames if each]
+        codes = np.repeat([code for code, each in enumerate(self._frames) if each], [len(each) for each in frames])
+        whole = joined(frames)
+        order = np.argsort(whole.index.to_numpy())
+        np.save(folder / "sample.npy", whole.index.to_numpy()[order])
+        np.save(folder / "sample_parts.npy", codes[order])
+        whole.iloc[order].reset_index(drop=True).to_feather(folder / "sample.feather")
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several frames; categories of different levels stay categories.
+
+    Example:
+        >>> frames = [pd.DataFrame({"a": pd.Categorical([each])}) for each in "xy"]
+        >>> joined(frames)["a"].cat.categories.tolist()
+        ['x', 'y']
+    """
+    found = pd.concat(frames) if len(frames) > 1 else frames[0]
+    for name in found:
+        if isinstance(frames[0][name].dtype, pd.CategoricalDtype) and found[name].dtype != frames[0][name].dtype:
+            each = [frame[name] for frame in frames if len(frame)]
+            found[name] = pd.api.types.union_categoricals(each, ignore_order=True)
+    return found
+
+
+@final
+class _TargetSeen:
+    """The target over the training rows: rows of the sample, each class with its count, and moments of numbers."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.rows: pd.DataFrame | None = None
+        self._counts: pd.Series | None = None
+        self._moments = np.zeros((3, len(target.columns)))  # count, mean and sum of squares of each number
+        self._ends = np.full((2, len(target.columns)), np.inf)
+
+    def add(self, frame: pd.DataFrame, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
+        """Add the training rows of a block; `stays` and `is_kept` are those of the sample."""
+        rows = frame[list(self.target.columns)]
+        kept = rows[is_kept]
+        self.rows = kept if self.rows is None else joined([self.rows if stays is None else self.rows[stays], kept])
+        if not self.target.task.is_classes:
+            self._add_numbers(encode_target(rows, self.target).astype(np.float64))
+        elif self.has_one_class:
+            counts = rows.iloc[:, 0].value_counts()
+            self._counts = counts if self._counts is None else self._counts.add(counts, fill_value=0)
+        elif self.target.separator is not None:  # one row with every label
+            labels = rows.iloc[:, 0].astype("str").str.split(self.target.separator, regex=False).explode()
+            counts = labels.str.strip().value_counts()
+            self._counts = counts if self._counts is None else self._counts.add(counts, fill_value=0)
+
+    @property
+    def has_one_class(self) -> bool:
+        """Whether each row has one class, in one column."""
+        return len(self.target.columns) == 1 and self.target.separator is None
+
+    def fitted(self, num_rows: int) -> Target:
+        """Return the facts of the target in all training rows."""
+        target, frame = self.target, self.rows
+        assert frame is not None, "there are training rows"
+        columns, separator = target.columns, target.separator
+        if len(frame) == num_rows:
+            return fit_target(frame, columns, target.task, separator)
+        if self._counts is not None:
+            values = self._counts.index if separator is None else [separator.join(self._counts.index)]
+            every = pd.DataFrame({columns[0]: pd.Series(values, dtype=frame[columns[0]].dtype)})
+            frame = every if separator is None else pd.concat([frame, every])
+        found = fit_target(frame, columns, target.task, separator)
+        counts = np.empty(0, dtype=np.int64)
+        if self._counts is not None and separator is None:
+            counts = np.bincount(encode_target(frame, found), self._counts.to_numpy(float), len(found.classes))
+        number, mean, squares = self._moments
+        std = np.sqrt(squares / np.maximum(number, 1))
+        facts = TargetFacts(counts.astype(np.int64), mean, std, self._ends[0], -self._ends[1])
+        found = fit_target(frame, columns, target.task.refit(facts), separator)
+        return replace(found, task=found.task.refit(facts))
+
+    def distinct(self) -> pd.DataFrame | None:
+        """Return a row for each class; None if rows have no single class each."""
+        if self._counts is None or not self.has_one_class or self.rows is None:
+            return None
+        name = self.target.columns[0]
+        return pd.DataFrame({name: pd.Series(self._counts.index, dtype=self.rows[name].dtype)})
+
+    def _add_numbers(self, numbers: NDArray[np.float64]) -> None:
+        number, mean, squares = self._moments
+        new_mean, total = numbers.mean(axis=0), number + len(numbers)
+        squares += np.square(numbers - new_mean).sum(axis=0) + (new_mean - mean) ** 2 * number * len(numbers) / total
+        mean += (new_mean - mean) * len(numbers) / total
+        number += len(numbers)
+        self._ends = np.minimum(self._ends, [numbers.min(axis=0), -numbers.max(axis=0)])
+
+
+@final
+class Scan:
+    """Reads all rows once, and knows then the schema and the part of each row.
+
+    Args:
+        recipe: How the table is prepared.
+        codes: A file for the part of each row.
+
+    Raises:
+        BadValueError: The table cannot be trained on as it is; the sentence names file and row.
+    """
+
+    def __init__(self, recipe: Recipe, codes: Path) -> None:
+        self.recipe, self._file = recipe, codes
+        known = recipe.schema.known_columns if recipe.schema else {}
+        if recipe.separator is not None:
+            known = {**known, **dict.fromkeys(recipe.target, JoinedLabels([""]))}
+        self._sources = recipe.split.sources if isinstance(recipe.split, SourceSplit) else ()
+        self.tables = [TableBlocks(source, known, **recipe.form) for source in (recipe.source, *self._sources)]
+        for other in self.tables[1:]:
+            other.known = self.tables[0].known  # a column is text in all, or in none
+        self._witnesses: list[pd.DataFrame] = []
+        self._classes: pd.DataFrame | None = None
+        self._head = self._read_head()
+        self.num_rows = np.zeros(len(PARTS), dtype=np.int64)
+        self.num_all = 0
+        self.columns: list[str] = []  # those that are read
+        self.categories: list[str] = []  # those of text that are categories
+        self._watched: _Watched | None = None
+        self._first_kinds = Kinds()
+
+    @property
+    def num_kept(self) -> int:
+        """The rows that have a target."""
+        return int(self.num_rows.sum())
+
+    def head(self) -> pd.DataFrame:
+        """Return the first rows of blocks all over the table that have a target."""
+        return self._head.iloc[self._rows_to_keep(self._head, self.recipe.task)]
+
+    def _rows_to_keep(self, frame: pd.DataFrame, task: Task | None) -> Rows:
+        recipe = self.recipe
+        if recipe.part == "predict":
+            return np.arange(len(frame), dtype=np.int64)
+        check_columns(frame, recipe.target)
+        return rows_with_target(frame, recipe.target, recipe.missing_target, task)
+
+    @contextmanager
+    def watching(self, frame: pd.DataFrame) -> Iterator[None]:
+        """Raise `Surprise` in place of an error, if rows in the block are not what their columns seemed."""
+        try:
+            yield
+        except TabvisionError:
+            if self._watched is not None and (rows := self._watched.refuting(frame)) is not None:
+                raise Surprise(rows) from None
+            raise
+
+    def look_again(self, surprise: Surprise) -> None:
+        """Have the next `run` know of the rows that surprised."""
+        self._witnesses.append(surprise.rows)
+
+    def run(self) -> Schema:
+        """Read the rows, again from the first if some show that a column is not what it seemed, and return the schema."""
+        for _ in range(3 * len(self._head.columns) + 3):
+            try:
+                with notes_at(not self._witnesses and self._classes is None):
+                    return self._run()
+            except TextAsNumbers:
+                self._head = self._read_head()
+            except Surprise as surprise:
+                self.look_again(surprise)
+        problem = f"the kinds of its columns change again and again, lastly in row {self._witnesses[-1].index[0]}"
+        raise BadValueError(problem, "Name columns in categorical=, continuous=, dates= or ignore=")
+
+    def blocks(
+        self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
+    ) -> Iterator[tuple[Path, pd.DataFrame, Rows]]:
+        """Yield the file, the rows and the row numbers of each block; see `TableBlocks.read`."""
+        start = 0
+        for position, table in enumerate(self.tables):
+            for file, frame in table.read(columns, categories):
+                rows = np.arange(start, start + len(frame), dtype=np.int64)
+                start += len(frame)
+                if len(frame):
+                    is_one = len(self.tables) == 1
+                    yield file, frame if is_one else frame.assign(**{PART_COLUMN: position}), rows
+
+    def _columns_to_read(self, kinds: Kinds | None) -> list[str]:
+        """Return the columns that are read: not those that are left out whatever their other rows hold."""
+        recipe, names = self.recipe, self.tables[0].names
+        of_split = (*getattr(recipe.split, "columns", ()), getattr(recipe.split, "column", None))
+        needed = {*recipe.target, recipe.weight, recipe.sampler, *of_split}
+        if kinds is None and recipe.schema is not None:
+            return [name for name in names if name in needed or name in recipe.schema.inputs]
+        left_out = {it.name for it in kinds.left_out if it.reason not in _WATCHED} if kinds else ()
+        return [name for name in names if name not in left_out or name in needed]
+
+    def _read_head(self) -> pd.DataFrame:
+        while True:
+            try:
+                frames = [
+                    block.frame.assign(**({PART_COLUMN: at} if self._sources else {}))
+                    for at, table in enumerate(self.tables)
+                    for block in table.head()
+                ]
+            except TextAsNumbers:
+                continue
+            found = joined(frames).reset_index(drop=True)
+            if not len(found):
+                raise BadValueError("the files have columns but no rows", "Pass data with at least one row")
+            return found
+
+    def _run(self) -> Schema:
+        recipe, numbers = self.recipe, self._rows_to_keep(self._head, self.recipe.task)
+        head = self._head.iloc[numbers]
+        task, divide = self._task_and_split(head)
+        part_of, reserved = self._part_of(divide), reserved_columns(divide, recipe.weight, recipe.sampler)
+        if recipe.schema is not None:
+            self.columns, self.categories = self._columns_to_read(None), []
+            self._read_all(part_of, task, lambda _frame, _numbers: None)
+            self._check_parts(divide)
+            return recipe.schema
+        training = np.flatnonzero(part_of(head, numbers) == 0)
+        training = training if len(training) else np.arange(len(head))
+        kinds = self._kinds(head, training, reserved)
+        part_of = (
+            self._part_of(divide) if isinstance(divide, StratifiedSplit) else part_of
+        )  # which knows what it has seen
+        self.columns = self._columns_to_read(kinds)
+        plain = {*self.columns}.difference(recipe.target, reserved, [getattr(divide, "column", None)])
+        texts = {name for name in plain if isinstance(head[name].dtype, pd.StringDtype)}
+        self.categories = [name for name in kinds.categorical if name in texts]
+        features = RunningFeatures(kinds, self._max_sample(kinds))
+        seen = _TargetSeen(Target(columns=recipe.target, task=task, separator=recipe.separator))
+        self._watched = watched = _Watched(kinds, head.iloc[training], self._unforced(kinds))
+        self._read_all(part_of, task, lambda frame, rows: seen.add(frame, *watched.added(features, frame, rows)))
+        self._check_parts(divide)
+        self._check_task(task, head, seen.distinct())
+        target = replace(seen.fitted(features.num_rows), num_rows=features.num_rows)
+        every = pd.DataFrame(columns=self.tables[0].names)
+        return schema_of_features(features.features(Columns(every)), target, reserved, recipe.form)
+
+    def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
+        recipe = self.recipe
+        targets = head if self._classes is None else joined([head[[*recipe.target]], self._classes])
+        task = (
+            recipe.schema.task if recipe.schema else chosen_task(targets, recipe.target, recipe.task, recipe.separator)
+        )
+        stratify = recipe.split is not None and task.stratify_codes(head, recipe.target) is not None
+        divide = as_split(recipe.split, stratify=stratify)
+        return task.for_later_rows() if isinstance(divide, TimeSplit) else task, divide
+
+    def _read_all(self, part_of: PartOf, task: Task, add: Callable[[pd.DataFrame, Rows], None]) -> None:
+        """Read all rows, write the part of each, and add those that train."""
+        self.num_rows, self.num_all = np.zeros(len(PARTS), dtype=np.int64), 0
+        with self._file.open("wb") as written:
+            for file, frame, numbers in self.blocks(self.columns, self.categories):
+                codes = np.full(len(frame), LEFT_OUT, dtype=np.uint8)
+                with named_file(file):
+                    kept = self._rows_to_keep(frame, task)
+                    codes[kept] = part_of(frame.iloc[kept], numbers[kept]) if len(kept) else 0
+                    rows = np.flatnonzero(codes == 0)
+                    if len(rows):
+                        add(frame.iloc[rows], numbers[rows])
+                written.write(codes.tobytes())
+                self.num_rows += np.bincount(codes[codes != LEFT_OUT], minlength=len(PARTS))
+                self.num_all += len(frame)
+
+    def _check_task(self, task: Task, head: pd.DataFrame, classes: pd.DataFrame | None) -> None:
+        """Raise `Surprise` if the target has classes that the head lacks, with which it is of another kind."""
+        if self.recipe.task is not None or classes is None or self._classes is not None:
+            return
+        target = self.recipe.target
+        with notes_at(False):
+            inferred, _ = infer_task(joined([head[[*target]], classes]), target)
+        if type(inferred) is not type(task):
+            self._classes = classes
+            raise Surprise(head.iloc[:1])
+
+    def _kinds(self, head: pd.DataFrame, training: Rows, reserved: Mapping[str, str]) -> Kinds:
+        """Return the kinds of the columns, by the first rows of blocks all over the table, and rows that surprised."""
+        recipe = self.recipe
+        features = [name for kind, names in recipe.named.items() if kind != "ignore" for name in names or ()]
+        check_reserved(head, reserved, recipe.target, features)
+        ignored = [*dict.fromkeys([*(recipe.named.get("ignore") or ()), *reserved])]
+        settings: Any = {**recipe.named, "ignore": ignored, "day_first": recipe.day_first}
+        frame = head.drop(columns=PART_COLUMN, errors="ignore")
+        if not self._witnesses:
+            self._first_kinds = infer_kinds(Columns(frame).take(training), target=recipe.target, **settings)
+            return self._first_kinds
+        settings["ignore"] = [name for name in ignored if name in self.columns]
+        training = np.concatenate([training, len(frame) + np.arange(sum(map(len, self._witnesses)))])
+        frame = joined([each[self.columns] for each in (frame, *self._witnesses)]).reset_index(drop=True)
+        kinds = infer_kinds(Columns(frame).take(training), target=recipe.target, **settings)
+        unread = [it for it in self._first_kinds.left_out if it.name not in self.columns]
+        order = {name: position for position, name in enumerate(self.tables[0].names)}
+        return replace(kinds, left_out=tuple(sorted([*kinds.left_out, *unread], key=lambda it: order[it.name])))
+
+    def _part_of(self, divide: Split) -> PartOf:
+        """Return the part of each row, a share of the training rows kept apart for calibration."""
+        share, seed = self.recipe.calibration, self.recipe.seed
+        part_of = divide.by_block(_Counted(self), self.recipe.target, seed=seed)
+        if share is None:
+            return part_of
+        check_fractions(share, 0.0)
+        if isinstance(divide, TimeSplit | GroupSplit):
+            problem = (
+                f"calibration rows of a prepared table are drawn at random, and it is split by {type(divide).__name__}"
+            )
+            raise BadValueError(problem, "Calibrate with the validation rows, or with a table of their own")
+
+        def with_calibration(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
+            codes = part_of(frame, rows)
+            codes[(codes == 0) & (uniforms(seed, 1, rows, 1)[:, 0] < share)] = PARTS.index("calibration")
+            return codes
+
+        return with_calibration
+
+    def _unforced(self, kinds: Kinds) -> set[str]:
+        named = {name.rpartition("=")[0] or name for names in self.recipe.named.values() for name in names or ()}
+        return {*kinds.continuous, *kinds.categorical, *kinds.dates, *(it.name for it in kinds.left_out)} - named
+
+    def _max_sample(self, kinds: Kinds) -> int:
+        return min(MAX_SAMPLE, max(10_000, _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))))
+
+    def _check_parts(self, divide: Split) -> None:
+        train, validation, test, _ = self.num_rows.tolist()
+        share, test_share = getattr(divide, "share", 0), getattr(divide, "test_share", 0)
+        for name, rows, wanted in (
+            ("training", train, True),
+            ("validation", validation, share),
+            ("test", test, test_share),
+        ):
+            if wanted and not rows:
+                problem = f"the {name} part of {self.num_kept:,} rows would be empty"
+                raise BadValueError(problem, "Pass more rows, or another fraction (split=, --validation)")
+
+
+@final
+@dataclass(frozen=True)
+class _Counted:
+    """A scan as a split sees it."""
+
+    scan: Scan
+
+    def column(self, name: str) -> Iterator[pd.Series]:
+        return (frame[name] for _, frame, _ in self.scan.blocks([name]))
+
+    def num_rows(self) -> int:
+        return sum(table.num_rows() for table in self.scan.tables)
+
+
+_WATCHED = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
+
+
+@final
+class _Watched:
+    """Looks in every block for rows that refute the kinds of columns.
+
+    Args:
+        kinds: The kinds.
+        head: The rows that they were inferred from.
+        unforced: The columns whose kind the user did not name.
+    """
+
+    def __init__(self, kinds: Kinds, head: pd.DataFrame, unforced: set[str]) -> None:
+        self._kinds, self._unforced = kinds, unforced
+        self._constants = {
+            it.name: head[it.name] for it in kinds.left_out if it.reason in _WATCHED and it.name in unforced
+        }
+        self._few = [
+            name
+            for name in kinds.categorical
+            if name in unforced
+            and pd.api.types.is_numeric_dtype(head[name])
+            and not pd.api.types.is_bool_dtype(head[name])
+        ]
+        self._new: dict[str, list[Any]] = {name: [] for name in self._few}
+        self._known = {name: set(head[name].dropna().unique().tolist()) for name in self._few}
+
+    def added(
+        self, features: RunningFeatures, frame: pd.DataFrame, numbers: Rows
+    ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
+        """Add training rows to the facts, and return which rows the sample keeps.
+
+        Raises:
+            Surprise: Some rows refute a kind.
+        """
+        for name, values in self._constants.items():
+            first = values.dropna().head(1)
+            differs = frame[name].notna() if first.empty else frame[name].isna() | (frame[name] != first.iloc[0])
+            if differs.any() and not (first.empty and not frame[name].notna().any()):
+                raise Surprise(frame[differs].head(1))
+        try:
+            kept = features.add(Columns(frame), numbers)
+        except TabvisionError:
+            if (rows := self.refuting(frame)) is not None:
+                raise Surprise(rows) from None
+            raise
+        for name in self._few:
+            if not self._known[name].issuperset(features.vocabulary(name)):
+                self._look_at_numbers(frame, name)
+        return kept
+
+    def _look_at_numbers(self, frame: pd.DataFrame, name: str) -> None:
+        """Remember rows with whole numbers that are new; raise if they are too many, or no whole numbers."""
+        values = frame[name].dropna()
+        new = values[~values.isin(self._known[name])].drop_duplicates()
+        self._known[name] |= set(new.tolist())
+        if len(new):
+            self._new[name].append(frame.loc[new.index].head(MAX_INTEGER_CATEGORIES + 1))
+        is_float = pd.api.types.is_float_dtype(values) and bool((values % 1 != 0).any())
+        if is_float or (len(self._known[name]) > MAX_INTEGER_CATEGORIES and self._new[name]):
+            raise Surprise(joined(self._new[name]) if self._new[name] else frame[frame[name] % 1 != 0].head(1))
+
+    def refuting(self, frame: pd.DataFrame) -> pd.DataFrame | None:
+        """Return the first row of each column of text that does not read as its numbers or dates; None if all read."""
+        found = []
+        for kind, read in (("continuous", Columns.numbers), ("dates", Columns.timestamps)):
+            for name in getattr(self._kinds, kind):
+                if name in self._unforced and isinstance(Columns(frame).read(name), Text):
+                    form: Any = self._kinds.formats.get(name, "strict" if kind == "continuous" else "iso")
+
+                    def fails(rows: pd.DataFrame, name: str = name, read: Any = read, form: Any = form) -> bool:  # noqa: ANN401
+                        try:
+                            read(Columns(rows), name, form)
+                        except TabvisionError:
+                            return True
+                        return False
+
+                    if fails(frame):
+                        found.append(_first_failing(frame, fails))
+        return joined(found) if found else None
+
+
+def _first_failing(frame: pd.DataFrame, fails: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
+    """Return the first row that fails, of rows that fail together.
+
+    Example:
+        >>> _first_failing(pd.DataFrame({"x": [1, 2, 3, 4]}), lambda rows: bool((rows["x"] > 2).any()))["x"].tolist()
+        [3]
+    """
+    while len(frame) > 1:
+        first, second = frame.iloc[: len(frame) // 2], frame.iloc[len(frame) // 2 :]
+        frame = first if fails(first) else second
+    return frame

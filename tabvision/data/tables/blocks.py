@@ -1,0 +1,279 @@
+"""Read the rows of table files block by block, by the rules of whole files: what does not fit in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack, final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from tabvision.data.tables.cells import Known
+from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv
+from tabvision.data.tables.files import files_of, is_paths
+from tabvision.data.tables.layout import find_layout
+from tabvision.data.tables.read import (
+    first_line,
+    frame_of_arrow,
+    is_text,
+    read_file,
+    with_no_labels,
+    with_partition,
+    without_saved_index,
+)
+from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
+from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.logs import notes_at
+
+BLOCK_ROWS = 262_144
+_TEXT_BYTES = 1 << 25  # of a block of a text file
+_HEAD_BLOCKS = 16  # evenly spaced ones, by which the kinds of columns are inferred
+_PARQUET, _FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
+
+
+class Block(NamedTuple):
+    """Some rows of a file.
+
+    Args:
+        file: The file.
+        frame: The rows, their index the row numbers in the file.
+    """
+
+    file: Path
+    frame: pd.DataFrame
+
+
+class TextAsNumbers(Exception):  # noqa: N818 - a signal to read again, and no error
+    """A column is text in some blocks and numbers in others, as codes in text files are."""
+
+
+def check_paths(source: object) -> None:
+    """Raise unless a source is a path or a list of paths.
+
+    Raises:
+        BadTypeError: It is something else, such as a frame.
+    """
+    if not isinstance(source, str | Path) and not is_paths(source):
+        problem = f"a prepared table is read from files, got {type(source).__name__}"
+        raise BadTypeError(problem, "Pass a path, a list of paths, a pattern or a folder")
+
+
+@final
+class TableBlocks:
+    """The rows of table files, block by block.
+
+    Args:
+        source: The path of a file, or several: a list, a glob, a folder, also one with folders such as year=2024.
+        known: Columns of a text file of which it is known whether they are text, as for `read_frame`.
+        form: How a text file is written; see `TextFormat`.
+
+    Raises:
+        MissingFileError: A file does not exist.
+        BadTypeError: The source is no path.
+    """
+
+    def __init__(self, source: Any, known: Known | None = None, **form: Unpack[TextFormat]) -> None:  # noqa: ANN401
+        check_paths(source)
+        self.files = files_of(source)
+        self.known = dict(known or {})
+        self.form = form
+        self.names: list[str] = []
+        self._kinds: dict[str, bool] = {}
+        self._has_index: bool | None = None
+
+    def head(self) -> list[Block]:
+        """Return the first rows of blocks evenly spaced over the files; all rows of a table of few.
+
+        They are read with notes on what is not read as it stands.
+        """
+        some = [self.files[at] for at in np.unique(np.linspace(0, len(self.files) - 1, _HEAD_BLOCKS).astype(int))]
+        each = [list(_at_most(self._parts(file, heads=True), BLOCK_ROWS)) for file in some]
+        return [block for blocks in each for block in blocks]
+
+    def read(self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()) -> Iterator[Block]:
+        """Yield all rows in their order, or some columns of them; the next block is read while one is used.
+
+        Args:
+            columns: The columns to read; None for all.
+            categories: Columns of text that may be read as pandas categories, which Parquet files hold already.
+
+        Raises:
+            BadValueError: A file cannot be read or has other columns than the first.
+            TextAsNumbers: Other columns must be read as text; `known` now says so.
+        """
+        blocks = (block for file in self.files for block in self._parts(file, columns, categories))
+
+        def following() -> Block | None:
+            with notes_at(False):
+                return next(blocks, None)
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(following)
+            while (block := coming.result()) is not None:
+                coming = pool.submit(following)
+                yield block
+
+    def column(self, name: str) -> Iterator[pd.Series]:
+        """Yield the values of a column."""
+        return (block.frame[name] for block in self.read([name]))
+
+    def num_rows(self) -> int:
+        """Return the number of rows of all files."""
+        if all(file.suffix.lower() in _PARQUET for file in self.files):
+            return sum(pa.parquet.read_metadata(file).num_rows for file in self.files)
+        return sum(len(block.frame) for block in self.read())
+
+    def _parts(
+        self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: bool = False
+    ) -> Iterator[Block]:
+        """Yield the blocks of a file; of the first rows of evenly spaced ones if `heads`."""
+        start = 0
+        with named_file(file):
+            for frame in self._frames(file, columns, categories, heads=heads):
+                frame.index = pd.RangeIndex(start, start + len(frame))
+                start += len(frame)
+                yield Block(file, self._checked(frame, file, columns))
+
+    def _frames(
+        self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+    ) -> Iterator[pd.DataFrame]:
+        suffix = without_compression(file).suffix.lower()
+        if file.suffix.lower() in (*_PARQUET, *_FEATHER) and file.is_file() and file.stat().st_size:
+            is_parquet = file.suffix.lower() in _PARQUET
+            try:
+                for batch in (
+                    _parquet(file, columns, categories, heads=heads) if is_parquet else _feather(file, columns)
+                ):
+                    table = pa.Table.from_batches([batch])
+                    table.validate(full=True)
+                    frame = frame_of_arrow(table)
+                    if names := [name for name in frame.index.names if name is not None]:
+                        frame = frame.reset_index(names)
+                    yield with_no_labels(self._without_index(frame), self.known)
+            except (pa.ArrowException, OSError) as error:
+                problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
+                raise BadValueError(problem, "It may be damaged; write it again") from error
+        elif suffix in CSV_SUFFIXES and file.is_file() and file.stat().st_size > _TEXT_BYTES:
+            for frame in _texts(file, self.known, self.form):
+                yield self._without_index(frame)
+        else:
+            yield read_file(file, self.form, self.known)
+
+    def _without_index(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Leave out a saved index, which counts the rows from the first block on."""
+        if self._has_index is None:
+            self._has_index = len(frame) > 0 and len(without_saved_index(frame).columns) < len(frame.columns)
+        is_there = self._has_index and re.fullmatch(r"|Unnamed: 0(\.\d+)?", str(frame.columns[0]))
+        return frame.drop(columns=frame.columns[0]) if is_there else frame
+
+    def _checked(self, frame: pd.DataFrame, file: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Return the frame with the columns of the first file, in their order."""
+        frame = with_partition(frame, file, self.known)
+        self.names = self.names or list(frame)
+        wanted = [name for name in self.names if columns is None or name in columns]
+        if others := sorted(set(wanted) ^ set(frame) if columns is None else set(wanted) - set(frame)):
+            problem = f"it has other columns than {self.files[0].name!r}: {listed([*map(repr, others)])} in one of them"
+            raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
+        frame = frame[wanted]
+        kinds = {name: kind for name in frame if (kind := is_text(frame[name])) is not None}
+        mixed = [name for name, kind in kinds.items() if self._kinds.setdefault(name, kind) != kind]
+        if mixed and all(name in self.known for name in mixed):
+            problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
+            raise BadValueError(problem, "Write the files anew, with one type for each column")
+        if mixed:
+            self.known.update(dict.fromkeys(mixed, ()))
+            self._kinds.clear()
+            raise TextAsNumbers
+        return frame
+
+
+def _at_most(blocks: Iterator[Block], num_rows: int) -> Iterator[Block]:
+    """Yield blocks of a file up to a number of rows; further ones are not read."""
+    for block in blocks:
+        yield Block(block.file, block.frame.iloc[: max(0, num_rows)])
+        num_rows -= len(block.frame)
+        if num_rows <= 0:
+            return
+
+
+def _parquet(
+    file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+) -> Iterator[pa.RecordBatch]:
+    opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
+    there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
+    num_groups = opened.metadata.num_row_groups
+    if not heads or opened.metadata.num_rows <= BLOCK_ROWS:
+        yield from opened.iter_batches(BLOCK_ROWS, columns=there)
+        return
+    groups = np.unique(np.linspace(0, num_groups - 1, _HEAD_BLOCKS).astype(int)).tolist()
+    for group in groups:
+        yield next(opened.iter_batches(BLOCK_ROWS // len(groups), row_groups=[group], columns=there))
+
+
+def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(file)) as source:
+        opened = pa.ipc.open_file(source)
+        for at in range(opened.num_record_batches):
+            batch = opened.get_batch(at)
+            there = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+            for start in range(0, len(there), BLOCK_ROWS):
+                yield there.slice(start, BLOCK_ROWS)
+
+
+def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a text file, cut where records end: at a line end outside of quotes."""
+    file = TextFile(path, form.get("encoding"))
+    layout = find_layout(file, form.get("sep"), form.get("names"))
+    if layout.sep != layout.delimiter:  # fields are parted by more than a character, and the file is in memory already
+        yield read_file(path, form, known)
+        return
+    of_rows = TextFormat(**{**form, "sep": layout.sep, "names": layout.names})
+    with file.open() as opened:
+        if layout.has_header:
+            opened.readline()
+        rest = b""
+        while block := opened.read(_TEXT_BYTES):
+            block, rest = rest + block, b""
+            end = block.rfind(b"\n") + 1
+            while end and block.count(b'"', 0, end) % 2:
+                end = block.rfind(b"\n", 0, end - 1) + 1
+            block, rest = block[:end], block[end:]
+            if block.strip():
+                yield read_csv(path, known, block, **of_rows)
+        if rest.strip():
+            yield read_csv(path, known, rest, **of_rows)
+
+
+@contextmanager
+def named_file(file: Path) -> Iterator[None]:
+    """Begin errors of the block with the name of the file that is read."""
+    try:
+        yield
+    except (BadValueError, BadTypeError) as error:
+        problem, *rest = error.args
+        if not isinstance(problem, str) or problem.startswith(f"{file.name}: "):
+            raise
+        raise type(error)(f"{file.name}: {problem}", *rest) from error
+
+
+def table_bytes(files: Sequence[Path]) -> int:
+    """Return about how many bytes the rows of files take: those of Parquet as their metadata say, text as it is stored."""
+    total = 0
+    for file in files:
+        if file.suffix.lower() in _PARQUET:
+            facts = pa.parquet.read_metadata(file)
+            total += sum(facts.row_group(at).total_byte_size for at in range(facts.num_row_groups))
+        else:
+            total += file.stat().st_size * (1 if without_compression(file) == file else 5)
+    return total
+
+
+def described(files: Sequence[Path]) -> str:
+    """Return the name of a table's first file, and how many more there are."""
+    return repr(files[0].name) + (f" and {count(len(files) - 1, 'more file')}" if len(files) > 1 else "")

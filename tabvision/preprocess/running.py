@@ -1,0 +1,216 @@
+"""Statistics of training rows that come in one block or in many: counts and moments are merged, quantiles are of a sample."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.counter_random import random_bits
+from tabvision.preprocess.categories import MAX_TABLE
+from tabvision.preprocess.columns import Numbers
+from tabvision.preprocess.datetimes import DateParts, parts_of_distinct, varying_parts
+from tabvision.preprocess.statistics import (
+    Statistics,
+    check_finite,
+    statistics_of,
+    statistics_of_counts,
+    statistics_of_sample,
+)
+from tabvision.schema import DatePart
+
+Counts = tuple[NDArray[Any], NDArray[np.int64]]  # distinct values, ascending, and the rows that have each
+
+
+@final
+class RowSample:
+    """The rows of a stream that are kept: all, or a half of them at random, a quarter and so on, so that at most `size` are.
+
+    Whether a row is among them is a function of its number alone.
+
+    Args:
+        size: The most rows to keep; None for all.
+
+    Example:
+        >>> sample = RowSample(8)
+        >>> len([sample.add(np.arange(start, start + 4)) for start in (0, 4, 8)]), sample.is_all
+        (3, False)
+    """
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+        self._level = self._number = 0
+        self._bits: list[NDArray[np.uint64]] = []
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every row is kept."""
+        return self._level == 0
+
+    def add(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
+        """Return which of the rows kept so far stay, None for all, and which rows of a block are kept.
+
+        Args:
+            numbers: The row numbers of the block.
+        """
+        if self.size is None:  # all rows at once
+            return None, np.ones(len(numbers), dtype=bool)
+        bits = random_bits(np.array([0x5A], dtype=np.uint64), numbers.astype(np.uint64))
+        stays, is_kept = None, self._is_kept(bits)
+        while self._number + int(is_kept.sum()) > self.size:
+            self._level += 1
+            before, is_kept = np.concatenate(self._bits) if self._bits else bits[:0], self._is_kept(bits)
+            still = self._is_kept(before)
+            stays = still if stays is None else self._staying(stays, still)
+            self._bits, self._number = [before[still]], int(still.sum())
+        self._bits.append(bits[is_kept])
+        self._number += len(self._bits[-1])
+        return stays, is_kept
+
+    def _is_kept(self, bits: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return bits >> np.uint64(64 - self._level) == 0 if self._level else np.ones(len(bits), dtype=bool)
+
+    @staticmethod
+    def _staying(stays: NDArray[np.bool_], still: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which rows stay that stayed before, and of those still do."""
+        found = stays.copy()
+        found[stays] = still
+        return found
+
+
+@final
+class RunningNumber:
+    """A number over the training rows: the rows of the sample, and moments and counts of all rows.
+
+    Args:
+        merges: Whether there may be more rows than the sample keeps.
+    """
+
+    def __init__(self, *, merges: bool) -> None:
+        self._merges = merges
+        self._kept: list[NDArray[Any]] = []
+        self._num_rows = self._num_present = 0
+        self._mean = self._squares = 0.0
+        self._low, self._high = np.inf, -np.inf
+        self._counts: Counts | None = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+    def add(self, column: Numbers, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
+        """Add a block of rows.
+
+        Args:
+            column: The rows.
+            name: The column's name.
+            stays: The rows kept so far that stay, as `RowSample.add` says.
+            is_kept: Likewise the rows of the block that are kept.
+
+        Raises:
+            BadValueError: Infinities.
+        """
+        values = column.values
+        if not self._merges:
+            self._kept.append(values)
+            return
+        self._num_rows += len(values)
+        if stays is not None and self._kept:
+            self._kept = [np.concatenate(self._kept)[stays]]
+        self._kept.append(values[is_kept])
+        if values.dtype.kind == "f":
+            check_finite(values, name)
+        present = values.astype(np.float64)
+        present = present[~np.isnan(present)]
+        if len(present):
+            self._add_moments(present)
+            self._counts = None if self._counts is None or column.kind == "float" else _merged(self._counts, present)
+
+    def facts(self, name: str) -> Statistics:
+        """Return the statistics of all rows added; exact but for the median and the edges of floats in a sample."""
+        sample = np.concatenate(self._kept) if len(self._kept) > 1 else self._kept[0]
+        if not self._merges or len(sample) == self._num_rows:
+            return statistics_of(sample, name)
+        num_missing = self._num_rows - self._num_present
+        if self._counts is not None:
+            return statistics_of_counts(*self._counts, num_missing)
+        moments = self._num_present, self._mean, self._squares
+        return statistics_of_sample(sample, name, moments, num_missing, (self._low, self._high))
+
+    def _add_moments(self, present: NDArray[np.float64]) -> None:
+        """Merge count, mean and sum of squares.
+
+        Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, total = float(present.mean()), self._num_present + len(present)
+            self._squares += float(np.square(present - mean).sum())
+            self._squares += (mean - self._mean) ** 2 * self._num_present * len(present) / total
+            self._mean += (mean - self._mean) * len(present) / total
+        self._num_present = total
+        self._low, self._high = min(self._low, float(present.min())), max(self._high, float(present.max()))
+
+
+def _merged(counts: Counts, numbers: NDArray[np.float64]) -> Counts | None:
+    """Return the counts with those of further whole numbers; None if they span too wide a range to be counted."""
+    low, high = numbers.min(), numbers.max()
+    if high - low >= MAX_TABLE or max(abs(low), abs(high)) >= 2**53:
+        return None
+    found = np.bincount((numbers - low).astype(np.int64))
+    present = np.flatnonzero(found)
+    return merge_counts(counts, (present + int(low), found[present]))
+
+
+def merge_counts(one: Counts, other: Counts) -> Counts | None:
+    """Return the distinct values of two, with the rows that have each; None if they span too wide a range.
+
+    Example:
+        >>> [each.tolist() for each in merge_counts((np.array([1, 3]), np.array([2, 1])), (np.array([3]), np.array([4])))]
+        [[1, 3], [2, 5]]
+    """
+    values = np.union1d(one[0], other[0])
+    if len(values) and int(values[-1]) - int(values[0]) >= MAX_TABLE:
+        return None
+    counts = np.zeros(len(values), dtype=np.int64)
+    for some, rows in (one, other):
+        counts[np.searchsorted(values, some)] += rows
+    return values, counts
+
+
+@final
+class RunningDate:
+    """A date over the training rows: the distinct days and minutes of the day with their rows, and the elapsed seconds.
+
+    Args:
+        merges: Whether there may be more rows than the sample keeps.
+    """
+
+    def __init__(self, *, merges: bool) -> None:
+        nothing = np.empty(0, dtype=np.int64)
+        self._elapsed = RunningNumber(merges=merges)
+        self._days: Counts = (nothing, nothing)
+        self._minutes: Counts = (nothing, nothing)
+        self.num_missing = 0
+
+    def add(self, parts: DateParts, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
+        """Add a block of rows; `stays` and `is_kept` are those of `RunningNumber.add`."""
+        self._elapsed.add(Numbers(parts.elapsed, "float"), name, stays, is_kept)
+        for_days = merge_counts(self._days, (parts.days[0], parts.days[2]))
+        assert for_days is not None, "the calendar has fewer days than a table has entries"
+        self._days = for_days
+        self._minutes = merge_counts(self._minutes, (parts.minutes[0], parts.minutes[2])) or self._minutes
+        self.num_missing += int(parts.missing.sum())
+
+    def values(self) -> dict[DatePart, NDArray[Any]]:
+        """Return the parts of the distinct days and minutes."""
+        return parts_of_distinct(self._days[0], self._minutes[0])
+
+    def varying(self) -> tuple[DatePart, ...]:
+        """Return the parts that take more than one value."""
+        return varying_parts(self.values())
+
+    def facts(self, part: DatePart, name: str) -> Statistics:
+        """Return the statistics of a part that is a number."""
+        if part == "elapsed":
+            return self._elapsed.facts(name)
+        counts = self._minutes[1] if part in ("hour", "minute") else self._days[1]
+        distinct, indices = np.unique(self.values()[part], return_inverse=True)
+        rows = np.bincount(indices, weights=counts).astype(np.int64)
+        return statistics_of_counts(distinct, rows, self.num_missing)

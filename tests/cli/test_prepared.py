@@ -1,0 +1,47 @@
+"""`tabvision train` and `predict` on a table that would not fit in memory, with the commands of any table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabvision.cli import main
+from tabvision.data.prepared import table
+from tabvision.data.tables import blocks
+from tests.made.tables import people
+
+
+def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 100)
+    people(500).to_parquet("people.parquet")
+    words = ["people.parquet", "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
+    fits = table.available_memory
+    monkeypatch.setattr(table, "available_memory", lambda: 1_000)
+
+    assert main(["train", *words]) == 0
+    first = capsys.readouterr().out
+    assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "blocks.parquet", "--keep", "age"]) == 0
+    said = capsys.readouterr()
+    assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "blocks.csv"]) == 2
+    refused = capsys.readouterr().err
+    monkeypatch.setattr(table, "available_memory", fits)
+    assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "whole.parquet", "--keep", "age"]) == 0
+
+    assert "would not fit in memory" in first
+    assert "Preparing 'people.parquet'" in first
+    assert len([*(tmp_path / "cache" / "tabvision").glob("prepared-*/prepared.json")]) == 1
+    assert "500 rows answered block by block" in said.out
+    assert "End --out in .parquet" in refused
+    answers, whole = pd.read_parquet("blocks.parquet"), pd.read_parquet("whole.parquet")
+    pd.testing.assert_frame_equal(answers, whole, rtol=1e-5)
+    held_out = pd.read_csv("runs/people/predictions.csv")
+    source = people(500).iloc[held_out["row"]]
+    assert np.array_equal(held_out["paid"].to_numpy(), source["paid"].to_numpy())
+    assert Path("runs/people/report.html").exists()

@@ -1,0 +1,287 @@
+"""Tables larger than memory: prepared in a stream, they train as tables in memory do, to the bit."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from tabvision.callbacks import ExactResume
+from tabvision.data import (
+    ColumnSplit,
+    GroupSplit,
+    IndexSplit,
+    SourceSplit,
+    StratifiedSplit,
+    TabularDataModule,
+    TimeSplit,
+)
+from tabvision.data.prepared import scan
+from tabvision.data.tables import blocks
+from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
+from tabvision.modules import TabularModule
+from tests.made.tables import mixed_table, quiet
+from tests.made.trainers import quiet_trainer
+
+ROWS = 1_000
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that are small enough for a small table to have several."""
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 130)
+    monkeypatch.setattr(blocks, "_TEXT_BYTES", 20_000)
+    monkeypatch.setattr(blocks, "_HEAD_BLOCKS", 2)
+
+
+def surprising_table() -> pd.DataFrame:
+    """Columns of every kind; some show only in few rows far from the head what they are."""
+    rows = np.arange(ROWS)
+    frame = mixed_table(ROWS)
+    frame["paid"] = np.where(frame.pop("pay") > 0, "yes", "no")
+    frame["part"] = np.where(rows % 5 == 0, "valid", "train")
+    frame["grade"] = frame["grade"].astype("str")
+    frame["sold"] = frame["sold"].dt.strftime("%Y-%m-%d %H:%M:%S")
+    frame["price"] = [f"{number:.2f}" for number in np.random.default_rng(1).normal(size=ROWS)]
+    frame["day"] = np.where(rows == 777, "never", np.where(rows % 2 == 0, "2024-02-01", "2024-01-01"))
+    frame["level"] = rows // 40  # more than 20 whole numbers, of which the first blocks show few
+    frame["same"] = np.where(rows == 801, 7, 3)
+    frame["hole"] = np.where(np.isin(rows, [611, 912]), rows / 7, np.nan)
+    frame["key"] = [f"id-{row}" for row in rows]
+    return frame
+
+
+def written(frame: pd.DataFrame, folder: Path, kind: str) -> Path:
+    """The table as one file of small parts, as several files, or as folders of Hive."""
+    if kind == "parquet":
+        frame.to_parquet(folder / "table.parquet", row_group_size=300)
+        return folder / "table.parquet"
+    if kind == "csv":
+        frame.to_csv(folder / "table.csv", index=False)
+        return folder / "table.csv"
+    for number, start in enumerate(range(0, len(frame), 250)):
+        part = frame.iloc[start : start + 250]
+        inner = folder / "parts" / (f"half={number // 2}/of=a%20b" if kind == "hive" else "")
+        inner.mkdir(parents=True, exist_ok=True)
+        part.to_parquet(inner / f"{number}.parquet") if kind == "hive" else part.to_csv(
+            inner / f"{number}.csv", index=False
+        )
+    return folder / "parts"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "many csv", "hive"])
+@pytest.mark.parametrize("target", ["paid", "size"])
+def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str, tmp_path: Path) -> None:
+    frame = surprising_table().dropna(subset=[target])
+    source = written(frame, tmp_path, kind)
+    settings: dict[str, Any] = {"split": ColumnSplit("part")}
+
+    memory = quiet(source, target, **settings)
+    prepared = quiet(source, target, **settings, prepared=tmp_path / "prepared")
+
+    assert prepared.schema == memory.schema
+    for part, (tensors, rows) in memory.parts.items():
+        assert prepared.parts[part].rows.tolist() == rows.tolist()
+        for name in ("continuous", "categorical", "target"):
+            torch.testing.assert_close(
+                prepared.parts[part].tensors[name].to(tensors[name].dtype), tensors[name], rtol=0, atol=0
+            )
+    assert prepared.baseline() == memory.baseline()
+    for ours, theirs in zip(prepared.val_dataloader(), memory.val_dataloader(), strict=True):
+        torch.testing.assert_close(dict(ours), dict(theirs))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [TimeSplit("visits", 0.2, 0.1), TimeSplit(None), IndexSplit([3, 700]), None],
+    ids=lambda it: type(it).__name__,
+)
+def test_a_split_that_draws_nothing_is_that_of_the_table_in_memory(split: Any, tmp_path: Path) -> None:
+    source = written(surprising_table().drop(columns="level"), tmp_path, "parquet")
+
+    memory, prepared = quiet(source, split=split), quiet(source, split=split, prepared=tmp_path / "prepared")
+
+    assert prepared.schema == memory.schema
+    assert {name: part.rows.tolist() for name, part in prepared.parts.items()} == {
+        name: part.rows.tolist() for name, part in memory.parts.items()
+    }
+
+
+def test_rows_are_drawn_for_parts_in_proportion_and_groups_stay_together(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.arange(6_000) % 97, "who": np.arange(6_000) // 3, "y": np.arange(6_000) % 4 == 0})
+    frame = frame.astype({"y": "boolean"})
+    frame.loc[[5, 10], "y"] = None
+    frame.to_parquet(tmp_path / "a.parquet")
+    settings: dict[str, Any] = {"missing_target": "drop", "calibration": 0.1}
+
+    drawn = quiet(tmp_path / "a.parquet", "y", split=StratifiedSplit(0.2, 0.1), prepared=tmp_path / "one", **settings)
+    grouped = quiet(
+        tmp_path / "a.parquet", "y", split=GroupSplit("who"), prepared=tmp_path / "two", missing_target="drop"
+    )
+
+    sizes = {name: len(part.rows) / 5_998 for name, part in drawn.parts.items()}
+    assert sizes == pytest.approx({"train": 0.63, "val": 0.2, "test": 0.1, "calibration": 0.07}, abs=0.02)
+    assert float(drawn.parts["val"].tensors["target"][drawn.parts["val"].rows].float().mean()) == pytest.approx(
+        0.25, abs=0.03
+    )
+    index = grouped.parts["train"].tensors["index"]
+    people = {name: set((index[part.rows] // 3).tolist()) for name, part in grouped.parts.items()}
+    assert not people["train"] & people["val"]
+    assert 5 not in index.tolist()
+    assert drawn.frame.loc[next(iter(drawn.frame.index)), "x"] == drawn.frame.index[0] % 97
+
+
+def test_more_rows_than_the_sample_holds_have_exact_moments_and_edges_within_a_rank_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 8_192)
+    monkeypatch.setattr(scan, "MAX_SAMPLE", 10_000)
+    rows = 60_000
+    draw = np.random.default_rng(0)
+    number = np.sort(draw.lognormal(size=rows))  # sorted: a sample by position would not do
+    frame = pd.DataFrame({"x": number, "whole": draw.integers(0, 500, rows), "late": draw.choice(["no", "yes"], rows)})
+    frame["y"] = frame["x"] * 2 + draw.normal(size=rows)
+    frame.loc[::50, "x"] = np.nan
+    frame.to_parquet(tmp_path / "a.parquet")
+
+    memory = quiet(tmp_path / "a.parquet", "y", split=None).schema
+    prepared = quiet(tmp_path / "a.parquet", "y", split=None, prepared=tmp_path / "prepared").schema
+
+    assert prepared.categorical == memory.categorical
+    assert prepared.continuous[1] == memory.continuous[1]  # whole numbers are counted
+    ours, theirs = prepared.continuous[0], memory.continuous[0]
+    ranks = np.searchsorted(np.sort(frame["x"].dropna()), [ours.fill, theirs.fill]) / rows
+    error = np.sqrt(np.log(2e6) / (2 * 5_000))  # the sample has 5,000 to 10,000 rows; more than that once in a million
+    assert abs(np.subtract(*ranks)) < error
+    assert (ours.mean, ours.std) == pytest.approx((theirs.mean, theirs.std), rel=2e-2)  # filled with the median
+    filled = frame["x"].fillna(ours.fill)
+    assert (ours.mean, ours.std) == pytest.approx((filled.mean(), filled.std(ddof=0)), rel=1e-9)
+    for edge, other in zip(ours.bins[::8], theirs.bins[::8], strict=False):
+        found = np.searchsorted(np.sort(filled), [edge * ours.std + ours.mean, other * theirs.std + theirs.mean]) / rows
+        assert abs(np.subtract(*found)) < 0.1
+    task: Any = prepared.task
+    assert (task.mean[0], task.spread[0]) == pytest.approx((frame["y"].mean(), frame["y"].std(ddof=0)), rel=1e-6)
+
+
+def test_a_second_run_uses_the_arrays_again_until_a_file_or_a_setting_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = written(surprising_table(), tmp_path, "parquet"), tmp_path / "prepared"
+
+    def said(**settings: Any) -> str:
+        TabularDataModule(source, "paid", prepared=folder, **settings)
+        return capsys.readouterr().out
+
+    assert "Preparing 'table.parquet'" in said()
+    assert "1,000 rows prepared before" in said()
+    assert "seed has changed" in said(seed=1)
+    surprising_table().iloc[1:].to_parquet(source)
+    assert f"'{source}' has changed since" in said(seed=1)
+    assert json.loads((folder / "prepared.json").read_text())["num_rows"] == ROWS - 1
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name or "old" in path.name]
+
+
+def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_path: Path) -> None:
+    source, folder = written(surprising_table(), tmp_path, "parquet"), tmp_path / "prepared"
+    (tmp_path / ".prepared.partial").mkdir()
+    (tmp_path / ".prepared.partial" / "continuous.npy").write_text("half")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))
+    try:
+        with pytest.raises(UnwritableFileError, match=r"'.*prepared' could not be written"):
+            quiet(source, prepared=folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not folder.exists()
+
+    assert (
+        len(quiet(source, prepared=folder).parts["train"].rows) == quiet(source, prepared=folder).schema.target.num_rows
+    )
+
+
+def test_draws_follow_classes_or_a_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"x": np.arange(4_000) % 50, "y": np.arange(4_000) % 10 == 0, "often": np.arange(4_000) // 2_000}
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+
+    balanced = quiet(tmp_path / "a.parquet", "y", split=None, sampler="balanced", prepared=tmp_path / "one")
+    by_column = quiet(tmp_path / "a.parquet", "y", split=None, sampler="often", prepared=tmp_path / "two")
+
+    assert torch.cat([batch["target"] for batch in balanced.train_dataloader()]).float().mean() == pytest.approx(
+        0.5, abs=1e-3
+    )
+    drawn = torch.cat([batch["index"] for batch in by_column.train_dataloader()])
+    assert len(drawn) == 4_000
+    assert int(drawn.min()) >= 2_000
+
+
+def test_test_and_predict_sources_and_files_of_validation_rows_are_prepared_beside(tmp_path: Path) -> None:
+    frame = surprising_table()
+    source = written(frame, tmp_path, "parquet")
+    frame.iloc[:90].to_parquet(tmp_path / "others.parquet")
+    frame.iloc[:80].drop(columns="paid").to_parquet(tmp_path / "new.parquet")
+
+    data = quiet(
+        source,
+        split=SourceSplit(tmp_path / "others.parquet"),
+        test=tmp_path / "others.parquet",
+        predict=tmp_path / "new.parquet",
+        prepared=tmp_path / "prepared",
+    )
+
+    assert {name: len(part.rows) for name, part in data.parts.items()} == {
+        "train": ROWS,
+        "val": 90,
+        "test": 90,
+        "predict": 80,
+    }
+    assert "target" not in next(iter(data.predict_dataloader()))
+    tested, validated = (next(iter(data.loader(part)))["continuous"] for part in ("test", "val"))
+    torch.testing.assert_close(tested, validated)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # on purpose
+def test_a_fit_that_is_resumed_inside_an_epoch_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    source = written(surprising_table(), tmp_path, "parquet")
+
+    def fit(name: str, **resume: Any) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        data = quiet(source, batch_size=100, prepared=tmp_path / "prepared")
+        module = TabularModule(data.schema, dropout=0.1)
+        saving = ModelCheckpoint(tmp_path / name, filename="{step}", every_n_train_steps=5, save_top_k=-1)
+        trainer = quiet_trainer(max_epochs=2, callbacks=[saving, ExactResume()], enable_checkpointing=True)
+        trainer.fit(module, data, **resume)
+        return module.state_dict()
+
+    whole = fit("whole")
+    resumed = fit("resumed", ckpt_path=tmp_path / "whole" / "step=5.ckpt", weights_only=True)
+
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
+    source = written(surprising_table(), tmp_path, "parquet")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("dear diary")
+    wrong = surprising_table()
+    wrong.loc[901, "price"] = "not 1.5"
+    wrong.to_parquet(tmp_path / "wrong.parquet")
+
+    with pytest.raises(BadValueError, match=r"'.*mine' holds something else than a prepared table"):
+        quiet(source, prepared=tmp_path / "mine")
+    with pytest.raises(BadTypeError, match="a prepared table is read from files, got DataFrame"):
+        quiet(surprising_table(), prepared=tmp_path / "prepared")
+    with pytest.raises(BadValueError, match="takes no corrections"):
+        quiet(source, prepared=tmp_path / "prepared", corrections=source)
+    with pytest.raises(BadValueError, match=r"wrong.parquet: .*'not 1.5' \(row 901\)"):
+        quiet(tmp_path / "wrong.parquet", prepared=tmp_path / "prepared", continuous=["price"])
+    with pytest.raises(BadValueError, match="has no folds"):
+        quiet(source, prepared=tmp_path / "prepared").use_folds(3)
