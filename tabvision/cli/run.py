@@ -21,6 +21,7 @@ from tabvision.cli.outputs import (
     add_intervals,
     held_out_table,
     metrics_table,
+    naive_metrics,
     print_files,
     worse_than_naive,
     write_metrics,
@@ -128,8 +129,11 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
         if sentence := worse_than_naive(measured, naive):
             print(sentence)
     if tested:
-        metrics["test"] = metrics_by_name(tested, data.baseline("test"))
-        print(metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
+        naive_test = naive_metrics(data, "test")
+        metrics["test"] = metrics_by_name(tested, naive_test)
+        print(metrics_table(tested, naive_test, f"test, {len(data.parts['test'].rows):,} rows"))
+        if sentence := worse_than_naive(tested, naive_test):
+            print(sentence)
     callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
     rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
     write_metrics(job, model, folder, time.time() - start, metrics, rate)

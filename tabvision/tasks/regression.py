@@ -178,6 +178,16 @@ class Regression(Task):
         return numbers.clamp(logits.new_tensor(self.low), logits.new_tensor(self.high)) if self.low else numbers
 
     @override
+    def logits_of(self, predictions: Tensor) -> Tensor:
+        if self.y_range is not None:
+            low, high = self.y_range
+            return ((predictions - low) / (high - low)).logit(eps=1e-6)
+        mean = predictions.new_tensor(self.mean)
+        if self.error == "tweedie":
+            return (predictions / mean).log()
+        return (predictions - mean) / predictions.new_tensor(self.spread)
+
+    @override
     def held(self, predictions: NDArray[Any]) -> NDArray[np.bool_]:
         if not self.low:
             return super().held(predictions)
