@@ -154,7 +154,9 @@ class TabularDataModule(TensorDataModule):
             parts = kept_apart(divided, calibration, divide, rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:
-                target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
+                target_facts = fit_target(
+                    rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
+                )
                 named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
                 schema = self._fit(
                     raw.take(parts.train),

@@ -128,6 +128,10 @@ class Task(ABC):
         """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
         return self
 
+    def for_values(self, target: NDArray[Any]) -> Task:  # noqa: ARG002
+        """Return the task as it suits the encoded training targets, where no task was stated."""
+        return self
+
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
         """Return the task of a network that goes on with further rows.
 

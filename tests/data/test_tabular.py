@@ -179,6 +179,19 @@ def test_validation_rows_may_come_from_a_source_of_their_own() -> None:
     assert data.schema == replace(alone, target=replace(alone.target, num_rows=52))
 
 
+def test_a_very_skewed_target_from_zero_up_is_fitted_by_relative_errors_unless_a_task_is_stated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    costs = np.exp(np.random.default_rng(0).normal(size=200) * 3)
+    errors = [
+        TabularDataModule(table(200, cost=values), "cost", task=task).schema.task.to_dict()["error"]
+        for values, task in ((costs, None), (costs, "regression"), (-costs, None), (costs**0.1, None))
+    ]
+
+    assert errors == ["tweedie", "mse", "mse", "mse"]
+    assert capsys.readouterr().out.count("target 'cost' is skewed") == 1
+
+
 def test_a_row_range_regression_keeps_its_range() -> None:
     frame = table(stars=np.linspace(1, 5, 40))
 
