@@ -204,7 +204,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
         dates: Columns to read as dates.
         ignore: Columns to leave out.
         task: A task with settings of your own, such as Multiclass(label_smoothing=0.1); None for the default.
-        split: As for `TabularDataModule`: which rows only validate. "auto" is none where none is needed, below 10,000 rows or
+        split: As for `TabularDataModule`: which rows only validate. "auto" is none where none is needed, below 20,000 rows or
             with `epochs`, and else 0.2.
         batch_size: Rows in a step; None to choose by the number of rows.
         epochs: Passes over the rows, in one cycle of the rate; None for a fit that stops by itself, `FitTable`.

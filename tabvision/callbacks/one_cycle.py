@@ -216,8 +216,8 @@ class InverseDecay(Schedule):
     The rate is the same whether the fit stops after 3 epochs or 60, so a fit can stop when it no longer gains.
 
     Args:
-        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 10,000 training rows.
-        power: How fast it falls; None is 1, and 0.5 below 10,000 training rows.
+        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 20,000 rows.
+        power: How fast it falls; None is 1, and 0.5 below 20,000 rows.
         warmup: Steps in which the rate rises.
 
     Example:

@@ -170,7 +170,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
         _Option("--validation", "", "FILE|FRACTION|none",
-                "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 10,000 rows needs "
+                "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
                 "none), or none, to train on every row", {"type": file_or_fraction}),
         _Option("--test", "", "FILE|FRACTION",
                 "rows to measure the finished network on: a file, a folder, or a fraction of DATA",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from tabvision.data import CollabDataModule
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import BaseImageDataModule
+    from tabvision.data.splits.base import PartName
     from tabvision.modules import SupervisedModule
 
     DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
 _WHO = "tabvision train"
+_BLOCK = 65_536  # rows whose losses are computed at a time
 
 
 def write_metrics(
@@ -89,11 +92,26 @@ def add_extra_metrics(
     """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
     data = job.datamodule
     extra, naive = job.extra_metrics(model, data) if job.extra_metrics else ({}, {})
-    measured, naive = {**measured, **extra}, {**data.baseline("val" if "val" in data.parts else "train"), **naive}
+    measured, naive = {**measured, **extra}, {**naive_metrics(data, "val" if "val" in data.parts else "train"), **naive}
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
         each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
         measured, naive = {**measured, **each}, {**naive, **each_naive}
     return measured, naive
+
+
+def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
+    """Return the metrics of the best constant prediction for a split, and its loss where the task knows its logits."""
+    if not (found := data.baseline(part)):
+        return {}
+    task = data.schema.task
+    logits = task.logits_of(torch.from_numpy(task.constant(data.targets_of("train").numpy())).float())
+    if logits is None:
+        return found
+    tensors, rows = data.parts[part]
+    blocks = [tensors["target"][rows[start : start + _BLOCK]] for start in range(0, len(rows), _BLOCK)]
+    losses = [task.loss(logits.expand(len(target), -1), target).double() for target in blocks]
+    weights = tensors["weight"][rows].double() if "weight" in tensors else torch.ones(len(rows), dtype=torch.float64)
+    return {**found, "val/loss": float(torch.cat(losses) @ weights / weights.sum())}
 
 
 def _error_of_each_target(results: Results, training: NDArray[Any]) -> tuple[dict[str, float], dict[str, float]]:
@@ -131,7 +149,7 @@ def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float
         >>> worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
         'Worse than the naive prediction, which ignores the input: mae.'
     """
-    lower = {name for name in baseline if name.startswith(("val/mae", "val/rmse", "val/distance"))}
+    lower = {name for name in baseline if name.startswith(("val/mae", "val/rmse", "val/distance", "val/loss"))}
     worse = [
         name.removeprefix("val/")
         for name, naive in sorted(baseline.items())

@@ -21,6 +21,7 @@ from tabvision.cli.outputs import (
     add_intervals,
     held_out_table,
     metrics_table,
+    naive_metrics,
     print_files,
     with_row_numbers,
     worse_than_naive,
@@ -124,13 +125,10 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
         with speaking(_WHO):
             write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
-        metrics[title] = metrics_by_name(measured, naive)
-        print(metrics_table(measured, naive, title))
-        if sentence := worse_than_naive(measured, naive):
-            print(sentence)
+        metrics[title] = _printed(measured, naive, title)
     if tested:
-        metrics["test"] = metrics_by_name(tested, data.baseline("test"))
-        print(metrics_table(tested, data.baseline("test"), f"test, {len(data.parts['test'].rows):,} rows"))
+        title = f"test, {len(data.parts['test'].rows):,} rows"
+        metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
     callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
     rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
     write_metrics(job, model, folder, time.time() - start, metrics, rate)
@@ -139,6 +137,16 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     print_files(job, folder)
+
+
+def _printed(
+    measured: Mapping[str, float], naive: Mapping[str, float], title: str
+) -> dict[str, dict[str, float | None]]:
+    """Print the metrics beside those of a naive answer, and return them by name."""
+    print(metrics_table(measured, naive, title))
+    if sentence := worse_than_naive(measured, naive):
+        print(sentence)
+    return metrics_by_name(measured, naive)
 
 
 def _start_of(folder: Path, *, resume: bool) -> float:

@@ -69,7 +69,7 @@ class TabularDataModule(TensorDataModule):
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".
         split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, or None to train
-            on all rows; "auto" is None below 10,000 rows, where `FitTable` needs no validation rows, and else 0.2.
+            on all rows; "auto" is None below 20,000 rows, where `FitTable` needs no validation rows, and else 0.2.
         weight: A column with the weight of each row in the loss, at least 0.
         sampler: "balanced" to draw each class equally often in training, or a column that says how often a row is drawn, in
             proportion; None for each row once an epoch. An epoch has as many draws as rows.
@@ -188,11 +188,13 @@ class TabularDataModule(TensorDataModule):
             parts = kept_apart(divided, calibration, divide, rows, codes, seed=seed)
             raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
             if schema is None:
-                target_facts = fit_target(rows[list(columns)].iloc[parts.train], columns, chosen, separator)
+                target_facts = fit_target(
+                    rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
+                )
                 named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
                 schema = self._fit(
                     raw.take(parts.train),
-                    replace(target_facts, num_rows=len(parts.train)),
+                    replace(target_facts, num_rows=len(parts.train) + len(parts.validation)),
                     named,
                     reserved_columns(divide, weight, sampler),
                 )
@@ -410,10 +412,11 @@ def _settled(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the dat
         >>> _settled("auto", 500), _settled(("auto", 0.1), 50_000)
         (None, (0.2, 0.1))
     """
-    share = None if num_rows < SMALL_TABLE else 0.2
     if isinstance(split, tuple | list) and split[:1] in (("auto",), ["auto"]):
-        return (share, *split[1:])
-    return share if isinstance(split, str) and split == "auto" else split
+        return (_settled("auto", round(num_rows * (1 - split[1]))), *split[1:])
+    if isinstance(split, str) and split == "auto":
+        return None if num_rows < SMALL_TABLE else 0.2
+    return split
 
 
 def table_batch_size(num_rows: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from tabvision.schema import Target
 from tabvision.tasks import Task, labels
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
 from tabvision.tasks.registry import KINDS
+
+logger = logging.getLogger("tabvision")
 
 _MAX_DISTINCT_FRACTION = (
     0.9  # text with more distinct values than this fraction of the rows identifies rows, not classes
@@ -66,7 +69,13 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
 
 
 def fit_target(
-    frame: pd.DataFrame, columns: Sequence[str], task: Task, separator: str | None = None, *, has_image: bool = False
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    task: Task,
+    separator: str | None = None,
+    *,
+    has_image: bool = False,
+    is_stated: bool = True,
 ) -> Target:
     """Return the facts of a target: its classes, and the task fitted to it.
 
@@ -76,6 +85,7 @@ def fit_target(
         task: Stated or inferred.
         separator: Text between the labels in one multi-label column, or None.
         has_image: Whether each row has an image in which the target may lie.
+        is_stated: Whether the user stated the task, so that its settings are not chosen by the values.
 
     Raises:
         MissingColumnsError: A column does not exist.
@@ -94,7 +104,12 @@ def fit_target(
     if not task.allows_missing:
         check_missing(frame, columns, separator)
     target = dataclasses.replace(target, classes=task.find_classes(frame, target))
-    return dataclasses.replace(target, task=task.fit(task.encode(frame, target), len(target.classes)))
+    values = task.encode(frame, target)
+    if not is_stated and (chosen := task.for_values(values)) != task:
+        text = "errors count relative to the prediction (error='tweedie'). Override with task='regression' (--task)."
+        logger.info(f"target {target.quoted} is skewed: {text}")
+        task = chosen
+    return dataclasses.replace(target, task=task.fit(values, len(target.classes)))
 
 
 def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:

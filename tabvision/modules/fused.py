@@ -26,9 +26,9 @@ class FusedModule(FusedNetwork, SupervisedModule):
         image_width: Numbers to which the images of a row are reduced, at least 1.
         image_dropout: Fraction of the images' features dropped in training, in [0, 1).
         part_dropout: Fraction of the rows in [0, 0.5) that train without their images, and as many without their columns.
-        members: Number of members of the `PackedNet`; None for 8 below 10,000 training rows, else 4.
+        members: Number of members of the `PackedNet`; None for 8 below 20,000 rows, else 4.
         member_widths: Outputs of each hidden layer of a member; None for (64, 48) or (96, 64), likewise.
-        own_inputs: Whether each member has embeddings and encodings of its own; None for below 10,000 training rows.
+        own_inputs: Whether each member has embeddings and encodings of its own; None for below 20,000 rows.
         unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
         dropout: Fraction dropped after each hidden layer of a member, in [0, 1); None for 0.1 for classes, 0 for numbers.
         num_groups: Number of layer groups, including `table` and `head`, at least 3.

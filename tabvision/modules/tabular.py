@@ -12,7 +12,7 @@ from tabvision.modules.tabular_network import TabularNetwork
 class TabularModule(TabularNetwork, SupervisedModule):
     """Several small networks packed in one, whose answers are averaged; or fastai's network of embeddings and layers.
 
-    By default the network is a `PackedNet`: 4 members, or below 10,000 training rows 8 with inputs of their own. Its rate is
+    By default the network is a `PackedNet`: 4 members, or below 20,000 rows 8 with inputs of their own. Its rate is
     meant for `FitTable`, or as the peak of a `OneCycle`. A setting of fastai's network alone, such as `widths`, chooses that
     network, an `EmbeddingMLP`.
 

@@ -384,7 +384,7 @@ def _usage_section(results: Results, checkpoint: str) -> Section:
 def _limits_section(results: Results) -> Section:
     target, texts = results.schema.target, list[str]()
     if target.num_rows:
-        texts.append(f"It learned from {count(target.num_rows, 'row')}, and knows of nothing else.")
+        texts.append(f"It was fitted to {count(target.num_rows, 'row')}, and knows of nothing else.")
     if target.classes:
         noun = "classes" if results.is_one_class else "labels"
         named = listed(list(map(str, target.classes)))

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
-# training rows below which every row should train, and the members of a network gain from inputs of their own
-SMALL_TABLE = 10_000
+# rows to fit by below which every row should train, and the members of a network gain from inputs of their own
+SMALL_TABLE = 20_000
 NEW_CLASS = 1e-3  # probability of a class that is new to a network
 MOST_GROWTHS = 100  # by new classes: each wraps the last layer, and Python's calls nest to a limited depth
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
@@ -151,6 +151,10 @@ class Task(ABC):
         """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
         return self
 
+    def for_values(self, target: NDArray[Any]) -> Task:  # noqa: ARG002
+        """Return the task as it suits the encoded training targets, where no task was stated."""
+        return self
+
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
         """Return the task of a network that goes on with further rows.
 
@@ -223,6 +227,10 @@ class Task(ABC):
 
     def mean_logits(self) -> Tensor | None:
         """Return the logits of the mean training target, to initialize the head's bias with; None if not known."""
+        return None
+
+    def logits_of(self, predictions: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return logits that `activate` turns into such predictions, for the loss of a naive answer; None if not known."""
         return None
 
     def soften(self, target: Tensor) -> Tensor:
@@ -360,7 +368,8 @@ class Target:
         separator: Text between the labels in one multi-label column, or None.
         low: The smallest training value of each column, if recorded.
         high: The largest training value of each column, if recorded.
-        num_rows: The number of training rows, if recorded: small tables get another network and another fit.
+        num_rows: The number of rows that train or validate, if recorded: small tables get another network and another
+            fit. Validation rows count, so that holding some out does not choose another network.
         grown: The number of classes that each growth of the network has added.
     """
 
@@ -375,7 +384,7 @@ class Target:
 
     @property
     def of_small_table(self) -> bool:
-        """Whether so few rows train that members of a network hold out rows for each other."""
+        """Whether there are so few rows that members of a network hold out rows for each other."""
         return 0 < self.num_rows < SMALL_TABLE
 
     @property

@@ -129,6 +129,10 @@ class Binary(OneClass):
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
 
     @override
+    def logits_of(self, predictions: Tensor) -> Tensor:
+        return predictions[:, 1:].logit(eps=1e-6)
+
+    @override
     def grow(self, new: Task, num_classes: int) -> Task:
         if num_classes == 2:
             return self

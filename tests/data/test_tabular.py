@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,22 @@ def test_validation_rows_may_come_from_a_source_of_their_own() -> None:
 
     assert data.parts["train"].rows.tolist() == list(range(40))
     assert data.parts["val"].rows.tolist() == list(range(40, 52))
-    assert data.schema == quiet(frame, split=None).schema
+    alone = quiet(frame, split=None).schema
+    assert (alone.target.num_rows, data.schema.target.num_rows) == (40, 52)
+    assert data.schema == replace(alone, target=replace(alone.target, num_rows=52))
+
+
+def test_a_very_skewed_target_from_zero_up_is_fitted_by_relative_errors_unless_a_task_is_stated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    costs = np.exp(np.random.default_rng(0).normal(size=200) * 3)
+    errors = [
+        TabularDataModule(table(200, cost=values), "cost", task=task).schema.task.to_dict()["error"]
+        for values, task in ((costs, None), (costs, "regression"), (-costs, None), (costs**0.1, None))
+    ]
+
+    assert errors == ["tweedie", "mse", "mse", "mse"]
+    assert capsys.readouterr().out.count("target 'cost' is skewed") == 1
 
 
 def test_a_row_range_regression_keeps_its_range() -> None:

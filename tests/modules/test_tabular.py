@@ -178,7 +178,7 @@ def test_settings_of_two_networks_are_refused(settings: dict[str, Any], words: s
 
 def test_a_small_table_gets_more_members_with_inputs_of_their_own() -> None:
     schema = tabular_data("regression").schema
-    large = dataclasses.replace(schema, target=dataclasses.replace(schema.target, num_rows=10_000))
+    large = dataclasses.replace(schema, target=dataclasses.replace(schema.target, num_rows=20_000))
 
     few, many = TabularModule(schema), TabularModule(large)
 

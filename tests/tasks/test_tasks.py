@@ -87,6 +87,14 @@ class TestEveryTask:
 
         assert task.constant(target).shape == (1, width)
 
+    def test_a_prediction_has_logits(self, task: Task) -> None:
+        constant = torch.from_numpy(task.constant(target_for(task).numpy())).float()
+
+        logits = task.logits_of(constant)
+
+        assert logits is not None
+        torch.testing.assert_close(task.activate(logits), constant)
+
     def test_metrics_take_predictions_and_targets(self, task: Task) -> None:
         metrics = task.metrics()
         metrics.update(task.activate(torch.randn(ROWS, task.num_outputs)), target_for(task))
