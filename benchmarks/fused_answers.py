@@ -3,12 +3,13 @@
     python benchmarks/fused_answers.py --path houses/houses.csv --target price --log \
         --image frontal kitchen bathroom bedroom --categorical zipcode --out benchmarks/results/fused_answers.json
 
-Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The table's network trains on both of the
-former, since it stops by folds. Photos alone are a ridge regression on the body's features of all photos of a row, its
-strength chosen by cross-validation; boosting on both gets their first 32 principal components beside the columns.
-lightgbm is left out if it is not installed. Lower is better: root mean squared error of the target, or of its
-logarithm. Nothing was chosen by looking at test rows of these splits; the network's settings were chosen on other
-splits of the same houses.
+Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The network of the table is `tabvision train` as it
+is, and that of table and photos fits as the command does: both train on the former two, since they stop by folds. Photos
+alone are a ridge regression on the body's features of all photos of a row, its strength chosen by cross-validation;
+boosting on both gets their first 32 principal components beside the columns. lightgbm is left out if it is not
+installed. Lower is better: root mean squared error of the target, or of its logarithm.
+Nothing was chosen by looking at test rows of these splits; how photos join the network was chosen on other
+splits of the same houses, and on made rows of which photos, table, both or neither tell the target.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,20 +30,24 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import quiet_trainer
 from benchmarks.table_answers import Parts, boosting, lightgbm, tabvision_default
-from tabvision.callbacks import FineTune, FrozenFeatures
-from tabvision.cli import images as command
-from tabvision.cli.images import IMAGE_BATCHES, PCT_START, VIEWS
-from tabvision.cli.jobs import default_batch_size
-from tabvision.data import FusedDataModule, SourceSplit
-from tabvision.inference import Predictor
-from tabvision.lightning import ModelCheckpoint
+from tabvision.callbacks import FitTable, Unfreeze
+from tabvision.data import FusedDataModule, TabularDataModule
+from tabvision.data.base import DataPart
+from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.lightning import Callback
 from tabvision.modules import FusedModule
+from tabvision.nets.layers import evaluating
+from tabvision.preprocess import Columns
+from tabvision.preprocess.encode import to_arrays
+from tabvision.schema import Image
 
 COMPONENTS, STRENGTHS = 32, np.logspace(1, 6, 11)
 
@@ -54,35 +60,50 @@ def divided(frame: pd.DataFrame, target: str, seed: int) -> tuple[Parts, list[ND
     return Parts(train, stop, test, target, ()), rows
 
 
-def fused(parts: Parts, seed: int, options: Any, folder: Path) -> NDArray[Any]:  # noqa: ANN401 - parsed arguments
-    """What `tabvision train --image` fits, without its command line."""
+class _FitHeads(Callback):
+    """What `FrozenFeatures` has done when training begins."""
+
+    @override
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.fit_on_features(trainer.datamodule.parts["train"].tensors)
+
+
+def fused(
+    parts: Parts,
+    rows: Sequence[NDArray[np.intp]],
+    features: NDArray[Any],
+    seed: int,
+    options: Any,  # noqa: ANN401 - parsed arguments
+) -> NDArray[Any]:
+    """What `tabvision train --image` fits on a small table, from features that are computed once for all splits."""
     torch.manual_seed(seed)
-    batch_size = default_batch_size(len(parts.train), **IMAGE_BATCHES)
-    data = FusedDataModule(
-        parts.train, parts.target, image=options.image, categorical=options.categorical, root=options.path.parent,
-        size=options.size, split=SourceSplit(parts.stop), seed=seed, batch_size=batch_size, verbose=False,
-    )  # fmt: skip
+    known = pd.concat([parts.train, parts.stop], ignore_index=True)
+    data = TabularDataModule(known, parts.target, split=None, categorical=options.categorical, seed=seed, verbose=False)
+    data.batch_size = table_batch_size(len(known))
+    image = Image(name=options.image[0], others=tuple(options.image[1:]), size=(options.size,) * 2, optional=True)
+    data.schema = replace(data.schema, image=image)
+    tensors, numbers = data.parts["train"]
+    with_photos = {**tensors, **_photos(features[np.concatenate(rows[:2])], len(options.image))}
+    data.parts["train"] = DataPart(with_photos, numbers)
     module = FusedModule(data.schema, body=options.body)
-    best = ModelCheckpoint(dirpath=folder, filename=f"{seed}", monitor="val/loss", save_weights_only=True)
-    stages = FineTune(
-        command.FUSED_FREEZE_EPOCHS,
-        base_lr=command.FUSED_LR,
-        lr_mult=command.FUSED_LR_MULT,
-        frozen_pct_start=PCT_START,
-    )
-    trainer = quiet_trainer(
-        command.FUSED_EPOCHS,
-        stages,
-        FrozenFeatures(VIEWS),
-        best,
-        enable_progress_bar=False,
-        enable_checkpointing=True,
-    )
-    trainer.fit(module, data)
-    rows = parts.test.drop(columns=parts.target)
-    for name in options.image:
-        rows[name] = [str(options.path.parent / file) for file in rows[name]]
-    return np.asarray(Predictor(best.best_model_path).predict(rows)["prediction"], dtype=np.float64)
+    data.schema = module.schema  # with the statistics of the body's weights
+    callbacks = [Unfreeze({0: 2}), _FitHeads(), FitTable()]
+    quiet_trainer(most_epochs(len(known)), *callbacks, enable_progress_bar=False).fit(module, data)
+    continuous, categories = to_arrays(data.schema, Columns(parts.test))
+    batch: Any = {"continuous": torch.from_numpy(continuous), "categorical": torch.from_numpy(categories)}
+    with evaluating(module), torch.no_grad():
+        logits = module({**batch, **_photos(features[rows[2]], len(options.image))})
+    return np.asarray(module.task.in_user_units(module.task.activate(logits), None)[:, 0], dtype=np.float64)
+
+
+def _photos(features: NDArray[Any], num_photos: int) -> dict[str, Tensor]:
+    found = torch.from_numpy(features).float().unflatten(1, (num_photos, -1))
+    return {"features": found, "has_image": torch.ones(len(found), num_photos)}
+
+
+def categorical(options: Any) -> list[str]:  # noqa: ANN401 - parsed arguments
+    """The words of the command that name the categories."""
+    return ["--categorical", ",".join(options.categorical)] if options.categorical else []
 
 
 def features_of(frame: pd.DataFrame, options: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed arguments
@@ -155,10 +176,10 @@ def methods_of(
     return {
         "naive": lambda: np.full(len(test), mean),
         "photos alone": lambda: photos_alone(whole, rows, features),
-        "table alone": lambda: tabvision_default(columns, seed),
+        "table alone": lambda: tabvision_default(columns, seed, *categorical(options)),
         **{f"{name}, table": partial(run, columns, seed) for name, run in boosted.items()},
         **{f"{name}, table + features": partial(run, both, seed) for name, run in boosted.items()},
-        "fused": lambda: fused(whole, seed, options, options.folder),
+        "fused": lambda: fused(columns, rows, features, seed, options),
     }
 
 
@@ -173,7 +194,6 @@ def parsed() -> Any:  # noqa: ANN401 - parsed arguments
     parser.add_argument("--body", default="efficientnet_lite0")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--splits", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=Path("runs/fused_answers"), help="where checkpoints go")
     return parser.parse_args()
 
 

@@ -219,15 +219,15 @@ def _dates(frames: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
     ]
 
 
-def tabvision_default(parts: Parts, seed: int) -> NDArray[Any]:
-    """`tabvision train FILE --target COLUMN` with a seed, on one processor."""
+def tabvision_default(parts: Parts, seed: int, *words: str) -> NDArray[Any]:
+    """`tabvision train FILE --target COLUMN` with a seed and perhaps other words, on one processor."""
     from tabvision.inference import Predictor
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pd.concat([parts.train, parts.stop]).to_csv(folder / "train.csv", index=False)
         parts.test.drop(columns=parts.target).to_csv(folder / "test.csv", index=False)
-        _train([f"{folder}/train.csv", "--target", parts.target, "--out", f"{folder}/run", "--seed", f"{seed}"])
+        _train([f"{folder}/train.csv", "--target", parts.target, "--out", f"{folder}/run", "--seed", f"{seed}", *words])
         answers = Predictor(folder / "run" / "best.ckpt").predict(folder / "test.csv")
     if parts.classes:
         return np.asarray(answers[[f"probability_{name}" for name in parts.classes]], dtype=np.float64)

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.callbacks.frozen_features import unfreeze_of
 from tabvision.callbacks.micro_batches import batches_per_rank
 from tabvision.callbacks.one_cycle import InverseDecay
 from tabvision.callbacks.ownership import Quantity, check_owners
@@ -28,6 +29,7 @@ _LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weight
 _STATE_DICT = "lightning_module_state_dict"  # the method of a strategy whose weights a checkpoint holds
 
 
+_LAST_EPOCH = 1 << 60
 _FEWEST_BATCHES = 100  # before so many, the rate is at its highest and a small table's score leaps
 _TEMPERATURES = tuple(1.05**step for step in range(-40, 19))  # 0.14 to 2.4
 
@@ -161,7 +163,7 @@ class AverageAndStop(Callback):
         if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
             return False
         is_mixed = any("how rows are mixed" in getattr(callback, "owns", ()) for callback in callbacks)
-        return isinstance(data, _Folded) and data.may_fold and not is_mixed
+        return isinstance(data, _Folded) and data.may_fold and not is_mixed and _shares_nothing(trainer, module)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -171,8 +173,8 @@ class AverageAndStop(Callback):
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
             self.scores = []
         if not self._average:
-            self._average = {name: value.detach().clone() for name, value in _floats(pl_module).items()}
-        self._live = _floats(pl_module)
+            self._average = {name: value.detach().clone() for name, value in _learned(trainer, pl_module).items()}
+        self._live = _learned(trainer, pl_module)
         self._last_step = trainer.global_step
         self._is_fitting = True
         self._validated = False
@@ -292,7 +294,7 @@ class AverageAndStop(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
-            names = _floats(pl_module)
+            names = _learned(trainer, pl_module)
             self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
 
@@ -350,6 +352,15 @@ class AverageAndStop(Callback):
         return float(loss)
 
 
+def _shares_nothing(trainer: pl.Trainer, module: Any) -> bool:  # noqa: ANN401 - as in `uses_folds`
+    """Return whether the members of a module share no layers, or only some that stay frozen."""
+    num_shared = getattr(module, "num_shared_groups", 0)
+    if not num_shared:
+        return True
+    groups, unfreeze = module.layer_groups(), unfreeze_of(trainer)
+    return unfreeze is not None and unfreeze.num_trained(_LAST_EPOCH, groups) <= len(groups) - num_shared
+
+
 @final
 class FitTable(AverageAndStop, InverseDecay):
     """The fit of a table: `InverseDecay` of the rate, and `AverageAndStop`.
@@ -404,10 +415,13 @@ def save_kept_weights(trainer: pl.Trainer) -> None:
                 trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
 
 
-def _floats(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the module's weights and running statistics by name, without counters; they share its memory."""
+def _learned(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the weights that train and the running statistics by name, without counters; they share the module's memory."""
+    unfreeze = unfreeze_of(trainer)
+    is_fixed = unfreeze is not None and len(unfreeze.stages) == 1  # what is frozen now is never thawed
+    frozen = {name for name, parameter in module.named_parameters() if is_fixed and not parameter.requires_grad}
     return {
         name: value.detach()
         for name, value in module.state_dict().items()
-        if isinstance(value, Tensor) and value.is_floating_point()
+        if isinstance(value, Tensor) and value.is_floating_point() and name not in frozen
     }

@@ -45,6 +45,8 @@ class FrozenFeatures(Callback):
     Beside `MixUp` or `CutMix`, which blend images, training images are computed anew in each epoch, as without this
     callback, and only validation features are kept.
 
+    Beside a `FitTable` whose folds leave out rows, the rows of a fold are scored by their features too.
+
     A module of your own offers `features(batch)`, and a `forward` that takes `batch["features"]` where it is there; and
     perhaps `pooled(features)`, smaller features that `forward` takes in their place.
 
@@ -89,6 +91,8 @@ class FrozenFeatures(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _blending(trainer):
             self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
+            if _has_folds(trainer.datamodule):  # type: ignore[attr-defined]  # as above
+                self._serve(trainer, pl_module, trainer.datamodule.fold_loader(), view=0)  # type: ignore[attr-defined]  # as above
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -102,7 +106,7 @@ class FrozenFeatures(Callback):
 
     def _serve(self, trainer: pl.Trainer, module: pl.LightningModule, loaders: object, *, view: int) -> None:
         """Have loaders yield features from their next pass on if only the head trains, else images."""
-        unfreeze = _unfreeze_of(trainer)
+        unfreeze = unfreeze_of(trainer)
         assert unfreeze is not None
         groups = layer_groups_of(module, unfreeze.groups)
         is_frozen = unfreeze.num_trained(trainer.current_epoch, groups) <= num_new(groups) < len(groups)
@@ -128,6 +132,13 @@ class FrozenFeatures(Callback):
             self._is_too_large = found is None
             if found is not None:
                 self._kept[key] = found
+            if part == "train" and _has_folds(data) and callable(fit := getattr(module, "fit_on_features", None)):
+                if found is None:
+                    problem = (
+                        f"the network fits heads to the features of all rows, and they exceed most_gb={self.most_gb:g}"
+                    )
+                    raise BadValueError("FrozenFeatures", problem, "Raise most_gb, or pass FitTable(folds=False)")
+                fit(found)
         return self._kept.get(key)
 
     @torch.no_grad()
@@ -169,7 +180,7 @@ class FrozenFeatures(Callback):
         return needed > self.most_gb
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        unfreeze = _unfreeze_of(trainer)
+        unfreeze = unfreeze_of(trainer)
         if unfreeze is None:
             raise BadValueError("nothing freezes the body", "Add FineTune() or Unfreeze()")
         if unfreeze.batch_norm == "train":
@@ -186,13 +197,18 @@ class FrozenFeatures(Callback):
             _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
 
 
+def _has_folds(data: BaseImageDataModule) -> bool:
+    """Return whether each training row is left out by a member of the network."""
+    return "fold" in data.parts["train"].tensors
+
+
 def _blending(trainer: pl.Trainer) -> list[str]:
     """Return the names of the callbacks that blend images."""
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     return [type(callback).__name__ for callback in callbacks if isinstance(callback, MixUp | CutMix)]
 
 
-def _unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
+def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
     """Return the callback that says which layers train."""
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # as above
     for callback in callbacks:

@@ -22,6 +22,7 @@ from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.run import is_worker
 from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
+from tabvision.data.tabular import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, NoFeatureError, count, speaking
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import body_license
@@ -34,6 +35,7 @@ PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a p
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
+_OF_TABLE = 2  # the last layer groups, which a network of the table alone has
 FUSED_LR = 1e-2  # that of a network for tables
 FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for images alone
 
@@ -166,7 +168,10 @@ def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> di
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for rows with images: a pretrained body and the network of tables, fine-tuned in two stages.
+    """Return the run for rows with images: a pretrained body, and the network of tables.
+
+    On a small table every row trains the network of tables, beside heads for the frozen body's features, and folds say when
+    it is over; on a large one, or in a given number of epochs, the body is fine-tuned in the second of two stages.
 
     Raises:
         BadValueError: Several bodies are named.
@@ -175,20 +180,42 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         problem = f"several bodies are compared for images alone, got --body {arguments.body}"
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
     settings, model = image_settings(arguments, "fused")
+    is_fixed = arguments.epochs is not None or arguments.freeze_epochs is not None
+    if not is_fixed:
+        settings["split"] = split_setting(arguments, "auto")
     try:
         data = build_datamodule(arguments, Component("tabvision.data.FusedDataModule", settings))
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
+    num_rows = len(data.parts["train"].rows)
+    if data.schema.target.of_small_table and data.may_fold and not is_fixed:
+        return make_job(
+            arguments,
+            data,
+            settings,
+            batch_size=arguments.batch_size or min(table_batch_size(num_rows), IMAGE_BATCHES["most"]),
+            epochs=most_epochs(num_rows),
+            model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
+            callbacks=_table_fit(),
+            monitor="oof/loss",
+            shown=data.image.columns,
+        )
     epochs = arguments.epochs or FUSED_EPOCHS
     rates = {"base_lr": FUSED_LR, "lr_mult": FUSED_LR_MULT, **stages(arguments, epochs, FUSED_FREEZE_EPOCHS)}
     return make_job(
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
+        batch_size=arguments.batch_size or default_batch_size(num_rows, **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
         callbacks=fine_tuning(rates),
         shown=data.image.columns,
     )
+
+
+def _table_fit() -> list[Component]:
+    """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
+    settings = {"Unfreeze": {"stages": {0: _OF_TABLE}}, "FrozenFeatures": {}, "FitTable": {}}
+    return [Component(f"tabvision.callbacks.{name}", each) for name, each in settings.items()]

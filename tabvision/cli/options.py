@@ -131,7 +131,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "strength of augmentation: none, light, default or strong"),
         _Option("--freeze-epochs", "", "N",
-                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32)",
+                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, and "
+                "all below 10,000 rows)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--cache", "data.cache", "WHERE",
                 "where small copies of the photos are kept: memory, none, or a folder (default auto)"),

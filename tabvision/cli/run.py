@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,17 +200,34 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
             return _Fitted(trainer)
         shown = data.sampled()
         shown.trainer = trainer
-        held_out = shown.loader("val") if "val" in data.parts else data.fold_loader()
-        validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
-        best = saving[0].best_model_path
-        (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
-        gathered = gather(trainer.predict(model, held_out, weights_only=True))
+        measured, gathered = _held_out(job, model, trainer, shown, folder, saving[0].best_model_path)
         with speaking(_WHO):
             table = held_out_table(shown, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results)
+
+
+def _held_out(
+    job: Job,
+    model: SupervisedModule,
+    trainer: pl.Trainer,
+    shown: Any,  # noqa: ANN401 - one of our datamodules
+    folder: Path,
+    best: str,
+) -> tuple[Mapping[str, float], Any]:
+    """Return the best network's metrics, and its answers to the rows shown; a probe with a lower loss takes its place."""
+    data = job.datamodule
+    held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
+    validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
+    (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
+    if job.probe is not None and trainer.world_size == 1 and job.probe.metrics["val/loss"] < measured["val/loss"]:
+        print("The linear probe is better than the network after training, so it is what best.ckpt holds.")
+        shutil.copyfile(folder / "probe.ckpt", best)
+        model = job.probe.module
+        (measured,) = trainer.validate(model, validation, verbose=False)
+    return measured, gather(trainer.predict(model, held_out, weights_only=True))
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:

@@ -179,6 +179,8 @@ class FusedDataModule(BaseImageDataModule):
             verbose=verbose,
         )
         self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
+        self._columns = table  # whose parts are these
+        self._fold_loader: ImageLoader | None = None
         self.sampler = sampler
         self.image = cast("Image", self.schema.image)
         self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
@@ -189,6 +191,35 @@ class FusedDataModule(BaseImageDataModule):
         """The paths of the images of each row of `frame`, those of the first row first; "" for one that there is not."""
         found: list[str] = self.tables["train"].frame[PATH_COLUMN].tolist()
         return found
+
+    @property
+    def may_fold(self) -> bool:
+        """Whether training rows may be divided at random: not with a `TimeSplit`."""
+        return self._columns.may_fold
+
+    def use_folds(self, num_folds: int, seed: int | None = None) -> None:
+        """Give each training row a fold, as `TabularDataModule.use_folds` does."""
+        self._columns.use_folds(num_folds, seed)
+        self._fold_loader = None
+
+    def leave_folds(self) -> None:
+        """Train without folds again; `fold_loader` goes on loading them."""
+        self._columns.leave_folds()
+        self._fold_loader = None
+
+    def fold_loader(self) -> ImageLoader:
+        """Return a loader of this rank's training rows, in order, without augmentation, with the folds of `use_folds`."""
+        if self._fold_loader is None:
+            trainer, (tensors, rows) = self.trainer, self.parts["train"]
+            ranks = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
+            self._fold_loader = self._loader(
+                lambda: self._reader("train", plain=True),
+                self._columns.with_folds(tensors),
+                rows,
+                batch_size=self.batch_size,
+                **ranks,
+            )
+        return self._fold_loader
 
     @override
     def _loader(

@@ -322,7 +322,11 @@ class TabularDataModule(TensorDataModule):
         """Return a loader of this rank's share of the training rows, in order, with the folds of `use_folds`."""
         trainer, (tensors, rows) = self.trainer, self.parts["train"]
         rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        return TensorLoader({**tensors, "fold": self._folds}, rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
+        return TensorLoader(self.with_folds(tensors), rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
+
+    def with_folds(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of training rows with the folds of `use_folds`."""
+        return {**tensors, "fold": self._folds}
 
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the network's input columns."""

@@ -12,18 +12,21 @@ from tabvision.modules.supervised import SupervisedModule
 class FusedModule(FusedNetwork, SupervisedModule):
     """A pretrained body for the images of a row, and the network of tables for its columns, joined before the last layers.
 
-    All images of a row go through one body. The mean of each feature over an image, or a learned vector where the row has no
-    image, is reduced to a few numbers for the whole row, which join the last hidden layer of every member of a `PackedNet`.
-    In training some rows show only their columns, and some only their images, so that neither part is ignored.
+    All images of a row go through one body. A linear head answers the row from the mean of each feature over each image, or
+    from a learned vector where there is no image. This answer, and which images are missing, join the last hidden layer of
+    every member of a `PackedNet`. In training some rows show only their columns, and some only their images, so that neither
+    part is ignored.
 
-    Four layer groups train at rates of their own: the body's two halves, `table` and `head`. `FineTune` freezes the body
-    while the other two train.
+    Five layer groups train at rates of their own: the body's two halves, `images` (the linear head), `table` and `head`.
+    `FineTune` freezes the body while the other three train. For small tables there is another way, which is the command's:
+    with `Unfreeze({0: 2})`, `FrozenFeatures()` and `FitTable()` body and linear head stay frozen. Then the latter is fitted
+    to frozen features before the first step, a head for each fold of the rows, and every row trains.
 
     Args:
         schema: The schema of the data: `data.schema` of a `FusedDataModule`, or the dict it was saved as.
         body: A torchvision or timm name, or a network of your own, as for `VisionModule`.
         weights: "default", a named set, a local file, or None for random ones, as for `VisionModule`.
-        image_width: Numbers to which the images of a row are reduced, at least 1.
+        image_width: Outputs of the linear head; None for as many as the target has, which `FitTable` needs.
         image_dropout: Fraction of the images' features dropped in training, in [0, 1).
         part_dropout: Fraction of the rows in [0, 0.5) that train without their images, and as many without their columns.
         members: Number of members of the `PackedNet`; None for 8 below 20,000 rows, else 4.
@@ -31,7 +34,7 @@ class FusedModule(FusedNetwork, SupervisedModule):
         own_inputs: Whether each member has embeddings and encodings of its own; None for below 20,000 rows.
         unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
         dropout: Fraction dropped after each hidden layer of a member, in [0, 1); None for 0.1 for classes, 0 for numbers.
-        num_groups: Number of layer groups, including `table` and `head`, at least 3.
+        num_groups: Number of layer groups, including `images`, `table` and `head`, at least 4.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the weight decay, at least 0.
@@ -44,7 +47,8 @@ class FusedModule(FusedNetwork, SupervisedModule):
         BadValueError: The schema has no images or no columns, the body does not accept their size, the weights do not fit or
             cannot be downloaded, or a setting is out of range.
 
-    Source: late fusion, and dropping whole parts: Neverova et al. 2015, "ModDrop".
+    Source: late fusion, and dropping whole parts: Neverova et al. 2015, "ModDrop"; answers of rows held out as inputs:
+        Wolpert 1992, "Stacked Generalization".
 
     Example:
         >>> from tabvision.schema import Continuous, Image, Schema, Target
@@ -53,5 +57,5 @@ class FusedModule(FusedNetwork, SupervisedModule):
         >>> target, image = Target(columns=("sold",), task=Binary()), Image(size=(64, 64), optional=True)
         >>> module = FusedModule(Schema(target=target, continuous=(area,), image=image), body="resnet18", weights=None)
         >>> [group.name for group in module.layer_groups()]
-        ['early', 'late', 'table', 'head']
+        ['early', 'late', 'images', 'table', 'head']
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,18 @@ from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.modules.tabular_network import packed_defaults, packed_net
 from tabvision.modules.vision_network import ImageNetwork, image_of
 from tabvision.nets.backbones import body_groups
+from tabvision.nets.growth import scale_outputs
 from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
+from tabvision.nets.linear_fit import Rows, fitted_heads
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
+from tabvision.tasks import Task
 from tabvision.tracing import is_traced
+
+_EMPHASIS = 2.0  # of the images' answer among the inputs of a layer: with 1 it is learned from too late, as measured
+_NEW_GROUPS = 3  # besides those of the body: the images, the table and the head
 
 
 class FusedNetwork(ImageNetwork):
@@ -42,7 +48,7 @@ class FusedNetwork(ImageNetwork):
         *,
         body: str | nn.Module = "resnet34",
         weights: str | Path | None = "default",
-        image_width: int = 32,
+        image_width: int | None = None,
         image_dropout: float = 0.5,
         part_dropout: float = 0.2,
         members: int | None = None,
@@ -50,8 +56,8 @@ class FusedNetwork(ImageNetwork):
         own_inputs: bool | None = None,
         unknown_share: float = 0.003,
         dropout: float | None = None,
-        num_groups: int = 4,
-        lr: Rates = 1e-2,
+        num_groups: int = 5,
+        lr: Rates = 1.5e-2,
         optimizer: str | OptimizerFactory = "adamw",
         weight_decay: float = 0.05,
         decay: Decay = "decoupled",
@@ -64,6 +70,8 @@ class FusedNetwork(ImageNetwork):
         body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
         given = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs, "dropout": dropout}
         packed = with_defaults(schema, None, given, packed_defaults(facts))
+        image_width = facts.target.first_outputs if image_width is None else image_width
+        check_whole("image_width", image_width)
         super().__init__(
             facts,
             lr=lr,
@@ -72,21 +80,29 @@ class FusedNetwork(ImageNetwork):
             decay=decay,
             decay_norms=decay_norms,
             momentum=momentum,
-            saved={**packed, "body": body, "weights": weights, "num_groups": num_groups, "part_dropout": part_dropout},
+            saved={
+                **packed,
+                "body": body,
+                "weights": weights,
+                "image_width": image_width,
+                "num_groups": num_groups,
+                "part_dropout": part_dropout,
+            },
         )
         image = _images_of(self.schema)
-        check_whole("image_width", image_width)
         check_fraction("image_dropout", image_dropout)
         check_fraction("part_dropout", part_dropout)
         if part_dropout >= 0.5:
             problem = f"part_dropout must be below 0.5, got {part_dropout!r}"
             raise BadValueError(problem, "Pass such as 0.2: as many rows train without images as without columns")
-        check_whole("num_groups", num_groups, 3, remedy="Pass 4 for the body's two halves, the table and the head")
+        remedy = "Pass 5 for the body's two halves, the images, the table and the head"
+        check_whole("num_groups", num_groups, 1 + _NEW_GROUPS, remedy=remedy)
         self._set_body(given_body, given_weights)
         num_features = self.body.feature_shape(image.size)[0]
-        body_groups(self.body, num_groups - 2)  # raises now if there are too many
-        self.images = _ImageFeatures(num_features, len(image.columns), image_width, image_dropout)
-        self.net = packed_net(self.schema, {**packed, "unknown_share": unknown_share}, joined=image_width)
+        body_groups(self.body, num_groups - _NEW_GROUPS)  # raises now if there are too many
+        num_images = len(image.columns)
+        self.images = _ImageHeads(num_features, num_images, image_width, self.fold_members, image_dropout)
+        self.net = packed_net(self.schema, {**packed, "unknown_share": unknown_share}, joined=image_width + num_images)
         self.to(memory_format=torch.channels_last)
 
     @override
@@ -96,7 +112,7 @@ class FusedNetwork(ImageNetwork):
     @override
     def member_logits(self, batch: Batch) -> Tensor:
         features = batch["features"] if "features" in batch else self.features(batch)
-        images = self.images(features, batch.get("has_image"))
+        images = self.images(features, batch.get("has_image"), batch.get("fold"))
         hidden = self.net.hidden(self.needed(batch, "continuous"), self.needed(batch, "categorical"))
         if self.training and (fraction := self.hparams["part_dropout"]):
             drawn = torch.rand(len(images), device=images.device)
@@ -122,7 +138,7 @@ class FusedNetwork(ImageNetwork):
             return self._features_of(images)
         if not is_there.any():
             if not self.training or not len(images):
-                return self.images.absent.new_zeros(len(images), len(self.images.absent))
+                return self.images.absent.new_zeros(len(images), self.images.absent.shape[1])
             is_there = torch.arange(len(images), device=images.device) == 0  # DDP expects every parameter in every step
         found = self._features_of(images[is_there])
         whole = found.new_zeros(len(images), found.shape[1])
@@ -134,43 +150,95 @@ class FusedNetwork(ImageNetwork):
     @override
     @speaking()
     def layer_groups(self) -> list[LayerGroup]:
-        groups = body_groups(self.body, self.hparams["num_groups"] - 2)
+        groups = body_groups(self.body, self.hparams["num_groups"] - _NEW_GROUPS)
+        images = LayerGroup("images", (self.images,), is_new=True)
         table = LayerGroup("table", (self.net.embeddings, self.net.layers[:-1]), is_new=True)
-        head = LayerGroup("head", (self.images, self.net.layers[-1], self.net.head), is_new=True)
-        return [*groups, table, head]
+        head = LayerGroup("head", (self.net.layers[-1], self.net.head), is_new=True)
+        return [*groups, images, table, head]
+
+    @property
+    def fold_members(self) -> int:
+        """The number of members that can each leave out a fold of a fit's rows; 1 if they share the table's inputs."""
+        return self.hparams["members"] if self.hparams["own_inputs"] else 1
+
+    @property
+    def num_shared_groups(self) -> int:
+        """The number of first layer groups that all members share: they may leave out rows only if these stay frozen."""
+        return self.hparams["num_groups"] - _NEW_GROUPS + 1  # type: ignore[no-any-return]  # settings are plain data
+
+    def fit_on_features(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fit the images' heads to the frozen features of all training rows, each to the rows outside its fold.
+
+        Args:
+            tensors: What a batch of all rows would hold, on the CPU: `features`, `has_image`, `target` and `fold` among it.
+        """
+        if self.hparams["image_width"] == self.task.num_outputs:  # else they stay, as with classes that came later
+            self.images.fit(tensors, self.task)
+
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits by a number, in the last layer."""
+        scale_outputs(self.net.head, factor)
 
 
 @final
-class _ImageFeatures(nn.Module):
-    """Reduce the features of the images of a row to a few numbers, with a learned vector for each image that is missing.
+class _ImageHeads(nn.Module):
+    """Linear heads on the features of the images of a row, with a learned vector for each image that is missing.
+
+    They start at 0, and learn as other layers do; or `fit` sets them, a head for each fold of the rows, so that no row is
+    told by its images what only its own target has taught.
 
     Args:
         num_features: F, the features of an image.
         num_images: P, the images of a row.
-        width: Numbers for a row.
+        width: Outputs of a head.
+        num_heads: k, the number of heads.
         dropout: Fraction of the features dropped in training.
 
     Shape:
         - features: (B, P, F) float
         - has_image: (B, P) float, or None if there are all
-        - returns: (B, width) float
+        - fold: (B,) int64, the head that answers each row, or None for the mean of all heads
+        - returns: (B, width + P) float, the outputs, and 1 for each image that is missing
     """
 
-    def __init__(self, num_features: int, num_images: int, width: int, dropout: float) -> None:
+    def __init__(self, num_features: int, num_images: int, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        self.absent = nn.Parameter(torch.zeros(num_features))  # in place of the features of an image that is missing
-        size = num_features * num_images
-        self.layers = nn.Sequential(
-            BatchNorm1d(size), Dropout(dropout), nn.Linear(size, width), nn.ReLU(), BatchNorm1d(width)
-        )
+        self.absent = nn.Parameter(torch.zeros(num_images, num_features))
+        self.norm = BatchNorm1d(num_images * num_features, affine=False)
+        self.dropout = Dropout(dropout)
+        self.weight = nn.Parameter(torch.zeros(num_heads, width, num_images * num_features))
+        self._scale = (num_images * num_features) ** -0.5  # a step changes all weights alike: the more, the further
 
     @override
-    def forward(self, features: Tensor, has_image: Tensor | None = None) -> Tensor:
-        if has_image is not None:
-            fractions = has_image.to(features.dtype).unsqueeze(2)  # of a row that is blended with another, both count
-            features = fractions * features + (1 - fractions) * self.absent
-        reduced: Tensor = self.layers(features.flatten(1))
-        return reduced
+    def forward(self, features: Tensor, has_image: Tensor | None = None, fold: Tensor | None = None) -> Tensor:
+        has_image = features.new_ones(features.shape[:2]) if has_image is None else has_image.to(features.dtype)
+        normed = self.dropout(self.norm(_filled(features, has_image, self.absent))) * self._scale
+        weight = self.weight.mean(0, keepdim=True) if fold is None else self.weight
+        logits = (normed @ weight.flatten(0, 1).T).unflatten(1, weight.shape[:2])
+        chosen = logits[:, 0] if fold is None else logits[torch.arange(len(logits), device=logits.device), fold]
+        return torch.cat([_EMPHASIS * chosen, 1 - has_image], dim=1)
+
+    @torch.no_grad()
+    def fit(self, tensors: Mapping[str, Tensor], task: Task) -> None:
+        """Set what is in place of missing images to the mean, and the heads to the best on the folds they leave out."""
+        features, has_image, fold = tensors["features"].float(), tensors["has_image"], tensors["fold"]
+        counts = has_image.sum(0).clamp(min=1).unsqueeze(1)
+        self.absent.copy_((features * has_image.unsqueeze(2)).sum(0) / counts)
+        filled = _filled(features, has_image, self.absent.cpu())
+        mean, var = filled.mean(0), filled.var(0)
+        cast("Tensor", self.norm.running_mean).copy_(mean)
+        cast("Tensor", self.norm.running_var).copy_(var)
+        weight = tensors.get("weight", torch.ones(len(fold)))
+        rows = Rows((filled - mean) / (var + self.norm.eps).sqrt(), tensors["target"], weight)
+        heads, _ = fitted_heads(rows, task, fold, len(self.weight))
+        self.weight.copy_(heads.weight / self._scale)  # no biases, which would tell a fold's mean target to its rows
+
+
+def _filled(features: Tensor, has_image: Tensor, absent: Tensor) -> Tensor:
+    """Return the features of the images of each row side by side, with others for images that are missing."""
+    fractions = has_image.unsqueeze(2)  # of a row that is blended with another, both count
+    return (fractions * features + (1 - fractions) * absent).flatten(1)
 
 
 def _images_of(schema: Schema) -> Any:  # noqa: ANN401 - an Image

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +23,12 @@ from tabvision.modules.vision_network import image_of
 from tabvision.nets.body import Body
 from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layers import evaluating
+from tabvision.nets.linear_fit import Heads, Rows, fitted_heads, mean_loss, minimized
 from tabvision.random_state import same_random_state
 from tabvision.tasks import Task
 
-_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _HELD_OUT = 5  # every fifth training row chooses the penalty
-_MOST_STEPS = 100
 _TOLERANCE = 1e-3  # of the largest feature: rounding leaves about 1e-5
-
-
-class _Rows(NamedTuple):
-    """Features of rows, with their targets and their weights in the loss."""
-
-    features: Tensor
-    target: Tensor
-    weight: Tensor
-
-    def taken(self, chosen: Tensor) -> _Rows:
-        return _Rows(*(tensor[chosen] for tensor in self))
 
 
 @final
@@ -101,15 +89,14 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
         raise BadValueError(problem, "Add images, or replace the damaged files")
     mean, std = train.features.mean(0), train.features.std(0) + 1e-6
     train, val = (rows._replace(features=(rows.features - mean) / std) for rows in (train, val))
-    head = _fitted(train, module.task)
-    logits = head(val.features).detach()
+    heads = _fitted(train, module.task)
+    logits = heads.logits(val.features)[:, 0]
     found = {
-        "loss": _loss(module.task, logits, val).item(),
+        "loss": mean_loss(val, module.task, heads, torch.ones(len(val.target), 1)).item(),
         **values_of(module.task.metrics(), module.task.activate(logits), val.target),
     }
-    with torch.no_grad():
-        head.weight.div_(std)
-        head.bias.sub_(head.weight @ mean)
+    weight = heads.weight[0] / std
+    head = {"weight": weight, "bias": heads.bias[0] - weight @ mean}
     with same_random_state():
         metrics = {f"val/{name}": value for name, value in found.items()}
         return Probe(_with_head(module, head), metrics, time.perf_counter() - start)
@@ -133,7 +120,7 @@ def _is_fast_in_bfloat16(device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low: bool = False) -> _Rows:
+def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low: bool = False) -> Rows:
     """Return the pooled features of a split's rows, on the CPU.
 
     Args:
@@ -150,49 +137,24 @@ def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low
             targets.append(batch["target"])
             weights.append(batch.get("weight", torch.ones(len(batch["index"]))))
     empty = torch.zeros(0)
-    return _Rows(*(torch.cat(each) if each else empty for each in (features, targets, weights)))
+    return Rows(*(torch.cat(each) if each else empty for each in (features, targets, weights)))
 
 
-def _fitted(rows: _Rows, task: Task) -> nn.Linear:
+def _fitted(rows: Rows, task: Task) -> Heads:
     """Return a linear head, with the penalty that is best on some of the rows for a head fitted to the others."""
     order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
-    held_out, others = rows.taken(order[::_HELD_OUT]), rows.taken(order[torch.arange(len(order)) % _HELD_OUT > 0])
-    losses = []
-    for penalty in _PENALTIES:
-        head = _minimized(others, task, penalty)
-        losses.append(_loss(task, head(held_out.features), held_out).item())
-    return _minimized(rows, task, _PENALTIES[losses.index(min(losses))])
+    fold = torch.ones(len(order), dtype=torch.int64)
+    fold[order[::_HELD_OUT]] = 0
+    _, penalty = fitted_heads(rows, task, fold, 1)
+    return minimized(rows, task, penalty, torch.ones(len(order), 1, dtype=torch.bool))
 
 
-def _minimized(rows: _Rows, task: Task, penalty: float) -> nn.Linear:
-    """Return the head that minimizes the mean loss and half the penalty times the sum of its squared weights."""
-    with same_random_state():
-        head = nn.Linear(rows.features.shape[1], task.num_outputs)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = _loss(task, head(rows.features), rows) + penalty / 2 * head.weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return head
-
-
-def _loss(task: Task, logits: Tensor, rows: _Rows) -> Tensor:
-    losses = task.loss(logits, rows.target)
-    return (losses * rows.weight).sum() / rows.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _with_head(module: VisionModule, head: nn.Linear) -> VisionModule:
+def _with_head(module: VisionModule, head: Mapping[str, Tensor]) -> VisionModule:
     """Return a module with a copy of the body and that head, whose checkpoint names the body as the module's does."""
     own: dict[str, Any] = {name: module.hparams[name] for name in ("num_groups", "channels_last")}
     found = VisionModule(module.schema, body=copy.deepcopy(module.body).cpu(), head="linear", **own)
     found.hparams["body"] = module.hparams["body"]
-    cast("nn.Sequential", found.head)[-1].load_state_dict(head.state_dict())
+    cast("nn.Sequential", found.head)[-1].load_state_dict(head)
     return found.eval()
 
 

@@ -46,6 +46,19 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
     assert "12 of 60 rows without an image in 'back'" in out
 
 
+def test_a_small_table_needs_no_validation_rows_and_its_measured_answers_are_of_rows_left_out() -> None:
+    words = [word for word in BOTH if word not in ("--epochs", "2")]
+    assert main([*words, "--batch-size", "8", "--quiet", "--no-report"]) == 0  # so few stop soon
+
+    recipe, found = (yaml.safe_load(Path(f"runs/rows/{name}").read_text()) for name in ("recipe.yaml", "metrics.json"))
+    callbacks = [part["class_path"].rpartition(".")[2] for part in recipe["trainer"]["callbacks"]]
+    assert callbacks[:3] == ["Unfreeze", "FrozenFeatures", "FitTable"]
+    assert len(pd.read_csv("runs/rows/predictions.csv")) == 60
+    losses = pd.read_csv("runs/rows/metrics.csv")["oof/loss"].dropna()
+    assert found["metrics"]["out-of-fold"]["loss"]["model"] == pytest.approx(losses.min(), rel=1e-3)
+    assert len(Predictor("runs/rows/best.ckpt", device="cpu").predict("rows.csv")) == 60
+
+
 def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
     assert main([*BOTH[:3], "kind", *BOTH[4:]]) == 0
     recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())

@@ -1,5 +1,6 @@
 """Photos by command: trained, evaluated beside the naive answer, asked again from the checkpoint alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,16 @@ def test_a_probe_answers_before_the_run_and_does_not_change_it(capsys: pytest.Ca
     assert Path("plain/metrics.csv").read_text() == Path("probed/metrics.csv").read_text()
     assert Path("plain/recipe.yaml").read_text() == Path("probed/recipe.yaml").read_text()
     assert main(["predict", "probed/probe.ckpt", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
+
+
+def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_the_probe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "photos", *SMALL, "--out", "probed", "--probe", "--lr", "1e-9"]) == 0
+
+    out = capsys.readouterr().out
+    assert "The linear probe is better" in out
+    assert Path("probed/best.ckpt").read_bytes() == Path("probed/probe.ckpt").read_bytes()
+    (measured,) = json.loads(Path("probed/metrics.json").read_text())["metrics"].values()
+    assert f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in out
 
 
 def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:

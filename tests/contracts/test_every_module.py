@@ -76,7 +76,9 @@ def test_forward_gives_the_logits_and_backward_reaches_every_parameter(pair: Pai
     batch = first_batch(data)
 
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
-    for _ in range(2):  # a residual branch may begin with a scale of zero, and is reached once that has moved
+    for _ in range(
+        3
+    ):  # a residual branch and a head may begin with zeros, and what is before is reached once they moved
         optimizer.step()
         optimizer.zero_grad()
         logits = module(batch)

@@ -29,10 +29,11 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def predictor(raw: pd.DataFrame) -> Predictor:
     """A network whose answer hangs on the first image and on x, and not on the second image."""
     module: Any = PAIR.module(PAIR.raw_data(raw).schema)
-    linear = module.images.layers[2]
+    weight = module.images.weight
     with torch.no_grad():
-        linear.weight.normal_(0, 0.3)
-        linear.weight[:, linear.in_features // 2 :] = 0
+        weight.normal_(0, 3)
+        weight[:, :, weight.shape[2] // 2 :] = 0
+        module.net.layers[-1].linear.weight[:, -2:] = 0  # of which images are missing
     return Predictor(module, device="cpu")
 
 

@@ -136,7 +136,6 @@ SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
     FusedModule: {
         "body": "test_resnet",
         "weights": None,
-        "image_width": 4,
         "image_dropout": 0.0,
         "part_dropout": 0.0,
         "members": 2,

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.callbacks import FineTune, MixUp, Unfreeze
+from tabvision.callbacks import ExactResume, FineTune, FitTable, FrozenFeatures, MixUp, Unfreeze
 from tabvision.data import FusedDataModule
 from tabvision.errors import BadValueError
+from tabvision.lightning import ModelCheckpoint
 from tabvision.modules import FusedModule, TabularModule
 from tests.made.drawn import SIDE
-from tests.made.modules import Rates
-from tests.made.pairs import Pair, fused_data, image_data, tabular_data
+from tests.made.modules import Rates, different
+from tests.made.pairs import Pair, fused_data, fused_file_data, image_data, tabular_data
 from tests.made.trainers import MakeTrainer
 
 SMALL = Pair(FusedModule, "regression")
@@ -70,19 +71,19 @@ def test_each_image_takes_its_own_place() -> None:
     torch.testing.assert_close(other, features.flip(1))
 
 
-def test_fine_tune_freezes_the_body_while_table_and_head_learn_at_one_rate(quick_trainer: MakeTrainer) -> None:
+def test_fine_tune_freezes_the_body_while_the_new_layers_learn_at_one_rate(quick_trainer: MakeTrainer) -> None:
     data = fused_data("regression")
     module, rates = small(data.schema), Rates()
     quick_trainer(max_epochs=2, callbacks=[FineTune(1, base_lr=1e-2, lr_mult=100.0), rates]).fit(module, data)
 
     groups = {group.name: {id(parameter) for parameter in group} for group in module.layer_groups()}
-    is_new = [id(parameter) in groups["table"] | groups["head"] for parameter in module.parameters()]
+    is_new = [id(parameter) in groups["images"] | groups["table"] | groups["head"] for parameter in module.parameters()]
     assert rates.trains[0] == "".join(str(int(new)) for new in is_new)
     assert set(rates.trains[-1]) == {"1"}
     named = dict.fromkeys(group["name"].split("/")[0] for group in module.trainer.optimizers[0].param_groups)
     last = dict(zip(named, sorted({*rates.lr[-1]}), strict=False))
-    assert list(named) == ["early", "late", "table", "head"]
-    assert len(last) == 3, "table and head train at one rate"
+    assert list(named) == ["early", "late", "images", "table", "head"]
+    assert len(last) == 3, "the new layers train at one rate"
     assert max(last.values()) / min(last.values()) == pytest.approx(100)
 
 
@@ -106,6 +107,56 @@ def test_dropped_parts_leave_each_part_to_answer_alone() -> None:
     assert torch.stack(seen).std(0).max() > 0
     with torch.no_grad():
         assert torch.equal(module.eval()(batch), module(batch))
+
+
+def test_a_row_with_a_fold_is_answered_by_the_head_that_left_it_out() -> None:
+    data = fused_data("regression")
+    module, batch = small(data.schema, own_inputs=True).eval(), batch_of(data)
+    first, second = ({**batch, "fold": torch.full_like(batch["index"], fold)} for fold in (0, 1))
+
+    with torch.no_grad():
+        module.images.weight[1] = torch.nan
+
+        assert module.answer_logits(first).isfinite().all()
+        assert module.answer_logits(second).isnan().all()
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_the_fit_of_a_table_keeps_the_body_scores_rows_left_out_and_resumes_to_the_bit(
+    tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    rows = SMALL.raw(tmp_path)
+
+    def fitted(ckpt_path: Path | None = None) -> tuple[Any, Any, Any]:
+        data = fused_file_data("regression", rows)
+        torch.manual_seed(0)
+        module, keeper = small(data.schema, own_inputs=True), FitTable()
+        saver = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+        callbacks = [Unfreeze({0: 2}), FrozenFeatures(), keeper, ExactResume(), saver]
+        trainer = quick_trainer(max_epochs=4, callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(module, data, ckpt_path=ckpt_path)
+        (measured,) = trainer.validate(module, data.fold_loader(), verbose=False)
+        assert measured["val/loss"] == pytest.approx(keeper.best_score, rel=1e-4)
+        return module, keeper, data
+
+    torch.manual_seed(0)
+    body = small(fused_file_data("regression", rows).schema, own_inputs=True).body.state_dict()
+    whole, _, data = fitted()
+    resumed, _, _ = fitted(tmp_path / "epoch=1.ckpt")
+
+    assert whole.images.weight.any()
+    assert not different(body, whole.body.state_dict())
+    assert not different(whole.state_dict(), resumed.state_dict())
+    assert "fold" not in data.parts["train"].tensors
+
+
+def test_rows_are_not_left_out_while_the_body_learns_from_them(tmp_path: Path, quick_trainer: MakeTrainer) -> None:
+    data = fused_file_data("regression", SMALL.raw(tmp_path))
+    for stages, expected in (({0: 2}, True), ({0: 2, 1: "all"}, False)):
+        keeper = FitTable()
+        module = small(data.schema, own_inputs=True)
+        quick_trainer(max_epochs=2, callbacks=[Unfreeze(stages), keeper]).fit(module, data)  # type: ignore[arg-type]
+        assert keeper.has_folds is expected
 
 
 class Blended(pl.Callback):
@@ -137,7 +188,7 @@ def test_a_schema_of_a_table_or_of_images_alone_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"part_dropout": 0.5}, {"image_width": 0}, {"num_groups": 2}, {"num_groups": 99}, {"image_dropout": 1.0}]
+    "wrong", [{"part_dropout": 0.5}, {"image_width": 0}, {"num_groups": 3}, {"num_groups": 99}, {"image_dropout": 1.0}]
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadValueError):

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -19,9 +18,8 @@ from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import make_body
-from tabvision.tasks import Multiclass, Regression
 from tabvision.tuning import probe
-from tabvision.tuning.linear_probe import _minimized, _Rows, fuse_batch_norms
+from tabvision.tuning.linear_probe import fuse_batch_norms
 from tests.made.images import frame_of, write_folder
 
 
@@ -34,35 +32,6 @@ def make(source: Any, target: Any = None, **settings: Any) -> tuple[VisionModule
     data = ImageDataModule(source, target, **{"size": 32, "verbose": False, "num_workers": 0, **settings})
     torch.manual_seed(0)
     return VisionModule(data.schema, body="test_resnet", weights=None), data
-
-
-def rows(target: torch.Tensor) -> _Rows:
-    features = torch.randn(len(target), 4, generator=torch.Generator().manual_seed(1))
-    features[:, 0] += target.reshape(len(target), -1)[:, 0]
-    return _Rows(features, target, torch.ones(len(target)))
-
-
-def test_the_head_of_classes_is_that_of_a_logistic_regression() -> None:
-    given = rows(torch.arange(60) % 3)
-
-    head = _minimized(given, Multiclass(num_classes=3), 0.1)
-
-    reference = LogisticRegression(C=1 / (60 * 0.1)).fit(given.features, given.target)
-    found = head(given.features).softmax(1).detach().numpy()
-    np.testing.assert_allclose(found, reference.predict_proba(given.features), atol=1e-3)
-
-
-def test_the_head_of_numbers_is_that_of_a_ridge_regression() -> None:
-    numbers = torch.randn(60, 1, generator=torch.Generator().manual_seed(2))
-    given = rows(numbers)
-    task = Regression(margin=None).fit(numbers.numpy(), 0)
-
-    head = _minimized(given, task, 0.1)
-
-    standard = (numbers - task.mean[0]) / task.spread[0]
-    scale = float(task.loss(torch.ones(1, 1), numbers.mean().reshape(1, 1)))  # of a squared error of one
-    reference = Ridge(alpha=60 * 0.1 / 2 / scale).fit(given.features, standard[:, 0])
-    np.testing.assert_allclose(head.weight.detach().numpy()[0], reference.coef_, atol=1e-3)
 
 
 def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(photos: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Linear heads on features, fitted to the minimum of a task's loss; the rows that they leave out choose their penalty."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tabvision.tasks import Task
+
+_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+_MOST_STEPS = 100
+
+
+class Rows(NamedTuple):
+    """Features of rows, (R, F) float, with their targets and their weights in the loss, (R,) float."""
+
+    features: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class Heads(NamedTuple):
+    """k linear heads: weights (k, num_outputs, F) and biases (k, num_outputs)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits of every head, (R, k, num_outputs)."""
+        return (features @ self.weight.flatten(0, 1).T).unflatten(1, self.bias.shape) + self.bias  # type: ignore[no-any-return, no-untyped-call]
+
+
+def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[Heads, float]:
+    """Return a head for each fold that learns from the rows outside it, and the penalty at which they are best on the fold.
+
+    Args:
+        rows: The rows, with standardized features.
+        task: The kind of target.
+        fold: (R,) int64, the fold of each row; one that is not below `num_folds` teaches every head.
+        num_folds: k, the number of folds.
+    """
+    is_out = fold.unsqueeze(1) == torch.arange(num_folds)
+    basis = None
+    if len(rows.features) < rows.features.shape[1]:  # the best heads lie in the span of the rows
+        basis = torch.linalg.qr(rows.features.T).Q
+        rows = rows._replace(features=rows.features @ basis)
+    found = []
+    for penalty in _PENALTIES:
+        heads = minimized(rows, task, penalty, ~is_out)
+        found.append((float(mean_loss(rows, task, heads, is_out).sum()), heads, penalty))
+    _, heads, penalty = min(found, key=lambda each: each[0])
+    return heads if basis is None else heads._replace(weight=heads.weight @ basis.T), penalty
+
+
+def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor) -> Heads:
+    """Return the heads that minimize the mean loss of their rows and half the penalty times the sum of squared weights.
+
+    Args:
+        rows: The rows.
+        task: The kind of target.
+        penalty: The strength of the penalty.
+        learns: (R, k) bool, whether a head learns from a row.
+    """
+    num_heads, num_features = learns.shape[1], rows.features.shape[1]
+    heads = Heads(torch.zeros(num_heads, task.num_outputs, num_features), torch.zeros(num_heads, task.num_outputs))
+    optimizer = torch.optim.LBFGS(
+        [each.requires_grad_() for each in heads], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = mean_loss(rows, task, heads, learns).sum() + penalty / 2 * heads.weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return Heads(*(each.detach() for each in heads))
+
+
+def mean_loss(rows: Rows, task: Task, heads: Heads, counts: Tensor) -> Tensor:
+    """Return the mean loss of each head, (k,), over the rows that count for it, by their weights."""
+    num_heads = counts.shape[1]
+    losses = task.loss(heads.logits(rows.features).flatten(0, 1), rows.target.repeat_interleave(num_heads, 0))
+    weights = rows.weight.unsqueeze(1) * counts
+    return (losses.view_as(weights) * weights).sum(0) / weights.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
