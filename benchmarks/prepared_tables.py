@@ -271,7 +271,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         ),
         ("two processes' proportional set size beyond imports, of one's", f"{two / one:.2f}"),
     ]
-    return f"{table(['', ''], lines)}\n\n{describe_run(result)}."
+    return f"{table(['', ''], lines)}\n\n{describe_run(dict(result))}."
 
 
 if __name__ == "__main__":
