@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,12 @@ def fit(data: Any, steps: int) -> list[float]:  # noqa: ANN401
             self.times.append(time.process_time())
 
     clock = Clock()
-    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    settings: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "accelerator": "cpu",
+    }
     trainer = pl.Trainer(
         max_steps=steps, callbacks=[clock], limit_val_batches=0, enable_model_summary=False, **settings
     )
@@ -236,7 +241,7 @@ PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 }
 
 
-def to_markdown(result: dict[str, Any]) -> str:
+def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table."""
     rows, sizes = result["rows"], result["pss"]
 
@@ -266,7 +271,7 @@ def to_markdown(result: dict[str, Any]) -> str:
         ),
         ("two processes' proportional set size beyond imports, of one's", f"{two / one:.2f}"),
     ]
-    return f"{table(['', ''], lines)}\n\n{describe_run(result)}."
+    return f"{table(['', ''], lines)}\n\n{describe_run(dict(result))}."
 
 
 if __name__ == "__main__":

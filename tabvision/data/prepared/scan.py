@@ -157,25 +157,26 @@ class _TargetSeen:
         """Whether each row has one class, in one column."""
         return len(self.target.columns) == 1 and self.target.separator is None
 
-    def fitted(self, num_rows: int) -> Target:
-        """Return the facts of the target in all training rows."""
+    def fitted(self, num_rows: int, *, is_stated: bool) -> Target:
+        """Return the facts of the target in all training rows; `is_stated` is that of `fit_target`."""
         target, frame = self.target, self.rows
         assert frame is not None, "there are training rows"
         columns, separator = target.columns, target.separator
         if len(frame) == num_rows:
-            return fit_target(frame, columns, target.task, separator)
+            return fit_target(frame, columns, target.task, separator, is_stated=is_stated)
         if self._counts is not None:
             values = self._counts.index if separator is None else [separator.join(self._counts.index)]
             every = pd.DataFrame({columns[0]: pd.Series(values, dtype=frame[columns[0]].dtype)})
             frame = every if separator is None else pd.concat([frame, every])
-        found = fit_target(frame, columns, target.task, separator)
+        found = fit_target(frame, columns, target.task, separator, is_stated=is_stated)
         counts = np.empty(0, dtype=np.int64)
         if self._counts is not None and separator is None:
             counts = np.bincount(encode_target(frame, found), self._counts.to_numpy(float), len(found.classes))
         number, mean, squares = self._moments
         std = np.sqrt(squares / np.maximum(number, 1))
         facts = TargetFacts(counts.astype(np.int64), mean, std, self._ends[0], -self._ends[1])
-        found = fit_target(frame, columns, target.task.refit(facts), separator)
+        with notes_at(False):
+            found = fit_target(frame, columns, target.task.refit(facts), separator, is_stated=is_stated)
         return replace(found, task=found.task.refit(facts))
 
     def distinct(self) -> pd.DataFrame | None:
@@ -332,7 +333,8 @@ class Scan:
         self._read_all(part_of, task, lambda frame, rows: seen.add(frame, *watched.added(features, frame, rows)))
         self._check_parts(divide)
         self._check_task(task, head, seen.distinct())
-        target = replace(seen.fitted(features.num_rows), num_rows=features.num_rows)
+        target = seen.fitted(features.num_rows, is_stated=recipe.task is not None)
+        target = replace(target, num_rows=features.num_rows + int(self.num_rows[PARTS.index("val")]))
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, recipe.form)
 
