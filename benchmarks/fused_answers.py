@@ -97,7 +97,7 @@ def fused(
 
 
 def _photos(features: NDArray[Any], num_photos: int) -> dict[str, Tensor]:
-    found = torch.from_numpy(features).float().unflatten(1, (num_photos, -1))
+    found = torch.from_numpy(features).float().reshape(len(features), num_photos, -1)
     return {"features": found, "has_image": torch.ones(len(found), num_photos)}
 
 

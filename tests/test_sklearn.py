@@ -212,7 +212,8 @@ def test_settings_reach_the_module_the_trainer_and_the_callbacks(homes: Any) -> 
     ).fit(X, y)
 
     assert model.predictor_.module.hparams["widths"] == [8]
-    assert model.predictor_.schema.target.num_rows == 180
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\), got 1.5"):
+        TabularClassifier(split=1.5).fit(X, y)
     assert callbacks[0].best_epoch == -1, "the callback itself was used, not a copy"
 
 

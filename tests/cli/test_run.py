@@ -132,10 +132,11 @@ BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--pr
 
 
 @pytest.fixture
-def _nothing_to_learn() -> None:
+def _nothing_to_learn(folder: Path) -> None:
     """A target that hangs on nothing, so that each network stops early."""
     frame = people(80)
-    frame.assign(paid=frame["paid"].sample(frac=1, random_state=0).to_numpy()).to_csv("people.csv", index=False)
+    shuffled = frame["paid"].sample(frac=1, random_state=0).to_numpy()
+    frame.assign(paid=shuffled).to_csv(folder / "people.csv", index=False)
 
 
 @pytest.mark.usefixtures("_nothing_to_learn")
