@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tabvision.counter_random import uniforms
 from tabvision.data.rows import check_reserved, chosen_task, reserved_columns, rows_with_target, schema_of_features
-from tabvision.data.splits.base import PartOf, Rows, Split, StratifiedSplit, as_split, check_fractions
+from tabvision.data.splits.base import PartOf, Rows, Split, StratifiedSplit, as_split, check_fractions, first_of_each
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import GroupSplit, TimeSplit
 from tabvision.data.tables.blocks import TableBlocks, TextAsNumbers, named_file
@@ -302,7 +302,9 @@ class Scan:
                 ]
             except TextAsNumbers:
                 continue
-            found = joined(frames).reset_index(drop=True)
+            found = joined(frames)
+            self._head_numbers = found.index.to_numpy()
+            found = found.reset_index(drop=True)
             if not len(found):
                 raise BadValueError("the files have columns but no rows", "Pass data with at least one row")
             return found
@@ -311,18 +313,17 @@ class Scan:
         recipe, numbers = self.recipe, self._rows_to_keep(self._head, self.recipe.task)
         head = self._head.iloc[numbers]
         task, divide = self._task_and_split(head)
-        part_of, reserved = self._part_of(divide), reserved_columns(divide, recipe.weight, recipe.sampler)
+        part_of, reserved = self._part_of(divide, task), reserved_columns(divide, recipe.weight, recipe.sampler)
         if recipe.schema is not None:
             self.columns, self.categories = self._columns_to_read(None), []
             self._read_all(part_of, task, lambda _frame, _numbers: None)
             self._check_parts(divide)
             return recipe.schema
-        training = np.flatnonzero(part_of(head, numbers) == 0)
+        training = np.flatnonzero(part_of(head, self._head_numbers[numbers]) == 0)
         training = training if len(training) else np.arange(len(head))
         kinds = self._kinds(head, training, reserved)
-        part_of = (
-            self._part_of(divide) if isinstance(divide, StratifiedSplit) else part_of
-        )  # which knows what it has seen
+        if isinstance(divide, StratifiedSplit) or recipe.calibration is not None:
+            part_of = self._part_of(divide, task)  # that of the head knows which classes it has seen
         self.columns = self._columns_to_read(kinds)
         plain = {*self.columns}.difference(recipe.target, reserved, [getattr(divide, "column", None)])
         texts = {name for name in plain if isinstance(head[name].dtype, pd.StringDtype)}
@@ -394,7 +395,7 @@ class Scan:
         order = {name: position for position, name in enumerate(self.tables[0].names)}
         return replace(kinds, left_out=tuple(sorted([*kinds.left_out, *unread], key=lambda it: order[it.name])))
 
-    def _part_of(self, divide: Split) -> PartOf:
+    def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""
         share, seed = self.recipe.calibration, self.recipe.seed
         part_of = divide.by_block(_Counted(self), self.recipe.target, seed=seed)
@@ -407,9 +408,15 @@ class Scan:
             )
             raise BadValueError(problem, "Calibrate with the validation rows, or with a table of their own")
 
+        target, is_first = self.recipe.target[0], first_of_each()
+
         def with_calibration(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
             codes = part_of(frame, rows)
-            codes[(codes == 0) & (uniforms(seed, 1, rows, 1)[:, 0] < share)] = PARTS.index("calibration")
+            training = np.flatnonzero(codes == 0)
+            is_apart = uniforms(seed, 1, rows[training], 1)[:, 0] < share
+            if task.is_classes:  # every class keeps a row in training
+                is_apart &= ~is_first(frame[target].iloc[training])
+            codes[training[is_apart]] = PARTS.index("calibration")
             return codes
 
         return with_calibration

@@ -196,14 +196,11 @@ class StratifiedSplit(Split):
 
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
-        seen: set[Any] = set()
-        random = RandomSplit(self.share, self.test_share).by_block(blocks, target, seed=seed)
+        random, is_first = RandomSplit(self.share, self.test_share).by_block(blocks, target, seed=seed), first_of_each()
 
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
-            found, first = random(frame, rows), frame[target[0]].drop_duplicates()
-            is_new = [value not in seen for value in first]
-            found[frame.index.get_indexer(first.index[is_new])] = TRAIN  # every class has a row in training
-            seen.update(first)
+            found = random(frame, rows)
+            found[is_first(frame[target[0]])] = TRAIN  # every class has a row in training
             return found
 
         return part_of
@@ -224,6 +221,25 @@ class StratifiedSplit(Split):
         part = np.zeros(len(codes), dtype=np.int8)
         part[order[in_validation]], part[order[in_test]] = VALIDATION, TEST
         return parts_from(part, self.share, self.test_share)
+
+
+def first_of_each() -> Callable[[pd.Series], NDArray[np.bool_]]:
+    """Return a function that marks, block after block, the rows with a value that no row before them has.
+
+    Example:
+        >>> is_first = first_of_each()
+        >>> is_first(pd.Series(["a", "a"])).tolist(), is_first(pd.Series(["a", "b"])).tolist()
+        ([True, False], [False, True])
+    """
+    seen: set[Any] = set()
+
+    def is_first(values: pd.Series) -> NDArray[np.bool_]:
+        found = np.array(~values.duplicated())
+        found[found] = [value not in seen for value in values[found]]
+        seen.update(values[found])
+        return found
+
+    return is_first
 
 
 def drawn_parts(draws: NDArray[np.float64], share: float, test_share: float) -> NDArray[np.int8]:

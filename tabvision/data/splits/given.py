@@ -117,15 +117,11 @@ class IndexSplit(Split):
 
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
-        num_rows = blocks.num_rows()
-        named = {
-            VALIDATION: np.sort(_row_numbers("validation", self.validation, num_rows)),
-            TEST: np.sort(_row_numbers("test", self.test, num_rows)),
-        }
+        validation, test = map(np.sort, self._numbers(blocks.num_rows()))
 
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
             part = np.zeros(len(frame), dtype=np.int8)
-            for number, some in named.items():
+            for number, some in ((VALIDATION, validation), (TEST, test)):
                 part[np.isin(rows, some[slice(*np.searchsorted(some, [rows[0], rows[-1] + 1]))])] = number
             return part
 
@@ -135,13 +131,17 @@ class IndexSplit(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         part = np.zeros(len(frame), dtype=np.int8)
-        validation = _row_numbers("validation", self.validation, len(frame))
-        test = _row_numbers("test", self.test, len(frame))
+        validation, test = self._numbers(len(frame))
+        part[validation], part[test] = VALIDATION, TEST
+        return parts_from(part, remedy="Name some rows, and leave some for training")
+
+    def _numbers(self, num_rows: int) -> tuple[Rows, Rows]:
+        validation = _row_numbers("validation", self.validation, num_rows)
+        test = _row_numbers("test", self.test, num_rows)
         if len(both := np.intersect1d(validation, test)):
             problem = f"{count(len(both), 'row')} are both in validation and in test: {listed(both.tolist())}"
             raise BadValueError(problem, "Name each row once")
-        part[validation], part[test] = VALIDATION, TEST
-        return parts_from(part, remedy="Name some rows, and leave some for training")
+        return validation, test
 
 
 @final

@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
     Args:
         file: The file.
-        frame: The rows, their index the row numbers in the file.
+        frame: The rows; their index is the row numbers in the file.
     """
 
     file: Path
@@ -90,11 +90,18 @@ class TableBlocks:
     def head(self) -> list[Block]:
         """Return the first rows of blocks evenly spaced over the files; all rows of a table of few.
 
-        They are read with notes on what is not read as it stands.
+        They are read with notes on what is not read as it stands. Their index is the row numbers in the table; of several
+        files that are not Parquet it counts only the rows that are read.
         """
-        some = [self.files[at] for at in np.unique(np.linspace(0, len(self.files) - 1, _HEAD_BLOCKS).astype(int))]
-        each = [list(_at_most(self._parts(file, heads=True), BLOCK_ROWS)) for file in some]
-        return [block for blocks in each for block in blocks]
+        numbers = np.unique(np.linspace(0, len(self.files) - 1, _HEAD_BLOCKS).astype(int)).tolist()
+        sizes = [_metadata(file).num_rows for file in self.files] if all(map(_is_parquet, self.files)) else None
+        found, num_read = list[Block](), 0
+        for number in numbers:
+            blocks = [*_at_most(self._parts(self.files[number], heads=True), BLOCK_ROWS)]
+            start = num_read if sizes is None else sum(sizes[:number])
+            found += [Block(file, frame.set_axis(frame.index + start)) for file, frame in blocks]
+            num_read += sum(len(block.frame) for block in blocks)
+        return found
 
     def read(self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()) -> Iterator[Block]:
         """Yield all rows in their order, or some columns of them; the next block is read while one is used.
@@ -119,14 +126,10 @@ class TableBlocks:
                 coming = pool.submit(following)
                 yield block
 
-    def column(self, name: str) -> Iterator[pd.Series]:
-        """Yield the values of a column."""
-        return (block.frame[name] for block in self.read([name]))
-
     def num_rows(self) -> int:
         """Return the number of rows of all files."""
-        if all(file.suffix.lower() in _PARQUET for file in self.files):
-            return sum(pa.parquet.read_metadata(file).num_rows for file in self.files)
+        if all(map(_is_parquet, self.files)):
+            return sum(_metadata(file).num_rows for file in self.files)
         return sum(len(block.frame) for block in self.read())
 
     def _parts(
@@ -135,35 +138,32 @@ class TableBlocks:
         """Yield the blocks of a file; of the first rows of evenly spaced ones if `heads`."""
         start = 0
         with named_file(file):
-            for frame in self._frames(file, columns, categories, heads=heads):
+            for first, frame in self._frames(file, columns, categories, heads=heads):
+                start = start if first is None else first
                 frame.index = pd.RangeIndex(start, start + len(frame))
                 start += len(frame)
                 yield Block(file, self._checked(frame, file, columns))
 
     def _frames(
         self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
-    ) -> Iterator[pd.DataFrame]:
+    ) -> Iterator[tuple[int | None, pd.DataFrame]]:
+        """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
-        if file.suffix.lower() in (*_PARQUET, *_FEATHER) and file.is_file() and file.stat().st_size:
-            is_parquet = file.suffix.lower() in _PARQUET
-            try:
-                for batch in (
-                    _parquet(file, columns, categories, heads=heads) if is_parquet else _feather(file, columns)
-                ):
+        if (_is_parquet(file) or file.suffix.lower() in _FEATHER) and file.is_file() and file.stat().st_size:
+            batches = _parquet(file, columns, categories, heads=heads) if _is_parquet(file) else _feather(file, columns)
+            with _undamaged(file):
+                for first, batch in batches:
                     table = pa.Table.from_batches([batch])
                     table.validate(full=True)
                     frame = frame_of_arrow(table)
                     if names := [name for name in frame.index.names if name is not None]:
                         frame = frame.reset_index(names)
-                    yield with_no_labels(self._without_index(frame), self.known)
-            except (pa.ArrowException, OSError) as error:
-                problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
-                raise BadValueError(problem, "It may be damaged; write it again") from error
+                    yield first, with_no_labels(self._without_index(frame), self.known)
         elif suffix in CSV_SUFFIXES and file.is_file() and file.stat().st_size > _TEXT_BYTES:
             for frame in _texts(file, self.known, self.form):
-                yield self._without_index(frame)
+                yield None, self._without_index(frame)
         else:
-            yield read_file(file, self.form, self.known)
+            yield None, read_file(file, self.form, self.known)
 
     def _without_index(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Leave out a saved index, which counts the rows from the first block on."""
@@ -204,26 +204,27 @@ def _at_most(blocks: Iterator[Block], num_rows: int) -> Iterator[Block]:
 
 def _parquet(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[tuple[int | None, pa.RecordBatch]]:
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
-    num_groups = opened.metadata.num_row_groups
     if not heads or opened.metadata.num_rows <= BLOCK_ROWS:
-        yield from opened.iter_batches(BLOCK_ROWS, columns=there)
+        yield from ((None, batch) for batch in opened.iter_batches(BLOCK_ROWS, columns=there))
         return
-    groups = np.unique(np.linspace(0, num_groups - 1, _HEAD_BLOCKS).astype(int)).tolist()
+    sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
+    groups = np.unique(np.linspace(0, len(sizes) - 1, _HEAD_BLOCKS).astype(int)).tolist()
     for group in groups:
-        yield next(opened.iter_batches(BLOCK_ROWS // len(groups), row_groups=[group], columns=there))
+        batches = opened.iter_batches(BLOCK_ROWS // len(groups), row_groups=[group], columns=there)
+        yield sum(sizes[:group]), next(batches)
 
 
-def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.RecordBatch]]:
     with pa.memory_map(str(file)) as source:
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
             batch = opened.get_batch(at)
             there = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
             for start in range(0, len(there), BLOCK_ROWS):
-                yield there.slice(start, BLOCK_ROWS)
+                yield None, there.slice(start, BLOCK_ROWS)
 
 
 def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
@@ -241,13 +242,33 @@ def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]
         while block := opened.read(_TEXT_BYTES):
             block, rest = rest + block, b""
             end = block.rfind(b"\n") + 1
-            while end and block.count(b'"', 0, end) % 2:
-                end = block.rfind(b"\n", 0, end - 1) + 1
+            num_quotes = block.count(b'"', 0, end)
+            while end and num_quotes % 2:
+                before, end = end, block.rfind(b"\n", 0, end - 1) + 1
+                num_quotes -= block.count(b'"', end, before)
             block, rest = block[:end], block[end:]
             if block.strip():
                 yield read_csv(path, known, block, **of_rows)
         if rest.strip():
             yield read_csv(path, known, rest, **of_rows)
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() in _PARQUET
+
+
+def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+    with named_file(file), _undamaged(file):
+        return pa.parquet.read_metadata(file)
+
+
+@contextmanager
+def _undamaged(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
+        raise BadValueError(problem, "It may be damaged; write it again") from error
 
 
 @contextmanager
@@ -266,8 +287,8 @@ def table_bytes(files: Sequence[Path]) -> int:
     """Return about how many bytes the rows of files take: those of Parquet as their metadata say, text as it is stored."""
     total = 0
     for file in files:
-        if file.suffix.lower() in _PARQUET:
-            facts = pa.parquet.read_metadata(file)
+        if _is_parquet(file):
+            facts = _metadata(file)
             total += sum(facts.row_group(at).total_byte_size for at in range(facts.num_row_groups))
         else:
             total += file.stat().st_size * (1 if without_compression(file) == file else 5)
