@@ -414,7 +414,7 @@ class Scan:
             codes = part_of(frame, rows)
             training = np.flatnonzero(codes == 0)
             is_apart = uniforms(seed, 1, rows[training], 1)[:, 0] < share
-            if task.is_classes:  # every class keeps a row in training
+            if task.is_classes and self.recipe.separator is None:  # every class keeps a row in training
                 is_apart &= ~is_first(frame[target].iloc[training])
             codes[training[is_apart]] = PARTS.index("calibration")
             return codes
