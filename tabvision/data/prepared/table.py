@@ -153,7 +153,7 @@ def _prepare(folder: Path, recipe: Recipe, key: Mapping[str, Any]) -> None:
             if _key(recipe) != key:
                 problem = f"{described(scan.tables[0].files)} changed while it was prepared"
                 raise BadValueError(problem, "Start again when the files are complete")
-            manifest = {"key": key, "schema": schema.to_dict(), "num_rows": scan.num_kept, **arrays}
+            manifest = {"key": key, "schema": schema.to_dict(), "num_rows": int(scan.sizes.sum()), **arrays}
             (partial / "parts").unlink()
             (partial / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             if folder.exists():
@@ -169,7 +169,7 @@ Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # the type and shape 
 
 def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
     """Return the arrays of a table; codes have the smallest type that holds them."""
-    recipe, num_rows = scan.recipe, scan.num_kept
+    recipe, num_rows = scan.recipe, int(scan.sizes.sum())
     index = np.dtype(np.int32 if scan.num_all < 2**31 else np.int64)
     codes = _smallest(max((it.cardinality for it in schema.categorical), default=1))
     layout: Layout = {
@@ -190,7 +190,7 @@ def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     """Read all rows again, write the arrays, and return their names and those of the parts."""
     whole = scan.recipe.part  # all rows are of one part
-    parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.num_rows, strict=True) if rows}
+    parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.sizes, strict=True) if rows}
     layout = _layout(scan, schema, parts)
     needed = sum(kind.itemsize * int(np.prod(shape, dtype=np.int64)) for kind, shape in layout.values())
     if needed > shutil.disk_usage(folder).free:
