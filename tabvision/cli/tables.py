@@ -10,7 +10,7 @@ import numpy as np
 from tabvision.cli.jobs import LAST, Component, Job, lr_setting, make_job, source_settings
 from tabvision.cli.options import DEFAULT_VALIDATION
 from tabvision.cli.splits import split_setting
-from tabvision.data.prepared.table import does_not_fit
+from tabvision.data.prepared.table import default_folder, does_not_fit
 from tabvision.data.tabular import fast_epochs, most_epochs, table_batch_size
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import half_widths
@@ -35,7 +35,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
     if "prepared" not in settings and does_not_fit(arguments.data):
-        settings["prepared"] = "auto"
+        settings["prepared"] = str(default_folder(arguments.data))  # for whoever repeats the recipe
         note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
     if is_bag and "prepared" in settings:

@@ -8,6 +8,7 @@ into micro-batches, as many as ranks or a multiple: number m is a batch of rank 
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast, final
 
@@ -95,7 +96,7 @@ class RowOrder:
 class BlockOrder:
     """The order of rows that are read from a disk: blocks of rows at random, and the rows of some blocks mixed.
 
-    An epoch takes the blocks in random order; each window, of as many blocks as it holds, is read and its rows are shuffled.
+    An epoch takes the blocks in random order; each window of them is read and its rows are shuffled.
     So a row meets rows from all over the table, and the disk reads a few long stretches. Like `RowOrder` it is a function of
     seed and epoch only, and needs no more memory than a window.
 
@@ -103,7 +104,7 @@ class BlockOrder:
         rows: (R,) integer row numbers, ascending.
         seed: Determines the order, together with the epoch.
         block: Rows in a block.
-        window: Blocks whose rows are mixed.
+        window: The most blocks whose rows are mixed; windows are of equal size, so that the last is not of a few blocks.
         chances: A function from row numbers to how often each is drawn, in proportion; None for each once an epoch. An epoch
             has R draws, as `RowOrder` has.
 
@@ -122,9 +123,11 @@ class BlockOrder:
         window: int = 512,
         chances: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.rows, self.seed, self.block, self.window, self.chances = rows, seed, block, window, chances
+        self.rows, self.seed, self.block, self.chances = rows, seed, block, chances
         self.epoch = 0
         starts = torch.arange(0, len(rows), block)
+        num_windows = -(-len(starts) // window)
+        self._firsts = torch.arange(num_windows + 1) * len(starts) // max(1, num_windows)  # blocks before each window
         self._sizes = (len(rows) - starts).clamp(max=block).double()
         if chances is not None:  # a block is drawn from as often as its rows
             each = [chances(rows[start : start + block].long()).double().sum() for start in starts.tolist()]
@@ -143,9 +146,10 @@ class BlockOrder:
         blocks = torch.randperm(len(self._sizes), generator=generator)
         ends = self._sizes[blocks].cumsum(0)
         start = 0.5 if self.chances is None else float(torch.rand(1, generator=generator, dtype=torch.float64))
-        firsts = torch.arange(0, len(blocks), self.window)
-        bounds = (torch.cat([torch.zeros(1, dtype=ends.dtype), ends])[firsts] - start).ceil().long().clamp(min=0)
-        return BlockOrder.Epoch(self, key, blocks, [*bounds.tolist(), len(self.rows)])
+        bounds = torch.cat([torch.zeros(1, dtype=ends.dtype), ends])[self._firsts[:-1]] - start
+        bounds = bounds.ceil().long().clamp(min=0)
+        windows = [blocks[first:last] for first, last in itertools.pairwise(self._firsts.tolist())]
+        return BlockOrder.Epoch(self, key, windows, [*bounds.tolist(), len(self.rows)])
 
     class Epoch:
         """The order of one epoch; `order[start:stop]` returns row numbers.
@@ -153,12 +157,12 @@ class BlockOrder:
         Args:
             order: The order of every epoch.
             key: The seed of this one.
-            blocks: The blocks in the order of this epoch.
+            windows: The blocks of each window, in the order of this epoch.
             bounds: The number of draws before each window, and in all.
         """
 
-        def __init__(self, order: BlockOrder, key: int, blocks: Tensor, bounds: list[int]) -> None:
-            self._order, self._key, self._blocks, self._bounds = order, key, blocks, bounds
+        def __init__(self, order: BlockOrder, key: int, windows: list[Tensor], bounds: list[int]) -> None:
+            self._order, self._key, self._windows, self._bounds = order, key, windows, bounds
             self._at, self._mixed = -1, torch.empty(0, dtype=torch.int64)
 
         def __getitem__(self, part: slice) -> Tensor:
@@ -174,8 +178,8 @@ class BlockOrder:
         def _window(self, at: int) -> Tensor:
             if at != self._at:
                 order, generator = self._order, torch.Generator().manual_seed((self._key + at + 1) % 2**63)
-                blocks = self._blocks[at * order.window : (at + 1) * order.window]
-                rows = torch.cat([order.rows[start : start + order.block] for start in (blocks * order.block).tolist()])
+                starts = (self._windows[at] * order.block).tolist()
+                rows = torch.cat([order.rows[start : start + order.block] for start in starts])
                 rows, number = rows.long(), self._bounds[at + 1] - self._bounds[at]
                 mixed = torch.randperm(len(rows), generator=generator)
                 if order.chances is None:

@@ -215,13 +215,13 @@ class TabularDataModule(TensorDataModule):
         self._table = table = prepare(folder, recipe)
         self.schema, self._divide = table.schema, as_split(recipe.split, stratify=False)
         self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
-        self.frame, tensors, rows = table.sample()
+        self.frame, tensors, rows = table.sample
         of_sample = {name: DataPart(tensors, some) for name, some in cast("Any", rows).items()}
         for name, source in sources.items():
             if source is not None:
                 self._check_free(name)
                 part = replace(recipe, source=source, split=None, schema=self.schema, calibration=None, part=name)
-                own = prepare(table.folder / name, part)
+                own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
         self._sampled = copy.copy(self)
         self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class

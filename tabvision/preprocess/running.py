@@ -34,19 +34,14 @@ class RowSample:
 
     Example:
         >>> sample = RowSample(8)
-        >>> len([sample.add(np.arange(start, start + 4)) for start in (0, 4, 8)]), sample.is_all
-        (3, False)
+        >>> [int(sample.add(np.arange(start, start + 4))[1].sum()) for start in (0, 4, 8)]
+        [4, 4, 2]
     """
 
     def __init__(self, size: int | None) -> None:
         self.size = size
         self._level = self._number = 0
         self._bits: list[NDArray[np.uint64]] = []
-
-    @property
-    def is_all(self) -> bool:
-        """Whether every row is kept."""
-        return self._level == 0
 
     def add(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
         """Return which of the rows kept so far stay, None for all, and which rows of a block are kept.
@@ -62,7 +57,10 @@ class RowSample:
             self._level += 1
             before, is_kept = np.concatenate(self._bits) if self._bits else bits[:0], self._is_kept(bits)
             still = self._is_kept(before)
-            stays = still if stays is None else self._staying(stays, still)
+            if stays is None:
+                stays = still
+            else:
+                stays[np.flatnonzero(stays)] = still
             self._bits, self._number = [before[still]], int(still.sum())
         self._bits.append(bits[is_kept])
         self._number += len(self._bits[-1])
@@ -70,13 +68,6 @@ class RowSample:
 
     def _is_kept(self, bits: NDArray[np.uint64]) -> NDArray[np.bool_]:
         return bits >> np.uint64(64 - self._level) == 0 if self._level else np.ones(len(bits), dtype=bool)
-
-    @staticmethod
-    def _staying(stays: NDArray[np.bool_], still: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which rows stay that stayed before, and of those still do."""
-        found = stays.copy()
-        found[stays] = still
-        return found
 
 
 @final

@@ -22,8 +22,8 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 100)
     people(500).to_parquet("people.parquet")
     words = ["people.parquet", "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
-    fits = table.available_memory
-    monkeypatch.setattr(table, "available_memory", lambda: 1_000)
+    fits = table.memory_limit
+    monkeypatch.setattr(table, "memory_limit", lambda: 1_000)
 
     assert main(["train", *words]) == 0
     first = capsys.readouterr().out
@@ -31,7 +31,7 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     said = capsys.readouterr()
     assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "blocks.csv"]) == 2
     refused = capsys.readouterr().err
-    monkeypatch.setattr(table, "available_memory", fits)
+    monkeypatch.setattr(table, "memory_limit", fits)
     assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "whole.parquet", "--keep", "age"]) == 0
 
     assert "would not fit in memory" in first

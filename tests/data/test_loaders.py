@@ -178,6 +178,12 @@ def test_an_order_by_blocks_mixes_sorted_rows_as_well_as_a_full_shuffle_does() -
     assert float(means.std()) < 1.5 * float(order.std()) / 256**0.5
 
 
+def test_the_last_rows_of_an_order_by_blocks_are_of_many_blocks() -> None:
+    last = block_orders(33 * 16, 0)[-16:]  # one block more than a window has
+
+    assert len(torch.unique(last // 16)) > 8
+
+
 def test_ranks_and_a_resumed_epoch_take_the_order_by_blocks_as_one_process_does() -> None:
     def loaders_of(batch_size: int, world_size: int) -> list[TensorLoader]:
         rows = torch.arange(0, 2_000, 2)

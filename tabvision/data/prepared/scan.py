@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -144,18 +144,12 @@ class _TargetSeen:
         self.rows = kept if self.rows is None else joined([self.rows if stays is None else self.rows[stays], kept])
         if not self.target.task.is_classes:
             self._add_numbers(encode_target(rows, self.target).astype(np.float64))
-        elif self.has_one_class:
-            counts = rows.iloc[:, 0].value_counts()
+        elif len(self.target.columns) == 1:
+            values, separator = rows.iloc[:, 0], self.target.separator
+            if separator is not None:
+                values = values.astype("str").str.split(separator, regex=False).explode().str.strip()
+            counts = values.value_counts()
             self._counts = counts if self._counts is None else self._counts.add(counts, fill_value=0)
-        elif self.target.separator is not None:  # one row with every label
-            labels = rows.iloc[:, 0].astype("str").str.split(self.target.separator, regex=False).explode()
-            counts = labels.str.strip().value_counts()
-            self._counts = counts if self._counts is None else self._counts.add(counts, fill_value=0)
-
-    @property
-    def has_one_class(self) -> bool:
-        """Whether each row has one class, in one column."""
-        return len(self.target.columns) == 1 and self.target.separator is None
 
     def fitted(self, num_rows: int, *, is_stated: bool) -> Target:
         """Return the facts of the target in all training rows; `is_stated` is that of `fit_target`."""
@@ -181,7 +175,7 @@ class _TargetSeen:
 
     def distinct(self) -> pd.DataFrame | None:
         """Return a row for each class; None if rows have no single class each."""
-        if self._counts is None or not self.has_one_class or self.rows is None:
+        if self._counts is None or self.target.separator is not None or self.rows is None:
             return None
         name = self.target.columns[0]
         return pd.DataFrame({name: pd.Series(self._counts.index, dtype=self.rows[name].dtype)})
@@ -219,17 +213,20 @@ class Scan:
         self._witnesses: list[pd.DataFrame] = []
         self._classes: pd.DataFrame | None = None
         self._head = self._read_head()
-        self.num_rows = np.zeros(len(PARTS), dtype=np.int64)
+        self.sizes = np.zeros(len(PARTS), dtype=np.int64)
         self.num_all = 0
         self.columns: list[str] = []  # those that are read
         self.categories: list[str] = []  # those of text that are categories
         self._watched: _Watched | None = None
         self._first_kinds = Kinds()
 
-    @property
-    def num_kept(self) -> int:
-        """The rows that have a target."""
-        return int(self.num_rows.sum())
+    def column(self, name: str) -> Iterator[pd.Series]:
+        """Yield the values of a column, for a split."""
+        return (frame[name] for _, frame, _ in self.blocks([name]))
+
+    def num_rows(self) -> int:
+        """Return the number of rows, for a split."""
+        return sum(table.num_rows() for table in self.tables)
 
     def head(self) -> pd.DataFrame:
         """Return the first rows of blocks all over the table that have a target."""
@@ -245,12 +242,8 @@ class Scan:
     @contextmanager
     def watching(self, frame: pd.DataFrame) -> Iterator[None]:
         """Raise `Surprise` in place of an error, if rows in the block are not what their columns seemed."""
-        try:
+        with nullcontext() if self._watched is None else self._watched.watching(frame):
             yield
-        except TabvisionError:
-            if self._watched is not None and (rows := self._watched.refuting(frame)) is not None:
-                raise Surprise(rows) from None
-            raise
 
     def look_again(self, surprise: Surprise) -> None:
         """Have the next `run` know of the rows that surprised."""
@@ -328,14 +321,17 @@ class Scan:
         plain = {*self.columns}.difference(recipe.target, reserved, [getattr(divide, "column", None)])
         texts = {name for name in plain if isinstance(head[name].dtype, pd.StringDtype)}
         self.categories = [name for name in kinds.categorical if name in texts]
-        features = RunningFeatures(kinds, self._max_sample(kinds))
+        max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
+        features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
         seen = _TargetSeen(Target(columns=recipe.target, task=task, separator=recipe.separator))
-        self._watched = watched = _Watched(kinds, head.iloc[training], self._unforced(kinds))
+        named = {name.rpartition("=")[0] or name for names in recipe.named.values() for name in names or ()}
+        inferred = {*self.columns, *(it.name for it in kinds.left_out)} - named
+        self._watched = watched = _Watched(kinds, head.iloc[training], inferred)
         self._read_all(part_of, task, lambda frame, rows: seen.add(frame, *watched.added(features, frame, rows)))
         self._check_parts(divide)
         self._check_task(task, head, seen.distinct())
         target = seen.fitted(features.num_rows, is_stated=recipe.task is not None)
-        target = replace(target, num_rows=features.num_rows + int(self.num_rows[PARTS.index("val")]))
+        target = replace(target, num_rows=features.num_rows + int(self.sizes[PARTS.index("val")]))
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, recipe.form)
 
@@ -351,7 +347,7 @@ class Scan:
 
     def _read_all(self, part_of: PartOf, task: Task, add: Callable[[pd.DataFrame, Rows], None]) -> None:
         """Read all rows, write the part of each, and add those that train."""
-        self.num_rows, self.num_all = np.zeros(len(PARTS), dtype=np.int64), 0
+        self.sizes, self.num_all = np.zeros(len(PARTS), dtype=np.int64), 0
         with self._file.open("wb") as written:
             for file, frame, numbers in self.blocks(self.columns, self.categories):
                 codes = np.full(len(frame), LEFT_OUT, dtype=np.uint8)
@@ -362,7 +358,7 @@ class Scan:
                     if len(rows):
                         add(frame.iloc[rows], numbers[rows])
                 written.write(codes.tobytes())
-                self.num_rows += np.bincount(codes[codes != LEFT_OUT], minlength=len(PARTS))
+                self.sizes += np.bincount(codes[codes != LEFT_OUT], minlength=len(PARTS))
                 self.num_all += len(frame)
 
     def _check_task(self, task: Task, head: pd.DataFrame, classes: pd.DataFrame | None) -> None:
@@ -398,7 +394,7 @@ class Scan:
     def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""
         share, seed = self.recipe.calibration, self.recipe.seed
-        part_of = divide.by_block(_Counted(self), self.recipe.target, seed=seed)
+        part_of = divide.by_block(self, self.recipe.target, seed=seed)
         if share is None:
             return part_of
         check_fractions(share, 0.0)
@@ -414,22 +410,15 @@ class Scan:
             codes = part_of(frame, rows)
             training = np.flatnonzero(codes == 0)
             is_apart = uniforms(seed, 1, rows[training], 1)[:, 0] < share
-            if task.is_classes:  # every class keeps a row in training
+            if task.is_classes and self.recipe.separator is None:  # every class keeps a row in training
                 is_apart &= ~is_first(frame[target].iloc[training])
             codes[training[is_apart]] = PARTS.index("calibration")
             return codes
 
         return with_calibration
 
-    def _unforced(self, kinds: Kinds) -> set[str]:
-        named = {name.rpartition("=")[0] or name for names in self.recipe.named.values() for name in names or ()}
-        return {*kinds.continuous, *kinds.categorical, *kinds.dates, *(it.name for it in kinds.left_out)} - named
-
-    def _max_sample(self, kinds: Kinds) -> int:
-        return min(MAX_SAMPLE, max(10_000, _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))))
-
     def _check_parts(self, divide: Split) -> None:
-        train, validation, test, _ = self.num_rows.tolist()
+        train, validation, test, _ = self.sizes.tolist()
         share, test_share = getattr(divide, "share", 0), getattr(divide, "test_share", 0)
         for name, rows, wanted in (
             ("training", train, True),
@@ -437,22 +426,8 @@ class Scan:
             ("test", test, test_share),
         ):
             if wanted and not rows:
-                problem = f"the {name} part of {self.num_kept:,} rows would be empty"
+                problem = f"the {name} part of {self.sizes.sum():,} rows would be empty"
                 raise BadValueError(problem, "Pass more rows, or another fraction (split=, --validation)")
-
-
-@final
-@dataclass(frozen=True)
-class _Counted:
-    """A scan as a split sees it."""
-
-    scan: Scan
-
-    def column(self, name: str) -> Iterator[pd.Series]:
-        return (frame[name] for _, frame, _ in self.scan.blocks([name]))
-
-    def num_rows(self) -> int:
-        return sum(table.num_rows() for table in self.scan.tables)
 
 
 _WATCHED = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
@@ -465,18 +440,18 @@ class _Watched:
     Args:
         kinds: The kinds.
         head: The rows that they were inferred from.
-        unforced: The columns whose kind the user did not name.
+        inferred: The columns whose kind the user did not name.
     """
 
-    def __init__(self, kinds: Kinds, head: pd.DataFrame, unforced: set[str]) -> None:
-        self._kinds, self._unforced = kinds, unforced
+    def __init__(self, kinds: Kinds, head: pd.DataFrame, inferred: set[str]) -> None:
+        self._kinds, self._inferred = kinds, inferred
         self._constants = {
-            it.name: head[it.name] for it in kinds.left_out if it.reason in _WATCHED and it.name in unforced
+            it.name: head[it.name] for it in kinds.left_out if it.reason in _WATCHED and it.name in inferred
         }
         self._few = [
             name
             for name in kinds.categorical
-            if name in unforced
+            if name in inferred
             and pd.api.types.is_numeric_dtype(head[name])
             and not pd.api.types.is_bool_dtype(head[name])
         ]
@@ -496,12 +471,8 @@ class _Watched:
             differs = frame[name].notna() if first.empty else frame[name].isna() | (frame[name] != first.iloc[0])
             if differs.any() and not (first.empty and not frame[name].notna().any()):
                 raise Surprise(frame[differs].head(1))
-        try:
+        with self.watching(frame):
             kept = features.add(Columns(frame), numbers)
-        except TabvisionError:
-            if (rows := self.refuting(frame)) is not None:
-                raise Surprise(rows) from None
-            raise
         for name in self._few:
             if not self._known[name].issuperset(features.vocabulary(name)):
                 self._look_at_numbers(frame, name)
@@ -518,33 +489,43 @@ class _Watched:
         if is_float or (len(self._known[name]) > MAX_INTEGER_CATEGORIES and self._new[name]):
             raise Surprise(joined(self._new[name]) if self._new[name] else frame[frame[name] % 1 != 0].head(1))
 
-    def refuting(self, frame: pd.DataFrame) -> pd.DataFrame | None:
-        """Return the first row of each column of text that does not read as its numbers or dates; None if all read."""
-        found = []
-        for kind, read in (("continuous", Columns.numbers), ("dates", Columns.timestamps)):
-            for name in getattr(self._kinds, kind):
-                if name in self._unforced and isinstance(Columns(frame).read(name), Text):
-                    form: Any = self._kinds.formats.get(name, "strict" if kind == "continuous" else "iso")
+    @contextmanager
+    def watching(self, frame: pd.DataFrame) -> Iterator[None]:
+        """Raise `Surprise` in place of an error, if text in the block does not read as the numbers or dates of its column."""
+        try:
+            yield
+        except TabvisionError:
+            rows = [
+                _first_unread(frame, read, name, self._kinds.formats.get(name, usual))
+                for kind, read, usual in (
+                    ("continuous", Columns.numbers, "strict"),
+                    ("dates", Columns.timestamps, "iso"),
+                )
+                for name in getattr(self._kinds, kind)
+                if name in self._inferred and isinstance(Columns(frame).read(name), Text)
+            ]
+            if any(map(len, rows)):
+                raise Surprise(joined(rows)) from None
+            raise
 
-                    def fails(rows: pd.DataFrame, name: str = name, read: Any = read, form: Any = form) -> bool:  # noqa: ANN401
-                        try:
-                            read(Columns(rows), name, form)
-                        except TabvisionError:
-                            return True
-                        return False
 
-                    if fails(frame):
-                        found.append(_first_failing(frame, fails))
-        return joined(found) if found else None
-
-
-def _first_failing(frame: pd.DataFrame, fails: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
-    """Return the first row that fails, of rows that fail together.
+def _first_unread(frame: pd.DataFrame, read: Callable[..., object], name: str, form: str) -> pd.DataFrame:
+    """Return the first row of which a column cannot be read; none if all can.
 
     Example:
-        >>> _first_failing(pd.DataFrame({"x": [1, 2, 3, 4]}), lambda rows: bool((rows["x"] > 2).any()))["x"].tolist()
-        [3]
+        >>> _first_unread(pd.DataFrame({"x": ["1", "2", "?", "4"]}), Columns.numbers, "x", "strict")["x"].tolist()
+        ['?']
     """
+
+    def fails(rows: pd.DataFrame) -> bool:
+        try:
+            read(Columns(rows), name, form)
+        except TabvisionError:
+            return True
+        return False
+
+    if not fails(frame):
+        return frame.iloc[:0]
     while len(frame) > 1:
         first, second = frame.iloc[: len(frame) // 2], frame.iloc[len(frame) // 2 :]
         frame = first if fails(first) else second

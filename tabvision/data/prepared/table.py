@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tabvision import __version__
 from tabvision.data.prepared.scan import LEFT_OUT, PARTS, RawSample, Recipe, Scan, Surprise
 from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import Split
@@ -40,11 +41,10 @@ except ImportError:  # where there is none, processes do not wait for each other
 
 logger = logging.getLogger("tabvision")
 
-_FORMAT = 1  # of the folder
 _MANIFEST = "prepared.json"
 _PROBED = 1 << 16  # bytes of a file's start, middle and end by which a change is noticed
 _MOST_LISTED = 1_000  # numbers of a setting
-_LARGER_IN_MEMORY = 4  # a table of 180 MB takes 624 MB as it is read, encoded and split
+_LARGER_IN_MEMORY = 5  # a table of 180 MB takes 624 MB as it is read, encoded and split; the rest is for other programs
 
 
 @final
@@ -53,33 +53,19 @@ class PreparedTable:
     """A table whose encoded rows are mapped from the files of a folder.
 
     Args:
-        folder: The folder.
         schema: What was learned of the training rows.
         tensors: The tensors of a batch by name.
         rows: The positions of the rows of each part.
         draws: How often each row is drawn, in proportion, if a column says so.
+        sample: Some rows of each part as they stand in the files, their tensors, and the parts among them. The frame's index
+            is the number of each row in the source.
     """
 
-    folder: Path
     schema: Schema
     tensors: Mapping[str, Tensor]
     rows: Mapping[str, Tensor]
     draws: Tensor | None
-
-    def sample(self) -> tuple[pd.DataFrame, dict[str, Tensor], dict[str, Tensor]]:
-        """Return some rows of each part as they stand in the files, their tensors, and the parts among them.
-
-        The frame's index is the number of each row in the source.
-        """
-        frame = pd.read_feather(self.folder / "sample.feather")
-        positions = torch.from_numpy(np.load(self.folder / "sample.npy"))
-        tensors = {name: tensor[positions] for name, tensor in self.tensors.items()}
-        frame.index = pd.Index(tensors.get("index", positions).numpy())
-        tensors = {name: each if each.is_floating_point() else each.long() for name, each in tensors.items()}
-        tensors["index"] = torch.arange(len(positions))
-        codes = np.load(self.folder / "sample_parts.npy")
-        parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(PARTS)}
-        return frame, tensors, {name: rows for name, rows in parts.items() if len(rows)}
+    sample: tuple[pd.DataFrame, dict[str, Tensor], dict[str, Tensor]]
 
 
 def prepare(folder: Path, recipe: Recipe) -> PreparedTable:
@@ -114,10 +100,11 @@ def prepare(folder: Path, recipe: Recipe) -> PreparedTable:
 
 
 def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
-    """Return whether the files of a table would take more memory than is available: four times the size of their rows.
+    """Return whether the files of a table would take more than the machine's memory: five times the size of their rows.
 
     The size is that of Parquet files without compression, of other files as they are stored; processes that a launcher has
-    started on this machine share the memory.
+    started on this machine share the memory. What others use of it does not count, so that all ranks, and later runs, find
+    the same.
     """
     paths = [source] if isinstance(source, str | Path) else source
     if not isinstance(paths, list | tuple) or not all(isinstance(each, str | Path) for each in paths):
@@ -126,7 +113,7 @@ def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
     if not all(file.is_file() for file in files):
         return False
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return table_bytes(files) * _LARGER_IN_MEMORY * ranks > available_memory()
+    return table_bytes(files) * _LARGER_IN_MEMORY * ranks > memory_limit()
 
 
 def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
@@ -136,16 +123,13 @@ def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
     return cache / "tabvision" / f"prepared-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
-def available_memory() -> int:
-    """Return the bytes of memory that are available to this process, also within a container."""
+def memory_limit() -> int:
+    """Return the bytes of memory of the machine, or of the container that this process is in."""
     found = [1 << 62]
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1_024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        found.append(limit - int((group / "memory.current").read_text(encoding="ascii")))
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return min(found)
 
 
@@ -166,7 +150,10 @@ def _prepare(folder: Path, recipe: Recipe, key: Mapping[str, Any]) -> None:
                     break
                 except Surprise as surprise:
                     scan.look_again(surprise)
-            manifest = {"key": key, "schema": schema.to_dict(), "num_rows": scan.num_kept, **arrays}
+            if _key(recipe) != key:
+                problem = f"{described(scan.tables[0].files)} changed while it was prepared"
+                raise BadValueError(problem, "Start again when the files are complete")
+            manifest = {"key": key, "schema": schema.to_dict(), "num_rows": int(scan.sizes.sum()), **arrays}
             (partial / "parts").unlink()
             (partial / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             if folder.exists():
@@ -182,7 +169,7 @@ Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # the type and shape 
 
 def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
     """Return the arrays of a table; codes have the smallest type that holds them."""
-    recipe, num_rows = scan.recipe, scan.num_kept
+    recipe, num_rows = scan.recipe, int(scan.sizes.sum())
     index = np.dtype(np.int32 if scan.num_all < 2**31 else np.int64)
     codes = _smallest(max((it.cardinality for it in schema.categorical), default=1))
     layout: Layout = {
@@ -203,7 +190,7 @@ def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     """Read all rows again, write the arrays, and return their names and those of the parts."""
     whole = scan.recipe.part  # all rows are of one part
-    parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.num_rows, strict=True) if rows}
+    parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.sizes, strict=True) if rows}
     layout = _layout(scan, schema, parts)
     needed = sum(kind.itemsize * int(np.prod(shape, dtype=np.int64)) for kind, shape in layout.values())
     if needed > shutil.disk_usage(folder).free:
@@ -264,27 +251,24 @@ def _array(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[
 
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     def mapped(name: str) -> Tensor:
-        path = folder / f"{name}.npy"
-        found = (
-            np.load(path) if not _num_values(path) else np.load(path, mmap_mode="c")
-        )  # pages are shared until written to
-        return torch.from_numpy(np.asarray(found))
+        return torch.from_numpy(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c")))  # shared until written to
 
     tensors = {name: mapped(name) for name in manifest["arrays"]}
     rows = {name: mapped(f"rows_{name}") for name in manifest["parts"]}
     draws = tensors.pop("draws", None)
-    return PreparedTable(folder, Schema.from_dict(manifest["schema"]), tensors, rows, draws)
-
-
-def _num_values(path: Path) -> int:
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    return int(np.prod(shape, dtype=np.int64))
+    frame, positions = pd.read_feather(folder / "sample.feather"), torch.from_numpy(np.load(folder / "sample.npy"))
+    frame.index = pd.Index(tensors["index"][positions].numpy() if "index" in tensors else positions.numpy())
+    of_sample = {name: tensor[positions] for name, tensor in tensors.items()}
+    of_sample = {name: each if each.is_floating_point() else each.long() for name, each in of_sample.items()}
+    of_sample["index"] = torch.arange(len(positions))
+    codes = np.load(folder / "sample_parts.npy")
+    parts = {PARTS[code]: torch.from_numpy(np.flatnonzero(codes == code)) for code in np.unique(codes)}
+    schema = Schema.from_dict(manifest["schema"])
+    return PreparedTable(schema, tensors, rows, draws, (frame, of_sample, parts))
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """Return what a folder says of itself; None if it is no prepared table, or of another version."""
+    """Return what a folder says of itself; None if it is no prepared table."""
     try:
         found: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -297,7 +281,7 @@ def _key(recipe: Recipe) -> dict[str, Any]:
     settings = {each.name: _plain(getattr(recipe, each.name)) for each in fields(recipe)}
     sources = [recipe.source, *getattr(recipe.split, "sources", ())]
     files = {str(file.absolute()): _stamp(file) for source in sources for file in files_of(source)}
-    return {"format": _FORMAT, "files": files, **json.loads(json.dumps(settings))}
+    return {"version": __version__, "files": files, **json.loads(json.dumps(settings))}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting is
@@ -345,5 +329,6 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     with writing(folder):
         file = folder.with_name(f".{folder.name}.lock").open("w")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -23,7 +23,7 @@ from tabvision.data import (
     TabularDataModule,
     TimeSplit,
 )
-from tabvision.data.prepared import scan
+from tabvision.data.prepared import scan, table
 from tabvision.data.tables import blocks
 from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
 from tabvision.modules import TabularModule
@@ -138,6 +138,20 @@ def test_rows_are_drawn_for_parts_in_proportion_and_groups_stay_together(tmp_pat
     assert drawn.frame.loc[next(iter(drawn.frame.index)), "x"] == drawn.frame.index[0] % 97
 
 
+def test_kinds_and_classes_are_those_of_the_training_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.arange(ROWS) % 97 / 3, "same": 3, "y": [f"c{row % 2}" for row in range(ROWS)]})
+    frame.loc[990, "same"] = 5
+    rare = list(range(100, 200, 10))
+    frame.loc[rare, "y"] = [f"rare{row}" for row in rare]
+    source = written(frame, tmp_path, "parquet")
+
+    numbered = quiet(source, "y", split=IndexSplit([990]), prepared=tmp_path / "one")
+    apart = quiet(source, "y", calibration=0.5, prepared=tmp_path / "two")
+
+    assert [it.name for it in numbered.schema.left_out] == ["same"]  # varies in the validation row alone
+    assert len(apart.schema.classes) == 12
+
+
 def test_more_rows_than_the_sample_holds_have_exact_moments_and_edges_within_a_rank_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +216,19 @@ def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_p
     assert not folder.exists()
 
     assert quiet(source, prepared=folder).schema.target.num_rows == ROWS
+
+
+def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, save = written(surprising_table(), tmp_path, "parquet"), table.RawSample.save
+
+    def save_late(sample: Any, folder: Path) -> None:
+        save(sample, folder)
+        source.touch()
+
+    monkeypatch.setattr(table.RawSample, "save", save_late)
+    with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
+        quiet(source, prepared=tmp_path / "prepared")
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_draws_follow_classes_or_a_column(tmp_path: Path) -> None:
@@ -275,6 +302,11 @@ def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(BadValueError, match=r"'.*mine' holds something else than a prepared table"):
         quiet(source, prepared=tmp_path / "mine")
+    (tmp_path / "damaged.parquet").write_text("PAR1")
+    with pytest.raises(BadValueError, match=r"damaged.parquet: it cannot be read as .parquet"):
+        quiet(tmp_path / "damaged.parquet", prepared="auto")
+    with pytest.raises(BadValueError, match="both in validation and in test: 2"):
+        quiet(source, split=IndexSplit([1, 2], [2]), prepared=tmp_path / "prepared")
     with pytest.raises(BadTypeError, match="a prepared table is read from files, got DataFrame"):
         quiet(surprising_table(), prepared=tmp_path / "prepared")
     with pytest.raises(BadValueError, match="takes no corrections"):
