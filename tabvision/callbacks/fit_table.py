@@ -405,13 +405,14 @@ class FitTable(AverageAndStop, InverseDecay):
 def save_kept_weights(trainer: pl.Trainer) -> None:
     """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit.
 
-    One that is called last goes on with the weights that train, for a fit that resumes.
+    One that is called last goes on with the weights that train, for a fit that resumes, as do all where every one is kept.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     if any(isinstance(callback, AverageAndStop) and callback.best_epoch >= 0 for callback in callbacks):
         for callback in trainer.checkpoint_callbacks:
             path, name = getattr(callback, "best_model_path", ""), getattr(callback, "filename", None)
-            if path and name != ModelCheckpoint.CHECKPOINT_NAME_LAST:
+            has_best = getattr(callback, "monitor", None) is not None or getattr(callback, "save_top_k", 1) != -1
+            if path and has_best and name != ModelCheckpoint.CHECKPOINT_NAME_LAST:
                 trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
 
 

@@ -32,6 +32,7 @@ from tabvision.cli.recommend import add_recommend
 from tabvision.cli.report import add_report
 from tabvision.cli.serve import add_serve
 from tabvision.cli.train import add_train
+from tabvision.cli.verify import add_verify
 from tabvision.errors import TabvisionError, UnwritableFileError, closest, shown, too_long
 
 _LIGHTNING_COMMANDS = {
@@ -51,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, or `predict` answered none; 2
-        for wrong input or a full disk, which one sentence on standard error explains; 130 after Ctrl-C; 141 if nobody reads
-        the output any more, as after `| head`.
+        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` answered none, or
+        `verify` found a stretch that differs; 2 for wrong input or a full disk, which one sentence on standard error tells;
+        130 after Ctrl-C; 141 if nobody reads the output any more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -174,6 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_report(commands)
     add_compare(commands)
+    add_verify(commands)
     add_calibrate(commands)
     add_export(commands)
     add_serve(commands)

@@ -25,6 +25,13 @@ LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb"
 LAST = "epoch"  # what is monitored where the last network is the best
 _AUTO = "auto"  # --lr auto: the rate is found before training
 EXACT_RESUME = "tabvision.callbacks.ExactResume"
+CHECKPOINTS = "checkpoints"  # the folder, in that of a run, of what `--verifiable` keeps
+KEEP_EVERY: dict[str, Any] = {  # the settings of the `ModelCheckpoint` that does
+    "filename": f"{CHECKPOINTS}/{{step}}",
+    "save_top_k": -1,
+    "save_on_train_epoch_end": True,
+    "mode": "max",  # decides nothing without a monitor, but Lightning tells two of them apart by it
+}
 
 
 def model_checkpoint() -> str:
@@ -90,6 +97,7 @@ class Job:
         probe: What answers before the run, to be saved with it; None for none.
         logger: A logger besides metrics.csv, or None.
         micro_batches: Batches that make a step, as for `ExactResume`; None for one a device.
+        verifiable: Whether the checkpoint of every epoch is kept, for `tabvision verify`.
         quiet: Whether nothing is shown while it fits.
         module: The network to go on with in place of a new one, which no recipe holds; or None.
         extra_metrics: A function from the best module and the datamodule to more metrics: its own, and a naive answer's.
@@ -108,6 +116,7 @@ class Job:
     probe: Probe | None = None
     logger: Component | None = None
     micro_batches: int | None = None
+    verifiable: bool = False
     quiet: bool = False
     module: SupervisedModule | None = None
     extra_metrics: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
@@ -128,8 +137,9 @@ class Job:
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
         best |= {"mode": "max"} if self.monitor == LAST else {}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
+        every = [{**KEEP_EVERY, **settings}] if self.verifiable else []
         steps = {} if self.micro_batches is None else {"micro_batches": self.micro_batches}
-        return [*(Component(model_checkpoint(), each) for each in (best, last)), Component(EXACT_RESUME, steps)]
+        return [*(Component(model_checkpoint(), each) for each in (best, *every, last)), Component(EXACT_RESUME, steps)]
 
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
@@ -242,7 +252,7 @@ def make_job(
         rest = {"monitor": LAST, **rest}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
     logger = logger_of(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
-    rest = {"micro_batches": arguments.micro_batches, **rest}
+    rest = {"micro_batches": arguments.micro_batches, "verifiable": arguments.verifiable, **rest}
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 
 

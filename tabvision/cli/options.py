@@ -194,6 +194,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("output", _ALL, [
         _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
         _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
+        _Option("--verifiable", "", None, "keep the checkpoint of every epoch, and hashes of all files, for tabvision verify",
+                {"action": "store_true"}),
         _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: metrics.csv alone)",
                 {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
         _Option("--quiet", "", None, "print only the metrics and the files", {"action": "store_true"}),

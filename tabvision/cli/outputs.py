@@ -225,6 +225,7 @@ def print_files(job: Job, folder: Path) -> None:
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
+        "chain.jsonl": f"hashes of recipe, data and checkpoints; `tabvision verify {folder}` replays it",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
     }
     texts = {name: text for name, text in texts.items() if (folder / name).exists()}

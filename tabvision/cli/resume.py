@@ -132,6 +132,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
         trainer={name: value for name, value in recipe["trainer"].items() if name not in own},
         monitor=monitors[-1] if monitors else LAST,
         intervals=intervals,
+        verifiable=any(part.init_args.get("save_top_k") == -1 for part in callbacks),
         quiet=quiet,
         logger=Component(loggers[1]["class_path"]) if isinstance(loggers, list) and loggers[1:] else None,
         **by_data,

@@ -16,7 +16,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
-from tabvision.cli.jobs import LOGGERS, Job
+from tabvision.cli.jobs import CHECKPOINTS, LOGGERS, Job
 from tabvision.cli.outputs import (
     add_extra_metrics,
     add_intervals,
@@ -43,6 +43,8 @@ from tabvision.logs import notes_at, quiet_lightning
 from tabvision.tuning import FindLR, cross_validate
 
 if TYPE_CHECKING:
+    import torch
+
     from tabvision.cli.outputs import DataModule
     from tabvision.modules import SupervisedModule, TabularModule
 
@@ -52,6 +54,7 @@ _FILES = (
     "recipe.yaml",
     "hparams.yaml",
     "bad_files.csv",
+    "chain.jsonl",
 )
 
 
@@ -137,6 +140,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
         add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
+    _write_chain(job, folder, fitted.trainer.strategy.root_device)
     print_files(job, folder)
 
 
@@ -148,6 +152,16 @@ def _printed(
     if sentence := worse_than_naive(measured, naive):
         print(sentence)
     return metrics_by_name(measured, naive)
+
+
+def _write_chain(job: Job, folder: Path, device: torch.device) -> None:
+    """Write the hashes of a run that is to be verified, once all its files are final."""
+    if job.verifiable:
+        from tabvision.cli.chain import write_chain
+
+        with speaking(_WHO):
+            head = write_chain(folder, job.to_recipe(), job.datamodule, device)
+        print(f"The hash of the chain, to keep elsewhere: {head}")
 
 
 def _start_of(folder: Path, *, resume: bool) -> float:
@@ -179,6 +193,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = Fals
     saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
     loggers = [CSVLogger(folder, name="", version=""), *_extra_logger(job, folder)]
     trainer = _make_trainer(job, folder, saving, logger=loggers)
+    if job.verifiable and trainer.world_size > 1:
+        raise BadValueError(_WHO, f"--verifiable is for one device, got {trainer.world_size}", "Add --devices 1")
     with (
         _alone_in(folder),
         _cleared_if_nothing_is_saved(folder),
@@ -327,6 +343,7 @@ def _clear(folder: Path) -> None:
             *(folder / name for name in _FILES),
             *folder.glob("bad_files_rank*.csv"),
             *folder.glob("tensorboard/events.*"),
+            *folder.glob(f"{CHECKPOINTS}/step=*.ckpt"),
         ]:
             file.unlink(missing_ok=True)
 

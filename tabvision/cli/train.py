@@ -52,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     kind = _kind_of(arguments)
     check_options(arguments, kind)
     _check_held_out(arguments)
+    _check_verifiable(arguments)
     from tabvision.cli.run import free_folder, is_worker, run_job
     from tabvision.lightning import seed_everything
 
@@ -148,6 +149,24 @@ def _check_held_out(arguments: argparse.Namespace) -> None:
         if isinstance(held_out, str) and Path(held_out).expanduser().resolve() in training:
             problem = f"{option} {held_out} is part of DATA, so its rows would train and measure the network"
             raise BadValueError("tabvision train", problem, "Pass rows that do not train, or a fraction such as 0.2")
+
+
+def _check_verifiable(arguments: argparse.Namespace) -> None:
+    """Raise if a run that is to be verified does what a recipe cannot repeat.
+
+    Raises:
+        BadValueError: It begins with a trained network, is several fits, or ends by the clock.
+    """
+    from tabvision.errors import BadValueError
+
+    others = {
+        "--from": vars(arguments)["from"],
+        "--preset best": arguments.preset == "best",
+        "--max-time": arguments.max_time,
+    }
+    if arguments.verifiable and (found := [flag for flag, value in others.items() if value]):
+        problem = f"--verifiable is for a fit that its recipe repeats to the bit, which {found[0]} rules out"
+        raise BadValueError("tabvision train", problem, "Leave one of the two out")
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
