@@ -215,7 +215,7 @@ def test_rows_kept_apart_are_in_no_other_part_and_are_drawn_as_validation_rows_a
     rows = {name: {*part.tensors["index"][part.rows].tolist()} for name, part in data.parts.items()}
     assert sorted(row for some in rows.values() for row in some) == [*range(60)]
     assert len(rows["calibration"]) == round(0.25 * len(rows["train"] | rows["calibration"]))
-    assert data.schema.target.num_rows == len(rows["train"])
+    assert data.schema.target.num_rows == len(rows["train"] | rows["val"])
     if isinstance(split, GroupSplit):
         assert not {row // 4 for row in rows["calibration"]} & {row // 4 for row in rows["train"]}
     if isinstance(split, TimeSplit):
