@@ -65,6 +65,7 @@ def test_a_replayed_run_is_what_its_recipe_and_data_give(capsys: pytest.CaptureF
     assert "3 of 3 stretches were replayed, and none differs." in out
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [TABLE, [*TABLE, "--epochs", "4"], PHOTOS], ids=["table", "epochs", "photos"])
 def test_so_are_tables_and_photos(words: list[str]) -> None:
@@ -132,6 +133,7 @@ def test_a_draw_finds_forgeries_as_often_as_the_formula_says(num_forged: int, sh
     assert abs(found / num_trials - expected) < 3 * deviation
 
 
+@pytest.mark.usefixtures("folder")
 def test_what_a_recipe_cannot_repeat_is_not_verifiable(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TABLE, "--preset", "best"]) == 2
     assert (
