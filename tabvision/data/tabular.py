@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from tabvision.data.corrections import corrected
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import BlockOrder, TensorLoader
-from tabvision.data.prepared.scan import Recipe
+from tabvision.data.prepared.scan import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.rows import (
     check_reserved,
@@ -150,15 +151,15 @@ class TabularDataModule(TensorDataModule):
         self._table: PreparedTable | None = None
         if prepared == "auto":
             prepared = default_folder(source) if does_not_fit(source) else None
+        named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
         if prepared is not None:
-            named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
-            recipe = Recipe(
+            settings = TableSettings(
                 source=source,
                 target=columns,
                 named=named,
                 task=stated_task(task, schema),
                 separator=separator,
-                split=0.2 if split == "auto" else split,
+                split=_settled(split, sys.maxsize),
                 weight=weight,
                 sampler=sampler,
                 seed=seed,
@@ -169,7 +170,7 @@ class TabularDataModule(TensorDataModule):
                 calibration=calibration,
             )
             with notes_at(verbose):
-                self._use_prepared(Path(prepared), recipe, corrections, {"test": test, "predict": predict})
+                self._use_prepared(Path(prepared), settings, corrections, {"test": test, "predict": predict})
             return
         with notes_at(verbose):
             self.frame = self._gather(source, split, schema)
@@ -191,7 +192,6 @@ class TabularDataModule(TensorDataModule):
                 target_facts = fit_target(
                     rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
                 )
-                named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
                 schema = self._fit(
                     raw.take(parts.train),
                     replace(target_facts, num_rows=len(parts.train) + len(parts.validation)),
@@ -205,22 +205,24 @@ class TabularDataModule(TensorDataModule):
             log_leakage(self.schema, self.parts["train"])
 
     def _use_prepared(
-        self, folder: Path, recipe: Recipe, corrections: Source | None, sources: Mapping[PartName, Source | None]
+        self,
+        folder: Path,
+        settings: TableSettings,
+        corrections: Source | None,
+        sources: Mapping[PartName, Source | None],
     ) -> None:
         """Set schema and parts by a table on the disk, which is prepared if it is not there."""
         if corrections is not None:
             raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
-        if isinstance(recipe.split, tuple | list) and recipe.split[:1] in (("auto",), ["auto"]):
-            recipe = replace(recipe, split=(0.2, *recipe.split[1:]))
-        self._table = table = prepare(folder, recipe)
-        self.schema, self._divide = table.schema, as_split(recipe.split, stratify=False)
+        self._table = table = prepare(folder, settings)
+        self.schema, self._divide = table.schema, as_split(settings.split, stratify=False)
         self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
         self.frame, tensors, rows = table.sample
         of_sample = {name: DataPart(tensors, some) for name, some in cast("Any", rows).items()}
         for name, source in sources.items():
             if source is not None:
                 self._check_free(name)
-                part = replace(recipe, source=source, split=None, schema=self.schema, calibration=None, part=name)
+                part = replace(settings, source=source, split=None, schema=self.schema, calibration=None, part=name)
                 own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
         self._sampled = copy.copy(self)
@@ -264,7 +266,7 @@ class TabularDataModule(TensorDataModule):
             return None
         if self.sampler != BALANCED:
             draws = self._table.draws
-            assert draws is not None, "the recipe names the column"
+            assert draws is not None, "the settings name the column"
             return lambda rows: draws[rows]
         target, rows = self.parts["train"].tensors["target"], self.parts["train"].rows
         counts = torch.zeros(len(self.schema.classes), dtype=torch.int64)

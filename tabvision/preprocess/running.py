@@ -71,6 +71,38 @@ class RowSample:
 
 
 @final
+class Moments:
+    """The count, mean, sum of squares around the mean, lowest and highest of numbers that come in blocks.
+
+    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+
+    Example:
+        >>> moments = Moments()
+        >>> [moments.add(np.array(block)) for block in ([1.0, 2.0], [6.0])], float(moments.mean), float(moments.squares)
+        ([None, None], 3.0, 14.0)
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+        self.low: Any = np.inf
+        self.high: Any = -np.inf
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add a block of one column, (N,), or of several, (N, T)."""
+        if not len(values):
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            total, mean = self.number + len(values), values.mean(axis=0)
+            between = (mean - self.mean) ** 2 * self.number * len(values) / total
+            self.squares = self.squares + np.square(values - mean).sum(axis=0) + between
+            self.mean = self.mean + (mean - self.mean) * len(values) / total
+        self.number = total
+        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
+
+
+@final
 class RunningNumber:
     """A number over the training rows: the rows of the sample, and moments and counts of all rows.
 
@@ -81,9 +113,8 @@ class RunningNumber:
     def __init__(self, *, merges: bool) -> None:
         self._merges = merges
         self._kept: list[NDArray[Any]] = []
-        self._num_rows = self._num_present = 0
-        self._mean = self._squares = 0.0
-        self._low, self._high = np.inf, -np.inf
+        self._num_rows = 0
+        self._moments = Moments()
         self._counts: Counts | None = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
     def add(self, column: Numbers, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
@@ -110,8 +141,8 @@ class RunningNumber:
             check_finite(values, name)
         present = values.astype(np.float64)
         present = present[~np.isnan(present)]
+        self._moments.add(present)
         if len(present):
-            self._add_moments(present)
             self._counts = None if self._counts is None or column.kind == "float" else _merged(self._counts, present)
 
     def facts(self, name: str) -> Statistics:
@@ -119,24 +150,12 @@ class RunningNumber:
         sample = np.concatenate(self._kept) if len(self._kept) > 1 else self._kept[0]
         if not self._merges or len(sample) == self._num_rows:
             return statistics_of(sample, name)
-        num_missing = self._num_rows - self._num_present
+        found = self._moments
+        num_missing = self._num_rows - found.number
         if self._counts is not None:
             return statistics_of_counts(*self._counts, num_missing)
-        moments = self._num_present, self._mean, self._squares
-        return statistics_of_sample(sample, name, moments, num_missing, (self._low, self._high))
-
-    def _add_moments(self, present: NDArray[np.float64]) -> None:
-        """Merge count, mean and sum of squares.
-
-        Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
-        """
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, total = float(present.mean()), self._num_present + len(present)
-            self._squares += float(np.square(present - mean).sum())
-            self._squares += (mean - self._mean) ** 2 * self._num_present * len(present) / total
-            self._mean += (mean - self._mean) * len(present) / total
-        self._num_present = total
-        self._low, self._high = min(self._low, float(present.min())), max(self._high, float(present.max()))
+        moments = found.number, float(found.mean), float(found.squares)
+        return statistics_of_sample(sample, name, moments, num_missing, (float(found.low), float(found.high)))
 
 
 def _merged(counts: Counts, numbers: NDArray[np.float64]) -> Counts | None:

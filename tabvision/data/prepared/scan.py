@@ -26,7 +26,7 @@ from tabvision.preprocess import Columns, infer_kinds
 from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.fit import RunningFeatures
-from tabvision.preprocess.running import RowSample
+from tabvision.preprocess.running import Moments, RowSample
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
 from tabvision.tasks.base import TargetFacts
@@ -39,7 +39,7 @@ LEFT_OUT = 255  # the code of a row without a target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TableSettings:
     """What a table is prepared by: arguments of `TabularDataModule`.
 
     Args:
@@ -64,8 +64,8 @@ class Recipe:
 
 
 @final
-class Surprise(Exception):  # noqa: N818 - a signal to look again, and no error
-    """Rows show that a column is not what the rows before them showed.
+class KindsRefuted(Exception):  # noqa: N818 - a signal to infer again, and no error
+    """Rows show that a column is of another kind than was inferred.
 
     Args:
         rows: These rows.
@@ -127,15 +127,14 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 @final
-class _TargetSeen:
+class _RunningTarget:
     """The target over the training rows: rows of the sample, each class with its count, and moments of numbers."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.rows: pd.DataFrame | None = None
         self._counts: pd.Series | None = None
-        self._moments = np.zeros((3, len(target.columns)))  # count, mean and sum of squares of each number
-        self._ends = np.full((2, len(target.columns)), np.inf)
+        self._moments = Moments()
 
     def add(self, frame: pd.DataFrame, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
         """Add the training rows of a block; `stays` and `is_kept` are those of the sample."""
@@ -143,7 +142,7 @@ class _TargetSeen:
         kept = rows[is_kept]
         self.rows = kept if self.rows is None else joined([self.rows if stays is None else self.rows[stays], kept])
         if not self.target.task.is_classes:
-            self._add_numbers(encode_target(rows, self.target).astype(np.float64))
+            self._moments.add(encode_target(rows, self.target).astype(np.float64))
         elif len(self.target.columns) == 1:
             values, separator = rows.iloc[:, 0], self.target.separator
             if separator is not None:
@@ -166,9 +165,9 @@ class _TargetSeen:
         counts = np.empty(0, dtype=np.int64)
         if self._counts is not None and separator is None:
             counts = np.bincount(encode_target(frame, found), self._counts.to_numpy(float), len(found.classes))
-        number, mean, squares = self._moments
-        std = np.sqrt(squares / np.maximum(number, 1))
-        facts = TargetFacts(counts.astype(np.int64), mean, std, self._ends[0], -self._ends[1])
+        moments = self._moments
+        std = np.sqrt(moments.squares / max(1, moments.number))
+        facts = TargetFacts(counts.astype(np.int64), moments.mean, std, moments.low, moments.high)
         with notes_at(False):
             found = fit_target(frame, columns, target.task.refit(facts), separator, is_stated=is_stated)
         return replace(found, task=found.task.refit(facts))
@@ -180,44 +179,36 @@ class _TargetSeen:
         name = self.target.columns[0]
         return pd.DataFrame({name: pd.Series(self._counts.index, dtype=self.rows[name].dtype)})
 
-    def _add_numbers(self, numbers: NDArray[np.float64]) -> None:
-        number, mean, squares = self._moments
-        new_mean, total = numbers.mean(axis=0), number + len(numbers)
-        squares += np.square(numbers - new_mean).sum(axis=0) + (new_mean - mean) ** 2 * number * len(numbers) / total
-        mean += (new_mean - mean) * len(numbers) / total
-        number += len(numbers)
-        self._ends = np.minimum(self._ends, [numbers.min(axis=0), -numbers.max(axis=0)])
-
 
 @final
 class Scan:
     """Reads all rows once, and knows then the schema and the part of each row.
 
     Args:
-        recipe: How the table is prepared.
+        settings: How the table is prepared.
         codes: A file for the part of each row.
 
     Raises:
         BadValueError: The table cannot be trained on as it is; the sentence names file and row.
     """
 
-    def __init__(self, recipe: Recipe, codes: Path) -> None:
-        self.recipe, self._file = recipe, codes
-        known = recipe.schema.known_columns if recipe.schema else {}
-        if recipe.separator is not None:
-            known = {**known, **dict.fromkeys(recipe.target, JoinedLabels([""]))}
-        self._sources = recipe.split.sources if isinstance(recipe.split, SourceSplit) else ()
-        self.tables = [TableBlocks(source, known, **recipe.form) for source in (recipe.source, *self._sources)]
+    def __init__(self, settings: TableSettings, codes: Path) -> None:
+        self.settings, self._file = settings, codes
+        known = settings.schema.known_columns if settings.schema else {}
+        if settings.separator is not None:
+            known = {**known, **dict.fromkeys(settings.target, JoinedLabels([""]))}
+        self._sources = settings.split.sources if isinstance(settings.split, SourceSplit) else ()
+        self.tables = [TableBlocks(source, known, **settings.form) for source in (settings.source, *self._sources)]
         for other in self.tables[1:]:
             other.known = self.tables[0].known  # a column is text in all, or in none
-        self._witnesses: list[pd.DataFrame] = []
+        self._refuting: list[pd.DataFrame] = []
         self._classes: pd.DataFrame | None = None
         self._head = self._read_head()
         self.sizes = np.zeros(len(PARTS), dtype=np.int64)
         self.num_all = 0
         self.columns: list[str] = []  # those that are read
         self.categories: list[str] = []  # those of text that are categories
-        self._watched: _Watched | None = None
+        self._check: _KindsCheck | None = None
         self._first_kinds = Kinds()
 
     def column(self, name: str) -> Iterator[pd.Series]:
@@ -230,36 +221,36 @@ class Scan:
 
     def head(self) -> pd.DataFrame:
         """Return the first rows of blocks all over the table that have a target."""
-        return self._head.iloc[self._rows_to_keep(self._head, self.recipe.task)]
+        return self._head.iloc[self._rows_to_keep(self._head, self.settings.task)]
 
     def _rows_to_keep(self, frame: pd.DataFrame, task: Task | None) -> Rows:
-        recipe = self.recipe
-        if recipe.part == "predict":
+        settings = self.settings
+        if settings.part == "predict":
             return np.arange(len(frame), dtype=np.int64)
-        check_columns(frame, recipe.target)
-        return rows_with_target(frame, recipe.target, recipe.missing_target, task)
+        check_columns(frame, settings.target)
+        return rows_with_target(frame, settings.target, settings.missing_target, task)
 
     @contextmanager
-    def watching(self, frame: pd.DataFrame) -> Iterator[None]:
-        """Raise `Surprise` in place of an error, if rows in the block are not what their columns seemed."""
-        with nullcontext() if self._watched is None else self._watched.watching(frame):
+    def checking(self, frame: pd.DataFrame) -> Iterator[None]:
+        """Raise `KindsRefuted` in place of an error, as `_KindsCheck.checking` does."""
+        with nullcontext() if self._check is None else self._check.checking(frame):
             yield
 
-    def look_again(self, surprise: Surprise) -> None:
-        """Have the next `run` know of the rows that surprised."""
-        self._witnesses.append(surprise.rows)
+    def infer_with(self, rows: pd.DataFrame) -> None:
+        """Have the next `run` infer kinds with further rows."""
+        self._refuting.append(rows)
 
     def run(self) -> Schema:
         """Read the rows, again from the first if some show that a column is not what it seemed, and return the schema."""
         for _ in range(3 * len(self._head.columns) + 3):
             try:
-                with notes_at(not self._witnesses and self._classes is None):
+                with notes_at(not self._refuting and self._classes is None):
                     return self._run()
             except TextAsNumbers:
                 self._head = self._read_head()
-            except Surprise as surprise:
-                self.look_again(surprise)
-        problem = f"the kinds of its columns change again and again, lastly in row {self._witnesses[-1].index[0]}"
+            except KindsRefuted as refuted:
+                self.infer_with(refuted.rows)
+        problem = f"the kinds of its columns change again and again, lastly in row {self._refuting[-1].index[0]}"
         raise BadValueError(problem, "Name columns in categorical=, continuous=, dates= or ignore=")
 
     def blocks(
@@ -277,12 +268,12 @@ class Scan:
 
     def _columns_to_read(self, kinds: Kinds | None) -> list[str]:
         """Return the columns that are read: not those that are left out whatever their other rows hold."""
-        recipe, names = self.recipe, self.tables[0].names
-        of_split = (*getattr(recipe.split, "columns", ()), getattr(recipe.split, "column", None))
-        needed = {*recipe.target, recipe.weight, recipe.sampler, *of_split}
-        if kinds is None and recipe.schema is not None:
-            return [name for name in names if name in needed or name in recipe.schema.inputs]
-        left_out = {it.name for it in kinds.left_out if it.reason not in _WATCHED} if kinds else ()
+        settings, names = self.settings, self.tables[0].names
+        of_split = (*getattr(settings.split, "columns", ()), getattr(settings.split, "column", None))
+        needed = {*settings.target, settings.weight, settings.sampler, *of_split}
+        if kinds is None and settings.schema is not None:
+            return [name for name in names if name in needed or name in settings.schema.inputs]
+        left_out = {it.name for it in kinds.left_out if it.reason not in _MAY_VARY} if kinds else ()
         return [name for name in names if name not in left_out or name in needed]
 
     def _read_head(self) -> pd.DataFrame:
@@ -303,46 +294,48 @@ class Scan:
             return found
 
     def _run(self) -> Schema:
-        recipe, numbers = self.recipe, self._rows_to_keep(self._head, self.recipe.task)
+        settings, numbers = self.settings, self._rows_to_keep(self._head, self.settings.task)
         head = self._head.iloc[numbers]
         task, divide = self._task_and_split(head)
-        part_of, reserved = self._part_of(divide, task), reserved_columns(divide, recipe.weight, recipe.sampler)
-        if recipe.schema is not None:
+        part_of, reserved = self._part_of(divide, task), reserved_columns(divide, settings.weight, settings.sampler)
+        if settings.schema is not None:
             self.columns, self.categories = self._columns_to_read(None), []
             self._read_all(part_of, task, lambda _frame, _numbers: None)
             self._check_parts(divide)
-            return recipe.schema
+            return settings.schema
         training = np.flatnonzero(part_of(head, self._head_numbers[numbers]) == 0)
         training = training if len(training) else np.arange(len(head))
         kinds = self._kinds(head, training, reserved)
-        if isinstance(divide, StratifiedSplit) or recipe.calibration is not None:
+        if isinstance(divide, StratifiedSplit) or settings.calibration is not None:
             part_of = self._part_of(divide, task)  # that of the head knows which classes it has seen
         self.columns = self._columns_to_read(kinds)
-        plain = {*self.columns}.difference(recipe.target, reserved, [getattr(divide, "column", None)])
+        plain = {*self.columns}.difference(settings.target, reserved, [getattr(divide, "column", None)])
         texts = {name for name in plain if isinstance(head[name].dtype, pd.StringDtype)}
         self.categories = [name for name in kinds.categorical if name in texts]
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
-        seen = _TargetSeen(Target(columns=recipe.target, task=task, separator=recipe.separator))
-        named = {name.rpartition("=")[0] or name for names in recipe.named.values() for name in names or ()}
+        seen = _RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator))
+        named = {name.rpartition("=")[0] or name for names in settings.named.values() for name in names or ()}
         inferred = {*self.columns, *(it.name for it in kinds.left_out)} - named
-        self._watched = watched = _Watched(kinds, head.iloc[training], inferred)
-        self._read_all(part_of, task, lambda frame, rows: seen.add(frame, *watched.added(features, frame, rows)))
+        self._check = check = _KindsCheck(kinds, head.iloc[training], inferred)
+        self._read_all(part_of, task, lambda frame, rows: seen.add(frame, *check.added(features, frame, rows)))
         self._check_parts(divide)
         self._check_task(task, head, seen.distinct())
-        target = seen.fitted(features.num_rows, is_stated=recipe.task is not None)
+        target = seen.fitted(features.num_rows, is_stated=settings.task is not None)
         target = replace(target, num_rows=features.num_rows + int(self.sizes[PARTS.index("val")]))
         every = pd.DataFrame(columns=self.tables[0].names)
-        return schema_of_features(features.features(Columns(every)), target, reserved, recipe.form)
+        return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
     def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
-        recipe = self.recipe
-        targets = head if self._classes is None else joined([head[[*recipe.target]], self._classes])
+        settings = self.settings
+        targets = head if self._classes is None else joined([head[[*settings.target]], self._classes])
         task = (
-            recipe.schema.task if recipe.schema else chosen_task(targets, recipe.target, recipe.task, recipe.separator)
+            settings.schema.task
+            if settings.schema
+            else chosen_task(targets, settings.target, settings.task, settings.separator)
         )
-        stratify = recipe.split is not None and task.stratify_codes(head, recipe.target) is not None
-        divide = as_split(recipe.split, stratify=stratify)
+        stratify = settings.split is not None and task.stratify_codes(head, settings.target) is not None
+        divide = as_split(settings.split, stratify=stratify)
         return task.for_later_rows() if isinstance(divide, TimeSplit) else task, divide
 
     def _read_all(self, part_of: PartOf, task: Task, add: Callable[[pd.DataFrame, Rows], None]) -> None:
@@ -362,39 +355,39 @@ class Scan:
                 self.num_all += len(frame)
 
     def _check_task(self, task: Task, head: pd.DataFrame, classes: pd.DataFrame | None) -> None:
-        """Raise `Surprise` if the target has classes that the head lacks, with which it is of another kind."""
-        if self.recipe.task is not None or classes is None or self._classes is not None:
+        """Raise `KindsRefuted` if the target has classes that the head lacks, with which it is of another kind."""
+        if self.settings.task is not None or classes is None or self._classes is not None:
             return
-        target = self.recipe.target
+        target = self.settings.target
         with notes_at(False):
             inferred, _ = infer_task(joined([head[[*target]], classes]), target)
         if type(inferred) is not type(task):
             self._classes = classes
-            raise Surprise(head.iloc[:1])
+            raise KindsRefuted(head.iloc[:1])
 
     def _kinds(self, head: pd.DataFrame, training: Rows, reserved: Mapping[str, str]) -> Kinds:
-        """Return the kinds of the columns, by the first rows of blocks all over the table, and rows that surprised."""
-        recipe = self.recipe
-        features = [name for kind, names in recipe.named.items() if kind != "ignore" for name in names or ()]
-        check_reserved(head, reserved, recipe.target, features)
-        ignored = [*dict.fromkeys([*(recipe.named.get("ignore") or ()), *reserved])]
-        settings: Any = {**recipe.named, "ignore": ignored, "day_first": recipe.day_first}
+        """Return the kinds of the columns, by the first rows of blocks all over the table, and rows that refuted kinds."""
+        settings = self.settings
+        features = [name for kind, names in settings.named.items() if kind != "ignore" for name in names or ()]
+        check_reserved(head, reserved, settings.target, features)
+        ignored = [*dict.fromkeys([*(settings.named.get("ignore") or ()), *reserved])]
+        options: Any = {**settings.named, "ignore": ignored, "day_first": settings.day_first}
         frame = head.drop(columns=PART_COLUMN, errors="ignore")
-        if not self._witnesses:
-            self._first_kinds = infer_kinds(Columns(frame).take(training), target=recipe.target, **settings)
+        if not self._refuting:
+            self._first_kinds = infer_kinds(Columns(frame).take(training), target=settings.target, **options)
             return self._first_kinds
-        settings["ignore"] = [name for name in ignored if name in self.columns]
-        training = np.concatenate([training, len(frame) + np.arange(sum(map(len, self._witnesses)))])
-        frame = joined([each[self.columns] for each in (frame, *self._witnesses)]).reset_index(drop=True)
-        kinds = infer_kinds(Columns(frame).take(training), target=recipe.target, **settings)
+        options["ignore"] = [name for name in ignored if name in self.columns]
+        training = np.concatenate([training, len(frame) + np.arange(sum(map(len, self._refuting)))])
+        frame = joined([each[self.columns] for each in (frame, *self._refuting)]).reset_index(drop=True)
+        kinds = infer_kinds(Columns(frame).take(training), target=settings.target, **options)
         unread = [it for it in self._first_kinds.left_out if it.name not in self.columns]
         order = {name: position for position, name in enumerate(self.tables[0].names)}
         return replace(kinds, left_out=tuple(sorted([*kinds.left_out, *unread], key=lambda it: order[it.name])))
 
     def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""
-        share, seed = self.recipe.calibration, self.recipe.seed
-        part_of = divide.by_block(self, self.recipe.target, seed=seed)
+        share, seed = self.settings.calibration, self.settings.seed
+        part_of = divide.by_block(self, self.settings.target, seed=seed)
         if share is None:
             return part_of
         check_fractions(share, 0.0)
@@ -404,13 +397,13 @@ class Scan:
             )
             raise BadValueError(problem, "Calibrate with the validation rows, or with a table of their own")
 
-        target, is_first = self.recipe.target[0], first_of_each()
+        target, is_first = self.settings.target[0], first_of_each()
 
         def with_calibration(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
             codes = part_of(frame, rows)
             training = np.flatnonzero(codes == 0)
             is_apart = uniforms(seed, 1, rows[training], 1)[:, 0] < share
-            if task.is_classes and self.recipe.separator is None:  # every class keeps a row in training
+            if task.is_classes and self.settings.separator is None:  # every class keeps a row in training
                 is_apart &= ~is_first(frame[target].iloc[training])
             codes[training[is_apart]] = PARTS.index("calibration")
             return codes
@@ -430,11 +423,11 @@ class Scan:
                 raise BadValueError(problem, "Pass more rows, or another fraction (split=, --validation)")
 
 
-_WATCHED = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
+_MAY_VARY = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
 
 
 @final
-class _Watched:
+class _KindsCheck:
     """Looks in every block for rows that refute the kinds of columns.
 
     Args:
@@ -446,7 +439,7 @@ class _Watched:
     def __init__(self, kinds: Kinds, head: pd.DataFrame, inferred: set[str]) -> None:
         self._kinds, self._inferred = kinds, inferred
         self._constants = {
-            it.name: head[it.name] for it in kinds.left_out if it.reason in _WATCHED and it.name in inferred
+            it.name: head[it.name] for it in kinds.left_out if it.reason in _MAY_VARY and it.name in inferred
         }
         self._few = [
             name
@@ -464,14 +457,14 @@ class _Watched:
         """Add training rows to the facts, and return which rows the sample keeps.
 
         Raises:
-            Surprise: Some rows refute a kind.
+            KindsRefuted: Some rows refute a kind.
         """
         for name, values in self._constants.items():
             first = values.dropna().head(1)
             differs = frame[name].notna() if first.empty else frame[name].isna() | (frame[name] != first.iloc[0])
             if differs.any() and not (first.empty and not frame[name].notna().any()):
-                raise Surprise(frame[differs].head(1))
-        with self.watching(frame):
+                raise KindsRefuted(frame[differs].head(1))
+        with self.checking(frame):
             kept = features.add(Columns(frame), numbers)
         for name in self._few:
             if not self._known[name].issuperset(features.vocabulary(name)):
@@ -487,11 +480,11 @@ class _Watched:
             self._new[name].append(frame.loc[new.index].head(MAX_INTEGER_CATEGORIES + 1))
         is_float = pd.api.types.is_float_dtype(values) and bool((values % 1 != 0).any())
         if is_float or (len(self._known[name]) > MAX_INTEGER_CATEGORIES and self._new[name]):
-            raise Surprise(joined(self._new[name]) if self._new[name] else frame[frame[name] % 1 != 0].head(1))
+            raise KindsRefuted(joined(self._new[name]) if self._new[name] else frame[frame[name] % 1 != 0].head(1))
 
     @contextmanager
-    def watching(self, frame: pd.DataFrame) -> Iterator[None]:
-        """Raise `Surprise` in place of an error, if text in the block does not read as the numbers or dates of its column."""
+    def checking(self, frame: pd.DataFrame) -> Iterator[None]:
+        """Raise `KindsRefuted` in place of an error, if text does not read as the numbers or dates of its column."""
         try:
             yield
         except TabvisionError:
@@ -505,7 +498,7 @@ class _Watched:
                 if name in self._inferred and isinstance(Columns(frame).read(name), Text)
             ]
             if any(map(len, rows)):
-                raise Surprise(joined(rows)) from None
+                raise KindsRefuted(joined(rows)) from None
             raise
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision import __version__
-from tabvision.data.prepared.scan import LEFT_OUT, PARTS, RawSample, Recipe, Scan, Surprise
+from tabvision.data.prepared.scan import LEFT_OUT, PARTS, KindsRefuted, RawSample, Scan, TableSettings
 from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
@@ -68,8 +68,8 @@ class PreparedTable:
     sample: tuple[pd.DataFrame, dict[str, Tensor], dict[str, Tensor]]
 
 
-def prepare(folder: Path, recipe: Recipe) -> PreparedTable:
-    """Return the table that a folder holds if it is that of the recipe; else prepare it there, whole or not at all.
+def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
+    """Return the table that a folder holds if the settings are the same; else prepare it there, whole or not at all.
 
     Of several processes on a machine one prepares, and the others wait.
 
@@ -78,13 +78,13 @@ def prepare(folder: Path, recipe: Recipe) -> PreparedTable:
         UnwritableFileError: The disk is full or read-only.
     """
     folder = folder.expanduser().absolute()
-    for source in (recipe.source, *getattr(recipe.split, "sources", ())):
+    for source in (settings.source, *getattr(settings.split, "sources", ())):
         check_paths(source)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    task = recipe.schema.task if recipe.schema is not None else recipe.task
+    task = settings.schema.task if settings.schema is not None else settings.task
     with _one_at_a_time(folder), own_task(None if task is None or type(task) in KINDS else type(task)):
-        key, manifest = _key(recipe), _manifest(folder)
+        key, manifest = _key(settings), _manifest(folder)
         if manifest is not None and manifest["key"] == key:
             logger.info(f"{count(manifest['num_rows'], 'row')} prepared before, in {str(folder)!r}.")
             return _opened(folder, manifest)
@@ -93,7 +93,7 @@ def prepare(folder: Path, recipe: Recipe) -> PreparedTable:
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             remedy = "Pass an empty or a new folder (prepared=, --prepared)"
             raise BadValueError(f"{str(folder)!r} holds something else than a prepared table", remedy)
-        _prepare(folder, recipe, key)
+        _prepare(folder, settings, key)
         found = _manifest(folder)
         assert found is not None, "it was just written"
         return _opened(folder, found)
@@ -133,7 +133,7 @@ def memory_limit() -> int:
     return min(found)
 
 
-def _prepare(folder: Path, recipe: Recipe, key: Mapping[str, Any]) -> None:
+def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> None:
     """Prepare into a hidden folder beside, which replaces the folder at the end; what an interruption left is removed."""
     partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
     for each in (partial, old):
@@ -141,16 +141,16 @@ def _prepare(folder: Path, recipe: Recipe, key: Mapping[str, Any]) -> None:
     with writing(folder):
         partial.mkdir()
         try:
-            scan = Scan(recipe, partial / "parts")
+            scan = Scan(settings, partial / "parts")
             logger.info(f"Preparing {described(scan.tables[0].files)} in {str(folder)!r} …")
             while True:
                 schema = scan.run()
                 try:
                     arrays = _encode(scan, schema, partial)
                     break
-                except Surprise as surprise:
-                    scan.look_again(surprise)
-            if _key(recipe) != key:
+                except KindsRefuted as refuted:
+                    scan.infer_with(refuted.rows)
+            if _key(settings) != key:
                 problem = f"{described(scan.tables[0].files)} changed while it was prepared"
                 raise BadValueError(problem, "Start again when the files are complete")
             manifest = {"key": key, "schema": schema.to_dict(), "num_rows": int(scan.sizes.sum()), **arrays}
@@ -169,18 +169,18 @@ Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # the type and shape 
 
 def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
     """Return the arrays of a table; codes have the smallest type that holds them."""
-    recipe, num_rows = scan.recipe, int(scan.sizes.sum())
+    settings, num_rows = scan.settings, int(scan.sizes.sum())
     index = np.dtype(np.int32 if scan.num_all < 2**31 else np.int64)
     codes = _smallest(max((it.cardinality for it in schema.categorical), default=1))
     layout: Layout = {
         "continuous": (np.dtype(np.float32), (num_rows, len(schema.continuous))),
         "categorical": (codes, (num_rows, len(schema.categorical))),
     }
-    if recipe.part != "predict":
+    if settings.part != "predict":
         one = encode_target(scan.head().iloc[:1], schema.target)
         kind = np.dtype(np.float32) if one.dtype.kind == "f" else _smallest(len(schema.classes))
         layout["target"] = (kind, (num_rows, *one.shape[1:]))
-        columns = {"weight": recipe.weight, "draws": recipe.sampler if recipe.sampler != "balanced" else None}
+        columns = {"weight": settings.weight, "draws": settings.sampler if settings.sampler != "balanced" else None}
         layout |= {name: (np.dtype(np.float32), (num_rows,)) for name, column in columns.items() if column}
     if num_rows < scan.num_all:
         layout["index"] = (index, (num_rows,))
@@ -189,7 +189,7 @@ def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
 
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     """Read all rows again, write the arrays, and return their names and those of the parts."""
-    whole = scan.recipe.part  # all rows are of one part
+    whole = scan.settings.part  # all rows are of one part
     parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.sizes, strict=True) if rows}
     layout = _layout(scan, schema, parts)
     needed = sum(kind.itemsize * int(np.prod(shape, dtype=np.int64)) for kind, shape in layout.values())
@@ -207,8 +207,8 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
                 continue
             positions = np.arange(start, start + len(kept))
             start += len(kept)
-            with named_file(file), scan.watching(rows):
-                found = {"index": numbers[kept], **_encoded(scan.recipe, schema, rows, layout)}
+            with named_file(file), scan.checking(rows):
+                found = {"index": numbers[kept], **_encoded(scan.settings, schema, rows, layout)}
             for name in parts:
                 is_in = codes == (0 if whole else PARTS.index(name))
                 found[f"rows_{name}"] = positions[is_in]
@@ -223,13 +223,13 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     return {"arrays": [name for name in layout if not name.startswith("rows_")], "parts": list(parts)}
 
 
-def _encoded(recipe: Recipe, schema: Schema, rows: pd.DataFrame, layout: Layout) -> dict[str, NDArray[Any]]:
+def _encoded(settings: TableSettings, schema: Schema, rows: pd.DataFrame, layout: Layout) -> dict[str, NDArray[Any]]:
     """Return the arrays of some rows."""
     continuous, categorical = to_arrays(schema, Columns(rows))
     found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical}
     if "target" in layout:
         found["target"] = encode_target(rows, schema.target)
-    for name, column in (("weight", recipe.weight), ("draws", recipe.sampler)):
+    for name, column in (("weight", settings.weight), ("draws", settings.sampler)):
         if name in layout and column is not None:
             found[name] = row_weights(rows, column)
     return found
@@ -276,12 +276,12 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "key" in found else None
 
 
-def _key(recipe: Recipe) -> dict[str, Any]:
+def _key(settings: TableSettings) -> dict[str, Any]:
     """Return what a prepared table depends on, as plain data: sizes, times and some bytes of the files, and settings."""
-    settings = {each.name: _plain(getattr(recipe, each.name)) for each in fields(recipe)}
-    sources = [recipe.source, *getattr(recipe.split, "sources", ())]
+    plain = {each.name: _plain(getattr(settings, each.name)) for each in fields(settings)}
+    sources = [settings.source, *getattr(settings.split, "sources", ())]
     files = {str(file.absolute()): _stamp(file) for source in sources for file in files_of(source)}
-    return {"version": __version__, "files": files, **json.loads(json.dumps(settings))}
+    return {"version": __version__, "files": files, **json.loads(json.dumps(plain))}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting is
