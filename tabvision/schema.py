@@ -355,7 +355,8 @@ class Schema:
         if task.is_classes:
             number = count(len(self.classes), "class").replace("classs", "classes")
             return f"{task.name}, {number}: {_some_labels(self.classes, 6)}"
-        return f"{task.name}, {count(len(self.target.columns), 'number')}"
+        said = [task.name, count(len(self.target.columns), "number"), task.settings_text]
+        return ", ".join(filter(None, said))
 
     def _describe_date(self, date: Date) -> str:
         """Return the parts that are made of a date, and how text is read if it is not ISO."""

@@ -126,7 +126,10 @@ class ExactResume(Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._release()
+        if is_dealing(
+            trainer
+        ):  # a checkpoint may still be saved, by the numbers that the Trainer has until its next fit
+            trainer.datamodule.micro_batches = None  # type: ignore[attr-defined]  # set by Lightning's connector
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -245,7 +245,7 @@ class AverageAndStop(Callback):
                 logger.warning(
                     f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
                     f"{leap + 1}, so single answers may be far off. Look for outliers in the target and in the rows with the "
-                    f'largest errors; for numbers compare error="huber", and "tweedie" if they are skewed.'
+                    f'largest errors; for numbers compare the error="mse", "huber" and, if they are skewed, "tweedie".'
                 )
         elif self.patience is not None:
             logger.warning(

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,12 +114,19 @@ def is_finished(folder: Path) -> bool:
 
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
-    """Train, or go on with a run that was interrupted, and write every result into the folder."""
+    """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
+    with ExitStack() as held:
+        _run(job, folder, held, report=report, resume=resume)
+
+
+def _run(job: Job, folder: Path, held: ExitStack, *, report: bool, resume: bool) -> None:
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
     start = _start_of(folder, resume=resume)
     with quiet_lightning(), notes_at(verbose=not job.quiet):
-        fitted = _fit_bag(job, model, folder) if job.num_folds > 1 else _fit(job, model, folder, resume=resume)
+        fitted = (
+            _fit_bag(job, model, folder, held) if job.num_folds > 1 else _fit(job, model, folder, held, resume=resume)
+        )
         tested = _test(fitted.trainer, data)
     if not fitted.trainer.is_global_zero:
         return
@@ -187,16 +194,16 @@ def _test(trainer: pl.Trainer, data: DataModule) -> Mapping[str, float]:
     return measured
 
 
-def _fit(job: Job, model: SupervisedModule, folder: Path, *, resume: bool = False) -> _Fitted:
-    """Fit a network, and answer the rows that were held out."""
+def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool = False) -> _Fitted:
+    """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
     saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
     loggers = [CSVLogger(folder, name="", version=""), *_extra_logger(job, folder)]
     trainer = _make_trainer(job, folder, saving, logger=loggers)
     if job.verifiable and trainer.world_size > 1:
         raise BadValueError(_WHO, f"--verifiable is for one device, got {trainer.world_size}", "Add --devices 1")
+    held.enter_context(_alone_in(folder))
     with (
-        _alone_in(folder),
         _cleared_if_nothing_is_saved(folder),
         tidied(trainer, f"; go on with --resume {folder}"),
         reworded_resume_errors(),
@@ -246,11 +253,12 @@ def _held_out(
     return measured, gather(trainer.predict(model, held_out, weights_only=True))
 
 
-def _fit_bag(job: Job, model: TabularModule, folder: Path) -> _Fitted:
-    """Fit a network for each fold, and save them as one."""
+def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:
+    """Fit a network for each fold, and save them as one; `held` as for `_fit`."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
-    with _alone_in(folder), tidied(trainer):
+    held.enter_context(_alone_in(folder))
+    with tidied(trainer):
         _clear(folder)
         found = cross_validate(
             model, job.datamodule, trainer=lambda: _make_trainer(job, folder, **settings), num_folds=job.num_folds

@@ -151,6 +151,11 @@ class Task(ABC):
         """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
         return self
 
+    @property
+    def settings_text(self) -> str:
+        """What to say of the task beside its name where a schema is shown; "" for nothing."""
+        return ""
+
     def for_values(self, target: NDArray[Any]) -> Task:  # noqa: ARG002
         """Return the task as it suits the encoded training targets, where no task was stated."""
         return self

@@ -112,6 +112,11 @@ class Regression(Task):
             return None
         return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass' (--task)."
 
+    @property
+    @override
+    def settings_text(self) -> str:
+        return "errors relative to the prediction" if self.error == "tweedie" else ""
+
     @override
     def for_values(self, target: NDArray[Any]) -> Regression:
         return dataclasses.replace(self, error="tweedie") if _is_skewed(target) else self

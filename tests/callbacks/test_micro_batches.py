@@ -119,3 +119,23 @@ def test_the_trainer_and_the_data_are_left_as_they_were(quick_trainer: MakeTrain
     assert seen == [(2, 4, 2)]
     assert (trainer.accumulate_grad_batches, trainer.limit_train_batches, data.micro_batches) == (1, 2, None)
     assert trainer.global_step == 2
+
+
+def test_a_fit_that_fails_within_a_step_saves_the_gradients_of_its_first_micro_batches(
+    tmp_path: Path, quick_trainer: MakeTrainer
+) -> None:
+    class Fails(pl.Callback):
+        def on_train_batch_end(self, *_: object) -> None:
+            raise ArithmeticError
+
+        def on_exception(self, trainer: pl.Trainer, *_: object) -> None:  # as OnExceptionCheckpoint does
+            trainer.save_checkpoint(tmp_path / "failed.ckpt")
+
+    data = Rows()
+
+    with pytest.raises(ArithmeticError):
+        quick_trainer(callbacks=[ExactResume(2), Fails()]).fit(UserModule(), datamodule=data)
+
+    state = torch.load(tmp_path / "failed.ckpt", weights_only=True)["callbacks"]["ExactResume"]
+    assert state["ranks"][0]["gradients"]
+    assert data.micro_batches is None

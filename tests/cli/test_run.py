@@ -275,7 +275,15 @@ def test_a_folder_into_which_another_run_writes_is_left_alone(folder: Path, caps
     assert status == 2
     assert "another run is writing into run. Wait until it ends" in capsys.readouterr().err
     assert (folder / "run" / "recipe.yaml").read_text() == "of the other run"
-    assert main([*TRAIN, "--out", "run", "--overwrite"]) == 0
+
+    command = Forked(main, [*TRAIN, "--out", "run", "--overwrite"])
+    while command.process.is_alive() and not (folder / "run" / "predictions.csv").exists():
+        time.sleep(0.01)
+    held = os.open(folder / "run", os.O_RDONLY)
+    with pytest.raises(BlockingIOError):  # until the report is written as well
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(held)
+    assert command.ended()[0] == 0
 
 
 def test_a_fit_that_diverged_is_a_sentence_and_no_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,9 @@ def test_a_very_skewed_target_from_zero_up_is_fitted_by_relative_errors_unless_a
     ]
 
     assert errors == ["tweedie", "mse", "mse", "mse"]
-    assert capsys.readouterr().out.count("target 'cost' is skewed") == 1
+    told = capsys.readouterr().out
+    assert told.count("target 'cost' is skewed") == 1
+    assert told.count("regression, 1 number, errors relative to the prediction\n") == 1  # the schema
 
 
 def test_a_row_range_regression_keeps_its_range() -> None:

@@ -145,7 +145,7 @@ def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
         raise UnreadableImageError.because(f"it has 8 bits a channel, and {described}")
     if (np.median(values[::4, ::4], axis=(0, 1)) > low + _FAR * (high - low)).any():
         raise UnreadableImageError.because(f"most of its values are far above, as {described}")
-    if values.dtype.itemsize > 2:
+    if values.dtype.itemsize > 2 or values.dtype.kind == "f":
         return _scaled(values, low, high)
     kind = np.uint8 if values.dtype.itemsize == 1 else np.uint16  # a table of all values is faster
     table = _scaled(np.arange(np.iinfo(kind).max + 1).astype(kind).view(values.dtype)[:, None], low, high)

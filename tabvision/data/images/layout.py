@@ -179,6 +179,8 @@ def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:
     if page.compression.name in _UNPREDICTED:
         page.predictor = 1
     values = page.asarray()
+    if values.dtype.kind == "c":
+        raise UnreadableImageError.because("its values are complex numbers")
     planes = page.planarconfig == 2 and layout.channels > 1
     return np.moveaxis(values, 0, -1) if planes else values.reshape(shape)
 

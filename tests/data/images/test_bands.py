@@ -59,7 +59,7 @@ def test_12_bits_of_color_keep_their_levels_and_their_order() -> None:
     assert np.array_equal(drawn(data, value_range=((0.0, 4000.0),)), np.rint(values * (255 / 4000)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.uint32, np.float32])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.uint32, np.float16, np.float32])
 def test_each_channel_has_a_range_of_its_own(kind: type[np.generic]) -> None:
     values = (DRAW.random((6, 7, 5)) * [10, 50, 90, 120, 100]).astype(kind)
     ranges = ((0.0, 10.0), (0.0, 50.0), (10.0, 90.0), (0.0, 120.0), (0.0, 60.0))
@@ -137,6 +137,7 @@ def test_gray_is_the_luminance_whatever_the_depth() -> None:
         (pixels(), {"value_range": ((0.0, 1.0),)}, "most of its values are far above, as the range is 0 to 1"),
         (np.zeros((4, 5, 2, 2), np.uint8), {"channels": 4}, "an array must be"),
         (np.array([["a"]]), {"channels": 4}, "an array must be"),
+        (tiff(np.zeros((4, 5, 5), np.complex64)), {"channels": 5}, "its values are complex numbers"),
     ],
 )
 def test_an_image_that_does_not_fit_is_a_sentence(source: Any, facts: dict[str, Any], message: str) -> None:
