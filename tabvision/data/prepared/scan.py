@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -266,15 +266,12 @@ class Scan:
                     is_one = len(self.tables) == 1
                     yield file, frame if is_one else frame.assign(**{PART_COLUMN: position}), rows
 
-    def _columns_to_read(self, kinds: Kinds | None) -> list[str]:
-        """Return the columns that are read: not those that are left out whatever their other rows hold."""
-        settings, names = self.settings, self.tables[0].names
+    def _columns_to_read(self, inputs: Collection[str]) -> list[str]:
+        """Return these columns, and those of target, split, weight and draws."""
+        settings = self.settings
         of_split = (*getattr(settings.split, "columns", ()), getattr(settings.split, "column", None))
-        needed = {*settings.target, settings.weight, settings.sampler, *of_split}
-        if kinds is None and settings.schema is not None:
-            return [name for name in names if name in needed or name in settings.schema.inputs]
-        left_out = {it.name for it in kinds.left_out if it.reason not in _MAY_VARY} if kinds else ()
-        return [name for name in names if name not in left_out or name in needed]
+        needed = {*inputs, *settings.target, settings.weight, settings.sampler, *of_split}
+        return [name for name in self.tables[0].names if name in needed]
 
     def _read_head(self) -> pd.DataFrame:
         while True:
@@ -299,7 +296,7 @@ class Scan:
         task, divide = self._task_and_split(head)
         part_of, reserved = self._part_of(divide, task), reserved_columns(divide, settings.weight, settings.sampler)
         if settings.schema is not None:
-            self.columns, self.categories = self._columns_to_read(None), []
+            self.columns, self.categories = self._columns_to_read(settings.schema.inputs), []
             self._read_all(part_of, task, lambda _frame, _numbers: None)
             self._check_parts(divide)
             return settings.schema
@@ -308,7 +305,8 @@ class Scan:
         kinds = self._kinds(head, training, reserved)
         if isinstance(divide, StratifiedSplit) or settings.calibration is not None:
             part_of = self._part_of(divide, task)  # that of the head knows which classes it has seen
-        self.columns = self._columns_to_read(kinds)
+        left_out = {it.name for it in kinds.left_out if it.reason not in _MAY_VARY}
+        self.columns = self._columns_to_read({*self.tables[0].names} - left_out)
         plain = {*self.columns}.difference(settings.target, reserved, [getattr(divide, "column", None)])
         texts = {name for name in plain if isinstance(head[name].dtype, pd.StringDtype)}
         self.categories = [name for name in kinds.categorical if name in texts]
@@ -462,7 +460,7 @@ class _KindsCheck:
         for name, values in self._constants.items():
             first = values.dropna().head(1)
             differs = frame[name].notna() if first.empty else frame[name].isna() | (frame[name] != first.iloc[0])
-            if differs.any() and not (first.empty and not frame[name].notna().any()):
+            if differs.any():
                 raise KindsRefuted(frame[differs].head(1))
         with self.checking(frame):
             kept = features.add(Columns(frame), numbers)
