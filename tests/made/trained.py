@@ -51,8 +51,8 @@ def trained(target: str) -> tuple[Path, TabularDataModule, TabularModule]:
 
 @functools.cache
 def exported(target: str) -> Path:
-    """The same as an ONNX file."""
-    return export(trained(target)[0], folder() / f"{target}.onnx").path
+    """The same as an ONNX file; a fork of the test process may have written it before."""
+    return export(trained(target)[0], folder() / f"{target}.onnx", overwrite=True).path
 
 
 @functools.cache

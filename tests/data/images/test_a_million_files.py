@@ -22,7 +22,8 @@ def scandir(folder):
     if not name.startswith("class_"):
         return real(folder)
     files = (f"{name}_{number:06d}.jpg" for number in range(100_000))
-    return contextlib.nullcontext(SimpleNamespace(name=file, path=f"{folder}/{file}", is_dir=bool) for file in files)
+    facts = {"is_dir": bool, "is_file": lambda: True}
+    return contextlib.nullcontext(SimpleNamespace(name=file, path=f"{folder}/{file}", **facts) for file in files)
 
 os.scandir = scandir
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
