@@ -18,7 +18,7 @@ from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import count, shown, speaking
 from tabvision.inference import Results
 from tabvision.inference.answers import answer_frame
-from tabvision.inference.batches import check_finite
+from tabvision.inference.batches import finite_answers
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
@@ -76,7 +76,7 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequ
         gathered: What `gather` returns.
         shown: Columns to show beside the target.
     """
-    answers = answer_frame(data.schema, check_finite(gathered["predictions"].numpy()))
+    answers = answer_frame(data.schema, finite_answers(gathered["predictions"].numpy()))
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
 

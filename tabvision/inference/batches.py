@@ -139,7 +139,7 @@ def predict_all(
         [[1.0], [1.0], [1.0]]
     """
     batches = inputs.batches(batch_size, view)
-    found = [(arrays["index"], check_finite(network(arrays))) for arrays in batches if len(arrays["index"])]
+    found = [(arrays["index"], finite_answers(network(arrays))) for arrays in batches if len(arrays["index"])]
     if len(found) == 1 and len(found[0][0]) == inputs.num_rows:
         return found[0][1]
     whole = np.full((inputs.num_rows, num_answers), np.nan, dtype=found[0][1].dtype if found else np.float32)
@@ -178,7 +178,7 @@ def blend(
     return blended
 
 
-def check_finite(predictions: NDArray[Any]) -> NDArray[Any]:
+def finite_answers(predictions: NDArray[Any]) -> NDArray[Any]:
     """Return the predictions; raise if one is not finite, as from a network whose training diverged."""
     if not np.isfinite(predictions).all():
         bad = int((~np.isfinite(predictions).all(axis=1)).sum())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.inference.answers import UNCALIBRATED, answer_frame
-from tabvision.inference.batches import check_finite
+from tabvision.inference.batches import finite_answers
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.schema import Schema
 
@@ -94,7 +94,7 @@ class Results:
                 rows = with_images(rows, schema.image.columns, found)
         target = encode_target(rows, schema.target)
         fold = gathered["fold"].numpy() if "fold" in gathered else None
-        answers = check_finite(gathered["predictions"].numpy()), target, gathered["loss"].numpy()
+        answers = finite_answers(gathered["predictions"].numpy()), target, gathered["loss"].numpy()
         return cls(schema, rows, *answers, fold=fold, images=images)
 
     def to_frame(self) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from tabvision import lightning as pl
 from tabvision.data.tables.write import check_destination, writing, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
-from tabvision.inference.batches import check_finite
+from tabvision.inference.batches import finite_answers
 from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
 
@@ -88,7 +88,7 @@ class PredictionWriter(Callback):
     ) -> None:
         assert isinstance(pl_module, SupervisedModule)  # checked at the start
         rows = outputs["index"].cpu().numpy()
-        predictions = check_finite(outputs["predictions"].cpu().numpy())
+        predictions = finite_answers(outputs["predictions"].cpu().numpy())
         frame = answer_frame(pl_module.schema, predictions, proba=self.proba)
         frame.insert(0, INDEX, rows)
         if not len(frame):
