@@ -10,6 +10,7 @@ from typing import TypeAlias, cast
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import Unfreeze
@@ -81,6 +82,7 @@ def _draw_metric(axes: Axes, name: str, runs: Mapping[str, pd.DataFrame]) -> Non
             label = f"{short(run)} {part}" if run else part
             axes.plot(values.index, values, style, color=color, label=label, marker="o" if len(values) < 3 else "")
     axes.set(xlabel="epoch", ylabel=short(name))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))  # 1559.6, not -0.4 below "+1.56e3"
     axes.locator_params(axis="x", integer=True)
     if len(epochs := {epoch for frame in runs.values() for epoch in frame.index}) == 1:
         axes.set_xticks(list(epochs))

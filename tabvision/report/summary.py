@@ -110,7 +110,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     ]
     return {
         "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
-        "answer": _answer(results),
+        "answer": _answer(results, details.get("baseline", {})),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
 
@@ -118,21 +118,24 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
 # The answer in one sentence.
 
 
-def _answer(results: Results) -> str:
+def _answer(results: Results, baseline: Mapping[str, float]) -> str:
+    naive = _naive_error(results)
     if not results.schema.task.is_classes:
-        sentence = _answer_of_numbers(results)
+        if len(results.schema.target.columns) == 1:
+            naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
+        sentence = _answer_of_numbers(results, naive)
     elif results.is_one_class:
         sentence = _answer_of_classes(results)
     else:
         sentence = _answer_of_labels(results)
-    is_no_better = float(np.nanmean(errors_of(results))) >= _naive_error(results)
+    is_no_better = float(np.nanmean(errors_of(results))) >= naive
     return f"{sentence} The model is no better than that." if is_no_better else sentence
 
 
-def _answer_of_numbers(results: Results) -> str:
+def _answer_of_numbers(results: Results, naive_error: float) -> str:
     target, names = results.target.astype(np.float64), results.schema.target.columns
     off = _mean(np.abs(results.decoded.astype(np.float64) - target))
-    naive = _mean(np.abs(target - _mean(target)))
+    naive = [naive_error] if len(names) == 1 else _mean(np.abs(target - _mean(target)))
     unit = " pixels" if results.schema.task.moves_with_image else ""
     if len(names) > _MAX_NAMED:
         within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))

@@ -31,6 +31,8 @@ def test_numbers_are_answered_within_their_mean_error() -> None:
 
     assert summarize(better)["answer"] == "Predicts SalePrice within 13.7 on average; a guess of the mean is off by 50."
     assert summarize(wrong)["answer"].endswith("The model is no better than that.")
+    of_training_mean = summarize(better, baseline={"val/mae": 13.5})["answer"]
+    assert of_training_mean.endswith("a guess of the mean is off by 13.5. The model is no better than that.")
 
 
 def test_classes_are_named_right_in_so_many_of_100_rows() -> None:
