@@ -32,7 +32,8 @@ class TabularModule(TabularNetwork, SupervisedModule):
         activation: "relu", "gelu", "silu" or "mish".
         numbers: "plain"; "piecewise" for a piecewise-linear encoding of each number; or an encoder of your own: a network
             from (B, N) standardized numbers to (B, width), or a function from `schema.continuous` to one.
-        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1).
+        unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1). Unless it is 0,
+            "packed" also hides a hundredth of the numbers of columns with missing values.
         dropout: Fraction dropped after each hidden layer, in [0, 1); for "mlp" also one for each layer. None is 0.1 for
             classes and 0 for numbers with "packed", and 0 with "mlp".
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group; None takes

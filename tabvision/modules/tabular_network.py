@@ -16,6 +16,7 @@ from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth
+from tabvision.nets.hiding import MissingColumn
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
@@ -230,12 +231,25 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         [column.edges for column in schema.continuous],
         schema.target.first_outputs,
         widths=settings["member_widths"],
+        missing=_missing_columns(schema),
         embedding_widths=grown_widths(schema),
         joined=joined,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
     )
     net.head = with_growth(net.head, schema.target.grown, schema.task.join_new)
     return net
+
+
+def _missing_columns(schema: Schema) -> list[MissingColumn]:
+    """Return the raw columns whose missing values have an indicator."""
+    found = []
+    for indicator, marker in enumerate(schema.categorical):
+        if marker.part == "missing":
+            numbers = [(at, it) for at, it in enumerate(schema.continuous) if it.source == marker.source]
+            categories = [at for at, it in enumerate(schema.categorical) if it.source == marker.source and it != marker]
+            fills = {at: (it.fill - it.mean) / it.std for at, it in numbers}
+            found.append(MissingColumn(indicator, fills, categories))
+    return found
 
 
 def _settings_of(schema: SchemaSource, net: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

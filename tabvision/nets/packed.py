@@ -14,10 +14,12 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
+from tabvision.nets.hiding import HideNumbers, MissingColumn
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
+_HIDDEN_FRACTION = 0.01  # of the numbers of a column that had missing values; 0.003 and 0.03 are worse
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
 # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 the prediction of a rare row may be far away
@@ -45,6 +47,7 @@ class PackedNet(nn.Module):
         own_inputs: Whether each member has embeddings and encodings of its own, for small tables: a category's embedding is
             then no wider than the encoding of a number, since a wide one overfits values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
+        missing: Columns that had missing values, of whose numbers some are hidden in training; see `HideNumbers`.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
 
@@ -77,6 +80,7 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
+        missing: Sequence[MissingColumn] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
     ) -> None:
@@ -89,7 +93,7 @@ class PackedNet(nn.Module):
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
         self.embeddings = _Inputs(
-            cardinalities, bins, members if own_inputs else 1, unknown_share, embedding_widths or {}
+            cardinalities, bins, members if own_inputs else 1, unknown_share, missing, embedding_widths or {}
         )
         self.layers = nn.Sequential()
         for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):
@@ -180,6 +184,7 @@ class _Inputs(nn.Module):
         bins: Sequence[Sequence[float]],
         members: int,
         unknown_share: float,
+        missing: Sequence[MissingColumn],
         chosen: Mapping[int, int],
     ) -> None:
         super().__init__()
@@ -191,12 +196,14 @@ class _Inputs(nn.Module):
             for column, number in enumerate(cardinalities)
         ]
         self.members = members
+        self.hide = HideNumbers(missing, _HIDDEN_FRACTION if unknown_share else 0.0)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members)
         self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
+        continuous, categorical = self.hide(continuous, categorical)
         parts = []
         if self.categories.width:
             embedded = self.categories(categorical)
