@@ -24,8 +24,9 @@ from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
 from tabvision.data.images.loader import EXTRAS, ImageLoader
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.splits.base import PartName, ShortSplit
+from tabvision.data.splits.base import PartName
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
+from tabvision.data.splits.random import ShortSplit
 from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import folder_of
 from tabvision.data.tables.read import Source, read_frame

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tabvision.data.images.files import ImageTable
 from tabvision.data.rows import named_target
-from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, ShortSplit, Split, SplitRows, as_split, parts_from
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, parts_from
+from tabvision.data.splits.random import ShortSplit, as_split
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Schema, Target
 from tabvision.tasks import labels

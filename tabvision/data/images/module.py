@@ -26,8 +26,9 @@ from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange
 from tabvision.data.images.sources import Images, SourceReader, is_folder
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
-from tabvision.data.splits.base import PartName, Rows, ShortSplit, Split, as_split, kept_apart
+from tabvision.data.rows import chosen_task, kept_apart, named_target, row_weights, rows_with_target, stated_task, taken
+from tabvision.data.splits.base import PartName, Rows, Split
+from tabvision.data.splits.random import ShortSplit, as_split
 from tabvision.data.tables.read import Source, text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking

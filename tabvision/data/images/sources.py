@@ -17,8 +17,9 @@ from tabvision.data.images.files import (
 )
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.images.labels import target_columns
-from tabvision.data.splits.base import ShortSplit, Split
+from tabvision.data.splits.base import Split
 from tabvision.data.splits.given import SourceSplit
+from tabvision.data.splits.random import ShortSplit
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.files import table_files
 from tabvision.data.tables.read import Source

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from tabvision.counter_random import uniforms
 from tabvision.data.rows import check_reserved, chosen_task, reserved_columns, rows_with_target, schema_of_features
-from tabvision.data.splits.base import PartOf, Rows, Split, StratifiedSplit, as_split, check_fractions, first_of_each
+from tabvision.data.splits.base import PartOf, Rows, Split, check_fractions, first_of_each
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.splits.ordered import TimeSplit
+from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
 from tabvision.data.tables.blocks import TableBlocks, TextAsNumbers, named_file
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_columns, encode_target, fit_target, infer_task

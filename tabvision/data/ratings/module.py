@@ -36,8 +36,9 @@ from tabvision.data.ratings.target import (
     log_out_of_range,
 )
 from tabvision.data.rows import taken
-from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split
+from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
 from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split
+from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
