@@ -21,7 +21,7 @@ from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, TrainerFn, check_trainer
+from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating
 
@@ -204,14 +204,14 @@ def _has_folds(data: BaseImageDataModule) -> bool:
 
 def _blending(trainer: pl.Trainer) -> list[str]:
     """Return the names of the callbacks that blend images."""
-    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-    return [type(callback).__name__ for callback in callbacks if isinstance(callback, MixUp | CutMix)]
+    return [
+        type(callback).__name__ for callback in callbacks_of(trainer, Callback) if isinstance(callback, MixUp | CutMix)
+    ]
 
 
 def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
     """Return the callback that says which layers train."""
-    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # as above
-    for callback in callbacks:
+    for callback in callbacks_of(trainer, Callback):
         if isinstance(callback, Unfreeze | FineTune):
             return callback.unfreeze if isinstance(callback, FineTune) else callback
     return None

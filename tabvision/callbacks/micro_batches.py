@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, final
-
-from torch import Tensor
 
 from tabvision import lightning as pl
 from tabvision.errors import BadValueError, listed
-from tabvision.lightning import GradientAccumulationScheduler
+from tabvision.lightning import GradientAccumulationScheduler, callbacks_of
 
 State = dict[str, Any]
 
@@ -60,7 +57,7 @@ class Accumulation:
 
     def _multiply(self, per_rank: int) -> None:
         trainer = self._trainer
-        scheduler = next((each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)), None)
+        scheduler = next(iter(callbacks_of(trainer, GradientAccumulationScheduler)), None)
         if scheduler is not None:
             self._scheduled = (scheduler, scheduler.scheduling)
             scheduler.scheduling = {epoch: per_rank * each for epoch, each in scheduler.scheduling.items()}
@@ -144,23 +141,3 @@ def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
         more = counts["ready"] * saved_ranks // ranks - counts["ready"]
         counts |= {name: number + more for name, number in counts.items()}
     return True
-
-
-def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
-    """Return what a rank goes on with, of what each of the ranks that saved a checkpoint had.
-
-    On other ranks sums are joined in the first one, and each has the mean of the accumulated gradients.
-    """
-    if len(saved) == ranks:
-        return saved[rank]
-    names = set().union(*(each.get("gradients", {}) for each in saved))
-    return {
-        **{name: saved[0][name] for name in ("metrics", "metrics at cut") if name in saved[0]},
-        "module": {name: sum(each["module"][name] for each in saved) * (rank == 0) for name in saved[0]["module"]},
-        "gradients": {name: _sum(saved, name) / len(saved) for name in names},
-    }
-
-
-def _sum(saved: Sequence[State], name: str) -> Tensor:
-    found: list[Tensor] = [each["gradients"][name] for each in saved if name in each.get("gradients", {})]
-    return sum(found[1:], found[0])

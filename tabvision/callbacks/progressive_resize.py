@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
@@ -101,8 +102,8 @@ class ProgressiveResize(Callback):
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
             size = last[0] if last[0] == last[1] else last
             raise BadValueError(problem, f"Build the data with size={size}, or change the last size")
-        ends = trainer.max_epochs
-        if ends is not None and 0 <= ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        ends = max_epochs(trainer)
+        if ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             problem = f"the last size starts in epoch {start}, but max_epochs={ends} ends before"
             raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
 
