@@ -46,7 +46,7 @@ from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.base import SMALL_TABLE
+from tabvision.tasks.target import SMALL_TABLE
 
 logger = logging.getLogger("tabvision")
 

@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from tabvision.errors import BadValueError, speaking
-from tabvision.tasks.base import NEW_CLASS, Target, TargetFacts, Task
+from tabvision.tasks.base import NEW_CLASS, Task
 from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, grow_weights
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tabvision.plain import Label
+    from tabvision.tasks.target import Target, TargetFacts
 
 MAX_INTEGER_CLASSES = 20  # a column of integers with more distinct values is regression unless the user says otherwise
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.tasks.base import Correction, Target, bad_separator
+from tabvision.tasks.base import Correction, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
     check_loss_settings,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from tabvision.plain import Label
+    from tabvision.tasks.target import Target
 
 DEFAULT_SEPARATOR = " "  # between predicted labels, if the target is several columns of 0 and 1
 

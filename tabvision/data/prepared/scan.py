@@ -30,7 +30,7 @@ from tabvision.preprocess.fit import RunningFeatures
 from tabvision.preprocess.running import Moments, RowSample
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.base import TargetFacts
+from tabvision.tasks.target import TargetFacts
 
 MAX_SAMPLE = 1_000_000  # rows by which medians and bins are computed
 _MAX_CELLS = 30_000_000  # of that sample, so that it takes 240 MB at most
