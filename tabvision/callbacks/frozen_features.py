@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fine_tune import FineTune
 from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
+from tabvision.callbacks.resume_state import of_all_ranks
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
@@ -224,10 +225,7 @@ def _loaders(found: object) -> list[ImageLoader]:
 
 def _joined(own: list[dict[str, Tensor]] | None) -> _Tensors | None:
     """Return the tensors of the batches of all ranks as one, or None if a rank has None."""
-    parts = [own]
-    if distributed.is_available() and distributed.is_initialized():
-        parts = [None] * distributed.get_world_size()
-        distributed.all_gather_object(parts, own)
+    parts = of_all_ranks(own)
     if any(part is None for part in parts):
         return None
     batches = [batch for part in parts for batch in part or ()]

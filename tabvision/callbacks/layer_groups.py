@@ -154,7 +154,10 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
                     own[each] = [item for item, place in zip(old[each], numbers, strict=True) if place == number]
             divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
-    _number_names(divided)
+    names = [group["name"] for group in divided]
+    for position, name in enumerate(names):  # of param groups from one layer group, so that logs can show each
+        if names.count(name) > 1:
+            divided[position]["name"] = f"{name}/{names[:position].count(name)}"
     optimizer.param_groups[:] = divided
 
 
@@ -172,11 +175,3 @@ def _as_group(part: object, number: int) -> LayerGroup:
         raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
     modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
     return LayerGroup(f"group_{number}", tuple(modules))
-
-
-def _number_names(groups: list[dict[str, Any]]) -> None:
-    """Number the names of param groups that came from one layer group, so that logs can show each."""
-    names = [group["name"] for group in groups]
-    for position, (group, name) in enumerate(zip(groups, names, strict=True)):
-        if names.count(name) > 1:
-            group["name"] = f"{name}/{names[:position].count(name)}"

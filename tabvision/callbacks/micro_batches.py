@@ -12,15 +12,10 @@ from tabvision.lightning import GradientAccumulationScheduler, callbacks_of
 State = dict[str, Any]
 
 
-def num_micro_batches(trainer: pl.Trainer) -> int:
-    """Return the number of micro-batches of a training step: one a rank, unless `ExactResume` says otherwise."""
-    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
-    return own or int(trainer.world_size)
-
-
 def batches_per_rank(trainer: pl.Trainer) -> int:
-    """Return how many of a step's micro-batches each rank trains, one after the other."""
-    return num_micro_batches(trainer) // int(trainer.world_size)
+    """Return how many of a step's micro-batches each rank trains, one after the other: one, unless `ExactResume` says so."""
+    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
+    return (own or int(trainer.world_size)) // int(trainer.world_size)
 
 
 def micro_batch_at(trainer: pl.Trainer, batch_idx: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Protocol, final, runtime_checkable
+from typing import Any, final
 
 from torch import nn
 from typing_extensions import override
@@ -18,14 +18,6 @@ from tabvision.lightning import Callback
 from tabvision.nets.body import Body
 
 Size = tuple[int, int]
-
-
-@runtime_checkable
-class _Resizable(Protocol):
-    """A datamodule that can load its images at another size from the next pass on."""
-
-    def set_size(self, size: Size) -> None:
-        """Load images at (height, width) in pixels from now on."""
 
 
 @final
@@ -87,7 +79,7 @@ class ProgressiveResize(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-        if isinstance(data, _Resizable):  # else the exception says so
+        if hasattr(data, "set_size"):  # else the exception says so
             data.set_size(self.sizes[-1][1])
 
     def _check(self, trainer: pl.Trainer) -> None:
@@ -132,7 +124,7 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
 
 
 @speaking("ProgressiveResize")
-def _resizable(trainer: pl.Trainer) -> _Resizable:
+def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule with a `set_size`
     """Return the trainer's datamodule; raise if its images cannot be resized.
 
     Raises:
@@ -141,7 +133,7 @@ def _resizable(trainer: pl.Trainer) -> _Resizable:
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
-    if not isinstance(data, _Resizable):
+    if not hasattr(data, "set_size"):
         problem = f"{type(data).__name__} has no set_size"
         remedy = "Give it `def set_size(self, size)`, which loads images of (height, width) from the next pass on"
         raise BadTypeError(problem, remedy)

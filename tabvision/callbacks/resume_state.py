@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, distributed
@@ -14,6 +14,7 @@ from tabvision.lightning import ModelCheckpoint, WeightAveraging, callbacks_of
 from tabvision.random_state import random_state
 
 State = dict[str, Any]
+Own = TypeVar("Own")
 
 
 @runtime_checkable
@@ -31,8 +32,8 @@ def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def of_all_ranks(own: State) -> list[State]:
-    """Return the states of all ranks in order, given this rank's."""
+def of_all_ranks(own: Own) -> list[Own]:
+    """Return an object of each rank, in order, given this rank's."""
     ranks: list[Any] = [own]
     if _is_distributed():
         ranks = [None] * distributed.get_world_size()
@@ -103,17 +104,13 @@ def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
     """
     if len(saved) == ranks:
         return saved[rank]
-    names = set().union(*(each.get("gradients", {}) for each in saved))
+    gradients = [each.get("gradients", {}) for each in saved]
+    names = set().union(*gradients)
     return {
         **{name: saved[0][name] for name in ("metrics", "metrics at cut") if name in saved[0]},
         "module": {name: sum(each["module"][name] for each in saved) * (rank == 0) for name in saved[0]["module"]},
-        "gradients": {name: _sum(saved, name) / len(saved) for name in names},
+        "gradients": {name: sum(each[name] for each in gradients if name in each) / len(saved) for name in names},
     }
-
-
-def _sum(saved: Sequence[State], name: str) -> Tensor:
-    found: list[Tensor] = [each["gradients"][name] for each in saved if name in each.get("gradients", {})]
-    return sum(found[1:], found[0])
 
 
 # What a ModelCheckpoint does not restore: whether a step is saved already, and whether a save waits for the validation

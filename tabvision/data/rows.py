@@ -21,7 +21,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, U
 from tabvision.preprocess import Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
-from tabvision.tasks.labels import row_name
+from tabvision.tasks.labels import multi_hot, row_name, tags
 
 logger = logging.getLogger("tabvision")
 
@@ -186,6 +186,47 @@ def kept_apart(
         codes = None if target_codes is None else target_codes[parts.train]
         found = way(frame.iloc[parts.train], codes, seed=seed)
     return replace(parts, train=parts.train[found.train], calibration=parts.train[found.validation])
+
+
+@speaking("split")
+def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
+    """Return parts whose training rows have every label: rows held out with a label they lack move to training.
+
+    A random fraction ignores the labels, and rare labels occur in a row or two.
+
+    Args:
+        parts: The random parts, of which test rows stay.
+        frame: The rows.
+        target: The column of joined labels.
+        separator: The separator of labels.
+    """
+    used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
+    values = frame[target].iloc[used]
+    flags = multi_hot(values, separator, tags(values, separator, target), target) > 0
+    trains = np.isin(used, parts.train)
+    moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
+    if not len(moved):
+        return parts
+    held_out = "validation and calibration" if len(parts.calibration) else "validation"
+    moves = f"{count(len(moved), 'row')} moved from {held_out} to training"
+    logger.info(f"{moves}, which would otherwise lack some labels.")
+    validation, calibration = (np.setdiff1d(each, moved) for each in (parts.validation, parts.calibration))
+    return SplitRows(np.union1d(parts.train, moved), validation, parts.test, calibration)
+
+
+def class_counts(targets: NDArray[np.generic], target: Target) -> str:
+    """Return the number of rows of each class as text, most frequent first; empty for numbers.
+
+    Example:
+        >>> from tabvision.tasks import Binary
+        >>> class_counts(np.array([1, 1, 0]), Target(columns=("pet",), task=Binary(), classes=("cat", "dog")))
+        'dog 2, cat 1'
+    """
+    if not target.task.is_classes:
+        return ""
+    num = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(target.classes))
+    order = np.argsort(-num, kind="stable")
+    return listed([f"{target.classes[code]} {int(num[code]):,}" for code in order])
 
 
 def taken(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, Order, TensorDataModule
+from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.leakage import log_leakage, log_similar_labels
-from tabvision.data.loaders import BlockOrder, TensorLoader
+from tabvision.data.loaders import Order, TensorLoader
 from tabvision.data.prepared.scan import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
+from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (
     check_reserved,
     chosen_task,
