@@ -15,7 +15,7 @@ import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tabvision.errors import BadTypeError, MissingPackageError, UnknownNameError
 
@@ -118,6 +118,7 @@ _MODULES = (  # of either package, where the names above are; the command line l
     ".utilities.rank_zero",
     ".cli",
 )
+AnyCallback = TypeVar("AnyCallback")
 _TREES = ("pytorch_lightning", "lightning.pytorch")
 SETTING = "TABVISION_LIGHTNING"  # the environment variable that chooses
 _NAMED = re.compile(rf"(?<![\w./\\-])({'|'.join(map(re.escape, _TREES))})(?=\.(\w+\.)*[A-Z])")  # before a class
@@ -188,6 +189,12 @@ def check_trainer(trainer: object) -> None:
             f"this is a part of {tree()}, and the Trainer is of {other.__name__}, whose classes do not know each other"
         )
         raise BadTypeError(problem, _remedy(other))
+
+
+def callbacks_of(trainer: Trainer, kind: type[AnyCallback]) -> list[AnyCallback]:
+    """Return the callbacks of a Trainer that are of a kind, in their order."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 def _remedy(other: ModuleType) -> str:

@@ -92,7 +92,12 @@ class Augmentation:
                 raise BadTypeError(f"{name} must be a number, got {value!r}", DEFAULT)
             object.__setattr__(self, name, float(value))
         for name, (low, high, closed) in _RANGES.items():
-            _check_range(name, getattr(self, name), low, high, closed=closed)
+            value = getattr(self, name)
+            if not (low <= value < high or (closed and value == high)):
+                ends = (
+                    f"lie in [{low:g}, {high:g}{']' if closed else ')'}" if high < math.inf else f"be at least {low:g}"
+                )
+                raise BadValueError(f"{name} must {ends}, got {value!r}", DEFAULT)
         if not 0 < self.min_scale <= 1:
             problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
             raise BadValueError(problem, "Pass the smallest fraction of the area to crop to, such as 0.75")
@@ -121,12 +126,6 @@ class Augmentation:
             if name not in preset.to_dict():
                 raise UnknownNameError("setting", name, [*preset.to_dict(), "preset"])
         return dataclasses.replace(preset, **changes)
-
-
-def _check_range(name: str, value: float, low: float, high: float, *, closed: bool) -> None:
-    if not (low <= value < high or (closed and value == high)):
-        interval = f"lie in [{low:g}, {high:g}{']' if closed else ')'}" if high < math.inf else f"be at least {low:g}"
-        raise BadValueError(f"{name} must {interval}, got {value!r}", DEFAULT)
 
 
 def _checked_ratio(ratio: object) -> tuple[float, float]:

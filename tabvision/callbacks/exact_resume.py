@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
@@ -23,7 +22,17 @@ from tabvision.callbacks.loop_counts import (
     validate_first,
     was_stopped,
 )
-from tabvision.callbacks.micro_batches import Accumulation, convert_counts, is_dealing, micro_batch_at, state_on
+from tabvision.callbacks.micro_batches import Accumulation, convert_counts, is_dealing, micro_batch_at
+from tabvision.callbacks.resume_state import (
+    Resumable,
+    last_saved,
+    metrics_of,
+    of_all_ranks,
+    restore_buffers,
+    restore_last_saved,
+    state_of_rank,
+    state_on,
+)
 from tabvision.checks import check_whole
 from tabvision.counter_random import seed_of
 from tabvision.data.tables.write import written_whole
@@ -32,25 +41,13 @@ from tabvision.lightning import (
     Callback,
     DoublePrecision,
     GradientAccumulationScheduler,
-    ModelCheckpoint,
     TorchCheckpointIO,
     TrainerFn,
-    WeightAveraging,
+    callbacks_of,
     check_trainer,
     rank_zero_warn,
 )
-from tabvision.random_state import random_state, set_random_state
-
-
-@runtime_checkable
-class _Resumable(Protocol):
-    """A module with state inside an epoch beyond its weights."""
-
-    def resume_state(self) -> dict[str, Any]:
-        """Return that state: sums, as tensors or numbers, which are added up if fewer or more ranks go on."""
-
-    def load_resume_state(self, state: dict[str, Any]) -> None:
-        """Restore what `resume_state` returned."""
+from tabvision.random_state import set_random_state
 
 
 @final
@@ -136,13 +133,9 @@ class ExactResume(Callback):
         module = self._module
         if module is None:  # saved before any fit
             return {"ranks": []}
-        own = {**(self._at_cut or _state_of_rank(module)), "metrics": _metrics(module.trainer)}
-        ranks: list[Any] = [own]
-        if _is_distributed():
-            ranks = [None] * distributed.get_world_size()
-            distributed.all_gather_object(ranks, own)
+        ranks = of_all_ranks({**(self._at_cut or state_of_rank(module)), "metrics": metrics_of(module.trainer)})
         steps = {"micro_batches": self._micro_batches, "seed": self._seed}
-        return {"ranks": ranks, "checkpoints": _last_saved(module.trainer), "cut": self._at_cut is not None, **steps}
+        return {"ranks": ranks, "checkpoints": last_saved(module.trainer), "cut": self._at_cut is not None, **steps}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -212,7 +205,7 @@ class ExactResume(Callback):
         self._stopped = False
         self._at_cut = None
         if is_cut(trainer.fit_loop):
-            self._at_cut = {**_state_of_rank(pl_module), "metrics at cut": _metrics(trainer)}
+            self._at_cut = {**state_of_rank(pl_module), "metrics at cut": metrics_of(trainer)}
 
     @override
     def on_train_batch_start(
@@ -243,17 +236,18 @@ class ExactResume(Callback):
         saved = mine.get("metrics at cut" if self._goes_on else "metrics", {})
         metrics = {name: value.to(pl_module.device) for name, value in saved.items()}
         trainer.callback_metrics.update(metrics)
-        _restore_last_saved(trainer, self._saved.get("checkpoints", {}))
-        _restore_buffers(pl_module, mine)
+        restore_last_saved(trainer, self._saved.get("checkpoints", {}))
+        restore_buffers(pl_module, mine)
         self._stopped = stay_stopped(trainer)
         if not trainer.fit_loop.restarted_mid_epoch:
             return
         self._set_random_state(trainer)  # the iterator, created just now, existed before the state was saved
-        if isinstance(pl_module, _Resumable):
+        if isinstance(pl_module, Resumable):
             pl_module.load_resume_state(mine["module"])
         if self._ends_epoch:
             return
-        _accumulate_as_in_this_epoch(trainer)
+        for scheduler in callbacks_of(trainer, GradientAccumulationScheduler):  # sets this only where an epoch starts
+            trainer.accumulate_grad_batches = scheduler.get_accumulate_grad_batches(trainer.current_epoch)
         for name, gradient in mine.get("gradients", {}).items():
             parameter = pl_module.get_parameter(name)
             parameter.grad = gradient.to(parameter)
@@ -298,104 +292,3 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
 def _can_continue(ranks: list[dict[str, Any]], trainer: pl.Trainer) -> bool:
     """Return whether a Trainer can go on with what those ranks have saved."""
     return bool(ranks) and (len(ranks) == trainer.world_size or is_dealing(trainer))
-
-
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _metrics(trainer: pl.Trainer) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
-
-
-def _state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
-    """Return what a checkpoint holds of each rank, beside its metrics."""
-    return {
-        "random": random_state(),
-        "module": module.resume_state() if isinstance(module, _Resumable) else {},
-        "gradients": _unused_gradients(module),
-        "buffers": _own_buffers(module),
-        "shares": getattr(module.trainer.strategy.model, _SHARES, True),
-    }
-
-
-# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
-# validation or an accumulation
-_SHARES = "require_forward_param_sync"
-
-
-def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the buffers of a module and of the averages that Lightning keeps of it, by name."""
-    callbacks: list[Callback] = module.trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning
-    averages = [callback._average_model for callback in callbacks if isinstance(callback, WeightAveraging)]  # noqa: SLF001
-    models = [module, *(average for average in averages if average is not None)]
-    return {f"{number} {name}": part for number, model in enumerate(models) for name, part in model.named_buffers()}
-
-
-def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the buffers in which this rank differs from rank 0, whose buffers the checkpoint holds."""
-    if not _is_distributed():
-        return {}
-    mine = {name: buffer.cpu() for name, buffer in _buffers(module).items()}
-    theirs = [mine]
-    distributed.broadcast_object_list(theirs)
-    return {name: value.clone() for name, value in mine.items() if not torch.equal(value, theirs[0][name])}
-
-
-def _restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
-    """Restore the buffers of this rank, and whether rank 0's are copied over them before the next forward pass."""
-    buffers = _buffers(module)
-    for name, value in saved.get("buffers", {}).items():
-        if name in buffers:  # else it was of an average, which is left out now
-            buffers[name].copy_(value)
-    model = module.trainer.strategy.model
-    if hasattr(model, _SHARES):
-        setattr(model, _SHARES, saved.get("shares", True))
-
-
-def _unused_gradients(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the gradients that the next optimizer step will use, by parameter; under manual optimization all there are."""
-    if module.automatic_optimization and not module.trainer.fit_loop._should_accumulate():  # noqa: SLF001 - a test guards it
-        return {}
-    return {name: part.grad.cpu() for name, part in module.named_parameters() if part.grad is not None}
-
-
-# What a ModelCheckpoint does not restore: whether a step is saved already, and whether a save waits for the validation
-_OF_MODEL_CHECKPOINT = (
-    "dirpath",
-    "current_score",
-    "_last_global_step_saved",
-    "_last_checkpoint_saved",
-    "_defer_save_until_validation",
-)
-
-
-def _model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
-    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-
-
-def _last_saved(trainer: pl.Trainer) -> dict[str, dict[str, Any]]:
-    return {
-        callback.state_key: {name: copy.copy(getattr(callback, name)) for name in _OF_MODEL_CHECKPOINT}
-        for callback in _model_checkpoints(trainer)
-    }
-
-
-def _restore_last_saved(trainer: pl.Trainer, saved: dict[str, dict[str, Any]]) -> None:
-    for callback in _model_checkpoints(trainer):
-        own = saved.get(callback.state_key, {})
-        if own.get("dirpath") != callback.dirpath:  # as Lightning does with the scores
-            continue
-        for name, value in own.items():
-            setattr(callback, name, value)
-        path = str(trainer.ckpt_path)
-        if path in (callback.best_model_path, callback.last_model_path, *callback.best_k_models):  # it wrote the file
-            callback._last_global_step_saved, callback._last_checkpoint_saved = trainer.global_step, path  # noqa: SLF001
-            callback._defer_save_until_validation = False  # noqa: SLF001 - it is reset after the file is written
-
-
-def _accumulate_as_in_this_epoch(trainer: pl.Trainer) -> None:
-    """Set the number of batches per step, which Lightning's scheduler sets only where an epoch starts."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-        if isinstance(callback, GradientAccumulationScheduler):
-            trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)

@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fine_tune import FineTune
 from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
+from tabvision.callbacks.resume_state import of_all_ranks
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, TrainerFn, check_trainer
+from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating
 
@@ -204,14 +205,14 @@ def _has_folds(data: BaseImageDataModule) -> bool:
 
 def _blending(trainer: pl.Trainer) -> list[str]:
     """Return the names of the callbacks that blend images."""
-    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-    return [type(callback).__name__ for callback in callbacks if isinstance(callback, MixUp | CutMix)]
+    return [
+        type(callback).__name__ for callback in callbacks_of(trainer, Callback) if isinstance(callback, MixUp | CutMix)
+    ]
 
 
 def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
     """Return the callback that says which layers train."""
-    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # as above
-    for callback in callbacks:
+    for callback in callbacks_of(trainer, Callback):
         if isinstance(callback, Unfreeze | FineTune):
             return callback.unfreeze if isinstance(callback, FineTune) else callback
     return None
@@ -224,10 +225,7 @@ def _loaders(found: object) -> list[ImageLoader]:
 
 def _joined(own: list[dict[str, Tensor]] | None) -> _Tensors | None:
     """Return the tensors of the batches of all ranks as one, or None if a rank has None."""
-    parts = [own]
-    if distributed.is_available() and distributed.is_initialized():
-        parts = [None] * distributed.get_world_size()
-        distributed.all_gather_object(parts, own)
+    parts = of_all_ranks(own)
     if any(part is None for part in parts):
         return None
     batches = [batch for part in parts for batch in part or ()]

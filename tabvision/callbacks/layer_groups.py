@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from tabvision import lightning as pl
@@ -56,6 +57,49 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
 def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
     """Return the number of parameter elements in each layer group, by name."""
     return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
+
+
+def set_trainable(
+    group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
+) -> bool:
+    """Freeze or unfreeze a layer group; return whether a parameter changed.
+
+    Args:
+        group: The layer group.
+        trains: Whether it trains.
+        exempt: Modules that train in any case.
+        frozen: Ids of parameters that stay frozen in any case.
+    """
+    exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
+    changed = False
+    for parameter in group:
+        wanted = (trains or id(parameter) in exempt_ids) and id(parameter) not in frozen
+        changed |= parameter.requires_grad != wanted
+        parameter.requires_grad_(wanted)
+        if not wanted:
+            parameter.grad = None  # the optimizer skips it, decay included
+    return changed
+
+
+def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
+    """Return the BatchNorms of a layer group, which may be a list of a module's parameters."""
+    held = {id(parameter) for parameter in group}
+    parts = [part for module in group.modules for part in module.modules()]
+    owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
+    return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, _BatchNorm)))
+
+
+def frozen_parts(module: nn.Module, frozen: Sequence[LayerGroup]) -> list[nn.Module]:
+    """Return the parts of a module whose parameters all are in frozen layer groups, and all parts within them."""
+    held = {id(parameter) for group in frozen for parameter in group}
+    found = [part for group in frozen for part in group.modules if not list(part.parameters())]  # such as a Dropout
+    for part in module.children():
+        own = {id(parameter) for parameter in part.parameters()}
+        if own and own <= held:
+            found += part.modules()
+        elif own & held:
+            found += frozen_parts(part, frozen)
+    return list(dict.fromkeys(found))
 
 
 def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
@@ -110,7 +154,10 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
                     own[each] = [item for item, place in zip(old[each], numbers, strict=True) if place == number]
             divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
-    _number_names(divided)
+    names = [group["name"] for group in divided]
+    for position, name in enumerate(names):  # of param groups from one layer group, so that logs can show each
+        if names.count(name) > 1:
+            divided[position]["name"] = f"{name}/{names[:position].count(name)}"
     optimizer.param_groups[:] = divided
 
 
@@ -128,11 +175,3 @@ def _as_group(part: object, number: int) -> LayerGroup:
         raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
     modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
     return LayerGroup(f"group_{number}", tuple(modules))
-
-
-def _number_names(groups: list[dict[str, Any]]) -> None:
-    """Number the names of param groups that came from one layer group, so that logs can show each."""
-    names = [group["name"] for group in groups]
-    for position, (group, name) in enumerate(zip(groups, names, strict=True)):
-        if names.count(name) > 1:
-            group["name"] = f"{name}/{names[:position].count(name)}"

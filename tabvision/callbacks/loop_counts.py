@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tabvision import lightning as pl
-from tabvision.lightning import Callback, EarlyStopping, EarlyStoppingReason
+from tabvision.lightning import EarlyStopping, EarlyStoppingReason, callbacks_of
 
 if TYPE_CHECKING:
     from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 
 def was_stopped(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> bool:
     """Return whether an `EarlyStopping` of a Trainer had stopped the fit that a checkpoint was saved of."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    saved = [checkpoint["callbacks"].get(part.state_key, {}) for part in callbacks if isinstance(part, EarlyStopping)]
+    saved = [checkpoint["callbacks"].get(part.state_key, {}) for part in callbacks_of(trainer, EarlyStopping)]
     going = EarlyStoppingReason.NOT_STOPPED.value
     return any(state.get("stopping_reason", going) != going for state in saved)
 
 
 def stay_stopped(trainer: pl.Trainer) -> bool:
     """Stop a fit that was stopped when it was saved; return whether its epoch must be ended first."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+    stopping = callbacks_of(trainer, EarlyStopping)
     if all(callback.stopping_reason == EarlyStoppingReason.NOT_STOPPED for callback in stopping):
         return False
     logging.getLogger("tabvision").info(

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, final
-
-from torch import Tensor
 
 from tabvision import lightning as pl
 from tabvision.errors import BadValueError, listed
-from tabvision.lightning import GradientAccumulationScheduler
+from tabvision.lightning import GradientAccumulationScheduler, callbacks_of
 
 State = dict[str, Any]
 
 
-def num_micro_batches(trainer: pl.Trainer) -> int:
-    """Return the number of micro-batches of a training step: one a rank, unless `ExactResume` says otherwise."""
-    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
-    return own or int(trainer.world_size)
-
-
 def batches_per_rank(trainer: pl.Trainer) -> int:
-    """Return how many of a step's micro-batches each rank trains, one after the other."""
-    return num_micro_batches(trainer) // int(trainer.world_size)
+    """Return how many of a step's micro-batches each rank trains, one after the other: one, unless `ExactResume` says so."""
+    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
+    return (own or int(trainer.world_size)) // int(trainer.world_size)
 
 
 def micro_batch_at(trainer: pl.Trainer, batch_idx: int) -> tuple[int, int]:
@@ -60,7 +52,7 @@ class Accumulation:
 
     def _multiply(self, per_rank: int) -> None:
         trainer = self._trainer
-        scheduler = next((each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)), None)
+        scheduler = next(iter(callbacks_of(trainer, GradientAccumulationScheduler)), None)
         if scheduler is not None:
             self._scheduled = (scheduler, scheduler.scheduling)
             scheduler.scheduling = {epoch: per_rank * each for epoch, each in scheduler.scheduling.items()}
@@ -144,23 +136,3 @@ def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
         more = counts["ready"] * saved_ranks // ranks - counts["ready"]
         counts |= {name: number + more for name, number in counts.items()}
     return True
-
-
-def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
-    """Return what a rank goes on with, of what each of the ranks that saved a checkpoint had.
-
-    On other ranks sums are joined in the first one, and each has the mean of the accumulated gradients.
-    """
-    if len(saved) == ranks:
-        return saved[rank]
-    names = set().union(*(each.get("gradients", {}) for each in saved))
-    return {
-        **{name: saved[0][name] for name in ("metrics", "metrics at cut") if name in saved[0]},
-        "module": {name: sum(each["module"][name] for each in saved) * (rank == 0) for name in saved[0]["module"]},
-        "gradients": {name: _sum(saved, name) / len(saved) for name in names},
-    }
-
-
-def _sum(saved: Sequence[State], name: str) -> Tensor:
-    found: list[Tensor] = [each["gradients"][name] for each in saved if name in each.get("gradients", {})]
-    return sum(found[1:], found[0])

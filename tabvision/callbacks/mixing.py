@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import MutableMapping, MutableSequence, Sequence
 from typing import Any, final
@@ -15,7 +16,7 @@ from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 from tabvision.callbacks.micro_batches import micro_batch_at
 from tabvision.callbacks.ownership import Quantity, check_owners
-from tabvision.callbacks.schedule import num_epochs
+from tabvision.callbacks.schedule import max_epochs, num_epochs
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
@@ -41,7 +42,7 @@ class _Mixing(Callback, ABC):
     @speaking()
     def __init__(
         self,
-        alpha: float,
+        alpha: float = 0.4,
         *,
         seed: int = 0,
         off_epochs: int = 0,
@@ -72,7 +73,7 @@ class _Mixing(Callback, ABC):
         if stage != "fit":
             return
         check_owners(trainer)
-        if self.off_epochs and (trainer.max_epochs is None or trainer.max_epochs < 0):
+        if self.off_epochs and max_epochs(trainer) == math.inf:
             problem = f"off_epochs={self.off_epochs} counts from the last epoch, but the Trainer has no max_epochs"
             raise BadValueError(problem, "Pass Trainer(max_epochs=...), or leave off_epochs out")
 
@@ -184,19 +185,6 @@ class MixUp(_Mixing):
     """
 
     blends = ("image", "has_image", "continuous")
-
-    @speaking()
-    def __init__(
-        self,
-        alpha: float = 0.4,
-        *,
-        seed: int = 0,
-        off_epochs: int = 0,
-        num_classes: int | None = None,
-        inputs: Sequence[Key] | None = None,
-        target: Key | None = None,
-    ) -> None:
-        super().__init__(alpha, seed=seed, off_epochs=off_epochs, num_classes=num_classes, inputs=inputs, target=target)
 
     @override
     @speaking()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Protocol, runtime_checkable
+import itertools
+from typing import Literal
 
 from torch.optim import Optimizer
 
@@ -15,6 +15,7 @@ from tabvision.lightning import (
     Callback,
     LearningRateFinder,
     StochasticWeightAveraging,
+    callbacks_of,
     check_trainer,
 )
 
@@ -54,15 +55,6 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
 )
 
 
-@runtime_checkable
-class _Owner(Protocol):
-    """A callback that declares which quantities it sets."""
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that it sets."""
-
-
 def check_owners(trainer: pl.Trainer) -> None:
     """Raise if two callbacks set one quantity, or if one of Lightning's sets what another owns.
 
@@ -72,22 +64,17 @@ def check_owners(trainer: pl.Trainer) -> None:
     """
     check_trainer(trainer)
     owners: dict[Quantity, str] = {}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
+    callbacks = callbacks_of(trainer, Callback)
+    for callback in callbacks:
         name = type(callback).__name__
-        for quantity in sorted(callback.owns) if isinstance(callback, _Owner) else ():
+        for quantity in sorted(getattr(callback, "owns", ())):
             if quantity in owners:
                 problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
                 raise BadValueError(problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
             owners[quantity] = name
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        _check_no_rival(callback, owners)
-
-
-def _check_no_rival(callback: Callback, owners: Mapping[Quantity, str]) -> None:
-    for kind, quantities, does, remedy in _RIVALS:
-        if isinstance(callback, kind) and (
-            owner := next((owners[each] for each in owners if each in quantities), None)
-        ):
+    for callback, (kind, quantities, does, remedy) in itertools.product(callbacks, _RIVALS):
+        owner = next((owners[each] for each in owners if each in quantities), None)
+        if owner and isinstance(callback, kind):
             raise BadValueError(f"{type(callback).__name__} {does}", f"{remedy}, or leave {owner} out")
 
 

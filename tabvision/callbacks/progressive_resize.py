@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Protocol, final, runtime_checkable
+from typing import Any, final
 
 from torch import nn
 from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
 from tabvision.nets.body import Body
 
 Size = tuple[int, int]
-
-
-@runtime_checkable
-class _Resizable(Protocol):
-    """A datamodule that can load its images at another size from the next pass on."""
-
-    def set_size(self, size: Size) -> None:
-        """Load images at (height, width) in pixels from now on."""
 
 
 @final
@@ -86,7 +79,7 @@ class ProgressiveResize(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-        if isinstance(data, _Resizable):  # else the exception says so
+        if hasattr(data, "set_size"):  # else the exception says so
             data.set_size(self.sizes[-1][1])
 
     def _check(self, trainer: pl.Trainer) -> None:
@@ -101,8 +94,8 @@ class ProgressiveResize(Callback):
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
             size = last[0] if last[0] == last[1] else last
             raise BadValueError(problem, f"Build the data with size={size}, or change the last size")
-        ends = trainer.max_epochs
-        if ends is not None and 0 <= ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        ends = max_epochs(trainer)
+        if ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             problem = f"the last size starts in epoch {start}, but max_epochs={ends} ends before"
             raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
 
@@ -131,7 +124,7 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
 
 
 @speaking("ProgressiveResize")
-def _resizable(trainer: pl.Trainer) -> _Resizable:
+def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule with a `set_size`
     """Return the trainer's datamodule; raise if its images cannot be resized.
 
     Raises:
@@ -140,7 +133,7 @@ def _resizable(trainer: pl.Trainer) -> _Resizable:
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
-    if not isinstance(data, _Resizable):
+    if not hasattr(data, "set_size"):
         problem = f"{type(data).__name__} has no set_size"
         remedy = "Give it `def set_size(self, size)`, which loads images of (height, width) from the next pass on"
         raise BadTypeError(problem, remedy)

@@ -16,7 +16,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_none_added, check_owners
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler
+from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler, callbacks_of
 from tabvision.schedules import Setting, epoch_ends
 
 logger = logging.getLogger("tabvision")
@@ -225,23 +225,30 @@ def _run_length(
         BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
     """
     limit = trainer.max_steps - first_step if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
-    batches, epochs = trainer.num_training_batches, trainer.max_epochs
-    if epochs is None or epochs < 0 or batches == math.inf:
+    batches = trainer.num_training_batches
+    if math.inf in (batches, max_epochs(trainer)):
         if limit < math.inf:
             return RunLength(max(1, int(limit)))
         unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
         remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
         raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
-    accumulate = [batches_per_step or _accumulation(trainer, epoch) for epoch in range(len(past), epochs)]
+    accumulate = [
+        batches_per_step or _accumulation(trainer, epoch) for epoch in range(len(past), int(max_epochs(trainer)))
+    ]
     done = past[-1] if past else 0
     ends = [*past, *(done + end for end in epoch_ends(int(batches), accumulate))]
     ends = [max(0, int(min(end, limit))) for end in ends]
     return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
 
 
+def max_epochs(trainer: pl.Trainer) -> float:
+    """Return the epoch in which a fit ends by its own setting; infinite if it has none."""
+    return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+
+
 def num_epochs(trainer: pl.Trainer) -> float:
     """Return the number of epochs that a fit begins: fewer than `max_epochs` if `max_steps` ends it; infinite if unknown."""
-    epochs = math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    epochs = max_epochs(trainer)
     if trainer.max_steps <= 0 or trainer.num_training_batches in (0, math.inf):
         return epochs
     per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
@@ -255,9 +262,8 @@ def _num_batches(trainer: pl.Trainer) -> int:
 
 def _warn_of_early_stopping(trainer: pl.Trainer, speaker: str) -> None:
     """Warn if `EarlyStopping` can end the fit inside the schedule."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for callback in callbacks:
-        if isinstance(callback, EarlyStopping) and callback.patience + 1 < (checks := _num_checks(trainer, callback)):
+    for callback in callbacks_of(trainer, EarlyStopping):
+        if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
             patience = f"EarlyStopping(patience={callback.patience})"
             problem = f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
             remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
@@ -279,9 +285,8 @@ def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
 
 
 def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.get_accumulate_grad_batches(epoch)
+    for callback in callbacks_of(trainer, GradientAccumulationScheduler):
+        return callback.get_accumulate_grad_batches(epoch)
     return trainer.accumulate_grad_batches
 
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MethodType
 from typing import Any, Literal, final, get_args
 
-import torch
 from torch import nn
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, check_optimizers, checked_groups, layer_groups_of
+from tabvision.callbacks.layer_groups import (
+    Groups,
+    check_optimizers,
+    checked_groups,
+    frozen_parts,
+    layer_groups_of,
+    norms_in,
+    set_trainable,
+)
 from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup, num_new
-from tabvision.nets.layers import PRETRAINED_NORMS, restore_pretrained_norms
+from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, plain_name, restore_pretrained_norms
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
@@ -93,7 +100,7 @@ class Unfreeze(Callback):
             check_owners(trainer)
             _check_strategy(trainer)
             pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
-            vars(pl_module).setdefault(PRETRAINED_NORMS, _with_statistics(pl_module))
+            vars(pl_module).setdefault(PRETRAINED_NORMS, norms_with_statistics(pl_module))
             if self._frozen is None or not self._is_sweep:
                 self._frozen = _frozen_within(layer_groups_of(pl_module, self.groups), pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
@@ -107,7 +114,7 @@ class Unfreeze(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if _planned_epochs(trainer) <= self.stages[-1][0]:
+        if max_epochs(trainer) <= self.stages[-1][0]:
             self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
         self._enter(trainer, pl_module)  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
 
@@ -124,14 +131,14 @@ class Unfreeze(Callback):
         """Put frozen parts into evaluation, such as dropout and stochastic depth, and each BatchNorm by its policy."""
         self._wake()
         parts = self._parts(module, epoch)
-        frozen = _frozen_parts(module, [group for group, trains in parts if not trains])
+        frozen = frozen_parts(module, [group for group, trains in parts if not trains])
         self._resting = [part for part in frozen if part.training]
         for part in self._resting:
             part.training = False
-        names = {id(part): _plain_name(name) for name, part in module.named_modules()}
+        names = {id(part): plain_name(name) for name, part in module.named_modules()}
         pretrained = vars(module)[PRETRAINED_NORMS] if self.batch_norm == "keep" else ()
         for number, (group, trains) in enumerate(parts):
-            for norm in _norms_in(group, module):
+            for norm in norms_in(group, module):
                 kept = number < len(parts) - 1 and names[id(norm)] in pretrained
                 norm.train(self.batch_norm == "train" or (trains and not kept))
 
@@ -155,7 +162,7 @@ class Unfreeze(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch <= self.stages[-1][0] < _planned_epochs(trainer):
+        if trainer.current_epoch <= self.stages[-1][0] < max_epochs(trainer):
             self._warn_of_unreached(trainer, f"the fit ended after {count(trainer.current_epoch, 'epoch')},")
 
     def _warn_of_unreached(self, trainer: pl.Trainer, reason: str) -> None:
@@ -179,8 +186,8 @@ class Unfreeze(Callback):
         self._wake()
         frozen, self._frozen = self._frozen_before(module), None
         for group in layer_groups_of(module, self.groups):
-            _set_trainable(group, trains=True, frozen=frozen)
-            for norm in _norms_in(group, module):
+            set_trainable(group, trains=True, frozen=frozen)
+            for norm in norms_in(group, module):
                 norm.train(module.training)
 
     def for_sweep(self, epoch: int) -> list[Callback]:
@@ -195,10 +202,10 @@ class Unfreeze(Callback):
         """Freeze and unfreeze the layer groups for an epoch; return whether anything changed."""
         parts, frozen = self._parts(module, epoch), self._frozen_before(module)
         changed = [
-            _set_trainable(
+            set_trainable(
                 group,
                 trains=trains,
-                exempt=_norms_in(group, module) if self.batch_norm == "train" else [],
+                exempt=norms_in(group, module) if self.batch_norm == "train" else [],
                 frozen=frozen,
             )
             for group, trains in parts
@@ -208,7 +215,7 @@ class Unfreeze(Callback):
     def _frozen_before(self, module: pl.LightningModule) -> set[int]:
         """Return the ids of the parameters that stay frozen, as before the fit."""
         names = self._frozen or ()
-        return {id(parameter) for name, parameter in module.named_parameters() if _plain_name(name) in names}
+        return {id(parameter) for name, parameter in module.named_parameters() if plain_name(name) in names}
 
     def num_trained(self, epoch: int, groups: Sequence[LayerGroup]) -> int:
         """Return how many of the last layer groups train in an epoch."""
@@ -242,92 +249,11 @@ def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None
     vars(module)["configure_optimizers"] = MethodType(configure_once, module)  # bound anew in a copy of the module
 
 
-def _planned_epochs(trainer: pl.Trainer) -> float:
-    """Return the epoch in which the fit ends by `max_epochs`."""
-    return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
-
-
-def _set_trainable(
-    group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
-) -> bool:
-    """Freeze or unfreeze a layer group; return whether a parameter changed.
-
-    Args:
-        group: The layer group.
-        trains: Whether it trains.
-        exempt: Modules that train in any case.
-        frozen: Ids of parameters that stay frozen in any case.
-    """
-    exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
-    changed = False
-    for parameter in group:
-        wanted = (trains or id(parameter) in exempt_ids) and id(parameter) not in frozen
-        changed |= parameter.requires_grad != wanted
-        parameter.requires_grad_(wanted)
-        if not wanted:
-            parameter.grad = None  # the optimizer skips it, decay included
-    return changed
-
-
 def _frozen_within(groups: Sequence[LayerGroup], module: nn.Module) -> frozenset[str]:
     """Return the names of the frozen parameters in layer groups of which other parameters train."""
     parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
     frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
-    return frozenset(_plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
-
-
-def _norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
-    """Return the BatchNorms of a layer group, which may be a list of a module's parameters."""
-    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public name for "any BatchNorm"
-    held = {id(parameter) for parameter in group}
-    parts = [part for module in group.modules for part in module.modules()]
-    owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
-    return list(dict.fromkeys(part for part in (*parts, *owners) if isinstance(part, kind)))
-
-
-def _with_statistics(module: nn.Module) -> frozenset[str]:
-    """Return the names of the BatchNorms that have statistics."""
-    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - as in `_norms_in`
-    norms = [(name, part) for name, part in module.named_modules() if isinstance(part, kind)]
-    return frozenset(_plain_name(name) for name, norm in norms if not _is_fresh(norm))
-
-
-def _frozen_parts(module: nn.Module, frozen: Sequence[LayerGroup]) -> list[nn.Module]:
-    """Return the parts of a module whose parameters all are in frozen layer groups, and all parts within them."""
-    held = {id(parameter) for group in frozen for parameter in group}
-    found = [part for group in frozen for part in group.modules if not list(part.parameters())]  # such as a Dropout
-    for part in module.children():
-        own = {id(parameter) for parameter in part.parameters()}
-        if own and own <= held:
-            found += part.modules()
-        elif own & held:
-            found += _frozen_parts(part, frozen)
-    return list(dict.fromkeys(found))
-
-
-def _is_fresh(norm: nn.Module) -> bool:
-    """Return whether a BatchNorm has no statistics: none are tracked, or they still have their initial values.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> _ = norm(torch.rand(4, 2))
-        >>> _is_fresh(nn.BatchNorm1d(2)), _is_fresh(norm)
-        (True, False)
-    """
-    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
-    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-        return True
-    return bool((mean == 0).all() and (variance == 1).all())
-
-
-def _plain_name(name: str) -> str:
-    """Return a module's name without the parts that `torch.compile` inserts.
-
-    Example:
-        >>> _plain_name("net._orig_mod.norm")
-        'net.norm'
-    """
-    return name.replace("_orig_mod.", "")
+    return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
 
 
 def _check_strategy(trainer: pl.Trainer) -> None:

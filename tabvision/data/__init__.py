@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from tabvision.data.fused import FusedDataModule
     from tabvision.data.images.module import ImageDataModule
     from tabvision.data.ratings.module import CollabDataModule
-    from tabvision.data.splits.base import RandomSplit, Split, StratifiedSplit
+    from tabvision.data.splits.base import Split
     from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
-    from tabvision.data.splits.ordered import GroupSplit, LeaveLastOut, TimeSplit
+    from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit
+    from tabvision.data.splits.random import GroupSplit, RandomSplit, StratifiedSplit
     from tabvision.data.tabular import TabularDataModule
 
 __all__ = [
@@ -37,14 +38,14 @@ _MODULES = {
     "CollabDataModule": "ratings.module",
     "ColumnSplit": "splits.given",
     "FusedDataModule": "fused",
-    "GroupSplit": "splits.ordered",
+    "GroupSplit": "splits.random",
     "ImageDataModule": "images.module",
     "IndexSplit": "splits.given",
     "LeaveLastOut": "splits.ordered",
-    "RandomSplit": "splits.base",
+    "RandomSplit": "splits.random",
     "SourceSplit": "splits.given",
     "Split": "splits.base",
-    "StratifiedSplit": "splits.base",
+    "StratifiedSplit": "splits.random",
     "TabularDataModule": "tabular",
     "TimeSplit": "splits.ordered",
 }

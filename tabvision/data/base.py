@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, NotRequired, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
-from tabvision.data.loaders import TensorLoader, check_batch_size
+from tabvision.data.loaders import Order, TensorLoader, check_batch_size
 from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
@@ -39,17 +39,6 @@ class DataPart(NamedTuple):
 
     tensors: Mapping[str, Tensor]
     rows: Tensor
-
-
-class Order(TypedDict):
-    """The order of a split's rows, how often each is drawn, and who loads them: arguments of every loader."""
-
-    shuffle: bool
-    seed: int
-    rank: int
-    world_size: int
-    micro_batches: NotRequired[int | None]
-    chances: NotRequired[Tensor | None]
 
 
 AnyLoader = TypeVar("AnyLoader")

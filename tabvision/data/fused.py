@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, final
+from typing import Any, Literal, cast
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -20,17 +17,19 @@ from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
 from tabvision.data.base import DataPart
 from tabvision.data.images.base import BaseImageDataModule
+from tabvision.data.images.device import EXTRAS
 from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
-from tabvision.data.images.loader import EXTRAS, ImageLoader
-from tabvision.data.images.reader import BatchReader, Read
-from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.splits.base import PartName, ShortSplit
+from tabvision.data.images.loader import FusedLoader, ImageLoader
+from tabvision.data.images.reader import BatchReader
+from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_columns, image_facts
+from tabvision.data.splits.base import PartName
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
+from tabvision.data.splits.random import ShortSplit
 from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import folder_of
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tabular import TabularDataModule
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
+from tabvision.errors import BadValueError, MissingColumnsError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns
 from tabvision.schema import Image, Schema, Target
@@ -135,51 +134,27 @@ class FusedDataModule(BaseImageDataModule):
         day_first: bool = False,
         verbose: bool = True,
     ) -> None:
-        columns = _image_columns(image, schema)
+        columns = image_columns(image, schema)
         known = image_facts(schema, columns[0], size, resize, normalize, channels=channels, value_range=value_range)
+        shared: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "verbose": verbose}
         super().__init__(
             replace(known, others=columns[1:], optional=True),
             augmentation_named(augment),
-            batch_size=batch_size,
-            seed=seed,
             num_workers=num_workers,
             cache=cache,
             device_augment=device_augment,
             bad_share=bad_share,
-            verbose=verbose,
+            **shared,
         )
-        table = _Columns(
-            source,
-            target,
-            image=self.image,
-            root=None if root is None else str(root),
-            suffix=suffix,
-            categorical=categorical,
-            continuous=continuous,
-            dates=dates,
-            ignore=ignore,
-            task=task,
-            separator=separator,
-            split=split,
-            weight=weight,
-            sampler=sampler,
-            test=test,
-            predict=predict,
-            batch_size=batch_size,
-            seed=seed,
-            corrections=corrections,
-            calibration=calibration,
-            schema=schema,
-            encoding=encoding,
-            na_values=na_values,
-            sep=sep,
-            names=names,
-            missing_target=missing_target,
-            day_first=day_first,
-            verbose=verbose,
-        )
+        settings: dict[str, Any] = {"categorical": categorical, "continuous": continuous, "dates": dates}
+        settings |= {"ignore": ignore, "weight": weight, "sampler": sampler}
+        settings |= {"split": split, "test": test, "predict": predict}
+        settings |= {"task": task, "separator": separator, "missing_target": missing_target, "schema": schema}
+        settings |= {"corrections": corrections, "calibration": calibration, "day_first": day_first}
+        settings |= {"encoding": encoding, "na_values": na_values, "sep": sep, "names": names}
+        settings |= {"image": self.image, "root": root, "suffix": suffix}
+        self._columns = table = _Columns(source, target, **settings, **shared)
         self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
-        self._columns = table  # whose parts are these
         self._fold_loader: ImageLoader | None = None
         self.sampler = sampler
         self.image = cast("Image", self.schema.image)
@@ -225,8 +200,7 @@ class FusedDataModule(BaseImageDataModule):
     def _loader(
         self, make_reader: Callable[[], BatchReader], tensors: Mapping[str, Tensor], rows: Tensor, **settings: Any
     ) -> ImageLoader:
-        num_images = len(self.image.columns)
-        return _FusedLoader(make_reader, tensors, rows, self.bad, num_images=num_images, **settings)
+        return FusedLoader(make_reader, tensors, rows, self.bad, num_images=len(self.image.columns), **settings)
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -247,29 +221,6 @@ class FusedDataModule(BaseImageDataModule):
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
 
-def _image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
-    """Return the columns of paths: those named, or the schema's."""
-    given = () if image is None else (image,) if isinstance(image, str) else image
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-        raise BadTypeError(
-            f"image must be a column or a list of columns, got {image!r}", 'Pass such as ["front", "back"]'
-        )
-    if len(set(given)) < len(given):
-        raise BadValueError(f"image names a column twice, got {image!r}", "Name each once")
-    if schema is None:
-        if not given:
-            raise BadValueError("image must name a column of paths, got none", "Name it, or use TabularDataModule")
-        return tuple(given)
-    facts = schema.image
-    if facts is None or not facts.optional:
-        problem = "the schema is not of rows with images"
-        raise BadValueError(problem, "Pass the schema of a FusedModule, or none")
-    if given and tuple(given) != facts.columns:
-        problem = f"image must be the schema's {list(facts.columns)}, got {image!r}"
-        raise BadValueError(problem, "Leave image out, or do not pass schema")
-    return facts.columns
-
-
 class _Columns(TabularDataModule):
     """The columns of the rows, and a table of images for every frame that is read.
 
@@ -288,7 +239,7 @@ class _Columns(TabularDataModule):
         target: str | Sequence[str],
         *,
         image: Image,
-        root: str | None,
+        root: str | Path | None,
         suffix: str,
         **settings: Any,  # noqa: ANN401 - those of `TabularDataModule`
     ) -> None:
@@ -345,51 +296,5 @@ class _Columns(TabularDataModule):
         return super()._given(name, frame)
 
     def _images_of(self, part: str, frame: pd.DataFrame) -> ImageTable:
-        root = str(folder_of(self._sources[part])) if self._root is None else self._root
-        return images_by_row(frame, self._image.columns, root=root, suffix=self._suffix)
-
-
-@final
-class _FusedLoader(ImageLoader):
-    """Batches of columns and images: uint8 (B, P, C, H, W), zeros where a row lacks an image, and `has_image` (B, P).
-
-    Args as `ImageLoader`, and:
-        num_images: P, the number of images of a row.
-    """
-
-    def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - those of `ImageLoader`
-        super().__init__(*args, **settings)
-        self._num_images = num_images
-        self._started: deque[Tensor] = deque()  # rows of the batches that are being read
-
-    @override
-    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:
-        self._started.clear()
-        has_path = (reader.store.table.frame[PATH_COLUMN] != "").to_numpy()  # type: ignore[attr-defined]  # of files
-        for rows in self.batch_sampler:
-            self._started.append(rows)
-            images = self._images_of(rows).ravel()
-            yield images[has_path[images]]
-
-    @override
-    def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
-        rows = self._started.popleft()
-        batch: dict[str, Any] = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
-        has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows))
-        is_there = has_image.flatten()
-        size = read.images.shape[2:] if len(read.images) else reader.view.size  # without images nothing is left to warp
-        images = torch.zeros(len(is_there), *size, reader.store.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
-        images[is_there] = read.images if len(read.images) else images[is_there]
-        for name, values in read.extras.items():
-            whole = torch.from_numpy(values[:1]).expand(len(is_there), *values.shape[1:]).clone()  # any that are valid
-            whole[is_there] = torch.from_numpy(values)
-            batch[name] = whole.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
-        if "matrix" in batch:
-            batch["size"] = torch.tensor(reader.view.size)
-        by_row = images.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
-        return cast("Batch", {**batch, "image": by_row, "has_image": has_image.float()})
-
-    def _images_of(self, rows: Tensor) -> NDArray[np.int64]:
-        """Return the numbers of the images of some rows, (B, P): rows of the table that `images_by_row` returns."""
-        sources = self.tensors["index"].index_select(0, rows).numpy()
-        return sources[:, None] * self._num_images + np.arange(self._num_images)
+        root = folder_of(self._sources[part]) if self._root is None else self._root
+        return images_by_row(frame, self._image.columns, root=str(root), suffix=self._suffix)

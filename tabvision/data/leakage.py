@@ -187,10 +187,9 @@ def log_similar_labels(schema: Schema) -> None:
 def _similar_pair(labels: Sequence[Label]) -> tuple[str, str] | None:
     """Return the first two texts that are equal without spaces and letter case."""
     seen: dict[str, str] = {}
-    for label in labels[:_MAX_LABELS]:
-        if isinstance(label, str) and label != (before := seen.setdefault("".join(label.split()).casefold(), label)):
-            return before, label
-    return None
+    texts = (label for label in labels[:_MAX_LABELS] if isinstance(label, str))
+    pairs = ((seen.setdefault("".join(text.split()).casefold(), text), text) for text in texts)
+    return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
 
 def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer], *, least: float = 1) -> bool:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.data.splits.base import Rows, Split
+from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed, speaking
 from tabvision.preprocess import Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
-from tabvision.tasks.labels import row_name
+from tabvision.tasks.labels import multi_hot, row_name, tags
 
 logger = logging.getLogger("tabvision")
 
@@ -140,6 +143,90 @@ def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, t
     if missing.any():
         logger.info(f"{count(int(missing.sum()), 'row')} without a target left out.")
     return rows[~missing]
+
+
+def kept_apart(
+    parts: SplitRows,
+    share: float | None,
+    divide: Split,
+    frame: pd.DataFrame,
+    target_codes: NDArray[Any] | None,
+    *,
+    seed: int,
+) -> SplitRows:
+    """Return the parts with a share of the training rows kept apart for calibration, drawn as validation rows are.
+
+    Args:
+        parts: The parts of the rows.
+        share: Fraction of the training rows in (0, 1), or None to keep none apart.
+        divide: The split that made the parts: groups stay together, and of a `TimeSplit` the latest training rows are kept.
+        frame: The rows.
+        target_codes: (N,) int class codes, or None if the target has no classes.
+        seed: The random seed.
+
+    Example:
+        >>> from tabvision.data.splits.random import RandomSplit
+        >>> parts = SplitRows(np.arange(8), np.array([8, 9]), np.array([]))
+        >>> found = kept_apart(parts, 0.25, RandomSplit(), pd.DataFrame({"x": range(10)}), None, seed=0)
+        >>> len(found.train), len(found.calibration)
+        (6, 2)
+    """
+    if share is None:
+        return parts
+    with speaking("calibration"):
+        check_fractions(share, 0.0)
+        if not 0 < round(share * len(parts.train)) < len(parts.train):
+            problem = (
+                f"{share:g} of {count(len(parts.train), 'training row')} leaves none to keep apart, or none to train on"
+            )
+            raise BadValueError(problem, "Pass more rows, or another fraction (calibration=, --calibration)")
+        way = as_split(share, stratify=target_codes is not None)
+        if isinstance(divide, FractionSplit):
+            way = replace(cast("Any", divide), share=share, test_share=0.0)
+        codes = None if target_codes is None else target_codes[parts.train]
+        found = way(frame.iloc[parts.train], codes, seed=seed)
+    return replace(parts, train=parts.train[found.train], calibration=parts.train[found.validation])
+
+
+@speaking("split")
+def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
+    """Return parts whose training rows have every label: rows held out with a label they lack move to training.
+
+    A random fraction ignores the labels, and rare labels occur in a row or two.
+
+    Args:
+        parts: The random parts, of which test rows stay.
+        frame: The rows.
+        target: The column of joined labels.
+        separator: The separator of labels.
+    """
+    used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
+    values = frame[target].iloc[used]
+    flags = multi_hot(values, separator, tags(values, separator, target), target) > 0
+    trains = np.isin(used, parts.train)
+    moved = used[~trains & flags[:, ~flags[trains].any(axis=0)].any(axis=1)]
+    if not len(moved):
+        return parts
+    held_out = "validation and calibration" if len(parts.calibration) else "validation"
+    moves = f"{count(len(moved), 'row')} moved from {held_out} to training"
+    logger.info(f"{moves}, which would otherwise lack some labels.")
+    validation, calibration = (np.setdiff1d(each, moved) for each in (parts.validation, parts.calibration))
+    return SplitRows(np.union1d(parts.train, moved), validation, parts.test, calibration)
+
+
+def class_counts(targets: NDArray[np.generic], target: Target) -> str:
+    """Return the number of rows of each class as text, most frequent first; empty for numbers.
+
+    Example:
+        >>> from tabvision.tasks import Binary
+        >>> class_counts(np.array([1, 1, 0]), Target(columns=("pet",), task=Binary(), classes=("cat", "dog")))
+        'dog 2, cat 1'
+    """
+    if not target.task.is_classes:
+        return ""
+    num = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(target.classes))
+    order = np.argsort(-num, kind="stable")
+    return listed([f"{target.classes[code]} {int(num[code]):,}" for code in order])
 
 
 def taken(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:

@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, Order, TensorDataModule
+from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
-from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
-from tabvision.data.loaders import BlockOrder, TensorLoader
+from tabvision.data.loaders import Order, TensorLoader
 from tabvision.data.prepared.scan import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
+from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (
     check_reserved,
     chosen_task,
+    kept_apart,
     named_target,
     reserved_columns,
     row_weights,
@@ -35,9 +36,10 @@ from tabvision.data.rows import (
     stated_task,
     taken,
 )
-from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split, kept_apart
+from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
 from tabvision.data.splits.given import PART_COLUMN
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.splits.ordered import TimeSplit
+from tabvision.data.splits.random import GroupSplit, as_split, assign_folds
 from tabvision.data.tables.read import Source, read_frame, text_format
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
@@ -45,7 +47,7 @@ from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.base import SMALL_TABLE
+from tabvision.tasks.target import SMALL_TABLE
 
 logger = logging.getLogger("tabvision")
 

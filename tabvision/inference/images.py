@@ -23,8 +23,8 @@ from tabvision.data.images.decode import ImageSource, UnreadableImageError
 from tabvision.data.images.files import ImageTable, is_image
 from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
-from tabvision.data.images.stores import SourceStore, draw_rows, views_of
-from tabvision.data.images.views import EvaluationView, Extras, TrainingView, View
+from tabvision.data.images.stores import Drawn, SourceStore, draw_rows, views_of
+from tabvision.data.images.views import EvaluationView, TrainingView, View
 from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob, table_files
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
@@ -120,7 +120,7 @@ class ImageBatches:
         reasons = {
             number * CHUNK_ROWS + position: reason
             for number, chunk in enumerate(batch.drawn)
-            for position, reason in chunk.result()[0].items()
+            for position, reason in chunk.result().reasons.items()
         }
         if self.image.optional:
             return self._with_absent(rows, pixels, list(reasons))
@@ -175,7 +175,7 @@ class _Batch(NamedTuple):
 
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
-    drawn: list[Future[tuple[dict[int, str], list[int], Extras]]]
+    drawn: list[Future[Drawn]]
 
 
 @final

@@ -19,7 +19,7 @@ from tabvision.nets.growth import copy_factors, copy_outputs, copy_table_net
 from tabvision.nets.packed import PackedNet
 from tabvision.plain import Label
 from tabvision.schema import Categorical, Continuous, Date, Schema, Target
-from tabvision.tasks.base import MOST_GROWTHS
+from tabvision.tasks.target import MOST_GROWTHS
 
 Module = TypeVar("Module", bound=SupervisedModule)
 Column = TypeVar("Column", Continuous, Categorical, Date)

@@ -18,7 +18,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.weights import COMPILED, named_for
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
-from tabvision.schema import SchemaSource, schema_of
+from tabvision.schema import Schema, SchemaSource, schema_of
 
 CHECKPOINT_FORMAT = 1
 CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
@@ -125,6 +125,20 @@ class SchemaNetwork(nn.Module, ABC):
         )
         raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
 
+    def _check_schema(self, schema: Schema, problem: str) -> None:
+        """Raise if a schema is not the network's own; it may leave the image's statistics to the pretrained weights.
+
+        Args:
+            schema: The schema of other data, or of a checkpoint.
+            problem: What it means if they differ.
+        """
+        if image := self.schema.image:
+            schema = schema.with_statistics(image.mean, image.std)
+        if schema != self.schema:
+            problem = f"{problem}; what differs: {_difference(schema, self.schema)}"
+            remedy = "Pass schema=module.schema to the datamodule if columns and classes are the same"
+            raise BadValueError(problem, f"{remedy}. {self.other_data}")
+
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return the network's parts, input side first, head last, every parameter once."""
@@ -152,6 +166,19 @@ class SchemaNetwork(nn.Module, ABC):
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load weights by name; those of compiled and of other parts fit each other."""
         return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
+
+
+def _difference(one: Schema, other: Schema) -> str:
+    """Return the first column or fact in which two schemas differ."""
+    facts, others = one.to_dict(), other.to_dict()
+    for part in facts | others:
+        columns, theirs = facts.get(part, []), others.get(part, [])
+        if columns != theirs:
+            if part in ("images", "target"):
+                return part.removesuffix("s")
+            names = (repr(column["name"]) for column, their in zip(columns, theirs, strict=False) if column != their)
+            return f"{part} {next(names, f'({len(columns)} columns against {len(theirs)})')}"
+    return "nothing that is saved"
 
 
 def with_defaults(

@@ -30,6 +30,7 @@ from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task, own_task
+from tabvision.tasks.losses import at_least_float32
 
 _WEIGHTS_ONLY = 4  # index of the argument in Lightning's `load_from_checkpoint`
 
@@ -113,7 +114,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @speaking()
     def setup(self, stage: str) -> None:
         schema = getattr(getattr(self.trainer, "datamodule", None), "schema", self.schema)
-        _check_schema(self, schema, "the data was prepared for another schema")
+        self._check_schema(schema, "the data was prepared for another schema")
 
     @override
     @speaking()
@@ -240,7 +241,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
                 problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"
                 raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
             if schema is not None:
-                _check_schema(module, schema_of(schema), "the checkpoint has another schema")
+                module._check_schema(schema_of(schema), "the checkpoint has another schema")  # noqa: SLF001 - of this class
             return module
 
     @speaking()
@@ -271,7 +272,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             return
         with own_task(self.task, required=False):
             saved_schema = Schema.from_dict(saved)
-        _check_schema(self, saved_schema, "the checkpoint has another schema")
+        self._check_schema(saved_schema, "the checkpoint has another schema")
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -288,7 +289,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._loss["train"].load(state["train"].to(self.device))
 
     def _mean_loss(self, batch: Batch, logits: Tensor, part: str | int) -> Tensor:
-        losses = self._losses(batch, _at_least_float32(logits))
+        losses = self._losses(batch, at_least_float32(logits))
         weights = batch.get("weight")
         if weights is None:
             loss = losses.mean()
@@ -318,7 +319,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._loss |= {dataloader_idx: RunningMean() for dataloader_idx in range(num_loaders)}
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
-        logits = _at_least_float32(self.answer_logits(batch))
+        logits = at_least_float32(self.answer_logits(batch))
         if len(logits):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
             self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
         self._update_metrics(dataloader_idx, self.task.activate(logits), self.needed(batch, "target"))
@@ -344,10 +345,6 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits.float() if logits.itemsize < 4 else logits
-
-
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
     """Raise if a setting is neither of a module nor of Lightning's loading, which would leave it out silently."""
     names = inspect.signature(kind).parameters
@@ -355,26 +352,3 @@ def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]
     for name in settings:
         if name not in {*names, *of_lightning}:
             raise UnknownNameError(f"setting of {kind.__name__}", name, sorted(names))
-
-
-def _check_schema(module: SupervisedModule, schema: Schema, problem: str) -> None:
-    """Raise if a schema is not a module's own; it may leave the image's statistics to the pretrained weights."""
-    if image := module.schema.image:
-        schema = schema.with_statistics(image.mean, image.std)
-    if schema != module.schema:
-        problem = f"{problem}; what differs: {_difference(schema, module.schema)}"
-        remedy = f"Pass schema=module.schema to the datamodule if columns and classes are the same. {module.other_data}"
-        raise BadValueError(problem, remedy)
-
-
-def _difference(one: Schema, other: Schema) -> str:
-    """Return the first column or fact in which two schemas differ."""
-    facts, others = one.to_dict(), other.to_dict()
-    for part in facts | others:
-        columns, theirs = facts.get(part, []), others.get(part, [])
-        if columns != theirs:
-            if part in ("images", "target"):
-                return part.removesuffix("s")
-            names = (repr(column["name"]) for column, their in zip(columns, theirs, strict=False) if column != their)
-            return f"{part} {next(names, f'({len(columns)} columns against {len(theirs)})')}"
-    return "nothing that is saved"

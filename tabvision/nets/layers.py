@@ -106,6 +106,37 @@ def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -
         vars(module)[PRETRAINED_NORMS] = frozenset(checkpoint[PRETRAINED_NORMS]["kept"])
 
 
+def norms_with_statistics(module: nn.Module) -> frozenset[str]:
+    """Return the names of the BatchNorms that have statistics."""
+    norms = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
+    return frozenset(plain_name(name) for name, norm in norms if not _is_fresh(norm))
+
+
+def _is_fresh(norm: nn.Module) -> bool:
+    """Return whether a BatchNorm has no statistics: none are tracked, or they still have their initial values.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> _ = norm(torch.rand(4, 2))
+        >>> _is_fresh(nn.BatchNorm1d(2)), _is_fresh(norm)
+        (True, False)
+    """
+    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
+    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
+        return True
+    return bool((mean == 0).all() and (variance == 1).all())
+
+
+def plain_name(name: str) -> str:
+    """Return a module's name without the parts that `torch.compile` inserts.
+
+    Example:
+        >>> plain_name("net._orig_mod.norm")
+        'net.norm'
+    """
+    return name.replace("_orig_mod.", "")
+
+
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
     """Return the output width of a network of the user's own, found by running it on two rows of zeros.
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, listed, speaking
-from tabvision.tasks.base import Correction, Target, Task
+from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import (
     ClassWeights,
     check_loss_settings,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from tabvision.plain import Label
+    from tabvision.tasks.target import Target
 
 
 @final

@@ -1,4 +1,4 @@
-"""Shared by tasks with one class per row: find the classes of a column, encode and decode them."""
+"""What tasks of classes share: their number and weights, the answers; of one class per row also how a column is read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from typing_extensions import override
 
-from tabvision.errors import BadValueError
-from tabvision.tasks.base import NEW_CLASS, Target, TargetFacts, Task
-from tabvision.tasks.checks import fit_weights
+from tabvision.errors import BadValueError, speaking
+from tabvision.tasks.base import NEW_CLASS, Task
+from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, grow_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +20,59 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tabvision.plain import Label
+    from tabvision.tasks.target import Target, TargetFacts
 
 MAX_INTEGER_CLASSES = 20  # a column of integers with more distinct values is regression unless the user says otherwise
 
 
-class OneClass(Task):
-    """Base class of tasks with one class per row, named in a single column."""
+class Classes(Task):
+    """Base class of tasks whose target names classes, and whose predictions are their probabilities."""
 
     is_classes: ClassVar[bool] = True
+    class_weights: ClassWeights
+
+    @override
+    def answers(
+        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
+    ) -> dict[str, Any]:
+        """Return the column `label`, and with `proba` also `probability_<class>` for each class."""
+        columns: dict[str, Any] = {"label": self.labels(decoded, target)}
+        if proba:
+            columns |= {f"probability_{name}": predictions[:, index] for index, name in enumerate(target.classes)}
+        return columns
+
+    def _with(self, **facts: Any) -> Self:  # noqa: ANN401 - fields of any type
+        """Return a copy with other facts; the classes below are dataclasses, which this one is not."""
+        task: Any = self
+        return dataclasses.replace(task, **facts)  # type: ignore[no-any-return]  # a copy of itself
+
+
+class CountedClasses(Classes):
+    """Base class of tasks with an output for each class, of which the data says how many there are."""
+
+    num_classes: int | None
+
+    @property
+    @override
+    @speaking()
+    def num_outputs(self) -> int:
+        return fitted_count(self.num_classes)
+
+    @override
+    @speaking()
+    def fit(self, target: NDArray[Any], num_classes: int) -> Self:
+        check_agrees(self.num_classes, num_classes)
+        check_weights(self.class_weights, num_classes)
+        counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=num_classes)
+        return self._with(num_classes=num_classes, class_weights=fit_weights(self.class_weights, counts))
+
+    @override
+    def grow(self, new: Task, num_classes: int) -> Self:
+        return self._with(num_classes=num_classes, class_weights=grow_weights(self.class_weights, num_classes))
+
+
+class OneClass(Classes):
+    """Base class of tasks with one class per row, named in a single column."""
 
     @override
     def check(self, target: Target) -> None:
@@ -53,11 +98,7 @@ class OneClass(Task):
 
     @override
     def refit(self, facts: TargetFacts) -> Self:
-        known: Any = self
-        if getattr(self, "class_weights", None) != "balanced":
-            return self
-        found: Self = dataclasses.replace(known, class_weights=fit_weights("balanced", facts.counts))
-        return found
+        return self._with(class_weights=fit_weights(self.class_weights, facts.counts))
 
     @override
     def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[Any]:
@@ -86,19 +127,3 @@ class OneClass(Task):
         # of the probability that remains the known classes keep their fractions
         odds = math.log(NEW_CLASS / (1 - new.shape[-1] * NEW_CLASS))
         return torch.cat([known, new + known.logsumexp(-1, keepdim=True) + odds], dim=-1)
-
-    @override
-    def answers(
-        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
-    ) -> dict[str, Any]:
-        return class_answers(self, predictions, decoded, target, proba=proba)
-
-
-def class_answers(
-    task: Task, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
-) -> dict[str, Any]:
-    """Return the column `label`, and with `proba` also `probability_<class>` for each class."""
-    columns: dict[str, Any] = {"label": task.labels(decoded, target)}
-    if proba:
-        columns |= {f"probability_{name}": predictions[:, index] for index, name in enumerate(target.classes)}
-    return columns

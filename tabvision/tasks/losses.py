@@ -10,6 +10,17 @@ if TYPE_CHECKING:
 FARTHEST = 20.0  # logarithms beyond it are as good as zero and infinity; in between, no loss overflows
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return logits of fewer bits, such as bfloat16, as float32: losses and numbers in user units need more."""
+    return logits.float() if logits.itemsize < 4 else logits
+
+
+def bounded(logits: Tensor, y_range: tuple[float, float]) -> Tensor:
+    """Return numbers between the lowest and the highest, by a scaled sigmoid."""
+    low, high = y_range
+    return logits.sigmoid() * (high - low) + low
+
+
 def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
     """Return the binary cross-entropy of each logit, with the focal factor that weighs down those predicted well.
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import numpy as np
 from typing_extensions import override
 
 from tabvision.checks import check_whole
 from tabvision.errors import listed, speaking
-from tabvision.tasks.base import Correction, Task
+from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_agrees,
     check_loss_settings,
-    check_weights,
     class_frequencies,
-    fit_weights,
-    fitted_count,
-    grow_weights,
     one_hot,
     weights_of,
 )
-from tabvision.tasks.classes import OneClass
+from tabvision.tasks.classes import CountedClasses, OneClass
 from tabvision.tasks.losses import class_losses
 
 if TYPE_CHECKING:
@@ -41,7 +34,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True)
-class Multiclass(OneClass):
+class Multiclass(CountedClasses, OneClass):
     """Multiclass classification: one of several classes per row.
 
     Args:
@@ -83,20 +76,6 @@ class Multiclass(OneClass):
         override = " Override with task='regression' (--task)." if labels.are_numbers(values, bools=False) else ""
         return f"multiclass ({len(few)} values: {listed(few)}).{override}"
 
-    @property
-    @override
-    @speaking("Multiclass")
-    def num_outputs(self) -> int:
-        return fitted_count(self.num_classes)
-
-    @override
-    @speaking()
-    def fit(self, target: NDArray[Any], num_classes: int) -> Multiclass:
-        check_agrees(self.num_classes, num_classes)
-        check_weights(self.class_weights, num_classes)
-        weights = fit_weights(self.class_weights, np.bincount(target, minlength=num_classes))
-        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
-
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         from torch.nn import functional
@@ -117,11 +96,6 @@ class Multiclass(OneClass):
     @override
     def logits_of(self, predictions: Tensor) -> Tensor:
         return predictions.clamp(min=1e-6).log()
-
-    @override
-    def grow(self, new: Task, num_classes: int) -> Multiclass:
-        weights = grow_weights(self.class_weights, num_classes)
-        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
 
     @override
     def combine(self, logits: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
@@ -11,18 +10,13 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.tasks.base import Correction, Target, Task, bad_separator
+from tabvision.tasks.base import Correction, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_agrees,
     check_loss_settings,
-    check_weights,
-    fit_weights,
-    fitted_count,
-    grow_weights,
     weights_of,
 )
-from tabvision.tasks.classes import class_answers
+from tabvision.tasks.classes import CountedClasses
 from tabvision.tasks.losses import binary_losses, logit_of_mean
 
 if TYPE_CHECKING:
@@ -34,13 +28,14 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from tabvision.plain import Label
+    from tabvision.tasks.target import Target
 
 DEFAULT_SEPARATOR = " "  # between predicted labels, if the target is several columns of 0 and 1
 
 
 @final
 @dataclass(frozen=True)
-class Multilabel(Task):
+class Multilabel(CountedClasses):
     """Multi-label classification: any number of classes per row, with one independent logit each.
 
     Args:
@@ -57,7 +52,6 @@ class Multilabel(Task):
     """
 
     name: ClassVar[str] = "multilabel"
-    is_classes: ClassVar[bool] = True
     calibrated_by: ClassVar[frozenset[Correction]] = frozenset({"temperature", "label temperatures", "thresholds"})
     num_classes: int | None = None
     threshold: float = 0.5
@@ -113,20 +107,6 @@ class Multilabel(Task):
         name, classes = target.columns[0], cast("tuple[str, ...]", target.classes)
         return labels.multi_hot(frame[name], target.separator, classes, name)
 
-    @property
-    @override
-    @speaking("Multilabel")
-    def num_outputs(self) -> int:
-        return fitted_count(self.num_classes)
-
-    @override
-    @speaking()
-    def fit(self, target: NDArray[Any], num_classes: int) -> Multilabel:
-        check_agrees(self.num_classes, num_classes)
-        check_weights(self.class_weights, num_classes)
-        weights = fit_weights(self.class_weights, target.sum(axis=0))
-        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
-
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         target = target.to(logits.dtype)
@@ -145,11 +125,6 @@ class Multilabel(Task):
         return predictions.logit(eps=1e-6)
 
     @override
-    def grow(self, new: Task, num_classes: int) -> Multilabel:
-        weights = grow_weights(self.class_weights, num_classes)
-        return dataclasses.replace(self, num_classes=num_classes, class_weights=weights)
-
-    @override
     def combine(self, logits: Tensor) -> Tensor:
         return logit_of_mean(logits)
 
@@ -164,12 +139,6 @@ class Multilabel(Task):
         rows = codes.astype(bool).tolist()
         texts = [separator.join(name for name, is_on in zip(names, row, strict=True) if is_on) for row in rows]
         return np.array(texts, dtype=object)
-
-    @override
-    def answers(
-        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
-    ) -> dict[str, Any]:
-        return class_answers(self, predictions, decoded, target, proba=proba)
 
     @override
     def soften(self, target: Tensor) -> Tensor:

@@ -12,14 +12,17 @@ from typing_extensions import override
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, listed, speaking
-from tabvision.tasks.base import Target, Task
+from tabvision.tasks.base import Task
 from tabvision.tasks.checks import checked_range, fitted_count
+from tabvision.tasks.losses import at_least_float32, bounded
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
     from torchmetrics import MetricCollection
+
+    from tabvision.tasks.target import Target
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
 
@@ -104,11 +107,8 @@ class Points(Task):
 
     @override
     def activate(self, logits: Tensor) -> Tensor:
-        logits = logits.float() if logits.itemsize < 4 else logits  # pixels need more than bfloat16
-        if self.y_range is None:
-            return logits
-        low, high = self.y_range
-        return logits.sigmoid() * (high - low) + low
+        logits = at_least_float32(logits)
+        return logits if self.y_range is None else bounded(logits, self.y_range)
 
     @override
     def to_view(self, target: NDArray[Any], views: NDArray[np.float64], *, cut: bool) -> NDArray[np.float32]:

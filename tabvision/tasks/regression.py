@@ -12,9 +12,10 @@ from typing_extensions import override
 
 from tabvision.checks import check_least
 from tabvision.errors import BadValueError, UnknownNameError, speaking
-from tabvision.tasks.base import Correction, TargetFacts, Task
+from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import checked_range, fitted_count
-from tabvision.tasks.losses import FARTHEST, tweedie_losses
+from tabvision.tasks.losses import FARTHEST, at_least_float32, bounded, tweedie_losses
+from tabvision.tasks.target import TargetFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,8 +168,7 @@ class Regression(Task):
         mean, std = logits.new_tensor(self.mean), logits.new_tensor(self.spread)
         target = target.to(logits.dtype).reshape(logits.shape)
         if self.error == "tweedie":
-            wide = logits.float() if logits.itemsize < 4 else logits
-            return tweedie_losses(wide, target / mean).mean(dim=1)
+            return tweedie_losses(at_least_float32(logits), target / mean).mean(dim=1)
         standardized = (target - mean) / std
         predicted = logits if self.y_range is None else (self.activate(logits) - mean) / std
         difference = (predicted - standardized).abs()
@@ -181,10 +181,9 @@ class Regression(Task):
 
     @override
     def activate(self, logits: Tensor) -> Tensor:
-        logits = logits.float() if logits.itemsize < 4 else logits  # predictions in user units need more than bfloat16
+        logits = at_least_float32(logits)
         if self.y_range is not None:
-            low, high = self.y_range
-            return logits.sigmoid() * (high - low) + low
+            return bounded(logits, self.y_range)
         mean = logits.new_tensor(self.mean)
         if self.error == "tweedie":
             numbers = logits.clamp(-FARTHEST, FARTHEST).exp() * mean

@@ -11,7 +11,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.checks import check_choice
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, check_trainer
+from tabvision.lightning import Callback, callbacks_of, check_trainer
 from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
 
 logger = logging.getLogger("tabvision")
@@ -68,7 +68,7 @@ class FindLR(Callback):
         if not resumed:
             self._find(trainer, pl_module)
         assert self.rate is not None
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+        callbacks: list[Any] = callbacks_of(trainer, Callback)
         owners = [owner for owner in callbacks if hasattr(owner, "take_rate") and "the base rates" in owner.owns]
         for owner in owners:
             owner.take_rate(self.rate)

@@ -18,7 +18,7 @@ from tabvision.data import TabularDataModule
 from tabvision.data.targets import beside_target
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.inference import Results
-from tabvision.lightning import check_trainer
+from tabvision.lightning import Callback, callbacks_of, check_trainer
 from tabvision.logs import notes_at
 from tabvision.metrics import values_of
 from tabvision.modules import TabularModule
@@ -122,8 +122,8 @@ def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
 
 def _members_fold(trainer: pl.Trainer, module: TabularModule, data: TabularDataModule) -> bool:
     """Return whether the members of the module leave out rows by themselves in a fit of this trainer."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
-    return any(hasattr(each, "uses_folds") and each.uses_folds(trainer, module, data) for each in callbacks)
+    scored: list[Any] = [each for each in callbacks_of(trainer, Callback) if hasattr(each, "uses_folds")]
+    return any(each.uses_folds(trainer, module, data) for each in scored)
 
 
 def _copies_with_seeds(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:

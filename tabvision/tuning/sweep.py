@@ -22,6 +22,7 @@ from tabvision.lightning import (
     DDPStrategy,
     Strategy,
     TrainerStatus,
+    callbacks_of,
     check_trainer,
     is_overridden,
 )
@@ -95,9 +96,8 @@ def lr_find(
     check_trainer(trainer)
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
-    own: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     # those that set in a sweep what they set in a fit, such as Unfreeze
-    sweepable = [callback for callback in own if hasattr(callback, "for_sweep")]
+    sweepable: list[Any] = [callback for callback in callbacks_of(trainer, Callback) if hasattr(callback, "for_sweep")]
     callbacks: list[Callback] = [part for each in sweepable for part in each.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
         model_copy = _copy_of(model)

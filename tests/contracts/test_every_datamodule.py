@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tabvision import data as data_package
 from tabvision.data import CollabDataModule, FusedDataModule, ImageDataModule, TabularDataModule
-from tabvision.data.base import Order, PartsDataModule
+from tabvision.data.base import PartsDataModule
+from tabvision.data.loaders import Order
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.drawn import with_files
 from tests.made.images import write_folder

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from tabvision.callbacks.exact_resume import _OF_MODEL_CHECKPOINT, _SHARES
 from tabvision.callbacks.loop_counts import go_on_from_last_step
+from tabvision.callbacks.resume_state import _OF_MODEL_CHECKPOINT, _SHARES
 from tabvision.tuning.sweep import COMPILED_STEPS
 from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
 from tests.made.trainers import MakeTrainer

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from tabvision.data.loaders import BlockOrder, TensorLoader, _plan_steps
+from tabvision.data.loaders import TensorLoader, _plan_steps
+from tabvision.data.row_order import BlockOrder
 from tabvision.errors import BadValueError
 
 

@@ -436,7 +436,7 @@ def test_a_balanced_order_draws_each_class_equally_often_and_validates_on_the_ro
 
     assert counts == {"yes": pytest.approx(80, abs=1), "no": pytest.approx(80, abs=1)}
     assert len(data.parts["val"].rows) == 40
-    assert data.loader("val").batch_sampler.sampler.chances is None
+    assert vars(data.loader("val").batch_sampler.sampler)["chances"] is None
 
 
 def test_a_column_says_how_often_a_row_is_drawn_and_is_no_feature() -> None:

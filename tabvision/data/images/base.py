@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,29 +15,25 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.augment.color import light_batch
-from tabvision.augment.erase import erase_batch
-from tabvision.augment.normalize import normalize
 from tabvision.augment.settings import Augmentation
-from tabvision.augment.warp import warp_batch
 from tabvision.batch import Batch
-from tabvision.data.base import Order, PartsDataModule
+from tabvision.data.base import PartsDataModule
 from tabvision.data.images.cache import make_cache
 from tabvision.data.images.decode import UnreadableImageError
+from tabvision.data.images.device import finished, moved
 from tabvision.data.images.files import ImageTable
-from tabvision.data.images.loader import EXTRAS, ROW, ImageLoader
+from tabvision.data.images.loader import ROW, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
+from tabvision.data.loaders import Order
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at
-from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image
+from tabvision.schema import Image
 
-Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""An augmentation of the user's own; see `Augmentation.own`."""
 EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
 
 
@@ -79,7 +75,9 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         if not isinstance(device_augment, bool) and device_augment != "auto":
             problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
             raise BadTypeError(problem, 'Leave it out for "auto"')
-        self.image, self.size, self.augment = image, image.size, _fitting(augment, image)
+        self.image, self.size, self.augment = image, image.size, augment
+        if image.channels not in (1, 3):  # changes of lighting are those of gray, or of red, green and blue
+            self.augment = replace(augment, lighting_share=0)
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
         self.tables: dict[PartName, ImageTable] = {}
@@ -170,14 +168,14 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         move = super().transfer_batch_to_device
-        return _moved(batch, lambda rest: move(rest, device, dataloader_idx))
+        return moved(batch, lambda rest: move(rest, device, dataloader_idx))
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         module = None if self.trainer is None else self.trainer.lightning_module
         facts = [getattr(getattr(module, "schema", None), "image", None), self.schema.image]
         mean, std = next(((image.mean, image.std) for image in facts if image and image.mean), ((), ()))
-        done = _finished(batch, mean, std, self.augment.own)
+        done = finished(batch, mean, std, self.augment.own)
         if self.trainer is None or "features" in done:
             return done
         # the Trainer converted floats to its precision before these images were floats
@@ -237,77 +235,3 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             logging.getLogger("tabvision").info(
                 f"{count(self._num_written, 'file')} that cannot be read left out{where}"
             )
-
-
-def _fitting(augment: Augmentation, image: Image) -> Augmentation:
-    """Return the augmentation without changes of lighting for channels that are not gray or red, green and blue."""
-    return augment if image.channels in (1, 3) else replace(augment, lighting_share=0)
-
-
-STAY = ("matrix", "box", "noise", "size")  # the CPU reads these first
-
-
-def _moved(batch: Batch, move: Callable[[Batch], Batch]) -> Batch:
-    """Return a batch with its tensors moved, except those that the CPU reads first."""
-    stay = {name: value for name, value in batch.items() if name in STAY}
-    rest = {name: value for name, value in batch.items() if name not in STAY}
-    return cast("Batch", {**move(cast("Batch", rest)), **stay})
-
-
-def _finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Own | None = None) -> Batch:
-    """Return a batch of float32 images, augmented and normalized, in channels-last memory; unchanged if it is one already.
-
-    Args:
-        batch: A loader's batch, on its device.
-        mean: Mean of each channel, of values in [0, 1]; empty for ImageNet's statistics.
-        std: Standard deviation of each channel, likewise.
-        own: The augmentation of the user's own, for batches with random numbers for it.
-
-    Shape:
-        - batch["image"]: (B, C, h, w) uint8
-        - returns: `image` (B, C, H, W) float32, without the keys in `EXTRAS`
-    """
-    if "features" in batch or batch["image"].dtype != torch.uint8:
-        return batch
-    extras: dict[str, Any] = {name: value for name, value in batch.items() if name in EXTRAS}
-    rest = {name: value for name, value in batch.items() if name not in EXTRAS}
-    images = batch["image"]
-    if "matrix" in extras:
-        images = warp_batch(images, extras["matrix"], tuple(extras["size"].tolist()))
-    if "light" in extras:
-        images = light_batch(images, extras["light"][:, 0], extras["light"][:, 1])
-    if own is not None and "own" in extras:
-        images = augmented_by(own, images, extras["own"])
-    images = normalize(images, *((mean, std) if len(mean) else (IMAGENET_MEAN, IMAGENET_STD)))
-    images = images.contiguous(memory_format=torch.channels_last)
-    if "box" in extras:
-        images = erase_batch(images, extras["box"].numpy(), extras["noise"].numpy())
-    return cast("Batch", {**rest, "image": images})
-
-
-@speaking("augment")
-def augmented_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
-    """Return the images that a function of the user's own returns.
-
-    Args:
-        own: The function.
-        images: Its input; floats in [0, 1] are rounded to bytes first.
-        numbers: The random numbers of each row.
-
-    Shape:
-        - images: (B, C, H, W) uint8 or float
-        - numbers: (B, `NUM_OWN_DRAWS`) float32
-        - returns: (B, C, H, W) uint8
-
-    Raises:
-        BadTypeError: The function returns something else.
-    """
-    if images.is_floating_point():
-        images = images.mul(255).round_().to(torch.uint8)
-    augmented = own(images, numbers)
-    if not isinstance(augmented, Tensor) or augmented.dtype != torch.uint8 or augmented.shape != images.shape:
-        is_tensor = isinstance(augmented, Tensor)
-        got = f"{augmented.dtype} {tuple(augmented.shape)}" if is_tensor else type(augmented).__name__
-        problem = f"your augmentation must return uint8 images of shape {tuple(images.shape)} as it got them, got {got}"
-        raise BadTypeError(problem, "Return a tensor of the same shape and type")
-    return augmented

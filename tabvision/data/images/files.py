@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,7 +23,7 @@ from tabvision.data.tables.cells import MISSING_WORDS, Known
 from tabvision.data.tables.files import are_tables, folder_of, is_paths
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, closest, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image
 SUFFIXES = frozenset({
@@ -178,6 +178,24 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def checked_folder(folder: str | Path) -> str:
+    """Return the folder's path.
+
+    Raises:
+        MissingFileError: The folder does not exist.
+        BadValueError: The path is a file.
+    """
+    path = Path(folder).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.exists():
+        raise BadValueError(f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the images")
+    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = closest(path.name, near)
+    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
+    raise MissingFileError(f"no folder {str(folder)!r}", remedy)
+
+
 def check_files(table: ImageTable) -> None:
     """Raise if a file does not exist; each folder is listed once, no file is opened.
 
@@ -198,7 +216,10 @@ def _missing_files(table: ImageTable) -> list[str]:
     listing, missing = functools.cache(_listing), []
     for start in range(0, len(table.frame), _CHECKED_AT_ONCE):
         files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(table.frame))))
-        missing += [file for file in files if not _is_listed(file, listing) and not _is_file(file)]
+        for file in files:
+            folder, slash, name = file.rpartition("/")
+            if name not in listing(folder or slash) and not _is_file(file):
+                missing.append(file)
     return missing
 
 
@@ -249,12 +270,6 @@ def _is_file(path: str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
 
 
-def _is_listed(file: str, listing: Callable[[str], frozenset[str]]) -> bool:
-    """Return whether the listing of a file's folder holds its name."""
-    folder, slash, name = file.rpartition("/")
-    return name in listing(folder or slash)
-
-
 def _listing(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
@@ -264,8 +279,9 @@ def _listing(folder: str) -> frozenset[str]:
 
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
     if path is None:
-        text = [name for name in frame.columns if pd.api.types.is_string_dtype(frame[name])]
-        path = next((name for name in text if _are_images(frame[name])), None)
+        heads = {name: frame[name].dropna().head(20) for name in frame if pd.api.types.is_string_dtype(frame[name])}
+        are_images = {name: [is_image(str(value).rpartition("/")[2]) for value in head] for name, head in heads.items()}
+        path = next((name for name, found in are_images.items() if found and all(found)), None)
         if path is None:
             problem = f"no column holds names of image files; columns are {listed([*frame.columns])}"
             raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
@@ -279,9 +295,3 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise BadTypeError(f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
     return path
-
-
-def _are_images(values: pd.Series) -> bool:
-    """Return whether the first values of a column are paths of images."""
-    head = values.dropna().head(20)
-    return len(head) > 0 and all(is_image(str(value).rpartition("/")[2]) for value in head)

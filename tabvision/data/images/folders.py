@@ -22,11 +22,12 @@ from tabvision.data.images.files import (
     SUFFIXES,
     UNREAD_SUFFIXES,
     ImageTable,
+    checked_folder,
     is_image,
     is_utf8,
 )
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION
-from tabvision.errors import BadValueError, MissingFileError, closest, count, listed
+from tabvision.errors import BadValueError, count, listed
 from tabvision.plain import Label
 
 logger = logging.getLogger("tabvision")
@@ -108,13 +109,15 @@ def class_folders(
         MissingFileError: There is no such folder.
         BadValueError: No or too few class folders, no image in them, or names that are not UTF-8.
     """
-    root = _check_folder(folder)
+    root = checked_folder(folder)
     parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _below(path)]
     above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
     if depth is not None:
         check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
-    level = depth or _depth_of(known, [top for top, _ in tops])
+    levels = range(1, _MAX_DEPTH + 1) if known and depth is None else ()  # that of folders named for known classes
+    named = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _below(top, it)))
+    level = depth or next(named, 1)
     classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top, level)]
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_images]
@@ -125,10 +128,11 @@ def class_folders(
     labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
     frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    _log_unused_folders(root, parts, classes)
-    if depth is None and not known:
-        _log_inner_folders(classes)
-    _log_merged(filled)
+    _log_folders(classes, [] if parts is None else sorted(set(_below(root)) - {path for path, _ in parts}))
+    num_inner = sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:])
+    if num_inner and depth is None and not known:
+        where = f"{count(num_inner, 'folder')} of images inside {count(len(classes), 'class folder')}"
+        logger.info(f"{where}: one class with those above (label_depth=2, --label-depth 2: its own).")
     outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
     del classes, filled
@@ -143,7 +147,7 @@ def all_images(folder: str | Path) -> ImageTable:
         MissingFileError: There is no such folder.
         BadValueError: There is no image in it, or one whose name is not UTF-8.
     """
-    root = _check_folder(folder)
+    root = checked_folder(folder)
     found = list(_walk(root))
     names = _paths(found)
     if not len(names):
@@ -169,24 +173,6 @@ def unlabeled_test(folder: str | Path) -> str | None:
     """Return the folder of test images without class folders, or None."""
     tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not _below(path)), None)
-
-
-def _check_folder(folder: str | Path) -> str:
-    """Return the folder's path.
-
-    Raises:
-        MissingFileError: The folder does not exist.
-        BadValueError: The path is a file.
-    """
-    path = Path(folder).expanduser()
-    if path.is_dir():
-        return str(path)
-    if path.exists():
-        raise BadValueError(f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the images")
-    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = closest(path.name, near)
-    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
-    raise MissingFileError(f"no folder {str(folder)!r}", remedy)
 
 
 def _below(root: str, depth: int = 1) -> list[str]:
@@ -237,12 +223,6 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         raise BadValueError(problem, "Rename them") from error
 
 
-def _depth_of(known: Collection[Label], tops: Sequence[str]) -> int:
-    """Return how many folders deep the folders named for known classes are; 1 if there are none."""
-    levels = range(1, _MAX_DEPTH + 1) if known else ()
-    return next((it for it in levels if any(Path(path).name in known for top in tops for path in _below(top, it))), 1)
-
-
 def _identity(folder: str) -> tuple[int, int]:
     """Return the folder's device and inode, the same for every path that leads to it."""
     facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
@@ -278,24 +258,13 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
         raise BadValueError(problem, "Add a folder of images for every other class")
 
 
-def _log_unused_folders(root: str, parts: Sequence[tuple[str, int]] | None, classes: Sequence[_ClassFolder]) -> None:
-    unused = [] if parts is None else sorted(set(_below(root)) - {path for path, _ in parts})
+def _log_folders(classes: Sequence[_ClassFolder], unused: Sequence[str]) -> None:
+    """Log which folders are left out, and which class folders of one part share a name, in several groups."""
     if unused:
         logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
     if empty := [repr(each.path) for each in classes if not each.num_images]:
         logger.info(f"Folders without an image, left out: {listed(empty)}.")
-
-
-def _log_inner_folders(classes: Sequence[_ClassFolder]) -> None:
-    """Log that folders within the class folders are not classes of their own."""
-    if num := sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:]):
-        where = f"{count(num, 'folder')} of images inside {count(len(classes), 'class folder')}"
-        logger.info(f"{where}: one class with those above (label_depth=2, --label-depth 2: its own).")
-
-
-def _log_merged(classes: Sequence[_ClassFolder]) -> None:
-    """Log which class folders of one part share a name, in several groups, and so are one class."""
-    times = Counter((each.label, each.part) for each in classes)
+    times = Counter((each.label, each.part) for each in classes if each.num_images)
     if merged := sorted({repr(label) for (label, _), number in times.items() if number > 1}):
         logger.info(f"Class folders of one name in several groups are one class: {listed(merged)}.")
 

@@ -144,7 +144,11 @@ def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDA
             return array_of(StoredPil.of(data).image)
         _check_bytes(layout, len(data), channels)
         if layout.decoder == "tifffile":
-            return _tiff_values(data, layout, channels)
+            import tifffile
+
+            with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+                pages = list(tiff.pages) if is_stacked(layout, channels) else [tiff.pages.first]
+                return np.concatenate([_page_values(page, layout, len(data)) for page in pages], axis=2)
         import imagecodecs
 
         return np.asarray(imagecodecs.png_decode(data)).reshape(layout.height, layout.width, layout.channels)
@@ -152,15 +156,6 @@ def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDA
         raise
     except Exception as error:  # decoders raise whatever they run into
         raise UnreadableImageError.because(reason_of(error)) from error
-
-
-def _tiff_values(data: bytes, layout: BandLayout, channels: int) -> NDArray[Any]:
-    """Return the values of a TIFF's first page, or of all its pages if they are the channels."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        pages = list(tiff.pages) if is_stacked(layout, channels) else [tiff.pages.first]
-        return np.concatenate([_page_values(page, layout, len(data)) for page in pages], axis=2)
 
 
 def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:  # noqa: ANN401 - a page or a frame

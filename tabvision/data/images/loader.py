@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Unpack, cast, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from tabvision.batch import Batch
+from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import VariedView
-from tabvision.data.loaders import BatchPlan, RowOrder, check_batch_size
-from tabvision.errors import BadValueError, count, speaking
+from tabvision.data.loaders import BatchLoader, Order
+from tabvision.errors import BadValueError, speaking
 from tabvision.tasks import Task
 
 ROW = "row"  # key of a batch: the number of each row among the tensors, for who asks for it
-# Keys of a batch that finish its images on the device; a module does not see them
-EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
 
 
-class ImageLoader:
+class ImageLoader(BatchLoader):
     """Batches of images: uint8 (B, C, H, W) in channels-last memory, with targets, weights and row numbers.
 
     A row whose file cannot be read is left out of its batch and recorded. Every rank takes as many steps as planned: a
@@ -35,15 +36,10 @@ class ImageLoader:
             the row numbers.
         rows: (R,) int64 row numbers to load.
         bad: The record of unreadable files.
-        batch_size: Rows per rank in one step, at least 1.
-        shuffle: Whether each epoch has its own order.
-        seed: Determines the order, together with the epoch.
-        rank: This rank, from 0.
-        world_size: Number of ranks.
-        micro_batches: Micro-batches of a step, as for `BatchPlan`; None for one a rank.
-        chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
+        batch_size: Rows per rank (or micro-batch) in one step, at least 1.
         on_end: Called when a pass ends or is interrupted.
         task: The kind of target; one that moves with its image is transformed into the network's view.
+        settings: As in `Order`; by default the rows in order, for one rank.
 
     Attributes:
         cached: A function, called when a pass begins, that returns the tensors of the batches of all readable rows, to be
@@ -63,32 +59,15 @@ class ImageLoader:
         bad: BadFiles,
         *,
         batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        micro_batches: int | None = None,
-        chances: Tensor | None = None,
         on_end: Callable[[], None] | None = None,
         task: Task | None = None,
+        **settings: Unpack[Order],
     ) -> None:
-        batch_size = check_batch_size(batch_size)
-        if shuffle and len(rows) < (shares := micro_batches or world_size):
-            problem = f"{shares} ranks cannot share {count(len(rows), 'training image')}"
-            raise BadValueError(problem, "Use fewer devices")
-        self.make_reader, self.tensors, self.bad, self.on_end = make_reader, tensors, bad, on_end
-        self.task = task
+        super().__init__(rows, batch_size, noun="image", **settings)
+        self.make_reader, self.tensors, self.bad, self.on_end, self.task = make_reader, tensors, bad, on_end, task
         self.cached: Callable[[], Mapping[str, Tensor] | None] | None = None
-        order = RowOrder(rows, shuffle=shuffle, seed=seed, chances=chances)
-        self.least = 2 if shuffle else 0
-        least = max(1, self.least)
-        self.batch_sampler = BatchPlan(
-            order, batch_size, rank=rank, world_size=world_size, micro_batches=micro_batches, least=least
-        )
+        self.least = 2 if self.batch_sampler.sampler.shuffle else 0
         self._reader: BatchReader | None = None
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         cached = None if self.cached is None else self.cached()
@@ -121,15 +100,11 @@ class ImageLoader:
             if self.on_end is not None:
                 self.on_end()
 
+    @override
     def state_dict(self) -> dict[str, int]:
-        """Return the position of the pass, which a Trainer saves to resume there; batches read ahead do not count."""
         state = self.batch_sampler.state_dict()
-        ahead = 0 if self._reader is None else self._reader.num_ahead
+        ahead = 0 if self._reader is None else self._reader.num_ahead  # batches read ahead do not count
         return {**state, "done": state["done"] - ahead}
-
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Resume the next pass at that position."""
-        self.batch_sampler.load_state_dict(state_dict)
 
     def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:  # noqa: ARG002 - for those who override it
         """Yield the numbers of the images of each batch of the pass."""
@@ -182,3 +157,49 @@ class ImageLoader:
                 target = self.task.to_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
                 batch["target"] = torch.from_numpy(target)
         return cast("Batch", {"index": rows, **batch})
+
+
+@final
+class FusedLoader(ImageLoader):
+    """Batches of columns and images: uint8 (B, P, C, H, W), zeros where a row lacks an image, and `has_image` (B, P).
+
+    Args as `ImageLoader`, and:
+        num_images: P, the number of images of a row.
+    """
+
+    def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - those of `ImageLoader`
+        super().__init__(*args, **settings)
+        self._num_images = num_images
+        self._started: deque[Tensor] = deque()  # rows of the batches that are being read
+
+    @override
+    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:
+        self._started.clear()
+        has_path = (reader.store.table.frame[PATH_COLUMN] != "").to_numpy()  # type: ignore[attr-defined]  # of files
+        for rows in self.batch_sampler:
+            self._started.append(rows)
+            images = self._images_of(rows).ravel()
+            yield images[has_path[images]]
+
+    @override
+    def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
+        rows = self._started.popleft()
+        batch: dict[str, Any] = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+        has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows))
+        is_there = has_image.flatten()
+        size = read.images.shape[2:] if len(read.images) else reader.view.size  # without images nothing is left to warp
+        images = torch.zeros(len(is_there), *size, reader.store.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
+        images[is_there] = read.images if len(read.images) else images[is_there]
+        for name, values in read.extras.items():
+            whole = torch.from_numpy(values[:1]).expand(len(is_there), *values.shape[1:]).clone()  # any that are valid
+            whole[is_there] = torch.from_numpy(values)
+            batch[name] = whole.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
+        if "matrix" in batch:
+            batch["size"] = torch.tensor(reader.view.size)
+        by_row = images.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
+        return cast("Batch", {**batch, "image": by_row, "has_image": has_image.float()})
+
+    def _images_of(self, rows: Tensor) -> NDArray[np.int64]:
+        """Return the numbers of the images of some rows, (B, P): rows of the table that `images_by_row` returns."""
+        sources = self.tensors["index"].index_select(0, rows).numpy()
+        return sources[:, None] * self._num_images + np.arange(self._num_images)

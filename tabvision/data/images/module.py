@@ -18,16 +18,28 @@ from typing_extensions import override
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.data.base import DataPart
 from tabvision.data.corrections import corrected
-from tabvision.data.images.base import BaseImageDataModule, augmented_by
+from tabvision.data.images.base import BaseImageDataModule
+from tabvision.data.images.device import augmented_by
 from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
-from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
-from tabvision.data.images.sources import Images, SourceReader, is_folder
+from tabvision.data.images.sources import Images, SourceReader, divide, is_folder, target_columns
 from tabvision.data.images.stores import views_of
 from tabvision.data.images.views import TrainingView
-from tabvision.data.rows import chosen_task, named_target, row_weights, rows_with_target, stated_task, taken
-from tabvision.data.splits.base import PartName, Rows, ShortSplit, Split, as_split, kept_apart
+from tabvision.data.rows import (
+    chosen_task,
+    class_counts,
+    kept_apart,
+    named_target,
+    row_weights,
+    rows_with_target,
+    stated_task,
+    taken,
+    with_every_label,
+)
+from tabvision.data.splits.base import PartName, Rows
+from tabvision.data.splits.random import ShortSplit, as_split
+from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, text_format, words_of
 from tabvision.data.targets import check_columns, check_task, encode_target, fit_target
 from tabvision.errors import BadValueError, count, speaking
@@ -164,14 +176,11 @@ class ImageDataModule(BaseImageDataModule):
         )
         self.missing_target, self._calibration, self.weight, self.sampler = missing_target, calibration, weight, sampler
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
-        reader = SourceReader(
-            path=path, root=root, suffix=suffix, label_pattern=label_pattern, label_depth=label_depth, form=self._form
-        )
-        if schema is not None:
-            reader = replace(reader, known=schema.known_columns)
-        elif separator is not None and target is not None:
-            named = dict.fromkeys(named_target(target, None), JoinedLabels([""]))
-            reader = replace(reader, known=named)
+        texts: Known = {} if schema is None else schema.known_columns
+        if schema is None and separator is not None and target is not None:
+            texts = dict.fromkeys(named_target(target, None), JoinedLabels([""]))
+        labels: dict[str, Any] = {"label_pattern": label_pattern, "label_depth": label_depth}
+        reader = SourceReader(path=path, root=root, suffix=suffix, form=self._form, known=texts, **labels)
         if label_depth is not None and (label_pattern is not None or not is_folder(source)):
             problem = f"label_depth={label_depth!r} is for a folder of class folders"
             raise BadValueError(problem, "Leave label_depth out")
@@ -218,10 +227,11 @@ class ImageDataModule(BaseImageDataModule):
         targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
         if self.schema.task.moves_with_image:
             targets = self.schema.task.to_view(targets, views_of(self._store("train"), view, read.rows, 0), cut=True)
-        images = read.images
-        if self.augment.own is not None:
-            images = augmented_by(self.augment.own, images, torch.from_numpy(read.extras["own"]))
-        shown = _as_rgb(images).permute(0, 2, 3, 1).numpy()
+        images, own = read.images, self.augment.own
+        if own is not None:
+            images = augmented_by(own, images, torch.from_numpy(read.extras["own"]))
+        images = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)  # RGB, or gray
+        shown = images.permute(0, 2, 3, 1).numpy()
         draw, target = self.schema.task.draw, self.schema.target
         return [draw(image, encoded, target) for image, encoded in zip(shown, targets, strict=True)]
 
@@ -250,16 +260,12 @@ class ImageDataModule(BaseImageDataModule):
         parts = kept_apart(parts, self._calibration, way, used.frame, codes, seed=self.seed)
         if separator is not None and schema is None and table.part is None and isinstance(split, float):
             parts = with_every_label(parts, used.frame, columns[0], separator)
-        self.image = fitted(self.image, used.files(parts.train[_sampled(len(parts.train))]), is_new=schema is None)
+        sample = np.linspace(0, max(len(parts.train) - 1, 0), SAMPLED_IMAGES).astype(np.int64)  # evenly spaced
+        files = used.files(parts.train[np.unique(sample)[: len(parts.train)]])
+        self.image = fitted(self.image, files, is_new=schema is None)
         if schema is None:
             target = fit_target(rows.iloc[parts.train], columns, task, separator, has_image=True)
-            used_for = {
-                *columns,
-                table.path,
-                self.weight,
-                self.sampler,
-                *(split.columns if isinstance(split, Split) else ()),
-            }
+            used_for = {*columns, table.path, self.weight, self.sampler, *way.columns}
             left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in table.frame if name not in used_for)
             schema = Schema(target=target, image=self.image, left_out=left_out, na_values=words_of(self._form))
         self.schema = schema
@@ -297,13 +303,3 @@ class ImageDataModule(BaseImageDataModule):
         if self.weight is not None:
             tensors["weight"] = torch.from_numpy(row_weights(frame, self.weight))
         return tensors
-
-
-def _sampled(num: int) -> Rows:
-    """Return the indices of a sample of so many rows, evenly spaced."""
-    return np.unique(np.linspace(0, max(num - 1, 0), SAMPLED_IMAGES).astype(np.int64))[:num]
-
-
-def _as_rgb(images: Tensor) -> Tensor:
-    """Return images of any number of channels as three to look at: the first three, or the first as gray."""
-    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision.checks import check_whole
-from tabvision.data.images.decode import Pixels
-from tabvision.data.images.stores import ImageStore, draw_rows
+from tabvision.data.images.stores import Drawn, ImageStore, draw_rows
 from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # rows per task of a thread: enough to draw random numbers at once, few enough to divide a batch
@@ -119,19 +118,6 @@ class BatchReader:
     def _num_busy(self, batch: _Batch) -> int:
         return BATCHES_AHEAD + math.ceil(self.num_workers * CHUNK_ROWS / max(1, len(batch.rows)))
 
-    def draw_chunk(self, rows: NDArray[np.int64], out: Pixels, epoch: int) -> _Chunk:
-        """Open some rows and draw them into `out`."""
-        reasons, positions, extras = draw_rows(self.store, self.view, rows, out, epoch)
-        return _Chunk(positions, extras, reasons)
-
-
-class _Chunk(NamedTuple):
-    """Some rows of a batch: the positions of the images opened, their extras, and the reason for each row without one."""
-
-    positions: list[int]
-    extras: Extras
-    reasons: dict[int, str]
-
 
 class _Batch:
     """A batch that threads are reading."""
@@ -146,8 +132,8 @@ class _Batch:
         out = self.memory.numpy()
         self.starts = range(0, len(rows), CHUNK_ROWS)
         jobs = [(rows[start : start + CHUNK_ROWS], out[start : start + CHUNK_ROWS], epoch) for start in self.starts]
-        draw = reader.draw_chunk
-        self.chunks: list[Callable[[], _Chunk]] = [
+        draw = functools.partial(draw_rows, reader.store, reader.view)
+        self.chunks: list[Callable[[], Drawn]] = [
             threads.submit(draw, *job).result if threads else functools.partial(draw, *job) for job in jobs
         ]
 

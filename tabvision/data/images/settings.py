@@ -14,7 +14,7 @@ import numpy as np
 from tabvision.checks import check_choice, check_whole, is_integer
 from tabvision.data.images.bands import as_channels, losses, open_as
 from tabvision.data.images.decode import UnreadableImageError
-from tabvision.data.images.layout import BandLayout, layout_of, stored_values
+from tabvision.data.images.layout import layout_of, stored_values
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 
@@ -32,6 +32,29 @@ SAMPLED_IMAGES = 64  # whose headers are read before training
 _SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
 _PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
 _LEAST_STD = 1 / 255  # of a channel that is constant
+
+
+def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
+    """Return the columns of paths: those named, or the schema's."""
+    given = () if image is None else (image,) if isinstance(image, str) else image
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise BadTypeError(
+            f"image must be a column or a list of columns, got {image!r}", 'Pass such as ["front", "back"]'
+        )
+    if len(set(given)) < len(given):
+        raise BadValueError(f"image names a column twice, got {image!r}", "Name each once")
+    if schema is None:
+        if not given:
+            raise BadValueError("image must name a column of paths, got none", "Name it, or use TabularDataModule")
+        return tuple(given)
+    facts = schema.image
+    if facts is None or not facts.optional:
+        problem = "the schema is not of rows with images"
+        raise BadValueError(problem, "Pass the schema of a FusedModule, or none")
+    if given and tuple(given) != facts.columns:
+        problem = f"image must be the schema's {list(facts.columns)}, got {image!r}"
+        raise BadValueError(problem, "Leave image out, or do not pass schema")
+    return facts.columns
 
 
 def image_facts(
@@ -100,7 +123,10 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
     Raises:
         BadValueError: No image of the sample has the channels that are read.
     """
-    is_deep = [layout.bits != 8 for layout in map(_layout, files) if layout]
+    is_deep = []
+    for file in files:
+        with suppress(UnreadableImageError):
+            is_deep.append(layout_of(file).bits != 8)
     if is_new and is_deep and all(is_deep) and not image.value_range:
         image = replace(image, value_range=_found_range(image, files))
     for sentence in found_losses(files, image):
@@ -132,12 +158,6 @@ def _losses(file: str, image: Image) -> list[str]:
     with suppress(UnreadableImageError):
         return list(losses(file, image))
     return []
-
-
-def _layout(file: str) -> BandLayout | None:
-    with suppress(UnreadableImageError):
-        return layout_of(file)
-    return None
 
 
 def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float], ...]:

@@ -1,4 +1,4 @@
-"""Read the images that a user passes: folders, tables or lists of paths."""
+"""Read the images that a user passes, folders, tables or lists of paths, and divide them into parts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tabvision.data.images.files import (
     LABEL_COLUMN,
@@ -16,13 +19,15 @@ from tabvision.data.images.files import (
     labels_from_names,
 )
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
-from tabvision.data.images.labels import target_columns
-from tabvision.data.splits.base import ShortSplit, Split
+from tabvision.data.rows import named_target
+from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, parts_from
 from tabvision.data.splits.given import SourceSplit
+from tabvision.data.splits.random import ShortSplit, as_split
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.files import table_files
 from tabvision.data.tables.read import Source
 from tabvision.data.tables.text_file import TextFormat
+from tabvision.errors import BadValueError
 from tabvision.schema import Schema
 
 Images: TypeAlias = Source | Sequence[str | Path]
@@ -115,3 +120,53 @@ def is_folder(source: Images) -> bool:
         return False
     path = Path(source).expanduser()
     return (path.is_dir() and not table_files(path)) or (not path.exists() and (not path.suffix or is_image(path.name)))
+
+
+def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
+    """Return the target's columns: those named, or the schema's, or the column that folders or file names fill.
+
+    Raises:
+        BadTypeError: The target is not a name or a list of names.
+        BadValueError: A table needs a target and none is named, or other columns than the schema's are.
+    """
+    if target is not None:
+        return list(named_target(target, schema))
+    if schema is None and default is None:
+        raise BadValueError("a table needs the name of its target", "Pass target= a column, or several")
+    return [str(default)] if schema is None else list(schema.target.columns)
+
+
+def divide(
+    table: ImageTable,
+    numbers: Rows,
+    num_rows: int,
+    codes: NDArray[np.int64] | None,
+    split: ShortSplit,
+    *,
+    seed: int,
+) -> SplitRows:
+    """Return the rows of each part.
+
+    Args:
+        table: The rows to divide, with the part of each row if folders determine it.
+        numbers: Their row numbers in the source.
+        num_rows: Number of rows in the source.
+        codes: Class codes of the rows, or None if the target has no classes.
+        split: A fraction, a split or None; folders named for validation override a fraction.
+        seed: Seed of a random split.
+
+    Raises:
+        BadValueError: Both the folders and a split object divide the rows.
+    """
+    chosen, part = as_split(split, stratify=codes is not None), table.part
+    if part is None:
+        return chosen.among(numbers, num_rows)(table.frame, codes, seed=seed)
+    if isinstance(split, Split):
+        problem = f"the folders say which images train and validate, and so does split={split}"
+        raise BadValueError(problem, "Leave split out, or pass a folder of class folders")
+    if (part == VALIDATION).any():
+        return parts_from(part, remedy="Put images into each of these folders")
+    training = np.flatnonzero(part == TRAIN)
+    found = chosen(table.frame.iloc[training], None if codes is None else codes[training], seed=seed)
+    test = np.sort(np.concatenate([training[found.test], np.flatnonzero(part == TEST)]))
+    return SplitRows(training[found.train], training[found.validation], test)

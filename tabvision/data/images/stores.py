@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import pandas as pd
@@ -146,9 +146,21 @@ class FileStore(ImageStore):
         return StoredArray(pixels)
 
 
-def draw_rows(
-    store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int
-) -> tuple[dict[int, str], list[int], Extras]:
+class Drawn(NamedTuple):
+    """Rows that a view has drawn.
+
+    Args:
+        reasons: Why there is no image, by position among the rows.
+        positions: The positions of the rows that were opened.
+        extras: What these need on their device.
+    """
+
+    reasons: dict[int, str]
+    positions: list[int]
+    extras: Extras
+
+
+def draw_rows(store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int) -> Drawn:
     """Draw some rows as a view shows them.
 
     Args:
@@ -157,23 +169,19 @@ def draw_rows(
         rows: (B,) row numbers.
         out: (B, H, W, C) uint8, to be filled.
         epoch: From 0.
-
-    Returns:
-        Why there is no image, by position in `rows`; the positions that were opened; what these need on their device.
     """
-    opened = store.open_all(rows)
-    reasons = {place: each.reason for place, each in enumerate(opened) if isinstance(each, UnreadableImageError)}
-    places = [place for place, each in enumerate(opened) if isinstance(each, StoredImage)]
-    if not places:
-        return reasons, places, {}
-    images = [each for each in opened if isinstance(each, StoredImage)]
-    drawings, extras = view.prepare([image.size for image in images], rows[places], epoch)
-    for place, image, drawing in zip(places, images, drawings, strict=True):
+    opened = dict(enumerate(store.open_all(rows)))
+    reasons = {place: each.reason for place, each in opened.items() if isinstance(each, UnreadableImageError)}
+    images = {place: each for place, each in opened.items() if isinstance(each, StoredImage)}
+    if not images:
+        return Drawn(reasons, [], {})
+    drawings, extras = view.prepare([image.size for image in images.values()], rows[[*images]], epoch)
+    for (place, image), drawing in zip(images.items(), drawings, strict=True):
         try:
             drawing(image, out[place])
         except UnreadableImageError as error:
             reasons[place] = error.reason
-    return reasons, places, extras
+    return Drawn(reasons, [*images], extras)
 
 
 @final

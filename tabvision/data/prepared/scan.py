@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from tabvision.counter_random import uniforms
 from tabvision.data.rows import check_reserved, chosen_task, reserved_columns, rows_with_target, schema_of_features
-from tabvision.data.splits.base import PartOf, Rows, Split, StratifiedSplit, as_split, check_fractions, first_of_each
+from tabvision.data.splits.base import PartOf, Rows, Split, check_fractions, first_of_each
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.splits.ordered import TimeSplit
+from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
 from tabvision.data.tables.blocks import TableBlocks, TextAsNumbers, named_file
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_columns, encode_target, fit_target, infer_task
@@ -29,7 +30,7 @@ from tabvision.preprocess.fit import RunningFeatures
 from tabvision.preprocess.running import Moments, RowSample
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.base import TargetFacts
+from tabvision.tasks.target import TargetFacts
 
 MAX_SAMPLE = 1_000_000  # rows by which medians and bins are computed
 _MAX_CELLS = 30_000_000  # of that sample, so that it takes 240 MB at most

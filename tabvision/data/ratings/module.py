@@ -36,8 +36,9 @@ from tabvision.data.ratings.target import (
     log_out_of_range,
 )
 from tabvision.data.rows import taken
-from tabvision.data.splits.base import PartName, Rows, Split, SplitRows, as_split
+from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
 from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split
+from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
@@ -180,10 +181,7 @@ class CollabDataModule(TensorDataModule):
 
     @override
     def train_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # the same batches, with more rows
-        loader = self.loader("train")
-        if self.rating is not None:
-            return loader
-        return NegativeLoader(loader, self._sampler(self.training_pairs()), self.negatives)
+        return self._with_negatives("train")
 
     @override
     def val_dataloader(self) -> Any:
@@ -262,8 +260,8 @@ class CollabDataModule(TensorDataModule):
             parts: The training, validation and test rows among them.
             sources: Separate sources of test and predict rows.
         """
-        self._codes = self._code(rows)
-        tensors = self._with_target(rows, self._codes, numbers)
+        tensors = self._tensors(rows, numbers, has_target=True)
+        self._codes = tensors["categorical"]
         used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
         self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
         if self.rating is not None:
@@ -272,9 +270,8 @@ class CollabDataModule(TensorDataModule):
         for name, source in sources.items():
             if source is not None:
                 self.parts[name] = self._given(name, self._read(source, self.schema))
-        self._eval_sampler: NegativeSampler | None = None
+        self._eval_sampler = self._sampler_of_all() if self.rating is None else None
         if self.rating is None:
-            self._eval_sampler = self._sampler_of_all()
             (name,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
             self.frame = self.frame.assign(**{name: yes})
 
@@ -287,21 +284,17 @@ class CollabDataModule(TensorDataModule):
             numbers = complete_rows(frame, [str(self.rating)], self.missing)
             frame = taken(frame, numbers)
             log_out_of_range(frame, self.schema.target, name)
-        codes, rows = self._code(frame), torch.arange(len(frame))
-        if name == "test":
-            return DataPart(self._with_target(frame, codes, numbers), rows)
-        return DataPart({"categorical": codes, "index": torch.from_numpy(numbers)}, rows)
+        return DataPart(self._tensors(frame, numbers, has_target=name == "test"), torch.arange(len(frame)))
 
-    def _code(self, frame: pd.DataFrame) -> Tensor:
-        """Return (N, 2) int32 codes; 0 for users and items unknown to training."""
-        return torch.from_numpy(to_arrays(self.schema, frame)[1])
-
-    def _with_target(self, rows: pd.DataFrame, codes: Tensor, numbers: Rows) -> dict[str, Tensor]:
-        """Return the tensors of a split; without a rating the target of every row is yes."""
-        target = torch.ones(len(codes), dtype=torch.int64)
-        if self.rating is not None:
-            target = torch.from_numpy(encode_target(rows, self.schema.target))
-        return {"categorical": codes, "target": target, "index": torch.from_numpy(numbers)}
+    def _tensors(self, rows: pd.DataFrame, numbers: Rows, *, has_target: bool) -> dict[str, Tensor]:
+        """Return the tensors of a split; code 0 is unknown to training, and without a rating every target is yes."""
+        codes = torch.from_numpy(to_arrays(self.schema, rows)[1])
+        tensors = {"categorical": codes, "index": torch.from_numpy(numbers)}
+        if has_target and self.rating is None:
+            tensors["target"] = torch.ones(len(codes), dtype=torch.int64)
+        elif has_target:
+            tensors["target"] = torch.from_numpy(encode_target(rows, self.schema.target))
+        return tensors
 
     def _sampler(self, pairs: Tensor) -> NegativeSampler:
         users, items = self.schema.categorical
@@ -309,9 +302,13 @@ class CollabDataModule(TensorDataModule):
         return NegativeSampler(pairs[0].numpy(), pairs[1].numpy(), seed=self.seed, **sizes)
 
     def _with_negatives(self, part: PartName) -> TensorLoader | NegativeLoader:
-        """Return the loader of an evaluated split; without a rating its batches have fixed negatives."""
-        loader, sampler = self.loader(part), self._eval_sampler
-        return loader if sampler is None else NegativeLoader(loader, sampler, self.negatives, fixed=True)
+        """Return the loader of a split; without a rating its batches have negatives, fixed ones unless it trains."""
+        loader = self.loader(part)
+        if self._eval_sampler is None:
+            return loader
+        trains = part == "train"
+        sampler = self._sampler(self.training_pairs()) if trains else self._eval_sampler
+        return NegativeLoader(loader, sampler, self.negatives, fixed=not trains)
 
     def _sampler_of_all(self) -> NegativeSampler:
         """Return the sampler for validation and test pairs: it draws items that a user has not taken in any split."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import final
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabvision.batch import Batch
 from tabvision.counter_random import random_bits
-from tabvision.data.loaders import BatchPlan, TensorLoader
+from tabvision.data.loaders import BatchLoader, TensorLoader
 
 _FIXED = 2**32 - 1  # stands for the epoch if negatives never change
 
@@ -72,7 +72,7 @@ class NegativeSampler:
 
 
 @final
-class NegativeLoader:
+class NegativeLoader(BatchLoader):
     """Append negative pairs to each batch of taken pairs.
 
     Args:
@@ -88,17 +88,9 @@ class NegativeLoader:
     """
 
     def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int, *, fixed: bool = False) -> None:
-        self.loader = loader
+        self.loader, self.batch_sampler = loader, loader.batch_sampler
         self.negatives = sampler  # not `sampler`, which Lightning would take for the sampler of rows
         self.times, self.fixed = times, fixed
-
-    @property
-    def batch_sampler(self) -> BatchPlan:
-        """The batch sampler, whose epoch a Trainer sets."""
-        return self.loader.batch_sampler
-
-    def __len__(self) -> int:
-        return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
@@ -116,12 +108,4 @@ class NegativeLoader:
         if self.fixed:
             return _FIXED
         # without shuffling the Trainer overfits batches, which must be the same in every epoch
-        return self.loader.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the position in the epoch; a Trainer saves it."""
-        return self.loader.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Let the next iteration resume at a saved position."""
-        self.loader.load_state_dict(state_dict)
+        return self.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0

@@ -49,19 +49,14 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if not pd.api.types.is_float_dtype(values):
             continue
         present = values.dropna()
-        _check_whole_ids(present, name)
+        if len(fractions := present[~np.isfinite(present) | (present % 1 != 0)]):
+            problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
+            raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
+        check_digits(present.to_numpy(), name)
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
             logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return frame.assign(**new) if new else frame
-
-
-def _check_whole_ids(ids: pd.Series, name: str) -> None:
-    fractions = ids[~np.isfinite(ids) | (ids % 1 != 0)]
-    if len(fractions):
-        problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
-        raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
-    check_digits(ids.to_numpy(), name)
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:
@@ -199,7 +194,14 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
         ('Fargo', 'Heat')
     """
     name = items.source
-    _check_columns(table, name, title)
+    columns = listed([repr(column) for column in table.columns])
+    remedies = {
+        name: f"The table of titles needs the column of ids by that name, and has {columns}",
+        title: f"Name the column of titles with title: the table has {columns}",
+    }
+    for column, remedy in remedies.items():
+        if column not in table.columns:
+            raise MissingColumnsError([column], table.columns, remedy)
     with notes_at(False):  # float ids in a table of titles are not worth a note
         pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):
@@ -217,14 +219,3 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
     if num_untitled := len(items.vocabulary) - len(found):
         logger.info(f"{count(num_untitled, 'item')} without a title, named by id.")
     return tuple(found.get(code, str(label)) for code, label in enumerate(items.vocabulary, start=1))
-
-
-def _check_columns(table: pd.DataFrame, item: str, title: str) -> None:
-    columns = listed([repr(name) for name in table.columns])
-    remedies = {
-        item: f"The table of titles needs the column of ids by that name, and has {columns}",
-        title: f"Name the column of titles with title: the table has {columns}",
-    }
-    for name, remedy in remedies.items():
-        if name not in table.columns:
-            raise MissingColumnsError([name], table.columns, remedy)

@@ -21,11 +21,11 @@ from tabvision.data.splits.base import (
     Rows,
     Split,
     SplitRows,
-    as_split,
     drawn_parts,
     factorized,
     parts_from,
 )
+from tabvision.data.splits.random import as_split
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat

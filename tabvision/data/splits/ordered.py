@@ -1,10 +1,10 @@
-"""Splits by group and by time, which keep rows together."""
+"""Splits by time: the latest rows validate."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,18 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
     TRAIN,
     VALIDATION,
     Blocks,
+    FractionSplit,
     PartOf,
     Rows,
     Split,
     SplitRows,
-    check_fractions,
-    drawn_parts,
     factorized,
     parts_from,
     split_column,
@@ -43,68 +41,7 @@ _MOST_TIMES = 1 << 20  # distinct times of a prepared table that are counted one
 
 @final
 @dataclass(frozen=True)
-class GroupSplit(Split):
-    """Split whole groups at random: no value of the column is in two parts.
-
-    Args:
-        column: The column with the group of each row, such as a patient; it is not a feature.
-        share: The fraction of the rows that validate, in (0, 1), met as closely as the drawn groups allow; with test rows
-            it may be 0.
-        test_share: The fraction of the rows that test, in [0, 1).
-
-    Example:
-        >>> frame = pd.DataFrame({"patient": ["a", "a", "b", "b", "c"]})
-        >>> parts = GroupSplit("patient", 0.4)(frame, None, seed=0)
-        >>> set(frame.patient[parts.train]) & set(frame.patient[parts.validation])
-        set()
-    """
-
-    column: str
-    share: float = 0.2
-    test_share: float = 0.0
-
-    @speaking()
-    def __post_init__(self) -> None:
-        """Check the fractions."""
-        check_fractions(self.share, self.test_share, test_alone=True)
-
-    @property
-    @override
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @override
-    def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
-        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
-            group = pd.util.hash_pandas_object(split_column(frame, self.column), index=False).to_numpy(np.uint64)
-            draws = uniforms(seed, 0, group.view(np.int64), 1)[:, 0]
-            return drawn_parts(draws, self.share, self.test_share)
-
-        return part_of
-
-    @override
-    @speaking()
-    def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        codes, groups = factorized(frame, self.column)
-        needed = 1 + (self.share > 0) + (self.test_share > 0)
-        if len(groups) < needed:
-            problem = f"column {self.column!r} has {count(len(groups), 'group')}, {needed} parts need at least {needed}"
-            raise BadValueError(problem, "Use another column, or RandomSplit")
-        order = np.random.default_rng(seed).permutation(len(groups))
-        sizes = np.bincount(codes)
-        part = np.full(len(groups), TRAIN, dtype=np.int8)
-        spare = 1 if self.test_share else 0
-        if self.share:
-            part[_draw(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
-        if self.test_share:
-            rest = order[part[order] == TRAIN]
-            part[_draw(rest[:-1], sizes, self.test_share * len(frame))] = TEST
-        return parts_from(part[codes], self.share, self.test_share)
-
-
-@final
-@dataclass(frozen=True)
-class TimeSplit(Split):
+class TimeSplit(FractionSplit):
     """Validate on the latest rows; with a test fraction, test on the latest and validate on those before them.
 
     Rows with the same time stay together: the split is the one nearest to the fraction. The column stays a feature.
@@ -127,25 +64,17 @@ class TimeSplit(Split):
     test_share: float = 0.0
     day_first: bool = False
 
-    @speaking()
-    def __post_init__(self) -> None:
-        """Check the fractions."""
-        check_fractions(self.share, self.test_share, test_alone=True)
-
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
-        column = self.column
-        if column is None:
+        if self.column is None:
             num_rows = blocks.num_rows()
             test = round(num_rows * (1 - self.test_share))
             bounds = round(test - num_rows * self.share), test
         else:
-            bounds = _time_bounds(lambda: map(self._keys, blocks.column(column)), self.share, self.test_share)
+            bounds = self._bounds(*_counted(map(self._keys, blocks.column(self.column))))
 
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
-            times = rows if column is None else self._keys(frame[column])
-            late = [times >= bounds[1], times >= bounds[0]]
-            return np.select(late, [TEST if self.test_share else VALIDATION, VALIDATION], TRAIN).astype(np.int8)
+            return _later(rows if self.column is None else self._keys(frame[self.column]), *bounds)
 
         return part_of
 
@@ -161,64 +90,52 @@ class TimeSplit(Split):
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        times: NDArray[Any] = np.arange(len(frame))
-        if self.column is not None:
-            times = times_as_numbers(split_column(frame, self.column), day_first=self.day_first)
-        ordered = np.sort(times)
-        cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # where a new time begins
-        needed = (self.share > 0) + (self.test_share > 0)
-        if len(cuts) < needed:
-            problem = f"column {self.column!r} has {count(len(cuts) + min(1, len(ordered)), 'distinct time')}"
-            raise BadValueError(f"{problem}, {needed + 1} parts need at least {needed + 1}", "Use RandomSplit")
-        part = np.full(len(times), TRAIN, dtype=np.int8)
-        end = len(times)
-        if self.test_share:
-            end = cuts[needed - 1 :][_nearest(cuts[needed - 1 :], round(len(times) * (1 - self.test_share)))]
-            cuts = cuts[cuts < end]
-        if self.share:
-            start = cuts[_nearest(cuts, round(end - len(times) * self.share))]
-            part[times >= ordered[start]] = VALIDATION
-        if self.test_share:
-            part[times >= ordered[end]] = TEST
+        times = _times_of(frame, self.column, day_first=self.day_first)
+        part = _later(times, *self._bounds(*np.unique(times, return_counts=True)))
         return parts_from(part, self.share, self.test_share)
 
+    def _bounds(self, times: NDArray[Any], counts: NDArray[np.int64]) -> tuple[Any, Any]:
+        """Return the first time that validates and the first that tests, of the distinct times and their numbers of rows.
 
-def _time_bounds(read: Callable[[], Iterable[NDArray[Any]]], share: float, test_share: float) -> tuple[Any, Any]:
-    """Return the first time that validates and the first that tests, as `TimeSplit` has them, of times read in blocks.
+        Example:
+            >>> TimeSplit("day", 0.4, 0.2)._bounds(np.arange(1, 6), np.ones(5, dtype=int))
+            (np.int64(3), np.int64(5))
+        """
+        num_parts = 1 + (self.share > 0) + (self.test_share > 0)
+        if len(times) < num_parts:
+            problem = f"column {self.column!r} has {count(len(times), 'distinct time')}"
+            raise BadValueError(f"{problem}, {num_parts} parts need at least {num_parts}", "Use RandomSplit")
+        starts, num_rows = np.cumsum(counts) - counts, int(counts.sum())
+        test, end, tests = len(times), num_rows, np.inf
+        if self.test_share:
+            least = num_parts - 1
+            test = least + _nearest(starts[least:], round(num_rows * (1 - self.test_share)))
+            end, tests = int(starts[test]), times[test]
+        return times[1 + _nearest(starts[1:test], round(end - num_rows * self.share))] if self.share else tests, tests
 
-    Example:
-        >>> _time_bounds(lambda: [np.array([3, 1]), np.array([2, 5, 4])], 0.4, 0.2)
-        (3, 5)
-    """
+
+def _later(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
+    """Return the part of each row by the first time that validates and the first that tests."""
+    return np.select([times >= tests, times >= first], [TEST, VALIDATION], TRAIN).astype(np.int8)
+
+
+def _counted(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the distinct times of blocks and the number of rows of each; where there are very many, neighbors are joined."""
     distinct = counts = np.empty(0, dtype=np.int64)
-    for times in read():
+    for times in blocks:
         every, inverse = np.unique(np.concatenate([distinct, times]), return_inverse=True)
         weights = np.concatenate([counts, np.ones(len(times), dtype=np.int64)])
         distinct, counts = every, np.bincount(inverse, weights=weights).astype(np.int64)
-        if len(distinct) > _MOST_TIMES:  # only neighbors are joined, the earlier time stands for both
+        if len(distinct) > _MOST_TIMES:  # the earlier time stands for both
             distinct, counts = distinct[::2], np.add.reduceat(counts, np.arange(0, len(counts), 2))
-    starts = np.cumsum(counts) - counts
-    num_rows, last = int(counts.sum()), len(distinct)
-    needed = (share > 0) + (test_share > 0)
-    if last <= needed:
-        raise BadValueError(f"{needed + 1} parts need as many distinct times, got {last}", "Use RandomSplit")
-    test = needed + _nearest(starts[needed:], round(num_rows * (1 - test_share))) if test_share else last
-    end = int(starts[test]) if test_share else num_rows
-    first = 1 + _nearest(starts[1:test], round(end - num_rows * share)) if share else test
-    tests = distinct[test].item() if test_share else np.inf
-    return distinct[first].item() if share else tests, tests
+    return distinct, counts
 
 
-def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
-    """Return groups in the given order, each taken if it brings their rows closer to `wanted`; at least one."""
-    drawn, missing = [], wanted
-    for group in candidates.tolist():
-        if missing <= 0:
-            break
-        if sizes[group] < 2 * missing:
-            drawn.append(group)
-            missing -= int(sizes[group])
-    return drawn or [int(candidates[np.argmin(sizes[candidates])])]
+def _times_of(frame: pd.DataFrame, column: str | None, *, day_first: bool) -> NDArray[Any]:
+    """Return the time of each row as a number; without a column its place among the rows."""
+    if column is None:
+        return np.arange(len(frame))
+    return times_as_numbers(split_column(frame, column), day_first=day_first)
 
 
 def _nearest(cuts: NDArray[Any], index: int) -> int:
@@ -311,9 +228,7 @@ class LeaveLastOut(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         users, _ = factorized(frame, self.user)
-        times: NDArray[Any] = np.arange(len(frame))
-        if self.timestamp is not None:
-            times = times_as_numbers(split_column(frame, self.timestamp), day_first=self.day_first)
+        times = _times_of(frame, self.timestamp, day_first=self.day_first)
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from tabvision.data import TabularDataModule
-from tabvision.data.splits.base import RandomSplit, Split, SplitRows, StratifiedSplit, _NoSplit, as_split
+from tabvision.data.splits.base import Split, SplitRows
 from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit
+from tabvision.data.splits.ordered import TimeSplit
+from tabvision.data.splits.random import GroupSplit, RandomSplit, StratifiedSplit, _NoSplit, as_split
 from tabvision.errors import BadTypeError, BadValueError
 
 NUM_ROWS = 57

@@ -1,7 +1,6 @@
-"""Splits by group and by time."""
+"""Splits by time."""
 
 import datetime
-import itertools
 from typing import Any
 
 import numpy as np
@@ -9,41 +8,10 @@ import pandas as pd
 import pytest
 
 from tabvision.data import LeaveLastOut
-from tabvision.data.splits.ordered import GroupSplit, TimeSplit, times_as_numbers
+from tabvision.data.splits.ordered import TimeSplit, times_as_numbers
+from tabvision.data.splits.random import GroupSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tests.made.ratings import made_ratings
-
-
-def test_no_group_is_in_two_parts_and_shares_are_nearly_met(subtests: pytest.Subtests) -> None:
-    for seed in range(10):
-        with subtests.test(seed=seed):
-            groups = np.random.default_rng(seed).choice(40, size=1000)
-            frame = pd.DataFrame({"g": groups})
-
-            parts = GroupSplit("g", 0.2, 0.3)(frame, None, seed=seed)
-
-            sets = [set(groups[rows]) for rows in (parts.train, parts.validation, parts.test)]
-            assert len(set.union(*sets)) == sum(map(len, sets))
-            assert len(parts.validation) == pytest.approx(200, abs=25)
-            assert len(parts.test) == pytest.approx(300, abs=25)
-
-
-def test_as_many_groups_as_parts_are_enough(subtests: pytest.Subtests) -> None:
-    for seed, test_share in itertools.product(range(5), [0.0, 0.2]):
-        with subtests.test(seed=seed, test_share=test_share):
-            frame = pd.DataFrame({"g": ["a"] * 90 + ["b"] * 5 + (["c"] if test_share else [])})
-
-            parts = GroupSplit("g", 0.2, test_share)(frame, None, seed=seed)
-
-            assert len(parts.train)
-            assert len(parts.validation)
-
-
-def test_too_few_groups_are_refused() -> None:
-    with pytest.raises(BadValueError, match="column 'g' has 1 group, 2 parts need at least 2"):
-        GroupSplit("g")(pd.DataFrame({"g": [1, 1, 1]}), None, seed=0)
-    with pytest.raises(BadValueError, match="column 'g' has 2 groups, 3 parts need at least 3"):
-        GroupSplit("g", 0.2, 0.2)(pd.DataFrame({"g": [1, 1, 2]}), None, seed=0)
 
 
 @pytest.mark.parametrize("split", [GroupSplit("g"), TimeSplit("g")])
@@ -52,11 +20,6 @@ def test_missing_values_in_the_column_are_counted(split: Any) -> None:
         split(pd.DataFrame({"g": [1, None, None, 2]}), None, seed=0)
     with pytest.raises(BadValueError, match="but 1 value of it is missing"):
         split(pd.DataFrame({"g": [1, None, 2, 2]}), None, seed=0)
-
-
-def test_groups_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(BadTypeError, match="column 'g' holds values that cannot be compared"):
-        GroupSplit("g")(pd.DataFrame({"g": [[1], [2]]}), None, seed=0)
 
 
 def test_the_latest_rows_validate_and_the_very_latest_test(subtests: pytest.Subtests) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tabvision.batch import Batch
-from tabvision.data.images.base import _finished, _moved
+from tabvision.data.images.device import finished, moved
 from tabvision.errors import BadTypeError
 
 
@@ -22,7 +22,7 @@ def test_images_are_normalized_by_the_statistics_or_imagenets(given: bool) -> No
     batch = batch_of()
     mean, spread = ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]) if given else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
-    image = _finished(batch, mean if given else (), spread if given else ())["image"]
+    image = finished(batch, mean if given else (), spread if given else ())["image"]
 
     expected = (batch["image"] / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(spread)[:, None, None]
     torch.testing.assert_close(image, expected)
@@ -30,9 +30,9 @@ def test_images_are_normalized_by_the_statistics_or_imagenets(given: bool) -> No
 
 
 def test_finished_images_are_left_as_they_are() -> None:
-    once = _finished(batch_of(), (), ())
+    once = finished(batch_of(), (), ())
 
-    assert _finished(once, (), ()) is once
+    assert finished(once, (), ()) is once
 
 
 def test_a_device_warps_and_lights_what_the_threads_left_to_it() -> None:
@@ -42,9 +42,9 @@ def test_a_device_warps_and_lights_what_the_threads_left_to_it() -> None:
         light=torch.tensor([[0.0, 1.0], [0.0, 1.0]]),
         size=torch.tensor([6, 6]),
     )
-    plain = _finished(batch_of(image=batch["image"].flip(3)), (), ())["image"]
+    plain = finished(batch_of(image=batch["image"].flip(3)), (), ())["image"]
 
-    found = _finished(batch, (), ())
+    found = finished(batch, (), ())
 
     torch.testing.assert_close(found["image"], plain, atol=1e-4, rtol=1e-4)
     assert found.keys() == {"image", "index"}
@@ -53,9 +53,9 @@ def test_a_device_warps_and_lights_what_the_threads_left_to_it() -> None:
 def test_noise_covers_the_box_of_its_row_alone() -> None:
     box = torch.tensor([[1, 4, 2, 5], [0, 0, 0, 0]])
     batch = batch_of(box=box, noise=torch.tensor([3, 4]))
-    plain = _finished(batch_of(image=batch["image"]), (), ())["image"]
+    plain = finished(batch_of(image=batch["image"]), (), ())["image"]
 
-    changed = _finished(batch, (), ())["image"] != plain
+    changed = finished(batch, (), ())["image"] != plain
 
     assert changed[0, :, 1:4, 2:5].all()
     assert int(changed.sum()) == 27
@@ -71,9 +71,9 @@ def test_an_own_augmentation_gets_bytes_and_the_numbers_of_each_row() -> None:
         assert given is numbers
         return 255 - images
 
-    found = _finished(batch, (), (), invert)
+    found = finished(batch, (), (), invert)
 
-    expected = _finished(batch_of(image=255 - batch["image"]), (), ())["image"]
+    expected = finished(batch_of(image=255 - batch["image"]), (), ())["image"]
     torch.testing.assert_close(found["image"], expected, atol=0.02, rtol=0)
     assert found.keys() == {"image", "index"}
 
@@ -82,7 +82,7 @@ def test_an_own_augmentation_that_returns_something_else_is_refused() -> None:
     wrongs: list[Any] = [lambda images, _: images.float(), lambda images, _: images[:1], lambda *_: None]
     for wrong in wrongs:
         with pytest.raises(BadTypeError, match=r"your augmentation must return uint8 images of shape \(2, 3, 6, 6\)"):
-            _finished(batch_of(own=torch.rand(2, 16)), (), (), wrong)
+            finished(batch_of(own=torch.rand(2, 16)), (), (), wrong)
 
 
 def test_what_the_processor_looks_at_stays_there() -> None:
@@ -93,5 +93,5 @@ def test_what_the_processor_looks_at_stays_there() -> None:
         seen.append(set(rest))
         return rest
 
-    assert _moved(batch, move).keys() == batch.keys()
+    assert moved(batch, move).keys() == batch.keys()
     assert seen == [{"image", "index", "light"}]

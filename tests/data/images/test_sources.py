@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from tabvision.data.images.files import ImageTable
-from tabvision.data.images.labels import class_counts, divide, target_columns, with_every_label
+from tabvision.data.images.sources import divide, target_columns
+from tabvision.data.rows import class_counts, with_every_label
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, SplitRows
 from tabvision.data.splits.given import IndexSplit
 from tabvision.errors import BadValueError

@@ -1,0 +1,172 @@
+"""The order of rows in each epoch: all rows shuffled, or block by block where a disk holds them."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision.counter_random import seed_of
+
+
+class EpochOrder(ABC):
+    """The order of rows in each epoch: a function of seed and epoch only.
+
+    Attributes:
+        rows: (R,) the row numbers.
+        shuffle: Whether each epoch has its own order.
+        epoch: The epoch of the next iteration.
+    """
+
+    rows: Tensor
+    shuffle: bool = True
+    epoch: int = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration; a Trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    @abstractmethod
+    def of_epoch(self, epoch: int) -> Any:  # noqa: ANN401 - a tensor, or what is sliced as a tensor is
+        """Return the row numbers in the order of that epoch, (R,) int64."""
+
+
+@final
+class RowOrder(EpochOrder):
+    """The order of rows in an epoch: a function of seed and epoch only.
+
+    Args:
+        rows: (R,) int64 row numbers.
+        shuffle: Whether to shuffle the rows anew in each epoch.
+        seed: Determines the order, together with the epoch.
+        chances: (R,) how often to draw each row, in proportion, at least 0; None for each once. An epoch has R draws with
+            replacement: a row comes as often as expected, rounded up or down at random.
+
+    Example:
+        >>> order = RowOrder(torch.arange(5), shuffle=True, seed=0)
+        >>> sorted(order.of_epoch(3).tolist()), bool((order.of_epoch(3) == order.of_epoch(3)).all())
+        ([0, 1, 2, 3, 4], True)
+        >>> sorted(RowOrder(torch.arange(3), shuffle=True, seed=0, chances=torch.tensor([2.0, 0, 1])).of_epoch(0).tolist())
+        [0, 0, 2]
+    """
+
+    def __init__(self, rows: Tensor, *, shuffle: bool, seed: int, chances: Tensor | None = None) -> None:
+        self.rows, self.shuffle, self.seed, self.chances = rows, shuffle, seed, chances
+
+    @override
+    def of_epoch(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return self.rows
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
+        order = torch.randperm(len(self.rows), generator=generator)
+        return self.rows[order if self.chances is None else _drawn(order, self.chances[order], generator, len(order))]
+
+
+@final
+class BlockOrder(EpochOrder):
+    """The order of rows that are read from a disk: blocks of rows at random, and the rows of some blocks mixed.
+
+    An epoch takes the blocks in random order; each window of them is read and its rows are shuffled.
+    So a row meets rows from all over the table, and the disk reads a few long stretches. Like `RowOrder` it is a function of
+    seed and epoch only, and needs no more memory than a window.
+
+    Args:
+        rows: (R,) integer row numbers, ascending.
+        seed: Determines the order, together with the epoch.
+        block: Rows in a block.
+        window: The most blocks whose rows are mixed; windows are of equal size, so that the last is not of a few blocks.
+        chances: A function from row numbers to how often each is drawn, in proportion; None for each once an epoch. An epoch
+            has R draws, as `RowOrder` has.
+
+    Example:
+        >>> order = BlockOrder(torch.arange(10), seed=0, block=2, window=3).of_epoch(0)
+        >>> sorted(torch.cat([order[0:4], order[4:10]]).tolist()) == list(range(10))
+        True
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        *,
+        seed: int,
+        block: int = 1_024,
+        window: int = 512,
+        chances: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.rows, self.seed, self.block, self.chances = rows, seed, block, chances
+        starts = torch.arange(0, len(rows), block)
+        num_windows = -(-len(starts) // window)
+        self._firsts = torch.arange(num_windows + 1) * len(starts) // max(1, num_windows)  # blocks before each window
+        self._sizes = (len(rows) - starts).clamp(max=block).double()
+        if chances is not None:  # a block is drawn from as often as its rows
+            each = [chances(rows[start : start + block].long()).double().sum() for start in starts.tolist()]
+            self._sizes = torch.stack(each) * (len(rows) / float(torch.stack(each).sum()))
+
+    @override
+    def of_epoch(self, epoch: int) -> BlockOrder.Epoch:
+        """Return the order of that epoch, of which slices are computed as they are read."""
+        key = seed_of(self.seed, epoch)
+        generator = torch.Generator().manual_seed(key)
+        blocks = torch.randperm(len(self._sizes), generator=generator)
+        ends = self._sizes[blocks].cumsum(0)
+        start = 0.5 if self.chances is None else float(torch.rand(1, generator=generator, dtype=torch.float64))
+        bounds = torch.cat([torch.zeros(1, dtype=ends.dtype), ends])[self._firsts[:-1]] - start
+        bounds = bounds.ceil().long().clamp(min=0)
+        windows = [blocks[first:last] for first, last in itertools.pairwise(self._firsts.tolist())]
+        return BlockOrder.Epoch(self, key, windows, [*bounds.tolist(), len(self.rows)])
+
+    class Epoch:
+        """The order of one epoch; `order[start:stop]` returns row numbers.
+
+        Args:
+            order: The order of every epoch.
+            key: The seed of this one.
+            windows: The blocks of each window, in the order of this epoch.
+            bounds: The number of draws before each window, and in all.
+        """
+
+        def __init__(self, order: BlockOrder, key: int, windows: list[Tensor], bounds: list[int]) -> None:
+            self._order, self._key, self._windows, self._bounds = order, key, windows, bounds
+            self._at, self._mixed = -1, torch.empty(0, dtype=torch.int64)
+
+        def __getitem__(self, part: slice) -> Tensor:
+            """Return the row numbers of a slice, int64."""
+            found, start = [], part.start
+            while start < part.stop:
+                at = bisect.bisect_right(self._bounds, start) - 1
+                first, end = self._bounds[at], min(part.stop, self._bounds[at + 1])
+                found.append(self._window(at)[start - first : end - first])
+                start = end
+            return torch.cat(found) if len(found) != 1 else found[0]
+
+        def _window(self, at: int) -> Tensor:
+            if at != self._at:
+                order, generator = self._order, torch.Generator().manual_seed((self._key + at + 1) % 2**63)
+                starts = (self._windows[at] * order.block).tolist()
+                rows = torch.cat([order.rows[start : start + order.block] for start in starts])
+                rows, number = rows.long(), self._bounds[at + 1] - self._bounds[at]
+                mixed = torch.randperm(len(rows), generator=generator)
+                if order.chances is None:
+                    self._mixed = rows[mixed]
+                else:
+                    self._mixed = _drawn(rows[mixed], order.chances(rows)[mixed], generator, number)
+                self._at = at
+            return self._mixed
+
+
+def _drawn(order: Tensor, chances: Tensor, generator: torch.Generator, number: int) -> Tensor:
+    """Return so many draws from a random order with replacement, shuffled.
+
+    Source: systematic resampling: equal steps from a random start through the cumulated chances.
+    """
+    ends = chances.double().cumsum(0)
+    start = torch.rand(1, generator=generator, dtype=torch.float64)
+    steps = (torch.arange(number, dtype=torch.float64) + start) * (ends[-1] / max(1, number))
+    found = torch.searchsorted(ends, steps.clamp(max=ends[-1] * (1 - 1e-15)), right=True)
+    return order[found][torch.randperm(number, generator=generator)]
