@@ -24,6 +24,7 @@ Rows: TypeAlias = NDArray[np.float32]
 Reduce: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From predictions and target to one number per row each."""
 Score: TypeAlias = Callable[[Rows, Rows], float]  # from these numbers of at least one row
+_LOWER, _HIGHER = ("loss", "mae", "rmse", "distance"), ("accuracy", "auroc", "f1", "r2", "recall@", "ndcg@")
 
 
 def binary_metrics(threshold: float) -> MetricCollection:
@@ -69,6 +70,17 @@ def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) ->
         metric.distributed_available_fn = lambda: False
     metrics.update(predictions, target)
     return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def is_higher_better(name: str) -> bool | None:
+    """Return which values of a metric are better, by its name; None for a metric of the user's own.
+
+    Example:
+        >>> is_higher_better("test accuracy"), is_higher_better("mae of pay"), is_higher_better("profit")
+        (True, False, None)
+    """
+    name = name.removeprefix("test ")
+    return True if name.startswith(_HIGHER) else False if name.startswith(_LOWER) else None
 
 
 def point_metrics() -> MetricCollection:

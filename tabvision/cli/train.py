@@ -8,8 +8,7 @@ import logging
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from tabvision.cli.arguments import Commands
-from tabvision.cli.options import add_options, check_options
+from tabvision.cli.options import check_options
 from tabvision.cli.printing import format_table, short_name
 from tabvision.logs import notes_at
 
@@ -17,26 +16,7 @@ if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
 
 
-def add_train(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="*",
-        help="a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
-        "folder per class",
-    )
-    parser.add_argument(
-        "--resume",
-        metavar="DIR",
-        help="go on with the interrupted run in DIR, as its recipe says, or with other --devices",
-    )
-    add_options(parser)
-    parser.set_defaults(run=_run, refuse=parser.error)
-
-
-def _run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Write the recipe, train it, and write its predictions on the validation rows."""
     if not arguments.data and arguments.resume is None:
         arguments.refuse("DATA is missing: a table, or a folder of photos")

@@ -126,6 +126,11 @@ class Results:
         return self.calibration.decode(self.schema.task, self.predictions)
 
     @property
+    def noun(self) -> str:
+        """The word for what a row is: "image" or "row"."""
+        return "image" if self.schema.is_of_images else "row"
+
+    @property
     def is_one_class(self) -> bool:
         """Whether each row has one class, rather than labels or numbers."""
         return self.schema.task.is_classes and self.target.ndim == 1

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError
 from tabvision.inference import Results
 from tabvision.inference.batches import Inputs
-from tabvision.interpret.evaluation import errors_of, four_digits
 from tabvision.interpret.gradcam import gradcam
 from tabvision.interpret.rows import Model
+from tabvision.interpret.slices import errors_of, four_digits
 
 
 @final

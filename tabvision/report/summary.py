@@ -9,7 +9,6 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
@@ -25,8 +24,9 @@ from tabvision.interpret import (
     top_losses,
     worst_slices,
 )
-from tabvision.interpret.evaluation import errors_of
 from tabvision.interpret.rows import Model
+from tabvision.interpret.slices import errors_of
+from tabvision.report.headline import headline
 from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
@@ -37,7 +37,6 @@ _MAX_EPOCHS = 300
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
 _MAX_DRIFTED = 10
-_MAX_NAMED = 3  # numbers to predict that one sentence names
 _LEAST = 0.01  # of the greatest importance: a column below it is not shown
 _MAX_INPUTS = 6  # columns beside the rows with the greatest loss
 _MAX_PROBABILITIES = 4
@@ -110,88 +109,15 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     ]
     return {
         "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
-        "answer": _answer(results, details.get("baseline", {})),
+        "answer": headline(results, details.get("baseline", {})),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
-
-
-# The answer in one sentence.
-
-
-def _answer(results: Results, baseline: Mapping[str, float]) -> str:
-    naive = _naive_error(results)
-    if not results.schema.task.is_classes:
-        if len(results.schema.target.columns) == 1:
-            naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
-        sentence = _answer_of_numbers(results, naive)
-    elif results.is_one_class:
-        sentence = _answer_of_classes(results)
-    else:
-        sentence = _answer_of_labels(results)
-    is_no_better = float(np.nanmean(errors_of(results))) >= naive
-    return f"{sentence} The model is no better than that." if is_no_better else sentence
-
-
-def _answer_of_numbers(results: Results, naive_error: float) -> str:
-    target, names = results.target.astype(np.float64), results.schema.target.columns
-    off = _mean(np.abs(results.decoded.astype(np.float64) - target))
-    naive = [naive_error] if len(names) == 1 else _mean(np.abs(target - _mean(target)))
-    unit = " pixels" if results.schema.task.moves_with_image else ""
-    if len(names) > _MAX_NAMED:
-        within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))
-        what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
-        return f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
-    within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
-    guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
-    return f"Predicts {within} on average; a guess of the mean is off by {guess}."
-
-
-def _answer_of_classes(results: Results) -> str:
-    (name,), classes = results.schema.target.columns, results.schema.target.classes
-    right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
-    usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
-    right_of, usual_of = of_100(float(right)), of_100(float(frequency))
-    said = f"Names the right class of {name} in {right_of} of 100 {_noun(results)}s"
-    return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
-
-
-def _answer_of_labels(results: Results) -> str:
-    right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
-    return (
-        f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
-        f"{of_100(naive)} of 100 right."
-    )
-
-
-def _noun(results: Results) -> str:
-    return "row" if not results.schema.is_of_images else "image"
-
-
-def _naive_error(results: Results) -> float:
-    """Return the error of the best answer that is the same for all of these rows."""
-    target = results.target
-    if results.is_one_class:
-        return float(1 - np.bincount(target).max() / len(target))
-    if results.schema.task.is_classes:
-        frequencies = target.mean(axis=0)
-        return float(np.minimum(frequencies, 1 - frequencies).mean())
-    values = target.astype(np.float64)
-    return float(np.nanmean(_mean(np.abs(values - _mean(values)))))
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each column over the rows where it is known, NaN if there are none."""
-    found: NDArray[np.float64] = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
-    return found
-
-
-# The sections.
 
 
 def _metrics_section(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
-    rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
+    rows = measured_on or f"{count(len(results), results.noun)} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
     if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
@@ -345,7 +271,7 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
 
 
 def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
-    title, rows = "What is odd in the data", f"these {_noun(results)}s and those of training"
+    title, rows = "What is odd in the data", f"these {results.noun}s and those of training"
     if drift is None or drift.empty:
         return section_of(title, *oddities)
     found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)
