@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_options(arguments, kind)
     _check_held_out(arguments)
     _check_verifiable(arguments)
-    from tabvision.cli.run import free_folder, is_worker, run_job
+    from tabvision.cli.folder import free_folder, is_worker
+    from tabvision.cli.run import run_job
     from tabvision.lightning import seed_everything
 
     reads = (
