@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
@@ -95,7 +94,12 @@ def add_extra_metrics(
     extra, naive = job.extra_metrics(model, data) if job.extra_metrics else ({}, {})
     measured, naive = {**measured, **extra}, {**naive_metrics(data, "val" if "val" in data.parts else "train"), **naive}
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
-        each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
+        names = [f"val/mae of {name}" for name in data.schema.target.columns]
+        mean = data.schema.task.constant(data.targets_of("train").numpy())
+        each, each_naive = (
+            dict(zip(names, abs(results.target - answer).mean(axis=0).tolist(), strict=True))
+            for answer in (results.predictions, mean)
+        )
         measured, naive = {**measured, **each}, {**naive, **each_naive}
     return measured, naive
 
@@ -113,20 +117,6 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
     losses = [task.loss(logits.expand(len(target), -1), target).double() for target in blocks]
     weights = tensors["weight"][rows].double() if "weight" in tensors else torch.ones(len(rows), dtype=torch.float64)
     return {**found, "val/loss": float(torch.cat(losses) @ weights / weights.sum())}
-
-
-def _error_of_each_target(results: Results, training: NDArray[Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean absolute error of each of several targets, and that of the mean of the training rows.
-
-    Args:
-        results: What the model answered.
-        training: The targets of the training rows, (N, T).
-    """
-    names = [f"val/mae of {name}" for name in results.schema.target.columns]
-    constant = results.schema.task.constant(training)
-    errors = (abs(results.target - answer).mean(axis=0).tolist() for answer in (results.predictions, constant))
-    measured, naive = (dict(zip(names, each, strict=True)) for each in errors)
-    return measured, naive
 
 
 def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
