@@ -13,6 +13,7 @@ from tabvision.cli.printing import format_number, format_table, json_number, sho
 from tabvision.data.tables.write import FORMATS, check_destination, write_frame, written_whole
 from tabvision.errors import count, speaking
 from tabvision.inference import Predictor
+from tabvision.inference.results import noun_of
 from tabvision.interpret import evaluate
 
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     results = predictor.losses(data, **form_of(arguments))
     found = evaluate(results)
     rows = [[name, *map(format_number, values)] for name, *values in found.itertuples(index=False)]
-    print(format_table([[f"{count(len(results), results.noun)} of {short_name(data)}", *found.columns[1:]], *rows]))
+    print(format_table([[f"{count(len(results), noun_of(results))} of {short_name(data)}", *found.columns[1:]], *rows]))
     print(f"low, high: {found.attrs['note']}")
     if arguments.out:
         _write(found, Path(arguments.out).expanduser())

@@ -22,6 +22,7 @@ from tabvision.inference.batches import finite_answers
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
+from tabvision.inference.results import noun_of
 from tabvision.metrics import is_higher_better
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def write_run_report(
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
         which = "held out for validation, by which the epoch was chosen as well"
-    rows = f"{count(len(results), results.noun)} {which}"
+    rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
 

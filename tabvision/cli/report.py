@@ -19,6 +19,7 @@ from tabvision.cli.printing import short_name
 from tabvision.data.tables.write import check_destination
 from tabvision.errors import count, speaking
 from tabvision.inference import Predictor, Results
+from tabvision.inference.results import noun_of
 from tabvision.interpret import importance
 from tabvision.interpret.evaluate import scores
 from tabvision.report import write_report
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     results = predictor.losses(data, **form_of(arguments))
     task = predictor.schema.task
-    rows = f"{count(len(results), results.noun)} of {short_name(data)}"
+    rows = f"{count(len(results), noun_of(results))} of {short_name(data)}"
     report_on(
         predictor,
         results,

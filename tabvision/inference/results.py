@@ -126,14 +126,14 @@ class Results:
         return self.calibration.decode(self.schema.task, self.predictions)
 
     @property
-    def noun(self) -> str:
-        """The word for what a row is: "image" or "row"."""
-        return "image" if self.schema.is_of_images else "row"
-
-    @property
     def is_one_class(self) -> bool:
         """Whether each row has one class, rather than labels or numbers."""
         return self.schema.task.is_classes and self.target.ndim == 1
+
+
+def noun_of(results: Results) -> str:
+    """Return the word for what a row is: "image" or "row"."""
+    return "image" if results.schema.is_of_images else "row"
 
 
 def with_images(frame: pd.DataFrame, columns: Sequence[str], images: Sequence[object]) -> pd.DataFrame:

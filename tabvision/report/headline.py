@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.inference import Results
+from tabvision.inference.results import noun_of
 from tabvision.interpret.slices import errors_of
 from tabvision.report.tables import of_100, rounded
 
@@ -48,7 +49,7 @@ def _answer_of_classes(results: Results) -> str:
     right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
     usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
     right_of, usual_of = of_100(float(right)), of_100(float(frequency))
-    said = f"Names the right class of {name} in {right_of} of 100 {results.noun}s"
+    said = f"Names the right class of {name} in {right_of} of 100 {noun_of(results)}s"
     return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
 
 

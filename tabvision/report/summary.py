@@ -12,6 +12,7 @@ import pandas as pd
 
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
+from tabvision.inference.results import noun_of
 from tabvision.interpret import (
     confusion,
     errors_by,
@@ -117,7 +118,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
 def _metrics_section(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
-    rows = measured_on or f"{count(len(results), results.noun)} that the model did not learn from"
+    rows = measured_on or f"{count(len(results), noun_of(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
     if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
@@ -271,7 +272,7 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
 
 
 def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
-    title, rows = "What is odd in the data", f"these {results.noun}s and those of training"
+    title, rows = "What is odd in the data", f"these {noun_of(results)}s and those of training"
     if drift is None or drift.empty:
         return section_of(title, *oddities)
     found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)
