@@ -6,7 +6,6 @@ import argparse
 import re
 from pathlib import Path
 
-from tabvision.data.tables.write import check_destination, writing, written_whole
 from tabvision.errors import UnknownNameError, speaking
 
 _PACKAGE = Path(__file__).parents[1]
@@ -27,6 +26,12 @@ def run(arguments: argparse.Namespace) -> None:
 @speaking("tabvision recipes")
 def _get(arguments: argparse.Namespace) -> None:
     """Copy the recipe and the plug-ins that it needs."""
+    from tabvision.data.tables.write import (  # pandas, which a list does not need
+        check_destination,
+        writing,
+        written_whole,
+    )
+
     recipes = _recipes()
     if arguments.name not in recipes:
         raise UnknownNameError("recipe", arguments.name, recipes)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.data.tables.write import check_destination, written_whole
+from tabvision.data.tables.write import check_destination
 from tabvision.errors import count, listed, speaking
 from tabvision.metrics import is_higher_better
 from tabvision.report.runs import Run, epochs_of, read_runs
 from tabvision.report.tables import Section, part_of, rounded, section_of
-from tabvision.report.write import render
+from tabvision.report.write import write_page
 
 _FACTS = ("run", "data", "network", "epochs", "best epoch", "seconds", "measured on")
 _MAX_DRAWN, _MAX_EPOCHS = 8, 300
@@ -57,10 +57,7 @@ def write_comparison(
     """
     path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
     runs, notes = read_runs(folders)
-    text = render(_summary(runs, _frame_of(runs, notes), title))
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
+    return write_page(path, _summary(runs, _frame_of(runs, notes), title))
 
 
 def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
@@ -106,7 +103,7 @@ def _differences(runs: Sequence[Run]) -> list[str]:
 
 
 def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
-    """Return what `render` takes."""
+    """Return what `write_page` takes."""
     caption = "The runs; the best value of each metric is in bold"
     table = part_of(caption if frame.attrs["best"] else "The runs", frame)
     positions = {name: index for index, name in enumerate(frame)}

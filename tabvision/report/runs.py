@@ -86,7 +86,12 @@ def _read(folder: Path, name: str) -> Run:
     recipe = yaml.safe_load(_text_of(folder / "recipe.yaml")) if (folder / "recipe.yaml").exists() else {}
     settings = dict(itertools.islice(_settings(recipe), _MAX_SETTINGS))
     epochs, best, metrics = _of_history(frame)
-    measured = _measured(saved.get("metrics"))
+    measured = {  # the model's metrics by the rows that they were measured on
+        str(rows): {
+            str(metric): float(value["model"]) for metric, value in values.items() if value["model"] is not None
+        }
+        for rows, values in (saved.get("metrics") or {}).items()
+    }
     target = saved.get("target") or recipe.get("data", {}).get("init_args", {}).get("target") or ()
     facts = {
         "run": name,
@@ -110,15 +115,6 @@ def _text_of(file: Path) -> str:
     if file.stat().st_size > _MAX_BYTES:
         raise _NoRunError(f"holds a {file.name} of more than {_MAX_BYTES:,} bytes, which no run wrote")
     return file.read_text(encoding="utf-8")
-
-
-def _measured(metrics: object) -> dict[str, dict[str, float]]:
-    """Return the model's metrics of `metrics.json` by the rows they were measured on."""
-    parts: Any = metrics or {}
-    return {
-        str(rows): {str(name): float(value["model"]) for name, value in values.items() if value["model"] is not None}
-        for rows, values in parts.items()
-    }
 
 
 def _of_history(frame: pd.DataFrame | None) -> tuple[int | None, int | None, dict[str, float]]:
@@ -162,18 +158,13 @@ def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         for name, each in value.items():
             yield from _settings(each, (*path, str(name)))
     elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
-        for number, each in enumerate(value):  # callbacks
-            if name := _class_of(each):
+        for number, each in enumerate(value):  # callbacks, whose classes say more than their numbers in the list
+            found = each.get("class_path", "") if isinstance(each, Mapping) else ""
+            if name := str(found).rpartition(".")[2]:
                 yield ".".join((*path, name)), "yes"
             yield from _settings(each.get("init_args") if name else each, (*path, name or str(number)))
     else:
         yield ".".join(path), ", ".join(map(_named, value if isinstance(value, list) else [value]))
-
-
-def _class_of(value: object) -> str:
-    """Return the name of a callback's class, which says more than its number in the list."""
-    found = value.get("class_path") if isinstance(value, Mapping) and "class_path" in value else ""
-    return str(found).rpartition(".")[2]
 
 
 def _named(value: object) -> str:
