@@ -78,13 +78,9 @@ class BadTypeError(TabvisionError, TypeError):
 class MissingFileError(TabvisionError, FileNotFoundError):
     """A file or folder that does not exist."""
 
-    __str__ = TabvisionError.__str__  # instead of OSError's
-
 
 class MissingPackageError(TabvisionError, ImportError):
     """A package that is not installed."""
-
-    __str__ = TabvisionError.__str__  # instead of ImportError's
 
 
 class UnwritableFileError(TabvisionError, OSError):
@@ -97,8 +93,6 @@ class UnwritableFileError(TabvisionError, OSError):
         >>> print(UnwritableFileError("best.ckpt", OSError(28, "No space left on device")))
         'best.ckpt' could not be written (No space left on device). Free space on the disk, or choose another folder.
     """
-
-    __str__ = TabvisionError.__str__  # instead of OSError's
 
     def __init__(self, *parts: Any) -> None:  # noqa: ANN401
         super().__init__(*parts)

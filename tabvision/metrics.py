@@ -24,6 +24,7 @@ Rows: TypeAlias = NDArray[np.float32]
 Reduce: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From predictions and target to one number per row each."""
 Score: TypeAlias = Callable[[Rows, Rows], float]  # from these numbers of at least one row
+_LOWER, _HIGHER = ("loss", "mae", "rmse", "distance"), ("accuracy", "auroc", "f1", "r2", "recall@", "ndcg@")
 
 
 def binary_metrics(threshold: float) -> MetricCollection:
@@ -44,8 +45,8 @@ def multiclass_metrics(num_classes: int) -> MetricCollection:
 
 def multilabel_metrics(num_classes: int, threshold: float) -> MetricCollection:
     """Return accuracy over all rows and labels, and f1 averaged over the labels that occur, of predictions (B, C)."""
-    accuracy, f1 = _MultilabelAccuracy(num_classes, threshold), _MultilabelF1(num_classes, threshold)
-    return _collection(accuracy=accuracy, f1=f1)
+    scores = {"accuracy": _multilabel_accuracy, "f1": _multilabel_f1}
+    return _collection(**{name: _LabelScore(num_classes, threshold, score) for name, score in scores.items()})
 
 
 def regression_metrics(num_targets: int) -> MetricCollection:
@@ -69,6 +70,17 @@ def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) ->
         metric.distributed_available_fn = lambda: False
     metrics.update(predictions, target)
     return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def is_higher_better(name: str) -> bool | None:
+    """Return which values of a metric are better, by its name; None for a metric of the user's own.
+
+    Example:
+        >>> is_higher_better("test accuracy"), is_higher_better("mae of pay"), is_higher_better("profit")
+        (True, False, None)
+    """
+    name = name.removeprefix("test ")
+    return True if name.startswith(_HIGHER) else False if name.startswith(_LOWER) else None
 
 
 def point_metrics() -> MetricCollection:
@@ -191,8 +203,9 @@ def _mean_distance(predicted: Rows, wanted: Rows) -> float:
     return float(distances.mean()) if len(distances) else float("nan")
 
 
-class _MultilabelMetric(Metric):
-    """Count the correct, predicted and true rows of each label."""
+@final
+class _LabelScore(Metric):
+    """Count the correct, predicted and true rows of each label, and compute a score from the counts at the end."""
 
     is_differentiable = False
     higher_is_better = True
@@ -202,14 +215,13 @@ class _MultilabelMetric(Metric):
     positive: Tensor
     num_rows: Tensor
 
-    def __init__(self, num_classes: int, threshold: float) -> None:
+    def __init__(self, num_classes: int, threshold: float, score: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.threshold = threshold
+        self.threshold, self._score = threshold, score
         for name in ("hits", "predicted", "positive"):
             self.add_state(name, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_rows", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    @final
     @override
     def update(self, predictions: Tensor, target: Tensor) -> None:
         predicted, positive = predictions.detach().float() > self.threshold, target > 0.5
@@ -219,25 +231,20 @@ class _MultilabelMetric(Metric):
         self.positive = self.positive + positive.sum(dim=0)
         self.num_rows = self.num_rows + len(target)
 
-
-@final
-class _MultilabelAccuracy(_MultilabelMetric):
-    """The fraction of all (row, label) pairs predicted correctly."""
-
     @override
     def compute(self) -> Tensor:
-        wrong = self.predicted + self.positive - 2 * self.hits
-        return 1 - wrong.sum().float() / (self.num_rows * len(self.hits))  # NaN without rows
+        return self._score(self.hits, self.predicted, self.positive, self.num_rows)
 
 
-@final
-class _MultilabelF1(_MultilabelMetric):
-    """The mean f1 of the labels that are predicted or true in some row."""
+def _multilabel_accuracy(hits: Tensor, predicted: Tensor, positive: Tensor, num_rows: Tensor) -> Tensor:
+    """Return the fraction of all (row, label) pairs predicted correctly; NaN without rows."""
+    return 1 - (predicted + positive - 2 * hits).sum().float() / (num_rows * len(hits))
 
-    @override
-    def compute(self) -> Tensor:
-        value = _mean_f1(*(counts.cpu().numpy() for counts in (self.hits, self.predicted, self.positive)))
-        return torch.tensor(value, dtype=torch.float32, device=self.device)
+
+def _multilabel_f1(hits: Tensor, predicted: Tensor, positive: Tensor, num_rows: Tensor) -> Tensor:  # noqa: ARG001
+    """Return the mean f1 of the labels that are predicted or true in some row."""
+    value = _mean_f1(*(counts.cpu().numpy() for counts in (hits, predicted, positive)))
+    return torch.tensor(value, dtype=torch.float32, device=hits.device)
 
 
 def _binary_auroc(scores: NDArray[Any], wanted: NDArray[Any]) -> float:

@@ -7,13 +7,13 @@ and to answer in the user's own labels. Nothing here needs torch.
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from msgspec import Meta
 
+from tabvision import schema_text
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
 from tabvision.plain import from_plain
@@ -29,8 +29,6 @@ NumberFormat = Literal["strict", "lenient", "1,234", "$", "€", "£", "¥", "%"
 DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d"]
 Resize = Literal["crop", "squish", "pad"]
 _ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
-_MAX_PRINTED_COLUMNS = 40
-_MAX_PRINTED_NAME, _MAX_PRINTED_WIDTH = 32, 80  # characters of a column's name and of a line
 
 
 @accepting_spread
@@ -111,7 +109,7 @@ class Categorical:
     def describe(self) -> str:
         """Return the size and the start of the vocabulary for a printed schema."""
         number = f"{count(len(self.vocabulary), 'value')}{', in order' if self.ordered else ''}"
-        return f"{number}: {_some_labels(self.vocabulary, 4)}"
+        return f"{number}: {schema_text.some_labels(self.vocabulary, 4)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,16 +303,11 @@ class Schema:
 
     def __str__(self) -> str:
         """Return a short table with a line for each raw column; if there are many, each kind is cut."""
-        shown = self._shown()
-        width = min(_MAX_PRINTED_NAME, max(len(_on_one_line(name)) for name, _, _ in shown))
-        lines = [f"{_cut(_on_one_line(name), width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
-        return "\n".join(_cut(_on_one_line(line), _MAX_PRINTED_WIDTH).rstrip() for line in lines)
+        return schema_text.as_text(self)
 
     def _repr_html_(self) -> str:
         """Return the same as a table for a notebook."""
-        rows = [[html.escape(_cut(_on_one_line(cell), _MAX_PRINTED_WIDTH)) for cell in row] for row in self._shown()]
-        body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-        return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
+        return schema_text.as_html(self)
 
     def column_uses(self) -> list[tuple[str, str, str]]:
         """Return the name, use and facts of every raw column, however many there are.
@@ -324,46 +317,7 @@ class Schema:
             >>> Schema(target=Target(columns=("pay",), task=Regression(mean=(0.0,), spread=(1.0,)))).column_uses()
             [('pay', 'target', 'regression, 1 number')]
         """
-        return [(name, kind, facts) for kind, rows in self._uses().items() for name, facts in rows]
-
-    def _shown(self) -> list[tuple[str, str, str]]:
-        """Return name, use and facts of each raw column to print."""
-        lists = self._uses()
-        is_long = sum(map(len, lists.values())) > _MAX_PRINTED_COLUMNS
-        most = _MAX_PRINTED_COLUMNS // 4 if is_long else _MAX_PRINTED_COLUMNS
-        shown = []
-        for kind, rows in lists.items():
-            shown += [(name, kind, facts) for name, facts in rows[:most]]
-            if len(rows) > most:
-                shown.append(("…", kind, f"and {count(len(rows) - most, 'more column')}"))
-        return shown
-
-    def _uses(self) -> dict[str, list[tuple[str, str]]]:
-        """Return name and facts of the raw columns by their use."""
-        dates = {date.name for date in self.dates}
-        return {
-            "target": [(", ".join(self.target.columns), self._describe_target())],
-            "date": [(date.name, self._describe_date(date)) for date in self.dates],
-            "categorical": [(it.name, it.describe()) for it in self.categorical if it.source not in dates],
-            "continuous": [(it.name, it.describe()) for it in self.continuous if it.source not in dates],
-            "image": [] if self.image is None else [(name, self.image.describe()) for name in self.image.columns],
-            "left out": [(it.name, it.reason) for it in self.left_out],
-        }
-
-    def _describe_target(self) -> str:
-        task = self.target.task
-        if task.is_classes:
-            number = count(len(self.classes), "class").replace("classs", "classes")
-            return f"{task.name}, {number}: {_some_labels(self.classes, 6)}"
-        said = [task.name, count(len(self.target.columns), "number"), task.settings_text]
-        return ", ".join(filter(None, said))
-
-    def _describe_date(self, date: Date) -> str:
-        """Return the parts that are made of a date, and how text is read if it is not ISO."""
-        columns: tuple[Continuous | Categorical, ...] = (*self.continuous, *self.categorical)
-        parts = [str(column.part) for column in columns if column.source == date.name]
-        written = "" if date.format == "iso" else f"text read as {date.format}, "
-        return f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
+        return schema_text.column_uses(self)
 
 
 def grown_widths(schema: Schema) -> dict[int, int]:
@@ -420,17 +374,3 @@ def _decode_task(kind: type, data: object) -> object:
     if kind is Task:
         return Task.from_dict(cast("Mapping[str, Any]", data))
     raise NotImplementedError(kind)
-
-
-def _some_labels(labels: Sequence[Label], most: int) -> str:
-    """Return the first labels, those with outer spaces or commas in quotes."""
-    shown = [repr(it) if isinstance(it, str) and (it != it.strip() or "," in it) else str(it) for it in labels[:most]]
-    return ", ".join(shown) + (", …" if len(labels) > most else "")
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -19,7 +19,17 @@ LIBRARY = "tabvision"
 RANKS = (
     {"batch", "errors", "lazy", "logs"},
     # plain data to dataclasses; the metrics that tasks hand out; random generators; whether a graph is recorded; old schemas
-    {"plain", "checks", "lightning", "metrics", "random_state", "tracing", "counter_random", "schema_formats"},
+    {
+        "plain",
+        "checks",
+        "lightning",
+        "metrics",
+        "random_state",
+        "tracing",
+        "counter_random",
+        "schema_formats",
+        "schema_text",
+    },
     {"schema", "tasks", "schedules"},
     {"preprocess", "nets", "augment", "scratch"},
     {"data", "modules"},
@@ -32,8 +42,8 @@ RANKS = (
     {"__main__"},
 )
 RANK_OF = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
-# (who, what): a schema holds its target's task; a cross-validation ends with results
-SAME_RANK = {("schema", "tasks"), ("tuning", "inference")}
+# (who, what): a schema holds its target's task, and its text knows its type; a cross-validation ends with results
+SAME_RANK = {("schema", "tasks"), ("schema_text", "schema"), ("tuning", "inference")}
 
 LIGHTNING_DOOR = ("lightning",)
 LIGHTNING_PARTS = ("data", "modules", "callbacks", "tuning", "inference", "sklearn", "cli")
@@ -62,7 +72,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "benchmarks": (),
     "tests": (),
 }
-WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "preprocess", "scratch")
+WITHOUT_TORCH = ("batch", "errors", "plain", "schema", "schema_formats", "schema_text", "preprocess", "scratch")
 TORCH_WHEN_CALLED = ("tasks",)  # torch inside functions, not at the top
 
 

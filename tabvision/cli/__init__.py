@@ -1,47 +1,25 @@
 """The command line: thin commands over the parts that a script uses.
 
-A command imports what it needs when it runs, so `tabvision --help` answers at once.
+A command's file is imported when the command runs, so `tabvision --help` answers at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
+import importlib
 import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
 
-from typing_extensions import override
+from tabvision.cli.parser import LIGHTNING_COMMANDS, USAGE_ERROR, build_parser
+from tabvision.errors import TabvisionError, UnwritableFileError, too_long
 
-from tabvision import __version__
-from tabvision.cli.calibrate import add_calibrate
-from tabvision.cli.check_images import add_check_images
-from tabvision.cli.compare import add_compare
-from tabvision.cli.demo import add_demo
-from tabvision.cli.evaluate import add_evaluate
-from tabvision.cli.export import add_export
-from tabvision.cli.lr_find import add_lr_find
-from tabvision.cli.predict import add_predict
-from tabvision.cli.push import add_push
-from tabvision.cli.recipes import add_recipes
-from tabvision.cli.recommend import add_recommend
-from tabvision.cli.report import add_report
-from tabvision.cli.serve import add_serve
-from tabvision.cli.train import add_train
-from tabvision.cli.verify import add_verify
-from tabvision.errors import TabvisionError, UnwritableFileError, closest, shown, too_long
+__all__ = ["build_parser", "main"]
 
-_LIGHTNING_COMMANDS = {
-    "fit": "train a recipe",
-    "validate": "evaluate a recipe on its validation rows",
-    "test": "evaluate a recipe on its test rows",
-}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
 _BROKEN_PIPE = 141  # the shell's status for a program whose output nobody reads on
 
 
@@ -83,12 +61,12 @@ def _status_of(words: list[str]) -> int:
         return _run(words)
     except TabvisionError as error:
         _say(str(error))
-        return _USAGE_ERROR
+        return USAGE_ERROR
     except BrokenPipeError:
         raise
     except OSError as error:
         _say(str(_of_a_file(error)))
-        return _USAGE_ERROR
+        return USAGE_ERROR
     except KeyboardInterrupt as stop:
         _say(f"stopped; {stop}" if str(stop) else "stopped")
         return 130  # the shell's status for an interrupt
@@ -103,11 +81,12 @@ def _say(sentence: str) -> None:
 def _run(words: list[str]) -> int:
     """Run one command, and write what it printed; return its exit status, 0 unless it says another."""
     try:
-        if words and words[0] in _LIGHTNING_COMMANDS:
+        if words and words[0] in LIGHTNING_COMMANDS:
             _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)
             return 0
         arguments = build_parser().parse_args(words)
-        return arguments.run(arguments) or 0
+        command = importlib.import_module(f"tabvision.cli.{arguments.command.replace('-', '_')}")
+        return command.run(arguments) or 0
     finally:
         print(end="", flush=True)  # a closed pipe raises here, not when Python exits
 
@@ -142,49 +121,3 @@ def _of_a_file(error: OSError) -> TabvisionError:
         raise error
     told = [each for each in chain if isinstance(each, TabvisionError)]
     return told[-1] if told else UnwritableFileError(getattr(chain[-1], "filename", None), chain[-1])
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, and show long and unprintable words as the library's do."""
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE_ERROR, f"{self.prog}: {shown(message)}. See {self.prog} --help.\n")
-
-    @override
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse unknown words here, where the command and its options are known."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            close = closest(unknown[0].split("=")[0], list(self._option_string_actions))
-            self.error(f"unknown {' '.join(unknown)}" + (f" (did you mean {close}?)" if close else ""))
-        return found, unknown
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    parser = _Parser(
-        prog="tabvision",
-        description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
-    )
-    parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_train(commands)
-    add_predict(commands)
-    add_recommend(commands)
-    add_evaluate(commands)
-    add_report(commands)
-    add_compare(commands)
-    add_verify(commands)
-    add_calibrate(commands)
-    add_export(commands)
-    add_serve(commands)
-    add_push(commands)
-    add_recipes(commands)
-    add_lr_find(commands)
-    add_check_images(commands)
-    add_demo(commands)
-    for name, text in _LIGHTNING_COMMANDS.items():
-        usage = f"tabvision {name} --config recipe.yaml; a recipe is a program, unless you add --safe"
-        commands.add_parser(name, help=f"{text}: {usage}", add_help=False)
-    return parser

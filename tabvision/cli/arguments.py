@@ -1,4 +1,4 @@
-"""Types of command-line values, and arguments that several commands share."""
+"""Types of command-line values."""
 
 from __future__ import annotations
 
@@ -7,20 +7,7 @@ import csv
 import math
 import re
 from contextlib import suppress
-from typing import Any, TypeAlias
-
-Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
-_SHARED: dict[str, dict[str, Any]] = {
-    "checkpoint": {"metavar": "CKPT", "help": "a .ckpt file, such as best.ckpt"},
-    "--device": {"default": "auto", "help": "cpu, cuda, mps or auto (default)"},
-    "--overwrite": {"action": "store_true", "help": "replace FILE if it is there"},
-}
-
-
-def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add arguments that several commands take alike, such as "checkpoint" and "--device"."""
-    for name in names:
-        parser.add_argument(name, **_SHARED[name])
+from typing import Any, Literal
 
 
 def names(text: str) -> list[str]:
@@ -45,13 +32,11 @@ def whole(text: str, least: int = 1, most: int | None = None) -> int:
         1000
     """
     bounds = f"from {least}" + (f" to {most}" if most is not None else "")
-    try:
+    with suppress(ValueError):
         number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text!r}") from None
-    if number < least or (most is not None and number > most):
-        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text!r}")
-    return number
+        if number >= least and (most is None or number <= most):
+            return number
+    raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text!r}")
 
 
 def seed(text: str) -> int:
@@ -64,20 +49,18 @@ def seed(text: str) -> int:
     return whole(text, 0, 2**32 - 1)
 
 
-def fraction(text: str) -> float:
-    """Return a fraction between 0 and 1, both excluded.
+def fraction(text: str, end: Literal[")", "]"] = ")") -> float:
+    """Return a fraction above 0 and below 1, or with `end="]"` at most 1.
 
     Example:
         >>> fraction("0.2")
         0.2
     """
-    try:
+    with suppress(ValueError):
         number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}") from None
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1), got {text!r}")
-    return number
+        if 0 < number < 1 or (end == "]" and number == 1):
+            return number
+    raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1{end}, got {text!r}")
 
 
 def positive(text: str) -> float:
@@ -87,13 +70,10 @@ def positive(text: str) -> float:
         >>> positive("0.4")
         0.4
     """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return number
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
 
 
 def size(text: str) -> int | tuple[int, int]:

@@ -4,68 +4,35 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tabvision.cli.arguments import Commands, add_shared, fraction
-from tabvision.cli.options import add_form_options, form_of
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tabvision.data.splits.base import PartName
+from tabvision.cli.options import form_of
+from tabvision.cli.resume import component, read_recipe
+from tabvision.data.images.files import PATH_COLUMN
+from tabvision.data.splits.base import PartName
+from tabvision.data.tables.read import read_frame
+from tabvision.errors import BadValueError, MissingFileError, count, speaking
+from tabvision.inference import Predictor
+from tabvision.inference.results import with_images
 
 _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the recipe is written
 
 
-def add_calibrate(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
-    )
-    parser.add_argument("checkpoint", metavar="CKPT", nargs="?", help="a .ckpt file, such as best.ckpt")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="?",
-        help="a table with the target, or a folder of class folders, not used in training",
-    )
-    parser.add_argument(
-        "--run",
-        dest="folder",
-        metavar="DIR",
-        help="in place of both: the best.ckpt of a run, and its rows of --calibration, else test, else validation rows",
-    )
-    parser.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
-    parser.add_argument(
-        "--metric", help="choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
-    )
-    parser.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
-    parser.add_argument(
-        "--coverage", type=fraction, default=0.9, help="coverage of intervals around numbers (default: 0.9)"
-    )
-    add_form_options(parser)
-    add_shared(parser, "--overwrite")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
+@speaking("tabvision calibrate")
+def run(arguments: argparse.Namespace) -> None:
     """Write the calibrated checkpoint and print what changed."""
-    from tabvision.errors import count, speaking
-    from tabvision.inference import Predictor
-
-    with speaking("tabvision calibrate"):
-        checkpoint, rows = _checkpoint_and_rows(arguments)
-    predictor = Predictor(checkpoint)
-    with speaking("tabvision calibrate"):
-        fitted = predictor.calibrate(
-            rows,
-            out=arguments.out,
-            per_label=arguments.per_label,
-            metric=arguments.metric,
-            coverage=arguments.coverage,
-            overwrite=arguments.overwrite,
-            **form_of(arguments),
-        )
+    checkpoint, rows = _checkpoint_and_rows(arguments)
+    fitted = Predictor(checkpoint).calibrate(
+        rows,
+        out=arguments.out,
+        per_label=arguments.per_label,
+        metric=arguments.metric,
+        coverage=arguments.coverage,
+        overwrite=arguments.overwrite,
+        **form_of(arguments),
+    )
     print(f"Calibrated on {count(fitted.num_rows, 'row')}: {arguments.out}")
     for name, values in fitted.calibration.to_dict().items():
         if values:
@@ -81,16 +48,14 @@ def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any
     Raises:
         BadValueError: Neither a checkpoint with rows nor a run is given, or both are.
     """
-    from tabvision.errors import BadValueError
-
     given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
-    if len(given) != (0 if arguments.folder else 2):
-        names = " ".join([*given, *(["--run", arguments.folder] if arguments.folder else [])])
+    if len(given) != (0 if arguments.run else 2):
+        names = " ".join([*given, *(["--run", arguments.run] if arguments.run else [])])
         problem = f"a checkpoint and rows are needed, or a run, got {names or 'neither'}"
         raise BadValueError(problem, "Pass CKPT DATA, or --run DIR alone")
-    if not arguments.folder:
+    if not arguments.run:
         return arguments.checkpoint, arguments.data
-    folder = Path(arguments.folder).expanduser()
+    folder = Path(arguments.run).expanduser()
     return folder / "best.ckpt", _rows_of(folder)
 
 
@@ -101,12 +66,6 @@ def _rows_of(run: Path) -> pd.DataFrame:
         MissingFileError: The folder has no recipe.
         BadValueError: The run held out no rows.
     """
-    from tabvision.cli.resume import component, read_recipe
-    from tabvision.data.images.files import PATH_COLUMN
-    from tabvision.data.tables.read import read_frame
-    from tabvision.errors import BadValueError, MissingFileError
-    from tabvision.inference.results import with_images
-
     if not (run / "recipe.yaml").is_file():
         problem = f"{str(run)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import argparse
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from tabvision.cli.arguments import Commands, add_shared, whole
+import numpy as np
+import pandas as pd
+
+from tabvision.data.images.bands import as_channels, open_as
+from tabvision.data.images.decode import UnreadableImageError
+from tabvision.data.images.folders import all_images
+from tabvision.data.images.layout import layout_of, stored_values
+from tabvision.data.images.reader import check_workers, single_threaded_cv2
+from tabvision.data.images.settings import found_losses
+from tabvision.data.tables.write import check_destination, write_frame
 from tabvision.errors import count, shown, speaking
-
-if TYPE_CHECKING:
-    import pandas as pd
+from tabvision.schema import Image
 
 _SHOWN = 20
 _FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
 
 
-def add_check_images(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
-    parser.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
-    parser.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
-    parser.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
-    add_shared(parser, "--overwrite")
-    parser.set_defaults(run=_run)
-
-
 @speaking("tabvision check-images")
-def _run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
-    from tabvision.data.tables.write import check_destination, write_frame
-
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     num, bad, notes = _checked(arguments.folder, arguments.workers, arguments.channels)
@@ -56,16 +50,6 @@ def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, 
     Returns:
         Their number; `image` and `reason` of those that cannot be read; notes on what is lost of the others.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-    import pandas as pd
-
-    from tabvision.data.images.folders import all_images
-    from tabvision.data.images.reader import check_workers, single_threaded_cv2
-    from tabvision.data.images.settings import found_losses
-    from tabvision.schema import Image
-
     workers = check_workers(num_workers)
     table = all_images(folder)
     bad: list[tuple[str, str]] = []
@@ -87,11 +71,6 @@ def _reason(file: str, channels: int = 3) -> str | None:
         >>> _reason("nowhere/cat.jpg")
         'no such file'
     """
-    from tabvision.data.images.bands import as_channels, open_as
-    from tabvision.data.images.decode import UnreadableImageError
-    from tabvision.data.images.layout import layout_of, stored_values
-    from tabvision.schema import Image
-
     try:
         open_as(file, Image(size=(1, 1), channels=channels)).decode()
     except UnreadableImageError as error:

@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from tabvision.cli.arguments import Commands, add_shared
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_WHO = "tabvision compare"
-
-
-def add_compare(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("compare", help="set the metrics of several runs beside each other")
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
-    parser.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
-    add_shared(parser, "--overwrite")
-    parser.set_defaults(run=_run)
+from tabvision.cli.printing import format_number, format_table
+from tabvision.data.tables.write import check_destination
+from tabvision.errors import shown, speaking
+from tabvision.report import compare_runs, write_comparison
 
 
-def _run(arguments: argparse.Namespace) -> None:
+@speaking("tabvision compare")
+def run(arguments: argparse.Namespace) -> None:
     """Print the table, and write the page."""
-    from tabvision.data.tables.write import check_destination
-    from tabvision.errors import shown, speaking
-    from tabvision.report import compare_runs, write_comparison
-
-    with speaking(_WHO):
-        if arguments.out:
-            check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite)
-        found = compare_runs(arguments.runs)
-        print(_table_of(found))
-        for note in found.attrs["notes"]:
-            print(shown(note))
-        if arguments.out:
-            write_comparison(arguments.out, arguments.runs, overwrite=arguments.overwrite)
-            print(f"The runs and their histories: {arguments.out}")
+    if arguments.out:
+        check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite)
+    found = compare_runs(arguments.runs)
+    print(_table_of(found))
+    for note in found.attrs["notes"]:
+        print(shown(note))
+    if arguments.out:
+        write_comparison(arguments.out, arguments.runs, overwrite=arguments.overwrite)
+        print(f"The runs and their histories: {arguments.out}")
 
 
 def _table_of(found: pd.DataFrame) -> str:
     """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
-    from tabvision.cli.printing import format_table
-
     best = found.attrs["best"]
     columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
     rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
@@ -56,8 +40,6 @@ def _table_of(found: pd.DataFrame) -> str:
 
 
 def _cell(column: str, value: object) -> str:
-    from tabvision.cli.printing import format_number
-
     if isinstance(value, float):
         return f"{value:g}" if column == "seconds" else format_number(value)
     return "" if value is None else str(value)

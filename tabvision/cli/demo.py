@@ -7,29 +7,18 @@ import shlex
 import time
 from pathlib import Path
 
-from tabvision.cli.arguments import Commands, whole
 from tabvision.errors import BadValueError
 
-_QUESTIONS = {
+QUESTIONS = {
     "tabular": "will a flight be late?",
     "vision": "which digit was written?",
     "collab": "which films will somebody like?",
 }
 
 
-def add_demo(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
-    questions = "; ".join(f"{kind}: {question}" for kind, question in _QUESTIONS.items())
-    parser.add_argument("kind", nargs="?", choices=_QUESTIONS, default="tabular", help=questions)
-    parser.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
-    parser.add_argument("--rows", metavar="N", type=whole, help="flights to take (default: all 327,346)")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Write the data as files, then run `tabvision train` on them."""
-    from tabvision.cli.train import add_train
+    from tabvision.cli import build_parser, train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
     if arguments.out and folder.exists() and any(folder.iterdir()):  # whose files the demo's would replace
@@ -37,11 +26,8 @@ def _run(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     words = ["train", *_write_data(arguments.kind, folder, arguments.rows), "--out", str(folder), "--overwrite"]
-    print(f"{_QUESTIONS[arguments.kind].capitalize()} The same as:\n  tabvision {shlex.join(words)}\n")
-    parser = argparse.ArgumentParser(prog="tabvision")
-    add_train(parser.add_subparsers())
-    command = parser.parse_args(words)
-    command.run(command)
+    print(f"{QUESTIONS[arguments.kind].capitalize()} The same as:\n  tabvision {shlex.join(words)}\n")
+    train.run(build_parser().parse_args(words))
     if arguments.kind == "collab":
         from tabvision.cli.ratings import show_films
 

@@ -5,69 +5,38 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tabvision.cli.arguments import Commands, add_shared
-from tabvision.cli.options import add_form_options, form_of
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_WHO = "tabvision evaluate"
-
-
-def add_evaluate(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
-    add_shared(parser, "checkpoint")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        help="a table with the target, in one file or several, or a folder of class folders, not used in training",
-    )
-    parser.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
-    add_form_options(parser)
-    add_shared(parser, "--device", "--overwrite")
-    parser.set_defaults(run=_run)
+from tabvision.cli.options import form_of
+from tabvision.cli.printing import format_number, format_table, json_number, short_name
+from tabvision.data.tables.write import FORMATS, check_destination, write_frame, written_whole
+from tabvision.errors import count, speaking
+from tabvision.inference import Predictor
+from tabvision.inference.results import noun_of
+from tabvision.interpret import evaluate
 
 
-def _run(arguments: argparse.Namespace) -> None:
+@speaking("tabvision evaluate")
+def run(arguments: argparse.Namespace) -> None:
     """Answer the rows, print the metrics and write them."""
-    from tabvision.cli.printing import short_name
-    from tabvision.data.tables.write import FORMATS, check_destination
-    from tabvision.errors import count, speaking
-    from tabvision.inference import Predictor
-    from tabvision.interpret import evaluate
-
-    with speaking(_WHO):
-        if arguments.out:
-            suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
-            check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
-        predictor = Predictor(arguments.checkpoint, device=arguments.device)
-        data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
-        results = predictor.losses(data, **form_of(arguments))
-        found = evaluate(results)
-        noun = "image" if predictor.schema.is_of_images else "row"
-        print(_evaluation_table(found, f"{count(len(results), noun)} of {short_name(data)}"))
-        if arguments.out:
-            _write(found, Path(arguments.out).expanduser())
-            print(f"The metrics: {arguments.out}")
-
-
-def _evaluation_table(found: pd.DataFrame, title: str) -> str:
-    """Return what `interpret.evaluate` found as text."""
-    from tabvision.cli.printing import format_number, format_table
-
+    if arguments.out:
+        suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
+        check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
+    predictor = Predictor(arguments.checkpoint, device=arguments.device)
+    data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
+    results = predictor.losses(data, **form_of(arguments))
+    found = evaluate(results)
     rows = [[name, *map(format_number, values)] for name, *values in found.itertuples(index=False)]
-    return f"{format_table([[title, *found.columns[1:]], *rows])}\nlow, high: {found.attrs['note']}"
+    print(format_table([[f"{count(len(results), noun_of(results))} of {short_name(data)}", *found.columns[1:]], *rows]))
+    print(f"low, high: {found.attrs['note']}")
+    if arguments.out:
+        _write(found, Path(arguments.out).expanduser())
+        print(f"The metrics: {arguments.out}")
 
 
 def _write(found: pd.DataFrame, path: Path) -> None:
     """Write what `interpret.evaluate` found: as a table, or by metric as JSON, with None for what is not known."""
-    from tabvision.cli.printing import json_number
-    from tabvision.data.tables.write import write_frame, written_whole
-
     if path.suffix.lower() != ".json":
         write_frame(found, path, overwrite=True)
         return

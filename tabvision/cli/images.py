@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from tabvision.cli.folder import is_worker
 from tabvision.cli.jobs import (
     Component,
     Job,
@@ -19,7 +20,6 @@ from tabvision.cli.jobs import (
     source_settings,
 )
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
-from tabvision.cli.run import is_worker
 from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
 from tabvision.data.tabular import most_epochs, table_batch_size

@@ -190,19 +190,14 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
             raise BadValueError(problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
         of_task["class_weights"] = arguments.class_weights
     if task and of_task:
-        _check_settings(task, of_task)
+        from tabvision.tasks.registry import task_named
+
+        kinds: Any = fields(task_named(task))  # type: ignore[arg-type]  # all are dataclasses
+        known = [each.name for each in kinds if each.name not in _OF_DATA]
+        if unknown := [name for name in of_task if name not in known]:
+            raise UnknownNameError(f"setting of --task {task}", unknown[0], known)
         settings["task"] = Component(f"tabvision.tasks.{task.capitalize()}", of_task)
     return settings
-
-
-def _check_settings(task: str, settings: Mapping[str, object]) -> None:
-    """Raise if a task has no such setting, or takes it from the data."""
-    from tabvision.tasks.registry import task_named
-
-    known = [each.name for each in fields(task_named(task)) if each.name not in _OF_DATA]  # type: ignore[arg-type]  # all are dataclasses
-    for name in settings:
-        if name not in known:
-            raise UnknownNameError(f"setting of --task {task}", name, known)
 
 
 def build_datamodule(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules

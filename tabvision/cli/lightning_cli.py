@@ -133,23 +133,17 @@ class _SchemaCLI(LightningCLI):
         trainer: Any = self.trainer
         save_kept_weights(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            self._print_files()
+            self.after_validate()
             for path in best_networks(trainer) or ["No checkpoint"]:
                 print(f"{path} was saved")
 
     def after_validate(self) -> None:
-        """Print where everything is."""
-        self._print_files()
-
-    def after_test(self) -> None:
-        """Print where everything is."""
-        self._print_files()
-
-    def _print_files(self) -> None:
-        """Print the folder of what was logged."""
+        """Print where the metrics are."""
         folder = self.trainer.log_dir
         if self.trainer.is_global_zero and folder is not None and (Path(folder) / "metrics.csv").exists():
             print(f"{Path(folder) / 'metrics.csv'} has the metrics")
+
+    after_test = after_validate
 
 
 def _name_of(recipes: Sequence[Any]) -> str:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from tabvision.cli.arguments import Commands
+from tabvision.cli.safe import search_path
 
 
-def add_lr_find(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
-    parser.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
-    parser.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
-    parser.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
-    parser.add_argument("--overwrite", action="store_true", help="replace the plot if it is there")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    from tabvision.cli.safe import search_path
-
+def run(arguments: argparse.Namespace) -> None:
+    """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     with search_path(safe=arguments.safe):  # before the imports below
         _find(arguments)
 
 
 def _find(arguments: argparse.Namespace) -> None:
-    """Sweep the rate on a copy of the recipe's model and print the suggestions."""
     from tabvision.cli.lightning_cli import make_cli
     from tabvision.cli.trainer import reworded_trainer_errors, tidied
     from tabvision.data.tables.write import check_destination, check_not_read, written_whole

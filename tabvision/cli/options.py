@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tabvision.cli.arguments import (
     TASKS,
@@ -228,9 +228,7 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
         >>> form_of(parser.parse_args(["--na", "", "--no-header"]))
         {'na_values': [], 'names': []}
     """
-    found: Any = _settings(arguments, _FORM, "data")
-    form: TextFormat = found
-    return form
+    return cast("TextFormat", _settings(arguments, _FORM, "data"))
 
 
 def _add(parser: Any, options: Iterable[_Option]) -> None:  # noqa: ANN401 - a parser or a group of it

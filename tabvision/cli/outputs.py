@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
+from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import count, shown, speaking
-from tabvision.inference import Results
+from tabvision.inference import Predictor, Results
 from tabvision.inference.answers import answer_frame
 from tabvision.inference.batches import finite_answers
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.calibration.fit import save_calibrated
+from tabvision.inference.results import noun_of
+from tabvision.metrics import is_higher_better
 
 if TYPE_CHECKING:
-    from tabvision.data import CollabDataModule
     from tabvision.data.base import TensorDataModule
     from tabvision.data.images.base import BaseImageDataModule
     from tabvision.data.splits.base import PartName
@@ -94,7 +95,12 @@ def add_extra_metrics(
     extra, naive = job.extra_metrics(model, data) if job.extra_metrics else ({}, {})
     measured, naive = {**measured, **extra}, {**naive_metrics(data, "val" if "val" in data.parts else "train"), **naive}
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
-        each, each_naive = _error_of_each_target(results, data.targets_of("train").numpy())
+        names = [f"val/mae of {name}" for name in data.schema.target.columns]
+        mean = data.schema.task.constant(data.targets_of("train").numpy())
+        each, each_naive = (
+            dict(zip(names, abs(results.target - answer).mean(axis=0).tolist(), strict=True))
+            for answer in (results.predictions, mean)
+        )
         measured, naive = {**measured, **each}, {**naive, **each_naive}
     return measured, naive
 
@@ -112,20 +118,6 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
     losses = [task.loss(logits.expand(len(target), -1), target).double() for target in blocks]
     weights = tensors["weight"][rows].double() if "weight" in tensors else torch.ones(len(rows), dtype=torch.float64)
     return {**found, "val/loss": float(torch.cat(losses) @ weights / weights.sum())}
-
-
-def _error_of_each_target(results: Results, training: NDArray[Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean absolute error of each of several targets, and that of the mean of the training rows.
-
-    Args:
-        results: What the model answered.
-        training: The targets of the training rows, (N, T).
-    """
-    names = [f"val/mae of {name}" for name in results.schema.target.columns]
-    constant = results.schema.task.constant(training)
-    errors = (abs(results.target - answer).mean(axis=0).tolist() for answer in (results.predictions, constant))
-    measured, naive = (dict(zip(names, each, strict=True)) for each in errors)
-    return measured, naive
 
 
 def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
@@ -149,11 +141,10 @@ def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float
         >>> worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
         'Worse than the naive prediction, which ignores the input: mae.'
     """
-    lower = {name for name in baseline if name.startswith(("val/mae", "val/rmse", "val/distance", "val/loss"))}
     worse = [
         name.removeprefix("val/")
-        for name, naive in sorted(baseline.items())
-        if name in measured and (measured[name] > naive if name in lower else measured[name] < naive)
+        for name in sorted({*baseline} & {*measured})
+        if (-1 if is_higher_better(name.removeprefix("val/")) is False else 1) * (measured[name] - baseline[name]) < 0
     ]
     return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
@@ -173,28 +164,21 @@ def write_run_report(
     job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
-    from tabvision.cli.report import report_on
-    from tabvision.data import CollabDataModule
-    from tabvision.inference import Predictor
-
     best = folder / "best.ckpt"
-    is_val = "val" in job.datamodule.parts
-    rows = f"{count(len(results), 'row' if not results.schema.is_of_images else 'image')} "
-    rows += (
-        "held out for validation, by which the epoch was chosen as well"
-        if is_val
-        else "of training, each answered by those parts of the network that did not learn from it"
-    )
+    which = "of training, each answered by those parts of the network that did not learn from it"
+    if "val" in job.datamodule.parts:
+        which = "held out for validation, by which the epoch was chosen as well"
+    rows = f"{count(len(results), noun_of(results))} {which}"
     try:
+        from tabvision.cli.report import report_on  # which needs packages that may not be installed
+
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         facts: dict[str, object] = {"seed": job.seed}
         if tested:
-            said = ", ".join(
-                f"{name.removeprefix('val/')} {format_number(value)}" for name, value in sorted(tested.items())
-            )
+            said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
         report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
     except Exception as error:

@@ -6,86 +6,40 @@ import argparse
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tabvision.cli.arguments import Commands, add_shared, names, whole
-from tabvision.cli.options import add_form_options, form_of
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tabvision.data.tables.blocks import TableBlocks
-    from tabvision.inference import Predictor
-    from tabvision.inference.batches import Inputs
-
-
-def add_predict(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
-    )
-    add_shared(parser, "checkpoint")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        help="a CSV, Parquet, Feather or Excel file with the training columns, or several, 'new/*.csv' or a folder; or "
-        "photos, or a folder of them",
-    )
-    parser.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet, .feather or .xlsx")
-    parser.add_argument(
-        "--keep",
-        metavar="A,B",
-        type=names,
-        action="extend",
-        help="columns of a table to write before the answers, such as an id (default for ratings: user and item)",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="refuse rows unlike those of training: unknown categories, numbers far beyond",
-    )
-    parser.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
-    parser.add_argument(
-        "--uncertainty",
-        action="store_true",
-        help="a column with the standard deviation of what the network's members answer",
-    )
-    parser.add_argument(
-        "--tta", metavar="N", type=whole, help="predict each photo N more times, augmented as in training"
-    )
-    add_form_options(parser)
-    add_shared(parser, "--device", "--overwrite")
-    parser.set_defaults(run=_run)
+from tabvision.cli.options import form_of
+from tabvision.cli.printing import format_number
+from tabvision.data.images.files import is_image
+from tabvision.data.prepared.table import does_not_fit
+from tabvision.data.tables.blocks import TableBlocks, TextAsNumbers, named_file
+from tabvision.data.tables.files import files_of, is_glob
+from tabvision.data.tables.read import read_frame, text_format
+from tabvision.data.tables.write import check_destination, write_frame, written_whole
+from tabvision.data.targets import encode_target, missing_target
+from tabvision.errors import BadValueError, MissingColumnsError, TabvisionError, count, listed, speaking
+from tabvision.inference import Predictor
+from tabvision.inference.batches import Inputs
+from tabvision.modules.collab_network import CollabNetwork
 
 
-def _run(arguments: argparse.Namespace) -> int:
+@speaking("tabvision predict")
+def run(arguments: argparse.Namespace) -> int:
     """Write one row of predictions for each row or image; return 1 if no image could be read."""
-    from tabvision.data.tables.blocks import TableBlocks
-    from tabvision.data.tables.write import check_destination, write_frame
-    from tabvision.errors import count, speaking
-    from tabvision.inference import Predictor
-
-    with speaking("tabvision predict"):
-        check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
+    check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
-    with speaking("tabvision predict"):
-        inputs = _read(arguments, predictor)
-        if isinstance(inputs, TableBlocks):
-            return _answer_in_blocks(arguments, predictor, inputs)
-        kept = _kept(arguments, predictor, inputs)
-        _check_strict(inputs, strict=arguments.strict)
-    answers = predictor.predict(
-        inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
-    )
-    if image is not None and image.name not in answers:  # for a folder the paths are already there
-        paths = arguments.data if inputs.frame is None else inputs.frame[image.name].tolist()
-        answers.insert(0, image.name, paths)
-    for position, (name, values) in enumerate(kept.items()):
-        answers.insert(position, f"input_{name}" if name in answers else name, values.array)
-    with speaking("tabvision predict"):
-        write_frame(answers, arguments.out, overwrite=arguments.overwrite)
+    inputs = _read(arguments, predictor)
+    if isinstance(inputs, TableBlocks):
+        return _answer_in_blocks(arguments, predictor, inputs)
+    kept = _kept(arguments, predictor, inputs)
+    answers = _answers(arguments, predictor, inputs, kept)
+    write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     failed = int(answers["error"].notna().sum()) if "error" in answers else 0
     print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
     for sentence in _notes(predictor, inputs, kept, _measured(predictor, inputs, answers)):
@@ -97,10 +51,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | TableBlocks:
     """Return the inputs of the network, or blocks of a table that does not fit in memory; other columns to keep are text."""
-    from tabvision.data.prepared.table import does_not_fit
-    from tabvision.data.tables.blocks import TableBlocks
-    from tabvision.data.tables.read import read_frame, text_format
-
     schema, form = predictor.schema, form_of(arguments)
     source = _source_of(arguments, has_images=schema.is_of_images)
     kept_text = {*(arguments.keep or ())}.difference(schema.inputs)
@@ -115,22 +65,36 @@ def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | Table
     return inputs
 
 
-def _answer_in_blocks(  # noqa: PLR0915 - imports among them
-    arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks
-) -> int:
+def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers, after the columns of the input to write before them.
+
+    Raises:
+        BadValueError: With `--strict`, a row holds a category that training lacks, text in place of a number, or a number
+            or date far beyond.
+    """
+    names = {**inputs.unseen, **inputs.outside}
+    if arguments.strict and names:
+        found = {name: inputs.unseen.get(name, 0) + inputs.outside.get(name, 0) for name in names}
+        unlike = listed([f"{name!r} ({count(num, 'row')})" for name, num in found.items()])
+        remedy = "Correct these rows, or leave --strict out to answer them all the same"
+        raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
+    answers = predictor.predict(
+        inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
+    )
+    image = predictor.schema.image
+    if image is not None and predictor.schema.is_of_images and image.name not in answers:  # a folder's are there
+        answers.insert(0, image.name, arguments.data if inputs.frame is None else inputs.frame[image.name].tolist())
+    for position, (name, values) in enumerate(kept.items()):
+        answers.insert(position, f"input_{name}" if name in answers else name, values.array)
+    return answers
+
+
+def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks) -> int:
     """Answer a table that does not fit in memory block by block, into one Parquet file.
 
     Raises:
         BadValueError: The answers are to be written in another format.
     """
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    from tabvision.data.tables.blocks import TextAsNumbers, named_file
-    from tabvision.data.tables.write import written_whole
-    from tabvision.errors import BadValueError, count
-    from tabvision.inference.batches import Inputs
-
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
         problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
@@ -143,11 +107,7 @@ def _answer_in_blocks(  # noqa: PLR0915 - imports among them
             for file, frame in blocks.read(columns):
                 with named_file(file):
                     inputs = predictor.read(frame)
-                    _check_strict(inputs, strict=arguments.strict)
-                    proba = not arguments.no_proba
-                    answers = predictor.predict(inputs, proba=proba, uncertainty=arguments.uncertainty)
-                for position, (name, values) in enumerate(_kept(arguments, predictor, inputs).items()):
-                    answers.insert(position, f"input_{name}" if name in answers else name, values.array)
+                    answers = _answers(arguments, predictor, inputs, _kept(arguments, predictor, inputs))
                 for kind, total in totals.items():
                     total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
                 rows = pa.Table.from_pandas(answers, preserve_index=False)
@@ -162,23 +122,13 @@ def _answer_in_blocks(  # noqa: PLR0915 - imports among them
     print(f"{count(num_rows, 'row')} answered block by block: {arguments.out}")
     unseen, outside = ({name: range(num) for name, num in each.items()} for each in totals.values())
     whole: Any = {"unseen_rows": unseen, "outside_rows": outside}
-    for sentence in _notes(predictor, Inputs(num_rows, **whole), _none(), []):
+    for sentence in _notes(predictor, Inputs(num_rows, **whole), pd.DataFrame(), []):
         print(sentence)
     return 0
 
 
-def _none() -> pd.DataFrame:
-    """Return a frame without columns."""
-    import pandas as pd
-
-    return pd.DataFrame()
-
-
 def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
     """Return the table or folder, or the paths of some images."""
-    from tabvision.data.images.files import is_image
-    from tabvision.data.tables.files import files_of, is_glob
-
     paths: list[str] = arguments.data
     if has_images:
         paths[:] = [str(file) for each in paths for file in (files_of(each) if is_glob(each) else [each])]
@@ -193,13 +143,10 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
         BadValueError: The input is no table.
         MissingColumnsError: The input lacks a column.
     """
-    from tabvision.errors import BadValueError, MissingColumnsError
-    from tabvision.modules.collab_network import CollabNetwork
-
     is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
-        return _none()
+        return pd.DataFrame()
     if inputs.frame is None or inputs.shown:
         raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
     if missing := [name for name in keep if name not in inputs.frame]:
@@ -207,31 +154,8 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
     return inputs.frame[[*dict.fromkeys(keep)]]
 
 
-def _check_strict(inputs: Inputs, *, strict: bool) -> None:
-    """Raise, if strict, where a row holds a value unlike those of training.
-
-    Raises:
-        BadValueError: A category that training lacks, text in place of a number, or a number or date far beyond.
-    """
-    from tabvision.errors import BadValueError, count, listed
-
-    found = {
-        name: inputs.unseen.get(name, 0) + inputs.outside.get(name, 0) for name in {**inputs.unseen, **inputs.outside}
-    }
-    if strict and found:
-        unlike = listed([f"{name!r} ({count(num, 'row')})" for name, num in found.items()])
-        remedy = "Correct these rows, or leave --strict out to answer them all the same"
-        raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
-
-
 def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
     """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
-    import numpy as np
-
-    from tabvision.cli.printing import format_number
-    from tabvision.data.targets import encode_target, missing_target
-    from tabvision.errors import TabvisionError, count
-
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]
     if inputs.frame is None or not {*target.columns} <= {*inputs.frame} or len(names) != task.num_predictions:
@@ -258,9 +182,6 @@ def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> li
 
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
     """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
-    from tabvision.errors import count, listed
-    from tabvision.modules.collab_network import CollabNetwork
-
     rows, notes = count(inputs.num_rows, "row"), [*measured]
     if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # in a table missing values are usual
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}

@@ -6,28 +6,16 @@ import argparse
 import re
 from pathlib import Path
 
-from tabvision.cli.arguments import Commands
+from tabvision.errors import UnknownNameError, speaking
 
-_WHO = "tabvision recipes"
 _PACKAGE = Path(__file__).parents[1]
 
 
-def add_recipes(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="print the names of the recipes and their questions")
-    listing.set_defaults(run=_list)
-    getting = actions.add_parser(
-        "get", help="copy a recipe, and the datamodule that it names into datamodules/ beside it"
-    )
-    getting.add_argument("name", metavar="NAME", help="as tabvision recipes list prints it")
-    getting.add_argument("--out", metavar="FILE", help="the recipe's file (default NAME.yaml)")
-    getting.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    getting.set_defaults(run=_get)
-
-
-def _list(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - a command takes them
+def run(arguments: argparse.Namespace) -> None:
+    """Print the names and questions of the recipes, or copy one."""
+    if arguments.action == "get":
+        _get(arguments)
+        return
     recipes = _recipes()
     width = max(map(len, recipes))
     for name, file in recipes.items():
@@ -35,29 +23,32 @@ def _list(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - a command ta
         print(f"{name:<{width}}  {question[1] if question else ''}".rstrip())
 
 
+@speaking("tabvision recipes")
 def _get(arguments: argparse.Namespace) -> None:
     """Copy the recipe and the plug-ins that it needs."""
-    from tabvision.data.tables.write import check_destination, writing, written_whole
-    from tabvision.errors import UnknownNameError, speaking
+    from tabvision.data.tables.write import (  # pandas, which a list does not need
+        check_destination,
+        writing,
+        written_whole,
+    )
 
-    with speaking(_WHO):
-        recipes = _recipes()
-        if arguments.name not in recipes:
-            raise UnknownNameError("recipe", arguments.name, recipes)
-        out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
-        sources = {out: recipes[arguments.name]}
-        sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}
-        contents = {to: file.read_bytes() for to, file in sources.items()}
-        same = {to for to in contents if to.is_file() and to.read_bytes() == contents[to]}
-        same |= {to for to in contents if to.is_file() and to.name == "__init__.py"}  # any of that name will do
-        new = [to for to in contents if to not in same]
-        with writing(out.parent):
-            (out.parent / "datamodules").mkdir(parents=True, exist_ok=True)
-        for to in new:
-            check_destination(to, suffixes=(".yaml", ".yml", ".py"), overwrite=arguments.overwrite)
-        for to in new:
-            with written_whole(to) as partial:
-                partial.write_bytes(contents[to])
+    recipes = _recipes()
+    if arguments.name not in recipes:
+        raise UnknownNameError("recipe", arguments.name, recipes)
+    out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
+    sources = {out: recipes[arguments.name]}
+    sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}
+    contents = {to: file.read_bytes() for to, file in sources.items()}
+    same = {to for to in contents if to.is_file() and to.read_bytes() == contents[to]}
+    same |= {to for to in contents if to.is_file() and to.name == "__init__.py"}  # any of that name will do
+    new = [to for to in contents if to not in same]
+    with writing(out.parent):
+        (out.parent / "datamodules").mkdir(parents=True, exist_ok=True)
+    for to in new:
+        check_destination(to, suffixes=(".yaml", ".yml", ".py"), overwrite=arguments.overwrite)
+    for to in new:
+        with written_whole(to) as partial:
+            partial.write_bytes(contents[to])
     print(f"{out}, and {', '.join(sorted(str(to) for to in sources if to != out))}")
     folder = "" if out.parent == Path() else f"cd {out.parent}; "
     print(f"Train it: {folder}tabvision fit --config {out.name}")

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from tabvision.cli.folder import is_finished
 from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, logger_of, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
-from tabvision.cli.run import is_finished, run_job
+from tabvision.cli.run import run_job
 from tabvision.cli.safe import listed_classes
 from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking

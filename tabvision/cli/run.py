@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.fit_table import save_kept_weights
-from tabvision.cli.jobs import CHECKPOINTS, LOGGERS, Job
+from tabvision.cli.folder import alone_in, clear, cleared_if_nothing_is_saved, is_worker
+from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
     add_extra_metrics,
     add_intervals,
@@ -32,9 +33,7 @@ from tabvision.cli.outputs import (
 from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.progress import progress_callbacks
 from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, tidied
-from tabvision.data.tables.files import name_of
-from tabvision.data.tables.read import Source
-from tabvision.data.tables.write import check_not_read, write_frame, writing
+from tabvision.data.tables.write import write_frame, writing
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
@@ -43,19 +42,9 @@ from tabvision.logs import notes_at, quiet_lightning
 from tabvision.tuning import FindLR, cross_validate
 
 if TYPE_CHECKING:
-    import torch
-
-    from tabvision.cli.outputs import DataModule
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
-_FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", "probe.ckpt", "metrics.csv", "metrics.json", "predictions.csv"),
-    "recipe.yaml",
-    "hparams.yaml",
-    "bad_files.csv",
-    "chain.jsonl",
-)
 
 
 @dataclass(frozen=True)
@@ -75,61 +64,35 @@ class _Fitted:
     results: Results | None = None
 
 
-@speaking(_WHO)
-def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
-    """Return the folder of a run, without creating or removing anything.
-
-    Args:
-        out: The folder as the user named it, or None for runs/NAME-OF-DATA.
-        data: The data.
-        overwrite: Whether the folder may hold a run, which will be removed.
-        reads: Other files that the run reads.
-
-    Raises:
-        BadValueError: The folder already holds a run, or something that the run reads, or is a file.
-    """
-    folder = Path(out).expanduser() if out else Path("runs") / name_of(data)
-    if is_worker():
-        return folder
-    if folder.exists() and not folder.is_dir():
-        raise BadValueError(f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
-    held = [name for name in _FILES if (folder / name).exists()]
-    for name in held:
-        check_not_read(folder / name, [*(data if isinstance(data, list) else [data]), *reads])
-    if held and not overwrite:
-        problem = f"{folder} holds a run already ({', '.join(held)})"
-        remedy = "Choose another folder with --out, or replace the run with --overwrite"
-        if "last.ckpt" in held and not is_finished(folder):
-            problem = f"{folder} holds a run that was interrupted"
-            remedy = (
-                f"Go on with --resume {folder}, or replace it with --overwrite, or choose another folder with --out"
-            )
-        raise BadValueError(problem, remedy)
-    return folder
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether the run in a folder came to its end."""
-    return any((folder / name).exists() for name in ("metrics.json", "predictions.csv"))
-
-
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
-    with ExitStack() as held:
-        _run(job, folder, held, report=report, resume=resume)
-
-
-def _run(job: Job, folder: Path, held: ExitStack, *, report: bool, resume: bool) -> None:
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
     start = _start_of(folder, resume=resume)
-    with quiet_lightning(), notes_at(verbose=not job.quiet):
-        fitted = (
-            _fit_bag(job, model, folder, held) if job.num_folds > 1 else _fit(job, model, folder, held, resume=resume)
-        )
-        tested = _test(fitted.trainer, data)
-    if not fitted.trainer.is_global_zero:
-        return
+    with ExitStack() as held:
+        with quiet_lightning(), notes_at(verbose=not job.quiet):
+            bag = job.num_folds > 1
+            fitted = _fit_bag(job, model, folder, held) if bag else _fit(job, model, folder, held, resume=resume)
+            tested: Mapping[str, float] = {}
+            if "test" in data.parts:
+                network = fitted.trainer.lightning_module
+                (tested,) = fitted.trainer.validate(network, data.test_dataloader(), verbose=False)
+        if fitted.trainer.is_global_zero:
+            _write_results(job, model, folder, fitted, tested, start=start, report=report)
+
+
+def _write_results(
+    job: Job,
+    model: SupervisedModule,
+    folder: Path,
+    fitted: _Fitted,
+    tested: Mapping[str, float],
+    *,
+    start: float,
+    report: bool,
+) -> None:
+    """Print the metrics, and write all that a finished run leaves in its folder."""
+    data = job.datamodule
     naive: Mapping[str, float] = {}
     metrics, title = {}, job.measured_on
     if fitted.table is not None:
@@ -147,7 +110,12 @@ def _run(job: Job, folder: Path, held: ExitStack, *, report: bool, resume: bool)
         add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
-    _write_chain(job, folder, fitted.trainer.strategy.root_device)
+    if job.verifiable:  # once all files are final
+        from tabvision.cli.chain import write_chain  # which imports this file
+
+        with speaking(_WHO):
+            head = write_chain(folder, job.to_recipe(), data, fitted.trainer.strategy.root_device)
+        print(f"The hash of the chain, to keep elsewhere: {head}")
     print_files(job, folder)
 
 
@@ -159,16 +127,6 @@ def _printed(
     if sentence := worse_than_naive(measured, naive):
         print(sentence)
     return metrics_by_name(measured, naive)
-
-
-def _write_chain(job: Job, folder: Path, device: torch.device) -> None:
-    """Write the hashes of a run that is to be verified, once all its files are final."""
-    if job.verifiable:
-        from tabvision.cli.chain import write_chain
-
-        with speaking(_WHO):
-            head = write_chain(folder, job.to_recipe(), job.datamodule, device)
-        print(f"The hash of the chain, to keep elsewhere: {head}")
 
 
 def _start_of(folder: Path, *, resume: bool) -> float:
@@ -186,14 +144,6 @@ def _start_of(folder: Path, *, resume: bool) -> float:
     return start
 
 
-def _test(trainer: pl.Trainer, data: DataModule) -> Mapping[str, float]:
-    """Return the metrics of the finished network on the test rows; none if there are no such rows."""
-    if "test" not in data.parts:
-        return {}
-    (measured,) = trainer.validate(trainer.lightning_module, data.test_dataloader(), verbose=False)
-    return measured
-
-
 def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool = False) -> _Fitted:
     """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
@@ -202,20 +152,16 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     trainer = _make_trainer(job, folder, saving, logger=loggers)
     if job.verifiable and trainer.world_size > 1:
         raise BadValueError(_WHO, f"--verifiable is for one device, got {trainer.world_size}", "Add --devices 1")
-    held.enter_context(_alone_in(folder))
+    held.enter_context(alone_in(folder))
     with (
-        _cleared_if_nothing_is_saved(folder),
+        cleared_if_nothing_is_saved(folder),
         tidied(trainer, f"; go on with --resume {folder}"),
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
             _keep_metrics(trainer, folder, last)
         if not resume:
-            _clear(folder)
-            if job.module is None:
-                _write_recipe(job.to_recipe(), folder)
-            if job.probe is not None and not is_worker():
-                job.probe.save(folder / "probe.ckpt", data)
+            _begin(job, folder)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -230,6 +176,19 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results)
+
+
+def _begin(job: Job, folder: Path) -> None:
+    """Clear the folder, and write the recipe of the run and the probe that came before it."""
+    clear(folder)
+    if is_worker():
+        return
+    if job.module is None:
+        with speaking(_WHO), writing(folder):
+            text = yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True)
+            (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    if job.probe is not None:
+        job.probe.save(folder / "probe.ckpt", job.datamodule)
 
 
 def _held_out(
@@ -257,9 +216,9 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
     """Fit a network for each fold, and save them as one; `held` as for `_fit`."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
-    held.enter_context(_alone_in(folder))
+    held.enter_context(alone_in(folder))
     with tidied(trainer):
-        _clear(folder)
+        clear(folder)
         found = cross_validate(
             model, job.datamodule, trainer=lambda: _make_trainer(job, folder, **settings), num_folds=job.num_folds
         )
@@ -267,34 +226,6 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
     measured = {f"val/{name}": value for name, value in found.metrics.items()}
     return _Fitted(trainer, measured, found.predictions, found.results)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, so that no second run writes into it or removes it meanwhile; a process that dies lets go of it.
-
-    Raises:
-        BadValueError: Another run holds it.
-    """
-    if is_worker() or os.name == "nt":  # Windows has no such lock
-        yield
-        return
-    import fcntl
-
-    with speaking(_WHO), writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            problem = f"another run is writing into {folder}"
-            raise BadValueError(_WHO, problem, "Wait until it ends, or choose another folder with --out") from error
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(held)
 
 
 def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
@@ -339,42 +270,3 @@ def _extra_logger(job: Job, folder: Path) -> list[Any]:
         raise BadValueError(
             _WHO, f"--logger {name} needs a package that is not installed", f"pip install {name}"
         ) from error
-
-
-def _clear(folder: Path) -> None:
-    """Create the folder, or remove an older run from it."""
-    if is_worker():
-        return
-    with speaking(_WHO), writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in [
-            *(folder / name for name in _FILES),
-            *folder.glob("bad_files_rank*.csv"),
-            *folder.glob("tensorboard/events.*"),
-            *folder.glob(f"{CHECKPOINTS}/step=*.ckpt"),
-        ]:
-            file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
-    """Remove what the run wrote if it fails before it saves a network, so that nothing is in the way of the next start."""
-    try:
-        yield
-    except BaseException:
-        if not any((folder / name).exists() for name in ("best.ckpt", "last.ckpt")):
-            _clear(folder)
-        raise
-
-
-def _write_recipe(recipe: Mapping[str, Any], folder: Path) -> None:
-    if is_worker():
-        return
-    with speaking(_WHO), writing(folder):
-        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-
-
-def is_worker() -> bool:
-    """Return whether this is not the first process of the run, which alone takes care of the folder."""
-    return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0

@@ -6,39 +6,7 @@ import argparse
 import math
 import random
 
-from tabvision.cli.arguments import Commands
-
 _WHO = "tabvision verify"
-
-
-def add_verify(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser("verify", help="replay a run: whether its checkpoints are what recipe and data give")
-    parser.add_argument("folder", metavar="RUN", help="the folder of a run of tabvision train --verifiable")
-    parser.add_argument(
-        "--share",
-        type=_share,
-        default=0.05,
-        help="fraction of the epochs to replay, drawn anew each time (default 0.05)",
-    )
-    parser.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
-    parser.set_defaults(run=_run)
-
-
-def _share(text: str) -> float:
-    """Return a fraction above 0, at most 1.
-
-    Example:
-        >>> _share("1")
-        1.0
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"must be a fraction in (0, 1], got {text!r}")
-    return number
 
 
 def draw(num_stretches: int, share: float, chance: random.Random) -> list[int]:
@@ -67,7 +35,7 @@ def chance_to_find(num_forged: int, num_stretches: int, num_drawn: int) -> float
     return 1 - missed
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print a line for each stretch that is replayed, and what that proves."""
     from pathlib import Path
 

@@ -14,6 +14,7 @@ from tabvision.errors import BadValueError, count
 
 if TYPE_CHECKING:
     from tabvision.inference.images import ImageBatches
+    from tabvision.schema import Schema
 
 ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
 IMAGES_AT_ONCE = 64
@@ -107,6 +108,14 @@ class Inputs:
             stop = min(start + size, self.num_rows)
             part = {name: array[start:stop] for name, array in self.arrays.items()}
             yield {"index": np.arange(start, stop)} | part
+
+
+def input_names(schema: Schema) -> list[str]:
+    """Return the names of the arrays that a network of this schema reads, in their order."""
+    image = schema.image
+    used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": image is not None}
+    used["has_image"] = image is not None and image.optional
+    return [name for name, is_used in used.items() if is_used]
 
 
 def _among(rows: NDArray[np.integer], numbers: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:

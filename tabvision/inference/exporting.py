@@ -26,6 +26,7 @@ from tabvision import __version__
 from tabvision.batch import Batch
 from tabvision.data.tables.write import check_destination, written_whole
 from tabvision.errors import BadValueError, speaking
+from tabvision.inference.batches import input_names
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
@@ -105,10 +106,7 @@ class _ExportedNetwork(nn.Module):
     def __init__(self, module: SupervisedModule, calibration: Calibration, *, deviations: bool) -> None:
         super().__init__()
         self.module, self.calibration, self.deviations = module, calibration, deviations
-        schema = module.schema
-        used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": schema.image is not None}
-        used["has_image"] = schema.image is not None and schema.image.optional
-        self.names = [name for name, is_used in used.items() if is_used]
+        self.names = input_names(module.schema)
         if not self.names:
             raise BadValueError("the module reads no column and no image", "Train it on data with inputs")
 

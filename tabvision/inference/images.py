@@ -90,7 +90,11 @@ class ImageBatches:
             - has_image: (B, P) float32, if rows may lack images
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
-        drawn_as, pending = self._view(view), deque[_Batch]()
+        size, resize, pending = self.image.size, self.image.resize, deque[_Batch]()
+        drawn_as: View = EvaluationView(size, resize)
+        if view:
+            assert self.augment is not None
+            drawn_as = TrainingView(size, resize, self.augment, seed=view)
         with ThreadPoolExecutor(
             min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
         ) as threads:
@@ -107,13 +111,6 @@ class ImageBatches:
                     yield self._finished(pending.popleft(), drawn_as, view)
             while pending:
                 yield self._finished(pending.popleft(), drawn_as, view)
-
-    def _view(self, number: int) -> View:
-        size, resize = self.image.size, self.image.resize
-        if not number:
-            return EvaluationView(size, resize)
-        assert self.augment is not None
-        return TrainingView(size, resize, self.augment, seed=number)
 
     def _finished(self, batch: _Batch, drawn_as: View, view: int) -> dict[str, NDArray[Any]]:
         rows, pixels = batch.rows, batch.pixels

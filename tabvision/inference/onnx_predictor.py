@@ -14,7 +14,7 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import assemble_answers
-from tabvision.inference.batches import Arrays, Inputs, predict_all
+from tabvision.inference.batches import Arrays, Inputs, input_names, predict_all
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, check_facts, check_format, origin_name, read_bytes
 from tabvision.inference.inputs import InputReader, Source
@@ -58,13 +58,7 @@ class OnnxPredictor:
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
         check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = [value.name for value in self._session.get_inputs()]
-        has: dict[str, object] = {
-            "continuous": self.schema.continuous,
-            "categorical": self.schema.categorical,
-            "image": self.schema.image,
-        }
-        has["has_image"] = self.schema.image is not None and self.schema.image.optional
-        if not self._names or not all(has.get(value) for value in self._names):
+        if not self._names or not {*self._names} <= {*input_names(self.schema)}:
             problem = f"{name} takes {listed(self._names) or 'nothing'}, which is not what its schema says"
             raise BadValueError(problem, EXPORT_AGAIN)
         self._read = InputReader(self.schema)

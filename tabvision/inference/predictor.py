@@ -326,24 +326,14 @@ def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:
     if inputs.frame is None:
         remedy = "Pass a folder of class folders, or a table with the target"
         raise BadTypeError("the target of each image is needed, got images alone", remedy)
-    _check_not_answers(inputs.frame, schema)
-    return inputs.frame
-
-
-def _check_not_answers(frame: pd.DataFrame, schema: Schema) -> None:
-    """Raise if rows with a target are what a model answered, as in a run's predictions.csv, beside no other target.
-
-    Raises:
-        BadValueError: The column of the target is that of the answers.
-    """
     width = schema.task.num_predictions
     answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
     own = [name for name in schema.target.columns if name in answers]
-    if own and len(answers) > 1 and {*answers} <= {*frame.columns}:
-        problem = (
-            f"column {own[0]!r} holds what a model answered (it has {listed([*answers[1:]])} as well), not the target"
-        )
+    if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # as in a run's predictions.csv
+        others = listed([*answers[1:]])
+        problem = f"column {own[0]!r} holds what a model answered (it has {others} as well), not the target"
         raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
+    return inputs.frame
 
 
 def _readable(inputs: Inputs) -> NDArray[np.bool_]:

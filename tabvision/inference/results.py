@@ -131,6 +131,11 @@ class Results:
         return self.schema.task.is_classes and self.target.ndim == 1
 
 
+def noun_of(results: Results) -> str:
+    """Return the word for what a row is: "image" or "row"."""
+    return "image" if results.schema.is_of_images else "row"
+
+
 def with_images(frame: pd.DataFrame, columns: Sequence[str], images: Sequence[object]) -> pd.DataFrame:
     """Return rows that name their images as they can be opened, whatever folder the paths were relative to; or None.
 

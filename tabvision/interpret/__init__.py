@@ -8,22 +8,21 @@ from tabvision.interpret.duplicates import duplicates
 from tabvision.interpret.effects import effects
 from tabvision.interpret.embeddings import embedding_frame, item_bias, item_factors, pca, user_bias, user_factors
 from tabvision.interpret.evaluate import evaluate
-from tabvision.interpret.evaluation import (
+from tabvision.interpret.explain import explain
+from tabvision.interpret.gradcam import gradcam
+from tabvision.interpret.importance import importance
+from tabvision.interpret.mistakes import (
     confusion,
-    errors_by,
     likely_mislabeled,
     most_confused,
     reliability,
     residuals,
     threshold_curves,
     top_losses,
-    worst_slices,
 )
-from tabvision.interpret.explain import explain
-from tabvision.interpret.gradcam import gradcam
-from tabvision.interpret.importance import importance
 from tabvision.interpret.ranking import ranking_metrics
 from tabvision.interpret.recommend import recommend, similar_items
+from tabvision.interpret.slices import errors_by, worst_slices
 
 __all__ = [
     "confusion",

@@ -13,7 +13,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from tabvision.checks import check_choice, check_whole
 from tabvision.data.targets import missing_cells
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
@@ -22,13 +22,12 @@ from tabvision.interpret.rows import (
     answer_names,
     column_values,
     predictor_of,
-    raw_column,
     read_rows,
     take,
     with_column,
 )
 from tabvision.preprocess import Columns
-from tabvision.preprocess.encode import Source
+from tabvision.preprocess.encode import Source, sources_of
 from tabvision.preprocess.parse import NO_DATE
 
 Kind = Literal["pdp", "ale"]
@@ -82,17 +81,22 @@ def effects(
     if len(set(names)) < len(names) or not 1 <= len(names) <= 2:
         raise BadValueError(f"column must be one column or two, got {column!r}", 'Pass such as "age" or ["age", "job"]')
     predictor = predictor_of(model)
-    columns = [raw_column(predictor, name) for name in names]
+    known = {source.name: source for source in sources_of(predictor.schema)}
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownNameError("column", unknown[0], known)
+    columns = [known[name] for name in names]
     inputs = read_rows(predictor, source, max_rows, np.random.default_rng(seed))
+    assert inputs.frame is not None, "read_rows reads tables"
     if kind == "pdp":
-        return _partial_dependence(predictor, inputs, columns, grid)
+        return _partial_dependence(predictor, inputs, inputs.frame, columns, grid)
     if len(columns) > 1:
         raise BadValueError(f"accumulated local effects are of one column, got {names}", 'Pass one, or kind="pdp"')
-    return _accumulated_effects(predictor, inputs, columns[0], grid)
+    return _accumulated_effects(predictor, inputs, inputs.frame, columns[0], grid)
 
 
-def _partial_dependence(predictor: Predictor, inputs: Inputs, columns: Sequence[Source], grid: int) -> pd.DataFrame:
-    frame = _frame(inputs)
+def _partial_dependence(
+    predictor: Predictor, inputs: Inputs, frame: pd.DataFrame, columns: Sequence[Source], grid: int
+) -> pd.DataFrame:
     grids = [_grid(frame, column, grid) for column in columns]
     points = list(itertools.product(*grids))
     found: list[list[NDArray[Any]]] = [[] for _ in points]
@@ -108,11 +112,12 @@ def _partial_dependence(predictor: Predictor, inputs: Inputs, columns: Sequence[
     return _tidy(predictor, frame, rows, {"mean": stacked.mean(axis=1), "low": low, "high": high})
 
 
-def _accumulated_effects(predictor: Predictor, inputs: Inputs, column: Source, grid: int) -> pd.DataFrame:
+def _accumulated_effects(
+    predictor: Predictor, inputs: Inputs, frame: pd.DataFrame, column: Source, grid: int
+) -> pd.DataFrame:
     if column.kind == "category":
         problem = f"accumulated local effects need values in an order, and {column.name!r} holds categories"
         raise BadTypeError(problem, 'Pass kind="pdp"')
-    frame = _frame(inputs)
     ends, numbers = _grid(frame, column, grid), _numbers(frame, column)
     if len(ends) < 2:
         raise BadValueError(f"column {column.name!r} has one value in these rows", "Pass rows in which it varies")
@@ -132,11 +137,6 @@ def _accumulated_effects(predictor: Predictor, inputs: Inputs, column: Source, g
     accumulated = np.concatenate([np.zeros_like(steps[:1]), steps.cumsum(axis=0)])
     center = np.average((accumulated[1:] + accumulated[:-1]) / 2, axis=0, weights=counts)
     return _tidy(predictor, frame, {column: ends}, {"mean": accumulated - center})
-
-
-def _frame(inputs: Inputs) -> pd.DataFrame:
-    assert inputs.frame is not None, "read_rows reads tables"
-    return inputs.frame
 
 
 def _numbers(frame: pd.DataFrame, column: Source) -> NDArray[np.float64]:

@@ -77,10 +77,12 @@ def explain(
     starts, orders = _sampled(others.num_rows, len(values), num_pairs, rng)
     answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
     paths = _along_paths(predictor, to, others, starts, orders, answer)
+    changes = np.zeros((*orders.shape, paths.shape[2]))  # (samples, columns, answers)
+    np.put_along_axis(changes, orders[:, :, None], np.diff(paths, axis=1), axis=1)
     names = answer_names(predictor.schema, paths.shape[2], logits=unit == "logits")
     parts = [
         pd.DataFrame({"column": list(values), "value": list(values.values()), "answer": name, "contribution": found})
-        for name, found in zip(names, _mean_changes(paths, orders).T, strict=True)
+        for name, found in zip(names, changes.mean(axis=0).T, strict=True)
     ]
     parts = [part.sort_values("contribution", key=abs, ascending=False, kind="stable") for part in parts]
     frame = pd.concat(parts, ignore_index=True)
@@ -115,14 +117,6 @@ def _sampled(
         starts = rng.permutation(num_rows)[:num_pairs]
     orders = rng.permuted(np.tile(np.arange(num_columns), (len(starts), 1)), axis=1)
     return np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
-
-
-def _mean_changes(paths: NDArray[np.float64], orders: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return how much each answer changes on average when each column changes, (columns, answers)."""
-    changes = np.zeros((*orders.shape, paths.shape[2]))
-    np.put_along_axis(changes, orders[:, :, None], np.diff(paths, axis=1), axis=1)
-    found: NDArray[np.float64] = changes.mean(axis=0)
-    return found
 
 
 def _along_paths(

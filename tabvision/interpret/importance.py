@@ -17,7 +17,16 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.inference.batches import Arrays, Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Column, Model, column_values, predictor_of, raw_columns, read_rows, with_column
+from tabvision.interpret.rows import (
+    Column,
+    Model,
+    column_values,
+    positions_of,
+    predictor_of,
+    raw_columns,
+    read_rows,
+    with_column,
+)
 from tabvision.metrics import RunningMean
 from tabvision.modules import SupervisedModule, TabularModule
 from tabvision.nets.column_sums import ColumnSums
@@ -144,14 +153,8 @@ class _Packed:
         self, predictor: Predictor, nets: Sequence[PackedNet], columns: Sequence[Column], values: Sequence[Arrays]
     ) -> None:
         self._predictor, self._nets, self._values = predictor, [ColumnSums(net) for net in nets], values
-        numbers, categories = (
-            [[at for at, _ in kind] for kind in kinds]
-            for kinds in (
-                [column.continuous for column in columns],
-                [column.categorical for column in columns],
-            )
-        )
-        self._positions = list(zip(numbers, categories, strict=True))
+        positions = [positions_of(column) for column in columns]
+        self._positions = [(it["continuous"], it["categorical"]) for it in positions]
         num_rows = len(next(iter(values[0].values())))
         is_small = num_rows * sum(net.num_inputs for net in self._nets) <= _MOST_ENCODED
         everything = np.arange(num_rows)
@@ -178,8 +181,8 @@ class _Packed:
         """Return what a column in some of all rows is to the first layer of each network."""
         if self._encoded is None:
             return self._encode(number, rows)
-        places = torch.from_numpy(rows).to(self._predictor.device)
-        return [inputs.index_select(0, places) for inputs in self._encoded[number]]
+        wanted = torch.from_numpy(rows).to(self._predictor.device)
+        return [inputs.index_select(0, wanted) for inputs in self._encoded[number]]
 
     def _encode(self, number: int, rows: NDArray[np.intp]) -> list[Tensor]:
         values = self._tensors({name: it[rows] for name, it in self._values[number].items()}, len(rows))

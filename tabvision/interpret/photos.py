@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError
 from tabvision.inference import Results
 from tabvision.inference.batches import Inputs
-from tabvision.interpret.evaluation import errors_of, four_digits
 from tabvision.interpret.gradcam import gradcam
 from tabvision.interpret.rows import Model
+from tabvision.interpret.slices import errors_of, four_digits
 
 
 @final
@@ -112,32 +112,19 @@ def overlaid(photo: Photo) -> NDArray[np.uint8]:
 
 
 def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
-    """Return the readable images by row, with what lies in them drawn."""
+    """Return the readable images by row, (H, W, 3), with what lies in them drawn; others than RGB have the first channel."""
     assert results.images is not None
-    found: dict[int, NDArray[np.uint8]] = {}
+    task, target, found = results.schema.task, results.schema.target, dict[int, NDArray[np.uint8]]()
     for arrays in results.images.batches(64):
         for position, row in enumerate(arrays["index"].tolist()):
-            image = _as_rgb(arrays["image"][position])
+            image = arrays["image"][position]
+            image = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+            found[row] = np.ascontiguousarray(image.transpose(1, 2, 0))
             if "view" in arrays:
-                view = arrays["view"][position : position + 1]
-                both = (results.target[row], results.predictions[row])
-                image = np.concatenate([_with_target(results, image, numbers, view) for numbers in both], axis=1)
-            found[row] = image
+                view, both = arrays["view"][position : position + 1], (results.target[row], results.predictions[row])
+                encoded = [task.to_view(numbers[None], view, cut=False)[0] for numbers in both]
+                found[row] = np.concatenate([task.draw(found[row].copy(), it, target)[0] for it in encoded], axis=1)
     return found
-
-
-def _with_target(
-    results: Results, image: NDArray[np.uint8], numbers: NDArray[Any], view: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """Return a copy of an image with a target drawn into it."""
-    task = results.schema.task
-    (encoded,) = task.to_view(numbers[None], view, cut=False)
-    return task.draw(image.copy(), encoded, results.schema.target)[0]
-
-
-def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image (C, H, W) of any number of channels as three to look at: the first three, or the first as gray."""
-    return np.ascontiguousarray((image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)).transpose(1, 2, 0))
 
 
 def _cut(text: str, most: int) -> str:

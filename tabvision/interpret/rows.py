@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference.batches import Arrays, Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
@@ -53,14 +53,6 @@ def raw_columns(predictor: Predictor) -> dict[str, Column]:
     if (image := predictor.schema.image) is not None:
         found |= {name: _ImageColumn(name, position) for position, name in enumerate(image.columns)}
     return {name: found[name] for name in predictor.schema.inputs if name in found}
-
-
-def raw_column(predictor: Predictor, name: str) -> Source:
-    """Return one of the raw columns that hold values; raise if the model does not read it, or it names images."""
-    columns = {source.name: source for source in sources_of(predictor.schema)}
-    if name not in columns:
-        raise UnknownNameError("column", name, columns)
-    return columns[name]
 
 
 def read_rows(

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
@@ -280,29 +279,21 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     of_all = "slice" in top and "column" in top
     names = [f"{column}: {value}" for column, value in zip(top["column"], top["slice"], strict=True)] if of_all else []
     names = names or [str(value) for value in top[frame.columns[0]]]
+    half = (_MAX_NAME - 1) // 2  # a long name without its middle, as the slices of one column differ at the end
+    names = [name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}" for name in names]
     figure, (axes,) = panels(0.9 + _BAR * len(top))
-    error, low, high = (top[name].to_numpy(dtype=float) for name in ("error", "low", "high"))
-    axes.hlines(range(len(top)), _finite(low, error), _finite(high, error), color=COLORS[0], alpha=0.6, linewidth=2)
+    error, *ends = (top[name].to_numpy(dtype=float) for name in ("error", "low", "high"))
+    low, high = (np.where(np.isfinite(each), each, error) for each in ends)  # one row alone has no interval
+    axes.hlines(range(len(top)), low, high, color=COLORS[0], alpha=0.6, linewidth=2)
     axes.plot(error, range(len(top)), "o", color=COLORS[0], markersize=5)
     if "overall" in frame.attrs:
         axes.axvline(frame.attrs["overall"], color=INK, linewidth=0.8, linestyle="--", label="all rows")
         legend(axes)
-    _name_bars(axes, [f"{_cut(name)} ({rows:,})" for name, rows in zip(names, top["rows"], strict=True)])
-    if (_finite(low, error) >= 0).all():
+    _name_bars(axes, [f"{name} ({rows:,})" for name, rows in zip(names, top["rows"], strict=True)])
+    if (low >= 0).all():
         axes.set_xlim(left=0)
     axes.set(xlabel=short(frame.attrs.get("error", "error"), 70), title=short(title, 60))
     return figure
-
-
-def _finite(ends: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ends of intervals; one row alone has none."""
-    return np.where(np.isfinite(ends), ends, otherwise)
-
-
-def _cut(name: str) -> str:
-    """Return a name without its middle if it is long: the slices of one column differ at the end."""
-    half = (_MAX_NAME - 1) // 2
-    return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _name_bars(axes: Axes, names: list[object] | list[str]) -> None:

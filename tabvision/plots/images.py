@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results
-from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.mistakes import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
 from tabvision.plots.style import COLORS, INK, font_families, short

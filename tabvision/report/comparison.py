@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
-import yaml
 
-from tabvision.data.tables.write import check_destination, written_whole
-from tabvision.errors import BadValueError, count, listed, speaking
+from tabvision.data.tables.write import check_destination
+from tabvision.errors import count, listed, speaking
+from tabvision.metrics import is_higher_better
+from tabvision.report.runs import Run, epochs_of, read_runs
 from tabvision.report.tables import Section, part_of, rounded, section_of
-from tabvision.report.write import render
+from tabvision.report.write import write_page
 
-_LOSSES = ("oof/loss", "val/loss", "val_loss", "train/loss")  # the first of these chooses the best epoch
 _FACTS = ("run", "data", "network", "epochs", "best epoch", "seconds", "measured on")
-_MAX_BYTES = 1 << 20  # of a recipe or of metrics.json; ours have some thousand
-_MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # that a recipe may hold
 _MAX_DRAWN, _MAX_EPOCHS = 8, 300
-_LOWER, _HIGHER = ("loss", "mae", "rmse", "distance"), ("accuracy", "auroc", "f1", "r2", "recall@", "ndcg@")
 _UNLIKE = ("data.source", "data.split", "data.seed", "data.validation", "seed_everything")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """A run as its folder describes it.
-
-    Args:
-        name: The folder's name.
-        facts: The row of the table.
-        metrics: The final metrics by name; those of test rows begin with "test ".
-        history: Its `metrics.csv`, or None.
-        settings: The settings of its recipe by dotted name.
-        target: The columns to predict, () if not known.
-    """
-
-    name: str
-    facts: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    history: pd.DataFrame | None
-    settings: Mapping[str, str]
-    target: tuple[str, ...]
-
-
-class _NoRunError(Exception):
-    """A folder holds nothing to compare; the text says why, after the folder's name."""
 
 
 @speaking("compare_runs")
@@ -66,7 +35,7 @@ def compare_runs(folders: Sequence[str | Path]) -> pd.DataFrame:
     Raises:
         BadValueError: No folder holds a run, or the runs predict different targets.
     """
-    return _frame_of(*_read_all(folders))
+    return _frame_of(*read_runs(folders))
 
 
 @speaking("write_comparison")
@@ -87,159 +56,11 @@ def write_comparison(
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
-    runs, notes = _read_all(folders)
-    text = render(_summary(runs, _frame_of(runs, notes), title))
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
+    runs, notes = read_runs(folders)
+    return write_page(path, _summary(runs, _frame_of(runs, notes), title))
 
 
-# Reading.
-
-
-def _read_all(folders: Sequence[str | Path]) -> tuple[list[_Run], list[str]]:
-    """Return the runs, and a sentence for each folder without one."""
-    runs, notes, names = list[_Run](), list[str](), set[str]()
-    for folder in dict.fromkeys(Path(each).expanduser() for each in folders):
-        first = folder.resolve().name or "run"
-        numbered = (f"{first} ({number})" for number in itertools.count(2))
-        name = next(each for each in itertools.chain([first], numbered) if each not in names)
-        try:
-            runs.append(_read(folder, name))
-            names.add(name)
-        except _NoRunError as error:
-            notes.append(f"{first} {error}.")
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError, RecursionError) as error:
-            notes.append(f"{first} holds files that no run wrote ({type(error).__name__}).")
-    if not runs:
-        problem = f"there is no run to compare: {' '.join(notes)}".rstrip(".")
-        raise BadValueError(problem, "Pass folders that tabvision train wrote, such as runs/*")
-    targets = {run.target: run.name for run in runs if run.target}
-    if len(targets) > 1:
-        each = listed([f"{listed(target)} ({name})" for target, name in targets.items()])
-        raise BadValueError(f"the runs predict different targets: {each}", "Compare those with the same target")
-    return runs, notes
-
-
-def _read(folder: Path, name: str) -> _Run:
-    """Return the run of a folder.
-
-    Raises:
-        _NoRunError: The folder holds no run, or none with metrics.
-    """
-    if not folder.is_dir():
-        raise _NoRunError("is no folder")
-    final, history = folder / "metrics.json", folder / "metrics.csv"
-    if not final.exists() and not history.exists():
-        if (folder / "best.ckpt").exists():
-            raise _NoRunError("holds a model without its metrics; tabvision evaluate measures it on labeled rows")
-        raise _NoRunError("holds no run: neither metrics.json nor metrics.csv")
-    frame = pd.read_csv(history) if history.exists() else None
-    saved = json.loads(_text_of(final)) if final.exists() else {}
-    recipe = yaml.safe_load(_text_of(folder / "recipe.yaml")) if (folder / "recipe.yaml").exists() else {}
-    settings = dict(itertools.islice(_settings(recipe), _MAX_SETTINGS))
-    epochs, best, metrics = _of_history(frame)
-    measured = _measured(saved.get("metrics"))
-    target = saved.get("target") or recipe.get("data", {}).get("init_args", {}).get("target") or ()
-    facts = {
-        "run": name,
-        "data": _named(saved.get("data") or settings.get("data.source", "")),
-        "network": str(saved.get("network") or settings.get("model", "").rpartition(".")[2]),
-        "epochs": epochs,
-        "best epoch": best,
-        "seconds": saved.get("seconds"),
-        "measured on": next(iter(measured), "validation" if metrics else ""),
-    }
-    final_metrics = {
-        f"test {metric}" if rows == "test" else metric: value
-        for rows, values in measured.items()
-        for metric, value in values.items()
-    }
-    names = (target,) if isinstance(target, str) else tuple(map(str, target))
-    return _Run(
-        name=name, facts=facts, metrics=final_metrics or metrics, history=frame, settings=settings, target=names
-    )
-
-
-def _text_of(file: Path) -> str:
-    if file.stat().st_size > _MAX_BYTES:
-        raise _NoRunError(f"holds a {file.name} of more than {_MAX_BYTES:,} bytes, which no run wrote")
-    return file.read_text(encoding="utf-8")
-
-
-def _measured(metrics: object) -> dict[str, dict[str, float]]:
-    """Return the model's metrics of `metrics.json` by the rows they were measured on."""
-    parts: Any = metrics or {}
-    return {
-        str(rows): {str(name): float(value["model"]) for name, value in values.items() if value["model"] is not None}
-        for rows, values in parts.items()
-    }
-
-
-def _of_history(frame: pd.DataFrame | None) -> tuple[int | None, int | None, dict[str, float]]:
-    """Return the number of epochs, the one with the lowest held-out loss, and its validation metrics.
-
-    Example:
-        >>> _of_history(pd.DataFrame({"epoch": [0, 1, 2], "val/loss": [3.0, 1.0, 2.0], "val/f1": [0.1, 0.5, 0.4]}))
-        (3, 2, {'loss': 1.0, 'f1': 0.5})
-    """
-    if frame is None or "epoch" not in frame:
-        return None, None, {}
-    epochs, monitor = _epochs(frame)
-    if monitor is None:
-        return len(epochs) or None, None, {}
-    best = epochs[monitor].idxmin()
-    measured = epochs.loc[best].dropna()
-    metrics = {name[4:]: float(value) for name, value in measured.items() if str(name).startswith(("val/", "val_"))}
-    return int(epochs.index[-1]) + 1, int(best) + 1, metrics
-
-
-def _epochs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Return a row for each epoch, and the name of the loss that chooses the best one; None if no loss was logged."""
-    epochs = cast("pd.DataFrame", frame.select_dtypes("number").groupby("epoch").last())
-    return epochs, next((name for name in _LOSSES if name in epochs and epochs[name].notna().any()), None)
-
-
-def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield the settings of a recipe by dotted name; of a path the last part alone.
-
-    Example:
-        >>> recipe = {"data": {"class_path": "a.B", "init_args": {"source": "in/x.csv", "widths": [2, 1]}}}
-        >>> dict(_settings(recipe))
-        {'data': 'a.B', 'data.source': 'x.csv', 'data.widths': '2, 1'}
-    """
-    if len(path) > _MAX_DEPTH:
-        yield ".".join(path), "…"  # counts, so that aliases within aliases end
-    elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
-        yield ".".join(path), value["class_path"]
-        yield from _settings(value.get("init_args") or {}, path)
-    elif isinstance(value, Mapping):
-        for name, each in value.items():
-            yield from _settings(each, (*path, str(name)))
-    elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
-        for number, each in enumerate(value):  # callbacks
-            if name := _class_of(each):
-                yield ".".join((*path, name)), "yes"
-            yield from _settings(each.get("init_args") if name else each, (*path, name or str(number)))
-    else:
-        yield ".".join(path), ", ".join(map(_named, value if isinstance(value, list) else [value]))
-
-
-def _class_of(value: object) -> str:
-    """Return the name of a callback's class, which says more than its number in the list."""
-    found = value.get("class_path") if isinstance(value, Mapping) and "class_path" in value else ""
-    return str(found).rpartition(".")[2]
-
-
-def _named(value: object) -> str:
-    text = str(value)
-    return (Path(text).name or text) if "/" in text or "\\" in text else text
-
-
-# Writing.
-
-
-def _frame_of(runs: Sequence[_Run], notes: Iterable[str]) -> pd.DataFrame:
+def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
     names = dict.fromkeys(name for run in runs for name in run.metrics)
     ordered = sorted(names, key=lambda name: (name.startswith("test "), name))
     columns: dict[str, list[Any]] = {fact: [run.facts[fact] for run in runs] for fact in _FACTS}
@@ -255,25 +76,14 @@ def _frame_of(runs: Sequence[_Run], notes: Iterable[str]) -> pd.DataFrame:
 
 def _best(frame: pd.DataFrame, metric: str) -> list[str]:
     """Return the names of the runs with the best value of a metric; none if it is not known which value is better."""
-    values, higher = frame[metric].dropna(), _is_higher_better(metric)
+    values, higher = frame[metric].dropna(), is_higher_better(metric)
     if higher is None or len(values) < 2:
         return []
     top = values.max() if higher else values.min()
     return [str(frame.loc[row, "run"]) for row in values.index[values == top]]
 
 
-def _is_higher_better(metric: str) -> bool | None:
-    """Return which values of a metric are better; None for a metric of the user's own.
-
-    Example:
-        >>> _is_higher_better("test accuracy"), _is_higher_better("mae of pay"), _is_higher_better("profit")
-        (True, False, None)
-    """
-    name = metric.removeprefix("test ")
-    return True if name.startswith(_HIGHER) else False if name.startswith(_LOWER) else None
-
-
-def _comparability_notes(runs: Sequence[_Run]) -> list[str]:
+def _comparability_notes(runs: Sequence[Run]) -> list[str]:
     """Return a sentence if the runs were not measured on the same rows, as far as they say so."""
     differing = [name.partition(".")[2] or "seed" for name in _differences(runs) if name in _UNLIKE]
     if len({run.facts["measured on"] for run in runs}) > 1:
@@ -285,15 +95,15 @@ def _comparability_notes(runs: Sequence[_Run]) -> list[str]:
     return [f"The runs were not measured on the same rows, since they differ in {names}: {remedy}"]
 
 
-def _differences(runs: Sequence[_Run]) -> list[str]:
+def _differences(runs: Sequence[Run]) -> list[str]:
     """Return the names of the settings that are not the same in all runs with a recipe."""
     with_recipe = [run.settings for run in runs if run.settings]
     names = dict.fromkeys(name for settings in with_recipe for name in settings)
     return [name for name in names if len({settings.get(name) for settings in with_recipe}) > 1]
 
 
-def _summary(runs: Sequence[_Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
-    """Return what `render` takes."""
+def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
+    """Return what `write_page` takes."""
     caption = "The runs; the best value of each metric is in bold"
     table = part_of(caption if frame.attrs["best"] else "The runs", frame)
     positions = {name: index for index, name in enumerate(frame)}
@@ -319,19 +129,19 @@ def _summary(runs: Sequence[_Run], frame: pd.DataFrame, title: str) -> dict[str,
 def _answer(frame: pd.DataFrame) -> str:
     rows, best = frame.set_index("run"), frame.attrs["best"]
     said = [
-        f"{listed(names)} {'has' if len(names) == 1 else 'have'} the {'highest' if _is_higher_better(metric) else 'lowest'} "
+        f"{listed(names)} {'has' if len(names) == 1 else 'have'} the {'highest' if is_higher_better(metric) else 'lowest'} "
         f"{metric} ({rounded(float(rows.loc[names[0], metric]))})"
         for metric, names in best.items()
     ]
     return f"Of {count(len(frame), 'run')}, {'; '.join(said)}." if said else f"{count(len(frame), 'run')}."
 
 
-def _history_section(runs: Sequence[_Run]) -> Section:
+def _history_section(runs: Sequence[Run]) -> Section:
     title, drawn, rows = "How they learned", list[pd.DataFrame](), list[dict[str, Any]]()
     for run in runs:
         if run.history is None or "epoch" not in run.history:
             continue
-        epochs, monitor = _epochs(run.history)
+        epochs, monitor = epochs_of(run.history)
         if monitor is None:
             continue
         losses = epochs[monitor].dropna()
@@ -355,7 +165,7 @@ def _history_section(runs: Sequence[_Run]) -> Section:
     return section_of(title, parts=[part_of(caption, pd.DataFrame(rows), "history", some)])
 
 
-def _settings_section(runs: Sequence[_Run]) -> Section:
+def _settings_section(runs: Sequence[Run]) -> Section:
     title, with_recipe = "What differs", [run for run in runs if run.settings]
     if len(with_recipe) < 2:
         return section_of(title)

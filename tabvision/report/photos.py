@@ -15,7 +15,7 @@ from PIL import Image
 from tabvision.errors import BadValueError, count
 from tabvision.inference import Results
 from tabvision.inference.images import ImageBatches
-from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.mistakes import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
 from tabvision.report.tables import cell_text, part_of

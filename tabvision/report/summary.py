@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
+from tabvision.inference.results import noun_of
 from tabvision.interpret import (
-    confusion,
-    errors_by,
     evaluate,
-    likely_mislabeled,
-    most_confused,
     reliability,
-    residuals,
     threshold_curves,
-    top_losses,
-    worst_slices,
 )
-from tabvision.interpret.evaluation import errors_of
 from tabvision.interpret.rows import Model
-from tabvision.report.photos import photo_parts
+from tabvision.report.headline import headline
+from tabvision.report.mistakes import mistakes_section
 from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
 _RESAMPLES, _MIN_MEASURED = 100, 10  # of rows for an interval, and the fewest rows with one
-_MAX_CLASSES = 200  # classes whose confusions are drawn
-_MAX_POINTS = 2_000  # rows in the cloud of predictions
 _MAX_EPOCHS = 300
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
 _MAX_DRIFTED = 10
-_MAX_NAMED = 3  # numbers to predict that one sentence names
 _LEAST = 0.01  # of the greatest importance: a column below it is not shown
-_MAX_INPUTS = 6  # columns beside the rows with the greatest loss
-_MAX_PROBABILITIES = 4
 _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
 
 
@@ -100,7 +87,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
             results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")
         ),
         _importance_section(importance),
-        _errors_section(results, importance, details),
+        mistakes_section(results, importance, details.get("slice_by", ()), details.get("model")),
         _calibration_section(results),
         _data_section(results, details.get("oddities", ()), details.get("drift")),
         _history_section(details.get("history")),
@@ -110,88 +97,15 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     ]
     return {
         "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
-        "answer": _answer(results, details.get("baseline", {})),
+        "answer": headline(results, details.get("baseline", {})),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
-
-
-# The answer in one sentence.
-
-
-def _answer(results: Results, baseline: Mapping[str, float]) -> str:
-    naive = _naive_error(results)
-    if not results.schema.task.is_classes:
-        if len(results.schema.target.columns) == 1:
-            naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
-        sentence = _answer_of_numbers(results, naive)
-    elif results.is_one_class:
-        sentence = _answer_of_classes(results)
-    else:
-        sentence = _answer_of_labels(results)
-    is_no_better = float(np.nanmean(errors_of(results))) >= naive
-    return f"{sentence} The model is no better than that." if is_no_better else sentence
-
-
-def _answer_of_numbers(results: Results, naive_error: float) -> str:
-    target, names = results.target.astype(np.float64), results.schema.target.columns
-    off = _mean(np.abs(results.decoded.astype(np.float64) - target))
-    naive = [naive_error] if len(names) == 1 else _mean(np.abs(target - _mean(target)))
-    unit = " pixels" if results.schema.task.moves_with_image else ""
-    if len(names) > _MAX_NAMED:
-        within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))
-        what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
-        return f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
-    within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
-    guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
-    return f"Predicts {within} on average; a guess of the mean is off by {guess}."
-
-
-def _answer_of_classes(results: Results) -> str:
-    (name,), classes = results.schema.target.columns, results.schema.target.classes
-    right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
-    usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
-    right_of, usual_of = of_100(float(right)), of_100(float(frequency))
-    said = f"Names the right class of {name} in {right_of} of 100 {_noun(results)}s"
-    return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
-
-
-def _answer_of_labels(results: Results) -> str:
-    right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
-    return (
-        f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
-        f"{of_100(naive)} of 100 right."
-    )
-
-
-def _noun(results: Results) -> str:
-    return "row" if not results.schema.is_of_images else "image"
-
-
-def _naive_error(results: Results) -> float:
-    """Return the error of the best answer that is the same for all of these rows."""
-    target = results.target
-    if results.is_one_class:
-        return float(1 - np.bincount(target).max() / len(target))
-    if results.schema.task.is_classes:
-        frequencies = target.mean(axis=0)
-        return float(np.minimum(frequencies, 1 - frequencies).mean())
-    values = target.astype(np.float64)
-    return float(np.nanmean(_mean(np.abs(values - _mean(values)))))
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each column over the rows where it is known, NaN if there are none."""
-    found: NDArray[np.float64] = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
-    return found
-
-
-# The sections.
 
 
 def _metrics_section(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
-    rows = measured_on or f"{count(len(results), _noun(results))} that the model did not learn from"
+    rows = measured_on or f"{count(len(results), noun_of(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
     if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
@@ -238,81 +152,6 @@ def _importance_section(importance: pd.DataFrame | None) -> Section:
     return section_of(title, text, parts=[part_of(caption, top, "importance")])
 
 
-def _errors_section(results: Results, importance: pd.DataFrame | None, details: ReportDetails) -> Section:
-    task = results.schema.task
-    parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
-    image = results.schema.image
-    if set(results.frame) - {*results.schema.target.columns, image and image.name}:
-        parts.append(_slices(results))
-    parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in details.get("slice_by", ())]
-    parts += photo_parts(results, details.get("model"))
-    parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
-    if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
-        text = "Where the model is this sure of another class, the label may be wrong."
-        doubtful = doubtful.rename(columns={"label": "suggested label"})
-        parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
-    return section_of("Where it is wrong", parts=parts)
-
-
-def _slices(results: Results) -> dict[str, Any]:
-    found = worst_slices(results)
-    if found.empty:
-        text = (
-            "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
-        )
-        return part_of("", None, text=text)
-    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
-    found.attrs.update(error=name, overall=float(np.nanmean(errors_of(results))))
-    text = "These slices are answered worse than the rest, by more than chance explains."
-    return part_of("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
-
-
-def _confusions(results: Results) -> list[dict[str, Any]]:
-    pairs = most_confused(results)
-    often = part_of("", None, text="No class is taken for another.")
-    if len(pairs):
-        often = part_of("The classes that are confused most often", pairs)
-    counts = confusion(results)
-    if len(counts) > _MAX_CLASSES:
-        return [often]
-    counts.insert(0, "true", counts.index, allow_duplicates=True)
-    matrix = "Rows of each true class, by the class that was answered"
-    return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), often]
-
-
-def _residuals(results: Results) -> list[dict[str, Any]]:
-    found = residuals(results)
-    errors = found.assign(absolute=found["residual"].abs()).groupby("name", sort=False)
-    table = pd.DataFrame(
-        {
-            "mean error": errors["absolute"].mean(),
-            "half are within": errors["absolute"].median(),
-            "9 of 10 are within": errors["absolute"].quantile(0.9),
-            "largest": errors["absolute"].max(),
-            "true minus predicted": errors["residual"].mean(),
-        }
-    ).reset_index()
-    some = found.groupby("name", sort=False).head(_MAX_POINTS) if len(results) > _MAX_POINTS else found
-    caption = "Predictions beside the truth, and how far they are off"
-    return [part_of(caption, table, "residuals", some)]
-
-
-def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities."""
-    probabilities = [name for name in frame if str(name).startswith("probability_")]
-    frame = frame.drop(columns=probabilities) if len(probabilities) > _MAX_PROBABILITIES else frame
-    order = [] if importance is None else list(importance["column"])
-    inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
-    inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
-    frame = frame.drop(columns=inputs[_MAX_INPUTS:])
-    frame = frame if "label" in results.frame else frame.rename(columns={"label": "predicted"})
-    for name in results.schema.image.columns if results.schema.image is not None else ():
-        if name in frame:  # not where the files lie
-            frame = frame.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in frame[name]]})
-    frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
-    return frame
-
-
 def _calibration_section(results: Results) -> Section:
     calibration, parts = results.calibration, list[dict[str, Any]]()
     if not results.schema.task.is_classes:
@@ -345,7 +184,7 @@ def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
 
 
 def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
-    title, rows = "What is odd in the data", f"these {_noun(results)}s and those of training"
+    title, rows = "What is odd in the data", f"these {noun_of(results)}s and those of training"
     if drift is None or drift.empty:
         return section_of(title, *oddities)
     found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)

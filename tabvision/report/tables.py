@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from tabvision.interpret.evaluation import four_digits
+from tabvision.interpret.slices import four_digits
 
 Section: TypeAlias = dict[str, Any]
 Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain

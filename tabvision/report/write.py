@@ -45,19 +45,17 @@ def write_report(
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, suffixes=(".html",), overwrite=overwrite)
-    text = render(summarize(results, **details))
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
+    return write_page(path, summarize(results, **details))
 
 
-def render(summary: Mapping[str, Any]) -> str:
-    """Return the page of what `summarize` returned."""
+def write_page(path: Path, summary: Mapping[str, Any]) -> Path:
+    """Write the page of what `summarize` returned, and return its path."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(cell_text=cell_text)
-    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
-    # a lone surrogate, as a file's name may hold, is no text
-    return template.render(summary, svg=_svg).encode("utf-8", "replace").decode("utf-8")
+    text = environment.from_string(_PAGE.read_text(encoding="utf-8")).render(summary, svg=_svg)
+    with written_whole(path) as partial:  # a lone surrogate, as a file's name may hold, is no text
+        partial.write_text(text, encoding="utf-8", errors="replace")
+    return path
 
 
 def _svg(figure: str, data: Table, caption: str, number: int) -> Markup:

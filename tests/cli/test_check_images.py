@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,12 @@ import pytest
 
 from tabvision.cli import check_images
 from tabvision.errors import BadValueError
+from tests.made.commands import run as run_command
 from tests.made.images import encoded, pixels, tiff, write_folder
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    check_images.add_check_images(parser.add_subparsers())
-    arguments = parser.parse_args(["check-images", *words])
-    status: int = arguments.run(arguments)
+    status: int = run_command(check_images, *words)
     return status
 
 

@@ -1,6 +1,5 @@
 """Ratings by command: train, predict, recommend, and what is said of a wrong word."""
 
-import argparse
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tabvision.cli import main
+from tabvision.cli import build_parser, main
 from tabvision.cli.ratings import _bias_table, show_films
 from tests.made.ratings import made_ratings, made_titles
 
@@ -157,10 +156,6 @@ def test_negatives_are_drawn_as_asked_and_what_a_row_means_is_said(capsys: pytes
 
 
 def test_the_command_line_has_what_the_job_reads() -> None:
-    from tabvision.cli.train import add_train
-
-    commands = argparse.ArgumentParser().add_subparsers()
-    add_train(commands)
-    parsed = commands.choices["train"].parse_args(["ratings.csv"])
+    parsed = build_parser().parse_args(["train", "ratings.csv"])
 
     assert {"user", "item", "target", "titles", "factors", "lr", "epochs", "batch_size"} <= vars(parsed).keys()

@@ -1,6 +1,5 @@
 """`tabvision recommend` from a checkpoint alone."""
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 from tabvision.cli import main, recommend
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.modules import CollabModule
+from tests.made.commands import run as run_command
 from tests.made.ratings import made_ratings, made_titles, ratings_data
 from tests.made.trainers import saved
 
@@ -28,10 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: str) -> None:
-    parser = argparse.ArgumentParser()
-    recommend.add_recommend(parser.add_subparsers())
-    arguments = parser.parse_args(["recommend", *words])
-    arguments.run(arguments)
+    run_command(recommend, *words)
 
 
 def test_items_that_the_user_has_not_rated_are_printed_and_written(

@@ -89,7 +89,7 @@ def test_a_run_is_whole_without_its_report(monkeypatch: pytest.MonkeyPatch, caps
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("tabvision.report.write_report", fails)
+    monkeypatch.setattr("tabvision.cli.report.write_report", fails)
 
     assert main(REPORTED) == 0
 

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from tabvision.cli import main
+from tabvision.cli.folder import free_folder
 from tabvision.cli.outputs import held_out_table, metrics_table, worse_than_naive
-from tabvision.cli.run import free_folder
 from tabvision.data import TabularDataModule
 from tabvision.data.tabular import fast_epochs
 from tabvision.inference import Predictor

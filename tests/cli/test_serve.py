@@ -24,4 +24,4 @@ def test_what_is_no_number_is_told(words: list[str], capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         run(serve, "a.ckpt", *words)
 
-    assert "error: argument" in capsys.readouterr().err
+    assert "tabvision serve: argument" in capsys.readouterr().err

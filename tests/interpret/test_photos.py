@@ -15,7 +15,7 @@ from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError
 from tabvision.inference import Predictor, Results, gather
 from tabvision.interpret import top_losses
-from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.mistakes import worst_rows
 from tabvision.interpret.photos import overlaid, photos_of
 from tabvision.modules import VisionModule
 from tests.made.images import encoded, make, pixels, write_folder

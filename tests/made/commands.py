@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import multiprocessing
 import os
@@ -14,14 +13,13 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import IO, Any, Self
 
+from tabvision.cli import build_parser
 
-def run(command: ModuleType, *words: object) -> None:
-    """Parses the words after the command's own and runs it."""
-    parser = argparse.ArgumentParser()
-    name = command.__name__.rpartition(".")[2]
-    getattr(command, f"add_{name}")(parser.add_subparsers())
-    arguments = parser.parse_args([name, *map(str, words)])
-    arguments.run(arguments)
+
+def run(command: ModuleType, *words: object) -> Any:
+    """Parses the words after the command's own, runs it and returns its exit status, if it has one."""
+    name = command.__name__.rpartition(".")[2].replace("_", "-")
+    return command.run(build_parser().parse_args([name, *map(str, words)]))
 
 
 class Forked:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from tabvision.data import FusedDataModule
 from tabvision.inference import Predictor, Results
-from tabvision.interpret.evaluation import worst_rows
+from tabvision.interpret.mistakes import worst_rows
 from tabvision.modules import FusedModule, VisionModule
 from tabvision.report import summarize, write_report
 from tests.made.chromium import CHROMIUM, MISSING, browsing

@@ -1,25 +1,18 @@
-"""Where a model is wrong: confusions, the rows with the greatest loss, errors by slice, and whether probabilities hold."""
+"""Where a model is wrong: confusions, the greatest losses, residuals, doubtful labels, and whether probabilities hold."""
 
 from __future__ import annotations
 
-from statistics import NormalDist
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadValueError, MissingColumnsError, count, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.inference.results import Results
-from tabvision.preprocess import Columns
-from tabvision.tasks import Task
 
 _ROW = "row"
-_MISSING, _OTHER = "missing", "other"
-_Z = 1.959964  # standard deviations of a 95 % interval
-_NUM_SLICES = 8
-_MIN_ROWS = 10  # smaller slices are not listed among the worst
 
 
 @speaking("confusion")
@@ -98,72 +91,6 @@ def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
 def worst_rows(results: Results, k: int) -> NDArray[np.intp]:
     """Return the numbers of the rows with the greatest loss, at most `k`, the worst first."""
     return np.argsort(-np.nan_to_num(results.loss, nan=-np.inf), kind="stable")[:k]
-
-
-@speaking("errors_by")
-def errors_by(results: Results, column: str | pd.Series[Any], *, num_slices: int = _NUM_SLICES) -> pd.DataFrame:
-    """Return the error of each slice of a column, the worst first.
-
-    Numbers and dates are cut at quantiles; of other columns, and of numbers that the model takes as categories, the most
-    frequent values are slices, the rest is "other".
-
-    Args:
-        results: Any rows.
-        column: A column of `results.frame`, used by the model or not; or values of your own, one a row in their order, such
-            as how often the row's user was seen in training.
-        num_slices: The most slices besides the missing values.
-
-    Returns:
-        The slice under the column's own name, `rows`, `error`, and `low` and `high`, its 95 % interval. The error is the
-        fraction of wrong classes or labels, or the mean absolute error. `attrs["error"]` names it, and `attrs["overall"]`
-        is that of all rows.
-
-    Raises:
-        MissingColumnsError: No such column.
-        BadValueError: Fewer than two slices, or not one value a row.
-
-    Source: of a fraction the interval is Wilson's, else the normal one.
-    """
-    check_whole("num_slices", num_slices, 2)
-    if isinstance(column, pd.Series):
-        if len(column) != len(results):
-            problem = f"column must hold a value for each of {count(len(results), 'row')}, got {len(column):,}"
-            raise BadValueError(problem, "Pass values in the order of results.frame")
-        found = _errors_of_slices(results, _slices_of(column, num_slices))
-        return found.set_axis(["value" if column.name is None else column.name, *found.columns[1:]], axis=1)
-    if column not in results.frame:
-        raise MissingColumnsError([column], list(results.frame), "Name a column of the rows")
-    found = _errors_of_slices(results, _slices_of_column(results, column, num_slices))
-    return found.set_axis([column, *found.columns[1:]], axis=1)
-
-
-@speaking("worst_slices")
-def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
-    """Return the slices of all columns whose error is surely above that of all rows, the worst first.
-
-    Args:
-        results: Any rows.
-        k: The most slices.
-
-    Returns:
-        `column`, `slice`, `rows`, `error`, `low`, `high`, as `errors_by` measures them: slices of at least 10 rows, in order
-        of how far the lower end of their interval lies above the overall error. They are those whose error is above it also
-        by intervals so wide that by chance hardly one of all slices would be (Bonferroni).
-    """
-    check_whole("k", k)
-    targets = results.schema.target.columns
-    parts, overall = [], float(np.nanmean(errors_of(results)))
-    for column in (name for name in results.frame if name not in targets):
-        found = _errors_of_slices(results, _slices_of_column(results, str(column), _NUM_SLICES))
-        parts.append(found.assign(slice=found["slice"].astype(str), column=column))
-    if not parts:
-        return pd.DataFrame(columns=["column", "slice", "rows", "error", "low", "high"])
-    found = pd.concat(parts, ignore_index=True)[["column", "slice", "rows", "error", "low", "high"]]
-    found = found[(found["rows"] >= _MIN_ROWS) & (found["rows"] < len(results))]
-    chance = 0.025 / max(1, len(found))  # of each slice
-    wider = NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.975)
-    found = found[found["error"] - wider * (found["error"] - found["low"]) > overall]
-    return found.sort_values("low", ascending=False, kind="stable", ignore_index=True).head(k)
 
 
 @speaking("reliability")
@@ -299,90 +226,8 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(columns, index=frame.index), frame], axis=1).rename_axis(index=_ROW)
 
 
-def errors_of(results: Results) -> NDArray[np.float64]:
-    """Return the error of each row, (N,): whether the class is wrong, the fraction of wrong labels, or the absolute error."""
-    if results.is_one_class:
-        return np.asarray(results.decoded != results.target, dtype=np.float64)
-    differences = np.abs(results.decoded.astype(np.float64) - results.target.astype(np.float64))
-    known = np.isfinite(differences)
-    total = np.where(known, differences, 0).sum(axis=1)
-    return np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)
-
-
 def _classes_of(results: Results) -> list[Any]:
     if not results.is_one_class:
-        task: Task = results.schema.task
-        raise BadValueError(f"rows of one class each are needed, and the target is {task.name}", "Pass such results")
+        problem = f"rows of one class each are needed, and the target is {results.schema.task.name}"
+        raise BadValueError(problem, "Pass such results")
     return list(results.schema.target.classes)
-
-
-def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
-    """Return `slice`, `rows`, `error`, `low` and `high`, the worst first."""
-    errors = errors_of(results)
-    grouped = pd.Series(errors).groupby(slices, observed=True, sort=False)
-    found = grouped.agg(rows="count", error="mean", std="std").reset_index(names="slice")
-    low, high = _interval(found, is_fraction=results.is_one_class)
-    found = found.drop(columns="std").assign(low=low, high=high)
-    found = found.sort_values("error", ascending=False, kind="stable", ignore_index=True)
-    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
-    found.attrs.update(error=name, overall=float(np.nanmean(errors)))
-    return found
-
-
-def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray[Any]:
-    """Return the slice of each row by a column of the frame."""
-    values = cast("pd.Series", results.frame[column])
-    for number in results.schema.continuous:
-        if number.source == number.name == column:  # perhaps written as text
-            values = pd.Series(Columns(results.frame).numbers(column, number.text).values)
-    is_name = column in {category.source for category in results.schema.categorical if category.source == category.name}
-    return _slices_of(values, num_slices, is_name=is_name)
-
-
-def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False) -> NDArray[Any]:
-    """Return the slice of each row, (N,) text or the user's values; numbers that are names are not cut."""
-    is_date = isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M"
-    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    is_ordered = is_date or (is_number and not is_name)
-    missing = np.asarray(values.isna(), dtype=bool)
-    if is_ordered and values.nunique() > num_slices:
-        ordered = values.reset_index(drop=True) if is_date else pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
-        groups = ordered.groupby(pd.qcut(ordered, num_slices, duplicates="drop", labels=False))
-        ends = pd.concat([groups.transform("min"), groups.transform("max")], axis=1)
-        found = np.array([_range_text(*row, is_date=is_date) for row in ends.itertuples(index=False)], dtype=object)
-    else:
-        texts = [tuple(value) if isinstance(value, list) else value for value in values]
-        found = np.empty(len(texts), dtype=object)
-        found[:] = texts
-        frequent = pd.Series(found[~missing], dtype=object).value_counts().index[:num_slices]
-        found[~pd.Series(found, dtype=object).isin(list(frequent)).to_numpy()] = _OTHER
-    found[missing] = _MISSING
-    return found
-
-
-def _range_text(low: Any, high: Any, *, is_date: bool) -> str:  # noqa: ANN401 - two floats or timestamps
-    if is_date:
-        return f"{str(low)[:10]} to {str(high)[:10]}"
-    first, last = four_digits(low), four_digits(high)
-    return f"{first} to {last}" if low < high else first
-
-
-def _interval(found: pd.DataFrame, *, is_fraction: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the ends of the 95 % interval of each mean error."""
-    rows, mean = found["rows"].to_numpy(dtype=float), found["error"].to_numpy(dtype=float)
-    if is_fraction:
-        center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
-        half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
-        return np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)  # rounding may pass 0, the mean and 1
-    half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
-    return np.maximum(mean - half, 0), mean + half
-
-
-def four_digits(value: float) -> str:
-    """Return a number as a reader wants it: with four digits, or whole with thousands separated.
-
-    Example:
-        >>> four_digits(13_722.31), four_digits(0.123456)
-        ('13,722', '0.1235')
-    """
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -1,0 +1,120 @@
+"""The folder of a run: whether it is free, held by one run alone, and cleared of an older one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tabvision.cli.jobs import CHECKPOINTS
+from tabvision.data.tables.files import name_of
+from tabvision.data.tables.read import Source
+from tabvision.data.tables.write import check_not_read, writing
+from tabvision.errors import BadValueError, speaking
+
+_WHO = "tabvision train"
+_FILES = (
+    *("report.html", "best.ckpt", "last.ckpt", "probe.ckpt", "metrics.csv", "metrics.json", "predictions.csv"),
+    "recipe.yaml",
+    "hparams.yaml",
+    "bad_files.csv",
+    "chain.jsonl",
+)
+
+
+@speaking(_WHO)
+def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
+    """Return the folder of a run, without creating or removing anything.
+
+    Args:
+        out: The folder as the user named it, or None for runs/NAME-OF-DATA.
+        data: The data.
+        overwrite: Whether the folder may hold a run, which will be removed.
+        reads: Other files that the run reads.
+
+    Raises:
+        BadValueError: The folder already holds a run, or something that the run reads, or is a file.
+    """
+    folder = Path(out).expanduser() if out else Path("runs") / name_of(data)
+    if is_worker():
+        return folder
+    if folder.exists() and not folder.is_dir():
+        raise BadValueError(f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
+    held = [name for name in _FILES if (folder / name).exists()]
+    for name in held:
+        check_not_read(folder / name, [*(data if isinstance(data, list) else [data]), *reads])
+    if held and not overwrite:
+        problem = f"{folder} holds a run already ({', '.join(held)})"
+        remedy = "Choose another folder with --out, or replace the run with --overwrite"
+        if "last.ckpt" in held and not is_finished(folder):
+            problem = f"{folder} holds a run that was interrupted"
+            remedy = (
+                f"Go on with --resume {folder}, or replace it with --overwrite, or choose another folder with --out"
+            )
+        raise BadValueError(problem, remedy)
+    return folder
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether the run in a folder came to its end."""
+    return any((folder / name).exists() for name in ("metrics.json", "predictions.csv"))
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no second run writes into it or removes it meanwhile; a process that dies lets go of it.
+
+    Raises:
+        BadValueError: Another run holds it.
+    """
+    if is_worker() or os.name == "nt":  # Windows has no such lock
+        yield
+        return
+    import fcntl
+
+    with speaking(_WHO), writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = f"another run is writing into {folder}"
+            raise BadValueError(_WHO, problem, "Wait until it ends, or choose another folder with --out") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(held)
+
+
+def clear(folder: Path) -> None:
+    """Create the folder, or remove an older run from it."""
+    if is_worker():
+        return
+    with speaking(_WHO), writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in [
+            *(folder / name for name in _FILES),
+            *folder.glob("bad_files_rank*.csv"),
+            *folder.glob("tensorboard/events.*"),
+            *folder.glob(f"{CHECKPOINTS}/step=*.ckpt"),
+        ]:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
+    """Remove what the run wrote if it fails before it saves a network, so that nothing is in the way of the next start."""
+    try:
+        yield
+    except BaseException:
+        if not any((folder / name).exists() for name in ("best.ckpt", "last.ckpt")):
+            clear(folder)
+        raise
+
+
+def is_worker() -> bool:
+    """Return whether this is not the first process of the run, which alone takes care of the folder."""
+    return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0

@@ -1,0 +1,234 @@
+"""The parser of the command line: every command with its arguments. What a command does stands in the file of its name."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from typing import Any, NoReturn, TypeAlias
+
+from typing_extensions import override
+
+from tabvision import __version__
+from tabvision.cli.arguments import fraction, names, whole
+from tabvision.cli.demo import QUESTIONS
+from tabvision.cli.options import add_form_options, add_options
+from tabvision.errors import closest, shown
+
+USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
+LIGHTNING_COMMANDS = {
+    "fit": "train a recipe",
+    "validate": "evaluate a recipe on its validation rows",
+    "test": "evaluate a recipe on its test rows",
+}
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_LABELED = "a table with the target, in one file or several, or a folder of class folders, not used in training"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, and show long and unprintable words as the library's do."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {shown(message)}. See {self.prog} --help.\n")
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown words here, where the command and its options are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            close = closest(unknown[0].split("=")[0], list(self._option_string_actions))
+            self.error(f"unknown {' '.join(unknown)}" + (f" (did you mean {close}?)" if close else ""))
+        return found, unknown
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="tabvision",
+        description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
+    )
+    parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    _add_training(commands)
+    _add_answering(commands)
+    _add_measuring(commands)
+    _add_calibrate(commands)
+    _add_deploying(commands)
+    _add_others(commands)
+    for name, text in LIGHTNING_COMMANDS.items():
+        usage = f"tabvision {name} --config recipe.yaml; a recipe is a program, unless you add --safe"
+        commands.add_parser(name, help=f"{text}: {usage}", add_help=False)
+    return parser
+
+
+def _add_training(commands: _Commands) -> None:
+    train = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
+    train.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="*",
+        help="a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
+        "folder per class",
+    )
+    train.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the interrupted run in DIR, as its recipe says, or with other --devices",
+    )
+    add_options(train)
+    train.set_defaults(refuse=train.error)
+
+
+def _add_answering(commands: _Commands) -> None:
+    predict = commands.add_parser(
+        "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
+    )
+    _add_checkpoint(predict)
+    predict.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="a CSV, Parquet, Feather or Excel file with the training columns, or several, 'new/*.csv' or a folder; or "
+        "photos, or a folder of them",
+    )
+    predict.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet, .feather or .xlsx")
+    keep = "columns of a table to write before the answers, such as an id (default for ratings: user and item)"
+    predict.add_argument("--keep", metavar="A,B", type=names, action="extend", help=keep)
+    strict = "refuse rows unlike those of training: unknown categories, numbers far beyond"
+    predict.add_argument("--strict", action="store_true", help=strict)
+    predict.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
+    uncertainty = "a column with the standard deviation of what the network's members answer"
+    predict.add_argument("--uncertainty", action="store_true", help=uncertainty)
+    tta = "predict each photo N more times, augmented as in training"
+    predict.add_argument("--tta", metavar="N", type=whole, help=tta)
+    add_form_options(predict)
+    _add_device(predict)
+    _add_overwrite(predict)
+
+    recommend = commands.add_parser(
+        "recommend", help="recommend items to a user, or find similar ones, with a checkpoint alone"
+    )
+    _add_checkpoint(recommend, "a .ckpt file that was trained on ratings")
+    which = recommend.add_mutually_exclusive_group(required=True)
+    which.add_argument("--user", metavar="ID", help="items for this user")
+    which.add_argument("--similar-to", metavar="ID", help="items like this item")
+    recommend.add_argument("-k", metavar="N", type=whole, default=10, help="how many (default 10)")
+    recommend.add_argument("--include-seen", action="store_true", help="also items that the user has already rated")
+    least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
+    recommend.add_argument("--min-pairs", metavar="N", type=int, help=least)
+    recommend.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet or .feather")
+    _add_overwrite(recommend)
+
+
+def _add_measuring(commands: _Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
+    report = commands.add_parser(
+        "report", help="write a page: how well a model answers, what it relies on, and where it is wrong"
+    )
+    for parser in (evaluate, report):
+        _add_checkpoint(parser)
+        parser.add_argument("data", metavar="DATA", nargs="+", help=_LABELED)
+    evaluate.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
+    report.add_argument("--out", metavar="FILE", required=True, help="the page: .html")
+    for parser in (evaluate, report):
+        add_form_options(parser)
+        _add_device(parser)
+        _add_overwrite(parser)
+
+    compare = commands.add_parser("compare", help="set the metrics of several runs beside each other")
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
+    compare.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
+    _add_overwrite(compare)
+
+    verify = commands.add_parser("verify", help="replay a run: whether its checkpoints are what recipe and data give")
+    verify.add_argument("folder", metavar="RUN", help="the folder of a run of tabvision train --verifiable")
+    share = "fraction of the epochs to replay, drawn anew each time (default 0.05)"
+    verify.add_argument("--share", type=functools.partial(fraction, end="]"), default=0.05, help=share)
+    verify.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
+
+
+def _add_calibrate(commands: _Commands) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
+    )
+    _add_checkpoint(calibrate, nargs="?")
+    rows = "a table with the target, or a folder of class folders, not used in training"
+    calibrate.add_argument("data", metavar="DATA", nargs="?", help=rows)
+    run = "in place of both: the best.ckpt of a run, and its rows of --calibration, else test, else validation rows"
+    calibrate.add_argument("--run", metavar="DIR", help=run)
+    calibrate.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
+    metric = "choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
+    calibrate.add_argument("--metric", help=metric)
+    calibrate.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
+    coverage = "coverage of intervals around numbers (default: 0.9)"
+    calibrate.add_argument("--coverage", type=fraction, default=0.9, help=coverage)
+    add_form_options(calibrate)
+    _add_overwrite(calibrate)
+
+
+def _add_deploying(commands: _Commands) -> None:
+    export = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
+    _add_checkpoint(export)
+    file = "model.onnx, or model.pt2 for torch.export's format"
+    export.add_argument("--out", metavar="FILE", required=True, help=file)
+    _add_overwrite(export)
+
+    serve = commands.add_parser("serve", help="answer JSON rows or uploaded images over HTTP")
+    _add_checkpoint(serve, "a .ckpt file, or an .onnx file from tabvision export")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
+    serve.add_argument("--port", type=int, default=8000, help="0 chooses a free one (default: 8000)")
+    _add_device(serve)
+    serve.add_argument("--max-rows", type=whole, default=1_000, help="rows or images in a request (default: 1000)")
+    serve.add_argument("--max-megabytes", type=whole, default=16, help="size of a request (default: 16)")
+    uncertainty = "how far the network's members differ, in each answer"
+    serve.add_argument("--uncertainty", action="store_true", help=uncertainty)
+
+    push = commands.add_parser("push", help="share a run on the Hugging Face hub, with a model card")
+    push.add_argument("folder", metavar="RUN", help="a folder that tabvision train wrote, such as runs/people")
+    push.add_argument("repo", metavar="USER/MODEL", help="the repository, which is created if it is not there")
+    push.add_argument("--private", action="store_true", help="create a private repository")
+    push.add_argument("--license", metavar="NAME", help="the license of the network, such as apache-2.0")
+    push.add_argument("--dry-run", action="store_true", help="print the card and the files, and upload nothing")
+
+
+def _add_others(commands: _Commands) -> None:
+    recipes = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
+    actions = recipes.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    actions.add_parser("list", help="print the names of the recipes and their questions")
+    get = actions.add_parser("get", help="copy a recipe, and the datamodule that it names into datamodules/ beside it")
+    get.add_argument("name", metavar="NAME", help="as tabvision recipes list prints it")
+    get.add_argument("--out", metavar="FILE", help="the recipe's file (default NAME.yaml)")
+    _add_overwrite(get, "replace files that are there")
+
+    lr_find = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
+    lr_find.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
+    lr_find.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
+    lr_find.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
+    _add_overwrite(lr_find, "replace the plot if it is there")
+
+    check = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
+    check.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
+    check.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
+    check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
+    check.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
+    _add_overwrite(check)
+
+    demo = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
+    questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())
+    demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=questions)
+    demo.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
+    demo.add_argument("--rows", metavar="N", type=whole, help="flights to take (default: all 327,346)")
+
+
+def _add_checkpoint(
+    parser: argparse.ArgumentParser, text: str = "a .ckpt file, such as best.ckpt", nargs: str | None = None
+) -> None:
+    parser.add_argument("checkpoint", metavar="CKPT", nargs=nargs, help=text)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+
+
+def _add_overwrite(parser: argparse.ArgumentParser, text: str = "replace FILE if it is there") -> None:
+    parser.add_argument("--overwrite", action="store_true", help=text)

@@ -1,0 +1,79 @@
+"""How well a model answers, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.inference import Results
+from tabvision.inference.results import noun_of
+from tabvision.interpret.slices import errors_of
+from tabvision.report.tables import of_100, rounded
+
+_MAX_NAMED = 3  # numbers to predict that one sentence names
+
+
+def headline(results: Results, baseline: Mapping[str, float]) -> str:
+    """Return how well a model answers beside a naive answer, in one sentence."""
+    naive = _naive_error(results)
+    if not results.schema.task.is_classes:
+        if len(results.schema.target.columns) == 1:
+            naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
+        sentence = _answer_of_numbers(results, naive)
+    elif results.is_one_class:
+        sentence = _answer_of_classes(results)
+    else:
+        sentence = _answer_of_labels(results)
+    is_no_better = float(np.nanmean(errors_of(results))) >= naive
+    return f"{sentence} The model is no better than that." if is_no_better else sentence
+
+
+def _answer_of_numbers(results: Results, naive_error: float) -> str:
+    target, names = results.target.astype(np.float64), results.schema.target.columns
+    off = _mean(np.abs(results.decoded.astype(np.float64) - target))
+    naive = [naive_error] if len(names) == 1 else _mean(np.abs(target - _mean(target)))
+    unit = " pixels" if results.schema.task.moves_with_image else ""
+    if len(names) > _MAX_NAMED:
+        within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))
+        what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
+        return f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
+    within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
+    guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
+    return f"Predicts {within} on average; a guess of the mean is off by {guess}."
+
+
+def _answer_of_classes(results: Results) -> str:
+    (name,), classes = results.schema.target.columns, results.schema.target.classes
+    right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
+    usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
+    right_of, usual_of = of_100(float(right)), of_100(float(frequency))
+    said = f"Names the right class of {name} in {right_of} of 100 {noun_of(results)}s"
+    return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
+
+
+def _answer_of_labels(results: Results) -> str:
+    right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
+    return (
+        f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
+        f"{of_100(naive)} of 100 right."
+    )
+
+
+def _naive_error(results: Results) -> float:
+    """Return the error of the best answer that is the same for all of these rows."""
+    target = results.target
+    if results.is_one_class:
+        return float(1 - np.bincount(target).max() / len(target))
+    if results.schema.task.is_classes:
+        frequencies = target.mean(axis=0)
+        return float(np.minimum(frequencies, 1 - frequencies).mean())
+    values = target.astype(np.float64)
+    return float(np.nanmean(_mean(np.abs(values - _mean(values)))))
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each column over the rows where it is known, NaN if there are none."""
+    found: NDArray[np.float64] = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
+    return found

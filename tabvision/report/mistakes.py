@@ -1,0 +1,108 @@
+"""The section of a report on where the model is wrong: confusions, residuals, slices, great losses, doubtful labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabvision.inference import Results
+from tabvision.interpret import (
+    confusion,
+    errors_by,
+    likely_mislabeled,
+    most_confused,
+    residuals,
+    top_losses,
+    worst_slices,
+)
+from tabvision.interpret.rows import Model
+from tabvision.interpret.slices import errors_of
+from tabvision.report.photos import photo_parts
+from tabvision.report.tables import Section, part_of, section_of
+
+_MAX_CLASSES = 200  # classes whose confusions are drawn
+_MAX_POINTS = 2_000  # rows in the cloud of predictions
+_MAX_INPUTS = 6  # columns beside the rows with the greatest loss
+_MAX_PROBABILITIES = 4
+
+
+def mistakes_section(
+    results: Results, importance: pd.DataFrame | None, slice_by: Sequence[pd.Series[Any]], model: Model | None
+) -> Section:
+    """Return the section, with the errors by each of `slice_by`, and where the model looked in images."""
+    task = results.schema.task
+    parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
+    image = results.schema.image
+    if set(results.frame) - {*results.schema.target.columns, image and image.name}:
+        parts.append(_slices(results))
+    parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
+    parts += photo_parts(results, model)
+    parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
+    if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
+        text = "Where the model is this sure of another class, the label may be wrong."
+        doubtful = doubtful.rename(columns={"label": "suggested label"})
+        parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
+    return section_of("Where it is wrong", parts=parts)
+
+
+def _slices(results: Results) -> dict[str, Any]:
+    found = worst_slices(results)
+    if found.empty:
+        text = (
+            "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
+        )
+        return part_of("", None, text=text)
+    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
+    found.attrs.update(error=name, overall=float(np.nanmean(errors_of(results))))
+    text = "These slices are answered worse than the rest, by more than chance explains."
+    return part_of("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
+
+
+def _confusions(results: Results) -> list[dict[str, Any]]:
+    pairs = most_confused(results)
+    often = part_of("", None, text="No class is taken for another.")
+    if len(pairs):
+        often = part_of("The classes that are confused most often", pairs)
+    counts = confusion(results)
+    if len(counts) > _MAX_CLASSES:
+        return [often]
+    counts.insert(0, "true", counts.index, allow_duplicates=True)
+    matrix = "Rows of each true class, by the class that was answered"
+    return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), often]
+
+
+def _residuals(results: Results) -> list[dict[str, Any]]:
+    found = residuals(results)
+    errors = found.assign(absolute=found["residual"].abs()).groupby("name", sort=False)
+    table = pd.DataFrame(
+        {
+            "mean error": errors["absolute"].mean(),
+            "half are within": errors["absolute"].median(),
+            "9 of 10 are within": errors["absolute"].quantile(0.9),
+            "largest": errors["absolute"].max(),
+            "true minus predicted": errors["residual"].mean(),
+        }
+    ).reset_index()
+    some = found.groupby("name", sort=False).head(_MAX_POINTS) if len(results) > _MAX_POINTS else found
+    caption = "Predictions beside the truth, and how far they are off"
+    return [part_of(caption, table, "residuals", some)]
+
+
+def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities."""
+    probabilities = [name for name in frame if str(name).startswith("probability_")]
+    frame = frame.drop(columns=probabilities) if len(probabilities) > _MAX_PROBABILITIES else frame
+    order = [] if importance is None else list(importance["column"])
+    inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
+    inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
+    frame = frame.drop(columns=inputs[_MAX_INPUTS:])
+    frame = frame if "label" in results.frame else frame.rename(columns={"label": "predicted"})
+    for name in results.schema.image.columns if results.schema.image is not None else ():
+        if name in frame:  # not where the files lie
+            frame = frame.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in frame[name]]})
+    frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
+    return frame

@@ -1,0 +1,102 @@
+"""What is odd in the rows of a report, by themselves and beside those of training: leakage, drift, copies, unknown values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from tabvision.data import ImageDataModule, TabularDataModule
+from tabvision.data.leakage import leakage_notes
+from tabvision.data.splits.base import PartName
+from tabvision.errors import count, listed
+from tabvision.inference import Predictor, Results
+from tabvision.inference.batches import Inputs
+from tabvision.inference.images import ImageBatches
+from tabvision.interpret import drift, duplicates, overlap
+from tabvision.interpret.duplicates import some_of
+
+_COPIES = 0.97  # similarity from which two photos are called almost the same
+_MAX_PHOTOS = 1_000  # of a part that are compared
+
+
+def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, Any]:
+    """Return the details `oddities` and `drift` of a report, as far as the data has any.
+
+    Args:
+        predictor: The model.
+        results: Its answers to rows that it did not learn from.
+        data: The datamodule of the model, whose training rows are compared with these; None if it is not at hand.
+    """
+    if isinstance(data, ImageDataModule) and "val" in data.parts:
+        return _oddities_of_photos(predictor, data)
+    if predictor.schema.is_of_images:
+        return {}
+    if not isinstance(data, TabularDataModule):
+        return {"oddities": _unlike_training(predictor, results)}
+    training = data.part("train")
+    notes = [*leakage_notes(data.schema, training), *_unlike_training(predictor, results)]
+    if "val" not in data.parts:
+        return {"oddities": notes}
+    rows = data.frame.iloc[training.tensors["index"][training.rows].numpy()]
+    notes += _rows_twice(rows, results)
+    return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
+
+
+def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
+    """Return the validation photos that are copies of training photos, and how the two parts differ in color and light."""
+    by_part = {name: _appearance(data, name) for name in ("train", "val")}
+    details: dict[str, Any] = {"drift": drift(by_part["train"], by_part["val"])}
+    if not hasattr(predictor.module, "body"):
+        return details
+    found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MAX_PHOTOS)
+    parts = zip(found["first_part"], found["second_part"], strict=True)
+    found = found[[set(pair) == {"train", "val"} for pair in parts]]
+    compared = f"{len(by_part['train']):,} photos of training and {len(by_part['val']):,} of validation"
+    notes = [f"No photo of validation is a copy of one of training ({compared} were compared)."]
+    if len(found):
+        pairs = [
+            f"{Path(str(one)).name} and {Path(str(other)).name}" for one, other in found[["first", "second"]].values
+        ]
+        problem = f"{len(found):,} pairs of a training and a validation photo are almost the same ({compared})"
+        notes = [f"{problem}: {listed(pairs)}. The model may know them by heart, unless all photos are much alike."]
+    return details | {"oddities": notes}
+
+
+def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
+    """Return the brightness, contrast and colorfulness of photos of a part, as they are read to be answered."""
+    files = data.tables[part].files(some_of(data.parts[part].rows.numpy(), _MAX_PHOTOS))
+    found = []
+    for arrays in Inputs(len(files), images=ImageBatches(files, data.schema)).batches():
+        images = torch.from_numpy(arrays["image"]).float()
+        values = {"brightness": images.mean(dim=(1, 2, 3)), "contrast": images.std(dim=(1, 2, 3))}
+        values["colorfulness"] = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2))
+        found.append(pd.DataFrame({name: value.numpy() for name, value in values.items()}))
+    return pd.concat(found, ignore_index=True)
+
+
+def _unlike_training(predictor: Predictor, results: Results) -> list[str]:
+    """Return a sentence on the categories that training lacks, and one on the numbers and dates beyond its own."""
+    inputs, rows = predictor.read(results.frame), count(len(results), "row")
+    unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
+    return [
+        f"Some of {rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
+        for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
+        if counts
+    ]
+
+
+def _rows_twice(training: pd.DataFrame, results: Results) -> list[str]:
+    """Return a sentence on the rows that occur among those of training as well, if there are any."""
+    found = overlap(training, results.frame, schema=results.schema)
+    if found.empty:
+        return []
+    where = listed([str(row) for row in results.frame.index[found["row"]]])
+    twice, same = f"{len(found):,} of {count(len(results), 'row')}", found["same_target"].sum()
+    sentence = (
+        f"{twice} are among the training rows as well, in all columns that the model reads, {same:,} of them with the same "
+        f"target: rows {where}. The model may know them by heart."
+    )
+    return [sentence]
