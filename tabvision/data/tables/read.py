@@ -21,6 +21,7 @@ from tabvision.data.tables.excel import read_excel
 from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.plain import object_of
 from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
@@ -230,10 +231,11 @@ def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:
 def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa: ANN401 - whatever it holds
     """Return what JSON text holds: a row, if it is a line of a file, else rows or columns."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
-        number = line or getattr(error, "lineno", 1)
-        problem = f"line {number:,} of {str(file.path)!r} is not JSON: {getattr(error, 'msg', first_line(error))}"
+        number = line or getattr(error, "lineno", None)
+        where = f"line {number:,} of " if number else ""
+        problem = f"{where}{str(file.path)!r} is not JSON: {getattr(error, 'msg', first_line(error))}"
         raise BadValueError(problem, "Repair that line, or write the file again") from error
     is_row = isinstance(found, dict)
     if not is_row and (line or not isinstance(found, list) or not all(isinstance(row, dict) for row in found)):
