@@ -303,7 +303,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each row, the mean over the members that learn from it, (B,)."""
         num_rows, members = logits.shape[:2]
-        target = self.needed(batch, "target")
+        target = self._checked_target(batch)
         if members == 1:
             return self.task.loss(logits.flatten(0, 1), target)
         losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
@@ -311,6 +311,19 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             learns = folds.unsqueeze(1) != torch.arange(members, device=folds.device)
             losses = losses * learns * (members / (members - 1))
         return losses.mean(1)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values
+    def _checked_target(self, batch: Batch) -> Tensor:
+        """Return the target; raise if the loss is not defined for it, as it may be from a loader that is not tabvision's."""
+        target = self.needed(batch, "target")
+        is_ours = hasattr(getattr(self._trainer, "datamodule", None), "schema")
+        if is_ours or not len(target) or (target.is_cuda and self.current_epoch):  # a look at values waits for the GPU
+            return target
+        if expected := self.task.expected_target(target):
+            kind, ends = str(target.dtype).removeprefix("torch."), f"{target.min().item():g} to {target.max().item():g}"
+            problem = f"the target of a batch must be {expected}, got {kind} {tuple(target.shape)} from {ends}"
+            raise BadValueError(type(self).__name__, problem, "Correct it, or drop such rows, where batches are made")
+        return target
 
     def _begin_evaluation(self, metrics: MetricCollection, num_loaders: int) -> None:
         metrics.reset()

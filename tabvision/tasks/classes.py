@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tabvision.errors import BadValueError
 from tabvision.tasks.base import NEW_CLASS, Target, TargetFacts, Task
-from tabvision.tasks.checks import fit_weights
+from tabvision.tasks.checks import fit_weights, is_within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,15 @@ class OneClass(Task):
 
         (name,) = target.columns
         return labels.class_codes(frame[name], target.classes, name)
+
+    @override
+    def expected_target(self, target: Tensor) -> str | None:
+        classes, is_binary = self.num_predictions, self.num_outputs == 1
+        is_soft = target.shape[1:] == (classes,) or (is_binary and target.ndim == 1)
+        is_code = target.ndim == 1 and not target.is_floating_point()
+        if (is_soft or is_code) and is_within(target, 0, 1 if is_soft else classes - 1):
+            return None
+        return f"class codes (B,) from 0 to {classes - 1}, or probabilities (B, {classes})"
 
     @override
     def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:

@@ -464,5 +464,11 @@ def test_a_batch_that_lacks_what_the_module_needs_is_one_sentence(quick_trainer:
     with pytest.raises(BadValueError, match=r"^TabularModule: a batch must be a dict with 'index', got 'c"):
         quick_trainer().predict(module, loader("index"))
     pairs = DataLoader(TensorDataset(torch.ones(8, 2), torch.ones(8)))
-    with pytest.raises(BadValueError, match="must be a dict with 'continuous', got list"):
-        quick_trainer().fit(module, pairs, pairs)
+    for num_sanity_val_steps in (0, 1):
+        with pytest.raises(BadValueError, match="must be a dict with 'continuous', got list"):
+            quick_trainer(num_sanity_val_steps=num_sanity_val_steps).fit(small(data), pairs, pairs)
+    batch["target"] = batch["target"] + 1
+    with pytest.raises(
+        BadValueError, match=r"^TabularModule: the target of a batch must be class codes \(B,\) from 0 to 1"
+    ):
+        quick_trainer(num_sanity_val_steps=0).fit(small(data), loader(), loader())
