@@ -6,6 +6,8 @@ import inspect
 import os
 import pickle
 import warnings
+import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
@@ -229,6 +231,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             if getattr(cls, "__final__", False):
                 _check_settings(cls, settings)
                 settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
+            _check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
             except (EOFError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
@@ -265,6 +268,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        _check_undamaged(getattr(self._trainer, "ckpt_path", None))
         restore_pretrained_norms(self, checkpoint)
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # saved by other code
@@ -355,6 +359,25 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
+
+
+def _check_undamaged(path: object) -> None:
+    """Raise if a local checkpoint does not have the checksums that torch saved with it and does not compare itself."""
+    if not isinstance(path, str | os.PathLike) or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        RuntimeError,
+        UnicodeError,
+    ) as error:  # such as an entry with a password
+        damaged = str(error)
+    if damaged:
+        raise BadValueError(f"{str(path)!r} is damaged ({damaged})", "Copy it again, or pass another one")
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
