@@ -94,9 +94,13 @@ def read_frame(
         frame = frame_of_arrow(source)
     else:
         wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
-        remedy = "Pass source.to_pandas()" if hasattr(source, "to_pandas") else "Pass one of these"
+        ways = {
+            "to_pandas": "Pass source.to_pandas()",
+            "collect": "Pass source.collect()",
+        }  # the latter of a lazy frame
+        remedy = next((way for name, way in ways.items() if hasattr(source, name)), "Pass one of these")
         raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", remedy)
-    _check_columns(frame)
+    check_names(frame)
     if not len(frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
         raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
@@ -123,7 +127,7 @@ def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a us
     return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
 
 
-def _check_columns(frame: pd.DataFrame) -> None:
+def check_names(frame: pd.DataFrame) -> None:
     """Raise if a column name is not text or occurs more than once, or if there are no columns."""
     for name in frame.columns:
         if not isinstance(name, str):
