@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,25 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
         if isinstance(error.__cause__, TabvisionError):  # raised by the dataclass's own check, which is more specific
             raise error.__cause__ from None
         raise BadValueError(f"the facts of a {kind.__name__} do not fit: {error}", "Pass what to_dict wrote") from error
+
+
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, as a hook of `json.loads`; raise if a name stands twice, where Python keeps the last value.
+
+    Raises:
+        ValueError: A name stands twice.
+
+    Example:
+        >>> import json
+        >>> json.loads('{"age": 41, "age": 14}', object_pairs_hook=object_of)
+        Traceback (most recent call last):
+        ValueError: the name 'age' stands twice in an object
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the name {name!r} stands twice in an object")
+    return found
 
 
 @accepting_who

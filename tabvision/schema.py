@@ -25,7 +25,7 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
-NumberFormat = Literal["strict", "lenient", "1,234", "$", "€", "£", "¥", "%"]
+NumberFormat = Literal["strict", "lenient", "1,234", "1.234,5", "$", "€", "£", "¥", "%"]
 DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d"]
 Resize = Literal["crop", "squish", "pad"]
 _ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
@@ -48,8 +48,8 @@ class Continuous:
         low: The smallest training value, if recorded.
         high: The largest training value, if recorded.
         atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
-        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have commas between thousands, the others
-            that sign as well. Text in another form is missing; if "strict", it is an error.
+        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have commas between thousands, "1.234,5" has
+            a decimal comma, the others that sign. Text in another form is missing; if "strict", it is an error.
     """
 
     name: str

@@ -21,6 +21,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
 from tabvision.data import Split, TabularDataModule
+from tabvision.data.tables.read import check_names, frame_of_arrow
 from tabvision.data.tabular import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference import Predictor
@@ -147,9 +148,12 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
         """Return X as a frame; note its columns when y is passed as well, and else check that they are the same."""
+        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # an array of polars' would lose types
+            X = frame_of_arrow(X)
         is_named = isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X)
         if is_named:
             found = X.reset_index(drop=True)
+            check_names(found)
         else:
             found = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=self, input_name="X")
         validate_data(self, X, y, reset=not isinstance(y, str), skip_check_array=True)
@@ -236,7 +240,9 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        y_ = column_or_1d(y, warn=True)
+        y_ = column_or_1d(
+            y.to_numpy() if isinstance(y, pd.Series) else y, warn=True
+        )  # whole numbers of Int64 stay exact
         check_classification_targets(y_)
         check_array(y_, ensure_2d=False, dtype=None, input_name="y")
         self.classes_ = np.unique(y_)

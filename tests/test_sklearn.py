@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.base import clone
@@ -109,6 +110,19 @@ def test_an_array_and_a_frame_of_its_columns_give_the_same(homes: Any) -> None:
 
     assert np.array_equal(of_frame.predict_proba(frame), of_array.predict_proba(columns.to_numpy()))
     assert not hasattr(of_array, "feature_names_in_")
+
+
+def test_a_frame_of_another_library_is_read_with_its_names_and_types(homes: Any) -> None:
+    X, y = homes
+    ids = pd.Series(2**53 + (y == "often").to_numpy(np.int64), dtype="Int64")
+
+    other, pandas = (tiny(TabularClassifier, epochs=1).fit(each, ids) for each in (pa.table(X), X))
+
+    assert np.array_equal(other.predict(pa.table(X)), pandas.predict(X))
+    assert [*other.feature_names_in_] == [*X]
+    assert other.classes_.tolist() == [2**53, 2**53 + 1]
+    with pytest.raises(BadValueError, match="1 column name stands more than once: 'a'"):
+        tiny(TabularClassifier).fit(pd.DataFrame([[1, 2]] * 240, columns=["a", "a"]), y)
 
 
 def test_the_checkpoint_answers_in_the_users_labels_by_the_name_of_y(homes: Any, tmp_path: Path) -> None:

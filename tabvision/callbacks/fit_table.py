@@ -80,7 +80,7 @@ def _held_out_losses(
     totals = torch.zeros(len(temperatures) + 1, dtype=torch.float64, device=module.device)
     with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
         for batch in loader:
-            moved = trainer.strategy.batch_to_device(batch)
+            moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
             logits, target = module.answer_logits(moved).float(), moved["target"]
             losses = torch.stack([module.task.loss(logits / each, target).double() for each in temperatures])
             weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses[0])

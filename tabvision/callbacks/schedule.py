@@ -89,6 +89,9 @@ class Schedule(Callback, ABC):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
+        if not any(optimizer.param_groups for optimizer in trainer.optimizers):  # Lightning's stand-in has none
+            problem = "one optimizer is scheduled, and the module's configure_optimizers returns none"
+            raise BadValueError(problem, "Return one there, or leave this callback out")
         if len(trainer.optimizers) > 1:
             num_optimizers = len(trainer.optimizers)
             problem = f"one optimizer is scheduled, got {num_optimizers}, whose steps Lightning counts together"

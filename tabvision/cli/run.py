@@ -105,7 +105,7 @@ def _write_results(
         metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
     callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
     rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
-    write_metrics(job, model, folder, time.time() - start, metrics, rate)
+    write_metrics(job, model, folder, max(0.0, time.time() - start), metrics, rate)  # a clock may be set back
     if job.intervals is not None and fitted.table is not None:
         add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:

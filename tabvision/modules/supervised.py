@@ -6,6 +6,8 @@ import inspect
 import os
 import pickle
 import warnings
+import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
@@ -230,6 +232,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             if getattr(cls, "__final__", False):
                 _check_settings(cls, settings)
                 settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
+            _check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
             except (EOFError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
@@ -266,6 +269,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        _check_undamaged(getattr(self._trainer, "ckpt_path", None))
         restore_pretrained_norms(self, checkpoint)
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # saved by other code
@@ -304,7 +308,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each row, the mean over the members that learn from it, (B,)."""
         num_rows, members = logits.shape[:2]
-        target = self.needed(batch, "target")
+        target = self._checked_target(batch)
         if members == 1:
             return self.task.loss(logits.flatten(0, 1), target)
         losses = self.task.loss(logits.flatten(0, 1), target.repeat_interleave(members, 0)).view(num_rows, members)
@@ -312,6 +316,19 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             learns = folds.unsqueeze(1) != torch.arange(members, device=folds.device)
             losses = losses * learns * (members / (members - 1))
         return losses.mean(1)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values
+    def _checked_target(self, batch: Batch) -> Tensor:
+        """Return the target; raise if the loss is not defined for it, as it may be from a loader that is not tabvision's."""
+        target = self.needed(batch, "target")
+        is_ours = hasattr(getattr(self._trainer, "datamodule", None), "schema")
+        if is_ours or not len(target) or (target.is_cuda and self.current_epoch):  # a look at values waits for the GPU
+            return target
+        if expected := self.task.expected_target(target):
+            kind, ends = str(target.dtype).removeprefix("torch."), f"{target.min().item():g} to {target.max().item():g}"
+            problem = f"the target of a batch must be {expected}, got {kind} {tuple(target.shape)} from {ends}"
+            raise BadValueError(type(self).__name__, problem, "Correct it, or drop such rows, where batches are made")
+        return target
 
     def _begin_evaluation(self, metrics: MetricCollection, num_loaders: int) -> None:
         metrics.reset()
@@ -343,6 +360,25 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
+
+
+def _check_undamaged(path: object) -> None:
+    """Raise if a local checkpoint does not have the checksums that torch saved with it and does not compare itself."""
+    if not isinstance(path, str | os.PathLike) or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        RuntimeError,
+        UnicodeError,
+    ) as error:  # such as an entry with a password
+        damaged = str(error)
+    if damaged:
+        raise BadValueError(f"{str(path)!r} is damaged ({damaged})", "Copy it again, or pass another one")
 
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:

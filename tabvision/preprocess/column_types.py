@@ -278,7 +278,8 @@ def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inf
             return None
         if num_distinct == len(present) and _looks_like_key(present):
             return _KEY
-    written = {"lenient": "", "1,234": " with commas between thousands"}.get(found.form, f" with {found.form}")
+    marks = {"lenient": "", "1,234": " with commas between thousands", "1.234,5": " with a decimal comma"}
+    written = marks.get(found.form, f" with {found.form}")
     others = [f"{text!r} ({count(number, 'row')})" for text, number in found.others.items()]
     missing = f"; other text is missing: {listed(others)}" if others else ""
     return _Inferred("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)

@@ -38,6 +38,7 @@ _LAST_AFTER_2000 = 68  # of years of two digits, as in POSIX
 _GROUPED = r"([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?"  # 1,234.5 or 1234.5
 _MARKED = {
     "1,234": re.compile(rf"\s*[+-]?{_GROUPED}\s*"),
+    "1.234,5": re.compile(r"\s*[+-]?([1-9][0-9]{0,2}([.'\s][0-9]{3})+|[0-9]+)(,[0-9]+)?\s*"),
     **{
         sign: re.compile(rf"\s*(([+-]?{mark}\s*|{mark}\s*[+-]){_GROUPED}|[+-]?{_GROUPED}\s*{mark})\s*")
         for sign, mark in {sign: re.escape(sign) for sign in "$€£¥%"}.items()
@@ -106,13 +107,17 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         (1000.0, 9007199254740993, None, None)
         >>> parse_number("1,000", "1,234"), parse_number("-$1,000.50", "$"), parse_number("5%", "%"), parse_number("5", "%")
         (1000.0, -1000.5, 5.0, 5)
+        >>> parse_number("1.000,5", "1.234,5"), parse_number("1.000", "1.234,5"), parse_number("1.0", "1.234,5")
+        (1000.5, 1000.0, None)
     """
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _NUMBER.fullmatch(text):
+    if form != "1.234,5" and _NUMBER.fullmatch(text):
         return float(text)
     if form in ("strict", "lenient") or not _MARKED[form].fullmatch(text):
         return None
+    if form == "1.234,5":
+        text = text.replace(".", "").replace(",", ".")
     return float(re.sub(r"[^0-9.+-]", "", text))
 
 

@@ -168,20 +168,23 @@ def _merged(counts: Counts, numbers: NDArray[np.float64]) -> Counts | None:
     return merge_counts(counts, (present + int(low), found[present]))
 
 
-def merge_counts(one: Counts, other: Counts) -> Counts | None:
-    """Return the distinct values of two, with the rows that have each; None if they span too wide a range.
+def merge_counts(one: Counts, other: Counts, widest: int = MAX_TABLE) -> Counts | None:
+    """Return the distinct values of two, with the rows that have each; None if they span `widest` or more.
 
     Example:
         >>> [each.tolist() for each in merge_counts((np.array([1, 3]), np.array([2, 1])), (np.array([3]), np.array([4])))]
         [[1, 3], [2, 5]]
     """
     values = np.union1d(one[0], other[0])
-    if len(values) and int(values[-1]) - int(values[0]) >= MAX_TABLE:
+    if len(values) and int(values[-1]) - int(values[0]) >= widest:
         return None
     counts = np.zeros(len(values), dtype=np.int64)
     for some, rows in (one, other):
         counts[np.searchsorted(values, some)] += rows
     return values, counts
+
+
+_DAYS = 10_000 * 366  # of the years 1 to 9999
 
 
 @final
@@ -202,8 +205,8 @@ class RunningDate:
     def add(self, parts: DateParts, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
         """Add a block of rows; `stays` and `is_kept` are those of `RunningNumber.add`."""
         self._elapsed.add(Numbers(parts.elapsed, "float"), name, stays, is_kept)
-        for_days = merge_counts(self._days, (parts.days[0], parts.days[2]))
-        assert for_days is not None, "the calendar has fewer days than a table has entries"
+        for_days = merge_counts(self._days, (parts.days[0], parts.days[2]), _DAYS)
+        assert for_days is not None, "the calendar has fewer days"
         self._days = for_days
         self._minutes = merge_counts(self._minutes, (parts.minutes[0], parts.minutes[2])) or self._minutes
         self.num_missing += int(parts.missing.sum())

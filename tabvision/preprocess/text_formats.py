@@ -25,6 +25,7 @@ _SIGNS: tuple[NumberFormat, ...] = ("$", "€", "£", "¥", "%")
 _ORDERS: tuple[DateFormat, ...] = tuple(order for order in get_args(DateFormat) if order != "iso")
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
 _ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # in text that is no number with commas between thousands
+_DECIMAL_COMMA = re.compile(r".*[0-9][.'\s][0-9]{3},[0-9].*")  # after a separator of thousands: it can be nothing else
 _NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
 _POINT_OF_THOUSANDS = re.compile(r".*\.[0-9]{3}[^0-9]*")
 # A number in any form, such as 1,5 or 1.234,50 €; and such a date.
@@ -95,7 +96,7 @@ def numbers_in(column: Text) -> TextNumbers | None:
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
     signs = [sign for sign in _SIGNS if sum(sign in text for text in texts) > len(texts) / 2]
-    commas: list[NumberFormat] = ["1,234"] if any("," in text for text in texts) else []
+    commas: list[NumberFormat] = ["1,234", "1.234,5"] if any("," in text for text in texts) else []
     return ["lenient", *commas, *signs]
 
 
@@ -113,6 +114,8 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
         >>> _has_two_readings("1,234", ["1,234", "1234"], []), _has_two_readings("€", ["€1.234", "€5"], [])
         (True, True)
     """
+    if form == "1.234,5":  # 1,5 alone may be two numbers
+        return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
     if any(map(_ODD_COMMA.fullmatch, others)):
         return True
     if form == "1,234":

@@ -191,6 +191,10 @@ class Task(ABC):
             - returns: (B,) float32 or wider
         """
 
+    def expected_target(self, target: Tensor) -> str | None:  # noqa: ARG002
+        """Return what the targets of a batch must be if these are not, else None; for loaders that are not tabvision's."""
+        return None
+
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Return new default metrics, to be updated with `(predictions, target)`."""

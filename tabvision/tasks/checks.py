@@ -24,6 +24,11 @@ def one_hot(target: Tensor, num_classes: int) -> Tensor:
     return target if target.ndim == 2 else functional.one_hot(target, num_classes).float()
 
 
+def is_within(target: Tensor, low: float, high: float) -> bool:
+    """Return whether all targets lie in a range, ends included; NaN lies in none."""
+    return bool(((target >= low) & (target <= high)).all())
+
+
 def class_frequencies(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
     """Return the fraction of rows in each class, (1, C) float32."""
     counts = np.bincount(target, minlength=num_classes)

@@ -12,7 +12,15 @@ from typing_extensions import override
 
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import NEW_CLASS, Task
-from tabvision.tasks.checks import ClassWeights, check_agrees, check_weights, fit_weights, fitted_count, grow_weights
+from tabvision.tasks.checks import (
+    ClassWeights,
+    check_agrees,
+    check_weights,
+    fit_weights,
+    fitted_count,
+    grow_weights,
+    is_within,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +114,15 @@ class OneClass(Classes):
 
         (name,) = target.columns
         return labels.class_codes(frame[name], target.classes, name)
+
+    @override
+    def expected_target(self, target: Tensor) -> str | None:
+        classes, is_binary = self.num_predictions, self.num_outputs == 1
+        is_soft = target.shape[1:] == (classes,) or (is_binary and target.ndim == 1)
+        is_code = target.ndim == 1 and not target.is_floating_point()
+        if (is_soft or is_code) and is_within(target, 0, 1 if is_soft else classes - 1):
+            return None
+        return f"class codes (B,) from 0 to {classes - 1}, or probabilities (B, {classes})"
 
     @override
     def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:

@@ -14,6 +14,7 @@ from tabvision.tasks.base import Correction, bad_separator
 from tabvision.tasks.checks import (
     ClassWeights,
     check_loss_settings,
+    is_within,
     weights_of,
 )
 from tabvision.tasks.classes import CountedClasses
@@ -115,6 +116,11 @@ class Multilabel(CountedClasses):
         if self.class_weights is not None:
             losses = losses * logits.new_tensor(weights_of(self.class_weights))
         return losses.mean(dim=1)
+
+    @override
+    def expected_target(self, target: Tensor) -> str | None:
+        fits = target.shape[1:] == (self.num_outputs,) and is_within(target, 0, 1)
+        return None if fits else f"zeros and ones, or probabilities, (B, {self.num_outputs})"
 
     @override
     def activate(self, logits: Tensor) -> Tensor:

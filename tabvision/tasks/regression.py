@@ -13,7 +13,7 @@ from typing_extensions import override
 from tabvision.checks import check_least
 from tabvision.errors import BadValueError, UnknownNameError, speaking
 from tabvision.tasks.base import Correction, Task
-from tabvision.tasks.checks import checked_range, fitted_count
+from tabvision.tasks.checks import checked_range, fitted_count, is_within
 from tabvision.tasks.losses import FARTHEST, at_least_float32, bounded, tweedie_losses
 from tabvision.tasks.target import TargetFacts
 
@@ -178,6 +178,14 @@ class Regression(Task):
         if self.error == "huber":  # delta 1, in standard deviations of the target
             squared = squared.where(difference < 1, 2 * difference - 1) / 2
         return squared.mean(dim=1)
+
+    @override
+    def expected_target(self, target: Tensor) -> str | None:
+        is_shaped = target.shape[1:] == (self.num_outputs,) or (target.ndim == 1 and self.num_outputs == 1)
+        least = 0 if self.error == "tweedie" else -math.inf
+        if is_shaped and target.isfinite().all() and is_within(target, least, math.inf):
+            return None
+        return f"finite numbers{' from 0 up' if least == 0 else ''}, (B, {self.num_outputs})"
 
     @override
     def activate(self, logits: Tensor) -> Tensor:

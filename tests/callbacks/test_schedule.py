@@ -143,6 +143,14 @@ def test_a_scheduler_of_the_modules_own_is_refused(quick_trainer: MakeTrainer) -
         quick_trainer(callbacks=[OneCycle()]).fit(Own(with_schedule), batches())
 
 
+def test_a_module_without_an_optimizer_is_refused(quick_trainer: MakeTrainer) -> None:
+    with (
+        pytest.warns(UserWarning, match="configure_optimizers"),
+        pytest.raises(BadValueError, match=r"OneCycle: one optimizer is scheduled, .* returns none"),
+    ):
+        quick_trainer(callbacks=[OneCycle()]).fit(Own(lambda _: None), batches())
+
+
 def test_several_optimizers_are_refused(quick_trainer: MakeTrainer) -> None:
     class Two(Own):
         automatic_optimization = False

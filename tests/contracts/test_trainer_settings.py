@@ -14,10 +14,10 @@ from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelChec
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.callbacks import OneCycle
+from tabvision.callbacks import FitTable, OneCycle
 from tabvision.inference import gather
-from tabvision.modules import SupervisedModule
-from tests.made.pairs import FIVE, ONE, Pair, every_module, every_target, make_frame
+from tabvision.modules import SupervisedModule, TabularModule
+from tests.made.pairs import FIVE, ONE, Pair, every_module, every_target, make_frame, tabular_data
 from tests.made.processes_tables import RowsSeen
 from tests.made.trainers import MakeTrainer
 
@@ -45,6 +45,16 @@ def test_every_precision_trains_validates_and_predicts(pair: Pair, precision: An
     (validated,) = trainer.validate(module, data, verbose=False)
     assert np.isfinite(list(validated.values())).all()
     assert gather(trainer.predict(module, data))["predictions"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_rows_are_scored_out_of_fold_in_every_precision(precision: Any, quick_trainer: MakeTrainer) -> None:
+    data = tabular_data("binary", make_frame(60))
+    trainer = quick_trainer(precision=precision, callbacks=[FitTable()])
+
+    trainer.fit(TabularModule(data.schema), data)
+
+    assert trainer.callback_metrics["oof/loss"].isfinite()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])

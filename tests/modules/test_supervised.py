@@ -200,6 +200,22 @@ def test_a_file_that_is_no_whole_checkpoint_is_a_sentence(content: bytes | None,
         TabularModule.load_from_checkpoint(tmp_path / "bad.ckpt")
 
 
+def test_a_weight_of_which_a_bit_changed_is_found(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
+    data, path = tabular_data("binary"), tmp_path / "module.ckpt"
+    trainer = quick_trainer()
+    trainer.fit(small(data), data)
+    trainer.save_checkpoint(path)
+    weight = next(small(data).load_from_checkpoint(path).parameters()).detach().numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(weight, bytes([weight[0] ^ 1]) + weight[1:]))
+
+    for load in (
+        TabularModule.load_from_checkpoint,
+        lambda file: quick_trainer().fit(small(data), data, ckpt_path=file),
+    ):
+        with pytest.raises(BadValueError, match=r"^TabularModule: '.*module.ckpt' is damaged \("):
+            load(path)
+
+
 def test_a_checkpoint_at_an_address_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = io.BytesIO()
@@ -464,5 +480,11 @@ def test_a_batch_that_lacks_what_the_module_needs_is_one_sentence(quick_trainer:
     with pytest.raises(BadValueError, match=r"^TabularModule: a batch must be a dict with 'index', got 'c"):
         quick_trainer().predict(module, loader("index"))
     pairs = DataLoader(TensorDataset(torch.ones(8, 2), torch.ones(8)))
-    with pytest.raises(BadValueError, match="must be a dict with 'continuous', got list"):
-        quick_trainer().fit(module, pairs, pairs)
+    for num_sanity_val_steps in (0, 1):
+        with pytest.raises(BadValueError, match="must be a dict with 'continuous', got list"):
+            quick_trainer(num_sanity_val_steps=num_sanity_val_steps).fit(small(data), pairs, pairs)
+    batch["target"] = batch["target"] + 1
+    with pytest.raises(
+        BadValueError, match=r"^TabularModule: the target of a batch must be class codes \(B,\) from 0 to 1"
+    ):
+        quick_trainer(num_sanity_val_steps=0).fit(small(data), loader(), loader())

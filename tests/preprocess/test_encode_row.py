@@ -158,6 +158,7 @@ def test_features_of_one_kind_only_are_encoded() -> None:
 FORMATS: dict[str, Callable[[float, datetime.date], str]] = {
     "lenient": lambda number, _: f"{number:.2f}",
     "1,234": lambda number, _: f"{1_000 + number:,.1f}",
+    "1.234,5": lambda number, _: f"{1_000 + number:,.1f}".translate(str.maketrans(",.", ".,")),
     "$": lambda number, _: f"-${number:,.2f}",
     "€": lambda number, _: f"{number:,.2f} €",
     "%": lambda number, _: f"{number}%",

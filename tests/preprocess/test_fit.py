@@ -106,6 +106,14 @@ def test_a_forced_constant_becomes_zeros_and_a_forced_empty_column_does_no_harm(
     assert {column.name: column for column in features.categorical}["never"].vocabulary == ()
 
 
+def test_dates_may_be_as_far_apart_as_the_calendar_is_long() -> None:
+    days = ["0001-01-01", "2024-02-29", "9999-12-31"]
+
+    fitted = fit_features(frame := pd.DataFrame({"until": days * 9}), infer_kinds(frame, target=(), dates=["until"]))
+
+    assert {column.part for column in fitted.continuous} >= {"year", "elapsed"}
+
+
 def test_the_training_rows_are_left_as_they_are() -> None:
     frame = mixed_table()
     before = frame.copy(deep=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import pickle
 from typing import Any
 
@@ -242,3 +243,20 @@ def test_the_loss_still_pulls_back_a_prediction_that_is_held() -> None:
 
     assert logits.grad is not None
     assert logits.grad.item() > 0
+
+
+@pytest.mark.parametrize(
+    ("task", "right", "wrong"),
+    [
+        (Multiclass(3), [[0, 2], [[0.5, 0.5, 0.0]]], [[0, 3], [0, -100], [0.0, 2.0], [[1]]]),
+        (Binary(), [[0, 1], [False, True], [0.5]], [[2], [-1], [math.nan], [[1]]]),
+        (Multilabel(2), [[[0, 1]]], [[[0, 2]], [[0.0, math.nan]], [0, 1]]),
+        (Regression(), [[1, -2], [[0.5]]], [[math.nan], [math.inf], [[1.0, 2.0]]]),
+        (Regression(error="tweedie"), [[0.0]], [[-1.0]]),
+    ],
+)
+def test_a_task_knows_the_targets_that_its_loss_is_for(task: Task, right: list[Any], wrong: list[Any]) -> None:
+    task = task.fit(np.arange(9.0)[:, None], 0) if isinstance(task, Regression) else task
+
+    assert [task.expected_target(torch.tensor(target)) for target in right] == [None] * len(right)
+    assert None not in [task.expected_target(torch.tensor(target)) for target in wrong]

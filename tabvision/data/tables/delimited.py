@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -47,7 +48,9 @@ def read_csv(
         BadValueError: The file is empty, binary, in another encoding or ragged, or has duplicate column names.
     """
     na_values, names = form.get("na_values"), form.get("names")
-    words, known, file = checked_words(na_values), known or {}, TextFile(path, form.get("encoding"), content)
+    words, known = checked_words(na_values), known or {}
+    has_spaces = any(text.startswith(" ") for texts in known.values() for text in texts or ())
+    file = TextFile(path, form.get("encoding"), content, skips_spaces=not has_spaces)
     with file.checked():
         layout = find_layout(file, form.get("sep"), names)
         frame = _parse(file, layout, known)
@@ -56,7 +59,7 @@ def read_csv(
             frame = _parse(file, layout, known)
         if frame.iloc[:, -1].isna().any():  # a short row has no last value
             _check_no_short_row(file, layout)
-        _log_layout(path, layout, names)
+        _log_layout(file, layout, names)
         frame = frame.fillna({name: "" for name, texts in known.items() if name in frame and "" in (texts or ())})
 
         def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
@@ -69,7 +72,12 @@ def read_csv(
         return with_padded_numbers(frame, known, parse, file, layout.delimiter)
 
 
-def _log_layout(path: Path, layout: Layout, names: Sequence[str] | None) -> None:
+def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> None:
+    path = file.path
+    with file.open_text() as text:
+        head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))
+    if file.skips_spaces and f"{layout.delimiter} " in head:
+        logger.info(f"Spaces after {layout.sep!r} in {path.name} are left out, except within quotes.")
     if layout.sep != usual_delimiter(path) and len(layout.header) > 1:
         logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
     if padded := [name for name in layout.header if name != name.strip()]:
@@ -125,6 +133,7 @@ def _parse(
                 keep_default_na=False,
                 na_values=["", *words],
                 index_col=False,
+                skipinitialspace=file.skips_spaces,
                 encoding=file.encoding,
                 low_memory=False,
                 **{"usecols": columns} | settings,

@@ -21,6 +21,7 @@ from tabvision.data.tables.excel import read_excel
 from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.plain import object_of
 from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
@@ -93,9 +94,13 @@ def read_frame(
         frame = frame_of_arrow(source)
     else:
         wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
-        remedy = "Pass source.to_pandas()" if hasattr(source, "to_pandas") else "Pass one of these"
+        ways = {
+            "to_pandas": "Pass source.to_pandas()",
+            "collect": "Pass source.collect()",
+        }  # the latter of a lazy frame
+        remedy = next((way for name, way in ways.items() if hasattr(source, name)), "Pass one of these")
         raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", remedy)
-    _check_columns(frame)
+    check_names(frame)
     if not len(frame):
         origin = f"{str(source)!r}" if isinstance(source, str | Path) else "the source"
         raise BadValueError(f"{origin} has columns but no rows", "Pass data with at least one row")
@@ -122,7 +127,7 @@ def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a us
     return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
 
 
-def _check_columns(frame: pd.DataFrame) -> None:
+def check_names(frame: pd.DataFrame) -> None:
     """Raise if a column name is not text or occurs more than once, or if there are no columns."""
     for name in frame.columns:
         if not isinstance(name, str):
@@ -230,10 +235,11 @@ def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:
 def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa: ANN401 - whatever it holds
     """Return what JSON text holds: a row, if it is a line of a file, else rows or columns."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
-        number = line or getattr(error, "lineno", 1)
-        problem = f"line {number:,} of {str(file.path)!r} is not JSON: {getattr(error, 'msg', first_line(error))}"
+        number = line or getattr(error, "lineno", None)
+        where = f"line {number:,} of " if number else ""
+        problem = f"{where}{str(file.path)!r} is not JSON: {getattr(error, 'msg', first_line(error))}"
         raise BadValueError(problem, "Repair that line, or write the file again") from error
     is_row = isinstance(found, dict)
     if not is_row and (line or not isinstance(found, list) or not all(isinstance(row, dict) for row in found)):

@@ -77,13 +77,16 @@ class TextFile:
         path: The file or pipe.
         encoding: None means UTF-8, with or without a byte order mark.
         content: A part of the file to read in its place; None for all of it.
+        skips_spaces: Whether spaces after a delimiter belong to it, as in `31, nurse`; those within quotes never do.
 
     Raises:
         BadValueError: There is no such encoding.
     """
 
-    def __init__(self, path: Path, encoding: str | None, content: bytes | None = None) -> None:
-        self.path, self.encoding = path, _checked_encoding(encoding)
+    def __init__(
+        self, path: Path, encoding: str | None, content: bytes | None = None, *, skips_spaces: bool = True
+    ) -> None:
+        self.path, self.encoding, self.skips_spaces = path, _checked_encoding(encoding), skips_spaces
         self._opener = _OPENERS.get(path.suffix.lower(), lambda source: source.open("rb"))
         self._content = content
         if content is None and not path.is_file():
@@ -109,7 +112,7 @@ class TextFile:
         limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field above 131,072 characters is an error
         try:
             with self.open_text() as text:
-                reader = csv.reader(text, delimiter=delimiter)
+                reader = csv.reader(text, delimiter=delimiter, skipinitialspace=self.skips_spaces)
                 for record in reader:
                     if len(record) > 1 or any(map(str.strip, record)):
                         yield reader.line_num, record

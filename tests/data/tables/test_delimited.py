@@ -204,10 +204,29 @@ def test_a_comma_within_quotes_of_a_comma_separated_file_stays_text(tmp_path: Pa
 
 
 def test_spaces_around_names_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    frame = read(tmp_path, "job, age ,\ncook, 41,1\n")
+    frame = read(tmp_path, "job,age ,\ncook,41,1\n")
 
     assert list(frame) == ["job", "age", "Unnamed: 2"]
-    assert caplog.messages == ["Spaces left out around 1 column name: ' age '."]
+    assert caplog.messages == ["Spaces left out around 1 column name: 'age '."]
+
+
+def test_spaces_after_a_delimiter_belong_to_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = 'job, age, note\ncook, 41, "a, b"\n nurse,, NA\npilot, 7," kept"\n'
+
+    frame = read(tmp_path, text)
+
+    assert frame.convert_dtypes().astype(object).where(frame.notna(), None).to_numpy().tolist() == [
+        ["cook", 41, "a, b"],
+        ["nurse", None, None],
+        ["pilot", 7, " kept"],
+    ]
+    assert caplog.messages[0] == "Spaces after ',' in a.csv are left out, except within quotes."
+
+
+def test_spaces_that_a_trained_column_may_hold_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("age,job\n1, nurse\n")
+
+    assert read_csv(tmp_path / "a.csv", {"job": (" nurse",)})["job"].tolist() == [" nurse"]
 
 
 def test_names_that_spaces_alone_tell_apart_are_refused(tmp_path: Path) -> None:
