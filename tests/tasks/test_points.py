@@ -85,8 +85,6 @@ def test_the_distance_counts_the_points_that_are_there() -> None:
 
     assert metrics.compute()["distance"].item() == pytest.approx((0.5 + 1 + 0) / 3)
 
-
-def test_the_distance_between_no_points_is_no_number() -> None:
     metrics = TASK.metrics()
     metrics.update(torch.zeros(1, 4), torch.full((1, 4), torch.nan))
 
