@@ -138,7 +138,7 @@ def test_timms_nets_of_the_same_name_take_torchvisions_weights_key_by_key() -> N
             ], name
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnext50_32x4d", "densenet121", "inception_v3"])
+@pytest.mark.parametrize("name", slow_but(["resnet34"], ["resnet34", "resnext50_32x4d", "densenet121", "inception_v3"]))
 def test_timms_net_answers_as_torchvisions_does_with_its_weights(name: str, tmp_path: Path) -> None:
     ours = make_body(name, weights=None).eval()
     torch.save(ours.net.state_dict(), tmp_path / "net.pth")
