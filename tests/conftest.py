@@ -1,7 +1,5 @@
 """Shared by all tests: a seed for every test, and a quiet Trainer on the CPU."""
 
-from __future__ import annotations
-
 import gc
 import random
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Notes are printed once, by rank zero, and only where the user has no handler that shows them."""
 
-from __future__ import annotations
-
 import io
 import logging
 import os

@@ -1,7 +1,5 @@
 """What is released: a wheel and a source distribution that work from an empty folder, and the files beside them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

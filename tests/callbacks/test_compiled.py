@@ -1,7 +1,5 @@
 """Under the staged callbacks a network compiled by `torch.compile` trains as the plain one does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

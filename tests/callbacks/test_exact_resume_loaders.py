@@ -1,7 +1,5 @@
 """Resumed with a DataLoader of the user's own, which shuffles and augments by the global random state, in workers too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

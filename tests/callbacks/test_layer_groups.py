@@ -1,7 +1,5 @@
 """Dividing an optimizer by layer group: by identity, in place, with every option kept and every name its own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -298,6 +298,7 @@ def test_data_that_cannot_change_size_are_refused_as_are_loaders_alone(quick_tra
     with pytest.raises(BadTypeError, match="LightningDataModule has no set_size"):
         trainer.fit(make_module(), data)
 
+    trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
     with pytest.raises(BadTypeError, match="it needs a datamodule, got loaders alone"):
         trainer.fit(make_module(), SizedData().train_dataloader())
 

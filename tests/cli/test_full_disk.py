@@ -1,7 +1,5 @@
 """A disk that is full: a sentence, and no file that is cut short under its final name."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

@@ -1,7 +1,5 @@
 """What every module promises, for every kind of target."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

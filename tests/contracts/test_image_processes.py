@@ -1,7 +1,5 @@
 """Images, points and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

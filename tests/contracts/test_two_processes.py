@@ -1,7 +1,5 @@
 """Two gloo processes against one: the same rows, the same weights on both, the same numbers as one process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

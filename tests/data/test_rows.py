@@ -1,7 +1,5 @@
 """Rows that are used: their targets, parts and weights, and what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 Nothing here names a file of the library: only what users import, so that moving its parts is no reason to change a line.
 """
 
-from __future__ import annotations
-
 import functools
 import tempfile
 from collections.abc import Callable, Iterator

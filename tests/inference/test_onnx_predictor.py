@@ -1,7 +1,5 @@
 """OnnxPredictor: the same answers as Predictor's in every form of input, without torch or Lightning."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import subprocess

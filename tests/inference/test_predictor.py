@@ -1,7 +1,5 @@
 """Predictor: a checkpoint alone answers as the Trainer does, whatever form the rows come in."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """Duplicates: copies are found across parts and within, however they were saved; other photos are not taken for one."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

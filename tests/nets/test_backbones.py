@@ -1,7 +1,5 @@
 """Networks by name: torchvision's and timm's features, weights by every way, groups by depth."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A body: features of any net, their shape without computing them, and other numbers of channels."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

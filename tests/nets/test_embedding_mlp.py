@@ -1,7 +1,5 @@
 """The table network: every choice trains, exports and repeats; bad arguments are answered in a sentence."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from typing import Any

@@ -1,7 +1,5 @@
 """Embeddings: their widths, their start, the row for unknown values, and lookups that agree with torch's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional

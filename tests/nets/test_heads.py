@@ -1,7 +1,5 @@
 """Heads: fastai's layers at fastai's places, and the simpler ones."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Layer groups name their parameters once, and a module's groups cover it exactly."""
 
-from __future__ import annotations
-
 from dataclasses import FrozenInstanceError
 from typing import Any
 

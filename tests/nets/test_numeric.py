@@ -1,7 +1,5 @@
 """Numbers enter squashed or in bins, finite whatever comes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The packed network: its members are separate networks, its inputs are bounded, and it learns what one network learns."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weights from files: read as plain data, matched by key, and every mismatch said."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Frames to arrays: equal to the steps, whole and in blocks, and the sentences for frames that do not fit."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

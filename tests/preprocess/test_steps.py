@@ -1,7 +1,5 @@
 """Each step against pandas, scikit-learn, fastai's recorded values or a formula."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

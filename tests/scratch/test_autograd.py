@@ -1,7 +1,5 @@
 """Gradients of the tape are those of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Steps are those of torch and of `tabvision.modules` over 100 steps, under a schedule of rate and momentum."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 

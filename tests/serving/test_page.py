@@ -1,7 +1,5 @@
 """The page: a field for every column, safe against what column names may hold, nothing from elsewhere."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The task of points: fastai's range and loss, no loss for a point that is not there, pixels back through a view."""
 
-from __future__ import annotations
-
 import json
 import pickle
 

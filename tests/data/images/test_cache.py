@@ -1,7 +1,5 @@
 """The cache gives back what it was given, notices what changed, and never takes half an image for a whole one."""
 
-from __future__ import annotations
-
 import os
 from io import FileIO
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every kind of file gives the pixels that PIL gives, upright, and what is no image says why."""
 
-from __future__ import annotations
-
 import io
 import itertools
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Images that are not 8-bit RGB, from the folder to the answer: gray, a fourth band, a stack of pages, 12 bits and floats."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any
